@@ -1,0 +1,109 @@
+"""One record of where an image's pixels went, inverted for boxes, points and maps.
+
+Coordinates are continuous with half-pixel centres: the image covers [0, W] x [0, H] and the centre of its first pixel is (0.5, 0.5).
+A resize of w to w' pixels therefore maps x to x * w' / w exactly, with the *rounded* w' (not the nominal gain), which is what keeps letterboxed
+boxes from drifting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Geometry"]
+
+Array = NDArray[np.float32]
+
+
+def _identity() -> NDArray[np.float64]:
+    return np.eye(3)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Affine map from original image to canvas.
+
+    Args:
+        original_size: (height, width) of the image as read (EXIF orientation applied).
+        size: (height, width) of the canvas that the network sees.
+        matrix: (3, 3) float64, maps homogeneous original (x, y, 1) to canvas pixels.
+    """
+
+    original_size: tuple[int, int]
+    size: tuple[int, int]
+    matrix: NDArray[np.float64] = field(default_factory=_identity)
+
+    @classmethod
+    def identity(cls, size: tuple[int, int]) -> Geometry:
+        """The record of an image nobody has touched."""
+        return cls(size, size)
+
+    def then(self, matrix: NDArray[np.float64], size: tuple[int, int]) -> Geometry:
+        """The record after one more affine step.
+
+        Args:
+            matrix: (3, 3) or (2, 3), maps the present canvas to the next.
+            size: (height, width) of the next canvas.
+        """
+        step = np.eye(3)
+        step[: matrix.shape[0]] = matrix
+        return Geometry(self.original_size, size, step @ self.matrix)
+
+    def points(self, points_xy: Array) -> Array:
+        """Original to canvas; shape (..., 2) in pixels."""
+        return _apply(self.matrix, points_xy)
+
+    def invert_points(self, points_xy: Array) -> Array:
+        """Canvas to original; shape (..., 2) in pixels."""
+        return _apply(np.linalg.inv(self.matrix), points_xy)
+
+    def boxes(self, boxes_xyxy: Array) -> Array:
+        """Original to canvas; (N, 4), the upright hull of the mapped corners, not clipped."""
+        return _apply_to_boxes(self.matrix, boxes_xyxy)
+
+    def invert_boxes(self, boxes_xyxy: Array, clip: bool = True) -> Array:
+        """Canvas to original; (N, 4), clipped to the original image unless told otherwise."""
+        boxes = _apply_to_boxes(np.linalg.inv(self.matrix), boxes_xyxy)
+        if clip:
+            height, width = self.original_size
+            np.clip(boxes[:, 0::2], 0, width, out=boxes[:, 0::2])
+            np.clip(boxes[:, 1::2], 0, height, out=boxes[:, 1::2])
+        return boxes
+
+    def invert_map(self, values: NDArray[np.generic], linear: bool = False) -> NDArray[np.generic]:
+        """Warp a map of the canvas, (H, W) or (H, W, C), back to the original size.
+
+        Args:
+            values: Label map (nearest) or scores (linear).
+            linear: Interpolate; never use it on labels.
+        """
+        import cv2
+
+        height, width = self.original_size
+        if self.matrix.shape == (3, 3) and np.array_equal(self.matrix, np.eye(3)) and self.size == self.original_size:
+            return values
+        # OpenCV counts pixel centres from 0, this record from 0.5.
+        to_centres, from_centres = _translation(-0.5), _translation(0.5)
+        matrix = to_centres @ np.linalg.inv(self.matrix) @ from_centres
+        flags = cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST
+        warped: NDArray[np.generic] = cv2.warpAffine(values, matrix[:2], (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return warped
+
+
+def _translation(offset: float) -> NDArray[np.float64]:
+    matrix = np.eye(3)
+    matrix[:2, 2] = offset
+    return matrix
+
+
+def _apply(matrix: NDArray[np.float64], points_xy: Array) -> Array:
+    mapped = np.asarray(points_xy, np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
+    return mapped.astype(np.float32)
+
+
+def _apply_to_boxes(matrix: NDArray[np.float64], boxes_xyxy: Array) -> Array:
+    boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
+    corners = _apply(matrix, boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
