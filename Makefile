@@ -4,6 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 STAMP := $(VENV)/.installed
+DOCS_VENV := .venv-docs
+
+# Real data sets for the tests that need them; without the folder those tests say that they did not run.
+SACCADE_DATA ?= $(abspath $(wildcard ../shared/data))
+ifneq ($(strip $(SACCADE_DATA)),)
+export SACCADE_DATA
+endif
 
 .PHONY: install demo test test-slow lint format types docs bench lock clean
 
@@ -16,3 +23,39 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	touch $(STAMP)
 
+demo: install
+	$(BIN)/saccade demo
+
+# One thread a process: two workers on two cores would only wait for each other with more.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: install
+	$(BIN)/pytest -m slow --timeout 3600
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install
+	$(BIN)/mypy
+
+# The tools that build the pages are kept apart from the locked environment.
+docs: install
+	$(BIN)/python docs/models_table.py
+	test -x $(DOCS_VENV)/bin/mkdocs || $(PYTHON) -m venv $(DOCS_VENV)
+	test -x $(DOCS_VENV)/bin/mkdocs || $(BIN)/uv pip install --quiet --python $(DOCS_VENV)/bin/python "mkdocs-material>=9.5" "mkdocstrings[python]>=0.29"
+	$(DOCS_VENV)/bin/mkdocs build --strict
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+lock: install
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --extra export --group dev -o requirements.lock
+
+clean:
+	rm -rf $(VENV) $(DOCS_VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,123 @@
+"""The shell's way in: finds the verb, runs it, and turns what goes wrong into one line and an exit code.
+
+A verb is the file of that name in this folder, with ``run(argv) -> int``. It is imported only when it is chosen, so
+that ``saccade --help`` loads neither torch nor the argument parser.
+
+Exit codes: 0 done, 1 the verb found faults (``check``, ``export --verify``), 2 it could not be done, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+from saccade.errors import ConfigError, SaccadeError, did_you_mean
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "train": "train a model by a recipe, a configuration file, or on a folder of your own",
+    "evaluate": "score a checkpoint or an exported model on a data set",
+    "predict": "run a model over pictures, draw and save what it sees",
+    "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",
+    "check": "list the faults of a data set before training on it",
+    "models": "list the networks",
+    "datasets": "list the data sets of the catalogue",
+    "summary": "parameters, operations and shapes of a network",
+    "demo": "watch a detector learn handwriting, in minutes",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: Words after ``saccade``; those of the process if not given.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        _tame_warnings()
+        try:
+            code = _dispatch(words)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader (head, less) has gone; Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except KeyboardInterrupt:
+            _say("interrupted", "nothing is left half-written.")
+            return 130
+        except (SaccadeError, OSError) as error:
+            if os.environ.get("SACCADE_DEBUG"):
+                raise
+            _say("error", _one_line(error))
+            return 2
+        except SystemExit as stop:  # of the argument parser: --help or a wrong value
+            return stop.code if isinstance(stop.code, int) else 2
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_usage())
+        return 0
+    if words[0] == "--version":
+        from saccade import __version__
+
+        sys.stdout.write(f"saccade {__version__}\n")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        raise ConfigError(f"unknown verb '{verb}'.{did_you_mean(verb, VERBS)}")
+    run = importlib.import_module(f"saccade.cli.{verb}").run
+    code: int = run(rest)
+    return code
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {line}" for verb, line in VERBS.items())
+    more = "saccade VERB --help shows a verb's options; saccade --version the version."
+    return f"usage: saccade VERB [options]\n\n{verbs}\n\n{more}\n"
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, SaccadeError):
+        full = error.errno == errno.ENOSPC
+        remedy = " Free some space; what was written before is whole." if full else " (SACCADE_DEBUG=1 shows where.)"
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}.{remedy}"
+    return " ".join(str(error).split())
+
+
+def _say(kind: str, message: str, stream: TextIO | None = None) -> None:
+    stream = stream or sys.stderr
+    coloured = stream.isatty() and "NO_COLOR" not in os.environ
+    colour = "33" if kind == "warning" else "31"
+    stream.write(f"\033[{colour}m{kind}: {message}\033[0m\n" if coloured else f"{kind}: {message}\n")
+
+
+def _tame_warnings() -> None:
+    """Other packages' warnings are not the user's business; ours are one line."""
+    warnings.filterwarnings("ignore", module=r"(?!saccade\b)")
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        _say("warning", " ".join(str(message).split()), file)
+
+    if not os.environ.get("SACCADE_DEBUG"):
+        warnings.showwarning = show

@@ -1,0 +1,74 @@
+"""Convolution, batch normalisation, activation: the brick of most networks after 2015."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+__all__ = ["ConvNormAct", "DepthwiseSeparableConv"]
+
+
+class ConvNormAct(nn.Module):
+    """Convolution without bias, BatchNorm and an activation; the output has ceil(size / stride) places.
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        kernel_size: Odd side of the square kernel; the padding is half of it.
+        stride: Step of the kernel.
+        groups: Groups of the convolution.
+        activation: Makes the activation, such as ``nn.SiLU``.
+
+    Example:
+        >>> ConvNormAct(3, 8, 3, stride=2)(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
+        out: Tensor = self.act(self.bn(self.conv(x)))
+        return out
+
+
+class DepthwiseSeparableConv(nn.Module):
+    """A depthwise convolution, then a 1x1 one, each with BatchNorm and activation (Howard et al. 2017, MobileNets, section 3.1).
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        kernel_size: Odd side of the depthwise kernel.
+        stride: Step of the depthwise kernel.
+        activation: Makes the activations.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        self.dconv = ConvNormAct(in_channels, in_channels, kernel_size, stride, groups=in_channels, activation=activation)
+        self.pconv = ConvNormAct(in_channels, out_channels, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
+        out: Tensor = self.pconv(self.dconv(x))
+        return out

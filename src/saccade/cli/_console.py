@@ -1,0 +1,70 @@
+"""Tables and progress, in one manner for every verb. Tables go to stdout, everything that moves goes to stderr."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["count", "print_mapping", "print_rows", "printer", "show_value"]
+
+
+def printer(stderr: bool = False) -> Console:
+    """Where a verb prints; silent in all but the first process of a distributed run."""
+    return Console(stderr=stderr, quiet=os.environ.get("RANK", "0") != "0", highlight=False)
+
+
+def show_value(value: Any) -> str:
+    """A figure as a person reads it: four digits after the point, a dash for what is undefined."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        small = value != 0 and abs(value) < 1e-3
+        return f"{value:.2e}" if small else f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+    if isinstance(value, (list, tuple)):
+        return " x ".join(map(str, value))
+    return str(value)
+
+
+def count(number: float) -> str:
+    """A large number in three digits and a letter: ``25.6 M``."""
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {letter}"
+    return f"{number:g}"
+
+
+def print_rows(
+    rows: Iterable[Mapping[str, Any]], title: str | None = None, columns: Sequence[str] | None = None
+) -> None:
+    """A table whose columns are the keys of its rows; numbers are set to the right."""
+    rows = list(rows)
+    if not rows:
+        return
+    names = list(columns or dict.fromkeys(key for row in rows for key in row))
+    table = Table(title=escape(title) if title else None, title_justify="left", header_style="bold")
+    for name in names:
+        numeric = all(isinstance(row.get(name), (int, float)) or row.get(name) is None for row in rows)
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(show_value(row.get(name))) for name in names))
+    printer().print(table)
+
+
+def print_mapping(values: Mapping[str, Any], title: str | None = None) -> None:
+    """A table of two columns."""
+    if not values:
+        return
+    table = Table(title=escape(title) if title else None, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in values.items():
+        table.add_row(escape(name), escape(show_value(value)))
+    printer().print(table)

@@ -1,0 +1,273 @@
+"""All annotations of a data set in a few flat arrays, and the data set that reads pictures beside them.
+
+Objects of all pictures lie one after another; ``offsets[i]:offsets[i + 1]`` are those of picture ``i`` (compressed rows, CSR).
+Workers that are forked share the arrays, workers that are spawned receive a handful of buffers: a Python object a box would
+be copied into every worker as its reference count is touched (pytorch/pytorch#13246).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.dataset import DatasetInfo, VisionDataset
+from saccade.data.images import read_image
+from saccade.data.sample import ImageInfo, Sample, Target
+from saccade.errors import DataError
+from saccade.ops.geometry import Geometry
+
+__all__ = ["AnnotationTable", "ConcatDataset", "SubsetDataset", "TableBuilder", "TableDataset", "select_split", "subset"]
+
+
+@dataclass(frozen=True)
+class AnnotationTable:
+    """M pictures and their N objects.
+
+    Args:
+        paths: File of each picture below the data folder, shape (M,), UTF-8 bytes.
+        image_ids: The source's numbers of the pictures, shape (M,), int64.
+        sizes: Annotated (height, width), shape (M, 2), int32; 0 where the source does not say.
+        offsets: First object of each picture and the end, shape (M + 1,), int64.
+        labels: Class of each object, shape (N,), int64; ``-1 - k`` is ``unknown_classes[k]``.
+        boxes: (N, 4) float32 xyxy in pixels, as annotated, faults included; NaN where there is none.
+        iscrowd: (N,) bool.
+        area: (N,) float32, pixels.
+        keypoints: (N, K, 3) float32: x, y, visibility; K is 0 without keypoints.
+        extras: More per-object arrays of the reader, first dimension N.
+        unknown_classes: Names that objects have and the class list lacks.
+    """
+
+    paths: NDArray[np.bytes_]
+    image_ids: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    iscrowd: NDArray[np.bool_]
+    area: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    extras: dict[str, NDArray[Any]] = field(default_factory=dict)
+    unknown_classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def image_index(self) -> NDArray[np.int64]:
+        """Picture of each object, shape (N,), int64."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+    def path(self, index: int) -> str:
+        """File of picture ``index`` below the data folder."""
+        return bytes(self.paths[index]).decode()
+
+    def objects(self, index: int) -> slice:
+        """Where the objects of picture ``index`` lie in the flat arrays."""
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def class_name(self, label: int, class_names: Sequence[str]) -> str:
+        """Name of a label, also of an unknown one."""
+        if 0 <= label < len(class_names):
+            return class_names[label]
+        return self.unknown_classes[-1 - label] if label < 0 and -label <= len(self.unknown_classes) else str(label)
+
+    def select_images(self, indices: Sequence[int] | NDArray[np.int64]) -> AnnotationTable:
+        """The table of some pictures, in the order given."""
+        chosen = np.asarray(indices, np.int64)
+        counts = np.diff(self.offsets)[chosen]
+        offsets = _offsets(counts)
+        # Object j of the new table is the (j - offsets[image])-th of its picture in the old one.
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts)
+        table = replace(
+            self, paths=self.paths[chosen], image_ids=self.image_ids[chosen], sizes=self.sizes[chosen], offsets=offsets
+        )
+        return table._take(rows)
+
+    def select_objects(self, keep: NDArray[np.bool_]) -> AnnotationTable:
+        """The table without the objects where ``keep`` (N,) is false; pictures stay, even if they become empty."""
+        counts = np.bincount(self.image_index[keep], minlength=len(self))
+        return replace(self, offsets=_offsets(counts))._take(np.flatnonzero(keep))
+
+    def _take(self, rows: NDArray[np.int64]) -> AnnotationTable:
+        return replace(
+            self,
+            labels=self.labels[rows],
+            boxes=self.boxes[rows],
+            iscrowd=self.iscrowd[rows],
+            area=self.area[rows],
+            keypoints=self.keypoints[rows],
+            extras={name: values[rows] for name, values in self.extras.items()},
+        )
+
+
+class TableBuilder:
+    """Collects annotations one by one while a reader parses, in typed buffers rather than lists of objects.
+
+    Args:
+        class_names: Names of labels 0..N-1; other names are kept as unknown classes.
+        num_keypoints: K, points an object.
+
+    Example:
+        >>> builder = TableBuilder(["cat", "dog"])
+        >>> builder.add_image("a.jpg", size=(480, 640))
+        >>> builder.add_object("dog", (10, 20, 110, 220))
+        >>> table = builder.build()
+    """
+
+    def __init__(self, class_names: Sequence[str], num_keypoints: int = 0) -> None:
+        self._labels_by_name = {name: label for label, name in enumerate(class_names)}
+        self._unknown: list[str] = []
+        self._num_keypoints = num_keypoints
+        self._paths: list[bytes] = []
+        self._image_ids, self._counts, self._labels = array("q"), array("q"), array("q")
+        self._sizes = array("i")
+        self._boxes, self._areas, self._keypoints = array("f"), array("f"), array("f")
+        self._crowd = array("b")
+        self._extras: dict[str, array[int]] = {}
+
+    def add_image(self, path: str, image_id: int | None = None, size: tuple[int, int] = (0, 0)) -> None:
+        """Begin a picture; ``image_id`` is its position unless given, ``size`` is (height, width)."""
+        self._image_ids.append(len(self._paths) if image_id is None else image_id)
+        self._paths.append(path.encode())
+        self._sizes.extend(size)
+        self._counts.append(0)
+
+    def add_object(
+        self,
+        class_name: str,
+        box_xyxy: Sequence[float] | None = None,
+        iscrowd: bool = False,
+        area: float | None = None,
+        keypoints: Sequence[float] = (),
+        **extras: int,
+    ) -> None:
+        """Add an object to the picture begun last.
+
+        Args:
+            class_name: Name, known or not.
+            box_xyxy: Pixels, as annotated.
+            iscrowd: A crowd region rather than one object.
+            area: Pixels; that of the box if not given.
+            keypoints: K times x, y, visibility.
+            **extras: Whole numbers of the reader, the same names for every object.
+        """
+        label = self._labels_by_name.get(class_name)
+        if label is None:
+            if class_name not in self._unknown:
+                self._unknown.append(class_name)
+            label = -1 - self._unknown.index(class_name)
+        box = (float("nan"),) * 4 if box_xyxy is None else box_xyxy
+        self._labels.append(label)
+        self._boxes.extend(box)
+        self._areas.append(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0) if area is None else area)
+        self._crowd.append(iscrowd)
+        self._keypoints.extend(keypoints)
+        for name, value in extras.items():
+            self._extras.setdefault(name, array("q")).append(value)
+        self._counts[-1] += 1
+
+    def build(self) -> AnnotationTable:
+        """The arrays of everything added."""
+        count = len(self._labels)
+        return AnnotationTable(
+            paths=np.array(self._paths, np.bytes_),
+            image_ids=np.array(self._image_ids, np.int64),
+            sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
+            offsets=_offsets(np.array(self._counts, np.int64)),
+            labels=np.array(self._labels, np.int64),
+            boxes=np.array(self._boxes, np.float32).reshape(-1, 4),
+            iscrowd=np.array(self._crowd, np.bool_),
+            area=np.array(self._areas, np.float32),
+            keypoints=np.array(self._keypoints, np.float32).reshape(count, self._num_keypoints, 3),
+            extras={name: np.array(values, np.int64) for name, values in self._extras.items()},
+            unknown_classes=tuple(self._unknown),
+        )
+
+
+class TableDataset:
+    """A :class:`~saccade.data.dataset.VisionDataset` of pictures in a folder and one :class:`AnnotationTable`.
+
+    Readers whose truth is more than boxes, labels and keypoints override :meth:`target`, those whose pictures are no files
+    override :meth:`pixels` and :meth:`path`.
+
+    Args:
+        info: Name, task and classes.
+        root: Data folder.
+        table: Annotations.
+        annotations: File that holds the truth of a picture, below ``root``, for messages; ``{stem}`` is the picture's.
+        channels: Channels of the pictures that are read, 3 or 1.
+        allow_16bit: Give the pixels of 16-bit files as they are.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        root: Path,
+        table: AnnotationTable,
+        annotations: str = "",
+        channels: int = 3,
+        allow_16bit: bool = False,
+    ) -> None:
+        self.info = info
+        self.root = Path(root)
+        self.table = table
+        self.channels = channels
+        self.allow_16bit = allow_16bit
+        self.repairs: dict[str, int] = {}
+        self._annotations = annotations
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """Number of each picture, shape (M,), int64."""
+        return self.table.image_ids
+
+    def path(self, index: int) -> str:
+        """File of picture ``index``."""
+        return str(self.root / self.table.path(index))
+
+    def annotation_path(self, index: int) -> str:
+        """File that holds the truth of picture ``index``, for messages."""
+        if not self._annotations:
+            return self.path(index)
+        return str(self.root / self._annotations.format(stem=Path(self.table.path(index)).stem))
+
+    def pixels(self, index: int) -> NDArray[Any]:
+        """The decoded picture, shape (H, W, C)."""
+        return read_image(self.path(index), self.channels, self.allow_16bit)
+
+    def target(self, index: int) -> Target:
+        """The truth in original pixels; the arrays are the caller's own."""
+        rows = self.table.objects(index)
+        if self.info.task == "classification":
+            return {"labels": self.table.labels[rows][0].copy()}
+        target: Target = {"labels": self.table.labels[rows].copy()}
+        if self.table.keypoints.shape[1]:
+            target["keypoints"] = self.table.keypoints[rows].copy()
+        boxes = self.table.boxes[rows]
+        if not np.isnan(self.table.boxes).all() or self.info.task == "detection":
+            target |= {"boxes": boxes.copy(), "area": self.table.area[rows].copy(), "iscrowd": self.table.iscrowd[rows].copy()}
+        return target
+
+    def read(self, index: int) -> Sample:
+        """Picture and truth of ``index``."""
+        image = self.pixels(index)
+        info = ImageInfo(int(self.image_ids[index]), self.path(index), Geometry.identity((image.shape[0], image.shape[1])))
+        return Sample(image, self.target(index), info)
+
+    def with_table(self, table: AnnotationTable, repairs: dict[str, int] | None = None) -> TableDataset:
+        """The same reader over another table; this one is left alone."""
+        import copy
+
+        clone = copy.copy(self)
+        clone.table = table
+        clone.repairs = dict(self.repairs if repairs is None else repairs)
+        return clone

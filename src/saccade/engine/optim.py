@@ -1,0 +1,94 @@
+"""Optimisers from configuration: which parameters decay, which learn faster, which do not move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from saccade.engine.config import FreezeConfig, OptimizerConfig
+from saccade.errors import ConfigError, did_you_mean
+from saccade.models.base import Model
+
+__all__ = ["apply_freeze", "build_optimizer"]
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> Optimizer:
+    """One optimiser over the given parameters.
+
+    Parameters of fewer than two dimensions (biases, norms, layer scales) are not decayed unless ``decay_norm_and_bias`` says so.
+    ``lr_scale`` maps a name prefix to a factor; the longest matching prefix wins.
+
+    Args:
+        named_parameters: As from ``model.named_parameters()``.
+        config: Kind and settings.
+
+    Raises:
+        ConfigError: If a prefix of ``lr_scale`` matches no parameter.
+    """
+    parameters = list(named_parameters)
+    for prefix in config.lr_scale:
+        if not any(name.startswith(prefix) for name, _ in parameters):
+            roots = {name.split(".")[0] for name, _ in parameters}
+            raise ConfigError(f"optimizer.lr_scale: no parameter starts with '{prefix}'.{did_you_mean(prefix, roots)}")
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters:
+        decay = config.weight_decay if parameter.ndim > 1 or config.decay_norm_and_bias else 0.0
+        prefix = max((key for key in config.lr_scale if name.startswith(key)), key=len, default=None)
+        scale = config.lr_scale[prefix] if prefix is not None else 1.0
+        groups.setdefault((decay, scale), []).append(parameter)
+    # "base_lr" is what the schedule multiplies; the optimiser's own "lr" changes every step.
+    settings = [
+        {"params": members, "weight_decay": decay, "lr": config.lr * scale, "base_lr": config.lr * scale}
+        for (decay, scale), members in groups.items()
+    ]
+    if config.name == "sgd":
+        return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(settings, lr=config.lr, betas=config.betas, fused=True)
+
+
+def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
+    """Put the model in training mode with what ``freeze`` names standing still.
+
+    ``frozen_stats`` keeps the running statistics of BatchNorm and uses them; ``frozen_all`` also stops its scale and shift. Stages that do not train
+    keep their statistics as well: a frozen network whose statistics drift is not frozen.
+
+    Args:
+        model: With ``stage_names`` and ``head_name`` unless everything trains.
+        freeze: What moves.
+
+    Raises:
+        ConfigError: If ``freeze.trainable`` is not understood.
+    """
+    model.train()
+    model.requires_grad_(True)
+    if freeze.trainable != "all":
+        _freeze_parts(model, freeze.trainable)
+    if freeze.batch_norm == "train":
+        return
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+            if freeze.batch_norm == "frozen_all":
+                module.requires_grad_(False)
+
+
+def _freeze_parts(model: Model, trainable: str) -> None:
+    if trainable == "head":
+        model.requires_grad_(False).eval()
+        head = model.get_submodule(model.head_name)
+        head.requires_grad_(True).train()
+        return
+    kind, _, digits = trainable.partition(":")
+    if kind != "last" or not digits.isdigit():
+        raise ConfigError(f"freeze.trainable is '{trainable}'; it must be 'all', 'head' or 'last:k' (such as 'last:2').")
+    stages = model.stage_names
+    if int(digits) > len(stages):
+        raise ConfigError(f"freeze.trainable is '{trainable}', but {model.builder_name} has {len(stages)} stages: {', '.join(stages)}.")
+    for name in stages[: len(stages) - int(digits)]:
+        model.get_submodule(name).requires_grad_(False).eval()

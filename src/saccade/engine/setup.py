@@ -1,0 +1,90 @@
+"""From names in the configuration to data sets and a model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from saccade.data.dataset import DatasetInfo, VisionDataset
+from saccade.data.open import open_dataset
+from saccade.engine.config import TrainConfig
+from saccade.errors import ConfigError
+from saccade.models.base import Model
+from saccade.models.registry import create_model, get_builder
+
+__all__ = ["Datasets", "build_model", "open_datasets", "worker_count"]
+
+logger = logging.getLogger("saccade")
+
+
+@dataclass
+class Datasets:
+    """The splits of a run.
+
+    Args:
+        train: What is learnt from.
+        val: Scored after every epoch; decides which weights are kept.
+        test: Scored once, with the kept weights.
+    """
+
+    train: VisionDataset
+    val: VisionDataset | None = None
+    test: VisionDataset | None = None
+
+    def describe(self) -> str:
+        """One line: sizes, classes, and what the label policy repaired or dropped."""
+        parts = [f"{name} {len(data)}" for name, data in (("train", self.train), ("val", self.val), ("test", self.test)) if data is not None]
+        classes = self.train.info.class_names
+        parts.append(f"{len(classes)} {'points' if self.train.info.task == 'keypoints' else 'classes'}")
+        for name, count in getattr(self.train, "repairs", {}).items():
+            parts.append(f"{name} {count}")
+        return f"{self.train.info.name}: " + ", ".join(parts)
+
+
+def open_datasets(config: TrainConfig) -> Datasets:
+    """Open the splits that ``config.data`` names, for the task of ``config.model``.
+
+    Raises:
+        ConfigError: If no data source is named.
+        DataError: If a split is missing or its labels are faulty and the policy is ``error``.
+    """
+    data = config.data
+    if not data.source:
+        raise ConfigError("data.source is empty. Name a data set (see 'saccade datasets') or a folder: --data.source PATH.")
+    task = get_builder(config.model).task
+
+    def open_split(split: str | None) -> VisionDataset | None:
+        return None if split is None else open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels)
+
+    train = open_split(data.train)
+    assert train is not None
+    return Datasets(train, open_split(data.val), open_split(data.test))
+
+
+def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True) -> Model:
+    """Build ``config.model`` for the classes of the data.
+
+    Args:
+        config: Names the model, its options, the canvas and the weights to start from.
+        info: Gives the classes.
+        pretrained: Load ``config.init``; a resumed run has its own weights.
+    """
+    options = dict(config.model_args)
+    options.setdefault("num_classes", len(info.class_names))
+    model = create_model(config.model, **options)
+    model.class_names = info.class_names
+    if config.data.size is not None:
+        model.input_spec = model.input_spec.with_size(config.data.size)
+    if config.init is not None and pretrained:
+        from saccade.weights import load_weights
+
+        logger.info("%s", load_weights(model, config.init))
+    return model
+
+
+def worker_count(wanted: int | None) -> int:
+    """Loader processes: as asked, or one less than the cores, 1 to 8."""
+    if wanted is not None:
+        return wanted
+    return min(max(len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 2) - 1, 1), 8)

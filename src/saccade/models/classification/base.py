@@ -1,0 +1,82 @@
+"""What all classifiers share: cross entropy, softmax, and how a classifier becomes the backbone of a dense model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.errors import ConfigError, did_you_mean
+from saccade.models.base import Decoded, Model, Outputs, Targets
+from saccade.models.registry import create_model, get_builder, list_models
+from saccade.ops.matching import pad_targets
+
+__all__ = ["Classifier", "build_backbone"]
+
+
+class Classifier(Model):
+    """Base of every classifier: a subclass writes ``forward`` (``{"logits": (B, C)}``) and ``features``.
+
+    Transfer learning needs two attributes of it, documented on :class:`saccade.models.base.Model`: ``stage_names`` and
+    ``head_name``. Dense models need a third: ``unused_by_features``.
+
+    Attributes:
+        label_smoothing: Share of the target's mass spread evenly over all classes (Szegedy et al. 2016, section 7),
+            0..1.
+        unused_by_features: Submodules that ``features`` never runs; the head alone unless a subclass says more.
+    """
+
+    task = "classification"
+    label_smoothing: float = 0.0
+    unused_by_features: tuple[str, ...] = ()
+
+    def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Classification loss of normalised ``images`` (B, C, H, W).
+
+        Args:
+            images: As ``forward`` takes them.
+            targets: ``labels``: (B,) int64, or (B, C) float32 rows that sum to one once labels are mixed.
+        """
+        logits = self(images)["logits"].float()
+        return {"classification": self.criterion(logits, pad_targets(targets)["labels"])}
+
+    def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of ``logits`` (B, C) for ``labels`` (B,) int64 or (B, C) float."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        """``probabilities`` (B, C), rows sum to one."""
+        return {"probabilities": outputs["logits"].float().softmax(dim=-1)}
+
+    def remove_head(self) -> None:
+        """Turn what ``features`` never runs into ``nn.Identity``: a dense model carries no parameter that cannot learn."""
+        for name in self.unused_by_features or (self.head_name,):
+            parent, _, child = name.rpartition(".")
+            setattr(self.get_submodule(parent), child, nn.Identity())
+
+
+def build_backbone(name: str, **options: Any) -> Classifier:
+    """A registered classifier without its head, for the ``features`` method of which a dense model has a use.
+
+    Args:
+        name: Builder name of a classifier.
+        options: Passed to the builder where it knows them, left out where it does not (``output_stride`` of networks
+            without dilation).
+
+    Raises:
+        ConfigError: If there is no such classifier, or it has no feature maps.
+
+    Example:
+        >>> build_backbone("resnet18").feature_strides
+        (2, 4, 8, 16, 32)
+    """
+    entry = get_builder(name)
+    if entry.task != "classification":
+        hint = did_you_mean(name, list_models("classification"))
+        raise ConfigError(f"backbone '{name}' is a {entry.task} model; a backbone is a classifier.{hint}")
+    model = create_model(name, **{key: value for key, value in options.items() if key in entry.parameters})
+    if not isinstance(model, Classifier) or not model.feature_channels:
+        raise ConfigError(f"model '{name}' has no feature maps and cannot be a backbone.")
+    model.remove_head()
+    return model

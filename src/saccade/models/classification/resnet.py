@@ -1,0 +1,274 @@
+"""ResNet: deep residual networks, 18 to 152 layers.
+
+Paper: Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
+arXiv 1512.03385.
+
+Stacking more plain layers makes even the *training* error rise. If a few layers have only to learn the difference F(x)
+= H(x) - x from their input, doing nothing is easy (F = 0) and depth stops hurting. So every block adds its input to its
+output: y = F(x) + x (equation 1), with a 1x1 projection of x where the shape changes, y = F(x) + W x (equation 2,
+option B of section 3.3).
+
+    image            3 x H    x W
+    conv1 7x7 / 2   64 x H/2  x W/2    C1
+    max pool 3x3/2  64 x H/4  x W/4
+    layer1          64 x H/4  x W/4    C2      (x 4 channels for the bottleneck nets of 50 layers and more)
+    layer2         128 x H/8  x W/8    C3
+    layer3         256 x H/16 x W/16   C4
+    layer4         512 x H/32 x W/32   C5
+    mean over space, fc
+
+    basic block                                bottleneck block
+    x -> 3x3 -> BN -> ReLU -> 3x3 -> BN -> +   x -> 1x1 -> BN -> ReLU -> 3x3 -> BN -> ReLU -> 1x1 (x 4) -> BN -> +
+    x ---------------------------- (W x) --^   x ------------------------------------------------ (W x) ---------^
+
+Differences from the paper: none in ``resnet18``, ``resnet34`` and ``resnet50_v1``. ``resnet50``, ``resnet101`` and
+``resnet152`` are the form called v1.5, in which a bottleneck halves the map in its 3x3 instead of its first 1x1 (which
+would throw away three quarters of its input); that is the form whose weights are published. The last BN of every block
+starts at gamma = 0, so that each block begins as the identity, and the fc layer starts from N(0, 0.01) (Goyal et al.
+2017, arXiv 1706.02677, section 5.1). ``output_stride`` replaces the stride of the last stages by dilation, for dense
+models.
+
+Published weights: torchvision and timm use the key names of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from saccade.data.input_spec import InputSpec
+from saccade.errors import ConfigError
+from saccade.models.base import Outputs
+from saccade.models.classification.base import Classifier
+from saccade.models.registry import register_model
+
+__all__ = [
+    "BasicBlock",
+    "Bottleneck",
+    "BottleneckV1",
+    "ResNet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet50_v1",
+    "resnet101",
+    "resnet152",
+]
+
+PAPER = "He et al., CVPR 2016, arXiv 1512.03385"
+
+IMAGENET_SPEC = InputSpec(
+    size=(224, 224),
+    resize="center_crop",
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+    crop_fraction=0.875,
+)
+
+
+def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """W of equation 2, needed only where the shape changes."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (figure 5, left).
+
+    Args:
+        in_channels: Channels of the input.
+        width: Channels of both convolutions.
+        stride: Of the first convolution.
+        dilations: Of the first and of the second convolution; they differ where a stage trades its stride for dilation.
+    """
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int = 1, dilations: tuple[int, int] = (1, 1)) -> None:
+        super().__init__()
+        first, second = dilations
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=first, dilation=first, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=second, dilation=second, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _projection(in_channels, width, stride)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The BN whose gamma starts at zero."""
+        return self.bn2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, width, H / stride, W / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return self.relu(out + shortcut)  # equations 1 and 2; the second ReLU follows the sum
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 beside a shortcut (figure 5, right).
+
+    Args:
+        in_channels: Channels of the input.
+        width: Channels of the 3x3; the output has four times as many.
+        stride: Of the 3x3.
+        dilations: As in the basic block; the only 3x3 here takes the first.
+    """
+
+    expansion = 4
+    stride_in_1x1 = False
+
+    def __init__(self, in_channels: int, width: int, stride: int = 1, dilations: tuple[int, int] = (1, 1)) -> None:
+        super().__init__()
+        out_channels = width * self.expansion
+        stride_1x1, stride_3x3 = (stride, 1) if self.stride_in_1x1 else (1, stride)
+        dilation = dilations[0]
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride_1x1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride_3x3, padding=dilation, dilation=dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _projection(in_channels, out_channels, stride)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The BN whose gamma starts at zero."""
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, 4 * width, H / stride, W / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return self.relu(out + shortcut)
+
+
+class BottleneckV1(Bottleneck):
+    """The bottleneck as the paper has it: the first 1x1 carries the stride."""
+
+    stride_in_1x1 = True
+
+
+class ResNet(Classifier):
+    """Stem, four stages of blocks, mean, fc (table 1).
+
+    Args:
+        block: ``BasicBlock``, ``Bottleneck`` or ``BottleneckV1``.
+        depths: Blocks in each of the four stages.
+        num_classes: Outputs of the fc layer.
+        output_stride: Stride of C5: 32, or 16 or 8, where the last one or two stages keep their resolution and dilate
+            by 2 (and 4) instead.
+
+    Raises:
+        ConfigError: If ``output_stride`` is none of these.
+    """
+
+    stage_names = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+    head_name = "fc"
+    input_spec = IMAGENET_SPEC
+
+    def __init__(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        depths: Sequence[int],
+        num_classes: int = 1000,
+        output_stride: int = 32,
+    ) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ConfigError(f"ResNet has no output_stride {output_stride}; choose 8, 16 or 32.")
+        self.num_classes = num_classes
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+
+        in_channels, stride, dilation = 64, 4, 1
+        stages, strides = [], [2]
+        for number, depth in enumerate(depths, start=1):
+            wanted = 1 if number == 1 else 2
+            step = wanted if stride * wanted <= output_stride else 1
+            first_dilation, dilation = dilation, dilation * wanted // step
+            width = 64 * 2 ** (number - 1)
+            blocks: list[nn.Module] = [block(in_channels, width, step, (first_dilation, dilation))]
+            in_channels = width * block.expansion
+            blocks += [block(in_channels, width, 1, (dilation, dilation)) for _ in range(depth - 1)]
+            stages.append(nn.Sequential(*blocks))
+            stride *= step
+            strides.append(stride)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(in_channels, num_classes)
+        self.feature_channels = (64, *(64 * 2**number * block.expansion for number in range(4)))
+        self.feature_strides = tuple(strides)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                # Section 3.4, after He et al. 2015 (arXiv 1502.01852): variance 2 / fan, which keeps the size of
+                # activations through ReLU.
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, (BasicBlock, Bottleneck)):
+                nn.init.zeros_(module.last_norm.weight)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """C1 to C5; images (B, 3, H, W)."""
+        c1 = self.relu(self.bn1(self.conv1(images)))  # (B, 64, H/2, W/2)
+        maps = [c1]
+        x = self.maxpool(c1)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Outputs:
+        """``logits`` (B, num_classes)."""
+        c5 = self.features(images)[-1]
+        return {"logits": self.fc(self.avgpool(c5).flatten(1))}
+
+
+@register_model("classification", PAPER)
+def resnet18(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
+    """18 layers of basic blocks; 11.7 M parameters, 1.8 G multiply-adds."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, output_stride)
+
+
+@register_model("classification", PAPER)
+def resnet34(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
+    """34 layers of basic blocks; 21.8 M parameters, 3.7 G multiply-adds."""
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, output_stride)
+
+
+@register_model("classification", PAPER)
+def resnet50(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
+    """50 layers of bottlenecks, v1.5; 25.6 M parameters, 4.1 G multiply-adds."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, output_stride)
+
+
+@register_model("classification", PAPER)
+def resnet50_v1(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
+    """50 layers of bottlenecks as in the paper; 25.6 M parameters, 3.9 G multiply-adds."""
+    return ResNet(BottleneckV1, (3, 4, 6, 3), num_classes, output_stride)
+
+
+@register_model("classification", PAPER)
+def resnet101(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
+    """101 layers of bottlenecks, v1.5; 44.5 M parameters, 7.8 G multiply-adds."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, output_stride)
+
+
+@register_model("classification", PAPER)
+def resnet152(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
+    """152 layers of bottlenecks, v1.5; 60.2 M parameters, 11.5 G multiply-adds."""
+    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, output_stride)

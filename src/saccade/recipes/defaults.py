@@ -1,0 +1,64 @@
+"""Settings for data of one's own, by task: what ``train --model NAME --data PATH`` starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from saccade.data.augment import AugmentConfig
+from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+
+__all__ = ["DEFAULTS"]
+
+
+def _classification() -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(batch_size=32),
+        augment=AugmentConfig(flip=0.5, degrees=10.0, translate=0.1, scale=(0.8, 1.25), hsv=(0.01, 0.4, 0.3)),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0),
+        ema=EmaConfig(decay=0.999, warmup_steps=200.0),
+        epochs=30,
+    )
+
+
+def _detection() -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(batch_size=8),
+        augment=AugmentConfig(mosaic=0.7, flip=0.5, translate=0.1, scale=(0.6, 1.5), hsv=(0.015, 0.5, 0.3)),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
+        ema=EmaConfig(decay=0.9995, warmup_steps=500.0),
+        stages=(Stage(from_epoch=-10, augment={"mosaic": 0.0, "mixup": 0.0}),),
+        clip_norm=10.0,
+        epochs=60,
+    )
+
+
+def _segmentation() -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(batch_size=4),
+        augment=AugmentConfig(flip=0.5, degrees=10.0, scale=(0.7, 1.4), hsv=(0.015, 0.4, 0.3)),
+        optimizer=OptimizerConfig(name="adamw", lr=5e-4, weight_decay=0.01),
+        schedule=ScheduleConfig(name="poly", warmup_epochs=1.0),
+        ema=EmaConfig(decay=0.999, warmup_steps=200.0),
+        epochs=60,
+    )
+
+
+def _keypoints() -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(batch_size=16),
+        augment=AugmentConfig(degrees=20.0, translate=0.1, scale=(0.8, 1.25), hsv=(0.015, 0.4, 0.3)),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0),
+        ema=EmaConfig(decay=0.999, warmup_steps=200.0),
+        epochs=60,
+    )
+
+
+DEFAULTS: dict[str, Callable[[], TrainConfig]] = {
+    "classification": _classification,
+    "detection": _detection,
+    "segmentation": _segmentation,
+    "keypoints": _keypoints,
+}

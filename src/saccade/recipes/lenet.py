@@ -1,0 +1,23 @@
+"""LeNet-5 on MNIST."""
+
+from __future__ import annotations
+
+from saccade.data.augment import AugmentConfig
+from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.recipes import recipe
+
+__all__ = ["lenet5_mnist"]
+
+
+@recipe
+def lenet5_mnist() -> TrainConfig:
+    """LeNet-5 (modern form) on MNIST: 60,000 pictures to learn from, the 10,000 test pictures scored once at the end."""
+    return TrainConfig(
+        model="lenet5",
+        data=DataConfig(source="mnist", train="train", val=None, test="test", batch_size=128),
+        augment=AugmentConfig(degrees=10.0, translate=0.06, scale=(0.9, 1.1), shear=5.0, fill=0),
+        optimizer=OptimizerConfig(name="adamw", lr=4e-3, weight_decay=0.02),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=0.5),
+        ema=EmaConfig(decay=0.999, warmup_steps=500.0),
+        epochs=16,
+    )

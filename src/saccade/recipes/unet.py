@@ -1,0 +1,26 @@
+"""U-Net on neuron membranes."""
+
+from __future__ import annotations
+
+from saccade.data.augment import AugmentConfig
+from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.recipes import recipe
+
+__all__ = ["unet_isbi"]
+
+
+@recipe
+def unet_isbi() -> TrainConfig:
+    """U-Net of a quarter of the paper's width on ISBI 2012: learns from images 0-23, scored once on images 24-29."""
+    return TrainConfig(
+        model="unet",
+        model_args={"base_channels": 16},
+        data=DataConfig(source="isbi2012_membrane", train="0-23", val=None, test="24-29", batch_size=4),
+        augment=AugmentConfig(
+            crop=(256, 256), flip=0.5, flip_vertical=0.5, rotate90=0.75, elastic=8.0, scale=(0.85, 1.2), brightness=0.15, contrast=0.25
+        ),
+        optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.01),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
+        ema=EmaConfig(decay=0.995, warmup_steps=100.0),
+        epochs=80,
+    )

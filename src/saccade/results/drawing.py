@@ -1,0 +1,426 @@
+"""Predictions on their picture, readable whether it is 64 or 6000 pixels wide.
+
+Line width and letters follow the size of the picture, labels stay inside it and out of each other's way, and very small pictures are enlarged
+first. Legends and captions are added below the picture, so that they hide none of it. Shapes are OpenCV's, letters Pillow's
+(``saccade.results.fonts``), so class names may be in any script. Every function takes any picture (H, W), (H, W, C), 8 or 16 bit or float, and
+returns a new (H, W, 3) uint8 RGB one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.errors import ConfigError, DataError
+from saccade.results.fonts import fit_text
+from saccade.results.palette import Color, class_color, ink_on
+
+__all__ = [
+    "class_color",
+    "draw_boxes",
+    "draw_caption",
+    "draw_keypoints",
+    "draw_label_map",
+    "montage",
+    "read_rgb",
+    "to_rgb8",
+    "write_image",
+]
+
+Picture = NDArray[np.uint8]
+
+_SMALL = 360  # pictures whose longer side is below this are enlarged ...
+_ENLARGED = 512  # ... to about this
+_PAPER: Color = (24, 25, 30)
+_INK: Color = (236, 237, 240)
+_IGNORE = 255
+
+
+def to_rgb8(image: NDArray[Any]) -> Picture:
+    """Any picture as (H, W, 3) uint8 RGB.
+
+    Args:
+        image: (H, W) or (H, W, C). Grey is repeated, of more than three channels the first three are taken; 16-bit and float values are
+            stretched so that the largest becomes 255 (floats up to 1 are taken as 0..1, integers up to 255 as they are).
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    pixels = np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[..., :3]
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels)
+    values = np.nan_to_num(pixels.astype(np.float32))
+    largest = float(values.max(initial=0.0))
+    if np.issubdtype(pixels.dtype, np.floating) and largest <= 1.0:
+        values = values * 255
+    elif largest > 255:
+        values = values * (255 / largest)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def read_rgb(path: str | Path) -> Picture:
+    """The picture of a result whose pixels were not kept, orientation applied.
+
+    Raises:
+        DataError: If there is no such file, or it is no picture.
+    """
+    import cv2
+
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be drawn on ({error}). Pass the pixels as the result's `image`.") from error
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if decoded is None:
+        raise DataError(f"{path}: is not a picture that can be decoded. Pass the pixels as the result's `image`.")
+    return np.ascontiguousarray(decoded[..., ::-1])
+
+
+def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
+    """Write an RGB picture; the suffix decides the format (JPEG quality 95).
+
+    Raises:
+        ConfigError: If the suffix is not that of a picture.
+    """
+    import cv2
+
+    target = Path(path)
+    pixels = to_rgb8(rgb)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if target.suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        done, data = cv2.imencode(target.suffix or ".", pixels[..., ::-1], options)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ConfigError(f"{target}: '{target.suffix}' is no picture format. Use .png, .jpg or .webp (or .json for the values).")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data.tobytes())
+    return target
+
+
+def draw_boxes(
+    image: NDArray[Any],
+    boxes_xyxy: NDArray[Any],
+    names: Sequence[str],
+    scores: NDArray[Any] | None = None,
+    masks: NDArray[Any] | None = None,
+    colors: Sequence[Color] | None = None,
+) -> Picture:
+    """Boxes with their names, and their masks where there are any.
+
+    Args:
+        image: The picture.
+        boxes_xyxy: (N, 4) in its pixels.
+        names: N class names; an empty one draws no label.
+        scores: (N,) 0..1, printed behind the names. A truth (all 1) is printed without.
+        masks: (N, H, W), true inside the object.
+        colors: N colours, e.g. one for hits and one for misses; by name if not given.
+    """
+    import cv2
+
+    canvas, scale = _enlarge(image)
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4) * scale
+    inks = list(colors) if colors is not None else [class_color(name) for name in names]
+    line, size = _line_width(canvas), _font_size(canvas)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for index in np.argsort(-areas, kind="stable"):  # small ones on top
+        if masks is not None:
+            _tint(canvas, np.asarray(masks[index]), inks[index], line)
+        # The outline lies inside the picture even where the box touches its border.
+        inset = line / 2
+        x1, y1 = (max(inset, value) for value in boxes[index, :2])
+        x2, y2 = min(canvas.shape[1] - 1 - inset, boxes[index, 2]), min(canvas.shape[0] - 1 - inset, boxes[index, 3])
+        corners = (round(x1), round(y1)), (max(round(x1), round(x2)), max(round(y1), round(y2)))
+        cv2.rectangle(canvas, *corners, _darker(inks[index]), line + 2, cv2.LINE_AA)
+        cv2.rectangle(canvas, *corners, inks[index], line, cv2.LINE_AA)
+
+    sure = scores is None or bool(np.all(np.asarray(scores) == 1))
+    texts = [f"{name} {scores[i]:.2f}" if name and scores is not None and not sure else name for i, name in enumerate(names)]
+    order = range(len(texts)) if scores is None else np.argsort(-np.asarray(scores), kind="stable")
+    _draw_labels(canvas, boxes, texts, inks, order, size, line)
+    return canvas
+
+
+def draw_label_map(
+    image: NDArray[Any], label_map: NDArray[Any], class_names: Sequence[str], legend: bool = True, opacity: float = 0.5
+) -> Picture:
+    """Every pixel tinted by its class, regions outlined, names and shares of the picture below.
+
+    Args:
+        image: The picture.
+        label_map: (H, W) class of every pixel; 255 (ignored) and a class named ``background`` stay untinted.
+        class_names: Name of each label.
+        legend: Add the names below the picture.
+        opacity: Of the tint, 0..1.
+    """
+    import cv2
+
+    canvas, _ = _enlarge(image)
+    height, width = canvas.shape[:2]
+    labels = np.asarray(label_map)
+    present, counts = np.unique(labels, return_counts=True)
+    names = {int(label): class_names[label] if label < len(class_names) else f"class {label}" for label in present if label != _IGNORE}
+    resized = cv2.resize(labels.astype(np.int16), (width, height), interpolation=cv2.INTER_NEAREST)
+    table = np.zeros((int(present.max(initial=0)) + 1, 4), np.float32)
+    for label, name in names.items():
+        if name.lower() != "background":
+            table[label] = (*class_color(name), opacity)
+    tint = table[resized]
+    canvas[:] = np.rint(canvas * (1 - tint[..., 3:]) + tint[..., :3] * tint[..., 3:]).astype(np.uint8)
+    edges = cv2.morphologyEx(resized, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    if (line := _line_width(canvas)) > 2:
+        edges = cv2.dilate(edges.astype(np.uint8), np.ones((line - 1, line - 1), np.uint8)) > 0
+    canvas[edges] = np.rint(0.45 * canvas[edges] + 0.55 * 255).astype(np.uint8)
+    if not legend:
+        return canvas
+    shares = {int(label): count / max(1, labels.size) for label, count in zip(present, counts, strict=True)}
+    entries = [(f"{names[label]}  {_percent(shares[label])}", class_color(names[label])) for label in sorted(names, key=lambda key: -shares[key])]
+    return _with_strip(canvas, _legend(entries, canvas))
+
+
+def draw_keypoints(
+    image: NDArray[Any],
+    keypoints: NDArray[Any],
+    scores: NDArray[Any] | None = None,
+    names: Sequence[str] = (),
+    colors: Sequence[Color] | None = None,
+) -> Picture:
+    """Points of every object; up to 20 points an object carry their names' colours and a legend, more run through the rainbow by index.
+
+    Args:
+        image: The picture.
+        keypoints: (N, K, 2) x, y in its pixels; points that are not finite are left out.
+        scores: (N, K) 0..1; points at 0 are left out, points below 0.3 are drawn hollow.
+        names: K names of the points.
+        colors: K colours instead.
+    """
+    import cv2
+
+    canvas, scale = _enlarge(image)
+    points = np.asarray(keypoints, np.float64)[..., :2] * scale
+    named = 0 < len(names) <= 20 and not all(name.isdigit() for name in names)
+    inks = list(colors) if colors is not None else _point_colors(points.shape[1], names if named else ())
+    line = _line_width(canvas)
+    radius = max(2.0, 1.4 * line if points.shape[1] <= 20 else 1.1 * line)
+    fine = 16  # OpenCV draws at 1/16 pixel: coordinates are shifted by four bits
+    for person in range(points.shape[0]):
+        for index, (x, y) in enumerate(points[person]):
+            score = 1.0 if scores is None else float(scores[person, index])
+            if not (math.isfinite(x) and math.isfinite(y)) or score <= 0 or abs(x) > 1e6 or abs(y) > 1e6:
+                continue
+            # Pixel centres lie at .5 here and at whole numbers in OpenCV.
+            centre = (round((x - 0.5) * fine), round((y - 0.5) * fine))
+            cv2.circle(canvas, centre, round((radius + max(1, line / 2)) * fine), (16, 16, 20), -1, cv2.LINE_AA, 4)
+            cv2.circle(canvas, centre, round(radius * fine), inks[index], -1, cv2.LINE_AA, 4)
+            if score < 0.3:
+                cv2.circle(canvas, centre, round(radius * 0.5 * fine), (16, 16, 20), -1, cv2.LINE_AA, 4)
+    return _with_strip(canvas, _legend(list(zip(names, inks, strict=False)), canvas)) if named else canvas
+
+
+def draw_caption(image: NDArray[Any], lines: Sequence[str], shares: Sequence[float] = (), colors: Sequence[Color] | None = None) -> Picture:
+    """Lines of text below the picture, each with a bar if it has a share.
+
+    Args:
+        image: The picture.
+        lines: What to write, top to bottom.
+        shares: 0..1, length of the bar and number behind the line; none if empty.
+        colors: Of the bars; by the lines' text if not given.
+    """
+    canvas, _ = _enlarge(image)
+    size = _font_size(canvas)
+    width = max(canvas.shape[1], 14 * size)
+    row, margin = round(1.9 * size), round(0.6 * size)
+    strip = np.full((row * len(lines) + 2 * margin, width, 3), _PAPER, np.uint8)
+    inks = list(colors) if colors is not None else [class_color(line) for line in lines]
+    for index, line in enumerate(lines):
+        top = margin + index * row
+        room = width - 2 * margin
+        if index < len(shares):
+            number = fit_text(f"{100 * shares[index]:.1f} %", size, room)
+            room -= number.shape[1] + margin
+            full = max(1, round(room * min(1.0, max(0.0, float(np.nan_to_num(shares[index]))))))
+            bar = strip[top + 2 : top + row - 2, margin : margin + full]
+            bar[:] = np.rint(0.55 * np.asarray(inks[index]) + 0.45 * np.asarray(_PAPER)).astype(np.uint8)
+            _stamp(strip, number, width - margin - number.shape[1], top + (row - number.shape[0]) // 2, _INK)
+        text = fit_text(line, size, max(1, room - margin))
+        _stamp(strip, text, margin + margin // 2, top + (row - text.shape[0]) // 2, _INK)
+    return _with_strip(canvas, strip)
+
+
+def montage(images: Sequence[NDArray[Any]], columns: int, cell: int = 512) -> Picture:
+    """Pictures in a grid, row by row, each as large as its cell allows with its aspect kept.
+
+    Args:
+        images: Any pictures, of any sizes.
+        columns: Pictures in a row.
+        cell: Longer side of a cell in pixels; smaller if no picture is that large.
+    """
+    import cv2
+
+    if not images:
+        return np.full((cell, cell, 3), _PAPER, np.uint8)
+    pictures = [to_rgb8(image) for image in images]
+    columns = max(1, min(columns, len(pictures)))
+    tallest, widest = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    shrink = min(1.0, cell / max(tallest, widest))
+    height, width, gap = max(1, round(tallest * shrink)), max(1, round(widest * shrink)), max(2, round(0.012 * cell))
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), _PAPER, np.uint8)
+    for index, picture in enumerate(pictures):
+        factor = min(height / picture.shape[0], width / picture.shape[1])
+        size = (max(1, min(width, round(picture.shape[1] * factor))), max(1, min(height, round(picture.shape[0] * factor))))
+        resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+        top = gap + (index // columns) * (height + gap) + (height - size[1]) // 2
+        left = gap + (index % columns) * (width + gap) + (width - size[0]) // 2
+        sheet[top : top + size[1], left : left + size[0]] = resized
+    return sheet
+
+
+def _enlarge(image: NDArray[Any]) -> tuple[Picture, int]:
+    """A copy to draw on, and by which whole factor it was enlarged."""
+    import cv2
+
+    picture = to_rgb8(image)
+    longer = max(picture.shape[:2])
+    factor = 1 if longer >= _SMALL else -(-_ENLARGED // max(1, longer))
+    if factor == 1:
+        return picture.copy(), 1
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
+
+
+def _extent(canvas: Picture) -> float:
+    return math.sqrt(canvas.shape[0] * canvas.shape[1])
+
+
+def _line_width(canvas: Picture) -> int:
+    return max(2, round(_extent(canvas) / 320))
+
+
+def _font_size(canvas: Picture) -> int:
+    return max(11, min(round(_extent(canvas) / 40), canvas.shape[0] // 3))
+
+
+def _darker(color: Color) -> Color:
+    red, green, blue = (round(0.35 * value) for value in color)
+    return red, green, blue
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.1f} %"
+
+
+def _point_colors(count: int, names: Sequence[str]) -> list[Color]:
+    if names:
+        return [class_color(name) for name in names]
+    from saccade.results.palette import oklch_to_rgb
+
+    return [oklch_to_rgb(0.78, 0.17, 5.2 * index / max(1, count)) for index in range(count)]
+
+
+def _tint(canvas: Picture, mask: NDArray[Any], color: Color, line: int) -> None:
+    import cv2
+
+    inside = cv2.resize((mask > 0).astype(np.uint8), (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_NEAREST)
+    canvas[inside > 0] = np.rint(0.55 * canvas[inside > 0] + 0.45 * np.asarray(color)).astype(np.uint8)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(canvas, contours, -1, color, max(1, line - 1), cv2.LINE_AA)
+
+
+def _stamp(canvas: Picture, mask: NDArray[np.uint8], left: int, top: int, color: Color) -> None:
+    """Letters onto the canvas; what would fall outside is cut."""
+    left, top = max(0, left), max(0, top)
+    area = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
+    alpha = mask[: area.shape[0], : area.shape[1], None].astype(np.float32) / 255
+    area[:] = np.rint(area * (1 - alpha) + np.asarray(color, np.float32) * alpha).astype(np.uint8)
+
+
+def _draw_labels(
+    canvas: Picture, boxes: NDArray[Any], texts: Sequence[str], inks: Sequence[Color], order: Any, size: int, line: int
+) -> None:
+    """Labels by falling score, each at the place beside its box that hides least."""
+    height, width = canvas.shape[:2]
+    letters = sum(len(text) for text in texts)
+    # A crowd gets smaller letters: all labels together should cover at most a fifth of the picture.
+    crowd = math.sqrt(0.2 * height * width / max(1.0, letters * 0.6 * 1.5 * size * size))
+    size = max(9, round(size * min(1.0, max(0.65, crowd))))
+    pad = max(2, round(0.25 * size))
+    placed = np.zeros((0, 4))
+    for index in order:
+        if not texts[index]:
+            continue
+        mask = fit_text(texts[index], size, max(1, width - 2 * pad))
+        mask = mask[: max(1, height)]
+        label_width, label_height = min(width, mask.shape[1] + 2 * pad), min(height, mask.shape[0] + 2 * (pad // 3))
+        left, top = _place(boxes[index], label_width, label_height, (height, width), placed, boxes, line)
+        placed = np.concatenate([placed, [[left, top, left + label_width, top + label_height]]])
+        canvas[top : top + label_height, left : left + label_width] = inks[index]
+        _stamp(canvas, mask, left + pad, top + pad // 3, ink_on(inks[index]))
+
+
+def _place(
+    box: NDArray[Any], width: int, height: int, size: tuple[int, int], placed: NDArray[Any], boxes: NDArray[Any], line: int
+) -> tuple[int, int]:
+    x1, y1, x2, y2 = box
+    reach = line / 2
+    corners = np.array(
+        [
+            (x1 - reach, y1 - height),  # above, the usual place
+            (x1 - reach, y2),  # below
+            (x2 + reach - width, y1 - height),
+            (x2 + reach - width, y2),
+            (x1, y1),  # inside
+            (x1, y2 - height),
+            (x2 - width, y1),
+            (x2, y1),  # beside
+            (x1 - width, y1),
+        ]
+    )
+    inside = np.stack([np.clip(corners[:, 0], 0, size[1] - width), np.clip(corners[:, 1], 0, size[0] - height)], axis=1)
+    rectangles = np.concatenate([inside, inside + [width, height]], axis=1)
+    area = width * height
+    cost = 0.06 * np.arange(len(corners), dtype=np.float64)  # habit
+    cost += 12 * _overlap(rectangles, placed).sum(axis=1) / area  # other labels
+    cost += 0.25 * np.minimum(1, _overlap(rectangles, boxes).sum(axis=1) / area)  # objects
+    cost += np.abs(inside - corners).sum(axis=1) / height  # pushed back into the picture, so off its box
+    left, top = inside[int(np.argmin(cost))]
+    return int(left), int(top)
+
+
+def _overlap(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Shared area of each pair, (N, M)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared: NDArray[Any] = np.clip(high - low, 0, None).prod(axis=2)
+    return shared
+
+
+def _legend(entries: Sequence[tuple[str, Color]], canvas: Picture) -> Picture:
+    """Swatches with names, as many a row as fit."""
+    size = _font_size(canvas)
+    width = max(canvas.shape[1], 12 * size)
+    swatch, gap, row = size, round(0.6 * size), round(1.8 * size)
+    masks = [fit_text(text, size, width - swatch - 3 * gap) for text, _ in entries]
+    column = max((mask.shape[1] for mask in masks), default=0) + swatch + 3 * gap
+    columns = max(1, (width - gap) // column)
+    strip = np.full((row * -(-len(entries) // columns) + gap, width, 3), _PAPER, np.uint8)
+    for index, ((_, color), mask) in enumerate(zip(entries, masks, strict=True)):
+        left, top = gap + (index % columns) * column, gap // 2 + (index // columns) * row
+        middle = top + row // 2
+        strip[middle - swatch // 2 : middle + swatch // 2, left : left + swatch] = color
+        _stamp(strip, mask, left + swatch + gap, middle - mask.shape[0] // 2, _INK)
+    return strip
+
+
+def _with_strip(canvas: Picture, strip: Picture) -> Picture:
+    """The strip below the picture, the narrower of the two centred on paper."""
+    width = max(canvas.shape[1], strip.shape[1])
+    sheet = np.full((canvas.shape[0] + strip.shape[0], width, 3), _PAPER, np.uint8)
+    left = (width - canvas.shape[1]) // 2
+    sheet[: canvas.shape[0], left : left + canvas.shape[1]] = canvas
+    sheet[canvas.shape[0] :, : strip.shape[1]] = strip
+    return sheet

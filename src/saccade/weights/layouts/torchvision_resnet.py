@@ -1,0 +1,24 @@
+"""ResNet files of torchvision, which timm's ResNets share: ``conv1 bn1 layer1.0.conv1 ... fc``.
+
+Our ResNets have the same names, so nothing is renamed. Files with frozen BatchNorm lack ``num_batches_tracked``; the loader allows for that.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from saccade.models.base import Model
+
+__all__ = ["NAME", "convert", "matches"]
+
+NAME = "torchvision ResNet"
+
+
+def matches(keys: set[str]) -> bool:
+    """Whether these are the names of a torchvision ResNet, with or without its last layer."""
+    return {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer4.0.downsample.0.weight"} <= keys
+
+
+def convert(state: dict[str, Tensor], model: Model) -> dict[str, Tensor]:
+    """The state as it is."""
+    return state
