@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from saccade.results.base import Result
 
 __all__ = [
-    "ExportResult", "check", "create_model", "datasets", "demo", "evaluate", "export", "list_models", "load", "predict", "recipe", "summary", "train",
+    "ExportResult", "check", "create_model", "datasets", "demo", "evaluate", "export", "list_models", "load", "predict",
+    "recipe", "summary", "train",
 ]  # fmt: skip
 
 ModelLike = str | Path | Model
@@ -86,7 +87,7 @@ def evaluate(
     model: ModelLike,
     data: str | None = None,
     split: str | None = None,
-    format: str | None = None,  # noqa: A002 - the field's word
+    format: str | None = None,
     task: str | None = None,
     batch_size: int = 16,
     workers: int | None = None,
@@ -107,7 +108,13 @@ def evaluate(
 
     runtime = _runtime(model)
     dataset = _open_data(model, data, split, format, task or runtime.task)
-    return score(runtime, dataset, batch_size, worker_count(workers), progress=lambda batches, total: track(batches, total, "evaluate"))
+    return score(
+        runtime,
+        dataset,
+        batch_size,
+        worker_count(workers),
+        progress=lambda batches, total: track(batches, total, "evaluate"),
+    )
 
 
 def predict(
@@ -137,7 +144,7 @@ def predict(
 
 def export(
     model: ModelLike,
-    format: str = "onnx",  # noqa: A002 - the field's word
+    format: str = "onnx",
     path: str | Path | None = None,
     verify: bool = False,
     data: str | None = None,
@@ -163,7 +170,11 @@ def export(
 
         raise ConfigError(f"unknown export format '{format}'.{did_you_mean(format, SUFFIXES)}")
     if path is None:
-        path = Path(f"{network.builder_name}{SUFFIXES[format]}") if isinstance(model, Model) else Path(model).with_suffix(SUFFIXES[format])
+        path = (
+            Path(f"{network.builder_name}{SUFFIXES[format]}")
+            if isinstance(model, Model)
+            else Path(model).with_suffix(SUFFIXES[format])
+        )
     written = export_model(network, Path(path), format=format)
     if not verify:
         return ExportResult(written, None, {})
@@ -183,7 +194,9 @@ def evaluate_runtime(runtime: Runtime, dataset: VisionDataset) -> MetricReport:
     return score(runtime, dataset, 8, progress=lambda batches, total: track(batches, total, runtime.name))
 
 
-def check(data: str, split: str = "train", format: str | None = None, task: str | None = None, images: bool = True) -> CheckReport:  # noqa: A002
+def check(
+    data: str, split: str = "train", format: str | None = None, task: str | None = None, images: bool = True
+) -> CheckReport:
     """Look for faults in images and labels before training.
 
     Args:
@@ -204,7 +217,13 @@ def datasets() -> list[dict[str, Any]]:
     from saccade.data.catalogue import CATALOGUE, is_present
 
     return [
-        {"name": entry.name, "task": entry.task, "licence": entry.licence, "present": is_present(entry.name), "description": entry.description}
+        {
+            "name": entry.name,
+            "task": entry.task,
+            "licence": entry.licence,
+            "present": is_present(entry.name),
+            "description": entry.description,
+        }
         for entry in CATALOGUE.values()
     ]
 
@@ -238,13 +257,17 @@ def _run_config(model: ModelLike) -> TrainConfig | None:
     return load_config(path) if path.exists() else None
 
 
-def _open_data(model: ModelLike, data: str | None, split: str | None, format: str | None, task: str) -> VisionDataset:  # noqa: A002
+def _open_data(model: ModelLike, data: str | None, split: str | None, format: str | None, task: str) -> VisionDataset:
+    # noqa: A002
     from saccade.data.open import open_dataset
 
     config = _run_config(model)
     if data is None:
         if config is None:
-            raise ConfigError("no data was named, and the model does not lie in a run folder that names it. Pass data=PATH (--data PATH).")
+            raise ConfigError(
+                "no data was named, and the model does not lie in a run folder that names it. "
+                "Pass data=PATH (--data PATH)."
+            )
         data, format = config.data.source, config.data.format  # noqa: A001
         split = split or config.data.test or config.data.val or config.data.train
     return open_dataset(data, split or "test", format=format, task=task, bad_labels="drop")

@@ -35,7 +35,9 @@ class ConvNormAct(nn.Module):
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
+        )
         self.bn = nn.BatchNorm2d(out_channels)
         self.act = activation()
 
@@ -46,7 +48,9 @@ class ConvNormAct(nn.Module):
 
 
 class DepthwiseSeparableConv(nn.Module):
-    """A depthwise convolution, then a 1x1 one, each with BatchNorm and activation (Howard et al. 2017, MobileNets, section 3.1).
+    """A depthwise convolution, then a 1x1 one, each with BatchNorm and activation.
+
+    Howard et al. 2017, MobileNets, section 3.1.
 
     Args:
         in_channels: Channels in.
@@ -65,7 +69,9 @@ class DepthwiseSeparableConv(nn.Module):
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.dconv = ConvNormAct(in_channels, in_channels, kernel_size, stride, groups=in_channels, activation=activation)
+        self.dconv = ConvNormAct(
+            in_channels, in_channels, kernel_size, stride, groups=in_channels, activation=activation
+        )
         self.pconv = ConvNormAct(in_channels, out_channels, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:

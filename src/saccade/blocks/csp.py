@@ -1,4 +1,4 @@
-"""Cross-stage partial layers (Wang et al. 2020, CSPNet, arXiv 1911.11929) and their companions in YOLOX: Focus stem and pyramid pooling."""
+"""Cross-stage partial layers (Wang et al. 2020, CSPNet, arXiv 1911.11929), the Focus stem and pyramid pooling."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class CSPLayer(nn.Module):
         depthwise: 3x3 as depthwise separable convolutions.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, blocks: int, shortcut: bool = True, depthwise: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, blocks: int, shortcut: bool = True, depthwise: bool = False
+    ) -> None:
         super().__init__()
         hidden = out_channels // 2
         self.conv1 = ConvNormAct(in_channels, hidden)
@@ -62,7 +64,8 @@ class CSPLayer(nn.Module):
 class SPPBottleneck(nn.Module):
     """Spatial pyramid pooling with 5x5, 9x9 and 13x13 windows at stride 1, between two 1x1 convolutions.
 
-    Two 5x5 maxima in a row see exactly a 9x9 window and three a 13x13 one, so the larger windows are made from the smaller.
+    Two 5x5 maxima in a row see exactly a 9x9 window and three a 13x13 one, so the larger windows are made from the
+    smaller.
 
     Args:
         in_channels: Channels in.
@@ -87,9 +90,10 @@ class SPPBottleneck(nn.Module):
 
 
 class Focus(nn.Module):
-    """Each 2x2 square of pixels becomes one place with four times the channels, then a 3x3 convolution; no pixel is lost.
+    """Each 2x2 square of pixels becomes one place with four times the channels; then a 3x3 convolution.
 
-    Channel order: top left, bottom left, top right, bottom right. An odd height or width is filled up with a row or column of zeros.
+    Channel order: top left, bottom left, top right, bottom right. An odd height or width is filled up with a row or
+    column of zeros.
 
     Args:
         in_channels: Channels in.

@@ -20,14 +20,15 @@ def printer(stderr: bool = False) -> Console:
 
 
 def show_value(value: Any) -> str:
-    """A figure as a person reads it: four digits after the point, a dash for what is undefined."""
+    """A figure as a person reads it: shares to four digits, a dash for what is undefined."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, float):
         if math.isnan(value):
             return "-"
-        small = value != 0 and abs(value) < 1e-3
-        return f"{value:.2e}" if small else f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+        if value != 0 and abs(value) < 1e-3:
+            return f"{value:.2e}"
+        return f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.1f}"
     if isinstance(value, (list, tuple)):
         return " x ".join(map(str, value))
     return str(value)

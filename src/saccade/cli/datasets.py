@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from saccade.cli._arguments import parse
 from saccade.cli._console import print_rows
-from saccade.errors import SaccadeError
+from saccade.errors import ConfigError, did_you_mean
 
 __all__ = ["run"]
 
@@ -24,28 +23,11 @@ class DatasetsArguments:
 def run(argv: Sequence[str]) -> int:
     """Parse, print the table."""
     arguments = parse(DatasetsArguments, argv, "datasets")
-    from saccade.data.catalogue import CATALOGUE
+    from saccade import api
 
-    rows = [
-        {
-            "data set": entry.name,
-            "task": entry.task,
-            "splits": ", ".join(entry.splits),
-            "licence": entry.licence,
-            "here": _present(entry.name),
-            "what it is": entry.description,
-        }
-        for entry in CATALOGUE.values()
-        if arguments.task in (None, entry.task)
-    ]
-    print_rows(rows)
+    entries = [entry for entry in api.datasets() if arguments.task in (None, entry["task"])]
+    if not entries and arguments.task is not None:
+        tasks = {entry["task"] for entry in api.datasets()}
+        raise ConfigError(f"no data set for task '{arguments.task}'.{did_you_mean(arguments.task, tasks)}")
+    print_rows(entries)
     return 0
-
-
-def _present(name: str) -> str:
-    from saccade.data.catalogue import locate
-
-    try:
-        return "yes" if Path(locate(name)).exists() else "no"
-    except SaccadeError:
-        return "no"

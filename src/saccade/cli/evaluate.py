@@ -18,10 +18,10 @@ class EvaluateArguments:
 
     model: str
     """Checkpoint or exported file."""
-    data: str
-    """Name in the catalogue, or a path."""
-    split: str = "test"
-    """Part of the data; several are joined by "+"."""
+    data: str | None = None
+    """Name in the catalogue, or a path; that of the training run if not given, for a checkpoint in its run folder."""
+    split: str | None = None
+    """Part of the data; several are joined by "+". The run's held-out part if not given."""
     format: str | None = None
     """Reader; found by looking at the folder if not given."""
     task: str | None = None
@@ -49,6 +49,6 @@ def run(argv: Sequence[str]) -> int:
         values = {"primary": report.primary, "values": report.values, "per_class": report.per_class}
         printer().print_json(json.dumps(values, default=float))
         return 0
-    print_mapping(report.values, f"{arguments.model} on {arguments.data} ({arguments.split})")
+    print_mapping(report.values, arguments.model)
     print_rows(report.per_class, "by class")
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from saccade.cli._arguments import parse
-from saccade.cli._console import print_mapping, printer
+from saccade.cli._console import print_mapping, print_rows, printer
 
 __all__ = ["run"]
 
@@ -36,17 +36,18 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse(ExportArguments, argv, "export")
     from saccade import api
 
-    options: dict[str, Any] = {"data": arguments.data} | ({"split": arguments.split} if arguments.split else {})
     result = api.export(
-        arguments.model, format=arguments.format, path=arguments.path, verify=arguments.verify, **options
+        arguments.model,
+        format=arguments.format,
+        path=arguments.path,
+        verify=arguments.verify,
+        data=arguments.data,
+        split=arguments.split,
     )
     if result.parity is not None:
-        print_mapping(_plain(result.parity), "parity with the checkpoint")
-    if result.metric_change:
-        print_mapping(result.metric_change, "change of the metric")
+        print_mapping(asdict(result.parity), "parity with the checkpoint")
+    changes = result.metric_change
+    rows = [{"figure": name, "model": a, "file": b, "change": changes[name]} for name, (a, b) in result.metrics.items()]
+    print_rows(rows, "figures")
     printer().print(f"written: {result.path}", soft_wrap=True)
-    return 0 if result.parity is None or getattr(result.parity, "passed", True) else 1
-
-
-def _plain(parity: Any) -> dict[str, Any]:
-    return asdict(parity) if is_dataclass(parity) and not isinstance(parity, type) else dict(vars(parity))
+    return 0 if result.parity is None or result.parity.passed else 1

@@ -1,12 +1,13 @@
 """All annotations of a data set in a few flat arrays, and the data set that reads pictures beside them.
 
-Objects of all pictures lie one after another; ``offsets[i]:offsets[i + 1]`` are those of picture ``i`` (compressed rows, CSR).
-Workers that are forked share the arrays, workers that are spawned receive a handful of buffers: a Python object a box would
-be copied into every worker as its reference count is touched (pytorch/pytorch#13246).
+Objects of all pictures lie one after another; ``offsets[i]:offsets[i + 1]`` are those of picture ``i`` (compressed
+rows, CSR). Workers that are forked share the arrays, workers that are spawned receive a handful of buffers; one Python
+object a box would be copied into every worker as its reference count is touched (pytorch/pytorch#13246).
 """
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.dataset import DatasetInfo, VisionDataset
+from saccade.data.dataset import DatasetInfo
 from saccade.data.images import read_image
 from saccade.data.sample import ImageInfo, Sample, Target
-from saccade.errors import DataError
 from saccade.ops.geometry import Geometry
 
-__all__ = ["AnnotationTable", "ConcatDataset", "SubsetDataset", "TableBuilder", "TableDataset", "select_split", "subset"]
+__all__ = ["AnnotationTable", "TableBuilder", "TableDataset"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class AnnotationTable:
         sizes: Annotated (height, width), shape (M, 2), int32; 0 where the source does not say.
         offsets: First object of each picture and the end, shape (M + 1,), int64.
         labels: Class of each object, shape (N,), int64; ``-1 - k`` is ``unknown_classes[k]``.
-        boxes: (N, 4) float32 xyxy in pixels, as annotated, faults included; NaN where there is none.
+        boxes: (N, 4) float32 xyxy in pixels, as annotated, faults included; None where the source has no boxes.
         iscrowd: (N,) bool.
         area: (N,) float32, pixels.
         keypoints: (N, K, 3) float32: x, y, visibility; K is 0 without keypoints.
+        maps: File of each picture's label map or instance map, shape (M,), UTF-8 bytes; None where there are none.
         extras: More per-object arrays of the reader, first dimension N.
         unknown_classes: Names that objects have and the class list lacks.
     """
@@ -48,10 +49,11 @@ class AnnotationTable:
     sizes: NDArray[np.int32]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
-    boxes: NDArray[np.float32]
+    boxes: NDArray[np.float32] | None
     iscrowd: NDArray[np.bool_]
     area: NDArray[np.float32]
     keypoints: NDArray[np.float32]
+    maps: NDArray[np.bytes_] | None = None
     extras: dict[str, NDArray[Any]] = field(default_factory=dict)
     unknown_classes: tuple[str, ...] = ()
 
@@ -66,6 +68,11 @@ class AnnotationTable:
     def path(self, index: int) -> str:
         """File of picture ``index`` below the data folder."""
         return bytes(self.paths[index]).decode()
+
+    def map_path(self, index: int) -> str:
+        """File of the label map of picture ``index`` below the data folder."""
+        assert self.maps is not None, "the reader gave no maps"
+        return bytes(self.maps[index]).decode()
 
     def objects(self, index: int) -> slice:
         """Where the objects of picture ``index`` lie in the flat arrays."""
@@ -85,7 +92,12 @@ class AnnotationTable:
         # Object j of the new table is the (j - offsets[image])-th of its picture in the old one.
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts)
         table = replace(
-            self, paths=self.paths[chosen], image_ids=self.image_ids[chosen], sizes=self.sizes[chosen], offsets=offsets
+            self,
+            paths=self.paths[chosen],
+            image_ids=self.image_ids[chosen],
+            sizes=self.sizes[chosen],
+            offsets=offsets,
+            maps=None if self.maps is None else self.maps[chosen],
         )
         return table._take(rows)
 
@@ -98,7 +110,7 @@ class AnnotationTable:
         return replace(
             self,
             labels=self.labels[rows],
-            boxes=self.boxes[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
             iscrowd=self.iscrowd[rows],
             area=self.area[rows],
             keypoints=self.keypoints[rows],
@@ -112,6 +124,7 @@ class TableBuilder:
     Args:
         class_names: Names of labels 0..N-1; other names are kept as unknown classes.
         num_keypoints: K, points an object.
+        boxes: Whether objects have boxes.
 
     Example:
         >>> builder = TableBuilder(["cat", "dog"])
@@ -120,28 +133,41 @@ class TableBuilder:
         >>> table = builder.build()
     """
 
-    def __init__(self, class_names: Sequence[str], num_keypoints: int = 0) -> None:
+    def __init__(self, class_names: Sequence[str], num_keypoints: int = 0, boxes: bool = True) -> None:
         self._labels_by_name = {name: label for label, name in enumerate(class_names)}
         self._unknown: list[str] = []
         self._num_keypoints = num_keypoints
+        self._has_boxes = boxes
         self._paths: list[bytes] = []
+        self._maps: list[bytes] = []
         self._image_ids, self._counts, self._labels = array("q"), array("q"), array("q")
         self._sizes = array("i")
         self._boxes, self._areas, self._keypoints = array("f"), array("f"), array("f")
         self._crowd = array("b")
         self._extras: dict[str, array[int]] = {}
 
-    def add_image(self, path: str, image_id: int | None = None, size: tuple[int, int] = (0, 0)) -> None:
-        """Begin a picture; ``image_id`` is its position unless given, ``size`` is (height, width)."""
+    def add_image(
+        self, path: str, image_id: int | None = None, size: tuple[int, int] = (0, 0), map_path: str = ""
+    ) -> None:
+        """Begin a picture.
+
+        Args:
+            path: File below the data folder.
+            image_id: Its number; its position if not given.
+            size: Annotated (height, width).
+            map_path: File of its label map below the data folder, for every picture or none.
+        """
         self._image_ids.append(len(self._paths) if image_id is None else image_id)
         self._paths.append(path.encode())
+        if map_path:
+            self._maps.append(map_path.encode())
         self._sizes.extend(size)
         self._counts.append(0)
 
     def add_object(
         self,
         class_name: str,
-        box_xyxy: Sequence[float] | None = None,
+        box_xyxy: Sequence[float] = (),
         iscrowd: bool = False,
         area: float | None = None,
         keypoints: Sequence[float] = (),
@@ -151,9 +177,9 @@ class TableBuilder:
 
         Args:
             class_name: Name, known or not.
-            box_xyxy: Pixels, as annotated.
+            box_xyxy: Pixels, as annotated; empty without boxes.
             iscrowd: A crowd region rather than one object.
-            area: Pixels; that of the box if not given.
+            area: Pixels; that of the box if not given, 0 without boxes.
             keypoints: K times x, y, visibility.
             **extras: Whole numbers of the reader, the same names for every object.
         """
@@ -162,10 +188,12 @@ class TableBuilder:
             if class_name not in self._unknown:
                 self._unknown.append(class_name)
             label = -1 - self._unknown.index(class_name)
-        box = (float("nan"),) * 4 if box_xyxy is None else box_xyxy
+        if area is None:
+            x1, y1, x2, y2 = box_xyxy or (0.0, 0.0, 0.0, 0.0)
+            area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
         self._labels.append(label)
-        self._boxes.extend(box)
-        self._areas.append(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0) if area is None else area)
+        self._boxes.extend(box_xyxy)
+        self._areas.append(area)
         self._crowd.append(iscrowd)
         self._keypoints.extend(keypoints)
         for name, value in extras.items():
@@ -181,10 +209,11 @@ class TableBuilder:
             sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
             offsets=_offsets(np.array(self._counts, np.int64)),
             labels=np.array(self._labels, np.int64),
-            boxes=np.array(self._boxes, np.float32).reshape(-1, 4),
+            boxes=np.array(self._boxes, np.float32).reshape(count, 4) if self._has_boxes else None,
             iscrowd=np.array(self._crowd, np.bool_),
             area=np.array(self._areas, np.float32),
             keypoints=np.array(self._keypoints, np.float32).reshape(count, self._num_keypoints, 3),
+            maps=np.array(self._maps, np.bytes_) if self._maps else None,
             extras={name: np.array(values, np.int64) for name, values in self._extras.items()},
             unknown_classes=tuple(self._unknown),
         )
@@ -193,8 +222,8 @@ class TableBuilder:
 class TableDataset:
     """A :class:`~saccade.data.dataset.VisionDataset` of pictures in a folder and one :class:`AnnotationTable`.
 
-    Readers whose truth is more than boxes, labels and keypoints override :meth:`target`, those whose pictures are no files
-    override :meth:`pixels` and :meth:`path`.
+    Readers whose truth is more than boxes, labels and keypoints override :meth:`target`, those whose pictures are no
+    files override :meth:`pixels` and :meth:`path`.
 
     Args:
         info: Name, task and classes.
@@ -252,22 +281,29 @@ class TableDataset:
         target: Target = {"labels": self.table.labels[rows].copy()}
         if self.table.keypoints.shape[1]:
             target["keypoints"] = self.table.keypoints[rows].copy()
-        boxes = self.table.boxes[rows]
-        if not np.isnan(self.table.boxes).all() or self.info.task == "detection":
-            target |= {"boxes": boxes.copy(), "area": self.table.area[rows].copy(), "iscrowd": self.table.iscrowd[rows].copy()}
+        if self.table.boxes is not None:
+            target["boxes"] = self.table.boxes[rows].copy()
+            target["area"] = self.table.area[rows].copy()
+            target["iscrowd"] = self.table.iscrowd[rows].copy()
         return target
 
     def read(self, index: int) -> Sample:
         """Picture and truth of ``index``."""
         image = self.pixels(index)
-        info = ImageInfo(int(self.image_ids[index]), self.path(index), Geometry.identity((image.shape[0], image.shape[1])))
+        info = ImageInfo(
+            int(self.image_ids[index]), self.path(index), Geometry.identity((image.shape[0], image.shape[1]))
+        )
         return Sample(image, self.target(index), info)
 
     def with_table(self, table: AnnotationTable, repairs: dict[str, int] | None = None) -> TableDataset:
         """The same reader over another table; this one is left alone."""
-        import copy
-
         clone = copy.copy(self)
         clone.table = table
         clone.repairs = dict(self.repairs if repairs is None else repairs)
         return clone
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets

@@ -1,13 +1,16 @@
-"""What a network expects of an image: size rule, normalisation, channel order. The same record trains, predicts and exports."""
+"""What a network expects of an image: size rule, normalisation, channel order. One record for training and export."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+import torch
+from torch import Tensor, nn
+
 from saccade.errors import ConfigError, did_you_mean
 
-__all__ = ["InputSpec"]
+__all__ = ["InputSpec", "Normalize"]
 
 ResizeRule = Literal["letterbox", "stretch", "center_crop", "none"]
 
@@ -19,8 +22,8 @@ class InputSpec:
     Args:
         size: Canvas (height, width) in pixels at which the network is trained and evaluated by default.
         channels: 3 for colour, 1 for grey; images are converted on reading.
-        resize: ``letterbox`` keeps the aspect and pads; ``stretch`` does not; ``center_crop`` resizes the shorter side to
-            ``size / crop_fraction`` and crops; ``none`` keeps the pixels and pads to ``pad_multiple``.
+        resize: ``letterbox`` keeps the aspect and pads; ``stretch`` does not; ``center_crop`` resizes the shorter side
+            to ``size / crop_fraction`` and crops; ``none`` keeps the pixels and pads to ``pad_multiple``.
         align: Where a letterboxed image sits on its canvas.
         pad_value: Grey value 0..255 of the padding.
         pad_multiple: Height and width of the canvas are multiples of this.
@@ -43,7 +46,9 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise ConfigError(f"input_spec.mean and .std need {self.channels} values each, got {self.mean} and {self.std}.")
+            raise ConfigError(
+                f"input_spec.mean and .std need {self.channels} values each, got {self.mean} and {self.std}."
+            )
 
     def with_size(self, size: tuple[int, int]) -> InputSpec:
         """The same rules at another canvas (height, width), rounded up to ``pad_multiple``."""
@@ -65,4 +70,45 @@ class InputSpec:
         for key in values:
             if key not in known:
                 raise ConfigError(f"input_spec has no field '{key}'.{did_you_mean(key, known)}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**plain)
+
+
+class Normalize(nn.Module):
+    """Pixels to what the network sees: ``(pixels - mean) / std``, in the network's channel order.
+
+    It runs on the device, after the copy, so that batches travel as bytes; exported models carry it inside. Mean and
+    std are not part of the state: they belong to the input spec.
+
+    Args:
+        spec: Gives mean, std (in units of 0..255, in the *network's* channel order) and the order itself.
+
+    Example:
+        >>> Normalize(InputSpec(size=(8, 8)))(torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)).max()
+        tensor(1.)
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        self.reverses = spec.channel_order == "bgr" and spec.channels == 3
+        self.register_buffer("mean", torch.tensor(spec.mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise a batch.
+
+        Args:
+            images: RGB or grey, shape (B, C, H, W), integer or float, values 0..255.
+
+        Returns:
+            Same shape and memory format; float32, or the dtype of ``images`` if that is a float.
+        """
+        pixels = images.flip(1) if self.reverses else images
+        # Half-precision pixels are normalised in float32: bfloat16 cannot hold a mean such as 123.675.
+        normalized = (pixels.float() - self.mean) / self.std
+        return normalized.to(images.dtype) if images.is_floating_point() else normalized

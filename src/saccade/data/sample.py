@@ -47,11 +47,13 @@ class Sample:
         image: (H, W, C) RGB or grey, uint8 unless the data set says otherwise.
         target: Arrays by key, in pixels of ``image``.
         info: Identity and geometry.
+        original: The target in pixels of the original, where evaluation needs it.
     """
 
     image: NDArray[Any]
     target: Target
     info: ImageInfo
+    original: Target | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,4 +1,7 @@
-"""The typed configuration of a training run. A recipe is a function that returns one; the command line overrides any field."""
+"""The typed configuration of a training run.
+
+A recipe is a function that returns one; the command line overrides any field.
+"""
 
 from __future__ import annotations
 

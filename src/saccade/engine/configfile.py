@@ -27,7 +27,9 @@ def load_config(path: str | Path) -> TrainConfig:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML ({error}). Start from 'saccade train --recipe NAME --dry-run'.") from error
+        raise ConfigError(
+            f"{path}: cannot be read as YAML ({error}). Start from 'saccade train --recipe NAME --dry-run'."
+        ) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no mapping of options. Start from 'saccade train --recipe NAME --dry-run'.")
     return config_from_dict(TrainConfig, values, str(path))
@@ -47,7 +49,8 @@ def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str = "con
         where: Name of the origin for messages.
 
     Raises:
-        ConfigError: If a key is unknown or a value has the wrong type; the message names the key and the nearest valid one.
+        ConfigError: If a key is unknown or a value has the wrong type; the message names the key and the nearest valid
+        one.
     """
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]

@@ -21,11 +21,11 @@ from saccade.engine.config import TrainConfig
 from saccade.engine.evaluate import evaluate
 from saccade.engine.fit import fit
 from saccade.engine.predict import predict
+from saccade.engine.run_folder import write_text
 from saccade.engine.run_report import write_run_report
 from saccade.engine.setup import open_datasets, worker_count
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
-from saccade.weights.files import atomic_write
 
 __all__ = ["run_demo"]
 
@@ -55,7 +55,9 @@ def run_demo(config: TrainConfig, minutes: float, out: Path) -> Path:
     speeds = [_time(runtime, held_out) for runtime in runtimes]
     report = evaluate(best_cpu_runtime(model), held_out, config.data.batch_size, worker_count(config.data.workers))
     result.report = report
-    page = write_run_report(result, data, {"Speed of each runtime, one picture at a time": speeds, "Parity of the exported files": parity})
+    page = write_run_report(
+        result, data, {"Speed of each runtime, one picture at a time": speeds, "Parity of the exported files": parity}
+    )
     summary = {
         "metrics": report.values,
         "primary": report.primary,
@@ -66,7 +68,7 @@ def run_demo(config: TrainConfig, minutes: float, out: Path) -> Path:
         "speeds": speeds,
         "parity": parity,
     }
-    atomic_write(out / "report.json", lambda path: path.write_text(json.dumps(summary, indent=1), encoding="utf-8"))
+    write_text(out / "report.json", json.dumps(summary, indent=1))
     return page
 
 
@@ -77,7 +79,12 @@ def _draw(model: Model, dataset: VisionDataset, folder: Path, count: int = 12) -
 
 
 def _export(model: Model, dataset: VisionDataset, out: Path) -> tuple[list[dict[str, Any]], list[Path]]:
-    images = torch.stack([torch.from_numpy(fit_image(dataset.read(index).image, model.input_spec)[0]).permute(2, 0, 1) for index in range(3)])
+    images = torch.stack(
+        [
+            torch.from_numpy(fit_image(dataset.read(index).image, model.input_spec)[0]).permute(2, 0, 1)
+            for index in range(3)
+        ]
+    )
     rows, files = [], []
     for kind in ("onnx", "openvino"):
         path = export_model(model, out / "exported" / f"model{SUFFIXES[kind]}", format=kind)
@@ -97,4 +104,8 @@ def _time(runtime: Runtime, dataset: VisionDataset, rounds: int = 30) -> dict[st
         started = time.perf_counter()
         list(predict(runtime, image))
         seconds.append(time.perf_counter() - started)
-    return {"runtime": runtime.name, "milliseconds": round(1000 * statistics.median(seconds), 2), "threads": torch.get_num_threads()}
+    return {
+        "runtime": runtime.name,
+        "milliseconds": round(1000 * statistics.median(seconds), 2),
+        "threads": torch.get_num_threads(),
+    }

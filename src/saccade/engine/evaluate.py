@@ -88,12 +88,16 @@ def _gather(evaluator: Evaluator, totals: dict[str, float], seen: int) -> tuple[
 def _check_fits(runtime: Runtime, dataset: VisionDataset) -> None:
     info = dataset.info
     if runtime.task != info.task:
-        raise ConfigError(f"{runtime.name} solves {runtime.task}, but data set '{info.name}' is read for {info.task}. Pass task='{runtime.task}'.")
+        raise ConfigError(
+            f"{runtime.name} solves {runtime.task}, but data set '{info.name}' is read for {info.task}. "
+            f"Pass task='{runtime.task}'."
+        )
     names = tuple(runtime.class_names)
     if names and names != info.class_names and len(names) != 1:
         missing = [name for name in info.class_names if name not in names]
         raise ConfigError(
-            f"{runtime.name} knows the classes {list(names)[:8]}, data set '{info.name}' has {list(info.class_names)[:8]}"
+            f"{runtime.name} knows the classes {list(names)[:8]}, "
+            f"data set '{info.name}' has {list(info.class_names)[:8]}"
             + (f"; unknown to the model: {missing[:8]}" if missing else " in another order")
             + ". Evaluate on data with the model's classes, or train a new head with --init."
         )

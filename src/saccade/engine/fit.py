@@ -21,6 +21,7 @@ from saccade.data.loader import EpochSampler, make_train_loader
 from saccade.data.pipeline import TrainPipeline
 from saccade.data.sample import Batch
 from saccade.deploy.runtime import EagerRuntime
+from saccade.engine.baseline import evaluate_constant_answer
 from saccade.engine.config import TrainConfig
 from saccade.engine.ema import WeightAverage
 from saccade.engine.evaluate import evaluate
@@ -51,12 +52,14 @@ class RunResult:
         model_path: The weights that were kept (``best.safetensors``).
         history: One row an epoch, as in ``metrics.csv``.
         report: Figures of the kept weights on the test split, or on the validation split; None without either.
+        baseline: Figures, on the same pictures, of an answer that never looks at them; None where there is none.
     """
 
     folder: Path
     model_path: Path
     history: list[dict[str, float]]
     report: MetricReport | None
+    baseline: MetricReport | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -79,17 +82,21 @@ class _Position:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def fit(config: TrainConfig, resume: bool = False, model: Model | None = None, data: Datasets | None = None) -> RunResult:
+def fit(
+    config: TrainConfig, resume: bool = False, model: Model | None = None, data: Datasets | None = None
+) -> RunResult:
     """Train as ``config`` says and leave a run folder.
 
     Args:
         config: The whole run.
-        resume: Go on where the run of that name stopped; the final weights equal an unbroken run's, bit for bit on a CPU.
+        resume: Go on where the run of that name stopped; the final weights equal an unbroken run's, bit for bit on a
+            CPU.
         model: Train this instead of building ``config.model``.
         data: Train on these instead of opening ``config.data``.
 
     Raises:
-        SaccadeError: For anything the user can mend: data, options, a non-finite loss, a full disk. What was trained is kept.
+        SaccadeError: For anything the user can mend: data, options, a non-finite loss, a full disk. What was
+            trained is kept.
         KeyboardInterrupt: After Ctrl-C, once the state of the last whole step is saved.
     """
     return _Run(config, resume, model, data).run()
@@ -110,7 +117,7 @@ class _Run:
         partial = bool(self.model.loss_groups) or any(stage.freeze for stage in config.stages)
         self.fabric = launch_fabric(config, find_unused_parameters=partial)
         if config.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model.to(memory_format=torch.channels_last)
         self.optimizers = _build_optimizers(self.model, config)
         self.module, *wrapped = _as_list(self.fabric.setup(self.model, *self.optimizers.values()))
         self.module.mark_forward_method("loss")
@@ -125,10 +132,12 @@ class _Run:
         if config.compile:
             self.model.forward = torch.compile(self.model.forward)  # type: ignore[method-assign]
 
-    # ---- the run ------------------------------------------------------------------------------------------------------------------
+    # ---- the run ----
 
     def run(self) -> RunResult:
-        pipeline = TrainPipeline(self.data.train, self.model.input_spec, [stage.augment for stage in self.stages], self.config.seed)
+        pipeline = TrainPipeline(
+            self.data.train, self.model.input_spec, [stage.augment for stage in self.stages], self.config.seed
+        )
         sampler = self._sampler(len(self.data.train))
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         if self._is_main:
@@ -178,17 +187,23 @@ class _Run:
         self.loss_guard.flush()
         at.sums = {name: value.item() for name, value in sums.items()}
 
-    def _step(self, group: str, optimizer: Any, images: Tensor, batch: Batch, factor: float, update: bool) -> dict[str, Tensor]:
+    def _step(
+        self, group: str, optimizer: Any, images: Tensor, batch: Batch, factor: float, update: bool
+    ) -> dict[str, Tensor]:
         """Forward, backward and, unless gradients still accumulate, one step of one optimiser."""
         arguments = (group,) if self.model.loss_groups else ()
         with self._only(group), self.fabric.no_backward_sync(self.module, enabled=not update):
             terms: dict[str, Tensor] = self.module.loss(images, batch.targets, *arguments)
-            self.fabric.backward(torch.stack([value.float() for value in terms.values()]).sum() / self.config.accumulate)
+            self.fabric.backward(
+                torch.stack([value.float() for value in terms.values()]).sum() / self.config.accumulate
+            )
         if update:
             for settings in optimizer.param_groups:
                 settings["lr"] = settings["base_lr"] * factor
             if self.config.clip_norm is not None:
-                self.fabric.clip_gradients(self.module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False)
+                self.fabric.clip_gradients(
+                    self.module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
+                )
             optimizer.step()
             optimizer.zero_grad()
         return terms
@@ -233,10 +248,15 @@ class _Run:
             if self._is_main:
                 save_model(kept, self.folder.best_model, metrics=report.values)
             self.display.say(f"test: {_brief(report)}")
+        held_out = self.data.test or self.data.val
+        baseline = None if held_out is None else evaluate_constant_answer(self.data.train, held_out)
+        if baseline is not None:
+            value = baseline.values[baseline.primary]
+            self.display.say(f"the same answer for every picture scores {baseline.primary} {value:.4f}")
         self.display.say(f"kept {self.folder.best_model}")
-        return RunResult(self.folder.path, self.folder.best_model, self.at.history, report)
+        return RunResult(self.folder.path, self.folder.best_model, self.at.history, report, baseline)
 
-    # ---- parts --------------------------------------------------------------------------------------------------------------------
+    # ---- parts ----
 
     @property
     def _is_main(self) -> bool:
@@ -252,14 +272,18 @@ class _Run:
 
     def _sampler(self, count: int) -> EpochSampler:
         if count == 0:
-            raise ConfigError(f"data.train: split '{self.config.data.train}' of {self.config.data.source} holds no pictures.")
+            raise ConfigError(
+                f"data.train: split '{self.config.data.train}' of {self.config.data.source} holds no pictures."
+            )
         return EpochSampler(
             count,
             self.config.data.batch_size,
             self.config.seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
-            multiscale={stage.index: (stage.augment.multiscale, stage.augment.multiscale_every) for stage in self.stages},
+            multiscale={
+                stage.index: (stage.augment.multiscale, stage.augment.multiscale_every) for stage in self.stages
+            },
         )
 
     def _apply(self, settings: EpochSettings) -> None:
@@ -275,8 +299,14 @@ class _Run:
         if not self.model.loss_groups:
             yield
             return
-        members = {id(parameter) for settings in self.optimizers[group].param_groups for parameter in settings["params"]}
-        switched_off = [parameter for parameter in self.model.parameters() if parameter.requires_grad and id(parameter) not in members]
+        members = {
+            id(parameter) for settings in self.optimizers[group].param_groups for parameter in settings["params"]
+        }
+        switched_off = [
+            parameter
+            for parameter in self.model.parameters()
+            if parameter.requires_grad and id(parameter) not in members
+        ]
         for parameter in switched_off:
             parameter.requires_grad_(False)
         yield
@@ -304,7 +334,9 @@ class _Run:
 
     def _save_model(self, path: Path, metrics: dict[str, float]) -> None:
         if self._is_main:
-            save_model(self._kept_module, path, metrics=metrics, extra={"epoch": self.at.epoch + 1, "run": self.config.name})
+            save_model(
+                self._kept_module, path, metrics=metrics, extra={"epoch": self.at.epoch + 1, "run": self.config.name}
+            )
 
     def _save_state(self) -> None:
         if not self._is_main:
@@ -337,8 +369,10 @@ def _build_optimizers(model: Model, config: TrainConfig) -> dict[str, Optimizer]
     if not model.loss_groups:
         return {"": build_optimizer(model.named_parameters(), config.optimizer)}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = {group: [(names[id(parameter)], parameter) for parameter in model.group_parameters(group)] for group in model.loss_groups}
-    return {group: build_optimizer(members, config.optimizer) for group, members in groups.items()}
+    return {
+        group: build_optimizer([(names[id(one)], one) for one in model.group_parameters(group)], config.optimizer)
+        for group in model.loss_groups
+    }
 
 
 def _as_list(value: nn.Module | tuple[Any, ...]) -> list[Any]:

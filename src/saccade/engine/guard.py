@@ -22,7 +22,8 @@ __all__ = ["InterruptGuard", "LossGuard"]
 class LossGuard:
     """Stops the run on a NaN or infinite loss and saves the batch that gave it.
 
-    A step is looked at when the next one has been queued, so that a GPU never waits; the checkpoint before it is untouched by then.
+    A step is looked at when the next one has been queued, so that a GPU never waits; the checkpoint before it is
+    untouched by then.
 
     Args:
         folder: Where the batch goes.
@@ -45,7 +46,8 @@ class LossGuard:
         """Look at the step that is still waiting.
 
         Raises:
-            NonFiniteLossError: If it was not finite; the message names the loss terms, the pictures and the saved batch.
+            NonFiniteLossError: If it was not finite; the message names the loss terms, the pictures and the saved
+            batch.
         """
         if self._pending is None:
             return
@@ -56,12 +58,17 @@ class LossGuard:
         bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
         paths = [info.path for info in batch.infos]
         target = self.folder / "batch.pt"
-        saved: dict[str, Any] = {"images": batch.images.cpu(), "targets": {key: value.cpu() for key, value in batch.targets.items()}, "paths": paths}
+        saved: dict[str, Any] = {
+            "images": batch.images.cpu(),
+            "targets": {key: value.cpu() for key, value in batch.targets.items()},
+            "paths": paths,
+        }
         target.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(target, lambda path: torch.save(saved, path))
+        shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
         raise NonFiniteLossError(
-            f"step {step}: loss {', '.join(bad)} is not finite. The batch is saved in {target} (pictures: {', '.join(paths[:4])}"
-            f"{', ...' if len(paths) > 4 else ''}). The last checkpoint is intact: lower --optimizer.lr, set --clip-norm, or use --precision 32, then --resume."
+            f"step {step}: loss {', '.join(bad)} is not finite. The batch is saved in {target} (pictures: {shown}). "
+            "The last checkpoint is intact; lower --optimizer.lr, set --clip-norm, or use --precision 32, and --resume."
         )
 
 
@@ -77,7 +84,9 @@ class InterruptGuard:
             self._before = signal.signal(signal.SIGINT, self._handle)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 

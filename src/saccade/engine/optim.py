@@ -20,7 +20,8 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> Optimizer:
     """One optimiser over the given parameters.
 
-    Parameters of fewer than two dimensions (biases, norms, layer scales) are not decayed unless ``decay_norm_and_bias`` says so.
+    Parameters of fewer than two dimensions (biases, norms, layer scales) are not decayed unless ``decay_norm_and_bias``
+    says so.
     ``lr_scale`` maps a name prefix to a factor; the longest matching prefix wins.
 
     Args:
@@ -38,8 +39,8 @@ def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         decay = config.weight_decay if parameter.ndim > 1 or config.decay_norm_and_bias else 0.0
-        prefix = max((key for key in config.lr_scale if name.startswith(key)), key=len, default=None)
-        scale = config.lr_scale[prefix] if prefix is not None else 1.0
+        matching = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
+        scale = config.lr_scale[max(matching, key=len)] if matching else 1.0
         groups.setdefault((decay, scale), []).append(parameter)
     # "base_lr" is what the schedule multiplies; the optimiser's own "lr" changes every step.
     settings = [
@@ -55,7 +56,8 @@ def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config
 def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
     """Put the model in training mode with what ``freeze`` names standing still.
 
-    ``frozen_stats`` keeps the running statistics of BatchNorm and uses them; ``frozen_all`` also stops its scale and shift. Stages that do not train
+    ``frozen_stats`` keeps the running statistics of BatchNorm and uses them; ``frozen_all`` also stops its scale and
+    shift. Stages that do not train
     keep their statistics as well: a frozen network whose statistics drift is not frozen.
 
     Args:
@@ -86,9 +88,14 @@ def _freeze_parts(model: Model, trainable: str) -> None:
         return
     kind, _, digits = trainable.partition(":")
     if kind != "last" or not digits.isdigit():
-        raise ConfigError(f"freeze.trainable is '{trainable}'; it must be 'all', 'head' or 'last:k' (such as 'last:2').")
+        raise ConfigError(
+            f"freeze.trainable is '{trainable}'; it must be 'all', 'head' or 'last:k' (such as 'last:2')."
+        )
     stages = model.stage_names
     if int(digits) > len(stages):
-        raise ConfigError(f"freeze.trainable is '{trainable}', but {model.builder_name} has {len(stages)} stages: {', '.join(stages)}.")
+        raise ConfigError(
+            f"freeze.trainable is '{trainable}', but {model.builder_name} has {len(stages)} stages: "
+            f"{', '.join(stages)}."
+        )
     for name in stages[: len(stages) - int(digits)]:
         model.get_submodule(name).requires_grad_(False).eval()

@@ -23,7 +23,9 @@ from saccade.tasks import get_task
 __all__ = ["hits_and_misses", "save_batch_picture"]
 
 
-def save_batch_picture(path: Path, pipeline: TrainPipeline, sampler: EpochSampler, model: Model, count: int = 8) -> None:
+def save_batch_picture(
+    path: Path, pipeline: TrainPipeline, sampler: EpochSampler, model: Model, count: int = 8
+) -> None:
     """Draw the first training pictures after augmentation, with their truth."""
     keys = sampler.first_keys(count)
     write_image(path, montage([draw_sample(pipeline[key], model.task, model.class_names) for key in keys], columns=4))
@@ -35,7 +37,9 @@ def draw_sample(sample: Sample, task: str, class_names: Sequence[str]) -> NDArra
     return get_task(task).truth(sample.target, info, class_names).plot()
 
 
-def hits_and_misses(runtime: Runtime, dataset: VisionDataset, look_at: int = 48, show: int = 6) -> dict[str, list[NDArray[Any]]]:
+def hits_and_misses(
+    runtime: Runtime, dataset: VisionDataset, look_at: int = 48, show: int = 6
+) -> dict[str, list[NDArray[Any]]]:
     """Pictures on which the runtime does best and worst, truth left and prediction right.
 
     Each picture is scored alone by the task's own metric; pictures whose score is undefined (no object) are left out.
@@ -60,4 +64,7 @@ def hits_and_misses(runtime: Runtime, dataset: VisionDataset, look_at: int = 48,
             scored.append((score, montage([truth, result.plot()], columns=2)))
     scored.sort(key=lambda pair: pair[0])
     half = min(show, len(scored) // 2)
-    return {"hits": [picture for _, picture in reversed(scored[len(scored) - half :])], "misses": [picture for _, picture in scored[:half]]}
+    return {
+        "hits": [picture for _, picture in reversed(scored[len(scored) - half :])],
+        "misses": [picture for _, picture in scored[:half]],
+    }

@@ -19,7 +19,9 @@ from saccade.tasks import get_task
 __all__ = ["predict"]
 
 
-def predict(runtime: Runtime, source: Any, batch_size: int = 1, size: tuple[int, int] | None = None, keep_images: bool = True) -> Iterator[Result]:
+def predict(
+    runtime: Runtime, source: Any, batch_size: int = 1, size: tuple[int, int] | None = None, keep_images: bool = True
+) -> Iterator[Result]:
     """Results in the order of the source, in pixels of the originals.
 
     Args:

@@ -29,7 +29,14 @@ class TrainingDisplay:
             yield from batches
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         columns = (
             TextColumn("[bold]epoch {task.fields[epoch]}"),
@@ -40,7 +47,9 @@ class TrainingDisplay:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=Console(stderr=True), transient=True) as self._bar:
-            self._task = self._bar.add_task("", total=steps, completed=start, epoch=f"{epoch + 1}/{total_epochs}", note="")
+            self._task = self._bar.add_task(
+                "", total=steps, completed=start, epoch=f"{epoch + 1}/{total_epochs}", note=""
+            )
             for batch in batches:
                 yield batch
                 self._bar.advance(self._task)
@@ -60,7 +69,11 @@ class TrainingDisplay:
         """One line with the figures of the epoch."""
         if not self.active:
             return
-        parts = [f"epoch {int(row['epoch'])}/{total_epochs}", f"{row['minutes']:.1f} min", f"loss {row['train/loss']:.4f}"]
+        parts = [
+            f"epoch {int(row['epoch'])}/{total_epochs}",
+            f"{row['minutes']:.1f} min",
+            f"loss {row['train/loss']:.4f}",
+        ]
         if "val/loss" in row:
             parts.append(f"val loss {row['val/loss']:.4f}")
         if primary is not None and f"val/{primary}" in row:

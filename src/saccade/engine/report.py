@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.metrics.base import MetricReport
+from saccade.metrics.plots import plot_confusion, plot_curves
 from saccade.weights.files import atomic_write
 
 __all__ = ["write_report"]
@@ -23,7 +24,8 @@ _LONGEST_SIDE = 900  # pixels of an embedded picture
 _LINES = ("#3b82f6", "#f97316", "#10b981", "#ef4444", "#8b5cf6", "#ca8a04")
 
 _STYLE = """
-:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; --faint: #667080; --rule: #e1e5ea; --mark: #2563eb; }
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; }
+:root { --faint: #667080; --rule: #e1e5ea; --mark: #2563eb; }
 @media (prefers-color-scheme: dark) {
   :root { --page: #111418; --card: #1a1f25; --ink: #e6e9ed; --faint: #98a2b0; --rule: #2c333c; --mark: #7aa7ff; }
 }
@@ -32,7 +34,8 @@ body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 sys
 main { max-width: 1120px; margin: 0 auto; padding: 1.25rem 1rem 4rem; }
 h1 { font-size: 1.7rem; margin: .5rem 0 1rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 0 0 .75rem; }
-section { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 1rem; margin: 0 0 1rem; }
+section { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; }
+section { padding: 1rem; margin: 0 0 1rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .75rem; }
 .tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 .tile:first-child b { color: var(--mark); }
@@ -50,6 +53,21 @@ figure svg { width: 100%; height: auto; max-height: 620px; display: block; }
 pre { overflow-x: auto; font-size: .85rem; margin: .75rem 0 0; }
 summary { cursor: pointer; font-weight: 600; }
 @media print { body { background: none; } section { break-inside: avoid; } }
+"""
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body><main>
+<h1>{title}</h1>
+{body}
+</main></body>
+</html>
 """
 
 
@@ -76,26 +94,25 @@ def write_report(
     Returns:
         ``path``.
     """
+    primary = report.primary if report else None
     sections = [
         _section("Final figures", _tiles(report)) if report else "",
-        _section("Training", _plots(_history_figures(history, report.primary if report else None))),
+        _section("Training", _plots(_history_figures(history, primary))),
         _section("By class", _table(report.per_class)) if report else "",
-        _section("Curves", _plots(_report_figures(report))) if report else "",
+        _section("Curves and confusion", _plots(_class_figures(report))) if report else "",
         *(_section(name, _pictures(images)) for name, images in pictures.items()),
         *(_section(name, _table(rows)) for name, rows in tables.items()),
-        f"<section><details><summary>Configuration</summary><pre>{html.escape(config_yaml)}</pre></details></section>"
+        _section("Configuration", f"<details><summary>show</summary><pre>{html.escape(config_yaml)}</pre></details>")
         if config_yaml
         else "",
     ]
-    heading = html.escape(title)
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{heading}</title><style>{_STYLE}</style></head>\n<body><main><h1>{heading}</h1>\n"
-        + "\n".join(filter(None, sections))
-        + "\n</main></body></html>\n"
-    )
+    page = _PAGE.format(title=html.escape(title), style=_STYLE, body="\n".join(filter(None, sections)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, lambda target: target.write_text(page, encoding="utf-8"))
+
+    def write(target: Path) -> None:
+        target.write_text(page, encoding="utf-8")
+
+    atomic_write(path, write)
     return path
 
 
@@ -109,43 +126,36 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (float, np.floating)):
-        return (
-            f"{value:.2e}"
-            if value != 0 and abs(value) < 1e-3
-            else f"{value:.4f}"
-            if abs(value) < 100
-            else f"{value:,.1f}"
-        )
+        if value != 0 and abs(value) < 1e-3:
+            return f"{value:.2e}"
+        return f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.1f}"
     return html.escape(str(value))
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float, np.number))
 
 
 def _tiles(report: MetricReport) -> str:
     """The figure that counts, then the others in the evaluator's order."""
     names = [report.primary, *(name for name in report.values if name != report.primary)]
     tiles = (
-        f'<div class="tile"><b>{_show(report.values[name])}</b><span>{html.escape(name)}</span></div>' for name in names
+        f"<div class=tile><b>{_show(report.values[name])}</b><span>{html.escape(name)}</span></div>" for name in names
     )
-    return f'<div class="tiles">{"".join(tiles)}</div>'
+    return f"<div class=tiles>{''.join(tiles)}</div>"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    numeric = {
-        name
-        for name in columns
-        if all(isinstance(row.get(name), (int, float, np.number)) or row.get(name) is None for row in rows)
+    kind = {
+        name: "class=number" if all(_is_number(row.get(name)) for row in rows) else "class=text" for name in columns
     }
-
-    def cell(tag: str, name: str, text: str) -> str:
-        return f"<{tag} class=number>{text}</{tag}>" if name in numeric else f"<{tag}>{text}</{tag}>"
-
-    head = "".join(cell("th", name, html.escape(name)) for name in columns)
-    body = "".join(
-        "<tr>" + "".join(cell("td", name, _show(row.get(name))) for name in columns) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = "".join(f"<th {kind[name]}>{html.escape(name)}</th>" for name in columns)
+    lines = ("".join(f"<td {kind[name]}>{_show(row.get(name))}</td>" for name in columns) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _pictures(images: Sequence[NDArray[Any]]) -> str:
@@ -171,6 +181,11 @@ def _plots(figures: Iterable[Any]) -> str:
     return f'<div class="plots">{cells}</div>' if cells else ""
 
 
+def _class_figures(report: MetricReport) -> list[Any]:
+    confusion = plot_confusion(report)
+    return [*plot_curves(report).values(), *([] if confusion is None else [confusion])]
+
+
 def _history_figures(history: Sequence[Mapping[str, float]], primary: str | None) -> list[Any]:
     """Losses, loss terms, metrics and learning rate over the epochs."""
     names = list(dict.fromkeys(key for row in history for key in row))
@@ -179,17 +194,18 @@ def _history_figures(history: Sequence[Mapping[str, float]], primary: str | None
     scores = [name for name in names if name.startswith("val/") and name not in losses]
     # The figure that counts comes first; more lines than colours would be a tangle.
     scores.sort(key=lambda name: name != f"val/{primary}")
-    groups = {
+    groups: dict[str, Sequence[str]] = {
         "loss": losses,
         "loss terms": terms,
         "validation": scores[: len(_LINES)],
-        "learning rate": [name for name in names if name == "lr"],
+        "learning rate": [name for name in names if name.split("/")[0] == "lr"],
     }
     return [_lines(title, history, columns) for title, columns in groups.items() if columns]
 
 
 def _lines(title: str, history: Sequence[Mapping[str, float]], columns: Sequence[str]) -> Any:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -201,7 +217,7 @@ def _lines(title: str, history: Sequence[Mapping[str, float]], columns: Sequence
         )
     axes.set_title(title, loc="left")
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(columns) > 1:

@@ -13,9 +13,18 @@ import torch
 from saccade.engine.config import TrainConfig
 from saccade.engine.configfile import config_to_yaml
 from saccade.errors import ConfigError, WeightsError
-from saccade.weights.files import atomic_write
+from saccade.weights.files import atomic_write, previous_path
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    atomic_write(path, write)
 
 
 class RunFolder:
@@ -37,17 +46,14 @@ class RunFolder:
         self._events: Any = None
         if not resume and (self.path / "config.yaml").exists():
             raise ConfigError(
-                f"{self.path} already holds a run. Add --resume to go on with it, --name OTHER to keep it, or delete the folder."
+                f"{self.path} already holds a run. "
+                "Add --resume to go on with it, --name OTHER to keep it, or delete the folder."
             )
 
     def start(self, config: TrainConfig) -> None:
         """Make the folder and write ``config.yaml``."""
         (self.path / "last").mkdir(parents=True, exist_ok=True)
-        self.write_text("config.yaml", config_to_yaml(config))
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a small text file whole."""
-        atomic_write(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.path / "config.yaml", config_to_yaml(config))
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """``metrics.csv``, one row an epoch; columns that appear later are empty before."""
@@ -56,14 +62,14 @@ class RunFolder:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows([{key: f"{value:.9g}" for key, value in row.items()} for row in rows])
-        self.write_text("metrics.csv", text.getvalue())
+        write_text(self.path / "metrics.csv", text.getvalue())
 
     def log_events(self, row: Mapping[str, float], step: int) -> None:
         """TensorBoard scalars of one epoch."""
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(self.path / "events"), purge_step=step)  # type: ignore[no-untyped-call]
+            self._events = SummaryWriter(str(self.path / "events"), purge_step=step)
         for key, value in row.items():
             self._events.add_scalar(key, value, step)
         self._events.flush()
@@ -78,17 +84,19 @@ class RunFolder:
         Raises:
             WeightsError: If neither the last nor the previous state reads.
         """
-        previous = self.state_path.with_name(self.state_path.name + ".previous")
-        existing = [path for path in (self.state_path, previous) if path.exists()]
+        existing = [path for path in (self.state_path, previous_path(self.state_path)) if path.exists()]
         for path in existing:
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # noqa: BLE001 - any damage leads to the older file
+            except Exception as error:
                 damage = error
                 continue
             return state
         if existing:
-            raise WeightsError(f"{self.state_path} and the one before it are damaged ({damage}). Start the run anew under another --name.")
+            raise WeightsError(
+                f"{self.state_path} and the one before it are damaged ({damage}). "
+                "Start the run anew under another --name."
+            )
         return None
 
     def close(self) -> None:

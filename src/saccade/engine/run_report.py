@@ -16,7 +16,9 @@ from saccade.engine.setup import Datasets, open_datasets
 __all__ = ["write_run_report"]
 
 
-def write_run_report(result: RunResult, data: Datasets | None = None, tables: dict[str, list[dict[str, Any]]] | None = None) -> Path:
+def write_run_report(
+    result: RunResult, data: Datasets | None = None, tables: dict[str, list[dict[str, Any]]] | None = None
+) -> Path:
     """Write the report of a finished run into its folder.
 
     Args:

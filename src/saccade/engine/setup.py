@@ -34,9 +34,12 @@ class Datasets:
 
     def describe(self) -> str:
         """One line: sizes, classes, and what the label policy repaired or dropped."""
-        parts = [f"{name} {len(data)}" for name, data in (("train", self.train), ("val", self.val), ("test", self.test)) if data is not None]
-        classes = self.train.info.class_names
-        parts.append(f"{len(classes)} {'points' if self.train.info.task == 'keypoints' else 'classes'}")
+        parts = [
+            f"{name} {len(data)}"
+            for name, data in (("train", self.train), ("val", self.val), ("test", self.test))
+            if data is not None
+        ]
+        parts.append(f"{len(self.train.info.class_names)} classes")
         for name, count in getattr(self.train, "repairs", {}).items():
             parts.append(f"{name} {count}")
         return f"{self.train.info.name}: " + ", ".join(parts)
@@ -51,11 +54,17 @@ def open_datasets(config: TrainConfig) -> Datasets:
     """
     data = config.data
     if not data.source:
-        raise ConfigError("data.source is empty. Name a data set (see 'saccade datasets') or a folder: --data.source PATH.")
+        raise ConfigError(
+            "data.source is empty. Name a data set (see 'saccade datasets') or a folder: --data.source PATH."
+        )
     task = get_builder(config.model).task
 
     def open_split(split: str | None) -> VisionDataset | None:
-        return None if split is None else open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels)
+        return (
+            None
+            if split is None
+            else open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels)
+        )
 
     train = open_split(data.train)
     assert train is not None
@@ -87,4 +96,6 @@ def worker_count(wanted: int | None) -> int:
     """Loader processes: as asked, or one less than the cores, 1 to 8."""
     if wanted is not None:
         return wanted
-    return min(max(len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 2) - 1, 1), 8)
+    return min(
+        max(len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 2) - 1, 1), 8
+    )

@@ -21,7 +21,8 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
     """Yield (name, RGB pixels) one by one, so that memory does not grow with the source.
 
     Args:
-        source: Path, folder (searched for pictures, not below it), glob, (H, W[, C]) array (RGB uint8, or float 0..1), Pillow image, (C, H, W) tensor,
+        source: Path, folder (searched for pictures, not below it), glob, (H, W[, C]) array (RGB uint8, or float 0..1),
+            Pillow image, (C, H, W) tensor,
             or an iterable of any of these.
         channels: What the network takes, 1 or 3.
 
@@ -73,11 +74,12 @@ def _to_array(item: Any, channels: int, position: int) -> NDArray[Any]:
         pixels = np.asarray(ImageOps.exif_transpose(item).convert("L" if channels == 1 else "RGB"))
     else:
         pixels = np.asarray(item)
-    if pixels.dtype.kind == "f" and pixels.size and 0.0 <= pixels.min() and pixels.max() <= 1.0:
+    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0.0 and pixels.max() <= 1.0:
         pixels = np.rint(pixels * 255.0).astype(np.uint8)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.size == 0:
         raise DataError(
-            f"source {position}: expected pixels (H, W[, C]) as uint8 0..255 or float 0..1, or a (C, H, W) tensor; got {pixels.dtype} {pixels.shape}."
+            f"source {position}: expected pixels (H, W[, C]) as uint8 0..255 or float 0..1, or a (C, H, W) tensor; "
+            f"got {pixels.dtype} {pixels.shape}."
         )
     return _match_channels(pixels if pixels.ndim == 3 else pixels[..., None], channels, position)
 

@@ -38,19 +38,31 @@ def resolve_stages(config: TrainConfig, model: Model) -> list[EpochSettings]:
     Raises:
         ConfigError: If a stage names an attribute the model has not, or an unknown field of the augmentation.
     """
-    base_attributes = {name: getattr(model, name) for stage in config.stages for name in stage.model if hasattr(model, name)}
+    base_attributes = {
+        name: getattr(model, name) for stage in config.stages for name in stage.model if hasattr(model, name)
+    }
     resolved = [EpochSettings(0, config.augment, None, config.freeze, base_attributes)]
     for index, stage in enumerate(config.stages, start=1):
         _check(stage, model, index)
         last = resolved[-1]
-        augment = replace(last.augment, **{key: tuple(value) if isinstance(value, list) else value for key, value in stage.augment.items()})
-        resolved.append(EpochSettings(index, augment, stage.size or last.size, stage.freeze or last.freeze, {**last.model, **stage.model}))
+        changes: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in stage.augment.items()
+        }
+        augment = replace(last.augment, **changes)
+        resolved.append(
+            EpochSettings(
+                index, augment, stage.size or last.size, stage.freeze or last.freeze, {**last.model, **stage.model}
+            )
+        )
     return resolved
 
 
 def settings_at(config: TrainConfig, stages: list[EpochSettings], epoch: int, total_epochs: int) -> EpochSettings:
     """The settings that hold in ``epoch``, counted from 0."""
-    starts = [0] + [stage.from_epoch if stage.from_epoch >= 0 else max(total_epochs + stage.from_epoch, 0) for stage in config.stages]
+    starts = [0] + [
+        stage.from_epoch if stage.from_epoch >= 0 else max(total_epochs + stage.from_epoch, 0)
+        for stage in config.stages
+    ]
     return [settings for settings, start in zip(stages, starts, strict=True) if epoch >= start][-1]
 
 
@@ -58,7 +70,8 @@ def _check(stage: Stage, model: Model, index: int) -> None:
     for name in stage.model:
         if not hasattr(model, name):
             public = [key for key in vars(model) if not key.startswith("_")]
-            raise ConfigError(f"stages[{index - 1}].model: {model.builder_name} has no attribute '{name}'.{did_you_mean(name, public)}")
+            where = f"stages[{index - 1}].model: {model.builder_name}"
+            raise ConfigError(f"{where} has no attribute '{name}'.{did_you_mean(name, public)}")
     known = [field.name for field in fields(AugmentConfig)]
     for name in stage.augment:
         if name not in known:

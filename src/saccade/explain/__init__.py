@@ -1,0 +1,7 @@
+"""What a network is made of and what it costs."""
+
+from __future__ import annotations
+
+from saccade.explain.summary import Summary, SummaryRow, summary
+
+__all__ = ["Summary", "SummaryRow", "summary"]

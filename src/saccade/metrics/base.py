@@ -21,7 +21,8 @@ class MetricReport:
         primary: Name of the figure by which the best checkpoint is chosen.
         higher_is_better: Direction of ``primary``.
         per_class: One row a class, ``{"class": name, "AP": 0.5, ...}``.
-        curves: Plot name to matplotlib-ready series: ``{"x": [...], "y": {label: [...]}, "xlabel": ..., "ylabel": ...}``.
+        curves: Plot name to matplotlib-ready series: ``{"x": [...], "y": {label: [...]}, "xlabel": ..., "ylabel":
+            ...}``.
         confusion: Square table with its labels: ``{"labels": [...], "matrix": [[...]]}``; empty if the task has none.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,6 +59,10 @@ class Model(nn.Module):
 
     def decode(self, outputs: Outputs) -> Decoded:
         """Batched answers of fixed size. The keys belong to the task, see ``saccade.tasks``."""
+        raise NotImplementedError
+
+    def group_parameters(self, group: str) -> Iterable[nn.Parameter]:
+        """What the optimiser of one of ``loss_groups`` moves."""
         raise NotImplementedError
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -1,7 +1,8 @@
 """Boxes: formats, area, clipping, and the coding of boxes against grid points.
 
-A box is four numbers in the last dimension; the format is in the name: ``xyxy`` (corners), ``xywh`` (top left corner and size), ``cxcywh`` (centre and
-size). Coordinates are continuous pixels: the box of a single pixel at the origin is (0, 0, 1, 1).
+A box is four numbers in the last dimension; the format is in the name: ``xyxy`` (corners), ``xywh`` (top left corner
+and size), ``cxcywh`` (centre and size). Coordinates are continuous pixels: the box of a single pixel at the origin is
+(0, 0, 1, 1).
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """One record of where an image's pixels went, inverted for boxes, points and maps.
 
-Coordinates are continuous with half-pixel centres: the image covers [0, W] x [0, H] and the centre of its first pixel is (0.5, 0.5).
-A resize of w to w' pixels therefore maps x to x * w' / w exactly, with the *rounded* w' (not the nominal gain), which is what keeps letterboxed
-boxes from drifting.
+Coordinates are continuous with half-pixel centres: the image covers [0, W] x [0, H] and the centre of its first pixel
+is (0.5, 0.5). A resize of w to w' pixels therefore maps x to x * w' / w exactly, with the *rounded* w' (not the nominal
+gain), which is what keeps letterboxed boxes from drifting.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,14 @@ __all__ = ["Geometry"]
 
 Array = NDArray[np.float32]
 
+_CARRIERS = {"?": np.uint8, "l": np.int32, "q": np.int32, "e": np.float32}
+
 
 def _identity() -> NDArray[np.float64]:
     return np.eye(3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Geometry:
     """Affine map from original image to canvas.
 
@@ -76,20 +79,25 @@ class Geometry:
         """Warp a map of the canvas, (H, W) or (H, W, C), back to the original size.
 
         Args:
-            values: Label map (nearest) or scores (linear).
+            values: Label map (nearest), any dtype; or floating scores (linear).
             linear: Interpolate; never use it on labels.
         """
         import cv2
 
         height, width = self.original_size
-        if self.matrix.shape == (3, 3) and np.array_equal(self.matrix, np.eye(3)) and self.size == self.original_size:
+        if self.size == self.original_size and np.array_equal(self.matrix, np.eye(3)):
             return values
         # OpenCV counts pixel centres from 0, this record from 0.5.
         to_centres, from_centres = _translation(-0.5), _translation(0.5)
         matrix = to_centres @ np.linalg.inv(self.matrix) @ from_centres
         flags = cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST
-        warped: NDArray[np.generic] = cv2.warpAffine(values, matrix[:2], (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return warped
+        # OpenCV warps no booleans, and 64-bit integers and halves only from its version 5 on.
+        carrier = values.astype(_CARRIERS.get(values.dtype.char, values.dtype), copy=False)
+        border = cv2.BORDER_REPLICATE
+        warped: NDArray[np.generic] = cv2.warpAffine(
+            carrier, matrix[:2], (width, height), flags=flags, borderMode=border
+        )
+        return warped.reshape(height, width, *values.shape[2:]).astype(values.dtype, copy=False)
 
 
 def _translation(offset: float) -> NDArray[np.float64]:
@@ -98,12 +106,12 @@ def _translation(offset: float) -> NDArray[np.float64]:
     return matrix
 
 
-def _apply(matrix: NDArray[np.float64], points_xy: Array) -> Array:
+def _apply(matrix: NDArray[np.floating[Any]], points_xy: Array) -> Array:
     mapped = np.asarray(points_xy, np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
     return mapped.astype(np.float32)
 
 
-def _apply_to_boxes(matrix: NDArray[np.float64], boxes_xyxy: Array) -> Array:
+def _apply_to_boxes(matrix: NDArray[np.floating[Any]], boxes_xyxy: Array) -> Array:
     boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
     corners = _apply(matrix, boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)

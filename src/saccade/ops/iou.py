@@ -19,7 +19,8 @@ _EPS = 1e-7
 
 
 def _planes(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    # Four contiguous planes: the pairwise loops then run over memory in order, several times faster on a CPU than over (..., 2) slices.
+    # Four contiguous planes: the pairwise loops then run over memory in order, several times faster on a CPU than over
+    # (..., 2) slices.
     x1, y1, x2, y2 = boxes_xyxy.movedim(-1, 0).contiguous()
     return x1, y1, x2, y2
 
@@ -73,8 +74,9 @@ def aligned_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: IouKind = "iou")
     Args:
         boxes1_xyxy: Predictions, (..., 4), float, x1 <= x2.
         boxes2_xyxy: Truths, (..., 4).
-        kind: ``iou``; ``giou`` subtracts the empty share of the hull; ``diou`` subtracts the squared distance of the centres over the squared
-            diagonal of the hull; ``ciou`` also subtracts the disagreement of the aspect ratios.
+        kind: ``iou``; ``giou`` subtracts the empty share of the hull; ``diou`` subtracts the squared distance of the
+            centres over the squared diagonal of the hull; ``ciou`` also subtracts the disagreement of the aspect
+            ratios.
 
     Returns:
         (...): 0..1 for ``iou``, -1..1 for ``giou``, down to -1.5 or less for the others.

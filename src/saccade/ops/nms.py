@@ -8,7 +8,8 @@ from torch import Tensor
 
 __all__ = ["batched_nms_fixed"]
 
-# Steps of the lattice to which an image's boxes are rounded, for the decision alone: 1/205 pixel for boxes that span 640 pixels.
+# Steps of the lattice to which an image's boxes are rounded, for the decision alone: 1/205 pixel for boxes that span
+# 640 pixels.
 _LATTICE = 2.0**17
 
 
@@ -23,14 +24,15 @@ def batched_nms_fixed(
 ) -> dict[str, Tensor]:
     """Greedy suppression per image and class, by one call for the whole batch.
 
-    The best ``pre_nms`` boxes of each image are laid out on a grid of cells, one column a class and one row an image, so that boxes of different
-    classes or images cannot meet, and go through ``torchvision.ops.nms`` together. What it keeps (a number that depends on the data) becomes a mask of
-    fixed size, and a second top-k gives the answer.
+    The best ``pre_nms`` boxes of each image are laid out on a grid of cells, one column a class and one row an image,
+    so that boxes of different classes or images cannot meet, and go through ``torchvision.ops.nms`` together. What it
+    keeps (a number that depends on the data) becomes a mask of fixed size, and a second top-k gives the answer.
 
-    Precision: shifting floats rounds them by an amount that grows with the shift, and the answer for an image would depend on its place in the batch.
-    So boxes are first rounded to whole steps of a lattice over the extent of their own image. Whole numbers below 2^24 are exact in float32: with at
-    most 127 classes and 127 images the decision depends on nothing but the image itself; beyond that it loses a bit each time either number
-    doubles. Boxes that are returned are the given ones, not rounded.
+    Precision: shifting floats rounds them by an amount that grows with the shift, and the answer for an image would
+    depend on its place in the batch. So boxes are first rounded to whole steps of a lattice over the extent of their
+    own image. Whole numbers below 2^24 are exact in float32: with at most 127 classes and 127 images the decision
+    depends on nothing but the image itself; beyond that it loses a bit each time either number doubles. Boxes that are
+    returned are the given ones, not rounded.
 
     Args:
         boxes_xyxy: (B, N, 4), float, pixels.
@@ -42,12 +44,13 @@ def batched_nms_fixed(
         max_detections: Rows an image that may leave it.
 
     Returns:
-        ``boxes`` (B, K, 4), ``scores`` (B, K), ``labels`` (B, K) int64 and ``count`` (B,) int64 with K = min(max_detections, pre_nms, N): valid rows
-        first, by falling score, the rest zero.
+        ``boxes`` (B, K, 4), ``scores`` (B, K), ``labels`` (B, K) int64 and ``count`` (B,) int64 with K =
+        min(max_detections, pre_nms, N): valid rows first, by falling score, the rest zero.
 
     Example:
         >>> boxes = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0]]])
-        >>> batched_nms_fixed(boxes, torch.tensor([[0.9, 0.8]]), torch.zeros(1, 2).long(), 0.5, 0.1, 100, 10)["count"].tolist()
+        >>> scores, labels = torch.tensor([[0.9, 0.8]]), torch.zeros(1, 2).long()
+        >>> batched_nms_fixed(boxes, scores, labels, 0.5, 0.1, 100, 10)["count"].tolist()
         [1]
     """
     pre_nms = min(pre_nms, scores.shape[1])
@@ -62,7 +65,7 @@ def batched_nms_fixed(
     kept = kept & valid
 
     ranked, order = torch.where(kept, scores, -1.0).topk(min(max_detections, pre_nms), dim=1)
-    found = ranked > score_threshold if score_threshold > -1 else ranked > -1
+    found = kept.gather(1, order)
     return {
         "boxes": torch.where(found[..., None], boxes_xyxy.gather(1, order[..., None].expand(-1, -1, 4)), 0.0),
         "scores": torch.where(found, ranked, 0.0),
@@ -72,7 +75,7 @@ def batched_nms_fixed(
 
 
 def _lay_out(boxes_xyxy: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-    """Boxes (B, K, 4) moved to their cell of the grid, in whole lattice steps; padding rows all lie on one another outside of it."""
+    """Boxes (B, K, 4) in whole lattice steps, each in its cell of the grid; padding lies in one heap outside of it."""
     real = torch.where(valid[..., None], boxes_xyxy, 0.0).float()
     low = real.amin(dim=(1, 2), keepdim=True)
     extent = (real.amax(dim=(1, 2), keepdim=True) - low).clamp(min=1.0)
@@ -80,6 +83,7 @@ def _lay_out(boxes_xyxy: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     column = labels.to(lattice.dtype)
     row = torch.arange(labels.shape[0], dtype=lattice.dtype, device=labels.device)[:, None].expand_as(column)
     shifted = lattice + torch.stack((column, row, column, row), dim=-1) * _LATTICE
-    # One padding row suppresses all others at once, so that padding costs next to nothing. Its cell (-1, -1) holds no real box.
+    # One padding row suppresses all others at once, so that padding costs next to nothing. Its cell (-1, -1) holds no
+    # real box.
     padding = torch.tensor([-1.0, -1.0, -0.5, -0.5], device=labels.device) * _LATTICE
     return torch.where(valid[..., None], shifted, padding)

@@ -14,8 +14,8 @@ __all__ = ["grid_points"]
 def grid_points(maps: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Column and row of every place of every level, level by level and row by row.
 
-    The pixel in the middle of a place is ``(points + 0.5) * strides[:, None]``. Eager calls share one copy a shape and device (do not write into
-    it); a graph that is being compiled or exported computes its own.
+    The pixel in the middle of a place is ``(points + 0.5) * strides[:, None]``. Eager calls share one copy a shape and
+    device (do not write into it); a graph that is being compiled or exported computes its own.
 
     Args:
         maps: Feature maps (B, C, H, W), fine to coarse; only shape and device matter.
@@ -48,7 +48,9 @@ def _build(sizes: tuple[tuple[int, int], ...], strides: tuple[int, ...], device:
 
 
 @functools.lru_cache(maxsize=64)
-def _shared(sizes: tuple[tuple[int, int], ...], strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def _shared(
+    sizes: tuple[tuple[int, int], ...], strides: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
     # A tensor born in inference mode could never be used in training afterwards.
     with torch.inference_mode(False):
         return _build(sizes, strides, device)

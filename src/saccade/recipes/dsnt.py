@@ -11,11 +11,16 @@ __all__ = ["dsnt_faces"]
 
 @recipe
 def dsnt_faces() -> TrainConfig:
-    """DSNT over ResNet-18 on 80 faces with 68 points, scored once on 20 faces; a mean face in the same box is printed beside it."""
+    """DSNT over ResNet-18 on 80 faces with 68 points, scored once on 20 faces.
+
+    A mean face in the same box is printed beside it.
+    """
     return TrainConfig(
         model="dsnt",
         model_args={"backbone": "resnet18"},
-        data=DataConfig(source="facial_keypoints_68", train="training", val=None, test="test", size=(128, 128), batch_size=16),
+        data=DataConfig(
+            source="facial_keypoints_68", train="training", val=None, test="test", size=(128, 128), batch_size=16
+        ),
         augment=AugmentConfig(flip=0.5, degrees=25.0, translate=0.08, scale=(0.8, 1.25), hsv=(0.015, 0.4, 0.3)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),

@@ -11,7 +11,10 @@ __all__ = ["lenet5_mnist"]
 
 @recipe
 def lenet5_mnist() -> TrainConfig:
-    """LeNet-5 (modern form) on MNIST: 60,000 pictures to learn from, the 10,000 test pictures scored once at the end."""
+    """LeNet-5 (modern form) on MNIST.
+
+    60,000 pictures to learn from, the 10,000 test pictures scored once at the end.
+    """
     return TrainConfig(
         model="lenet5",
         data=DataConfig(source="mnist", train="train", val=None, test="test", batch_size=128),

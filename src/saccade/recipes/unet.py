@@ -17,7 +17,14 @@ def unet_isbi() -> TrainConfig:
         model_args={"base_channels": 16},
         data=DataConfig(source="isbi2012_membrane", train="0-23", val=None, test="24-29", batch_size=4),
         augment=AugmentConfig(
-            crop=(256, 256), flip=0.5, flip_vertical=0.5, rotate90=0.75, elastic=8.0, scale=(0.85, 1.2), brightness=0.15, contrast=0.25
+            crop=(256, 256),
+            flip=0.5,
+            flip_vertical=0.5,
+            rotate90=0.75,
+            elastic=8.0,
+            scale=(0.85, 1.2),
+            brightness=0.15,
+            contrast=0.25,
         ),
         optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),

@@ -11,19 +11,29 @@ __all__ = ["demo", "yolox_s_coco", "yolox_tiny_bccd"]
 
 @recipe
 def yolox_s_coco() -> TrainConfig:
-    """YOLOX-S as its authors train it on COCO (Ge et al. 2021, section 2.1); not run by us: it takes days on eight GPUs.
+    """YOLOX-S as its authors train it on COCO (Ge et al. 2021, section 2.1); not run by us.
 
-    The learning rate is 0.01 / 64 for each picture of the batch, over all processes: with eight processes leave ``batch_size`` at 8.
+    The learning rate is 0.01 / 64 for each picture of the batch, over all processes: with eight processes leave
+    ``batch_size`` at 8.
     """
     return TrainConfig(
         model="yolox_s",
         data=DataConfig(source="coco", train="train2017", val="val2017", batch_size=8),
         augment=AugmentConfig(
-            mosaic=1.0, mixup=1.0, flip=0.5, degrees=10.0, translate=0.1, scale=(0.1, 2.0), shear=2.0, hsv=(0.015, 0.7, 0.4),
+            mosaic=1.0,
+            mixup=1.0,
+            flip=0.5,
+            degrees=10.0,
+            translate=0.1,
+            scale=(0.1, 2.0),
+            shear=2.0,
+            hsv=(0.015, 0.7, 0.4),
             multiscale=tuple(range(480, 801, 32)),
-        ),  # fmt: skip
+        ),
         optimizer=OptimizerConfig(name="sgd", lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4),
-        schedule=ScheduleConfig(name="cosine", warmup_epochs=5.0, warmup_power=2.0, final_factor=0.05, flat_epochs=15.0),
+        schedule=ScheduleConfig(
+            name="cosine", warmup_epochs=5.0, warmup_power=2.0, final_factor=0.05, flat_epochs=15.0
+        ),
         ema=EmaConfig(decay=0.9998, warmup_steps=2000.0),
         stages=(Stage(from_epoch=-15, model={"use_l1": True}, augment={"mosaic": 0.0, "mixup": 0.0}),),
         epochs=300,
@@ -33,11 +43,18 @@ def yolox_s_coco() -> TrainConfig:
 
 @recipe
 def yolox_tiny_bccd() -> TrainConfig:
-    """YOLOX-Tiny on blood cells (BCCD): learns from train + val (292 pictures), the last EMA weights are scored once on test (72)."""
+    """YOLOX-Tiny on blood cells (BCCD).
+
+    Learns from train + val (292 pictures), the last EMA weights are scored once on test (72).
+    """
     return TrainConfig(
         model="yolox_tiny",
-        data=DataConfig(source="bccd", train="train+val", val=None, test="test", size=(256, 320), batch_size=8, bad_labels="drop"),
-        augment=AugmentConfig(mosaic=0.5, flip=0.5, flip_vertical=0.5, translate=0.1, scale=(0.8, 1.25), hsv=(0.01, 0.3, 0.2)),
+        data=DataConfig(
+            source="bccd", train="train+val", val=None, test="test", size=(256, 320), batch_size=8, bad_labels="drop"
+        ),
+        augment=AugmentConfig(
+            mosaic=0.5, flip=0.5, flip_vertical=0.5, translate=0.1, scale=(0.8, 1.25), hsv=(0.01, 0.3, 0.2)
+        ),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
         ema=EmaConfig(decay=0.998, warmup_steps=300.0),
@@ -49,7 +66,10 @@ def yolox_tiny_bccd() -> TrainConfig:
 
 @recipe
 def demo() -> TrainConfig:
-    """YOLOX-Nano on generated scenes of real handwritten digits; what ``make demo`` trains, in the minutes it is given."""
+    """YOLOX-Nano on generated scenes of real handwritten digits.
+
+    What ``make demo`` trains, in the minutes it is given.
+    """
     return TrainConfig(
         model="yolox_nano",
         data=DataConfig(source="digit_scenes", train="train", val="val", size=(192, 192), batch_size=16),

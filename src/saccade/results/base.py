@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["Result"]
+from saccade.errors import ConfigError
+
+__all__ = ["Result", "import_supervision"]
 
 
-@dataclass
+@dataclass(kw_only=True, eq=False)
 class Result(ABC):
     """A prediction (or a truth: the same type draws and scores both) for one picture, in pixels of the original.
+
+    Fields are given by name. Pixels are continuous, as in ``ops.geometry``: the picture covers [0, W] x [0, H].
 
     Args:
         path: File of the picture, or a name such as ``array-3``.
@@ -29,36 +34,83 @@ class Result(ABC):
     image_id: int
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
-    image: NDArray[Any] | None
+    image: NDArray[Any] | None = None
+
+    def name_of(self, label: int) -> str:
+        """Name of a class, or ``class 7`` where the names are not known."""
+        return self.class_names[label] if 0 <= label < len(self.class_names) else f"class {label}"
+
+    def pixels(self) -> NDArray[Any]:
+        """The picture itself; its file is read again if the pixels were not kept.
+
+        Raises:
+            DataError: If there is neither.
+        """
+        from saccade.results.pictures import read_rgb
+
+        return self.image if self.image is not None else read_rgb(self.path)
+
+    def above(self, score: float) -> Result:
+        """The answers that score at least ``score``; the result itself where answers have no score of their own.
+
+        Args:
+            score: Threshold, 0..1.
+        """
+        return self
 
     @abstractmethod
     def plot(self) -> NDArray[Any]:
-        """The picture with the prediction drawn on it, (H, W, 3) uint8 RGB; the file is read again if the pixels were not kept."""
+        """The picture with the prediction drawn on it, (H, W, 3) uint8 RGB.
+
+        Very small pictures are enlarged and legends are added below, so the size may differ from the original's.
+        """
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Plain values, class names included."""
 
     @abstractmethod
-    def to_coco(self) -> list[dict[str, Any]]:
-        """COCO result entries (``image_id``, ``category_id``, ...)."""
+    def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """COCO result entries (``image_id``, ``category_id``, ...), in full precision.
+
+        Args:
+            category_ids: The data set's id of each label (``DatasetInfo.category_ids``); the label itself if not given.
+        """
 
     @abstractmethod
     def to_supervision(self) -> Any:
         """The same as an object of the ``supervision`` package.
 
         Raises:
-            SaccadeError: If supervision is not installed, or has no type for this task.
+            ConfigError: If supervision is not installed.
         """
+
+    def _header(self) -> dict[str, Any]:
+        """What the JSON of every task starts with."""
+        height, width = self.image_size
+        return {"path": self.path, "image_id": self.image_id, "width": width, "height": height}
 
     def save(self, path: str | Path) -> Path:
         """Write the drawing (``.png``, ``.jpg``) or the values (``.json``), by suffix; returns the file."""
-        from saccade.results.drawing import write_image
+        from saccade.results.pictures import write_image
 
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix == ".json":
-            target.write_text(json.dumps(self.to_json(), indent=1))
+            target.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
         else:
             write_image(target, self.plot())
         return target
+
+
+def import_supervision() -> Any:
+    """The optional package, or a message that says how to get it.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise ConfigError("to_supervision() needs the package supervision: pip install supervision.") from error
+    return supervision

@@ -1,24 +1,23 @@
 """Predictions on their picture, readable whether it is 64 or 6000 pixels wide.
 
-Line width and letters follow the size of the picture, labels stay inside it and out of each other's way, and very small pictures are enlarged
-first. Legends and captions are added below the picture, so that they hide none of it. Shapes are OpenCV's, letters Pillow's
-(``saccade.results.fonts``), so class names may be in any script. Every function takes any picture (H, W), (H, W, C), 8 or 16 bit or float, and
-returns a new (H, W, 3) uint8 RGB one.
+Line width and letters follow the size of the picture, labels stay inside it and out of each other's way, and very
+small pictures are enlarged first. Legends and captions are added below the picture, so that they hide none of it.
+Shapes are OpenCV's, letters Pillow's (``saccade.results.fonts``), so class names may be in any script. Every function
+takes any picture (H, W), (H, W, C), 8 or 16 bit or float, and returns a new (H, W, 3) uint8 RGB one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.errors import ConfigError, DataError
 from saccade.results.fonts import fit_text
-from saccade.results.palette import Color, class_color, ink_on
+from saccade.results.palette import Color, class_color, ink_on, oklch_to_rgb
+from saccade.results.pictures import PAPER, Picture, montage, to_rgb8, write_image
 
 __all__ = [
     "class_color",
@@ -27,80 +26,13 @@ __all__ = [
     "draw_keypoints",
     "draw_label_map",
     "montage",
-    "read_rgb",
-    "to_rgb8",
     "write_image",
 ]
 
-Picture = NDArray[np.uint8]
-
 _SMALL = 360  # pictures whose longer side is below this are enlarged ...
 _ENLARGED = 512  # ... to about this
-_PAPER: Color = (24, 25, 30)
 _INK: Color = (236, 237, 240)
 _IGNORE = 255
-
-
-def to_rgb8(image: NDArray[Any]) -> Picture:
-    """Any picture as (H, W, 3) uint8 RGB.
-
-    Args:
-        image: (H, W) or (H, W, C). Grey is repeated, of more than three channels the first three are taken; 16-bit and float values are
-            stretched so that the largest becomes 255 (floats up to 1 are taken as 0..1, integers up to 255 as they are).
-    """
-    pixels = np.asarray(image)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    pixels = np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[..., :3]
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    values = np.nan_to_num(pixels.astype(np.float32))
-    largest = float(values.max(initial=0.0))
-    if np.issubdtype(pixels.dtype, np.floating) and largest <= 1.0:
-        values = values * 255
-    elif largest > 255:
-        values = values * (255 / largest)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def read_rgb(path: str | Path) -> Picture:
-    """The picture of a result whose pixels were not kept, orientation applied.
-
-    Raises:
-        DataError: If there is no such file, or it is no picture.
-    """
-    import cv2
-
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be drawn on ({error}). Pass the pixels as the result's `image`.") from error
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if decoded is None:
-        raise DataError(f"{path}: is not a picture that can be decoded. Pass the pixels as the result's `image`.")
-    return np.ascontiguousarray(decoded[..., ::-1])
-
-
-def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
-    """Write an RGB picture; the suffix decides the format (JPEG quality 95).
-
-    Raises:
-        ConfigError: If the suffix is not that of a picture.
-    """
-    import cv2
-
-    target = Path(path)
-    pixels = to_rgb8(rgb)
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if target.suffix.lower() in (".jpg", ".jpeg") else []
-    try:
-        done, data = cv2.imencode(target.suffix or ".", pixels[..., ::-1], options)
-    except cv2.error:
-        done = False
-    if not done:
-        raise ConfigError(f"{target}: '{target.suffix}' is no picture format. Use .png, .jpg or .webp (or .json for the values).")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data.tobytes())
-    return target
 
 
 def draw_boxes(
@@ -136,11 +68,13 @@ def draw_boxes(
         x1, y1 = (max(inset, value) for value in boxes[index, :2])
         x2, y2 = min(canvas.shape[1] - 1 - inset, boxes[index, 2]), min(canvas.shape[0] - 1 - inset, boxes[index, 3])
         corners = (round(x1), round(y1)), (max(round(x1), round(x2)), max(round(y1), round(y2)))
-        cv2.rectangle(canvas, *corners, _darker(inks[index]), line + 2, cv2.LINE_AA)
+        cv2.rectangle(canvas, *corners, _darker(inks[index]), line + max(2, line // 2), cv2.LINE_AA)
         cv2.rectangle(canvas, *corners, inks[index], line, cv2.LINE_AA)
 
     sure = scores is None or bool(np.all(np.asarray(scores) == 1))
-    texts = [f"{name} {scores[i]:.2f}" if name and scores is not None and not sure else name for i, name in enumerate(names)]
+    texts = [
+        f"{name} {scores[i]:.2f}" if name and scores is not None and not sure else name for i, name in enumerate(names)
+    ]
     order = range(len(texts)) if scores is None else np.argsort(-np.asarray(scores), kind="stable")
     _draw_labels(canvas, boxes, texts, inks, order, size, line)
     return canvas
@@ -164,7 +98,11 @@ def draw_label_map(
     height, width = canvas.shape[:2]
     labels = np.asarray(label_map)
     present, counts = np.unique(labels, return_counts=True)
-    names = {int(label): class_names[label] if label < len(class_names) else f"class {label}" for label in present if label != _IGNORE}
+    names = {
+        int(label): class_names[label] if label < len(class_names) else f"class {label}"
+        for label in present
+        if label != _IGNORE
+    }
     resized = cv2.resize(labels.astype(np.int16), (width, height), interpolation=cv2.INTER_NEAREST)
     table = np.zeros((int(present.max(initial=0)) + 1, 4), np.float32)
     for label, name in names.items():
@@ -172,14 +110,19 @@ def draw_label_map(
             table[label] = (*class_color(name), opacity)
     tint = table[resized]
     canvas[:] = np.rint(canvas * (1 - tint[..., 3:]) + tint[..., :3] * tint[..., 3:]).astype(np.uint8)
-    edges = cv2.morphologyEx(resized, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    if (line := _line_width(canvas)) > 2:
-        edges = cv2.dilate(edges.astype(np.uint8), np.ones((line - 1, line - 1), np.uint8)) > 0
+    edges = np.zeros((height, width), np.uint8)
+    edges[:, 1:] |= resized[:, 1:] != resized[:, :-1]
+    edges[1:] |= resized[1:] != resized[:-1]
+    thick = _line_width(canvas) - 1
+    edges = cv2.dilate(edges, np.ones((thick, thick), np.uint8)) > 0
     canvas[edges] = np.rint(0.45 * canvas[edges] + 0.55 * 255).astype(np.uint8)
     if not legend:
         return canvas
     shares = {int(label): count / max(1, labels.size) for label, count in zip(present, counts, strict=True)}
-    entries = [(f"{names[label]}  {_percent(shares[label])}", class_color(names[label])) for label in sorted(names, key=lambda key: -shares[key])]
+    entries = [
+        (f"{names[label]}  {_percent(shares[label])}", class_color(names[label]))
+        for label in sorted(names, key=lambda key: -shares[key])
+    ]
     return _with_strip(canvas, _legend(entries, canvas))
 
 
@@ -190,7 +133,9 @@ def draw_keypoints(
     names: Sequence[str] = (),
     colors: Sequence[Color] | None = None,
 ) -> Picture:
-    """Points of every object; up to 20 points an object carry their names' colours and a legend, more run through the rainbow by index.
+    """Points of every object.
+
+    Up to 20 named points carry the colours of their names and a legend; more run through the rainbow by index.
 
     Args:
         image: The picture.
@@ -206,7 +151,7 @@ def draw_keypoints(
     named = 0 < len(names) <= 20 and not all(name.isdigit() for name in names)
     inks = list(colors) if colors is not None else _point_colors(points.shape[1], names if named else ())
     line = _line_width(canvas)
-    radius = max(2.0, 1.4 * line if points.shape[1] <= 20 else 1.1 * line)
+    radius = (2.2 if points.shape[1] <= 20 else 1.5) * line
     fine = 16  # OpenCV draws at 1/16 pixel: coordinates are shifted by four bits
     for person in range(points.shape[0]):
         for index, (x, y) in enumerate(points[person]):
@@ -222,7 +167,9 @@ def draw_keypoints(
     return _with_strip(canvas, _legend(list(zip(names, inks, strict=False)), canvas)) if named else canvas
 
 
-def draw_caption(image: NDArray[Any], lines: Sequence[str], shares: Sequence[float] = (), colors: Sequence[Color] | None = None) -> Picture:
+def draw_caption(
+    image: NDArray[Any], lines: Sequence[str], shares: Sequence[float] = (), colors: Sequence[Color] | None = None
+) -> Picture:
     """Lines of text below the picture, each with a bar if it has a share.
 
     Args:
@@ -235,7 +182,7 @@ def draw_caption(image: NDArray[Any], lines: Sequence[str], shares: Sequence[flo
     size = _font_size(canvas)
     width = max(canvas.shape[1], 14 * size)
     row, margin = round(1.9 * size), round(0.6 * size)
-    strip = np.full((row * len(lines) + 2 * margin, width, 3), _PAPER, np.uint8)
+    strip = np.full((row * len(lines) + 2 * margin, width, 3), PAPER, np.uint8)
     inks = list(colors) if colors is not None else [class_color(line) for line in lines]
     for index, line in enumerate(lines):
         top = margin + index * row
@@ -245,40 +192,11 @@ def draw_caption(image: NDArray[Any], lines: Sequence[str], shares: Sequence[flo
             room -= number.shape[1] + margin
             full = max(1, round(room * min(1.0, max(0.0, float(np.nan_to_num(shares[index]))))))
             bar = strip[top + 2 : top + row - 2, margin : margin + full]
-            bar[:] = np.rint(0.55 * np.asarray(inks[index]) + 0.45 * np.asarray(_PAPER)).astype(np.uint8)
+            bar[:] = np.rint(0.55 * np.asarray(inks[index]) + 0.45 * np.asarray(PAPER)).astype(np.uint8)
             _stamp(strip, number, width - margin - number.shape[1], top + (row - number.shape[0]) // 2, _INK)
-        text = fit_text(line, size, max(1, room - margin))
+        text = fit_text(line, size, max(1, room - margin), round(0.75 * size))
         _stamp(strip, text, margin + margin // 2, top + (row - text.shape[0]) // 2, _INK)
     return _with_strip(canvas, strip)
-
-
-def montage(images: Sequence[NDArray[Any]], columns: int, cell: int = 512) -> Picture:
-    """Pictures in a grid, row by row, each as large as its cell allows with its aspect kept.
-
-    Args:
-        images: Any pictures, of any sizes.
-        columns: Pictures in a row.
-        cell: Longer side of a cell in pixels; smaller if no picture is that large.
-    """
-    import cv2
-
-    if not images:
-        return np.full((cell, cell, 3), _PAPER, np.uint8)
-    pictures = [to_rgb8(image) for image in images]
-    columns = max(1, min(columns, len(pictures)))
-    tallest, widest = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
-    shrink = min(1.0, cell / max(tallest, widest))
-    height, width, gap = max(1, round(tallest * shrink)), max(1, round(widest * shrink)), max(2, round(0.012 * cell))
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), _PAPER, np.uint8)
-    for index, picture in enumerate(pictures):
-        factor = min(height / picture.shape[0], width / picture.shape[1])
-        size = (max(1, min(width, round(picture.shape[1] * factor))), max(1, min(height, round(picture.shape[0] * factor))))
-        resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-        top = gap + (index // columns) * (height + gap) + (height - size[1]) // 2
-        left = gap + (index % columns) * (width + gap) + (width - size[0]) // 2
-        sheet[top : top + size[1], left : left + size[0]] = resized
-    return sheet
 
 
 def _enlarge(image: NDArray[Any]) -> tuple[Picture, int]:
@@ -317,15 +235,15 @@ def _percent(share: float) -> str:
 def _point_colors(count: int, names: Sequence[str]) -> list[Color]:
     if names:
         return [class_color(name) for name in names]
-    from saccade.results.palette import oklch_to_rgb
-
     return [oklch_to_rgb(0.78, 0.17, 5.2 * index / max(1, count)) for index in range(count)]
 
 
 def _tint(canvas: Picture, mask: NDArray[Any], color: Color, line: int) -> None:
     import cv2
 
-    inside = cv2.resize((mask > 0).astype(np.uint8), (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_NEAREST)
+    inside = cv2.resize(
+        (mask > 0).astype(np.uint8), (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_NEAREST
+    )
     canvas[inside > 0] = np.rint(0.55 * canvas[inside > 0] + 0.45 * np.asarray(color)).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(canvas, contours, -1, color, max(1, line - 1), cv2.LINE_AA)
@@ -363,7 +281,13 @@ def _draw_labels(
 
 
 def _place(
-    box: NDArray[Any], width: int, height: int, size: tuple[int, int], placed: NDArray[Any], boxes: NDArray[Any], line: int
+    box: NDArray[Any],
+    width: int,
+    height: int,
+    size: tuple[int, int],
+    placed: NDArray[Any],
+    boxes: NDArray[Any],
+    line: int,
 ) -> tuple[int, int]:
     x1, y1, x2, y2 = box
     reach = line / 2
@@ -381,7 +305,7 @@ def _place(
         ]
     )
     inside = np.stack([np.clip(corners[:, 0], 0, size[1] - width), np.clip(corners[:, 1], 0, size[0] - height)], axis=1)
-    rectangles = np.concatenate([inside, inside + [width, height]], axis=1)
+    rectangles = np.concatenate([inside, inside + np.array([width, height])], axis=1)
     area = width * height
     cost = 0.06 * np.arange(len(corners), dtype=np.float64)  # habit
     cost += 12 * _overlap(rectangles, placed).sum(axis=1) / area  # other labels
@@ -404,10 +328,10 @@ def _legend(entries: Sequence[tuple[str, Color]], canvas: Picture) -> Picture:
     size = _font_size(canvas)
     width = max(canvas.shape[1], 12 * size)
     swatch, gap, row = size, round(0.6 * size), round(1.8 * size)
-    masks = [fit_text(text, size, width - swatch - 3 * gap) for text, _ in entries]
+    masks = [fit_text(text, size, width - swatch - 3 * gap, round(0.75 * size)) for text, _ in entries]
     column = max((mask.shape[1] for mask in masks), default=0) + swatch + 3 * gap
     columns = max(1, (width - gap) // column)
-    strip = np.full((row * -(-len(entries) // columns) + gap, width, 3), _PAPER, np.uint8)
+    strip = np.full((row * -(-len(entries) // columns) + gap, width, 3), PAPER, np.uint8)
     for index, ((_, color), mask) in enumerate(zip(entries, masks, strict=True)):
         left, top = gap + (index % columns) * column, gap // 2 + (index // columns) * row
         middle = top + row // 2
@@ -419,7 +343,7 @@ def _legend(entries: Sequence[tuple[str, Color]], canvas: Picture) -> Picture:
 def _with_strip(canvas: Picture, strip: Picture) -> Picture:
     """The strip below the picture, the narrower of the two centred on paper."""
     width = max(canvas.shape[1], strip.shape[1])
-    sheet = np.full((canvas.shape[0] + strip.shape[0], width, 3), _PAPER, np.uint8)
+    sheet = np.full((canvas.shape[0] + strip.shape[0], width, 3), PAPER, np.uint8)
     left = (width - canvas.shape[1]) // 2
     sheet[: canvas.shape[0], left : left + canvas.shape[1]] = canvas
     sheet[canvas.shape[0] :, : strip.shape[1]] = strip

@@ -1,7 +1,8 @@
 """Text as pixels, in any script for which this machine has a font.
 
-OpenCV 4's Hershey fonts know ASCII only. Pillow draws DejaVu Sans, which matplotlib carries (Latin, Greek, Cyrillic, Hebrew, Arabic, ...). Names it
-has no glyphs for are drawn with an installed font that has them all, or else with the Chinese-Japanese-Korean font inside OpenCV 5.
+OpenCV 4's Hershey fonts know ASCII only. Pillow draws DejaVu Sans, which matplotlib carries (Latin, Greek, Cyrillic,
+Hebrew, Arabic, ...). Names it has no glyphs for are drawn with an installed font that has them all, or else with the
+Chinese-Japanese-Korean font inside OpenCV 5.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def fit_text(text: str, size: int, max_width: int, smallest: int = 9) -> Mask:
 
 @functools.lru_cache(maxsize=1024)
 def font_file(text: str) -> Path | None:
-    """A font that has a glyph for every character of ``text``: DejaVu Sans if it can, else an installed one, else None."""
+    """A font with a glyph for every character of ``text``: DejaVu Sans if it can, else an installed one, else None."""
     default = _default_file()
     if text.isascii():
         return default

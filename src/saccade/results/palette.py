@@ -1,6 +1,7 @@
 """One colour a class, decided by its name alone.
 
-A class keeps its colour whatever its index, the model, the data set or the run, so that two reports can lie side by side.
+A class keeps its colour whatever its index, the model, the data set or the run, so that two reports can lie side by
+side.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ __all__ = ["Color", "class_color", "ink_on"]
 
 Color = tuple[int, int, int]
 
-# The hash is salted; this salt keeps the classes of the catalogue's sets apart (digits, BCCD, CamVid, VOC), found by trying many.
+# The hash is salted; this salt keeps the classes of the catalogue's sets apart (digits, BCCD, CamVid, VOC), found by
+# trying many.
 _SALT = "saccade-19784"
 # OKLCH lightness and chroma: light enough for black ink, saturated enough to stand out from a photograph.
 _TONES = ((0.68, 0.19), (0.79, 0.15), (0.58, 0.21), (0.87, 0.13))

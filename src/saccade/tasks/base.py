@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo, Target
+from saccade.data.sample import ImageInfo, Sample, Target
 from saccade.metrics.base import Evaluator
 from saccade.results.base import Result
 
-__all__ = ["Task"]
+__all__ = ["ConstantAnswer", "Task", "as_array"]
+
+# What an answer that never looks at the picture says of it.
+ConstantAnswer = Callable[[ImageInfo], Result]
 
 
 class Task(Protocol):
@@ -21,14 +26,32 @@ class Task(Protocol):
     name: str
     decoded_keys: tuple[str, ...]  # keys of Model.decode, in the order in which an exported graph returns them
 
-    def results(self, decoded: Mapping[str, Tensor], infos: Sequence[ImageInfo], class_names: Sequence[str]) -> list[Result]:
+    def results(
+        self, decoded: Mapping[str, Tensor], infos: Sequence[ImageInfo], class_names: Sequence[str]
+    ) -> list[Result]:
         """One result an image, mapped back through its geometry."""
         ...
 
     def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """A target as the result a perfect model would give; ``target`` is in pixels of the canvas that ``info.geometry`` inverts."""
+        """A target, in pixels of the canvas that ``info.geometry`` inverts, as the result of a perfect model."""
         ...
 
     def evaluator(self, data: DatasetInfo) -> Evaluator:
         """A fresh evaluator with the field's metric."""
         ...
+
+    def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer | None:
+        """The best answer that never looks at the picture, learnt from ``samples``; None where there is none.
+
+        A model that does not clearly beat it has learnt nothing.
+        """
+        ...
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """A decoded tensor, from whichever runtime, as a numpy array in memory; half precisions become float32."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "f" and array.dtype.itemsize < 4 else array

@@ -6,18 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from saccade.weights.download import download
     from saccade.weights.files import atomic_write, read_file, save_file
     from saccade.weights.load import LoadReport, load_weights
     from saccade.weights.published import PUBLISHED
 
-__all__ = ["PUBLISHED", "LoadReport", "atomic_write", "download", "load_weights", "read_file", "save_file"]
+__all__ = ["PUBLISHED", "LoadReport", "atomic_write", "load_weights", "read_file", "save_file"]
 
 _HOMES = {
     "LoadReport": "load",
     "PUBLISHED": "published",
     "atomic_write": "files",
-    "download": "download",
     "load_weights": "load",
     "read_file": "files",
     "save_file": "files",
@@ -27,7 +25,4 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    # The attribute ``download`` is also a submodule: the function wins over it, whichever came first.
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

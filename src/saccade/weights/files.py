@@ -10,11 +10,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from saccade.errors import SaccadeError, WeightsError
+
+if TYPE_CHECKING:  # writing a text file does not need torch
+    from torch import Tensor
 
 __all__ = ["atomic_write", "previous_path", "read_file", "save_file"]
 
@@ -32,8 +33,8 @@ def previous_path(path: str | Path) -> Path:
 def atomic_write(path: str | Path, write: Callable[[Path], None], keep_previous: bool = False) -> None:
     """Write a file so that a reader, now or after a crash, sees the old one or the new one and never a part.
 
-    The content goes to a temporary file in the same folder, is flushed to the disk and then renamed. On any failure the temporary file is
-    removed and the old file stays as it was.
+    The content goes to a temporary file in the same folder, is flushed to the disk and then renamed. On any failure the
+    temporary file is removed and the old file stays as it was.
 
     Args:
         path: The file; its folder is made if it is not there.
@@ -104,8 +105,8 @@ def _keep(path: Path) -> None:
 def _file_problem(error: Exception, path: Path) -> str | None:
     """The user's message for a failure of the file system; None for any other error.
 
-    Writers outside Python (torch.save, safetensors) report a full disk as an error of their own, so its text and the free space are looked
-    at as well.
+    Writers outside Python (torch.save, safetensors) report a full disk as an error of their own, so its text and the
+    free space are looked at as well.
     """
     number = error.errno if isinstance(error, OSError) else None
     text = str(error)
@@ -115,15 +116,20 @@ def _file_problem(error: Exception, path: Path) -> str | None:
             full = shutil.disk_usage(path.parent).free < 1 << 16
     if full:
         return (
-            f"cannot write '{path}': the disk is full (or a quota is reached). Free some space or choose another folder; "
-            "what was there before is unchanged."
+            f"cannot write '{path}': the disk is full (or a quota is reached). Free some space or choose another "
+            "folder; what was there before is unchanged."
         )
     if isinstance(error, OSError):
-        return f"cannot write '{path}': {error.strerror or error}. Choose a folder that can be written; what was there before is unchanged."
+        return (
+            f"cannot write '{path}': {error.strerror or error}. Choose a folder that can be written; "
+            "what was there before is unchanged."
+        )
     return None
 
 
-def save_file(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any], keep_previous: bool = False) -> None:
+def save_file(
+    path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any], keep_previous: bool = False
+) -> None:
     """Write tensors with metadata as safetensors, atomically.
 
     Args:
@@ -184,7 +190,8 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             texts = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
-            f"'{path}' is not a readable safetensors file ({error}). It is damaged, cut short or of another format: copy or download it again."
+            f"'{path}' is not a readable safetensors file ({error}). It is damaged, cut short or of another format: "
+            "copy or download it again."
         ) from error
     if _METADATA_KEY not in texts:
         return state, {}
@@ -195,4 +202,3 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(metadata, dict):
         raise WeightsError(f"'{path}' has damaged metadata (a {type(metadata).__name__}). Copy or download it again.")
     return state, metadata
-

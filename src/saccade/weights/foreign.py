@@ -23,12 +23,11 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 
 def _harmless() -> list[Any]:
-    """Plain records that old training scripts store beside the weights (best score, arguments). None of them can run code."""
-    core = np.core if not hasattr(np, "_core") else np._core
-    scalar = core.multiarray.scalar
-    names = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
+    """Plain records that training scripts store beside the weights (best score, arguments); none can run code."""
+    scalar = np.float64(0).__reduce__()[0]  # NumPy's unpickler of scalars; its module was renamed in 2.0
+    scalars = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
     dtypes = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool")]
-    return [*names, np.dtype, *dtypes, argparse.Namespace]
+    return [*scalars, np.dtype, *dtypes, argparse.Namespace]
 
 
 def read_foreign(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -41,7 +40,8 @@ def read_foreign(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
         The state dict without wrappers, on the CPU, and what was unwrapped (such as ``entry 'model'``).
 
     Raises:
-        WeightsError: If the file is missing or damaged, holds no state dict, or holds Python objects: those could run code when read.
+        WeightsError: If the file is missing or damaged, holds no state dict, or holds Python objects: those could run
+            code when read.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,12 +51,15 @@ def read_foreign(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"'{path}' holds Python objects and not only tensors, and reading those could run code hidden in the file. Where you trust it, "
-            "open it in the program that wrote it and save the tensors alone: torch.save(model.state_dict(), 'weights.pth')."
+            f"'{path}' holds Python objects and not only tensors, and reading those could run code hidden in the file. "
+            "Where you trust it, open it in the program that wrote it and save the tensors alone: "
+            "torch.save(model.state_dict(), 'weights.pth')."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
-        raise WeightsError(f"'{path}' cannot be read as a torch file ({reason}). It is damaged, cut short or of another format.") from error
+        raise WeightsError(
+            f"'{path}' cannot be read as a torch file ({reason}). It is damaged, cut short or of another format."
+        ) from error
     try:
         return unwrap(content)
     except WeightsError as error:

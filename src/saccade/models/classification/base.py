@@ -50,7 +50,7 @@ class Classifier(Model):
         return {"probabilities": outputs["logits"].float().softmax(dim=-1)}
 
     def remove_head(self) -> None:
-        """Turn what ``features`` never runs into ``nn.Identity``: a dense model carries no parameter that cannot learn."""
+        """Turn what ``features`` never runs into ``nn.Identity``: a dense model has no parameter that cannot learn."""
         for name in self.unused_by_features or (self.head_name,):
             parent, _, child = name.rpartition(".")
             setattr(self.get_submodule(parent), child, nn.Identity())

@@ -21,12 +21,12 @@ option B of section 3.3).
     x -> 3x3 -> BN -> ReLU -> 3x3 -> BN -> +   x -> 1x1 -> BN -> ReLU -> 3x3 -> BN -> ReLU -> 1x1 (x 4) -> BN -> +
     x ---------------------------- (W x) --^   x ------------------------------------------------ (W x) ---------^
 
-Differences from the paper: none in ``resnet18``, ``resnet34`` and ``resnet50_v1``. ``resnet50``, ``resnet101`` and
-``resnet152`` are the form called v1.5, in which a bottleneck halves the map in its 3x3 instead of its first 1x1 (which
-would throw away three quarters of its input); that is the form whose weights are published. The last BN of every block
-starts at gamma = 0, so that each block begins as the identity, and the fc layer starts from N(0, 0.01) (Goyal et al.
-2017, arXiv 1706.02677, section 5.1). ``output_stride`` replaces the stride of the last stages by dilation, for dense
-models.
+Differences from the paper: the layers of ``resnet18``, ``resnet34`` and ``resnet50_v1`` are the paper's. ``resnet50``,
+``resnet101`` and ``resnet152`` are the form called v1.5, in which a bottleneck halves the map in its 3x3 instead of its
+first 1x1 (which throws away three quarters of its input); that is the form whose weights are published. In all of them
+the last BN of every block starts at gamma = 0, so that each block begins as the identity, and the fc layer starts from
+N(0, 0.01) (Goyal et al. 2017, arXiv 1706.02677, section 5.1). ``output_stride`` replaces the stride of the last stages
+by dilation, for dense models.
 
 Published weights: torchvision and timm use the key names of this file.
 """

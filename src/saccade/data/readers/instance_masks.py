@@ -1,0 +1,117 @@
+"""Pictures and instance maps (pixel value = number of the object, 0 = background), as Penn-Fudan has them.
+
+``PNGImages/`` + ``PedMasks/<name>_mask.png``, or other folders by option. Boxes are the extent of each object's pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
+from saccade.data.dataset import DatasetInfo
+from saccade.data.images import read_label_map
+from saccade.data.readers.common import UNSPLIT, check_task, choose, list_images
+from saccade.data.readers.masks import LabelMapDataset
+from saccade.data.sample import Target
+from saccade.errors import DataError
+
+__all__ = ["InstanceMaskDataset", "matches", "read", "splits"]
+
+_IMAGE_DIR, _LABEL_DIR, _SUFFIX = "PNGImages", "PedMasks", "_mask"
+
+
+class InstanceMaskDataset(TableDataset):
+    """Boxes out of instance maps; ``extras["instance"]`` is each object's pixel value.
+
+    Args:
+        info: Name and classes.
+        root: Data folder.
+        table: Objects and the files of the maps.
+        masks: Give one mask an object, ``target["masks"]``.
+    """
+
+    def __init__(self, info: DatasetInfo, root: Path, table: AnnotationTable, masks: bool = False) -> None:
+        super().__init__(info, root, table)
+        self.masks = masks
+
+    def annotation_path(self, index: int) -> str:
+        """File of the instance map."""
+        return str(self.root / self.table.map_path(index))
+
+    def target(self, index: int) -> Target:
+        """Boxes and labels, with masks if they were asked for."""
+        target = super().target(index)
+        if self.masks:
+            numbers = self.table.extras["instance"][self.table.objects(index)]
+            target["masks"] = (read_label_map(self.annotation_path(index)) == numbers[:, None, None]).astype(np.uint8)
+        return target
+
+
+def matches(root: Path) -> bool:
+    """Whether Penn-Fudan's folders are there."""
+    return (root / _IMAGE_DIR).is_dir() and (root / _LABEL_DIR).is_dir()
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """The source has no split: ``all``, ``train``, ``val``."""
+    return UNSPLIT
+
+
+def read(
+    root: Path,
+    split: str,
+    task: str | None = None,
+    class_name: str = "pedestrian",
+    masks: bool = False,
+    image_dir: str = _IMAGE_DIR,
+    label_dir: str = _LABEL_DIR,
+    label_suffix: str = _SUFFIX,
+    ranges: Mapping[str, str] | None = None,
+) -> TableDataset:
+    """Read one split; all maps of it are decoded once to find the boxes.
+
+    Args:
+        root: Data folder.
+        split: Name of the part.
+        task: ``detection``, or ``segmentation``: every object is class 1, ``background`` is class 0.
+        class_name: What the objects are.
+        masks: Give each object's mask as well.
+        image_dir: Folder of the pictures below ``root``.
+        label_dir: Folder of the instance maps.
+        label_suffix: What a map's name has behind the picture's.
+        ranges: Splits as index ranges in natural order of the names.
+
+    Raises:
+        DataError: If a picture's map is missing or broken.
+    """
+    task = check_task(task, ("detection", "segmentation"), "instance_masks")
+    names = list_images(root / image_dir)
+    maps = {Path(name).stem: name for name in list_images(root / label_dir)}
+    builder = TableBuilder([class_name])
+    for index in choose(len(names), split, ranges, root):
+        stem = Path(names[index]).stem + label_suffix
+        if stem not in maps:
+            raise DataError(
+                f"{root / label_dir}: there is no map '{stem}' for {names[index]}. Add it, or remove the picture."
+            )
+        values = read_label_map(root / label_dir / maps[stem])
+        builder.add_image(f"{image_dir}/{names[index]}", index, values.shape[:2], map_path=f"{label_dir}/{maps[stem]}")
+        for number in np.unique(values[values > 0]).tolist():
+            box, area = _extent(values == number)
+            builder.add_object(class_name, box, area=area, instance=number)
+    table = builder.build()
+    if task == "segmentation":
+        lookup = np.ones(1 << 16, np.uint8)
+        lookup[0] = 0
+        return LabelMapDataset(DatasetInfo(root.name, task, ("background", class_name), split), root, table, lookup)
+    return InstanceMaskDataset(DatasetInfo(root.name, task, (class_name,), split), root, table, masks)
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[tuple[float, float, float, float], float]:
+    """Tight box in continuous coordinates, and number of pixels."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)), float(mask.sum())

@@ -1,0 +1,132 @@
+"""Keypoints in a table: first column the picture's file name, then x0, y0, x1, y1, ... in pixels; one object a row.
+
+``<split>*.csv`` belongs to the pictures in ``<split>/`` (``training_frames_keypoints.csv`` and ``training/``), in
+``images/``, or beside it. A first row that names no picture is a heading. An empty cell, or ``nan``, is a point that is
+not labelled. Coordinates are taken as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from saccade.data.annotations import TableBuilder, TableDataset
+from saccade.data.dataset import DatasetInfo
+from saccade.data.images import IMAGE_SUFFIXES
+from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, resolve_split, subfolders
+from saccade.errors import DataError
+
+__all__ = ["matches", "read", "splits"]
+
+
+def matches(root: Path) -> bool:
+    """Whether a CSV file names a picture in its first column and has pairs of columns after it."""
+    return any(_looks_right(file) for file in sorted(root.glob("*.csv")))
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """Folders that a CSV file is named after, or ``all``, ``train``, ``val`` for a single table."""
+    files = _files(root)
+    return UNSPLIT if list(files) == ["all"] else tuple(files)
+
+
+def read(
+    root: Path,
+    split: str,
+    task: str | None = None,
+    class_names: Sequence[str] | None = None,
+    flip_pairs: Sequence[tuple[int, int]] = (),
+) -> TableDataset:
+    """Read one split.
+
+    Args:
+        root: Data folder.
+        split: ``train`` also finds ``training``.
+        task: ``keypoints``.
+        class_names: Names of the points; ``point_0`` and so on if not given.
+        flip_pairs: Points that a mirror exchanges.
+
+    Raises:
+        DataError: If there is no table, or a row has another number of columns, no number, or a file outside ``root``.
+    """
+    check_task(task, ("keypoints",), "keypoint_csv")
+    files = _files(root)
+    if not files:
+        raise DataError(f"{root}: there is no CSV file of keypoints. Put one there: file name, x0, y0, x1, y1, ...")
+    whole = list(files) == ["all"]
+    own = "all" if whole else resolve_split(split, files, root)
+    source = files[own]
+    rows = list(_rows(source))
+    if not rows:
+        raise DataError(f"{source}: the table names no picture. Write the file name in the first column.")
+    if whole:
+        rows = [rows[index] for index in choose(len(rows), split, None, root)]
+    num_points = (len(rows[0][1]) - 1) // 2
+    names = tuple(class_names) if class_names is not None else tuple(f"point_{index}" for index in range(num_points))
+    builder = TableBuilder(["object"], num_points, boxes=False)
+    folder = _folder(root, own, rows[0][1][0])
+    for line, row in rows:
+        if len(row) != 1 + 2 * num_points or num_points != len(names):
+            raise DataError(
+                f"{source}: line {line} has {len(row)} columns, not {1 + 2 * len(names)}. Correct or remove it."
+            )
+        builder.add_image(folder + check_name(row[0], source, f"line {line}, column 1"))
+        builder.add_object("object", keypoints=_points(row[1:], source, line))
+    info = DatasetInfo(root.name, "keypoints", names, split, flip_pairs=tuple((int(a), int(b)) for a, b in flip_pairs))
+    return TableDataset(info, root, builder.build(), annotations=source.name)
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Table by split: the folder whose name begins the table's."""
+    tables = [file for file in sorted(root.glob("*.csv")) if _looks_right(file)]
+    found = {
+        folder: file
+        for folder in sorted(subfolders(root), key=lambda name: (not name.startswith("train"), name))
+        for file in tables
+        if file.stem == folder or file.stem.startswith((f"{folder}_", f"{folder}-", f"{folder}."))
+    }
+    return found or ({"all": tables[0]} if len(tables) == 1 else {file.stem: file for file in tables})
+
+
+def _looks_right(file: Path) -> bool:
+    try:
+        row = next((row for _, row in _rows(file)), None)
+    except DataError:
+        return False
+    return row is not None and len(row) >= 3 and len(row) % 2 == 1
+
+
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row whose first cell is a picture's name."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            for line, row in enumerate(csv.reader(stream), 1):
+                if row and Path(row[0]).suffix.lower() in IMAGE_SUFFIXES:
+                    yield line, row
+                elif row and line > 1:
+                    raise DataError(
+                        f"{file}: line {line} begins with '{row[0][:80]}', not a picture's name. Correct it."
+                    )
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: the table cannot be read ({error}). Save it as UTF-8 CSV.") from error
+
+
+def _folder(root: Path, split: str, name: str) -> str:
+    """Folder below ``root``, with a slash at its end, in which the first picture lies, or would usually."""
+    return next((folder for folder in (f"{split}/", "images/", "") if (root / folder / name).is_file()), f"{split}/")
+
+
+def _points(cells: Sequence[str], source: Path, line: int) -> list[float]:
+    """x, y, visibility of each point: 2, or three zeros where a coordinate is missing."""
+    try:
+        values = [float(cell) if cell.strip() else math.nan for cell in cells]
+    except ValueError as error:
+        raise DataError(
+            f"{source}: line {line} has a cell that is no number ({error}). Correct or remove it."
+        ) from error
+    points: list[float] = []
+    for x, y in zip(values[::2], values[1::2], strict=True):
+        points += (0.0, 0.0, 0.0) if math.isnan(x) or math.isnan(y) else (x, y, 2.0)
+    return points

@@ -1,0 +1,216 @@
+"""Geometric transforms of training: each moves the truth with the picture, by randomness that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.fit import shift_pixels
+from saccade.data.sample import Sample
+from saccade.data.targets import has_objects, move_sample, warp_pixels
+from saccade.errors import ConfigError
+
+__all__ = ["Elastic", "Flip", "FlipVertical", "RandomAffine", "RandomCrop", "Rotate90", "Transform", "mirror"]
+
+Transform = Callable[[Sample, np.random.Generator], Sample]
+Pairs = Sequence[tuple[int, int]]
+
+
+def mirror(sample: Sample, flip_pairs: Pairs, vertical: bool = False) -> Sample:
+    """The sample in a mirror, left-right or upside down.
+
+    Either makes a left hand a right one, so paired keypoints change names.
+    """
+    height, width = sample.size
+    matrix = (
+        np.array([[1, 0, 0], [0, -1, height], [0, 0, 1.0]])
+        if vertical
+        else np.array([[-1, 0, width], [0, 1, 0], [0, 0, 1.0]])
+    )
+
+    def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
+        # numpy's copy of a reversed view takes ten times as long.
+        return np.asarray(cv2.flip(pixels, 0 if vertical else 1)).reshape(pixels.shape)
+
+    mirrored = move_sample(sample, matrix, sample.size, remap, fill=0)
+    if "keypoints" in mirrored.target and flip_pairs:
+        order = np.arange(mirrored.target["keypoints"].shape[1])
+        for left, right in flip_pairs:
+            order[left], order[right] = right, left
+        mirrored.target["keypoints"] = mirrored.target["keypoints"][:, order]
+    return mirrored
+
+
+class Flip:
+    """Left-right mirror.
+
+    Args:
+        probability: How often, 0..1.
+        flip_pairs: Keypoints that change names (``DatasetInfo.flip_pairs``).
+    """
+
+    vertical = False
+
+    def __init__(self, probability: float, flip_pairs: Pairs = ()) -> None:
+        self.probability = probability
+        self.flip_pairs = flip_pairs
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample, mirrored or not."""
+        return mirror(sample, self.flip_pairs, self.vertical) if rng.random() < self.probability else sample
+
+
+class FlipVertical(Flip):
+    """Upside-down mirror."""
+
+    vertical = True
+
+
+class Rotate90:
+    """A quarter, half or three-quarter turn; height and width may change places.
+
+    Args:
+        probability: How often, 0..1.
+    """
+
+    def __init__(self, probability: float) -> None:
+        self.probability = probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample, turned or not."""
+        if rng.random() >= self.probability:
+            return sample
+        height, width = sample.size
+        turns = int(rng.integers(1, 4))
+        # Counter-clockwise on the screen, as numpy.rot90 turns.
+        matrix, size = {
+            1: (np.array([[0, 1, 0], [-1, 0, width], [0, 0, 1.0]]), (width, height)),
+            2: (np.array([[-1, 0, width], [0, -1, height], [0, 0, 1.0]]), (height, width)),
+            3: (np.array([[0, -1, height], [1, 0, 0], [0, 0, 1.0]]), (width, height)),
+        }[turns]
+        return move_sample(
+            sample, matrix, size, lambda pixels, fill, linear: np.ascontiguousarray(np.rot90(pixels, turns)), fill=0
+        )
+
+
+class RandomCrop:
+    """Cut a window at a random place; a smaller picture is laid at a random place of a canvas of that size.
+
+    Args:
+        size: Window (height, width).
+        fill: Value of uncovered pixels.
+    """
+
+    def __init__(self, size: tuple[int, int], fill: int = 114) -> None:
+        self.size = size
+        self.fill = fill
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The window."""
+        top, left = (
+            int(rng.integers(0, slack + 1)) if slack >= 0 else -int(rng.integers(0, 1 - slack))
+            for slack in (window - side for window, side in zip(self.size, sample.size, strict=True))
+        )
+        matrix = np.array([[1, 0, left], [0, 1, top], [0, 0, 1.0]])
+
+        def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
+            return shift_pixels(pixels, self.size, top, left, fill)
+
+        return move_sample(sample, matrix, self.size, remap, self.fill, tight=True)
+
+
+class RandomAffine:
+    """Turn, zoom, shear and shift about the centre, in one warp.
+
+    Args:
+        degrees: Largest turn, +-.
+        translate: Largest shift, +- share of the canvas.
+        scale: Range of the zoom.
+        shear: Largest shear along either axis, +- degrees.
+        fill: Value of uncovered pixels.
+    """
+
+    def __init__(
+        self,
+        degrees: float = 0.0,
+        translate: float = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        shear: float = 0.0,
+        fill: int = 114,
+    ) -> None:
+        self.degrees = degrees
+        self.translate = translate
+        self.scale = scale
+        self.shear = shear
+        self.fill = fill
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it never moves anything."""
+        return not (self.degrees or self.translate or self.shear) and tuple(self.scale) == (1.0, 1.0)
+
+    def draw(self, rng: np.random.Generator, source: tuple[int, int], size: tuple[int, int]) -> NDArray[np.float64]:
+        """A random (3, 3) matrix from the centre of ``source`` to near the centre of ``size``, both (height, width)."""
+        angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
+        zoom = rng.uniform(*self.scale)
+        shift = rng.uniform(-1, 1, 2) * self.translate * (size[1], size[0])
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = np.eye(3)
+        matrix[:2, :2] = zoom * turn @ np.array([[1, np.tan(shear_x)], [np.tan(shear_y), 1]])
+        centre = np.array([size[1], size[0]]) / 2 + shift
+        matrix[:2, 2] = centre - matrix[:2, :2] @ (np.array([source[1], source[0]]) / 2)
+        return matrix
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample on a canvas of the same size."""
+        size = sample.size
+        matrix = self.draw(rng, size, size)
+
+        def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
+            return warp_pixels(pixels, matrix, size, fill, linear)
+
+        return move_sample(sample, matrix, size, remap, self.fill, tight=True)
+
+
+class Elastic:
+    """Smooth random deformation (Ronneberger et al. 2015, section 3.1).
+
+    Random vectors on a coarse 3 x 3 grid, Gaussian, are interpolated bicubically to a displacement of every pixel. Past
+    the edge the picture and its label map are continued by reflection. Not affine: the geometry record stays as it was.
+
+    Args:
+        sigma: Standard deviation of the vectors, pixels (10 in the paper, on 512 x 512).
+        grid: Nodes along each side.
+    """
+
+    def __init__(self, sigma: float, grid: int = 3) -> None:
+        self.sigma = sigma
+        self.grid = grid
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample, deformed.
+
+        Raises:
+            ConfigError: If the truth has boxes, masks or keypoints.
+        """
+        if has_objects(sample.target):
+            raise ConfigError("augment.elastic deforms label maps, but no boxes, masks or keypoints. Set it to 0.")
+        height, width = sample.size
+        vectors = rng.normal(0.0, self.sigma, (self.grid, self.grid, 2)).astype(np.float32)
+        shift = cv2.resize(vectors, (width, height), interpolation=cv2.INTER_CUBIC)
+        x = shift[..., 0] + np.arange(width, dtype=np.float32)
+        y = shift[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+        image = cv2.remap(sample.image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).reshape(
+            sample.image.shape
+        )
+        target = dict(sample.target)
+        if "label_map" in target:
+            target["label_map"] = cv2.remap(
+                target["label_map"], x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
+            )
+        return replace(sample, image=image, target=target)

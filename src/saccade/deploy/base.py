@@ -1,0 +1,104 @@
+"""What a runtime is, and the network in the form in which it is exported."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from saccade.data.input_spec import InputSpec, Normalize
+from saccade.deploy.fuse import fuse_batch_norm
+from saccade.errors import ExportError
+from saccade.models.base import Decoded, Model
+from saccade.models.checkpoint import model_metadata
+from saccade.tasks import get_task
+
+__all__ = ["ExportForm", "Runtime", "as_bytes", "export_program", "file_metadata"]
+
+
+class Runtime(Protocol):
+    """Something that predicts: pixels in, decoded tensors out. A network in memory and an exported file look the same from here.
+
+    Attributes:
+        task: Name of the task.
+        class_names: Names of labels 0..N-1.
+        input_spec: How pictures become its input.
+        name: What it is, for messages and tables.
+    """
+
+    task: str
+    class_names: tuple[str, ...]
+    input_spec: InputSpec
+    name: str
+
+    def __call__(self, images: Tensor) -> Decoded:
+        """Decoded tensors, on the CPU, of ``images`` (B, C, H, W), uint8 RGB (or grey) on a canvas."""
+        ...
+
+
+class ExportForm(nn.Module):
+    """Pixels in, answers out: normalisation, network and decoding as one graph with a tuple of tensors at its end.
+
+    Args:
+        model: The network; a copy with folded BatchNorm is taken.
+        size: Canvas (height, width).
+        decode: Whether decoding is part of the graph; without it the raw outputs of ``forward`` are given.
+
+    Attributes:
+        names: Names of the outputs, in order.
+    """
+
+    def __init__(self, model: Model, size: tuple[int, int], decode: bool) -> None:
+        super().__init__()
+        self.normalize = Normalize(model.input_spec)
+        images = torch.zeros(1, model.input_spec.channels, *size)
+        self.model = fuse_batch_norm(model, images).requires_grad_(False)
+        self.decode = decode
+        with torch.no_grad():
+            raw = self.model(self.normalize(images))
+        self.names: tuple[str, ...] = get_task(model.task).decoded_keys if decode else tuple(raw)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Tensors in the order of ``names`` for ``images`` (B, C, H, W), uint8."""
+        outputs: Mapping[str, Tensor] = self.model(self.normalize(images))
+        if self.decode:
+            outputs = self.model.decode(outputs)
+        return tuple(outputs[name] for name in self.names)
+
+
+def export_program(form: ExportForm, spec: InputSpec, dynamic_batch: bool) -> torch.export.ExportedProgram:
+    """The graph of an :class:`ExportForm` at the canvas of ``spec``.
+
+    Raises:
+        ExportError: If torch cannot trace the network as one graph; the message names the reason.
+    """
+    # Traced with a batch of two, because torch takes sizes of one for constants.
+    images = torch.zeros(2 if dynamic_batch else 1, spec.channels, *spec.size, dtype=torch.uint8)
+    shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
+    name = form.model.builder_name or type(form.model).__name__
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch and torchvision warn about each other's internals
+        try:
+            return torch.export.export(form, (images,), dynamic_shapes=shapes)
+        except Exception as error:  # torch.export raises many kinds, all with the same meaning here
+            reason = str(error).strip().partition("\n")[0]
+            remedy = " With dynamic_batch=False a network that ties itself to one batch size may pass." if dynamic_batch else ""
+            raise ExportError(f"'{name}' cannot be exported as one graph: {reason}.{remedy}") from error
+
+
+def file_metadata(
+    model: Model, spec: InputSpec, names: tuple[str, ...], decoded: bool, metrics: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """What an exported file says of itself: that of a checkpoint, the canvas it is made for, and its outputs."""
+    return {**model_metadata(model, metrics), "input_spec": spec.to_dict(), "outputs": list(names), "decoded": decoded}
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """``images`` as exported graphs take them: uint8 on the CPU, contiguous; other values 0..255 are rounded."""
+    if images.dtype != torch.uint8:
+        images = images.float().round().clamp(0, 255).to(torch.uint8)
+    return images.cpu().contiguous()
+

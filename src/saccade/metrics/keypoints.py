@@ -1,0 +1,156 @@
+"""How far predicted points lie from the true ones, in units of the object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.sample import Target
+from saccade.errors import DataError
+from saccade.metrics.base import MetricReport
+from saccade.results.base import Result
+from saccade.results.keypoints import Keypoints
+
+__all__ = ["KeypointEvaluator", "normaliser"]
+
+_FAILED = 0.1  # objects whose NME is above this are failures (Sagonas et al. 2013, 300-W)
+_MISSED = 1.0  # error given to every point of an object for which nothing was predicted
+
+
+class KeypointEvaluator:
+    """Normalised mean error (NME), share of correct points (PCK) and failure rate.
+
+    A point's error is its distance to the truth in pixels over the object's size. The size is the square root of the
+    area of the object's box: of the truth's ``boxes`` if it has them, else of the tight box around its labelled
+    points; or, with ``eyes``, the distance between those two points (300-W's inter-ocular distance). NME is the mean
+    over the points of an object, then over the objects. An object without a prediction has error 1 at every point.
+    Several objects in one picture are paired so that the summed error is least.
+
+    Args:
+        point_names: K names; numbers if empty.
+        eyes: Indices of the two points whose distance normalises.
+    """
+
+    def __init__(self, point_names: Sequence[str] = (), eyes: tuple[int, int] | None = None) -> None:
+        self.point_names = tuple(point_names)
+        self.eyes = eyes
+        self._images: dict[int, NDArray[np.float64]] = {}  # (objects, K) errors, NaN where the truth is not labelled
+
+    def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
+        """Take predictions beside their truth (``keypoints``: (N, K, 3), visibility 0 = unlabelled)."""
+        for result, target in zip(results, targets, strict=True):
+            if not isinstance(result, Keypoints):
+                raise TypeError(f"keypoint metrics need Keypoints, got {type(result).__name__}.")
+            truth = np.asarray(target["keypoints"], np.float64)
+            if len(result) and result.keypoints.shape[1] != truth.shape[1]:
+                raise DataError(
+                    f"{result.path}: predicted are {result.keypoints.shape[1]} points, the truth has {truth.shape[1]}. "
+                    "Build the model with as many keypoints as the data set has."
+                )
+            boxes = target.get("boxes")
+            if boxes is not None and len(boxes) != len(truth):
+                boxes = None
+            self._images[int(result.image_id)] = self._errors(np.asarray(result.keypoints, np.float64), truth, boxes)
+
+    def state(self) -> dict[int, NDArray[np.float64]]:
+        """Errors by image id."""
+        return self._images
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Take the union; an image that several processes saw counts once."""
+        self._images = {image_id: errors for state in states for image_id, errors in state.items()}
+
+    def compute(self) -> MetricReport:
+        """All figures, and the cumulative distribution of the objects' errors."""
+        tables = [self._images[image_id] for image_id in sorted(self._images) if self._images[image_id].size]
+        points = max([len(self.point_names), *(table.shape[1] for table in tables)])
+        errors = np.concatenate(tables).astype(np.float64) if tables else np.zeros((0, points))
+        labelled = ~np.isnan(errors)
+        errors, labelled = errors[labelled.any(axis=1)], labelled[labelled.any(axis=1)]
+        known = np.where(labelled, errors, 0.0)
+        of_object = known.sum(axis=1) / np.maximum(labelled.sum(axis=1), 1)
+        values = {
+            "NME": _mean(of_object),
+            "PCK@0.05": _mean(errors[labelled] <= 0.05),
+            "PCK@0.1": _mean(errors[labelled] <= 0.1),
+            f"failure_rate@{_FAILED}": _mean(of_object > _FAILED),
+        }
+        names = [self.point_names[i] if i < len(self.point_names) else str(i) for i in range(points)]
+        per_class = [
+            {
+                "class": name,
+                "NME": _mean(errors[labelled[:, i], i]),
+                "PCK@0.1": _mean(errors[labelled[:, i], i] <= 0.1),
+                "points": int(labelled[:, i].sum()),
+            }
+            for i, name in enumerate(names)
+        ]
+        thresholds = np.linspace(0, 0.2, 101)
+        share = [_mean(of_object <= threshold) for threshold in thresholds]
+        curve = {"x": thresholds.tolist(), "y": {"objects": share}, "xlabel": "NME", "ylabel": "share of objects below"}
+        return MetricReport(
+            values=values,
+            primary="NME",
+            higher_is_better=False,
+            per_class=per_class,
+            curves={"cumulative_error": curve},
+        )
+
+    def _errors(self, predicted: NDArray[Any], truth: NDArray[Any], boxes: NDArray[Any] | None) -> NDArray[np.float64]:
+        """(objects, K) error of each true point."""
+        sizes = np.array(
+            [normaliser(each, None if boxes is None else boxes[i], self.eyes) for i, each in enumerate(truth)]
+        )
+        labelled = (truth[..., 2] > 0) & (sizes > 0)[:, None]
+        # (true objects, predicted objects, K)
+        distance = np.linalg.norm(truth[:, None, :, :2] - predicted.reshape(-1, truth.shape[1], 2)[None], axis=-1)
+        distance = np.where(np.isfinite(distance), distance, np.inf) / np.where(sizes > 0, sizes, 1.0)[:, None, None]
+        errors = np.full(truth.shape[:2], _MISSED)
+        pairs = _pair(np.where(labelled[:, None], np.minimum(distance, 1e6), 0.0).sum(axis=-1))
+        for row, column in pairs:
+            errors[row] = np.where(np.isfinite(distance[row, column]), distance[row, column], _MISSED)
+        return np.where(labelled, errors, np.nan)
+
+
+def normaliser(
+    points: NDArray[Any], box_xyxy: NDArray[Any] | None = None, eyes: tuple[int, int] | None = None
+) -> float:
+    """Size of an object in pixels, by which errors are divided.
+
+    Args:
+        points: (K, 3) x, y, visibility of the truth.
+        box_xyxy: Its box, if the truth has one.
+        eyes: Two points whose distance is the size instead.
+
+    Returns:
+        The size; NaN if it is undefined (nothing labelled, no extent), and then the object is not scored.
+    """
+    labelled = points[:, 2] > 0
+    if eyes is not None:
+        if not labelled[list(eyes)].all():
+            return float("nan")
+        return float(np.linalg.norm(points[eyes[0], :2] - points[eyes[1], :2])) or float("nan")
+    if box_xyxy is not None:
+        width, height = box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]
+    elif labelled.any():
+        width, height = np.ptp(points[labelled, :2], axis=0)
+    else:
+        return float("nan")
+    return float(np.sqrt(float(width) * float(height))) or float("nan")
+
+
+def _pair(cost: NDArray[Any]) -> list[tuple[int, int]]:
+    """Rows to columns with the least summed cost, each once."""
+    if cost.shape == (1, 1):
+        return [(0, 0)]
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(cost)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,143 @@
+"""Models as files: safetensors that say how to build the network, what it is fed and how its classes are named."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saccade.data.input_spec import InputSpec
+from saccade.errors import ConfigError, WeightsError
+from saccade.models.base import Model
+from saccade.models.registry import create_model
+from saccade.weights.files import read_file, save_file
+
+__all__ = ["library_version", "load_model", "model_metadata", "read_metadata", "save_model"]
+
+# Raised when a file of today could be misread by the code of yesterday.
+FORMAT_VERSION = 1
+
+
+def library_version() -> str:
+    """Version of Saccade that is installed."""
+    return importlib.metadata.version("saccade")
+
+
+def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """What travels with a network into every file made of it: checkpoints and exported models alike.
+
+    Args:
+        model: The network.
+        metrics: What it scored, by name.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "saccade_version": library_version(),
+        "builder_name": model.builder_name,
+        "builder_args": dict(model.builder_args),
+        "task": model.task,
+        "num_classes": model.num_classes,
+        "class_names": list(model.class_names),
+        "input_spec": model.input_spec.to_dict(),
+        "metrics": dict(metrics or {}),
+    }
+
+
+def save_model(
+    model: Model, path: str | Path, metrics: Mapping[str, float] | None = None, extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a checkpoint that :func:`load_model` reads without being told anything else; never half-written.
+
+    Args:
+        model: A network built by ``create_model`` or a registered builder.
+        path: The file, usually ``*.safetensors``.
+        metrics: What it scored, by name.
+        extra: Anything else worth keeping, as plain JSON.
+
+    Returns:
+        The file.
+
+    Raises:
+        WeightsError: If the network cannot be built again from its name and arguments.
+        SaccadeError: If the file cannot be written; an older one then stays.
+    """
+    if not model.builder_name:
+        raise WeightsError(
+            f"cannot save a {type(model).__name__} so that it can be built again: it was not made by a registered "
+            "builder. Put @register_model before the function that builds it, or save model.state_dict() yourself."
+        )
+    path = Path(path)
+    save_file(path, model.state_dict(), {**model_metadata(model, metrics), "extra": dict(extra or {})})
+    return path
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Metadata of a checkpoint: builder, classes, input, metrics, ``extra``.
+
+    Raises:
+        WeightsError: If the file is no checkpoint of Saccade.
+    """
+    return _checked(read_file(path)[1], Path(path))
+
+
+def load_model(path: str | Path) -> Model:
+    """Build the network of a checkpoint and fill it, ready to predict (in eval mode, on the CPU).
+
+    Args:
+        path: File written by :func:`save_model`.
+
+    Raises:
+        WeightsError: If the file is damaged or no checkpoint of Saccade, or its network has changed since.
+
+    Example:
+        >>> save_model(create_model("lenet5"), "lenet.safetensors")  # doctest: +SKIP
+        >>> load_model("lenet.safetensors").builder_name  # doctest: +SKIP
+        'lenet5'
+    """
+    path = Path(path)
+    state, metadata = read_file(path)
+    _checked(metadata, path)
+    name, arguments = metadata["builder_name"], {key: _tuples(value) for key, value in metadata["builder_args"].items()}
+    try:
+        # Random initial values are drawn and thrown away; the caller's random numbers go on as if nothing had been
+        # built.
+        with torch.random.fork_rng(devices=[]):
+            model = create_model(name, **arguments)
+    except ConfigError as error:
+        raise WeightsError(
+            f"'{path}' was saved by saccade {metadata['saccade_version']} from '{name}', which this version "
+            f"({library_version()}) cannot build: {error}"
+        ) from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"'{path}' does not fit today's '{name}' (it was saved by saccade {metadata['saccade_version']}, this is "
+            f"{library_version()}): {error}"
+        ) from error
+    model.class_names = tuple(metadata["class_names"])
+    model.input_spec = InputSpec.from_dict(metadata["input_spec"])
+    return model.eval()
+
+
+def _checked(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
+    if not metadata.get("builder_name"):
+        raise WeightsError(
+            f"'{path}' holds weights but does not say of which network (no Saccade metadata). Build it and load them: "
+            f"model = saccade.create_model(<name>, num_classes=<number>); saccade.weights.load_weights(model, "
+            f"'{path}')."
+        )
+    if metadata["format_version"] > FORMAT_VERSION:
+        raise WeightsError(
+            f"'{path}' was written by a newer saccade ({metadata['saccade_version']}; this is {library_version()}). "
+            "Upgrade: pip install --upgrade saccade."
+        )
+    return metadata
+
+
+def _tuples(value: Any) -> Any:
+    # JSON knows no tuples; builders take sequences as tuples.
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,286 @@
+"""LeNet-5: the network that read cheques.
+
+Paper: Yann LeCun, Leon Bottou, Yoshua Bengio, Patrick Haffner, "Gradient-Based Learning Applied to Document
+Recognition", Proceedings of the IEEE 86(11), 1998.
+
+A pixel means little without its neighbours, and a stroke is the same stroke wherever it is. So a unit looks at a small
+window only (local receptive fields), all units of a map share their weights (convolution), and maps are shrunk step by
+step, because where exactly a feature lies matters less than how features lie to each other (subsampling).
+
+    image        1 x 32 x 32   digits of 28 x 28 in the middle: strokes' ends reach the centre of the largest windows
+    C1  5x5      6 x 28 x 28      156 parameters
+    S2  / 2      6 x 14 x 14       12 in the original, 0 in the modern form
+    C3  5x5     16 x 10 x 10    1,516 with the connections of table I, 2,416 with all
+    S4  / 2     16 x  5 x  5       32 or 0
+    C5  5x5    120 x  1 x  1   48,120
+    F6          84             10,164
+    output      10                  0 (radial basis functions, fixed) or 850 (linear)
+                               60,000 or 61,706
+
+``lenet5_1998`` is the paper's network; ``lenet5`` is the form found in today's textbooks: every C3 map sees all of S2,
+ReLU, max pooling, a linear output and cross entropy.
+
+Differences from the paper: the squashing function, the subsampling, table I, the initialisation and the criterion of
+``lenet5_1998`` are the paper's (section II.B, II.C and appendix A). The 7 x 12 pictures of the ten digits that serve as
+codes are drawn anew, in the same spirit; the paper's set covers all of ASCII. Its stochastic diagonal
+Levenberg-Marquardt step is not part of the network. Larger pictures than 32 x 32 give several C5 columns, as the paper
+says; they are averaged.
+
+Published weights: none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.data.input_spec import InputSpec
+from saccade.errors import ConfigError
+from saccade.models.base import Outputs
+from saccade.models.classification.base import Classifier
+from saccade.models.registry import register_model
+
+__all__ = ["LeNet5", "LeNet5Original", "ScaledTanh", "SparseConvolution", "Subsampling", "lenet5", "lenet5_1998"]
+
+PAPER = "LeCun et al., Proceedings of the IEEE 1998"
+
+# Section II.A: paper white is -0.1 and ink 1.175, so that inputs have about mean 0 and variance 1. MNIST has ink as
+# 255, and (v - 20) / 200 is exactly that range. A 28 x 28 digit is put in the middle of 32 x 32, not stretched.
+MNIST_SPEC = InputSpec(
+    size=(32, 32), channels=1, resize="none", align="center", pad_value=0, pad_multiple=32, mean=(20.0,), std=(200.0,)
+)
+
+# Table I: the maps of S2 that each of the sixteen maps of C3 sees.
+TABLE_I: Final = (
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
+    (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
+    (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
+    (0, 1, 2, 3, 4, 5),
+)  # fmt: skip
+
+# Ten pictures of 7 x 12 pixels, side by side: what the 84 units of F6 should show for each digit (compare figure 3).
+DIGITS: Final = """
+..###.. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
+.##.##. ..###.. ##...## ##...## ...###. ##..... .##.... .....## ##...## ##...##
+##...## .####.. ##...## .....## ..####. ##..... ##..... .....## ##...## ##...##
+##...## ...##.. .....## .....## ..#.##. ##..... ##..... ....##. ##...## ##...##
+##...## ...##.. .....## ....##. .##.##. ######. ##..... ....##. .##.##. ##...##
+##...## ...##.. ....##. ..####. .#..##. ##...## ######. ...##.. ..###.. .######
+##...## ...##.. ...##.. ....##. ##..##. .....## ##...## ...##.. .##.##. .....##
+##...## ...##.. ..##... .....## ##..##. .....## ##...## ..##... ##...## .....##
+##...## ...##.. .##.... .....## ####### .....## ##...## ..##... ##...## .....##
+##...## ...##.. ##..... .....## ....##. .....## ##...## .##.... ##...## ....##.
+.##.##. ...##.. ##..... ##...## ....##. ##...## ##...## .##.... ##...## ...##..
+..###.. .###### ####### .#####. ....##. .#####. .#####. .##.... .#####. .###...
+"""
+
+
+def digit_codes() -> Tensor:
+    """The pictures of ``DIGITS`` as targets of F6: (10, 84), +1 ink and -1 paper."""
+    rows = [line.split() for line in DIGITS.strip().splitlines()]  # twelve rows of ten digits
+    return torch.tensor([[1.0 if dot == "#" else -1.0 for row in rows for dot in row[digit]] for digit in range(10)])
+
+
+def _initialise(parameter: Tensor, fan_in: int) -> None:
+    """Uniform in +-2.4 / F, with F the number of inputs of a unit (appendix A)."""
+    nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)
+
+
+class ScaledTanh(nn.Module):
+    """Squashing function f(a) = A tanh(S a) with A = 1.7159, S = 2/3, so that f(1) = 1 and f(-1) = -1 (appendix A)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, unchanged."""
+        return 1.7159 * torch.tanh(2.0 / 3.0 * x)
+
+
+class Subsampling(nn.Module):
+    """Sum of 2 x 2 pixels, times a trainable coefficient, plus a trainable bias: two numbers a map (section II.B, S2).
+
+    Args:
+        channels: Maps in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 1, 1))
+        self.bias = nn.Parameter(torch.empty(channels, 1, 1))
+        for parameter in self.parameters():
+            _initialise(parameter, fan_in=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H / 2, W / 2)."""
+        return 4.0 * F.avg_pool2d(x, 2) * self.weight + self.bias
+
+
+class SparseConvolution(nn.Module):
+    """5x5 convolution in which each output map sees only some input maps; absent connections have no weights.
+
+    Args:
+        table: Input maps of each output map.
+    """
+
+    index: Tensor
+
+    def __init__(self, table: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__()
+        connections = [(output, channel) for output, channels in enumerate(table) for channel in channels]
+        self.weight = nn.Parameter(torch.empty(len(connections), 5, 5))
+        self.bias = nn.Parameter(torch.empty(len(table)))
+        # Row of each (output, input) pair in `weight`; absent pairs point at a row of zeros behind the last.
+        index = torch.full((len(table), 1 + max(channel for _, channel in connections)), len(connections))
+        for row, (output, channel) in enumerate(connections):
+            index[output, channel] = row
+            _initialise(self.weight.data[row], fan_in=25 * len(table[output]))
+        for output, channels in enumerate(table):
+            _initialise(self.bias.data[output], fan_in=25 * len(channels))
+        self.register_buffer("index", index, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 6, H, W) to (B, 16, H - 4, W - 4)."""
+        kernel = F.pad(self.weight, (0, 0, 0, 0, 0, 1))[self.index]  # (16, 6, 5, 5)
+        return F.conv2d(x, kernel, self.bias)
+
+
+class _LeNet(Classifier):
+    """What both forms share: sizes, and the maps a dense model gets."""
+
+    input_spec = MNIST_SPEC
+    feature_channels = (6, 16)
+    feature_strides = (2, 4)
+    unused_by_features = ("c5", "f6", "output")
+
+    def _subsampled(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """S2 (B, 6, 14, 14) and S4 (B, 16, 5, 5)."""
+        raise NotImplementedError
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """S2 and S4 at strides 2 and 4.
+
+        The convolutions are unpadded, so the picture gets a border first: with 6 pixels more on every side, S4 covers
+        the picture exactly, and S2 does without its outermost two.
+        """
+        s2, s4 = self._subsampled(F.pad(images, (6, 6, 6, 6), mode="replicate"))
+        return [s2[..., 2:-2, 2:-2], s4]
+
+
+class LeNet5(_LeNet):
+    """The modern form: ReLU, max pooling, all connections, linear output.
+
+    Args:
+        num_classes: Outputs.
+    """
+
+    stage_names = ("c1", "c3", "c5", "f6")
+    head_name = "output"
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.c1 = nn.Conv2d(1, 6, 5)
+        self.c3 = nn.Conv2d(6, 16, 5)
+        self.c5 = nn.Conv2d(16, 120, 5)
+        self.f6 = nn.Linear(120, 84)
+        self.output = nn.Linear(84, num_classes)
+        for layer in (self.c1, self.c3, self.c5, self.f6, self.output):
+            # He et al. 2015: the variance of activations survives ReLU; the output has none behind it.
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if layer is self.output else "relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def _subsampled(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        s2 = F.max_pool2d(F.relu(self.c1(images)), 2)
+        return s2, F.max_pool2d(F.relu(self.c3(s2)), 2)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """``logits`` (B, num_classes) of images (B, 1, H, W) with H, W >= 32."""
+        _, s4 = self._subsampled(images)
+        c5 = F.relu(self.c5(s4)).mean((2, 3))  # (B, 120)
+        return {"logits": self.output(F.relu(self.f6(c5)))}
+
+
+class RadialBasis(nn.Module):
+    """Squared distance of F6 to the fixed picture of each class, y_i = sum_j (x_j - w_ij)^2 (equation 7)."""
+
+    codes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("codes", digit_codes())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 84) to penalties (B, 10), zero where F6 shows the picture exactly."""
+        return (x.unsqueeze(1) - self.codes).square().sum(-1)
+
+
+class LeNet5Original(_LeNet):
+    """The network of 1998.
+
+    Attributes:
+        rubbish_penalty: j of equation 9: the penalty of a picture for being none of the ten digits. Penalties of wrong
+            digits that are well above it are pushed up no further.
+    """
+
+    stage_names = ("c1", "s2", "c3", "s4", "c5", "f6")
+    head_name = "f6"
+    rubbish_penalty: float = 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_classes = 10
+        self.squash = ScaledTanh()
+        self.c1 = nn.Conv2d(1, 6, 5)
+        self.s2 = Subsampling(6)
+        self.c3 = SparseConvolution(TABLE_I)
+        self.s4 = Subsampling(16)
+        self.c5 = nn.Conv2d(16, 120, 5)
+        self.f6 = nn.Linear(120, 84)
+        self.output = RadialBasis()
+        for layer, fan_in in ((self.c1, 25), (self.c5, 400), (self.f6, 120)):
+            for parameter in layer.parameters():
+                _initialise(parameter, fan_in)
+
+    def _subsampled(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        s2 = self.squash(self.s2(self.squash(self.c1(images))))
+        return s2, self.squash(self.s4(self.squash(self.c3(s2))))
+
+    def forward(self, images: Tensor) -> Outputs:
+        """``logits`` (B, 10), the negative penalties -y, of images (B, 1, H, W) with H, W >= 32."""
+        _, s4 = self._subsampled(images)
+        c5 = self.squash(self.c5(s4)).mean((2, 3))  # (B, 120)
+        f6 = self.squash(self.f6(c5))  # (B, 84)
+        return {"logits": -self.output(f6)}
+
+    def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Maximum a posteriori criterion, equation 9: y_D + log(exp(-j) + sum_i exp(-y_i)), mean over the batch.
+
+        That is cross entropy with an eleventh class of constant penalty j which is never the truth.
+        """
+        rubbish = torch.full_like(logits[:, :1], -self.rubbish_penalty)
+        if labels.is_floating_point():
+            labels = F.pad(labels, (0, 1))
+        return F.cross_entropy(torch.cat((logits, rubbish), dim=1), labels)
+
+
+@register_model("classification", PAPER)
+def lenet5(num_classes: int = 10, weights: str | None = None) -> LeNet5:
+    """LeNet-5 as it is built today; 61,706 parameters, 416,520 multiply-adds at 32 x 32."""
+    return LeNet5(num_classes)
+
+
+@register_model("classification", PAPER)
+def lenet5_1998(num_classes: int = 10, weights: str | None = None) -> LeNet5Original:
+    """LeNet-5 of the paper; 60,000 trainable parameters.
+
+    Raises:
+        ConfigError: If ``num_classes`` is not 10: the fixed codes are pictures of the ten digits.
+    """
+    if num_classes != 10:
+        raise ConfigError(
+            f"lenet5_1998 has no {num_classes} classes: its output units are fixed pictures of the ten digits. "
+            "Use 'lenet5', whose output is trained."
+        )
+    return LeNet5Original()

@@ -1,0 +1,232 @@
+r"""YOLOX: Exceeding YOLO Series in 2021.
+
+Zheng Ge, Songtao Liu, Feng Wang, Zeming Li, Jian Sun; technical report, 2021, arXiv 2107.08430.
+
+A YOLO without anchors: every place of three feature maps says one box, whether there is an object, and of which class.
+The head is decoupled, one branch for the class and one for the box. Which places answer for an object is decided anew
+in each step by what the network says at that moment (SimOTA).
+
+    images (B, 3, H, W), BGR 0..255
+      |  Focus, dark2 .. dark5 (CSPDarknet)            c3 /8   c4 /16   c5 /32        256 512 1024 channels x width
+      |  down and up the pyramid (YOLOPAFPN)           n3 /8   n4 /16   n5 /32
+      |  a level: 1x1 stem --- 3x3 3x3 -- classes      (B, A, num_classes)            A = HW/64 + HW/256 + HW/1024
+      |                    \-- 3x3 3x3 -- box          (B, A, 4)
+      |                               \-- objectness  (B, A)
+
+Differences from the paper: none in the networks. The loss follows the authors' code where the paper is silent: the box
+loss is 1 - IoU^2 with weight 5, class targets are one-hot times the IoU of the predicted box, everything is divided by
+the number of positive points, and a point that several objects claim goes to the object of the image for which it is
+cheapest. Crowd boxes are not targets.
+
+Published weights: https://github.com/Megvii-BaseDetection/YOLOX (Apache-2.0); their names are ours, so that the files
+load as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saccade.data.input_spec import InputSpec
+from saccade.losses.iou import squared_iou_loss
+from saccade.models.base import Decoded, Model, Outputs, Targets
+from saccade.models.detection.yolox_assign import Matches, Predictions, simota
+from saccade.models.detection.yolox_parts import YOLOFPN, YOLOPAFPN, CSPDarknet, Darknet53, DecoupledHead
+from saccade.models.registry import register_model
+from saccade.ops.boxes import decode_points, encode_points
+from saccade.ops.matching import pad_targets
+from saccade.ops.nms import batched_nms_fixed
+from saccade.ops.points import grid_points
+
+__all__ = [
+    "YOLOX",
+    "yolox_darknet53",
+    "yolox_l",
+    "yolox_loss",
+    "yolox_m",
+    "yolox_nano",
+    "yolox_s",
+    "yolox_tiny",
+    "yolox_x",
+]
+
+_PAPER = "Ge et al. 2021, arXiv 2107.08430"
+
+
+class YOLOX(Model):
+    """The detector, whatever its size.
+
+    Args:
+        neck: Backbone and pyramid: images to three maps of stride 8, 16 and 32.
+        head: Maps to raw boxes, objectness and class logits.
+        num_classes: Classes without background.
+        size: Side of the square canvas of training and evaluation, pixels.
+
+    Attributes:
+        use_l1: Add the L1 loss of the raw boxes; a training stage switches it on for the last epochs, together with
+            mosaic off.
+        score_threshold: Detections at or below it are dropped.
+        nms_iou: Overlap above which the lower score of the same class is dropped.
+        pre_nms: Boxes an image that enter the suppression.
+        max_detections: Boxes an image that leave it.
+    """
+
+    task = "detection"
+    feature_strides = (8, 16, 32)
+    stage_names = tuple(f"backbone.backbone.{stage}" for stage in ("stem", "dark2", "dark3", "dark4", "dark5"))
+    head_name = "head"
+
+    def __init__(self, neck: YOLOPAFPN | YOLOFPN, head: DecoupledHead, num_classes: int, size: int = 640) -> None:
+        super().__init__()
+        self.backbone = neck
+        self.head = head
+        self.num_classes = num_classes
+        self.feature_channels = neck.out_channels
+        self.input_spec = InputSpec(
+            size=(size, size),
+            resize="letterbox",
+            align="top_left",
+            pad_value=114,
+            pad_multiple=32,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            channel_order="bgr",
+        )
+        self.use_l1 = False
+        self.score_threshold = 0.01
+        self.nms_iou = 0.65
+        self.pre_nms = 1000
+        self.max_detections = 100
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = 1e-3, 0.03
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The three maps of the neck, stride 8, 16 and 32."""
+        return list(self.backbone(images))
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Raw answers of all A places, level by level.
+
+        Args:
+            images: (B, 3, H, W), BGR 0..255.
+
+        Returns:
+            ``boxes`` (B, A, 4) raw, ``objectness`` (B, A) and ``logits`` (B, A, num_classes), ``points`` (A, 2) column
+            and row in the own level, ``strides`` (A,) pixels.
+        """
+        maps = self.features(images)
+        raw = self.head(maps)
+        points, strides = grid_points(maps, self.feature_strides)
+        return {**raw._asdict(), "points": points, "strides": strides}
+
+    def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Terms ``box``, ``objectness``, ``class`` and ``l1`` (0 unless ``use_l1``); see :func:`yolox_loss`."""
+        padded = pad_targets(targets)
+        labels = padded["labels"]
+        if "iscrowd" in padded:
+            labels = labels.masked_fill(padded["iscrowd"].bool(), -1)
+        return yolox_loss(self(images), padded["boxes"].float(), labels, self.use_l1)
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        """Boxes in canvas pixels after suppression; one class a place, scored by class times objectness probability."""
+        best, labels = outputs["logits"].float().max(dim=2)
+        scores = best.sigmoid() * outputs["objectness"].float().sigmoid()
+        boxes = decode_points(outputs["boxes"].float(), outputs["points"], outputs["strides"])
+        return batched_nms_fixed(
+            boxes, scores, labels, self.nms_iou, self.score_threshold, self.pre_nms, self.max_detections
+        )
+
+
+def yolox_loss(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, use_l1: bool = False) -> dict[str, Tensor]:
+    """Weighted loss terms, each divided by the number of positive points of the batch (at least 1).
+
+    Under data-parallel training each process divides by its own number of positives, as the authors' code does.
+
+    Args:
+        outputs: What ``forward`` gave.
+        boxes_xyxy: True boxes, (B, M, 4), canvas pixels.
+        labels: (B, M) int64, negative for rows that are not targets.
+        use_l1: Add the L1 distance of the raw boxes.
+
+    Returns:
+        ``box`` (5 x (1 - IoU^2)), ``objectness``, ``class`` (binary cross-entropies) and ``l1``, scalars.
+    """
+    points, strides = outputs["points"], outputs["strides"]
+    raw, objectness, logits = outputs["boxes"].float(), outputs["objectness"].float(), outputs["logits"].float()
+    with torch.no_grad():
+        predictions = Predictions(decode_points(raw, points, strides), objectness, logits)
+        matches: Matches = simota(predictions, (points + 0.5) * strides[:, None], strides, boxes_xyxy, labels)
+    image, point, target, iou = matches
+    positives = max(image.shape[0], 1)
+
+    # Only positive points are decoded with gradients. Without any, these are sums over nothing: 0, and still part of
+    # the graph.
+    own_raw, own_points, own_strides = raw[image, point], points[point], strides[point]
+    own_targets = boxes_xyxy[image, target]
+    box = squared_iou_loss(decode_points(own_raw, own_points, own_strides), own_targets).sum()
+    is_object = torch.zeros_like(objectness).index_put_((image, point), objectness.new_ones(()))
+    class_targets = logits.new_zeros(image.shape[0], logits.shape[2]).scatter_(
+        1, labels[image, target][:, None], iou[:, None]
+    )
+    terms = {
+        "box": 5 * box,
+        "objectness": F.binary_cross_entropy_with_logits(objectness, is_object, reduction="sum"),
+        "class": F.binary_cross_entropy_with_logits(logits[image, point], class_targets, reduction="sum"),
+        "l1": F.l1_loss(own_raw, encode_points(own_targets, own_points, own_strides), reduction="sum")
+        if use_l1
+        else box.new_zeros(()),
+    }
+    return {name: term / positives for name, term in terms.items()}
+
+
+def _yolox(num_classes: int, depth: float, width: float, size: int = 640, depthwise: bool = False) -> YOLOX:
+    neck = YOLOPAFPN(CSPDarknet(depth, width, depthwise), depth, depthwise)
+    return YOLOX(neck, DecoupledHead(neck.out_channels, num_classes, int(256 * width), depthwise), num_classes, size)
+
+
+@register_model(task="detection", paper=_PAPER)
+def yolox_nano(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+    """YOLOX-Nano: depth 0.33, width 0.25, depthwise, 416 pixels (table 5)."""
+    return _yolox(num_classes, 0.33, 0.25, size=416, depthwise=True)
+
+
+@register_model(task="detection", paper=_PAPER)
+def yolox_tiny(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+    """YOLOX-Tiny: depth 0.33, width 0.375, 416 pixels (table 5)."""
+    return _yolox(num_classes, 0.33, 0.375, size=416)
+
+
+@register_model(task="detection", paper=_PAPER)
+def yolox_s(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+    """YOLOX-S: depth 0.33, width 0.5, 640 pixels (table 3)."""
+    return _yolox(num_classes, 0.33, 0.5)
+
+
+@register_model(task="detection", paper=_PAPER)
+def yolox_m(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+    """YOLOX-M: depth 0.67, width 0.75, 640 pixels (table 3)."""
+    return _yolox(num_classes, 0.67, 0.75)
+
+
+@register_model(task="detection", paper=_PAPER)
+def yolox_l(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+    """YOLOX-L: depth 1, width 1, 640 pixels (table 3)."""
+    return _yolox(num_classes, 1.0, 1.0)
+
+
+@register_model(task="detection", paper=_PAPER)
+def yolox_x(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+    """YOLOX-X: depth 1.33, width 1.25, 640 pixels (table 3)."""
+    return _yolox(num_classes, 1.33, 1.25)
+
+
+@register_model(task="detection", paper=_PAPER)
+def yolox_darknet53(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+    """YOLOX-Darknet53: YOLOv3's backbone and neck under the same head, 640 pixels (table 2)."""
+    neck = YOLOFPN(Darknet53())
+    leaky = functools.partial(nn.LeakyReLU, 0.1)
+    return YOLOX(neck, DecoupledHead(neck.out_channels, num_classes, 256, activation=leaky), num_classes)

@@ -1,0 +1,138 @@
+"""SimOTA: which grid points answer for which object (Ge et al. 2021, YOLOX, section 2.3).
+
+Optimal transport assignment (OTA, arXiv 2103.14259) asks for the cheapest way to hand out points to objects; SimOTA
+replaces its solver by a top-k. Each object takes its k cheapest points, with its own k; a point that several objects
+took goes to the one for which it is cheapest.
+
+The whole batch is assigned at once. Letters: B images, M objects an image (padded), A points, K points that are
+candidates in their image, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from saccade.ops.iou import pairwise_iou
+
+__all__ = ["Matches", "Predictions", "simota"]
+
+_CENTRE_RADIUS = 2.5  # strides
+_TOP = 10  # points whose overlaps add up to k
+_IOU_WEIGHT = 3.0  # lambda of equation 1
+_OUTSIDE = 1e5
+
+
+class Predictions(NamedTuple):
+    """What the network says of every point, in float32."""
+
+    boxes_xyxy: Tensor  # (B, A, 4) decoded, pixels
+    objectness: Tensor  # (B, A) logits
+    logits: Tensor  # (B, A, C)
+
+
+class Matches(NamedTuple):
+    """P pairs of a point and the object it answers for, by image and point."""
+
+    image: Tensor  # (P,) int64
+    point: Tensor  # (P,) int64, 0..A-1
+    target: Tensor  # (P,) int64, 0..M-1
+    iou: Tensor  # (P,) overlap of the predicted box with the object
+
+
+@torch.no_grad()
+def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, labels: Tensor) -> Matches:
+    """Assign points to objects.
+
+    Candidates of an image are points inside any of its boxes or within 2.5 strides of the centre of one. The cost of a
+    candidate for an object is ``BCE(class) - 3 log(IoU)``, plus 1e5 unless it lies both inside this object's box and
+    near its centre. An object takes as many points as its ten best overlaps add up to (rounded down, at least one).
+
+    Args:
+        predictions: Decoded boxes and raw scores of every point.
+        centres: (A, 2) middle of each point's cell, pixels.
+        strides: (A,) pixels.
+        boxes_xyxy: True boxes, (B, M, 4), pixels.
+        labels: (B, M) int64; rows with a negative label are padding.
+
+    Returns:
+        The pairs; a point occurs at most once an image.
+    """
+    B, M = labels.shape
+    valid = labels >= 0
+    near, both = _regions(centres, strides, boxes_xyxy, valid)
+    candidate = near.any(dim=1)
+    K = int(candidate.sum(dim=1).max()) if M else 0
+    if K == 0:
+        nothing = labels.new_empty(0)
+        return Matches(nothing, nothing, nothing, predictions.boxes_xyxy.new_empty(0))
+
+    # From here on only candidates: row b of `points` lists those of image b, filled up with point 0.
+    image, point = candidate.nonzero(as_tuple=True)
+    slot = candidate.cumsum(dim=1)[image, point] - 1
+    points = labels.new_zeros(B, K)
+    points[image, slot] = point
+    real = torch.zeros(B, K, dtype=torch.bool, device=labels.device)
+    real[image, slot] = True
+
+    candidates = Predictions(
+        predictions.boxes_xyxy.gather(1, points[..., None].expand(B, K, 4)),
+        predictions.objectness.gather(1, points),
+        predictions.logits.gather(1, points[..., None].expand(B, K, predictions.logits.shape[2])),
+    )
+    pair = valid[:, :, None] & real[:, None, :]  # (B, M, K)
+    iou = pairwise_iou(boxes_xyxy, candidates.boxes_xyxy) * pair
+    cost = _class_cost(candidates, labels.clamp(min=0))  # equation 1 begins
+    cost -= _IOU_WEIGHT * (iou + 1e-8).log_()
+    cost += _OUTSIDE * ~both.gather(2, points[:, None, :].expand(B, M, K))
+    cost.masked_fill_(~pair, torch.inf)
+
+    # Dynamic k, then the k cheapest points of each object.
+    top = min(_TOP, K)
+    k = iou.topk(top, dim=2).values.sum(dim=2).int().clamp(min=1)
+    cheapest, slots = cost.topk(top, dim=2, largest=False)  # (B, M, top)
+    taken = (torch.arange(top, device=k.device) < k[..., None]) & cheapest.isfinite()
+
+    claims = labels.new_zeros(B, K).scatter_add_(1, slots.flatten(1), taken.flatten(1).long())
+    objects = torch.arange(M, device=labels.device)[:, None] * taken
+    owner = labels.new_zeros(B, K).scatter_add_(
+        1, slots.flatten(1), objects.flatten(1)
+    )  # right where there is one claim
+    image, slot = (claims > 1).nonzero(as_tuple=True)
+    owner[image, slot] = cost[image, :, slot].argmin(dim=1)
+
+    image, slot = (claims > 0).nonzero(as_tuple=True)
+    target = owner[image, slot]
+    return Matches(image, points[image, slot], target, iou[image, target, slot])
+
+
+def _regions(centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether points lie in the box or near its centre (either, both); (B, M, A) each, false for padding."""
+    middle = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
+    half = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]) / 2
+    half = half.where(valid[..., None], -1.0)[..., None]  # no distance is below it
+    radius = _CENTRE_RADIUS * strides
+    dx = (centres[:, 0] - middle[..., 0, None]).abs_()
+    dy = (centres[:, 1] - middle[..., 1, None]).abs_()
+    inside = (dx < half[..., 0, :]) & (dy < half[..., 1, :])
+    central = (torch.maximum(dx, dy, out=dx) < radius) & valid[..., None]
+    return inside | central, inside & central
+
+
+def _class_cost(candidates: Predictions, labels: Tensor) -> Tensor:
+    """Binary cross-entropy between class scores and each object's one-hot label, summed over classes; (B, M, K).
+
+    With p the square root of class times objectness probability, the sum over classes is ``-sum_c log(1 - p_c)``, which
+    the objects share, plus ``log(1 - p_g) - log(p_g)`` for the object's class g: no (B, M, K, C) is made. Logarithms
+    stop at -100, as in ``F.binary_cross_entropy``.
+    """
+    p = (candidates.logits.sigmoid() * candidates.objectness.sigmoid()[..., None]).sqrt_()  # (B, K, C)
+    p = p.transpose(1, 2).contiguous()  # (B, C, K): an object picks a whole row
+    own = p[torch.arange(p.shape[0], device=p.device)[:, None], labels]  # (B, M, K)
+    shared = p.neg_().log1p_().clamp_(min=-100).sum(dim=1)
+    cost = torch.log1p(-own).clamp_(min=-100)
+    cost -= own.log_().clamp_(min=-100)
+    cost -= shared[:, None, :]
+    return cost

@@ -1,0 +1,262 @@
+"""The pieces of YOLOX: two backbones with their necks, and the decoupled head. The network itself is in ``yolox.py``.
+
+Names of modules and their order are those of the official checkpoints
+(``backbone.backbone.dark3.1.m.0.conv1.conv.weight``), so that these load as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saccade.blocks.conv_norm_act import ConvNormAct, DepthwiseSeparableConv
+from saccade.blocks.csp import CSPLayer, Focus, SPPBottleneck
+
+__all__ = ["YOLOFPN", "YOLOPAFPN", "CSPDarknet", "Darknet53", "DecoupledHead", "HeadOutputs"]
+
+# Darknet's slope, not the 0.01 of torch.
+_leaky = functools.partial(nn.LeakyReLU, 0.1)
+_LeakyConv = functools.partial(ConvNormAct, activation=_leaky)
+
+Maps = tuple[Tensor, Tensor, Tensor]
+
+
+class CSPDarknet(nn.Module):
+    """Backbone of cross-stage partial layers: a Focus stem, then four stages, each half the size and twice the width.
+
+    Args:
+        depth: Factor on the number of bottlenecks (3, 9, 9, 3).
+        width: Factor on the channels (64, 128, 256, 512, 1024).
+        depthwise: 3x3 convolutions as depthwise separable ones (nano).
+    """
+
+    def __init__(self, depth: float, width: float, depthwise: bool = False) -> None:
+        super().__init__()
+        conv = DepthwiseSeparableConv if depthwise else ConvNormAct
+        base, blocks = int(64 * width), max(round(3 * depth), 1)
+        self.stem = Focus(3, base)
+        self.dark2 = nn.Sequential(
+            conv(base, base * 2, 3, 2), CSPLayer(base * 2, base * 2, blocks, depthwise=depthwise)
+        )
+        self.dark3 = nn.Sequential(
+            conv(base * 2, base * 4, 3, 2), CSPLayer(base * 4, base * 4, blocks * 3, depthwise=depthwise)
+        )
+        self.dark4 = nn.Sequential(
+            conv(base * 4, base * 8, 3, 2), CSPLayer(base * 8, base * 8, blocks * 3, depthwise=depthwise)
+        )
+        self.dark5 = nn.Sequential(
+            conv(base * 8, base * 16, 3, 2),
+            SPPBottleneck(base * 16, base * 16),
+            CSPLayer(base * 16, base * 16, blocks, shortcut=False, depthwise=depthwise),
+        )
+        self.out_channels = (base * 4, base * 8, base * 16)
+
+    def forward(self, images: Tensor) -> Maps:
+        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
+        c3 = self.dark3(self.dark2(self.stem(images)))
+        c4 = self.dark4(c3)
+        return c3, c4, self.dark5(c4)
+
+
+class YOLOPAFPN(nn.Module):
+    """Path aggregation: down the pyramid and up again, joined by concatenation and CSP layers (Liu et al. 2018, PANet).
+
+    Args:
+        backbone: Gives three maps, ``out_channels`` wide.
+        depth: Factor on the three bottlenecks of each joint.
+        depthwise: 3x3 convolutions as depthwise separable ones (nano).
+    """
+
+    def __init__(self, backbone: CSPDarknet, depth: float, depthwise: bool = False) -> None:
+        super().__init__()
+        conv = DepthwiseSeparableConv if depthwise else ConvNormAct
+        c3, c4, c5 = backbone.out_channels
+        joint = functools.partial(CSPLayer, blocks=round(3 * depth), shortcut=False, depthwise=depthwise)
+        self.backbone = backbone
+        self.lateral_conv0 = ConvNormAct(c5, c4)
+        self.C3_p4 = joint(2 * c4, c4)
+        self.reduce_conv1 = ConvNormAct(c4, c3)
+        self.C3_p3 = joint(2 * c3, c3)
+        self.bu_conv2 = conv(c3, c3, 3, 2)
+        self.C3_n3 = joint(2 * c3, c4)
+        self.bu_conv1 = conv(c4, c4, 3, 2)
+        self.C3_n4 = joint(2 * c4, c5)
+        self.out_channels = backbone.out_channels
+
+    def forward(self, images: Tensor) -> Maps:
+        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
+        c3, c4, c5 = self.backbone(images)
+        lateral5 = self.lateral_conv0(c5)
+        p4 = self.C3_p4(_upsample_and_join(lateral5, c4))
+        lateral4 = self.reduce_conv1(p4)
+        n3 = self.C3_p3(_upsample_and_join(lateral4, c3))
+        n4 = self.C3_n3(torch.cat((self.bu_conv2(n3), lateral4), dim=1))
+        n5 = self.C3_n4(torch.cat((self.bu_conv1(n4), lateral5), dim=1))
+        return n3, n4, n5
+
+
+class _DarknetResidual(nn.Module):
+    """1x1 to half the width, 3x3 back, added to the input (Redmon and Farhadi 2018, YOLOv3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layer1 = _LeakyConv(channels, channels // 2)
+        self.layer2 = _LeakyConv(channels // 2, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer2(self.layer1(x))
+        return x + out
+
+
+def _darknet_stage(in_channels: int, blocks: int) -> list[nn.Module]:
+    """Halve the size, double the width, then residual blocks."""
+    channels = 2 * in_channels
+    return [_LeakyConv(in_channels, channels, 3, 2), *(_DarknetResidual(channels) for _ in range(blocks))]
+
+
+class Darknet53(nn.Module):
+    """Darknet-53 with a pyramid pooling block at its end: the backbone of the paper's baseline (section 2.1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_LeakyConv(3, 32, 3), *_darknet_stage(32, 1))
+        self.dark2 = nn.Sequential(*_darknet_stage(64, 2))
+        self.dark3 = nn.Sequential(*_darknet_stage(128, 8))
+        self.dark4 = nn.Sequential(*_darknet_stage(256, 8))
+        self.dark5 = nn.Sequential(
+            *_darknet_stage(512, 4),
+            _LeakyConv(1024, 512),
+            _LeakyConv(512, 1024, 3),
+            SPPBottleneck(1024, 512, activation=_leaky),
+            _LeakyConv(512, 1024, 3),
+            _LeakyConv(1024, 512),
+        )
+        self.out_channels = (256, 512, 512)
+
+    def forward(self, images: Tensor) -> Maps:
+        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
+        c3 = self.dark3(self.dark2(self.stem(images)))
+        c4 = self.dark4(c3)
+        return c3, c4, self.dark5(c4)
+
+
+class YOLOFPN(nn.Module):
+    """YOLOv3's neck: down the pyramid only, five alternating 1x1 and 3x3 convolutions at each joint.
+
+    Args:
+        backbone: Darknet-53.
+    """
+
+    def __init__(self, backbone: Darknet53) -> None:
+        super().__init__()
+        c3, c4, c5 = backbone.out_channels
+        self.backbone = backbone
+        self.out1_cbl = _LeakyConv(c5, 256)
+        self.out1 = _yolov3_joint(256 + c4, 256)
+        self.out2_cbl = _LeakyConv(256, 128)
+        self.out2 = _yolov3_joint(128 + c3, 128)
+        self.out_channels = (128, 256, c5)
+
+    def forward(self, images: Tensor) -> Maps:
+        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
+        c3, c4, c5 = self.backbone(images)
+        p4 = self.out1(_upsample_and_join(self.out1_cbl(c5), c4))
+        p3 = self.out2(_upsample_and_join(self.out2_cbl(p4), c3))
+        return p3, p4, c5
+
+
+def _yolov3_joint(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        _LeakyConv(in_channels, channels),
+        _LeakyConv(channels, 2 * channels, 3),
+        _LeakyConv(2 * channels, channels),
+        _LeakyConv(channels, 2 * channels, 3),
+        _LeakyConv(2 * channels, channels),
+    )
+
+
+def _upsample_and_join(coarse: Tensor, fine: Tensor) -> Tensor:
+    # To the size of the finer map rather than by 2: the same for multiples of 32, and other sizes work too.
+    return torch.cat((F.interpolate(coarse, size=fine.shape[-2:], mode="nearest"), fine), dim=1)
+
+
+class HeadOutputs(NamedTuple):
+    """What the head says of all A places of all levels."""
+
+    boxes: Tensor  # (B, A, 4) raw offsets
+    objectness: Tensor  # (B, A) logits
+    logits: Tensor  # (B, A, num_classes)
+
+
+class DecoupledHead(nn.Module):
+    """Two branches a level, one for classes and one for box and objectness (section 2.1, "Decoupled head", figure 2).
+
+    Args:
+        in_channels: Channels of the three maps.
+        num_classes: Classes without background.
+        channels: Width inside the head.
+        depthwise: 3x3 convolutions as depthwise separable ones (nano).
+        activation: Makes the activations.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        channels: int,
+        depthwise: bool = False,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        conv = DepthwiseSeparableConv if depthwise else ConvNormAct
+
+        def branch() -> nn.Sequential:
+            return nn.Sequential(*(conv(channels, channels, 3, activation=activation) for _ in range(2)))
+
+        levels = range(len(in_channels))
+        self.cls_convs = nn.ModuleList(branch() for _ in levels)
+        self.reg_convs = nn.ModuleList(branch() for _ in levels)
+        self.cls_preds = nn.ModuleList(nn.Conv2d(channels, num_classes, 1) for _ in levels)
+        self.reg_preds = nn.ModuleList(nn.Conv2d(channels, 4, 1) for _ in levels)
+        self.obj_preds = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _ in levels)
+        self.stems = nn.ModuleList(ConvNormAct(width, channels, activation=activation) for width in in_channels)
+        self._init_biases(prior=0.01)
+
+    def _init_biases(self, prior: float) -> None:
+        # Lin et al. 2017 (focal loss), section 4.1: at the start everything is background with probability 1 - prior.
+        bias = -math.log((1 - prior) / prior)
+        for name, parameter in self.named_parameters():
+            if name.startswith(("cls_preds", "obj_preds")) and name.endswith("bias"):
+                nn.init.constant_(parameter, bias)
+
+    def forward(self, maps: Sequence[Tensor]) -> HeadOutputs:
+        """Maps (B, C, H, W), fine to coarse, to rows level by level."""
+        boxes, objectness, logits = [], [], []
+        branches = zip(
+            self.stems,
+            self.cls_convs,
+            self.cls_preds,
+            self.reg_convs,
+            self.reg_preds,
+            self.obj_preds,
+            maps,
+            strict=True,
+        )
+        for stem, cls_conv, cls_pred, reg_conv, reg_pred, obj_pred, level in branches:
+            x = stem(level)
+            logits.append(_rows(cls_pred(cls_conv(x))))
+            x = reg_conv(x)
+            boxes.append(_rows(reg_pred(x)))
+            objectness.append(_rows(obj_pred(x)))
+        return HeadOutputs(torch.cat(boxes, dim=1), torch.cat(objectness, dim=1).squeeze(-1), torch.cat(logits, dim=1))
+
+
+def _rows(level: Tensor) -> Tensor:
+    # (B, C, H, W) -> (B, H * W, C): a view where memory is channels_last.
+    return level.permute(0, 2, 3, 1).flatten(1, 2)

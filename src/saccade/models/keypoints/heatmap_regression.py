@@ -1,0 +1,85 @@
+"""Heatmap matching: draw a blob at each point, read the highest cell.
+
+Paper: Jonathan Tompson, Arjun Jain, Yann LeCun, Christoph Bregler, "Joint Training of a Convolutional Network and a
+Graphical Model for Human Pose Estimation", NeurIPS 2014, arXiv 1406.2984; here as the baseline that Nibali et al. 2018
+(arXiv 1801.07372) compare DSNT with.
+
+Every point has a target map with a Gaussian blob, and the network is trained to draw it, cell by cell. That is easy to
+learn, because every cell says something about the place; but the loss does not know the distance, and the argmax that
+reads the map knows only whole cells.
+
+    image          3 x 224 x 224
+    backbone     512 x  28 x  28    ResNet with stride 8
+    1x1            K x  28 x  28    one map a point, height 1 at the point
+    argmax         K x 2            centre of the highest cell
+
+Differences from the paper: the network is the one of ``dsnt``, so that only the output layer differs. The squared error
+is summed over the cells of a map and then averaged over the points that have a truth, so that a learning rate does not
+depend on the number of cells.
+
+Published weights: none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saccade.losses.dsnt import gaussian, masked_mean
+from saccade.models.base import Decoded, Outputs, Targets
+from saccade.models.keypoints.base import HeatmapModel, to_pixels
+from saccade.models.registry import register_model
+
+__all__ = ["HeatmapRegression", "heatmap_regression"]
+
+PAPER = "Tompson et al., NeurIPS 2014, arXiv 1406.2984"
+
+
+class HeatmapRegression(HeatmapModel):
+    """The network of DSNT without its transform; the arguments are those of :class:`HeatmapModel`."""
+
+    def forward(self, images: Tensor) -> Outputs:
+        """``heatmaps`` (B, K, h, w), about 0 to 1."""
+        return {"heatmaps": self.heatmap_logits(images)}
+
+    def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """``heatmap``: squared error against Gaussians of height 1 at ``keypoints`` (B, N, K, 3)."""
+        heatmaps = self(images)["heatmaps"]
+        size = (heatmaps.shape[-2], heatmaps.shape[-1])
+        truth, visible = self.point_targets(targets, size)
+        error = (heatmaps - gaussian(truth, size, self.sigma, peak_one=True)).square().sum((-2, -1))
+        return {"heatmap": masked_mean(error, visible)}
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        """``keypoints`` (B, 1, K, 2) in pixels, ``scores`` (B, 1, K): the height of the peak, ``count`` (B,): one."""
+        heatmaps = outputs["heatmaps"]
+        height, width = heatmaps.shape[-2:]
+        peak, cell = heatmaps.flatten(2).max(dim=-1)
+        columns, rows = cell % width, torch.div(cell, width, rounding_mode="floor")
+        x = (2 * columns.to(peak.dtype) + 1) / width - 1
+        y = (2 * rows.to(peak.dtype) + 1) / height - 1
+        return {
+            "keypoints": to_pixels(torch.stack((x, y), dim=-1), heatmaps, self.output_stride).unsqueeze(1),
+            "scores": peak.clamp(0.0, 1.0).unsqueeze(1),
+            "count": torch.ones_like(peak[:, 0], dtype=torch.int64),
+        }
+
+
+@register_model("keypoints", PAPER)
+def heatmap_regression(
+    num_classes: int = 68,
+    backbone: str = "resnet18",
+    sigma: float = 1.0,
+    output_stride: int = 8,
+    weights: str | None = None,
+) -> HeatmapRegression:
+    """Heatmap matching over any registered classifier that has feature maps.
+
+    Args:
+        num_classes: Points.
+        backbone: Builder name of the classifier.
+        sigma: Standard deviation of the blobs, in heatmap cells.
+        output_stride: Pixels of the picture a heatmap cell is wide.
+        weights: As everywhere.
+    """
+    return HeatmapRegression(num_classes, backbone, output_stride, sigma)

@@ -1,0 +1,250 @@
+"""U-Net: label maps from few pictures.
+
+Paper: Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", MICCAI 2015, arXiv 1505.04597.
+
+To say *what* a pixel belongs to takes a wide view, and so small maps; to say *where* the border runs takes the large
+ones. U-Net goes down to small maps with many channels and back up again, and at every size on the way up puts the map
+of the same size from the way down beside its own (figure 1). The way up is as rich as the way down, so borders come out
+sharp from a few dozen training pictures.
+
+    encoder.0  64 x H    x W    ------------------------->  decoder.3  64 x H    x W  -> head 1x1 -> C x H x W
+    encoder.1 128 x H/2  x W/2  ----------------->  decoder.2 128 x H/2 x W/2
+    encoder.2 256 x H/4  x W/4  --------->  decoder.1 256 x H/4 x W/4
+    encoder.3 512 x H/8  x W/8  ->  decoder.0 512 x H/8 x W/8
+    encoder.4 1024 x H/16 x W/16 --^
+
+    encoder block: 2x2 max pool, then twice (3x3 convolution, BN, ReLU)
+    decoder block: 2x2 transposed convolution, put beside the skip, then twice (3x3 convolution, BN, ReLU)
+
+``unet_backbone`` takes the maps of any classifier for the way down and nearest upsampling for the way up;
+``unet_resnet34`` is the best known of these.
+
+Differences from the paper: convolutions are padded, so that the answer has the size of the picture (the paper's 572
+gives 388), and have BN instead of a bias, as in nearly all later use; there is no dropout at the end of the way down
+and no weight map for touching cells. Pictures whose sides are no multiple of 16 are padded by their last row and column
+and the answer is cropped.
+
+Published weights: the Carvana car masks for ``unet`` (values 0..1 in, hence the input spec),
+segmentation-models-pytorch for ``unet_resnet34``; readers in ``saccade.weights.layouts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.data.input_spec import InputSpec
+from saccade.errors import ConfigError
+from saccade.models.base import Outputs
+from saccade.models.classification.base import Classifier, build_backbone
+from saccade.models.registry import register_model
+from saccade.models.segmentation.base import Segmenter
+from saccade.ops.padding import pad_to_multiple
+
+__all__ = ["BackboneUNet", "DoubleConvolution", "UNet", "unet", "unet_backbone", "unet_resnet34"]
+
+PAPER = "Ronneberger et al., MICCAI 2015, arXiv 1505.04597"
+
+
+class DoubleConvolution(nn.Sequential):
+    """Twice 3x3 convolution, BN, ReLU: (B, in_channels, H, W) to (B, out_channels, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UpBlock(nn.Module):
+    """Doubles a map, halves its channels, and joins it with the map of that size from the way down."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(in_channels, in_channels // 2, 2, stride=2)
+        self.convolutions = DoubleConvolution(in_channels, in_channels // 2)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(B, C, H, W) and (B, C / 2, 2 H, 2 W) to (B, C / 2, 2 H, 2 W)."""
+        return self.convolutions(torch.cat((skip, self.up(x)), dim=1))
+
+
+def _initialise(module: nn.Module) -> None:
+    """Section 3: Gaussian with standard deviation sqrt(2 / N), N the inputs of a unit."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        # A pixel behind a 2x2 transposed convolution of stride 2 has one input pixel: N is the number of its channels.
+        fan_in = module.in_channels * (9 if module.kernel_size == (3, 3) else 1)
+        nn.init.normal_(module.weight, std=(2.0 / fan_in) ** 0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class UNet(Segmenter):
+    """The network of figure 1, padded and with BN.
+
+    Args:
+        num_classes: Output channels.
+        in_channels: 3 for colour, 1 for grey.
+        base_channels: Channels of the largest maps; they double four times.
+    """
+
+    stage_names = (*(f"encoder.{level}" for level in range(5)), *(f"decoder.{level}" for level in range(4)))
+    head_name = "head"
+    feature_strides = (1, 2, 4, 8, 16)
+
+    def __init__(self, num_classes: int = 2, in_channels: int = 3, base_channels: int = 64) -> None:
+        super().__init__(num_classes)
+        self.input_spec = InputSpec(
+            size=(512, 512),
+            channels=in_channels,
+            resize="letterbox",
+            pad_multiple=16,
+            mean=(0.0,) * in_channels,
+            std=(255.0,) * in_channels,
+        )
+        widths = [base_channels * 2**level for level in range(5)]
+        self.encoder = nn.ModuleList(
+            DoubleConvolution(before, after) for before, after in zip([in_channels, *widths], widths, strict=False)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.feature_channels = tuple(widths)
+        self.decoder = nn.ModuleList(UpBlock(channels) for channels in widths[:0:-1])
+        self.head = nn.Conv2d(base_channels, num_classes, 1)
+        self.apply(_initialise)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps of the way down; images (B, in_channels, H, W) with H and W multiples of 16."""
+        maps = [self.encoder[0](images)]
+        for encoder in self.encoder[1:]:
+            maps.append(encoder(self.pool(maps[-1])))
+        return maps
+
+    def forward(self, images: Tensor) -> Outputs:
+        """``logits`` (B, C, H, W) of images (B, in_channels, H, W) of any size."""
+        height, width = images.shape[-2:]
+        *skips, x = self.features(pad_to_multiple(images, 16))
+        for decoder in self.decoder:
+            x = decoder(x, skips.pop())
+        return {"logits": self.head(x)[..., :height, :width]}
+
+
+class SkipBlock(nn.Module):
+    """Enlarges a map by repeating pixels and joins it with the map of that size from the backbone, if there is one.
+
+    Args:
+        in_channels: Channels of the map from below.
+        skip_channels: Channels of the backbone's map; 0 where it has none of that size.
+        out_channels: Channels of the result.
+        scale: Enlargement.
+    """
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.convolutions = DoubleConvolution(in_channels + skip_channels, out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, scale H, scale W)."""
+        if self.scale > 1:
+            x = F.interpolate(x, scale_factor=self.scale, mode="nearest")
+        return self.convolutions(x if skip is None else torch.cat((x, skip), dim=1))
+
+
+class BackboneUNet(Segmenter):
+    """A classifier's maps on the way down; one block a map on the way up, and one more to full size.
+
+    Args:
+        backbone: Classifier without its head, whose ``features`` are the way down.
+        num_classes: Output channels.
+        decoder_channels: Channels of the blocks of the way up, coarse to fine; a backbone with fewer maps takes the
+            last of them.
+
+    Raises:
+        ConfigError: If there are fewer ``decoder_channels`` than blocks.
+    """
+
+    head_name = "head"
+
+    def __init__(
+        self, backbone: Classifier, num_classes: int, decoder_channels: Sequence[int] = (256, 128, 64, 32, 16)
+    ) -> None:
+        super().__init__(num_classes)
+        maps = list(zip(backbone.feature_channels, backbone.feature_strides, strict=True))
+        self.multiple = max(backbone.feature_strides)
+        skips = maps[-2::-1] + ([(0, 1)] if maps[0][1] > 1 else [])
+        if len(decoder_channels) < len(skips):
+            given = len(decoder_channels)
+            raise ConfigError(f"decoder_channels has {given} numbers; this backbone needs {len(skips)}.")
+
+        self.backbone = backbone
+        self.feature_channels, self.feature_strides = backbone.feature_channels, backbone.feature_strides
+        self.decoder = nn.ModuleList()
+        channels, stride = maps[-1]
+        for (skip_channels, skip_stride), out_channels in zip(skips, decoder_channels[-len(skips) :], strict=True):
+            self.decoder.append(SkipBlock(channels, skip_channels, out_channels, stride // skip_stride))
+            channels, stride = out_channels, skip_stride
+        self.head = nn.Conv2d(channels, num_classes, 3, padding=1)
+        self.decoder.apply(_initialise)
+        self.head.apply(_initialise)
+
+        self.input_spec = replace(backbone.input_spec, size=(512, 512), resize="letterbox", pad_multiple=self.multiple)
+        unused = backbone.unused_by_features
+        self.stage_names = (
+            *(f"backbone.{name}" for name in backbone.stage_names if name not in unused),
+            *(f"decoder.{level}" for level in range(len(skips))),
+        )
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps of the backbone."""
+        return self.backbone.features(images)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """``logits`` (B, C, H, W) of images (B, 3, H, W) of any size."""
+        height, width = images.shape[-2:]
+        *skips, x = self.features(pad_to_multiple(images, self.multiple))
+        for block in self.decoder:
+            x = block(x, skips.pop() if skips else None)
+        return {"logits": self.head(x)[..., :height, :width]}
+
+
+@register_model("segmentation", PAPER)
+def unet(num_classes: int = 2, in_channels: int = 3, base_channels: int = 64, weights: str | None = None) -> UNet:
+    """U-Net with padding and BN; 31.0 M parameters, 193 G multiply-adds at 512 x 512."""
+    return UNet(num_classes, in_channels, base_channels)
+
+
+@register_model("segmentation", PAPER)
+def unet_resnet34(num_classes: int = 1, weights: str | None = None) -> BackboneUNet:
+    """ResNet-34 down, nearest upsampling up; 24.4 M parameters, 31 G multiply-adds at 512 x 512."""
+    return BackboneUNet(build_backbone("resnet34"), num_classes)
+
+
+@register_model("segmentation", PAPER)
+def unet_backbone(
+    num_classes: int = 2,
+    backbone: str = "resnet18",
+    decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
+    weights: str | None = None,
+) -> BackboneUNet:
+    """U-Net over any registered classifier that has feature maps.
+
+    Args:
+        num_classes: Output channels; 1 means foreground against background.
+        backbone: Builder name of the classifier.
+        decoder_channels: Channels of the way up, coarse to fine.
+        weights: As everywhere.
+
+    Example:
+        >>> unet_backbone(num_classes=11, backbone="resnet50").input_spec.pad_multiple
+        32
+    """
+    return BackboneUNet(build_backbone(backbone), num_classes, decoder_channels)

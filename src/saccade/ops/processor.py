@@ -1,0 +1,21 @@
+"""What this processor computes in."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+__all__ = ["has_bf16"]
+
+
+@functools.cache
+def has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16 extension).
+
+    Elsewhere torch emulates bfloat16, which is slower than float32 and less exact, so nothing should choose it there.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # newer torch
+    if capabilities is not None:
+        return any(bool(capabilities().get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,77 @@
+"""What a classifier says of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.results.base import Result, import_supervision
+
+__all__ = ["Classification"]
+
+
+@dataclass(kw_only=True, eq=False)
+class Classification(Result):
+    """Probabilities of the classes.
+
+    Args:
+        probabilities: (C,) float32; a truth is one-hot.
+
+    Example:
+        >>> about = dict(path="a.jpg", image_id=0, image_size=(4, 4), class_names=("cat", "dog"))
+        >>> result = Classification(**about, probabilities=np.array([0.2, 0.8]))
+        >>> result.name, result.top(1)
+        ('dog', [('dog', 0.8)])
+    """
+
+    probabilities: NDArray[Any]
+
+    @property
+    def label(self) -> int:
+        """The most probable class."""
+        return int(np.argmax(self.probabilities))
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.name_of(self.label)
+
+    @property
+    def score(self) -> float:
+        """Its probability."""
+        return float(self.probabilities[self.label])
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The ``k`` most probable classes (all, if there are fewer), ``(name, probability)``."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.name_of(int(label)), float(self.probabilities[label])) for label in order]
+
+    def plot(self) -> NDArray[Any]:
+        """The picture with its five most probable classes as bars below."""
+        from saccade.results.drawing import class_color, draw_caption
+
+        names, shares = zip(*self.top(5), strict=True)
+        return draw_caption(self.pixels(), names, shares, [class_color(name) for name in names])
+
+    def to_json(self) -> dict[str, Any]:
+        """Name, label and probability of the best class, and all probabilities by name."""
+        probabilities = [
+            {"name": self.name_of(label), "probability": float(value)} for label, value in enumerate(self.probabilities)
+        ]
+        best = {"label": self.label, "name": self.name, "score": self.score}
+        return {**self._header(), "task": "classification", **best, "probabilities": probabilities}
+
+    def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """One entry, the best class, with the keys of COCO's other results (it has no classification)."""
+        category = category_ids[self.label] if category_ids else self.label
+        return [{"image_id": self.image_id, "category_id": int(category), "score": self.score}]
+
+    def to_supervision(self) -> Any:
+        """``supervision.Classifications`` of all classes, by falling probability."""
+        supervision = import_supervision()
+        order = np.argsort(-self.probabilities, kind="stable")
+        return supervision.Classifications(class_id=order, confidence=self.probabilities[order])

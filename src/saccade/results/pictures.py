@@ -1,0 +1,115 @@
+"""Pictures as files and arrays, and several on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.errors import ConfigError, DataError
+
+__all__ = ["PAPER", "Picture", "montage", "read_rgb", "to_rgb8", "write_image"]
+
+Picture = NDArray[np.uint8]
+
+PAPER = (24, 25, 30)  # what lies behind legends and between pictures
+
+
+def to_rgb8(image: NDArray[Any]) -> Picture:
+    """Any picture as (H, W, 3) uint8 RGB.
+
+    Args:
+        image: (H, W) or (H, W, C). Grey is repeated, of more than three channels the first three are taken; 16-bit and
+            float values are stretched so that the largest becomes 255 (floats up to 1 are taken as 0..1, integers up
+            to 255 as they are).
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    pixels = np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[..., :3]
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels)
+    values = np.nan_to_num(pixels.astype(np.float32))
+    largest = float(values.max(initial=0.0))
+    if np.issubdtype(pixels.dtype, np.floating) and largest <= 1.0:
+        values = values * 255
+    elif largest > 255:
+        values = values * (255 / largest)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def read_rgb(path: str | Path) -> Picture:
+    """The picture of a result whose pixels were not kept, orientation applied.
+
+    Raises:
+        DataError: If there is no such file, or it is no picture.
+    """
+    import cv2
+
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be drawn on ({error}). Pass the pixels as the result's `image`.") from error
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if decoded is None:
+        raise DataError(f"{path}: is not a picture that can be decoded. Pass the pixels as the result's `image`.")
+    return np.ascontiguousarray(decoded[..., ::-1])
+
+
+def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
+    """Write an RGB picture; the suffix decides the format (JPEG quality 95).
+
+    Raises:
+        ConfigError: If the suffix is not that of a picture.
+    """
+    import cv2
+
+    target = Path(path)
+    pixels = to_rgb8(rgb)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if target.suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        done, data = cv2.imencode(target.suffix or ".", pixels[..., ::-1], options)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ConfigError(
+            f"{target}: '{target.suffix}' is no picture format. Use .png, .jpg or .webp (or .json for the values)."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data.tobytes())
+    return target
+
+
+def montage(images: Sequence[NDArray[Any]], columns: int, cell: int = 512) -> Picture:
+    """Pictures in a grid, row by row, each as large as its cell allows with its aspect kept.
+
+    Args:
+        images: Any pictures, of any sizes.
+        columns: Pictures in a row.
+        cell: Longer side of a cell in pixels; smaller if no picture is that large.
+    """
+    import cv2
+
+    if not images:
+        return np.full((cell, cell, 3), PAPER, np.uint8)
+    pictures = [to_rgb8(image) for image in images]
+    columns = max(1, min(columns, len(pictures)))
+    tallest, widest = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    shrink = min(1.0, cell / max(tallest, widest))
+    height, width, gap = max(1, round(tallest * shrink)), max(1, round(widest * shrink)), max(2, round(0.012 * cell))
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), PAPER, np.uint8)
+    for index, picture in enumerate(pictures):
+        factor = min(height / picture.shape[0], width / picture.shape[1])
+        size = (
+            max(1, min(width, round(picture.shape[1] * factor))),
+            max(1, min(height, round(picture.shape[0] * factor))),
+        )
+        resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+        top = gap + (index // columns) * (height + gap) + (height - size[1]) // 2
+        left = gap + (index % columns) * (width + gap) + (width - size[0]) // 2
+        sheet[top : top + size[1], left : left + size[0]] = resized
+    return sheet

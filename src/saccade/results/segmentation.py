@@ -1,0 +1,118 @@
+"""What a segmenter says of every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.results.base import Result, import_supervision
+from saccade.results.detections import encode_mask
+
+__all__ = ["SegmentationMap"]
+
+_IGNORE = 255
+
+
+@dataclass(kw_only=True, eq=False)
+class SegmentationMap(Result):
+    """A class for every pixel of the original. A network with one class has two names: ``background`` and its own.
+
+    Args:
+        label_map: (H, W) uint8 (int16 past 255 classes); 255 in a truth means: not to be scored.
+        probabilities: (H, W) float32, how much each pixel is foreground, of networks with one class; else None.
+    """
+
+    label_map: NDArray[Any]
+    probabilities: NDArray[Any] | None = None
+
+    def labels(self) -> list[int]:
+        """Classes that occur, ascending, the ignored pixels left out."""
+        return [int(label) for label in np.unique(self.label_map) if label != _IGNORE]
+
+    def class_share(self) -> dict[str, float]:
+        """Share of the picture, 0..1, by name of the classes that occur, falling."""
+        shares = {self.name_of(label): float(np.mean(self.label_map == label)) for label in self.labels()}
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+    def plot(self) -> NDArray[Any]:
+        """The picture tinted by class, with a legend below."""
+        from saccade.results.drawing import draw_label_map
+
+        return draw_label_map(self.pixels(), self.label_map, self.class_names)
+
+    def save_labels(self, path: str | Path) -> Path:
+        """Write the labels as a palette PNG (PASCAL VOC's way: a pixel's value is its label, and it looks coloured).
+
+        Args:
+            path: File with suffix ``.png``.
+        """
+        from PIL import Image
+
+        from saccade.results.palette import class_color
+
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        palette = np.zeros((256, 3), np.uint8)
+        for label in range(255):
+            palette[label] = class_color(self.name_of(label))
+        background = next((label for label, name in enumerate(self.class_names) if name.lower() == "background"), None)
+        if background is not None:
+            palette[background] = 0
+        palette[_IGNORE] = (224, 224, 192)
+        picture = Image.fromarray(self.label_map.astype(np.uint8))
+        picture.putpalette(palette.tobytes())
+        picture.save(target, format="PNG")
+        return target
+
+    def to_json(self) -> dict[str, Any]:
+        """Share and run lengths of each class that occurs."""
+        return {
+            **self._header(),
+            "task": "segmentation",
+            "classes": [
+                {
+                    "name": self.name_of(label),
+                    "label": label,
+                    "share": float(np.mean(self.label_map == label)),
+                    "mask_rle": encode_mask(self.label_map == label),
+                }
+                for label in self.labels()
+            ],
+        }
+
+    def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """COCO stuff entries: one ``segmentation`` (run lengths) a class that occurs, background left out."""
+        return [
+            {
+                "image_id": self.image_id,
+                "category_id": int(category_ids[label]) if category_ids else label,
+                "segmentation": encode_mask(self.label_map == label),
+            }
+            for label in self._things()
+        ]
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections`` with one mask, and the box around it, a class that occurs, background left out."""
+        supervision = import_supervision()
+        labels = self._things()
+        masks = (
+            np.stack([self.label_map == label for label in labels])
+            if labels
+            else np.zeros((0, *self.label_map.shape), bool)
+        )
+        boxes = np.zeros((len(labels), 4), np.float32)
+        for index, mask in enumerate(masks):
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            boxes[index] = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        names = np.array([self.name_of(label) for label in labels], dtype=str)
+        return supervision.Detections(
+            xyxy=boxes, mask=masks, class_id=np.array(labels, np.int64), data={"class_name": names}
+        )
+
+    def _things(self) -> list[int]:
+        return [label for label in self.labels() if self.name_of(label).lower() != "background"]

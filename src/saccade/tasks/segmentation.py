@@ -1,0 +1,94 @@
+"""A class for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.dataset import DatasetInfo
+from saccade.data.sample import ImageInfo, Sample, Target
+from saccade.metrics.segmentation import SegmentationEvaluator
+from saccade.ops.geometry import Geometry
+from saccade.results.base import Result
+from saccade.results.segmentation import SegmentationMap
+from saccade.tasks.base import ConstantAnswer, as_array
+
+__all__ = ["TASK", "SegmentationTask"]
+
+
+class SegmentationTask:
+    """``probabilities`` (B, C, H, W) of the canvas to ``SegmentationMap``.
+
+    Probabilities are warped to the original size before the class is chosen, so that borders are as fine as the
+    original's pixels. With C = 1 the map is 1 where the probability is at least 0.5; the names may be ``("background",
+    name)`` or ``(name,)``.
+    """
+
+    name = "segmentation"
+    decoded_keys = ("probabilities",)
+
+    def results(
+        self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
+    ) -> list[Result]:
+        """One ``SegmentationMap`` an image, of the original's size."""
+        probabilities = as_array(decoded["probabilities"])
+        results: list[Result] = []
+        for image, info in zip(probabilities, infos, strict=True):
+            if len(image) == 1:
+                foreground: NDArray[Any] = info.geometry.invert_map(image[0], linear=True)
+                results.append(_result((foreground >= 0.5).astype(np.uint8), info, class_names, foreground))
+            else:
+                results.append(_result(_most_probable(image, info.geometry), info, class_names))
+        return results
+
+    def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+        """The labelled map, 255 where it is not to be scored."""
+        return _result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
+
+    def evaluator(self, data: DatasetInfo) -> SegmentationEvaluator:
+        """Mean intersection over union decides."""
+        return SegmentationEvaluator(data.class_names)
+
+    def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer:
+        """The most frequent class everywhere."""
+        counts = sum(np.bincount(sample.target["label_map"].ravel(), minlength=256)[:255] for sample in samples)
+        label = int(np.argmax(counts))
+
+        def answer(info: ImageInfo) -> Result:
+            return _result(np.full(info.geometry.original_size, label, np.uint8), info, data.class_names)
+
+        return answer
+
+
+def _most_probable(probabilities: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    """Warp (C, H, W) and take the best class of each pixel; one class at a time, as the stack could fill gigabytes."""
+    dtype = np.uint8 if len(probabilities) <= 255 else np.int16
+    best: NDArray[Any] = geometry.invert_map(probabilities[0], linear=True)
+    best = best.copy()
+    labels = np.zeros(best.shape, dtype)
+    for label in range(1, len(probabilities)):
+        values = geometry.invert_map(probabilities[label], linear=True)
+        higher = values > best
+        labels[higher] = label
+        best[higher] = values[higher]
+    return labels
+
+
+def _result(
+    label_map: NDArray[Any], info: ImageInfo, class_names: Sequence[str], probabilities: NDArray[Any] | None = None
+) -> SegmentationMap:
+    return SegmentationMap(
+        path=info.path,
+        image_id=info.image_id,
+        image_size=info.geometry.original_size,
+        class_names=("background", *class_names) if len(class_names) == 1 else tuple(class_names),
+        image=info.image,
+        label_map=label_map,
+        probabilities=probabilities,
+    )
+
+
+TASK = SegmentationTask()

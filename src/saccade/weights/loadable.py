@@ -1,0 +1,23 @@
+"""What this room needs of a model. It stands below ``saccade.models`` and cannot name them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from saccade.data.input_spec import InputSpec
+
+__all__ = ["Loadable"]
+
+
+class Loadable(Protocol):
+    """The part of :class:`saccade.models.base.Model` that loading touches."""
+
+    builder_name: str
+    head_name: str
+    num_classes: int
+    class_names: tuple[str, ...]
+    input_spec: InputSpec
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors by name."""
+        ...

@@ -1,0 +1,42 @@
+"""Dense detectors: outputs built from the truth by the inverse of decoding must decode to the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import torch
+from tests.models.detection.inverse import yolox_outputs_from_targets
+from torch import Tensor
+
+from saccade.data.dataset import DatasetInfo
+from saccade.data.sample import ImageInfo
+from saccade.models.base import Model
+from saccade.models.registry import create_model, list_models
+from saccade.ops.geometry import Geometry
+from saccade.tasks import get_task
+
+Inverse = Callable[[Model, list[dict[str, Tensor]], tuple[int, int]], Mapping[str, Tensor]]
+INVERSES: dict[str, Inverse] = {"YOLOX": yolox_outputs_from_targets}
+
+
+@pytest.mark.parametrize("name", list_models("detection"))
+def test_truth_through_the_decoder_scores_one(name: str) -> None:
+    size = (320, 416)
+    with torch.device("meta"):
+        model = create_model(name, num_classes=6).eval()
+    rng = np.random.default_rng(0)
+    truths = []
+    for count in (7, 0, 12):
+        corner = rng.uniform(0, (300, 220), (count, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(8, 100, (count, 2))], axis=1).astype(np.float32)
+        truths.append({"boxes": boxes, "labels": rng.integers(0, 6, count)})
+    tensors = [{key: torch.from_numpy(value) for key, value in truth.items()} for truth in truths]
+    outputs = INVERSES[type(model).__name__](model, tensors, size)
+    infos = [ImageInfo(index, f"image-{index}", Geometry.identity(size)) for index in range(3)]
+    names = tuple("abcdef")
+    task = get_task("detection")
+    evaluator = task.evaluator(DatasetInfo("inverse", "detection", names))
+    evaluator.update(task.results(model.decode(outputs), infos, names), truths)
+    assert evaluator.compute().values["AP"] >= 0.99

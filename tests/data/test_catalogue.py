@@ -1,0 +1,70 @@
+"""The catalogue finds what is on the machine and says how to get the rest."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from saccade.data import catalogue
+from saccade.data.catalogue import CATALOGUE, is_present, locate
+from saccade.data.readers import READERS
+from saccade.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACCADE_DATA", str(tmp_path / "shared"))
+    monkeypatch.setattr(catalogue, "cache_folder", lambda: tmp_path / "cache")
+
+
+def test_shared_folder_comes_before_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "bccd").mkdir(parents=True)
+    assert locate("bccd") == tmp_path / "cache" / "bccd"
+    (tmp_path / "shared" / "bccd").mkdir(parents=True)
+    assert locate("bccd") == tmp_path / "shared" / "bccd"
+
+
+def test_absence_says_where_to_get_it(tmp_path: Path) -> None:
+    assert not is_present("bccd")
+    with pytest.raises(DataError) as caught:
+        locate("bccd")
+    for part in (
+        str(tmp_path / "shared" / "bccd"),
+        str(tmp_path / "cache" / "bccd"),
+        "BCCD_Dataset",
+        "MIT",
+        "SACCADE_DATA",
+    ):
+        assert part in str(caught.value)
+
+
+def test_unknown_and_generated_names() -> None:
+    with pytest.raises(DataError, match="Did you mean 'mnist'"):
+        locate("minst")
+    assert is_present("digit_scenes")
+    with pytest.raises(DataError, match="made on the fly"):
+        locate("digit_scenes")
+
+
+def test_entries_fit_their_readers() -> None:
+    for name, entry in CATALOGUE.items():
+        assert entry.name == name
+        assert entry.task in {"classification", "detection", "segmentation", "keypoints"}
+        assert entry.description
+        assert entry.licence
+        if entry.reader != "generated":
+            assert set(entry.options) <= set(inspect.signature(READERS[entry.reader].read).parameters)
+
+
+def test_face_points_are_mirrored_once_and_both_ways() -> None:
+    entry = CATALOGUE["facial_keypoints_68"]
+    pairs, names = entry.options["flip_pairs"], entry.options["class_names"]
+    mentioned = [point for pair in pairs for point in pair]
+    assert len(names) == len(set(names)) == 68
+    assert len(mentioned) == len(set(mentioned))
+    # On the middle line of a face: chin, bridge of the nose, tip, and the middles of the four edges of the lips.
+    assert sorted(set(range(68)) - set(mentioned)) == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
+    for left, right in pairs:
+        assert names[left].split("_")[-2] == names[right].split("_")[-2]

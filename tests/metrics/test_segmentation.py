@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+
+from saccade.errors import DataError
+from saccade.metrics.segmentation import SegmentationEvaluator
+from saccade.results.segmentation import SegmentationMap
+
+NAMES = ("sky", "road", "car", "never")
+
+
+def label_map(image_id: int, labels: np.ndarray, names: tuple[str, ...] = NAMES) -> SegmentationMap:
+    about = {"path": f"{image_id}.png", "image_id": image_id, "image_size": labels.shape, "class_names": names}
+    return SegmentationMap(**about, label_map=labels)
+
+
+def random_evaluator() -> tuple[SegmentationEvaluator, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    evaluator = SegmentationEvaluator(NAMES)
+    truths, guesses = [], []
+    for image in range(6):
+        truth = rng.integers(0, 3, (20 + image, 30)).astype(np.uint8)
+        guess = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, 3, truth.shape)).astype(np.uint8)
+        truth[rng.random(truth.shape) < 0.1] = 255
+        evaluator.update([label_map(image, guess)], [{"label_map": truth}])
+        truths.append(truth[truth != 255])
+        guesses.append(guess[truth != 255])
+    return evaluator, np.concatenate(truths), np.concatenate(guesses)
+
+
+def test_figures_equal_those_of_scikit_learn() -> None:
+    evaluator, truth, guess = random_evaluator()
+    report = evaluator.compute()
+    iou = jaccard_score(truth, guess, average=None, labels=[0, 1, 2])
+    dice = f1_score(truth, guess, average=None, labels=[0, 1, 2])
+    assert report.primary == "mIoU"
+    assert report.values["mIoU"] == pytest.approx(iou.mean())
+    assert report.values["mean_Dice"] == pytest.approx(dice.mean())
+    assert report.values["pixel_accuracy"] == pytest.approx(accuracy_score(truth, guess))
+    recalls = [(guess[truth == label] == label).mean() for label in range(3)]
+    assert report.values["mean_accuracy"] == pytest.approx(np.mean(recalls))
+    for label in range(3):
+        assert report.per_class[label]["IoU"] == pytest.approx(iou[label])
+        assert report.per_class[label]["pixels"] == (truth == label).sum()
+    assert math.isnan(report.per_class[3]["IoU"])
+    assert np.sum(report.confusion["matrix"]) == len(truth)
+
+
+@pytest.mark.parametrize("names", [("cell",), ("background", "cell")])
+def test_one_class_nets_also_report_their_foreground(names: tuple[str, ...]) -> None:
+    truth = np.zeros((10, 10), np.uint8)
+    truth[:5] = 1
+    guess = np.zeros((10, 10), np.uint8)
+    guess[2:6] = 1
+    evaluator = SegmentationEvaluator(names)
+    evaluator.update([label_map(0, guess, names)], [{"label_map": truth}])
+    report = evaluator.compute()
+    assert report.values["foreground_IoU"] == pytest.approx(30 / 60)
+    assert report.values["foreground_Dice"] == pytest.approx(60 / 90)
+    assert report.confusion["labels"] == ["background", "cell"]
+
+
+def test_processes_merge_in_any_order_to_the_figures_of_one() -> None:
+    whole, _, _ = random_evaluator()
+    state = whole.state()
+    parts = [{i: state[i] for i in part} for part in ([0, 3], [1, 4, 0], [2, 5, 1])]
+    for order in ((0, 1, 2), (1, 2, 0)):
+        merged = SegmentationEvaluator(NAMES)
+        merged.merge([parts[i] for i in order])
+        assert merged.compute().values == whole.compute().values
+        assert merged.compute().confusion == whole.compute().confusion
+
+
+def test_faults_are_named() -> None:
+    evaluator = SegmentationEvaluator(NAMES)
+    flat = np.zeros((4, 4), np.uint8)
+    with pytest.raises(DataError, match=r"1\.png.*4x4.*8x8"):
+        evaluator.update([label_map(1, flat)], [{"label_map": np.zeros((8, 8), np.uint8)}])
+    with pytest.raises(DataError, match=r"2\.png: the truth holds label 7.*255"):
+        evaluator.update([label_map(2, flat)], [{"label_map": np.full((4, 4), 7, np.uint8)}])
+
+
+def test_nothing_but_ignored_pixels_is_undefined() -> None:
+    evaluator = SegmentationEvaluator(NAMES)
+    evaluator.update([label_map(1, np.zeros((4, 4), np.uint8))], [{"label_map": np.full((4, 4), 255, np.uint8)}])
+    assert all(math.isnan(value) for value in evaluator.compute().values.values())

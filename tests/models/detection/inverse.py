@@ -1,0 +1,47 @@
+"""Outputs that a perfect detector would give: the inverse of each detector's decoding. The contract suite decodes them and asks for AP >= 0.99."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saccade.models.base import Model, Outputs, Targets
+from saccade.ops.boxes import encode_points
+from saccade.ops.matching import pad_targets
+from saccade.ops.points import grid_points
+
+
+def yolox_outputs_from_targets(model: Model, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """Each box sits at the free grid point nearest to its centre; all other points are sure that they see nothing.
+
+    Args:
+        model: For its strides and number of classes.
+        targets: Boxes and labels, a list of dicts or padded; canvas pixels.
+        image_size: (height, width) of the canvas.
+    """
+    padded = pad_targets(targets)
+    boxes, labels = padded["boxes"].float(), padded["labels"]
+    strides = model.feature_strides
+    levels = [torch.empty(1, 1, -(-image_size[0] // stride), -(-image_size[1] // stride)) for stride in strides]
+    points, steps = grid_points(levels, strides)
+    B, A = len(boxes), len(points)
+    raw = torch.zeros(B, A, 4)
+    objectness = torch.full((B, A), -12.0)
+    logits = torch.full((B, A, model.num_classes), -12.0)
+    centres = (points + 0.5) * steps[:, None]
+    for image in range(B):
+        free = torch.ones(A, dtype=torch.bool)
+        for box, label in zip(boxes[image], labels[image].tolist(), strict=True):
+            if label < 0:
+                continue
+            distance = (centres - (box[:2] + box[2:]) / 2).norm(dim=1)
+            place = int(distance.where(free, torch.inf).argmin())
+            free[place] = False
+            raw[image, place] = _code(box, points[place], steps[place])
+            objectness[image, place] = 12.0
+            logits[image, place, label] = 12.0
+    return {"boxes": raw, "objectness": objectness, "logits": logits, "points": points, "strides": steps}
+
+
+def _code(box_xyxy: Tensor, point: Tensor, stride: Tensor) -> Tensor:
+    return encode_points(box_xyxy[None], point[None], stride[None])[0]

@@ -1,0 +1,400 @@
+"""YOLOX: figures of the paper, a second forward written from names alone, losses, decoding, export, and learning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saccade.models.base import Outputs
+from saccade.models.detection.yolox import YOLOX, yolox_darknet53, yolox_loss, yolox_nano
+from saccade.models.detection.yolox_parts import CSPDarknet, DecoupledHead, YOLOPAFPN
+from saccade.models.registry import create_model
+from saccade.ops.boxes import decode_points
+from saccade.ops.iou import pairwise_iou
+from tests.models.detection.inverse import yolox_outputs_from_targets
+
+COUNTS = json.loads((Path(__file__).parents[2] / "reference_counts.json").read_text())["counts"]
+BUILDERS = ["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
+
+
+def small(num_classes: int = 3, depthwise: bool = False, size: int = 96) -> YOLOX:
+    neck = YOLOPAFPN(CSPDarknet(0.33, 0.25, depthwise), 0.33, depthwise)
+    return YOLOX(neck, DecoupledHead(neck.out_channels, num_classes, 32, depthwise), num_classes, size)
+
+
+def lively(model: YOLOX, size: int = 96) -> YOLOX:
+    """Statistics and last layers such that an untrained network says different things at different places."""
+    images = torch.rand(4, 3, size, size) * 255
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train()(images)
+        model.eval()
+        outputs = model(images)
+        for name, layers in (
+            ("objectness", model.head.obj_preds),
+            ("logits", model.head.cls_preds),
+            ("boxes", model.head.reg_preds),
+        ):
+            for layer in layers:
+                layer.bias.zero_()
+                layer.weight.mul_((0.5 if name == "boxes" else 2.0) / outputs[name].std())
+    return model
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_parameters_and_macs_of_the_reference(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(name)
+        macs = []
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(lambda module, _, out: macs.append(module.weight[0].numel() * out.numel()))
+        model(torch.empty(1, *COUNTS[name]["input"]))
+    assert sum(parameter.numel() for parameter in model.parameters()) == COUNTS[name]["params"]
+    assert sum(macs) == COUNTS[name]["macs"]
+    assert model.input_spec.size == tuple(COUNTS[name]["input"][1:])
+
+
+def test_normalisation_and_prior_of_the_authors() -> None:
+    model = yolox_nano(num_classes=2)
+    assert all(
+        module.eps == 1e-3 and module.momentum == 0.03
+        for module in model.modules()
+        if isinstance(module, nn.BatchNorm2d)
+    )
+    for layer in (*model.head.cls_preds, *model.head.obj_preds):
+        torch.testing.assert_close(layer.bias.sigmoid(), torch.full_like(layer.bias, 0.01))
+
+
+# --- A second forward: plain functions on a state dict with the official names.
+
+
+class Plain:
+    def __init__(self, state: dict[str, Tensor], activation: Callable[[Tensor], Tensor]) -> None:
+        self.state, self.activation = state, activation
+
+    def conv(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
+        if f"{name}.dconv.conv.weight" in self.state:
+            return self.conv(f"{name}.pconv", self.conv(f"{name}.dconv", x, stride))
+        weight = self.state[f"{name}.conv.weight"]
+        x = F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, x.shape[1] // weight.shape[1])
+        scale, shift, mean, var = (
+            self.state[f"{name}.bn.{key}"] for key in ("weight", "bias", "running_mean", "running_var")
+        )
+        return self.activation(F.batch_norm(x, mean, var, scale, shift, eps=1e-3))
+
+    def csp(self, name: str, x: Tensor, shortcut: bool) -> Tensor:
+        y = self.conv(f"{name}.conv1", x)
+        block = 0
+        while f"{name}.m.{block}.conv1.conv.weight" in self.state:
+            z = self.conv(f"{name}.m.{block}.conv2", self.conv(f"{name}.m.{block}.conv1", y))
+            y, block = (y + z if shortcut else z), block + 1
+        return self.conv(f"{name}.conv3", torch.cat([y, self.conv(f"{name}.conv2", x)], 1))
+
+    def spp(self, name: str, x: Tensor) -> Tensor:
+        x = self.conv(f"{name}.conv1", x)
+        return self.conv(
+            f"{name}.conv2", torch.cat([x] + [F.max_pool2d(x, side, 1, side // 2) for side in (5, 9, 13)], 1)
+        )
+
+    def head(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        said: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+        for level, x in enumerate(maps):
+            x = self.conv(f"head.stems.{level}", x)
+            cls = self.conv(f"head.cls_convs.{level}.1", self.conv(f"head.cls_convs.{level}.0", x))
+            reg = self.conv(f"head.reg_convs.{level}.1", self.conv(f"head.reg_convs.{level}.0", x))
+            for rows, name, source in zip(said, ("reg_preds", "obj_preds", "cls_preds"), (reg, reg, cls), strict=True):
+                value = F.conv2d(
+                    source, self.state[f"head.{name}.{level}.weight"], self.state[f"head.{name}.{level}.bias"]
+                )
+                rows.append(value.reshape(*value.shape[:2], -1).transpose(1, 2))
+        boxes, objectness, logits = (torch.cat(rows, 1) for rows in said)
+        return boxes, objectness[..., 0], logits
+
+    def csp_network(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        squares = [images[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        b = "backbone.backbone"
+        x = self.conv(f"{b}.stem.conv", torch.cat(squares, 1))
+        x = self.csp(f"{b}.dark2.1", self.conv(f"{b}.dark2.0", x, 2), True)
+        c3 = self.csp(f"{b}.dark3.1", self.conv(f"{b}.dark3.0", x, 2), True)
+        c4 = self.csp(f"{b}.dark4.1", self.conv(f"{b}.dark4.0", c3, 2), True)
+        c5 = self.csp(f"{b}.dark5.2", self.spp(f"{b}.dark5.1", self.conv(f"{b}.dark5.0", c4, 2)), False)
+        l5 = self.conv("backbone.lateral_conv0", c5)
+        p4 = self.csp("backbone.C3_p4", torch.cat([double(l5), c4], 1), False)
+        l4 = self.conv("backbone.reduce_conv1", p4)
+        n3 = self.csp("backbone.C3_p3", torch.cat([double(l4), c3], 1), False)
+        n4 = self.csp("backbone.C3_n3", torch.cat([self.conv("backbone.bu_conv2", n3, 2), l4], 1), False)
+        n5 = self.csp("backbone.C3_n4", torch.cat([self.conv("backbone.bu_conv1", n4, 2), l5], 1), False)
+        return self.head([n3, n4, n5])
+
+    def darknet_network(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def run(name: str, x: Tensor, blocks: int, first: int = 0) -> Tensor:
+            x = self.conv(f"{name}.{first}", x, 2)
+            for block in range(first + 1, first + 1 + blocks):
+                x = x + self.conv(f"{name}.{block}.layer2", self.conv(f"{name}.{block}.layer1", x))
+            return x
+
+        b = "backbone.backbone"
+        x = run(f"{b}.dark2", run(f"{b}.stem", self.conv(f"{b}.stem.0", images), 1, first=1), 2)
+        c3 = run(f"{b}.dark3", x, 8)
+        c4 = run(f"{b}.dark4", c3, 8)
+        x = self.conv(f"{b}.dark5.6", self.conv(f"{b}.dark5.5", run(f"{b}.dark5", c4, 4)))
+        c5 = self.conv(f"{b}.dark5.9", self.conv(f"{b}.dark5.8", self.spp(f"{b}.dark5.7", x)))
+        p4 = torch.cat([double(self.conv("backbone.out1_cbl", c5)), c4], 1)
+        for layer in range(5):
+            p4 = self.conv(f"backbone.out1.{layer}", p4)
+        p3 = torch.cat([double(self.conv("backbone.out2_cbl", p4)), c3], 1)
+        for layer in range(5):
+            p3 = self.conv(f"backbone.out2.{layer}", p3)
+        return self.head([p3, p4, c5])
+
+
+def double(x: Tensor) -> Tensor:
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@pytest.mark.parametrize("which", ["nano", "plain", "darknet53"])
+def test_forward_equals_a_plain_version(which: str) -> None:
+    torch.manual_seed(0)
+    model = lively({"nano": yolox_nano, "plain": small, "darknet53": yolox_darknet53}[which](num_classes=3))
+    images = torch.rand(2, 3, 64, 96) * 255
+    plain = Plain(model.state_dict(), (lambda x: F.leaky_relu(x, 0.1)) if which == "darknet53" else F.silu)
+    with torch.no_grad():
+        outputs = model(images)
+        expected = plain.darknet_network(images) if which == "darknet53" else plain.csp_network(images)
+    for name, value in zip(("boxes", "objectness", "logits"), expected, strict=True):
+        assert (outputs[name] - value).abs().max() <= 1e-4 * value.abs().max()
+
+
+def test_features_are_the_maps_that_the_attributes_announce() -> None:
+    model = yolox_nano(num_classes=2).eval()
+    maps = model.features(torch.zeros(1, 3, 96, 128))
+    assert [tuple(level.shape[1:]) for level in maps] == [
+        (channels, 96 // stride, 128 // stride)
+        for channels, stride in zip(model.feature_channels, model.feature_strides, strict=True)
+    ]
+    assert all(model.get_submodule(stage) is not None for stage in (*model.stage_names, model.head_name))
+
+
+# --- Losses.
+
+
+def plain_loss(outputs: Outputs, matched: list[dict[int, int]], boxes: Tensor, labels: Tensor) -> dict[str, float]:
+    """The authors' loss, one positive point after the other; ``matched`` gives the object of each positive point, by image."""
+    decoded = decode_points(outputs["boxes"], outputs["points"], outputs["strides"])
+    objectness = torch.zeros_like(outputs["objectness"])
+    box = classification = l1 = 0.0
+    for image, points in enumerate(matched):
+        for point, target in points.items():
+            truth = boxes[image, target]
+            iou = pairwise_iou(decoded[image, point : point + 1], truth[None]).item()
+            box += 1 - iou**2
+            wanted = torch.zeros(outputs["logits"].shape[2])
+            wanted[labels[image, target]] = iou
+            classification += F.binary_cross_entropy_with_logits(
+                outputs["logits"][image, point], wanted, reduction="sum"
+            ).item()
+            objectness[image, point] = 1
+            stride, (column, row) = outputs["strides"][point], outputs["points"][point]
+            centre, size = (truth[:2] + truth[2:]) / 2, truth[2:] - truth[:2]
+            raw = torch.cat((centre / stride - torch.stack((column, row)), (size / stride).log()))
+            l1 += (outputs["boxes"][image, point] - raw).abs().sum().item()
+    count = sum(map(len, matched))
+    return {
+        "box": 5 * box / count,
+        "objectness": F.binary_cross_entropy_with_logits(outputs["objectness"], objectness, reduction="sum").item()
+        / count,
+        "class": classification / count,
+        "l1": l1 / count,
+    }
+
+
+TARGETS = [
+    {"boxes": torch.tensor([[8.0, 10.0, 50.0, 60.0], [40.0, 30.0, 90.0, 80.0]]), "labels": torch.tensor([2, 0])},
+    {"boxes": torch.tensor([[20.0, 20.0, 36.0, 40.0]]), "labels": torch.tensor([1])},
+]
+NOTHING = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+
+
+def test_terms_equal_the_authors_formula() -> None:
+    from saccade.models.detection.yolox_assign import Predictions, simota
+    from saccade.ops.matching import pad_targets
+
+    torch.manual_seed(0)
+    model = lively(small())
+    images = torch.rand(2, 3, 96, 96) * 255
+    padded = pad_targets(TARGETS)
+    with torch.no_grad():
+        outputs = model(images)
+        decoded = decode_points(outputs["boxes"], outputs["points"], outputs["strides"])
+        centres = (outputs["points"] + 0.5) * outputs["strides"][:, None]
+        given = Predictions(decoded, outputs["objectness"], outputs["logits"])
+        matches = simota(given, centres, outputs["strides"], padded["boxes"], padded["labels"])
+        matched: list[dict[int, int]] = [{}, {}]
+        for image, point, target in zip(
+            matches.image.tolist(), matches.point.tolist(), matches.target.tolist(), strict=True
+        ):
+            matched[image][point] = target
+        expected = plain_loss(outputs, matched, padded["boxes"], padded["labels"])
+        terms = yolox_loss(outputs, padded["boxes"], padded["labels"], use_l1=True)
+        model.use_l1 = True
+        through_model = model.loss(images, TARGETS)
+        model.use_l1 = False
+        without = model.loss(images, TARGETS)
+    assert {name: value.item() for name, value in terms.items()} == pytest.approx(expected, rel=1e-4)
+    assert {name: value.item() for name, value in through_model.items()} == pytest.approx(expected, rel=1e-4)
+    assert without["l1"].item() == 0
+    assert without["box"].item() == pytest.approx(expected["box"], rel=1e-4)
+
+
+def test_crowd_boxes_are_not_targets() -> None:
+    torch.manual_seed(0)
+    model = lively(small())
+    images = torch.rand(1, 3, 96, 96) * 255
+    crowded = [{**TARGETS[0], "iscrowd": torch.tensor([False, True])}]
+    single = [{"boxes": TARGETS[0]["boxes"][:1], "labels": TARGETS[0]["labels"][:1]}]
+    with torch.no_grad():
+        first, second = model.loss(images, crowded), model.loss(images, single)
+    assert {name: value.item() for name, value in first.items()} == pytest.approx(
+        {name: value.item() for name, value in second.items()}
+    )
+
+
+@pytest.mark.parametrize("targets", [[TARGETS[0], NOTHING], [NOTHING, NOTHING]], ids=["one empty", "all empty"])
+@pytest.mark.parametrize("training", [True, False])
+def test_images_without_boxes(targets, training: bool) -> None:
+    model = small(depthwise=True).train(training)
+    model.use_l1 = True
+    terms = model.loss(torch.rand(2, 3, 64, 64) * 255, targets)
+    assert all(torch.isfinite(value) and value.ndim == 0 for value in terms.values())
+    sum(terms.values()).backward()
+    assert all(parameter.grad is not None and torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+def test_bfloat16_training_step_is_finite() -> None:
+    torch.manual_seed(0)
+    model = small().to(memory_format=torch.channels_last)
+    images = (torch.rand(2, 3, 64, 64) * 255).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = model.loss(images, TARGETS)
+    assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in terms.values())
+    sum(terms.values()).backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+# --- Decoding.
+
+
+def test_perfect_outputs_decode_to_the_truth() -> None:
+    model = small()
+    decoded = model.decode(yolox_outputs_from_targets(model, [*TARGETS, NOTHING], (96, 96)))
+    assert decoded["count"].tolist() == [2, 1, 0]
+    for image, target in enumerate(TARGETS):
+        count = len(target["labels"])
+        best = pairwise_iou(target["boxes"], decoded["boxes"][image, :count])
+        assert best.max(dim=1).values.min() > 0.999
+        assert torch.equal(decoded["labels"][image, best.argmax(dim=1)], target["labels"])
+    assert decoded["scores"].max() <= 1
+
+
+def test_duplicates_go_and_thresholds_are_attributes() -> None:
+    torch.manual_seed(0)
+    model = lively(small())
+    with torch.no_grad():
+        outputs = model(torch.rand(1, 3, 96, 96) * 255)
+    decoded = model.decode(outputs)
+    count = int(decoded["count"])
+    boxes, labels, scores = decoded["boxes"][0, :count], decoded["labels"][0, :count], decoded["scores"][0, :count]
+    same = (labels[:, None] == labels) & ~torch.eye(count, dtype=torch.bool)
+    assert (pairwise_iou(boxes, boxes)[same] <= model.nms_iou + 1e-3).all()
+    assert (scores[:-1] >= scores[1:]).all()
+    model.score_threshold, model.max_detections = 0.5, 7
+    fewer = model.decode(outputs)
+    assert fewer["boxes"].shape == (1, 7, 4)
+    assert fewer["scores"][0, : int(fewer["count"])].min() > 0.5
+
+
+# --- Graphs.
+
+
+class Detector(nn.Module):
+    def __init__(self, model: YOLOX) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model.decode(self.model(images)).values())
+
+
+def test_forward_compiles_as_one_graph() -> None:
+    torch.manual_seed(0)
+    model = lively(small())
+    images = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")(images)
+        for name, value in model(images).items():
+            torch.testing.assert_close(compiled[name], value)
+
+
+@pytest.mark.filterwarnings("ignore:`create_unbacked_symint` is deprecated:FutureWarning")  # inside torchvision
+def test_exported_detector_gives_the_same_detections_at_any_batch(tmp_path) -> None:
+    torch.manual_seed(0)
+    detector = Detector(lively(small(depthwise=True))).eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(detector, (torch.rand(2, 3, 96, 96) * 255,), dynamic_shapes=({0: batch},))
+    path = tmp_path / "yolox.onnx"
+    torch.onnx.export(program, dynamo=True, verbose=False).save(str(path))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        images = torch.rand(count, 3, 96, 96) * 255
+        with torch.no_grad():
+            expected, exported = detector(images), program.module()(images)
+        onnx = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        assert expected[3].min() > 20
+        for value, again, foreign in zip(expected, exported, onnx, strict=True):
+            torch.testing.assert_close(again, value, rtol=1e-4, atol=1e-3)
+            np.testing.assert_allclose(foreign, value.numpy(), rtol=1e-3, atol=1e-2)
+
+
+# --- Learning.
+
+
+def test_learns_two_pictures_by_heart() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    colours = torch.tensor([[230.0, 40, 40], [40, 220, 60], [50, 60, 240]])
+    images = torch.full((2, 3, 96, 96), 114.0) + torch.randn(2, 3, 96, 96) * 5
+    for image, target in zip(images, TARGETS, strict=True):
+        for (x1, y1, x2, y2), label in zip(target["boxes"].int().tolist(), target["labels"].tolist(), strict=True):
+            image[:, y1:y2, x1:x2] = colours[label][:, None, None]
+    model = small().train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for step in range(140):
+        if step == 120:
+            model.use_l1 = True
+            optimizer.param_groups[0]["lr"] = 5e-4
+        optimizer.zero_grad()
+        terms = model.loss(images, TARGETS)
+        sum(terms.values()).backward()
+        optimizer.step()
+        losses.append(terms["box"].item())
+    assert losses[-1] < 0.3 * losses[0]
+    with torch.no_grad():
+        decoded = model.eval().decode(model(images))
+    for image, target in enumerate(TARGETS):
+        count = len(target["labels"])
+        overlaps = pairwise_iou(target["boxes"], decoded["boxes"][image, :count])
+        assert overlaps.max(dim=1).values.min() > 0.75
+        assert torch.equal(decoded["labels"][image, overlaps.argmax(dim=1)], target["labels"])
+        assert decoded["scores"][image, :count].min() > 0.4

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import builtins
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import supervision
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from saccade.errors import ConfigError
+from saccade.results.classification import Classification
+from saccade.results.detections import Detections
+from saccade.results.drawing import class_color, write_image
+from saccade.results.keypoints import Keypoints
+from saccade.results.segmentation import SegmentationMap
+
+NAMES = ("cat", "dog", "newt")
+PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+
+
+def about(names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+    return {"path": "a.jpg", "image_id": 7, "image_size": (48, 64), "class_names": names, "image": PICTURE}
+
+
+def classification() -> Classification:
+    return Classification(**about(), probabilities=np.array([0.1, 0.7, 0.2], np.float32))
+
+
+def detections(masks: bool = False) -> Detections:
+    boxes = np.array([[1.25, 2, 30, 40], [5, 6, 20, 22], [40, 10, 60, 44]], np.float32)
+    outlines = np.zeros((3, 48, 64), bool)
+    outlines[0, 2:40, 2:30] = outlines[1, 6:22, 5:20] = outlines[2, 10:44, 40:60] = True
+    return Detections(
+        **about(),
+        boxes_xyxy=boxes,
+        scores=np.array([0.9, 0.6, 0.3], np.float32),
+        labels=np.array([1, 0, 2]),
+        masks=outlines if masks else None,
+    )
+
+
+def segmentation() -> SegmentationMap:
+    labels = np.zeros((48, 64), np.uint8)
+    labels[:24, :32] = 1
+    labels[40:, 60:] = 255
+    return SegmentationMap(**about(("background", "cell")), label_map=labels)
+
+
+def keypoints() -> Keypoints:
+    points = np.array([[[10, 10], [20, 30]], [[40.5, 12], [50, 33]]], np.float32)
+    return Keypoints(**about(("eye", "ear")), keypoints=points, scores=np.array([[0.9, 0.8], [0.7, 0.1]], np.float32))
+
+
+ALL = [classification, detections, lambda: detections(masks=True), segmentation, keypoints]
+IDS = ["classification", "detections", "masks", "segmentation", "keypoints"]
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_every_result_draws_saves_and_gives_plain_values(make: Any, tmp_path: Path) -> None:
+    result = make()
+    drawn = result.plot()
+    assert drawn.dtype == np.uint8
+    assert drawn.ndim == 3
+    assert max(drawn.shape) > 400, "a picture of 64 pixels is enlarged"
+    assert np.asarray(Image.open(result.save(tmp_path / "deep" / "a.png"))).shape == drawn.shape
+    values = json.loads(result.save(tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert values == result.to_json()
+    assert (values["path"], values["image_id"], values["width"], values["height"]) == ("a.jpg", 7, 64, 48)
+    json.dumps(result.to_coco())
+    with pytest.raises(ConfigError, match="picture format"):
+        result.save(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_pixels_are_read_again_if_they_were_not_kept(make: Any, tmp_path: Path) -> None:
+    result = make()
+    expected = result.plot()
+    result.path = str(write_image(tmp_path / "a.png", PICTURE))
+    result.image = None
+    assert np.array_equal(result.plot(), expected)
+
+
+def test_classification_ranks_its_classes() -> None:
+    result = classification()
+    assert (result.label, result.name) == (1, "dog")
+    assert result.score == pytest.approx(0.7)
+    assert [name for name, _ in result.top(2)] == ["dog", "newt"]
+    assert len(result.top(10)) == 3
+    assert result.to_coco(category_ids=[5, 6, 9])[0]["category_id"] == 6
+    theirs = result.to_supervision()
+    assert theirs.get_top_k(1)[0].tolist() == [1]
+
+
+def test_names_that_are_not_known_are_numbers() -> None:
+    assert Classification(**about(()), probabilities=np.array([0.2, 0.8])).name == "class 1"
+
+
+def test_detections_are_indexed_like_an_array() -> None:
+    result = detections(masks=True)
+    assert len(result) == 3
+    assert result.names == ["dog", "cat", "newt"]
+    assert result[0].names == ["dog"]
+    assert result[-1].names == ["newt"]
+    assert result[1:].names == ["cat", "newt"]
+    assert result[result.scores > 0.5].names == ["dog", "cat"]
+    assert result[[2, 0]].names == ["newt", "dog"]
+    assert len(result[[]]) == len(result[np.zeros(3, bool)]) == 0
+    assert [one.names[0] for one in result] == result.names
+    assert result[2].masks is not None
+    assert result[2].masks.shape == (1, 48, 64)
+    with pytest.raises(IndexError):
+        result[3]
+    with pytest.raises(ValueError, match="3 boxes, 2 scores"):
+        Detections(**about(), boxes_xyxy=np.zeros((3, 4)), scores=np.zeros(2), labels=np.zeros(3))
+
+
+def test_detections_are_filtered_by_score_and_name() -> None:
+    result = detections()
+    assert result.filter(min_score=0.5).names == ["dog", "cat"]
+    assert result.filter(classes=["newt", "cat"]).names == ["cat", "newt"]
+    assert result.filter(0.95).names == []
+    with pytest.raises(ConfigError, match=r"unknown class 'dogs'.*'dog'"):
+        result.filter(classes=["dogs"])
+
+
+def test_plots_leave_out_what_hardly_scores_unless_it_was_filtered_lower() -> None:
+    result = detections()
+    result.scores = np.array([0.9, 0.6, 0.1])
+    newt = np.array(class_color("newt"))
+    assert not (result.plot() == newt).all(axis=-1).any()
+    assert (result.filter(min_score=0.05).plot() == newt).all(axis=-1).any()
+
+
+def test_detections_keep_double_boxes_and_take_empty_ones() -> None:
+    precise = Detections(**about(), boxes_xyxy=[[0.1, 0.2, 0.7, 0.9]], scores=[0.5], labels=[0])
+    assert precise.to_coco()[0]["bbox"] == [0.1, 0.2, 0.7 - 0.1, 0.9 - 0.2]
+    empty = Detections(**about(), boxes_xyxy=[], scores=[], labels=[])
+    assert empty.boxes_xyxy.shape == (0, 4)
+    assert empty.to_coco() == []
+    assert len(empty.to_supervision()) == 0
+
+
+def test_detections_become_coco_entries_with_the_data_sets_ids() -> None:
+    entries = detections(masks=True).to_coco(category_ids=[11, 22, 33])
+    assert [entry["category_id"] for entry in entries] == [22, 11, 33]
+    assert entries[0]["bbox"] == [1.25, 2, 28.75, 38]
+    assert entries[0]["image_id"] == 7
+    assert [coco_mask.area(entry["segmentation"]) for entry in entries] == [38 * 28, 16 * 15, 34 * 20]
+    assert [coco_mask.toBbox(entry["segmentation"]).tolist() for entry in entries] == [
+        [2, 2, 28, 38],
+        [5, 6, 15, 16],
+        [40, 10, 20, 34],
+    ]
+    assert [entry["category_id"] for entry in detections().to_coco()] == [1, 0, 2]
+
+
+def test_detections_become_supervisions() -> None:
+    theirs = detections(masks=True).to_supervision()
+    assert isinstance(theirs, supervision.Detections)
+    assert theirs.class_id.tolist() == [1, 0, 2]
+    assert theirs.data["class_name"].tolist() == ["dog", "cat", "newt"]
+    assert theirs.mask.shape == (3, 48, 64)
+    assert len(theirs[theirs.confidence > 0.5]) == 2
+
+
+def test_segmentation_knows_shares_and_writes_a_palette(tmp_path: Path) -> None:
+    result = segmentation()
+    assert list(result.class_share()) == ["background", "cell"]
+    assert result.class_share()["cell"] == pytest.approx(0.25)
+    written = Image.open(result.save_labels(tmp_path / "new" / "labels.png"))
+    assert written.mode == "P"
+    assert np.array_equal(np.asarray(written), result.label_map)
+    assert written.convert("RGB").getpixel((0, 0)) == class_color("cell")
+    entries = result.to_coco(category_ids=[0, 92])
+    assert [entry["category_id"] for entry in entries] == [92]
+    assert coco_mask.area(entries[0]["segmentation"]) == 24 * 32
+    theirs = result.to_supervision()
+    assert theirs.xyxy.tolist() == [[0, 0, 32, 24]]
+
+
+def test_keypoints_are_indexed_and_exported() -> None:
+    result = keypoints()
+    assert len(result) == 2
+    assert result[1].keypoints[0, 0].tolist() == [40.5, 12]
+    assert len(result[[True, False]]) == len(result[:1]) == 1
+    assert [len(one) for one in result] == [1, 1]
+    entry = result.to_coco(category_ids=[1])[1]
+    assert entry["category_id"] == 1
+    assert entry["keypoints"] == pytest.approx([40.5, 12, 0.7, 50, 33, 0.1])
+    assert entry["score"] == pytest.approx(0.4)
+    theirs = result.to_supervision()
+    assert isinstance(theirs, supervision.KeyPoints)
+    assert np.array_equal(theirs.xy, result.keypoints)
+
+
+def test_without_supervision_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "supervision":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ConfigError, match="pip install supervision"):
+        detections().to_supervision()

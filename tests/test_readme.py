@@ -1,0 +1,60 @@
+"""What the project's papers say of the code is so."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import saccade
+from saccade.cli import VERBS
+
+ROOT = Path(__file__).parents[1]
+
+
+def _models_table() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("models_table", ROOT / "docs" / "models_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table_of_models_is_current() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert _models_table().updated(text) == text, "run: python docs/models_table.py"
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), flags=re.M)
+    assert rows == list(VERBS)
+
+
+def test_verbs_of_the_readmes_python_exist() -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S))
+    used = set(re.findall(r"\bsaccade\.(\w+)\(", code))
+    assert used
+    assert used <= set(saccade.__all__)
+    compile(code, "README.md", "exec")
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f"- {page.relative_to(ROOT / 'docs')}" in navigation
+
+
+def test_make_has_every_target_of_the_papers() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    for line in re.findall(r"\bmake ((?:[a-z-]+ ?)+)", text):
+        for target in line.split():
+            assert re.search(rf"^{target}:", makefile, flags=re.M), f"make {target}"
