@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from members import MEMBERS, Member, images_for, targets_for
+from tests.contract.members import MEMBERS, Member, images_for, targets_for
 from torch import Tensor
 
 from saccade.deploy.export import export_model

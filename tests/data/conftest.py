@@ -34,7 +34,7 @@ def write_image() -> WriteImage:
 
 @pytest.fixture
 def write_voc(write_image: WriteImage) -> WriteVoc:
-    """Write a VOC folder from ``{id: [(name, xmin, ymin, xmax, ymax[, difficult])]}``; pictures are 40 high, 60 wide."""
+    """Write a VOC folder from ``{id: [(name, xmin, ymin, xmax, ymax[, difficult])]}``; pictures are 40 x 60."""
 
     def write(
         root: Path, objects: dict[str, Sequence[tuple[object, ...]]], splits: dict[str, list[str]] | None = None

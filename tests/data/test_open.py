@@ -107,13 +107,13 @@ def test_wrong_words_are_answered_with_the_right_ones(tmp_path: Path, write_voc:
         open_dataset(tmp_path / "set", "test")
     with pytest.raises(DataError, match="no split 'tes'"):
         open_dataset(tmp_path / "set", "train+tes")
-    with pytest.raises(DataError, match="no format 'vok'. Did you mean 'voc'"):
+    with pytest.raises(DataError, match=r"no format 'vok'. Did you mean 'voc'"):
         open_dataset(tmp_path / "set", format="vok")
     with pytest.raises(DataError, match="'voc' has no truth for task 'keypoints'; it offers: detection"):
         open_dataset(tmp_path / "set", task="keypoints")
     with pytest.raises(ConfigError, match="bad_labels is 'fix'"):
         open_dataset(tmp_path / "set", bad_labels="fix")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="neither a folder nor .* Did you mean 'bccd'"):
+    with pytest.raises(DataError, match=r"neither a folder nor .* Did you mean 'bccd'"):
         open_dataset("bcccd")
     with pytest.raises(DataError, match="this is a file"):
         open_dataset(tmp_path / "set" / "Annotations" / "a.xml")
@@ -123,7 +123,7 @@ def test_empty_and_strange_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the folder is empty"):
         open_dataset(tmp_path)
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(DataError, match="no known layout.*coco, voc"):
+    with pytest.raises(DataError, match=r"no known layout.*coco, voc"):
         open_dataset(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)
     with pytest.raises(DataError, match="there are no pictures"):
@@ -135,7 +135,7 @@ def test_options_file_is_checked(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "truth" / "1.png", channels=1)
     options = tmp_path / "saccade.yaml"
     options.write_text("format: masks\nimage_dir: pictures\nlabel_dir: truth\nclas_names: [a]\n")
-    with pytest.raises(DataError, match="no option 'clas_names'. Did you mean 'class_names'"):
+    with pytest.raises(DataError, match=r"no option 'clas_names'. Did you mean 'class_names'"):
         open_dataset(tmp_path, "all")
     options.write_text(
         "format: masks\nimage_dir: pictures\nlabel_dir: truth\nclass_names: [low, high]\nvalues: {0: 0}\n"

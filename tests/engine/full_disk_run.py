@@ -5,7 +5,7 @@ import signal
 import sys
 
 import torch
-from small import SmallNet, small_config, small_data
+from tests.engine.small import SmallNet, small_config, small_data
 
 from saccade.engine.fit import fit
 from saccade.errors import SaccadeError

@@ -110,7 +110,7 @@ def small_config(out: str, **changes: object) -> TrainConfig:
         model="small_net",
         data=DataConfig(source="digits", batch_size=32, workers=0),
         augment=AugmentConfig(translate=0.1, degrees=10.0),
-        optimizer=OptimizerConfig(name="adamw", lr=5e-3, weight_decay=0.01),
+        optimizer=OptimizerConfig(name="adamw", lr=2e-2, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=0.5),
         ema=EmaConfig(decay=0.98, warmup_steps=10.0),
         epochs=4,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import SmallNet
+from tests.engine.small import SmallNet
 
 from saccade.data.augment import AugmentConfig
 from saccade.engine.config import EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig

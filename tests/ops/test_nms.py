@@ -13,7 +13,7 @@ from saccade.ops.nms import batched_nms_fixed
 
 
 def crowd(seed: int, images: int, rows: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Heaped boxes on quarter pixels in a canvas of 512: no rounding anywhere, so that answers are comparable bit by bit."""
+    """Heaped boxes on quarter pixels in a canvas of 512: no rounding, so answers compare bit by bit."""
     generator = torch.Generator().manual_seed(seed)
     corner = torch.randint(0, 4 * 400, (images, rows, 2), generator=generator) / 4
     size = torch.randint(4 * 30, 4 * 112, (images, rows, 2), generator=generator) / 4

@@ -263,9 +263,8 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.u
     rows, columns = max(int(size[0] * zoom), 1), max(int(size[1] * zoom), 1)
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     crop = photograph[top : top + rows, left : left + columns]
-    method = cv2.INTER_AREA if zoom > 1 else cv2.INTER_LINEAR
-    scene: NDArray[np.uint8] = cv2.resize(crop, size[::-1], interpolation=method)
-    return np.ascontiguousarray(scene[:, ::-1]) if rng.random() < 0.5 else scene
+    scene: NDArray[np.uint8] = cv2.resize(crop, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.flip(scene, 1) if rng.random() < 0.5 else scene
 
 
 def _turn(scan: NDArray[np.uint8], height: float, degrees: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -292,13 +291,16 @@ def _turn(scan: NDArray[np.uint8], height: float, degrees: float) -> tuple[NDArr
 
 def _paint(rng: np.random.Generator, image: NDArray[np.uint8], digit: _Digit) -> None:
     """Blend a digit into a scene, in place, in a random colour that stands out from what is under it."""
-    under = image[digit.window].astype(np.float32)
-    weights = np.array([0.299, 0.587, 0.114], np.float32)  # luma of ITU-R BT.601
-    level = float((under[digit.ink] @ weights).mean())
+    import cv2
+
+    under = image[digit.window]
+    level = cv2.mean(cv2.cvtColor(under, cv2.COLOR_RGB2GRAY), digit.ink.view(np.uint8))[0]
     for _ in range(_ATTEMPTS):
         color = rng.integers(0, 256, 3).astype(np.float32)
-        if abs(float(color @ weights) - level) >= _MIN_CONTRAST:
+        luma = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]  # ITU-R BT.601
+        if abs(luma - level) >= _MIN_CONTRAST:
             break
     else:
         color = np.full(3, 0 if level > 127 else 255, np.float32)
-    image[digit.window] = np.rint(under + (color - under) * digit.alpha[..., None]).astype(np.uint8)
+    blended = under + (color - under) * digit.alpha[..., None]
+    image[digit.window] = (blended + np.float32(0.5)).astype(np.uint8)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from saccade.data.sample import Sample, Target
 from saccade.data.targets import (
     IGNORE,
+    area_factor,
     clip_objects,
     has_objects,
     join_objects,
@@ -67,7 +68,7 @@ class Mosaic:
         meeting = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
         warp = self.affine.draw(rng, (2 * height, 2 * width), size)
         shown = _shown_part(warp, size)
-        zoom = min(float(np.sqrt(abs(np.linalg.det(warp[:2, :2])))), 1.0)
+        zoom = min(area_factor(warp) ** 0.5, 1.0)
         needed = int(np.ceil(height * zoom)), int(np.ceil(width * zoom))
         seen = [position for position in range(4) if _has_share(position, meeting, shown)] or [0]
         samples = [read(position, needed) for position in seen]
@@ -150,14 +151,14 @@ def blend_classes(
 
 
 def _shown_part(warp: NDArray[np.float64], size: tuple[int, int]) -> Window:
-    """The part of the double canvas that ``warp`` brings onto a canvas of ``size``, with a pixel to interpolate from."""
+    """The part of the double canvas that ``warp`` brings onto a canvas of ``size``, and a pixel to interpolate from."""
     height, width = size
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
-    double = Geometry((2 * height, 2 * width), size, warp)
-    x1, y1 = np.floor(double.invert_points(corners).min(axis=0)).astype(int) - 1
-    x2, y2 = np.ceil(double.invert_points(corners).max(axis=0)).astype(int) + 1
-    x1, y1 = (int(np.clip(low, 0, 2 * side - 1)) for low, side in ((x1, width), (y1, height)))
-    return x1, y1, int(np.clip(x2, x1 + 1, 2 * width)), int(np.clip(y2, y1 + 1, 2 * height))
+    found = Geometry((2 * height, 2 * width), size, warp).invert_points(corners)
+    limit = np.array([2 * width, 2 * height])
+    x1, y1 = (int(low) for low in np.clip(np.floor(found.min(axis=0)) - 1, 0, limit - 1))
+    x2, y2 = (int(high) for high in np.clip(np.ceil(found.max(axis=0)) + 1, 1, limit))
+    return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
 
 
 def _has_share(position: int, meeting: tuple[int, int], shown: Window) -> bool:

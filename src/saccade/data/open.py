@@ -24,7 +24,7 @@ OPTIONS_FILE = "saccade.yaml"
 def open_dataset(
     source: str | Path,
     split: str = "train",
-    format: str | None = None,  # noqa: A002 - the word users know
+    format: str | None = None,
     task: str | None = None,
     bad_labels: BadLabels = "error",
 ) -> VisionDataset:
@@ -65,7 +65,7 @@ def open_dataset(
 def open_raw(
     source: str | Path,
     split: str = "train",
-    format: str | None = None,  # noqa: A002
+    format: str | None = None,
     task: str | None = None,
 ) -> VisionDataset:
     """:func:`open_dataset` with faulty labels left as they are, for :func:`saccade.data.check.check_dataset`."""

@@ -22,6 +22,7 @@ __all__ = [
     "MIN_SIDE",
     "MIN_VISIBLE",
     "OBJECT_KEYS",
+    "area_factor",
     "boxes_of_masks",
     "clip_objects",
     "has_objects",
@@ -110,6 +111,11 @@ def boxes_of_masks(masks: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
     return boxes, areas
 
 
+def area_factor(matrix: Matrix) -> float:
+    """By how much an affine map enlarges areas: the absolute determinant."""
+    return abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
+
+
 def move_target(target: Target, matrix: Matrix, remap: Remap) -> Target:
     """Coordinates by ``matrix``, maps by ``remap``; nothing is clipped or dropped yet."""
     moved = dict(target)
@@ -117,7 +123,7 @@ def move_target(target: Target, matrix: Matrix, remap: Remap) -> Target:
     if "boxes" in target:
         moved["boxes"] = step.boxes(target["boxes"])
     if "area" in target:
-        moved["area"] = (target["area"] * abs(np.linalg.det(step.matrix[:2, :2]))).astype(np.float32)
+        moved["area"] = (target["area"] * area_factor(matrix)).astype(np.float32)
     if "keypoints" in target:
         moved["keypoints"] = np.concatenate(
             [step.points(target["keypoints"][..., :2]), target["keypoints"][..., 2:]], axis=-1
@@ -181,10 +187,14 @@ def resize_pixels(pixels: NDArray[Any], size: tuple[int, int], linear: bool = Tr
     if pixels.shape[:2] == size:
         return pixels
     gains = size[0] / pixels.shape[0], size[1] / pixels.shape[1]
+    if linear and min(gains) <= 0.5 and max(gains) > 1:
+        # OpenCV takes means only where both sides shrink, so the side that shrinks goes first.
+        first = (size[0], pixels.shape[1]) if gains[0] < gains[1] else (pixels.shape[0], size[1])
+        return resize_pixels(resize_pixels(pixels, first), size)
     if not linear:
         method = cv2.INTER_NEAREST_EXACT  # INTER_NEAREST of OpenCV is off by half a pixel
     else:
-        method = cv2.INTER_AREA if max(gains) <= 1 and min(gains) <= 0.5 else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if min(gains) <= 0.5 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size[::-1], interpolation=method)).reshape(
         *size, *pixels.shape[2:]
     )

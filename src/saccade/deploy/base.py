@@ -20,7 +20,9 @@ __all__ = ["ExportForm", "Runtime", "as_bytes", "export_program", "file_metadata
 
 
 class Runtime(Protocol):
-    """Something that predicts: pixels in, decoded tensors out. A network in memory and an exported file look the same from here.
+    """Something that predicts: pixels in, decoded tensors out.
+
+    A network in memory and an exported file look the same from here.
 
     Attributes:
         task: Name of the task.
@@ -85,7 +87,11 @@ def export_program(form: ExportForm, spec: InputSpec, dynamic_batch: bool) -> to
             return torch.export.export(form, (images,), dynamic_shapes=shapes)
         except Exception as error:  # torch.export raises many kinds, all with the same meaning here
             reason = str(error).strip().partition("\n")[0]
-            remedy = " With dynamic_batch=False a network that ties itself to one batch size may pass." if dynamic_batch else ""
+            remedy = (
+                " With dynamic_batch=False a network that ties itself to one batch size may pass."
+                if dynamic_batch
+                else ""
+            )
             raise ExportError(f"'{name}' cannot be exported as one graph: {reason}.{remedy}") from error
 
 
@@ -101,4 +107,3 @@ def as_bytes(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         images = images.float().round().clamp(0, 255).to(torch.uint8)
     return images.cpu().contiguous()
-

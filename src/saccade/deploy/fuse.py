@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,19 +33,20 @@ class _Uses(TorchDispatchMode):
 
 
 def fuse_batch_norm(model: Model, images: Tensor) -> Model:
-    """A copy of ``model`` in eval mode with BatchNorm folded wherever that changes nothing.
+    """A copy of ``model``, in eval mode and on the CPU, with BatchNorm folded wherever that changes nothing.
 
-    Which convolution feeds which BatchNorm is not guessed from the order of modules but watched in one forward pass: the two are folded only
-    where each ran once, the very tensor that the convolution gave went into the BatchNorm, and nothing else read it.
+    Which convolution feeds which BatchNorm is not guessed from the order of modules but watched in one forward pass:
+    the two are folded only where each ran once, the very tensor that the convolution gave went into the BatchNorm, and
+    nothing else read it.
 
     Args:
         model: Any network; it stays as it is.
-        images: Normalised pictures of any content, (B, C, H, W), that it can take.
+        images: Normalised pictures of any content, (B, C, H, W), that it can take, on the CPU.
 
     Returns:
         The copy. A folded BatchNorm is an ``nn.Identity`` in it.
     """
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model).cpu().eval()
     made: list[tuple[nn.Module, Tensor]] = []  # keeps the tensors alive, so that an id stays one tensor's
     eaten: list[tuple[nn.Module, Tensor]] = []
 
@@ -55,7 +56,9 @@ def fuse_batch_norm(model: Model, images: Tensor) -> Model:
     def before_norm(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         eaten.append((module, inputs[0]))
 
-    hooks = [module.register_forward_hook(after_convolution) for module in model.modules() if _plain(module, _CONVOLUTIONS)]
+    hooks = [
+        module.register_forward_hook(after_convolution) for module in model.modules() if _plain(module, _CONVOLUTIONS)
+    ]
     hooks += [module.register_forward_pre_hook(before_norm) for module in model.modules() if _plain(module, _NORMS)]
     with torch.no_grad(), _Uses() as uses:
         outputs = model(images)
@@ -67,12 +70,14 @@ def fuse_batch_norm(model: Model, images: Tensor) -> Model:
     replacements: dict[int, nn.Module] = {}
     for norm, tensor in eaten:
         maker = makers.get(id(tensor))
-        if maker is not None and uses.counts[id(tensor)] == 1 and calls[id(maker)] == calls[id(norm)] == 1 and _folds(maker, norm):
+        if maker is None or uses.counts[id(tensor)] > 1 or calls[id(maker)] > 1 or calls[id(norm)] > 1:
+            continue
+        if _folds(maker, norm):
             transposed = isinstance(maker, nn.modules.conv._ConvTransposeNd)
-            replacements[id(maker)] = fuse_conv_bn_eval(maker, norm, transposed)  # type: ignore[type-var]
+            replacements[id(maker)] = fuse_conv_bn_eval(cast(Any, maker), cast(Any, norm), transposed)
             replacements[id(norm)] = nn.Identity()
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # named_children would leave out second names
             if id(child) in replacements:
                 setattr(parent, name, replacements[id(child)])
     return model
@@ -84,7 +89,7 @@ def _plain(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
 
 
 def _folds(convolution: nn.Module, norm: nn.Module) -> bool:
-    if norm.running_mean is None or getattr(convolution, "padding_mode", "zeros") != "zeros" and False:
-        return False
-    # torch's folding lays the scales of a transposed convolution along the wrong axis when it has groups.
-    return not (isinstance(convolution, nn.modules.conv._ConvTransposeNd) and convolution.groups > 1)
+    # torch's folding lays the scales of a transposed convolution along the wrong axis when it has groups. Without
+    # running statistics nothing is constant.
+    grouped = isinstance(convolution, nn.modules.conv._ConvTransposeNd) and convolution.groups > 1
+    return not grouped and getattr(norm, "running_mean", None) is not None

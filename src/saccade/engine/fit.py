@@ -193,7 +193,10 @@ class _Run:
         """Forward, backward and, unless gradients still accumulate, one step of one optimiser."""
         arguments = (group,) if self.model.loss_groups else ()
         with self._only(group), self.fabric.no_backward_sync(self.module, enabled=not update):
-            terms: dict[str, Tensor] = self.module.loss(images, batch.targets, *arguments)
+            # A marked method goes through the strategy only where there is one to go through (DDP); with one process
+            # fabric calls it bare, so autocast is entered here (decision 0005).
+            with self.fabric.autocast():
+                terms: dict[str, Tensor] = self.module.loss(images, batch.targets, *arguments)
             self.fabric.backward(
                 torch.stack([value.float() for value in terms.values()]).sum() / self.config.accumulate
             )

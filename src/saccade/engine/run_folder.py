@@ -76,7 +76,13 @@ class RunFolder:
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Training state, readable with ``weights_only=True``; the one before is kept beside it."""
-        atomic_write(self.state_path, lambda path: torch.save(state, path), keep_previous=True)
+
+        def write(path: Path) -> None:
+            # Through a Python file, a full disk is an OSError; torch's own writer would raise a riddle.
+            with path.open("wb") as file:
+                torch.save(state, file)
+
+        atomic_write(self.state_path, write, keep_previous=True)
 
     def load_state(self) -> dict[str, Any] | None:
         """The newest training state that reads, or None before the first was written.

@@ -32,8 +32,8 @@ class Model(nn.Module):
         builder_name, builder_args: What ``create_model`` needs to build it again (set by the registry).
         loss_groups: Optimiser groups in the order in which they step; empty for one optimiser. With groups, ``loss`` takes the group's name as
             third argument and ``group_parameters(name)`` gives what its optimiser moves.
-        stage_names: Submodules from the stem to the last stage, in the order in which data flows; training only the last k stages means the
-            last k of these and the head.
+        stage_names: Submodules from the stem to the last stage, in the order in which data flows; training only the
+            last k stages means the last k of these and the head.
         head_name: Submodule that a new set of classes replaces (the only one whose shapes know ``num_classes``).
     """
 

@@ -1,4 +1,4 @@
-"""Outputs that a perfect detector would give: the inverse of each detector's decoding. The contract suite decodes them and asks for AP >= 0.99."""
+"""Outputs that a perfect detector would give: the inverse of each detector's decoding."""
 
 from __future__ import annotations
 

@@ -10,16 +10,17 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from tests.models.detection.inverse import yolox_outputs_from_targets
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade.models.base import Outputs
 from saccade.models.detection.yolox import YOLOX, yolox_darknet53, yolox_loss, yolox_nano
-from saccade.models.detection.yolox_parts import CSPDarknet, DecoupledHead, YOLOPAFPN
+from saccade.models.detection.yolox_parts import YOLOPAFPN, CSPDarknet, DecoupledHead
 from saccade.models.registry import create_model
 from saccade.ops.boxes import decode_points
 from saccade.ops.iou import pairwise_iou
-from tests.models.detection.inverse import yolox_outputs_from_targets
+from saccade.ops.points import grid_points
 
 COUNTS = json.loads((Path(__file__).parents[2] / "reference_counts.json").read_text())["counts"]
 BUILDERS = ["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
@@ -190,7 +191,7 @@ def test_features_are_the_maps_that_the_attributes_announce() -> None:
 
 
 def plain_loss(outputs: Outputs, matched: list[dict[int, int]], boxes: Tensor, labels: Tensor) -> dict[str, float]:
-    """The authors' loss, one positive point after the other; ``matched`` gives the object of each positive point, by image."""
+    """The authors' loss, one positive point after the other; ``matched`` maps these to objects, by image."""
     decoded = decode_points(outputs["boxes"], outputs["points"], outputs["strides"])
     objectness = torch.zeros_like(outputs["objectness"])
     box = classification = l1 = 0.0
@@ -295,6 +296,21 @@ def test_bfloat16_training_step_is_finite() -> None:
 # --- Decoding.
 
 
+def chatter(seed: int, images: int) -> dict[str, Tensor]:
+    """Outputs of a network that sees something everywhere: many boxes, many of them nearly the same."""
+    generator = torch.Generator().manual_seed(seed)
+    points, strides = grid_points(
+        [torch.zeros(1, 1, 96 // stride, 96 // stride) for stride in (8, 16, 32)], (8, 16, 32)
+    )
+    return {
+        "boxes": torch.randn(images, len(points), 4, generator=generator) * 0.5 + 0.8,
+        "objectness": torch.randn(images, len(points), generator=generator) * 2,
+        "logits": torch.randn(images, len(points), 3, generator=generator) * 2,
+        "points": points,
+        "strides": strides,
+    }
+
+
 def test_perfect_outputs_decode_to_the_truth() -> None:
     model = small()
     decoded = model.decode(yolox_outputs_from_targets(model, [*TARGETS, NOTHING], (96, 96)))
@@ -308,10 +324,7 @@ def test_perfect_outputs_decode_to_the_truth() -> None:
 
 
 def test_duplicates_go_and_thresholds_are_attributes() -> None:
-    torch.manual_seed(0)
-    model = lively(small())
-    with torch.no_grad():
-        outputs = model(torch.rand(1, 3, 96, 96) * 255)
+    model, outputs = small(), chatter(0, 1)
     decoded = model.decode(outputs)
     count = int(decoded["count"])
     boxes, labels, scores = decoded["boxes"][0, :count], decoded["labels"][0, :count], decoded["scores"][0, :count]
@@ -327,43 +340,44 @@ def test_duplicates_go_and_thresholds_are_attributes() -> None:
 # --- Graphs.
 
 
-class Detector(nn.Module):
-    def __init__(self, model: YOLOX) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model.decode(self.model(images)).values())
-
-
 def test_forward_compiles_as_one_graph() -> None:
     torch.manual_seed(0)
     model = lively(small())
     images = torch.rand(1, 3, 64, 96) * 255
     with torch.no_grad():
-        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")(images)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")(images)
         for name, value in model(images).items():
             torch.testing.assert_close(compiled[name], value)
 
 
+class Decoder(nn.Module):
+    def __init__(self, model: YOLOX) -> None:
+        super().__init__()
+        self.decode = model.decode
+
+    def forward(self, outputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        return tuple(self.decode(outputs).values())
+
+
 @pytest.mark.filterwarnings("ignore:`create_unbacked_symint` is deprecated:FutureWarning")  # inside torchvision
-def test_exported_detector_gives_the_same_detections_at_any_batch(tmp_path) -> None:
-    torch.manual_seed(0)
-    detector = Detector(lively(small(depthwise=True))).eval()
-    batch = torch.export.Dim("batch", min=1, max=64)
-    program = torch.export.export(detector, (torch.rand(2, 3, 96, 96) * 255,), dynamic_shapes=({0: batch},))
-    path = tmp_path / "yolox.onnx"
+def test_exported_decoding_gives_the_same_detections_at_any_batch(tmp_path) -> None:
+    # The contract suite exports whole networks; here the decoding meets outputs that are full of near-duplicates.
+    decoder = Decoder(small()).eval()
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    shapes = {"boxes": batch, "objectness": batch, "logits": batch, "points": None, "strides": None}
+    program = torch.export.export(decoder, (chatter(0, 2),), dynamic_shapes=(shapes,))
+    path = tmp_path / "decoder.onnx"
     torch.onnx.export(program, dynamo=True, verbose=False).save(str(path))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for count in (1, 5):
-        images = torch.rand(count, 3, 96, 96) * 255
-        with torch.no_grad():
-            expected, exported = detector(images), program.module()(images)
-        onnx = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        outputs = chatter(count, count)
+        expected, exported = decoder(outputs), program.module()(outputs)
+        inputs = zip(session.get_inputs(), outputs.values(), strict=True)
+        onnx = session.run(None, {put.name: value.numpy() for put, value in inputs})
         assert expected[3].min() > 20
         for value, again, foreign in zip(expected, exported, onnx, strict=True):
-            torch.testing.assert_close(again, value, rtol=1e-4, atol=1e-3)
-            np.testing.assert_allclose(foreign, value.numpy(), rtol=1e-3, atol=1e-2)
+            torch.testing.assert_close(again, value)
+            np.testing.assert_allclose(foreign, value.numpy(), rtol=1e-5, atol=1e-3)
 
 
 # --- Learning.
@@ -378,23 +392,20 @@ def test_learns_two_pictures_by_heart() -> None:
         for (x1, y1, x2, y2), label in zip(target["boxes"].int().tolist(), target["labels"].tolist(), strict=True):
             image[:, y1:y2, x1:x2] = colours[label][:, None, None]
     model = small().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    losses = []
-    for step in range(140):
-        if step == 120:
-            model.use_l1 = True
-            optimizer.param_groups[0]["lr"] = 5e-4
+    optimizer = torch.optim.Adam(model.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=100)
+    for step in range(100):
+        model.use_l1 = step >= 70
         optimizer.zero_grad()
-        terms = model.loss(images, TARGETS)
-        sum(terms.values()).backward()
+        sum(model.loss(images, TARGETS).values()).backward()
         optimizer.step()
-        losses.append(terms["box"].item())
-    assert losses[-1] < 0.3 * losses[0]
+        schedule.step()
+    # Still in training mode: two pictures are too few for running statistics.
     with torch.no_grad():
-        decoded = model.eval().decode(model(images))
+        decoded = model.decode(model(images))
     for image, target in enumerate(TARGETS):
         count = len(target["labels"])
         overlaps = pairwise_iou(target["boxes"], decoded["boxes"][image, :count])
-        assert overlaps.max(dim=1).values.min() > 0.75
+        assert overlaps.max(dim=1).values.min() > 0.8
         assert torch.equal(decoded["labels"][image, overlaps.argmax(dim=1)], target["labels"])
-        assert decoded["scores"][image, :count].min() > 0.4
+        assert decoded["scores"][image, count - 1] > 2 * decoded["scores"][image, count]

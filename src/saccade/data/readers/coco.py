@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
 from saccade.data.dataset import DatasetInfo
+from saccade.data.images import MAX_PIXELS
 from saccade.data.readers.coco_masks import decode_outline
 from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, flip_pairs_by_name, resolve_split
 from saccade.data.sample import Target
@@ -138,7 +139,12 @@ def read(root: Path, split: str, task: str | None = None, masks: bool = False) -
             raise DataError(f"{source}: categories: {len(with_points)} have keypoints, one must. Choose another task.")
         points = [str(point) for point in with_points[0]["keypoints"]]
         names = {with_points[0]["id"]: names[with_points[0]["id"]]}
-    table, segments = _build_table(content, names, len(points), source, root, own)
+    try:
+        table, segments = _build_table(content, names, len(points), source, root, own)
+    except OverflowError as error:
+        raise DataError(f"{source}: a number is out of range ({error}). Correct or remove it.") from error
+    if (masks or task == "segmentation") and not table.sizes.all():
+        raise DataError(f"{source}: images lack height or width, without which no mask can be drawn. Add them.")
     if whole:
         table = table.select_images(choose(len(table), split, None, root))
     class_names = tuple(points) or tuple(names.values())
@@ -193,7 +199,7 @@ def _build_table(
         where = f"images[{number}]"
         name = check_name(_field(image, "file_name", str, source, where), source, f"{where}.file_name")
         folder = _image_folder(root, source, split, name) if folder is None else folder
-        size = (int(image.get("height") or 0), int(image.get("width") or 0))
+        size = _size(image, source, where)
         image_id = _field(image, "id", int, source, where)
         builder.add_image(folder + name, image_id, size)
         for position, entry in by_image.pop(image_id, []):
@@ -244,6 +250,14 @@ def _field(entry: Mapping[str, Any], key: str, kind: type, source: Path, where: 
             f"{source}: {where}.{key} is {json.dumps(value)[:80]}, not {kind.__name__}. Correct or remove it."
         )
     return value
+
+
+def _size(image: Mapping[str, Any], source: Path, where: str) -> tuple[int, int]:
+    """(height, width), 0 where they are not given."""
+    height, width = (_field({key: 0, **image}, key, int, source, where) for key in ("height", "width"))
+    if height < 0 or width < 0 or height * width > MAX_PIXELS:
+        raise DataError(f"{source}: {where} is {width}x{height} pixels. Correct its height and width.")
+    return height, width
 
 
 def _box(entry: Mapping[str, Any], source: Path, where: str) -> tuple[float, float, float, float]:

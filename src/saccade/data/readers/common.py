@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from saccade.data.images import IMAGE_SUFFIXES
-from saccade.errors import DataError, did_you_mean
+from saccade.errors import DataError
 
 __all__ = [
     "UNSPLIT",
@@ -79,7 +79,7 @@ def resolve_split(split: str, available: Iterable[str], root: Path) -> str:
             found = [name for name in names if name in group or re.fullmatch(rf"{split}\d+", name)]
             if len(found) == 1:
                 return found[0]
-    raise DataError(f"{root}: there is no split '{split}'; it has: {', '.join(names)}.{did_you_mean(split, names)}")
+    raise DataError(f"{root}: there is no split '{split}'; it has: {', '.join(names)}.")
 
 
 def choose(count: int, split: str, ranges: Mapping[str, str] | None, root: Path) -> list[int]:

@@ -24,7 +24,7 @@ from saccade.errors import DataError
 
 __all__ = ["IdxDataset", "matches", "read", "splits"]
 
-_MAX_BYTES = 1 << 32  # a header may promise anything; this bounds what is allocated for it
+_MAX_BYTES = 1 << 30  # a header may promise anything; this bounds what is allocated for it
 _SPLITS = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid": "val"}
 
 

@@ -47,7 +47,7 @@ __all__ = ["LeNet5", "LeNet5Original", "ScaledTanh", "SparseConvolution", "Subsa
 
 PAPER = "LeCun et al., Proceedings of the IEEE 1998"
 
-# Section II.A: paper white is -0.1 and ink 1.175, so that inputs have about mean 0 and variance 1. MNIST has ink as
+# Section II.B: paper white is -0.1 and ink 1.175, so that inputs have about mean 0 and variance 1. MNIST has ink as
 # 255, and (v - 20) / 200 is exactly that range. A 28 x 28 digit is put in the middle of 32 x 32, not stretched.
 MNIST_SPEC = InputSpec(
     size=(32, 32), channels=1, resize="none", align="center", pad_value=0, pad_multiple=32, mean=(20.0,), std=(200.0,)

@@ -1,0 +1,127 @@
+"""Exported files: everything a prediction needs is inside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saccade.data.input_spec import InputSpec
+from saccade.deploy.base import as_bytes
+from saccade.errors import ExportError
+from saccade.models.base import Decoded
+
+__all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime"]
+
+
+class FileRuntime:
+    """What all exported files share: their metadata, and the check of what they are fed.
+
+    Args:
+        path: The file.
+        metadata: What it says of itself; None if it says nothing.
+        engine: What runs it, for messages.
+
+    Raises:
+        ExportError: If it was not written by :func:`saccade.deploy.export.export_model`.
+    """
+
+    task: str
+    class_names: tuple[str, ...]
+    input_spec: InputSpec
+    name: str
+
+    def __init__(self, path: Path, metadata: dict[str, Any] | None, engine: str) -> None:
+        if not metadata:
+            raise ExportError(
+                f"'{path}' does not say what it takes and gives (no Saccade metadata). Export it with saccade.export, "
+                f"or run it with {engine} yourself."
+            )
+        self.metadata = metadata
+        self.task, self.class_names = metadata["task"], tuple(metadata["class_names"])
+        self.input_spec = InputSpec.from_dict(metadata["input_spec"])
+        self.name = f"{path.name} ({engine})"
+        self._outputs = tuple(metadata["outputs"])
+        self._fixed_batch: int | None = metadata["batch"]
+
+    def __call__(self, images: Tensor) -> Decoded:
+        """Decoded tensors of ``images`` (B, C, H, W), uint8, at the canvas the file was made for."""
+        images = as_bytes(images)
+        expected = (self.input_spec.channels, *self.input_spec.size)
+        if tuple(images.shape[1:]) != expected:
+            raise ExportError(
+                f"{self.name} takes pictures of {_by(expected)}, got {_by(tuple(images.shape[1:]))}. Export the model "
+                "with size=(height, width) for others."
+            )
+        batches = [images] if self._fixed_batch is None else images.split(self._fixed_batch)
+        parts = [self._run(batch.contiguous()) for batch in batches]
+        return {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
+
+    def _run(self, images: Tensor) -> list[Tensor]:
+        raise NotImplementedError
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+class OnnxRuntime(FileRuntime):
+    """An exported ``.onnx`` file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ExportError: If ONNX Runtime is not installed, or the file is not one that :func:`export_model` wrote.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ExportError('ONNX Runtime is not installed. Run: pip install "saccade[export]".') from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors only
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base but this
+            raise ExportError(
+                f"'{path}' cannot be opened by ONNX Runtime: {str(error).partition(chr(10))[0]}"
+            ) from error
+        text = self._session.get_modelmeta().custom_metadata_map.get("saccade")
+        super().__init__(Path(path), None if text is None else json.loads(text), "ONNX Runtime")
+
+    def _run(self, images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(array) for array in self._session.run(list(self._outputs), {"images": images.numpy()})]
+
+
+class ProgramRuntime(FileRuntime):
+    """An exported ``.pt2`` file of ``torch.export``.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ExportError: If it is not one that :func:`export_model` wrote.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import torchvision  # noqa: F401 - registers the operators that the graph may use
+
+        extra = {"saccade": ""}
+        try:
+            program = torch.export.load(str(path), extra_files=extra)
+        except Exception as error:  # torch raises whatever its archive reader meets
+            raise ExportError(
+                f"'{path}' cannot be opened by torch.export: {str(error).partition(chr(10))[0]}"
+            ) from error
+        self._module = program.module()
+        super().__init__(Path(path), json.loads(extra["saccade"] or "null"), "torch.export")
+
+    def _run(self, images: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return list(self._module(images))

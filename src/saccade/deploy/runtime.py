@@ -1,0 +1,103 @@
+"""Everything that predicts. Callers open one here and need not know what is behind it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+from pathlib import Path
+
+import torch
+
+from saccade.deploy.base import Runtime
+from saccade.deploy.file_runtime import OnnxRuntime, ProgramRuntime
+from saccade.deploy.openvino_runtime import OpenVinoFileRuntime, OpenVinoRuntime
+from saccade.deploy.torch_runtime import EagerRuntime, FusedRuntime, Precision
+from saccade.errors import ExportError, SaccadeError
+from saccade.models.base import Model
+from saccade.models.checkpoint import load_model
+
+__all__ = [
+    "EagerRuntime",
+    "FusedRuntime",
+    "OnnxRuntime",
+    "OpenVinoFileRuntime",
+    "OpenVinoRuntime",
+    "Precision",
+    "ProgramRuntime",
+    "Runtime",
+    "best_cpu_runtime",
+    "open_runtime",
+]
+
+logger = logging.getLogger("saccade")
+
+
+def best_cpu_runtime(model: Model) -> Runtime:
+    """The fastest runtime there is on this processor: OpenVINO where it is installed, else torch with BatchNorm folded.
+
+    Args:
+        model: The network.
+    """
+    if importlib.util.find_spec("openvino") is not None:
+        return OpenVinoRuntime(model)
+    _say_once()
+    return FusedRuntime(model)
+
+
+@functools.cache
+def _say_once() -> None:
+    logger.warning(
+        'OpenVINO is not installed; torch predicts instead, more slowly. For speed: pip install "saccade[export]".'
+    )
+
+
+def open_runtime(path_or_model: str | Path | Model, device: str | None = None) -> Runtime:
+    """Open whatever predicts: a network, a checkpoint, or an exported file.
+
+    Args:
+        path_or_model: Network, ``.safetensors`` checkpoint, ``.onnx``, OpenVINO ``.xml`` or torch ``.pt2`` file.
+        device: ``cpu``, ``cuda``, ``mps``; a GPU for networks if there is one, else the processor. Exported files run
+            on the processor.
+
+    Raises:
+        SaccadeError: If there is no such file, device, or kind of file.
+    """
+    if isinstance(path_or_model, Model):
+        return _open_model(path_or_model, device)
+    path = Path(path_or_model)
+    if not path.is_file():
+        raise SaccadeError(
+            f"no model '{path}'. Give a checkpoint (.safetensors) or an exported model (.onnx, .xml, .pt2)."
+        )
+    if path.suffix == ".safetensors":
+        return _open_model(load_model(path), device)
+    opener: type[OnnxRuntime | OpenVinoFileRuntime | ProgramRuntime] | None
+    opener = {".onnx": OnnxRuntime, ".xml": OpenVinoFileRuntime, ".pt2": ProgramRuntime}.get(path.suffix)
+    if opener is None:
+        raise SaccadeError(
+            f"'{path}' is no model that can be opened: its name ends in '{path.suffix}', not in .safetensors, .onnx, "
+            ".xml or .pt2. Weights of other projects go into a network by saccade.create_model(<name>, weights=<file>)."
+        )
+    if device not in (None, "cpu"):
+        raise ExportError(
+            f"'{path}' is an exported file and runs on the processor; device '{device}' is for checkpoints."
+        )
+    runtime = opener(path)
+    if not runtime.metadata["decoded"]:
+        raise ExportError(
+            f"'{path}' gives raw outputs: it was exported with nms=False, for programs that decode themselves. "
+            "Export it with decoding to predict with it here."
+        )
+    return runtime
+
+
+def _open_model(model: Model, device: str | None) -> Runtime:
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return best_cpu_runtime(model)
+    try:
+        return EagerRuntime(model, device, "auto")
+    except (RuntimeError, AssertionError) as error:
+        raise SaccadeError(f"device '{device}' cannot be used: {str(error).partition(chr(10))[0]}") from error

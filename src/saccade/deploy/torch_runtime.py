@@ -1,0 +1,91 @@
+"""Networks in memory, run by torch: as they are, or rearranged for a processor."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from saccade.data.input_spec import InputSpec, Normalize
+from saccade.deploy.fuse import fuse_batch_norm
+from saccade.models.base import Decoded, Model
+from saccade.ops.processor import has_bf16
+
+__all__ = ["EagerRuntime", "FusedRuntime", "Precision"]
+
+Precision = Literal["auto", "32", "bf16", "16"]
+_DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """``auto`` for this device: half precision where it is computed in hardware."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "16"
+    return "bf16" if device.type == "cpu" and has_bf16() else "32"
+
+
+class EagerRuntime:
+    """The network as it is. What training scores itself with, and what every other runtime is compared to.
+
+    Args:
+        model: The network; it is moved to ``device`` and put into eval mode, and not copied.
+        device: Where it runs.
+        precision: ``32``, or autocast in ``bf16`` or ``16``; ``auto`` picks half precision where the device computes in
+            it. Decoding is always done in float32.
+    """
+
+    task: str
+    class_names: tuple[str, ...]
+    input_spec: InputSpec
+    name: str
+
+    def __init__(self, model: Model, device: str | torch.device = "cpu", precision: Precision = "32") -> None:
+        self.device = torch.device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.model = model.to(self.device).eval()
+        self.normalize = Normalize(model.input_spec).to(self.device)
+        self.task, self.class_names, self.input_spec = model.task, model.class_names, model.input_spec
+        self.name = f"{model.builder_name or type(model).__name__} (torch, {self.device}, {_words(self.precision)})"
+
+    def __call__(self, images: Tensor) -> Decoded:
+        """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8."""
+        with torch.inference_mode():
+            pixels = self.normalize(self._arranged(images.to(self.device, non_blocking=True)))
+            with self._autocast():
+                outputs = self.model(pixels)
+            floats = {key: value.float() if value.is_floating_point() else value for key, value in outputs.items()}
+            return {key: value.cpu() for key, value in self.model.decode(floats).items()}
+
+    def _arranged(self, images: Tensor) -> Tensor:
+        return images
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        dtype = _DTYPES.get(self.precision)
+        return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+
+class FusedRuntime(EagerRuntime):
+    """For processors without OpenVINO: BatchNorm folded, channels last, bfloat16 where the processor computes in it.
+
+    Args:
+        model: The network; a copy is taken.
+        precision: As for :class:`EagerRuntime`.
+    """
+
+    def __init__(self, model: Model, precision: Precision = "auto") -> None:
+        spec = model.input_spec
+        fused = fuse_batch_norm(model, torch.zeros(1, spec.channels, *spec.size)).requires_grad_(False)
+        super().__init__(fused, "cpu", precision)
+        self.model.to(memory_format=torch.channels_last)
+        self.name = f"{model.builder_name or type(model).__name__} (torch fused, cpu, {_words(self.precision)})"
+
+    def _arranged(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def _words(precision: str) -> str:
+    return {"32": "float32", "bf16": "bfloat16", "16": "float16"}[precision]

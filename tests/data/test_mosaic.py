@@ -1,0 +1,157 @@
+"""Mosaic and mixup: every object that is to be seen has its box, and the fast way draws what the plain way draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from saccade.data.mosaic import MixUp, Mosaic, blend_classes
+from saccade.data.sample import ImageInfo, Sample
+from saccade.data.targets import boxes_of_masks, resize_pixels, warp_pixels
+from saccade.data.transforms import RandomAffine
+from saccade.ops.geometry import Geometry
+
+SIZE = (96, 128)
+
+
+def _tile(number: int, size: tuple[int, int] = SIZE, channels: int = 1, masks: bool = False) -> Sample:
+    """A grid of solid rectangles whose grey value is unique among four tiles: 10 + 60 * number + position."""
+    image = np.full((*size, channels), 5, np.uint8)
+    label_map = np.zeros(size, np.uint8)
+    boxes, values = [], []
+    for row in range(3):
+        for column in range(4):
+            value = 10 + 60 * number + 4 * row + column
+            y1, x1 = 3 + row * size[0] // 3, 3 + column * size[1] // 4
+            y2, x2 = y1 + size[0] // 3 - 8, x1 + size[1] // 4 - 8
+            image[y1:y2, x1:x2] = label_map[y1:y2, x1:x2] = value
+            boxes.append([x1, y1, x2, y2])
+            values.append(value)
+    target = {
+        "boxes": np.array(boxes, np.float32),
+        "labels": np.array(values),
+        "label_map": label_map,
+        "keypoints": np.array([[[(x1 + x2) / 2, (y1 + y2) / 2, 2]] for x1, y1, x2, y2 in boxes], np.float32),
+    }
+    if masks:
+        target["masks"] = np.stack([label_map == value for value in values]).astype(np.uint8)
+    return Sample(image, target, ImageInfo(number, f"tile{number}", Geometry.identity(size)))
+
+
+def _mosaic(seed: int, affine: RandomAffine, **options: object) -> tuple[Sample, list[int]]:
+    seen: list[int] = []
+
+    def read(position: int, size: tuple[int, int]) -> Sample:
+        seen.append(position)
+        return _tile(position, **options)  # type: ignore[arg-type]
+
+    return Mosaic(affine)(read, SIZE, np.random.default_rng(seed)), seen
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_exactly_the_visible_objects_have_boxes(seed: int) -> None:
+    """Without a warp every rectangle's pixels can be counted in the picture."""
+    sample, _ = _mosaic(seed, RandomAffine())
+    grey = sample.image[..., 0]
+    boxes = dict(zip(sample.target["labels"].tolist(), sample.target["boxes"], strict=True))
+    for tile in range(4):
+        whole = _tile(tile)
+        for value, box in zip(whole.target["labels"].tolist(), whole.target["boxes"], strict=True):
+            found = (grey == value).astype(np.uint8)
+            share = found.sum() / ((box[2] - box[0]) * (box[3] - box[1]))
+            sides = np.diff(boxes_of_masks(found[None])[0].reshape(2, 2), axis=0)
+            if share > 0.1 and sides.min() >= 2:
+                np.testing.assert_allclose(boxes[value], boxes_of_masks(found[None])[0][0], atol=0.01)
+            else:
+                assert value not in boxes
+    np.testing.assert_array_equal(sample.target["label_map"][grey >= 10], grey[grey >= 10])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_fast_way_draws_what_the_plain_way_draws(seed: int) -> None:
+    """The plain way: paste all four into the whole double canvas, then warp all of it."""
+    affine = RandomAffine(degrees=15, translate=0.1, scale=(0.4, 1.9), shear=5, fill=114)
+    fast, seen = _mosaic(seed, affine, size=(48, 64), channels=3)
+
+    rng = np.random.default_rng(seed)
+    height, width = SIZE
+    x, y = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
+    matrix = affine.draw(rng, (2 * height, 2 * width), SIZE)
+    canvas = np.full((2 * height, 2 * width, 3), 114, np.uint8)
+    labels = np.full((2 * height, 2 * width), 255, np.uint8)
+    for position in range(4):
+        tile = _tile(position, size=(48, 64), channels=3)
+        picture, names = resize_pixels(tile.image, SIZE), resize_pixels(tile.target["label_map"], SIZE, linear=False)
+        left, top = x - (0 if position % 2 else width), y - (0 if position // 2 else height)
+        for row in range(max(top, 0), min(top + height, 2 * height)):
+            x1, x2 = max(left, 0), min(left + width, 2 * width)
+            canvas[row, x1:x2] = picture[row - top, x1 - left : x2 - left]
+            labels[row, x1:x2] = names[row - top, x1 - left : x2 - left]
+    plain = warp_pixels(canvas, matrix, SIZE, 114, linear=True)
+    assert np.abs(fast.image.astype(int) - plain).max() <= 1
+    assert (fast.target["label_map"] != warp_pixels(labels, matrix, SIZE, 255, linear=False)).mean() < 0.002
+    shown = {int(value) // 60 for value in np.unique(fast.target["label_map"]) if 10 <= value < 250}
+    assert shown <= set(seen)
+
+
+def test_pictures_without_a_share_are_not_read() -> None:
+    counts = [len(_mosaic(seed, RandomAffine(scale=(1.9, 1.9)))[1]) for seed in range(40)]
+    assert set(counts) == {1, 2, 4}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_turned_masks_carry_their_boxes_and_points(seed: int) -> None:
+    sample, _ = _mosaic(seed, RandomAffine(degrees=30, scale=(0.7, 1.2)), masks=True)
+    target = sample.target
+    assert len(target["boxes"]) == len(target["masks"]) == len(target["labels"]) == len(target["keypoints"]) > 5
+    tight, _ = boxes_of_masks(target["masks"])
+    np.testing.assert_allclose(target["boxes"], tight, atol=0.01)
+    for value, mask, (point,) in zip(target["labels"], target["masks"], target["keypoints"], strict=True):
+        # Masks are warped from their picture, labels over the canvas: they may differ by a pixel along the outline.
+        assert ((target["label_map"] == value) != (mask > 0)).sum() <= 0.12 * mask.sum() + 6
+        if point[2]:
+            assert mask[int(point[1]), int(point[0])]
+
+
+def test_pictures_without_objects() -> None:
+    def read(position: int, size: tuple[int, int]) -> Sample:
+        tile = _tile(position)
+        empty = {key: value[:0] for key, value in tile.target.items() if key != "label_map"}
+        return Sample(tile.image, empty, tile.info)
+
+    sample = Mosaic(RandomAffine(degrees=10))(read, SIZE, np.random.default_rng(0))
+    assert sample.target["boxes"].shape == (0, 4)
+    assert sample.size == SIZE
+
+
+def test_mixup_is_half_of_each_with_the_objects_of_both() -> None:
+    first, second = _tile(0), _tile(1)
+    for sample in (first, second):
+        del sample.target["label_map"]
+    mixed = MixUp(fill=0)(first, second, np.random.default_rng(3))
+    assert mixed.size == SIZE
+    assert mixed.target["labels"][:12].tolist() == first.target["labels"].tolist()
+    added = mixed.target["labels"][12:]
+    assert len(added) > 0
+    assert (added >= 70).all()
+    remainder = mixed.image[..., 0].astype(int) * 2 - first.image[..., 0]
+    for value, (x1, y1, x2, y2) in zip(added, mixed.target["boxes"][12:], strict=True):
+        inside = remainder[int(y1) + 2 : int(y2) - 2, int(x1) + 2 : int(x2) - 2]
+        if inside.size:
+            assert np.abs(inside - value).max() <= 2
+
+
+def test_class_mixup_blends_pixels_and_labels_alike() -> None:
+    def sample(label: int, grey: int) -> Sample:
+        image = np.full((4, 4, 1), grey, np.uint8)
+        return Sample(image, {"labels": np.int64(label)}, ImageInfo(0, "x", Geometry.identity((4, 4))))
+
+    mixed = blend_classes(sample(0, 0), sample(2, 200), 1.0, 3, np.random.default_rng(0))
+    labels = mixed.target["labels"]
+    assert labels.dtype == np.float32
+    assert labels.sum() == pytest.approx(1)
+    assert mixed.image[0, 0, 0] == pytest.approx(200 * labels[2], abs=1)
+    alone = blend_classes(sample(1, 7), None, 1.0, 3, np.random.default_rng(0))
+    assert alone.target["labels"].tolist() == [0, 1, 0]
+    same = blend_classes(sample(1, 7), sample(1, 7), 1.0, 3, np.random.default_rng(0))
+    assert same.target["labels"].tolist() == pytest.approx([0, 1, 0])

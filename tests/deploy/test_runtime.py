@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.deploy.small import SmallClassifier, SmallDetector, pictures
+from torch import Tensor
+
+from saccade.data.input_spec import Normalize
+from saccade.deploy import runtime as runtimes
+from saccade.deploy.runtime import EagerRuntime, FusedRuntime, OpenVinoRuntime, best_cpu_runtime, open_runtime
+from saccade.errors import SaccadeError
+from saccade.models.base import Decoded, Model, Outputs
+from saccade.models.checkpoint import save_model
+from saccade.models.registry import create_model
+from saccade.ops.processor import has_bf16
+
+
+def _slow(model: Model, images: Tensor) -> Decoded:
+    with torch.no_grad():
+        return model.decode(model(Normalize(model.input_spec)(images)))
+
+
+def _assert_close(found: Decoded, expected: Decoded) -> None:
+    assert found.keys() == expected.keys()
+    for key, tensor in expected.items():
+        assert found[key].dtype == tensor.dtype
+        torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", [SmallClassifier, SmallDetector])
+@pytest.mark.parametrize("build", [EagerRuntime, lambda m: FusedRuntime(m, "32"), lambda m: OpenVinoRuntime(m, "32")])
+def test_every_runtime_gives_the_same_numbers(network: type[Model], build: Any) -> None:
+    model = network()
+    runtime = build(model)
+    assert (runtime.task, runtime.class_names, runtime.input_spec) == (model.task, model.class_names, model.input_spec)
+    for count in (1, 3, 2, 1):
+        images = pictures(model, count, seed=count)
+        decoded = runtime(images)
+        _assert_close(decoded, _slow(model, images))
+    if "count" in decoded:
+        assert decoded["count"].min() > 3  # there was something to compare
+
+
+def test_other_canvases_and_strided_pixels() -> None:
+    model = SmallClassifier()
+    runtime = OpenVinoRuntime(model, "32")
+    for size in ((32, 48), (40, 40), (32, 48)):
+        images = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)  # as predict passes them
+        _assert_close(runtime(images), _slow(model, images))
+
+
+def test_ever_new_canvases_go_through_torch_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = SmallClassifier()
+    runtime = OpenVinoRuntime(model, "32")
+    for side in (16, 18, 20, 22, 24, 26, 16):
+        images = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
+        _assert_close(runtime(images), _slow(model, images))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "more than 4 canvases" in caplog.text
+
+
+class Unexportable(SmallClassifier):
+    """Looks at the values, which no graph can."""
+
+    def forward(self, images: Tensor) -> Outputs:
+        return super().forward(images * (2.0 if float(images.mean()) > 1e9 else 1.0))
+
+
+def test_network_that_cannot_be_converted_still_predicts(caplog: pytest.LogCaptureFixture) -> None:
+    model = Unexportable()
+    images = pictures(model, 2)
+    _assert_close(OpenVinoRuntime(model, "32")(images), _slow(model, images))
+    assert "cannot be exported as one graph" in caplog.text
+
+
+def test_half_precision_is_close_and_decodes_in_float32() -> None:
+    model = SmallClassifier()
+    images = pictures(model, 2)
+    decoded = EagerRuntime(model, precision="bf16")(images)
+    assert decoded["probabilities"].dtype == torch.float32
+    torch.testing.assert_close(decoded["probabilities"], _slow(model, images)["probabilities"], rtol=0, atol=0.03)
+
+
+def test_auto_precision_is_what_the_processor_computes_in() -> None:
+    word = "bfloat16" if has_bf16() else "float32"
+    assert word in FusedRuntime(SmallClassifier()).name
+    assert word in OpenVinoRuntime(SmallClassifier()).name
+
+
+def test_a_runtime_does_not_change_with_the_training_of_its_model() -> None:
+    model = SmallClassifier()
+    images = pictures(model, 1)
+    runtime = FusedRuntime(model, "32")
+    before = runtime(images)
+    model.train()
+    with torch.no_grad():
+        model.conv.weight.zero_()
+    _assert_close(runtime(images), before)
+
+
+def test_openvino_is_taken_where_it_is_installed_else_torch_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert isinstance(best_cpu_runtime(SmallClassifier()), OpenVinoRuntime)
+    assert not caplog.records
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else find(name, *rest)
+    )
+    runtimes._say_once.cache_clear()
+    for _ in range(2):
+        assert isinstance(best_cpu_runtime(SmallClassifier()), FusedRuntime)
+    assert len(caplog.records) == 1
+    assert caplog.records[0].levelno == logging.WARNING
+    assert 'pip install "saccade[export]"' in caplog.text
+
+
+def test_checkpoints_and_networks_open(tmp_path: Path) -> None:
+    model = create_model("lenet5", num_classes=3).eval()
+    model.class_names = ("a", "b", "c")
+    path = save_model(model, tmp_path / "m.safetensors")
+    images = pictures(model, 2)
+    for source in (model, path, str(path)):
+        runtime = open_runtime(source, "cpu")
+        assert runtime.class_names == ("a", "b", "c")
+        torch.testing.assert_close(
+            runtime(images)["probabilities"], _slow(model, images)["probabilities"], rtol=0, atol=0.02
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gone.onnx", None, r"no model '.*gone\.onnx'"),
+        ("m.pth", b"", r"ends in '\.pth'.*create_model"),
+        ("m.onnx", b"junk", r"m\.onnx' cannot be opened by ONNX Runtime"),
+        ("m.xml", b"junk", r"m\.xml' cannot be opened by OpenVINO"),
+        ("m.pt2", b"junk", r"m\.pt2' cannot be opened by torch\.export"),
+        ("m.safetensors", b"junk", r"m\.safetensors' is not a readable safetensors file"),
+    ],
+)
+def test_files_that_cannot_be_opened_are_named(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SaccadeError, match=message):
+        open_runtime(tmp_path / name)
+
+
+def test_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(SaccadeError, match="device 'nonsense' cannot be used"):
+        open_runtime(SmallClassifier(), "nonsense")
+
+
+def test_openvino_neither_calls_home_nor_leaves_files(tmp_path: Path) -> None:
+    """A fresh process with an empty home, in which every socket is an error, also behind Python's back."""
+    code = """
+        import socket, sys
+        def refuse(*args, **kwargs):
+            raise AssertionError("a socket was opened")
+        socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+        import torch
+        from tests.deploy.small import SmallClassifier, pictures
+        from saccade.deploy.runtime import best_cpu_runtime
+        model = SmallClassifier()
+        runtime = best_cpu_runtime(model)
+        assert "OpenVINO" in runtime.name
+        runtime(pictures(model, 1))
+        assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+        assert runtime._torch is None
+    """
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, cwd=Path(__file__).parents[2]
+    )
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
