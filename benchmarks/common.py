@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figure", "alternate", "machine", "print_machine"]
+__all__ = ["Figure", "alternate", "machine", "print_machine", "use_threads"]
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
 _PACKAGES = ("torch", "torchvision", "openvino", "onnxruntime", "opencv-contrib-python-headless", "numpy")
@@ -77,6 +77,17 @@ def print_machine() -> None:
     """One line a fact."""
     for key, value in machine().items():
         print(f"{key:>32}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def use_threads() -> int:
+    """Give torch and OpenCV as many threads as ``OMP_NUM_THREADS`` says, else two; returns the number."""
+    import cv2
+    import torch
+
+    threads = int(os.environ.setdefault("OMP_NUM_THREADS", "2"))
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    return threads
 
 
 def alternate(calls: dict[str, Callable[[], Any]], rounds: int = 10, warmup: int = 2) -> dict[str, float]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch._dynamo
+import torch.utils.tensorboard  # noqa: F401 - a training run has these loaded, and workers inherit all of it
 
 from benchmarks.common import Figure, print_machine
 from saccade.data.annotations import TableBuilder, TableDataset

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from saccade.api import list_models as list_models
     from saccade.api import load as load
     from saccade.api import predict as predict
+    from saccade.api import recipe as recipe
     from saccade.api import summary as summary
     from saccade.api import train as train
 
@@ -36,6 +37,7 @@ __all__ = [
     "list_models",
     "load",
     "predict",
+    "recipe",
     "summary",
     "train",
 ]

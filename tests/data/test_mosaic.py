@@ -9,6 +9,7 @@ from saccade.data.mosaic import MixUp, Mosaic, blend_classes
 from saccade.data.sample import ImageInfo, Sample
 from saccade.data.targets import boxes_of_masks, resize_pixels, warp_pixels
 from saccade.data.transforms import RandomAffine
+from saccade.errors import DataError
 from saccade.ops.geometry import Geometry
 
 SIZE = (96, 128)
@@ -155,3 +156,12 @@ def test_class_mixup_blends_pixels_and_labels_alike() -> None:
     assert alone.target["labels"].tolist() == [0, 1, 0]
     same = blend_classes(sample(1, 7), sample(1, 7), 1.0, 3, np.random.default_rng(0))
     assert same.target["labels"].tolist() == pytest.approx([0, 1, 0])
+
+
+def test_pictures_of_unequal_depth_are_named() -> None:
+    def read(position: int, size: tuple[int, int]) -> Sample:
+        tile = _tile(position)
+        return Sample(tile.image.astype(np.uint16) if position else tile.image, tile.target, tile.info)
+
+    with pytest.raises(DataError, match=r"tile1.*uint16"):
+        Mosaic(RandomAffine())(read, SIZE, np.random.default_rng(0))

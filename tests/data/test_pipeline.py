@@ -64,12 +64,19 @@ class Pictures:
             return {"label_map": np.full(self.size(index), index % 3, np.uint8)}
         count = index % 3
         boxes = np.array([[10, 10, 40, 40], [30, 5, 80, 45]], np.float32)[:count]
-        return {"boxes": boxes, "labels": np.arange(count), "iscrowd": np.zeros(count, bool), "area": np.full(count, 900, np.float32)}
+        return {
+            "boxes": boxes,
+            "labels": np.arange(count),
+            "iscrowd": np.zeros(count, bool),
+            "area": np.full(count, 900, np.float32),
+        }
 
     def read(self, index: int) -> Sample:
         rng = np.random.default_rng(index)
         image = rng.integers(0, 256, (*self.size(index), 1 if index % 2 else 3)).astype(np.uint8)
-        return Sample(image, self.target(index), ImageInfo(100 + index, self.path(index), Geometry.identity(self.size(index))))
+        return Sample(
+            image, self.target(index), ImageInfo(100 + index, self.path(index), Geometry.identity(self.size(index)))
+        )
 
 
 def test_evaluation_keeps_the_truth_in_original_pixels() -> None:
@@ -104,12 +111,19 @@ def test_training_samples_are_whole_and_repeatable(spec: InputSpec, index: int) 
 def test_seed_epoch_and_index_each_change_the_sample() -> None:
     pipeline = TrainPipeline(Pictures(), SPEC, [EVERYTHING], seed=3)
     other_seed = TrainPipeline(Pictures(), SPEC, [EVERYTHING], seed=4)
-    pictures = [pipeline[SampleKey(0, 1)], pipeline[SampleKey(1, 1)], pipeline[SampleKey(0, 2)], other_seed[SampleKey(0, 1)]]
+    pictures = [
+        pipeline[SampleKey(0, 1)],
+        pipeline[SampleKey(1, 1)],
+        pipeline[SampleKey(0, 2)],
+        other_seed[SampleKey(0, 1)],
+    ]
     assert len({sample.image.tobytes() for sample in pictures}) == 4
 
 
 def test_the_key_chooses_canvas_and_stage() -> None:
-    pipeline = TrainPipeline(Pictures(), InputSpec((64, 64), pad_multiple=32), [AugmentConfig(mosaic=1.0), AugmentConfig()])
+    pipeline = TrainPipeline(
+        Pictures(), InputSpec((64, 64), pad_multiple=32), [AugmentConfig(mosaic=1.0), AugmentConfig()]
+    )
     assert pipeline[SampleKey(0, 0, (90, 120), 0)].size == (96, 128)
     plain = pipeline[SampleKey(0, 2, (96, 96), 1)]
     expected = EvalPipeline(Pictures(), InputSpec((96, 96)))[SampleKey(0, 2)]
@@ -124,7 +138,9 @@ def test_default_settings_change_nothing() -> None:
 
 
 def test_label_maps_go_through_mosaic_and_elastic() -> None:
-    pipeline = TrainPipeline(Pictures("segmentation"), SPEC, [AugmentConfig(mosaic=1.0, scale=(0.4, 0.6), elastic=3.0, flip=0.5)])
+    pipeline = TrainPipeline(
+        Pictures("segmentation"), SPEC, [AugmentConfig(mosaic=1.0, scale=(0.4, 0.6), elastic=3.0, flip=0.5)]
+    )
     values = np.concatenate([np.unique(pipeline[SampleKey(0, index)].target["label_map"]) for index in range(6)])
     assert set(values.tolist()) == {0, 1, 2, 255}
 
@@ -164,6 +180,18 @@ def test_keypoints_without_boxes_cannot_be_joined() -> None:
         TrainPipeline(Faces(), SPEC, [AugmentConfig(mosaic=1.0)])
 
 
+def test_keypoints_are_not_mirrored_without_knowing_their_partners() -> None:
+    class Faces(Pictures):
+        def target(self, index: int) -> dict[str, Any]:
+            return {"keypoints": np.zeros((1, 5, 3), np.float32)}
+
+    faces = Faces()
+    with pytest.raises(ConfigError, match="flip_pairs"):
+        TrainPipeline(faces, SPEC, [AugmentConfig(flip=0.5)])
+    faces.info = replace(faces.info, flip_pairs=((0, 1),))
+    TrainPipeline(faces, SPEC, [AugmentConfig(flip=0.5)])
+
+
 def test_any_fault_of_a_picture_names_its_file() -> None:
     class Broken(Pictures):
         def read(self, index: int) -> Sample:
@@ -184,12 +212,15 @@ def test_too_many_channels_are_named() -> None:
         EvalPipeline(Satellite(), SPEC)[SampleKey(0, 0)]
 
 
-# ---- smaller decoding ----------------------------------------------------------------------------------------------------
+# ---- smaller decoding
+# ----------------------------------------------------------------------------------------------------
 
 
 def _jpegs(root: Path, size: tuple[int, int], suffix: str = ".jpg") -> TableDataset:
     rows, columns = np.indices(size)
-    smooth = np.stack([columns * 255 // size[1], rows * 255 // size[0], (rows + columns) % 200], axis=-1).astype(np.uint8)
+    smooth = np.stack([columns * 255 // size[1], rows * 255 // size[0], (rows + columns) % 200], axis=-1).astype(
+        np.uint8
+    )
     builder = TableBuilder(["a"])
     for number in range(2):
         cv2.imwrite(str(root / f"{number}{suffix}"), smooth[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])
@@ -198,15 +229,21 @@ def _jpegs(root: Path, size: tuple[int, int], suffix: str = ".jpg") -> TableData
     return TableDataset(DatasetInfo("jpegs", "detection", ("a",)), root, builder.build())
 
 
-@pytest.mark.parametrize(("wanted", "factor"), [((480, 640), 1), ((240, 320), 2), ((241, 321), 1), ((130, 400), 2), ((60, 80), 8)])
+@pytest.mark.parametrize(
+    ("wanted", "factor"), [((480, 640), 1), ((240, 320), 2), ((241, 321), 1), ((130, 400), 2), ((60, 80), 8)]
+)
 def test_jpegs_are_decoded_no_smaller_than_needed(tmp_path: Path, wanted: tuple[int, int], factor: int) -> None:
     dataset = _jpegs(tmp_path, (480, 640))
     small, whole = read_at_least(ConcatDataset([dataset, dataset]), 3, wanted), dataset.read(1)
     assert small.size == (480 // factor, 640 // factor)
     np.testing.assert_allclose(small.target["boxes"], whole.target["boxes"] / factor)
     assert small.info.geometry.original_size == (480, 640)
-    np.testing.assert_allclose(small.info.geometry.invert_boxes(small.target["boxes"]), whole.target["boxes"], atol=1e-3)
-    averaged = cv2.resize(whole.image[..., :2], (640 // factor, 480 // factor), interpolation=cv2.INTER_AREA).astype(int)
+    np.testing.assert_allclose(
+        small.info.geometry.invert_boxes(small.target["boxes"]), whole.target["boxes"], atol=1e-3
+    )
+    averaged = cv2.resize(whole.image[..., :2], (640 // factor, 480 // factor), interpolation=cv2.INTER_AREA).astype(
+        int
+    )
     assert np.abs(averaged - small.image[..., :2]).mean() < 2
 
 
@@ -241,7 +278,9 @@ def test_readers_with_pixels_of_their_own_are_left_alone(tmp_path: Path) -> None
 def test_real_cells_survive_the_whole_way(data_root: Path) -> None:
     dataset = open_dataset(str(data_root / "bccd"), "train", bad_labels="drop")
     spec = InputSpec((416, 416), resize="letterbox")
-    config = AugmentConfig(mosaic=1.0, mixup=0.5, flip=0.5, degrees=10, translate=0.1, scale=(0.5, 1.5), hsv=(0.015, 0.7, 0.4))
+    config = AugmentConfig(
+        mosaic=1.0, mixup=0.5, flip=0.5, degrees=10, translate=0.1, scale=(0.5, 1.5), hsv=(0.015, 0.7, 0.4)
+    )
     pipeline = TrainPipeline(dataset, spec, [config])
     samples = [pipeline[SampleKey(0, index)] for index in range(12)]
     assert all(len(sample.target["boxes"]) > 3 for sample in samples)

@@ -28,7 +28,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
 
 
 def _sample(seed: int, channels: int = 3, count: int = 5) -> Sample:
-    """Filled ellipses: each has its own grey value in picture and label map, a tight box, and its centre as keypoint."""
+    """Filled ellipses: each has its own grey value in picture and label map, a tight box, its centre as keypoint."""
     rng = np.random.default_rng(seed)
     image = np.zeros((*SIZE, channels), np.uint8)
     label_map = np.zeros(SIZE, np.uint8)
@@ -197,7 +197,9 @@ def test_pictures_are_warped_channel_by_channel() -> None:
 
 def test_what_is_hardly_visible_is_dropped_with_all_that_belongs_to_it() -> None:
     target = {
-        "boxes": np.array([[0, 0, 10, 10], [-9.5, 0, 0.5, 10], [90, 20, 130, 60], [50, 50, 51, 80], [300, 0, 310, 9]], np.float32),
+        "boxes": np.array(
+            [[0, 0, 10, 10], [-9.5, 0, 0.5, 10], [90, 20, 130, 60], [50, 50, 51, 80], [300, 0, 310, 9]], np.float32
+        ),
         "labels": np.arange(5),
         "area": np.full(5, 100, np.float32),
         "iscrowd": np.array([False, False, True, False, False]),
@@ -217,7 +219,10 @@ def test_nan_boxes_never_pass() -> None:
 
 
 def test_people_without_boxes_stay_when_their_points_leave() -> None:
-    target = {"keypoints": np.array([[[5, 5, 2], [500, 5, 2]], [[-5, 5, 1], [900, 5, 2]]], np.float32), "labels": np.array([0, 0])}
+    target = {
+        "keypoints": np.array([[[5, 5, 2], [500, 5, 2]], [[-5, 5, 1], [900, 5, 2]]], np.float32),
+        "labels": np.array([0, 0]),
+    }
     clipped = clip_objects(target, (0, 0, 100, 100))
     assert clipped["keypoints"][..., 2].tolist() == [[2, 0], [0, 0]]
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def test_ever_new_canvases_go_through_torch_and_that_is_said_once(caplog: pytest
     for side in (16, 18, 20, 22, 24, 26, 16):
         images = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
         _assert_close(runtime(images), _slow(model, images))
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == "saccade"] == ["WARNING"]
     assert "more than 4 canvases" in caplog.text
 
 
@@ -96,11 +98,12 @@ def test_auto_precision_is_what_the_processor_computes_in() -> None:
     assert word in OpenVinoRuntime(SmallClassifier()).name
 
 
-def test_a_runtime_does_not_change_with_the_training_of_its_model() -> None:
+@pytest.mark.parametrize("build", [FusedRuntime, OpenVinoRuntime])
+def test_a_runtime_does_not_change_with_the_training_of_its_model(build: Any) -> None:
     model = SmallClassifier()
     images = pictures(model, 1)
-    runtime = FusedRuntime(model, "32")
-    before = runtime(images)
+    before = FusedRuntime(model, "32")(images)
+    runtime = build(model, "32")
     model.train()
     with torch.no_grad():
         model.conv.weight.zero_()
@@ -122,6 +125,21 @@ def test_openvino_is_taken_where_it_is_installed_else_torch_says_so_once(
     assert len(caplog.records) == 1
     assert caplog.records[0].levelno == logging.WARNING
     assert 'pip install "saccade[export]"' in caplog.text
+
+
+def test_the_same_network_is_prepared_once_and_anew_when_it_changed() -> None:
+    model = SmallClassifier()
+    first = best_cpu_runtime(model)
+    assert best_cpu_runtime(model.train()) is first
+    model.conv.weight.data[0, 0, 0, 0] += 0.1  # as averaging does, behind autograd's back
+    second = best_cpu_runtime(model)
+    assert second is not first
+    model.class_names = ("x", "y", "z")
+    assert best_cpu_runtime(model).class_names == ("x", "y", "z")
+    alive = weakref.ref(model)
+    del model, first, second
+    gc.collect()
+    assert alive() is None
 
 
 def test_checkpoints_and_networks_open(tmp_path: Path) -> None:
@@ -161,7 +179,7 @@ def test_device_that_is_not_there_is_named() -> None:
 
 
 def test_openvino_neither_calls_home_nor_leaves_files(tmp_path: Path) -> None:
-    """A fresh process with an empty home, in which every socket is an error, also behind Python's back."""
+    """A fresh process with an empty home, in which looking up a name or connecting is an error."""
     code = """
         import socket, sys
         def refuse(*args, **kwargs):

@@ -15,7 +15,8 @@ SIDES = st.integers(8, 5000)
 
 
 def _letterbox(height: int, width: int, canvas: int) -> Geometry:
-    # The plan alone: resizing thousands of large pictures would take minutes, and tests/data/test_fit.py looks at pixels.
+    # The plan alone: resizing thousands of large pictures would take minutes, and tests/data/test_fit.py looks at
+    # pixels.
     plan = _plan((height, width), InputSpec(size=(canvas, canvas), resize="letterbox"))
     return Geometry.identity((height, width)).then(plan.matrix((height, width)), plan.canvas)
 
@@ -65,10 +66,15 @@ def test_letterboxed_picture_fills_its_canvas_in_one_direction(height: int, widt
     st.tuples(st.floats(-500, 500), st.floats(-500, 500)),
     st.tuples(st.floats(0, 2000), st.floats(0, 2000)),
 )
-def test_any_affine_inverts(degrees: float, zoom: float, shift: tuple[float, float], point: tuple[float, float]) -> None:
+def test_any_affine_inverts(
+    degrees: float, zoom: float, shift: tuple[float, float], point: tuple[float, float]
+) -> None:
     angle = np.radians(degrees)
     matrix = np.array(
-        [[zoom * np.cos(angle), -zoom * np.sin(angle), shift[0]], [zoom * np.sin(angle), zoom * np.cos(angle), shift[1]]]
+        [
+            [zoom * np.cos(angle), -zoom * np.sin(angle), shift[0]],
+            [zoom * np.sin(angle), zoom * np.cos(angle), shift[1]],
+        ]
     )
     geometry = Geometry.identity((2000, 2000)).then(matrix, (600, 600)).then(np.diag([2.0, 0.5, 1.0]), (300, 1200))
     points = np.array([point], np.float32)
@@ -88,7 +94,7 @@ def test_label_maps_come_back_to_the_pixel(dtype: type) -> None:
 
 
 def test_score_maps_are_interpolated_at_half_pixel_centres() -> None:
-    """A ramp of the canvas' x coordinates must read, in the original, as the x that the record gives for each pixel's centre."""
+    """A ramp of the canvas' x must read, in the original, as the x that the record gives for each pixel's centre."""
     geometry = Geometry.identity((40, 60)).then(np.array([[2.5, 0, 7], [0, 2.5, 11]]), (120, 170))
     ramp = np.broadcast_to(np.arange(170, dtype=np.float32) + 0.5, (120, 170))
     centres = np.stack([np.arange(60) + 0.5, np.full(60, 20.5)], axis=1).astype(np.float32)

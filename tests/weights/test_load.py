@@ -98,6 +98,14 @@ def test_another_head_size_loads_all_but_the_head(theirs: torchvision.models.Res
         load_weights(model, tmp_path / "r.pth", strict_head=True)
 
 
+def test_a_detector_for_other_classes_keeps_everything_but_the_class_outputs(tmp_path: Path) -> None:
+    torch.save({"model": create_model("yolox_nano").state_dict()}, tmp_path / "y.pth")
+    report = load_weights(create_model("yolox_nano", num_classes=3), tmp_path / "y.pth")
+    assert report.recognised == "official YOLOX"
+    assert report.head == tuple(f"head.cls_preds.{level}.{part}" for level in range(3) for part in ("weight", "bias"))
+    assert (report.missing, report.unexpected) == ((), ())
+
+
 def test_mismatch_elsewhere_lists_names_and_shapes_and_changes_nothing(tmp_path: Path) -> None:
     state = torchvision.models.resnet34().state_dict()
     state["layer1.0.conv1.weight"] = torch.zeros(32, 64, 3, 3)

@@ -209,15 +209,16 @@ class BatchLoader:
         Raises:
             DataError: If a picture could not be read, or a worker died.
         """
-        batches = iter(self._loader)
+        batches = self._start()
         while True:
             try:
                 batch = next(batches, None)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                # A worker that dies while it hands over a batch is seen as a broken connection.
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
                 raise DataError(
-                    f"a loader worker died: {error} Memory may be short: lower workers or batch_size, "
+                    f"a loader worker died ({error}). Memory may be short: lower workers or batch_size, "
                     "or give the container more shared memory (docker --shm-size)."
                 ) from error
             if batch is None:
@@ -225,6 +226,17 @@ class BatchLoader:
             if isinstance(batch, _Failure):
                 raise batch.error
             yield batch
+
+    def _start(self) -> Iterator[Batch | _Failure]:
+        if not hasattr(signal, "SIGCHLD"):
+            return iter(self._loader)
+        before = signal.getsignal(signal.SIGCHLD)
+        batches = iter(self._loader)
+        # Torch's handler raises wherever the main process happens to be when a worker dies, in the middle of a step
+        # too. Without it, asking for the next batch tells, within seconds.
+        if signal.getsignal(signal.SIGCHLD) is not before:
+            signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+        return batches
 
 
 def make_train_loader(pipeline: Pipeline, sampler: EpochSampler, workers: int = 0) -> BatchLoader:
@@ -283,10 +295,10 @@ def _as_is(batch: Any) -> Any:
 def _start_worker(worker: int) -> None:
     import cv2
 
-    # 0, not 1: OpenCV's thread pool did not survive the fork, and 1 would wait for its threads to end.
+    # Workers share the cores among them; 0 also keeps OpenCV from a thread pool that was forked without its threads.
     cv2.setNumThreads(0)
     # Ctrl-C reaches every process of the terminal; the main one saves and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Objects inherited from the main process are left alone by the collector, else their pages would be copied (PEP 683
-    # and gc.freeze).
+    # The collector writes into the objects inherited from the main process, and so copies their pages: 145 MB a worker
+    # once a training run's packages are loaded, 30 MB without (benchmarks/worker_memory.py).
     gc.freeze()

@@ -23,6 +23,7 @@ from saccade.data.targets import (
     warp_pixels,
 )
 from saccade.data.transforms import Pairs, RandomAffine, mirror
+from saccade.errors import DataError
 from saccade.ops.geometry import Geometry
 
 __all__ = ["MixUp", "Mosaic", "ReadTile", "blend_classes"]
@@ -207,6 +208,11 @@ class _Canvas:
 
     def paste(self, sample: Sample, tile: _Tile) -> None:
         """Draw a picture into its tile, as far as it is shown."""
+        if sample.image.dtype != self.pixels.dtype:
+            raise DataError(
+                f"{sample.info.path}: the picture is {sample.image.dtype}, others of its mosaic are "
+                f"{self.pixels.dtype}. Convert all pictures to one depth, or set augment.mosaic to 0."
+            )
         x1, y1 = max(tile.window[0], self.shown[0]), max(tile.window[1], self.shown[1])
         x2, y2 = min(tile.window[2], self.shown[2]), min(tile.window[3], self.shown[3])
         if x1 >= x2 or y1 >= y2:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from saccade.data.augment import AugmentConfig
 from saccade.data.color import HSV, BrightnessContrast
-from saccade.data.dataset import VisionDataset
+from saccade.data.dataset import DatasetInfo, VisionDataset
 from saccade.data.fit import Fit, fit_image
 from saccade.data.input_spec import InputSpec
 from saccade.data.loader import SampleKey
 from saccade.data.mosaic import MixUp, Mosaic, blend_classes
 from saccade.data.reduced import read_at_least
-from saccade.data.sample import Sample
+from saccade.data.sample import Sample, Target
+from saccade.data.targets import has_objects
 from saccade.data.transforms import Elastic, Flip, FlipVertical, RandomAffine, RandomCrop, Rotate90, Transform
 from saccade.errors import ConfigError, DataError, SaccadeError
 
@@ -77,9 +78,9 @@ class TrainPipeline:
         self.dataset = dataset
         self.spec = spec
         self.seed = seed
-        keys = set(dataset.target(0)) if len(dataset) else set()
+        target = dataset.target(0) if len(dataset) else {}
         for number, config in enumerate(stages):
-            _check(config, dataset.info.task, keys, f"stage {number}: augment" if number else "augment")
+            _check(config, dataset.info, target, f"stage {number}: augment" if number else "augment")
         self.stages = [_Steps(config, dataset.info.flip_pairs) for config in stages]
 
     def __len__(self) -> int:
@@ -198,7 +199,7 @@ def _match_channels(image: NDArray[Any], channels: int, path: str) -> NDArray[An
     )
 
 
-def _check(config: AugmentConfig, task: str, keys: set[str], name: str) -> None:
+def _check(config: AugmentConfig, info: DatasetInfo, target: Target, name: str) -> None:
     """Refuse what cannot work before the first picture is read."""
     for field in ("mosaic", "mixup", "flip", "flip_vertical", "rotate90"):
         value = getattr(config, field)
@@ -208,15 +209,21 @@ def _check(config: AugmentConfig, task: str, keys: set[str], name: str) -> None:
         raise ConfigError(f"{name}.scale is a range (smallest, largest) of factors above 0; got {config.scale}.")
     if config.mixup > 0 and config.mixup_alpha <= 0:
         raise ConfigError(f"{name}.mixup_alpha must be above 0; got {config.mixup_alpha}.")
-    if config.mosaic > 0 and task == "classification":
+    if config.mosaic > 0 and info.task == "classification":
         raise ConfigError(
             f"{name}.mosaic joins four pictures, which have no single class. Set it to 0 for classification."
         )
-    if config.mixup > 0 and "label_map" in keys:
+    if config.mixup > 0 and "label_map" in target:
         raise ConfigError(f"{name}.mixup cannot blend label maps. Set it to 0 for segmentation.")
-    if "keypoints" in keys and "boxes" not in keys and (config.mosaic > 0 or config.mixup > 0):
+    if "keypoints" in target and "boxes" not in target and (config.mosaic > 0 or config.mixup > 0):
         raise ConfigError(
             f"{name}: mosaic and mixup need boxes around the keypoints, and this data set has none. Set both to 0."
         )
-    if config.elastic > 0 and keys & {"boxes", "masks", "keypoints"}:
+    if config.elastic > 0 and has_objects(target):
         raise ConfigError(f"{name}.elastic deforms label maps, but no boxes, masks or keypoints. Set it to 0.")
+    mirrors = config.flip > 0 or config.flip_vertical > 0 or config.mixup > 0
+    if mirrors and "keypoints" in target and target["keypoints"].shape[1] > 1 and not info.flip_pairs:
+        raise ConfigError(
+            f"{name}: a mirror exchanges left and right points, and data set '{info.name}' does not say which. "
+            "Set flip, flip_vertical and mixup to 0, or name its flip_pairs (a point with itself if it has no partner)."
+        )

@@ -1,7 +1,7 @@
 """Photographs decoded at a fraction of their size, for steps that shrink them anyway.
 
-A JPEG gives its half, quarter or eighth straight from the transform it is stored in, in less than half of the time of
-decoding it whole.
+A JPEG gives its half, quarter or eighth straight from the transform it is stored in, which is quicker than decoding it
+whole (benchmarks/data_pipeline.py).
 """
 
 from __future__ import annotations

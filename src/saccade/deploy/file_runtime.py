@@ -13,6 +13,7 @@ from saccade.data.input_spec import InputSpec
 from saccade.deploy.base import as_bytes
 from saccade.errors import ExportError
 from saccade.models.base import Decoded
+from saccade.models.checkpoint import FORMAT_VERSION, library_version
 
 __all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime"]
 
@@ -39,6 +40,11 @@ class FileRuntime:
             raise ExportError(
                 f"'{path}' does not say what it takes and gives (no Saccade metadata). Export it with saccade.export, "
                 f"or run it with {engine} yourself."
+            )
+        if metadata["format_version"] > FORMAT_VERSION:
+            raise ExportError(
+                f"'{path}' was written by a newer saccade ({metadata['saccade_version']}; this is "
+                f"{library_version()}). Upgrade: pip install --upgrade saccade."
             )
         self.metadata = metadata
         self.task, self.class_names = metadata["task"], tuple(metadata["class_names"])

@@ -21,14 +21,24 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class _Uses(TorchDispatchMode):
-    """Counts by how many operations every tensor is read."""
+    """Counts by how many operations each watched tensor is read.
+
+    Whoever has a tensor watched keeps it alive, so that its id stays its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.counts: Counter[int] = Counter()
+        self.counts: dict[int, int] = {}
+
+    def watch(self, tensor: Tensor) -> None:
+        self.counts[id(tensor)] = 0
+
+    def read(self, values: Any) -> None:
+        for key in {id(leaf) for leaf in tree_leaves(values)} & self.counts.keys():
+            self.counts[key] += 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts.update({id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)})
+        self.read((args, kwargs))
         return func(*args, **(kwargs or {}))
 
 
@@ -47,11 +57,13 @@ def fuse_batch_norm(model: Model, images: Tensor) -> Model:
         The copy. A folded BatchNorm is an ``nn.Identity`` in it.
     """
     model = copy.deepcopy(model).cpu().eval()
-    made: list[tuple[nn.Module, Tensor]] = []  # keeps the tensors alive, so that an id stays one tensor's
+    made: list[tuple[nn.Module, Tensor]] = []
     eaten: list[tuple[nn.Module, Tensor]] = []
+    uses = _Uses()
 
     def after_convolution(module: nn.Module, inputs: Any, output: Tensor) -> None:
         made.append((module, output))
+        uses.watch(output)
 
     def before_norm(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         eaten.append((module, inputs[0]))
@@ -60,11 +72,11 @@ def fuse_batch_norm(model: Model, images: Tensor) -> Model:
         module.register_forward_hook(after_convolution) for module in model.modules() if _plain(module, _CONVOLUTIONS)
     ]
     hooks += [module.register_forward_pre_hook(before_norm) for module in model.modules() if _plain(module, _NORMS)]
-    with torch.no_grad(), _Uses() as uses:
+    with torch.no_grad(), uses:
         outputs = model(images)
     for hook in hooks:
         hook.remove()
-    uses.counts.update(id(leaf) for leaf in tree_leaves(outputs))
+    uses.read(outputs)
     calls = Counter(id(module) for module, _ in (*made, *eaten))
     makers = {id(tensor): module for module, tensor in made}
     replacements: dict[int, nn.Module] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sys
@@ -113,7 +114,7 @@ class OpenVinoRuntime:
     """A network in memory, converted on its first picture of each canvas; decoding stays in torch.
 
     Args:
-        model: The network; it is moved to the CPU and put into eval mode, and a copy is converted.
+        model: The network; a copy is taken.
         precision: ``auto`` takes bfloat16 where the processor computes in it.
     """
 
@@ -126,7 +127,7 @@ class OpenVinoRuntime:
         self._core = import_openvino().Core()
         self._options = _options(precision)
         self._precision = precision
-        self._model = model.cpu().eval()
+        self._model = copy.deepcopy(model).cpu().eval()
         self._graphs: dict[tuple[int, int], tuple[Any, tuple[str, ...]]] = {}
         self._compiled: OrderedDict[tuple[int, ...], tuple[Any, tuple[str, ...]]] = OrderedDict()
         self._torch: FusedRuntime | None = None

@@ -214,6 +214,8 @@ class _Run:
     def _end_epoch(self, settings: EpochSettings) -> MetricReport | None:
         """Score, keep, write down; returns the scores if there were any."""
         at, config = self.at, self.config
+        if config.max_minutes is not None:
+            at.total_epochs = _affordable_epochs(config, at.epoch + 1, at.seconds)
         row = {"epoch": float(at.epoch + 1), "step": float(at.step), "minutes": at.seconds / 60}
         means = {name: total / at.batch for name, total in at.sums.items()}
         row["train/loss"] = sum(means.values())
@@ -230,8 +232,6 @@ class _Run:
                 self._save_model(self.folder.best_model, report.values)
         at.history.append(row)
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
-        if config.max_minutes is not None:
-            at.total_epochs = min(config.epochs, max(at.epoch, int(config.max_minutes * 60 / (at.seconds / at.epoch))))
         self._save_state()
         if self._is_main:
             self.folder.write_history(at.history)
@@ -241,7 +241,7 @@ class _Run:
 
     def _finish(self, report: MetricReport | None) -> RunResult:
         """Settle which weights are kept, and score them once on the test split."""
-        if self.data.val is None:
+        if not math.isfinite(self.at.best_score):  # nothing was scored: the last weights are kept
             self._save_model(self.folder.best_model, {})
         self.fabric.barrier()
         if self.data.test is not None:
@@ -376,6 +376,12 @@ def _build_optimizers(model: Model, config: TrainConfig) -> dict[str, Optimizer]
         group: build_optimizer([(names[id(one)], one) for one in model.group_parameters(group)], config.optimizer)
         for group in model.loss_groups
     }
+
+
+def _affordable_epochs(config: TrainConfig, done: int, seconds: float) -> int:
+    """How many epochs fit into ``max_minutes`` at the speed of those that are done; at least those."""
+    assert config.max_minutes is not None
+    return min(config.epochs, max(done, int(config.max_minutes * 60 / (seconds / done))))
 
 
 def _as_list(value: nn.Module | tuple[Any, ...]) -> list[Any]:

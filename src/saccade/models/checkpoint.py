@@ -15,7 +15,7 @@ from saccade.models.base import Model
 from saccade.models.registry import create_model
 from saccade.weights.files import read_file, save_file
 
-__all__ = ["library_version", "load_model", "model_metadata", "read_metadata", "save_model"]
+__all__ = ["FORMAT_VERSION", "library_version", "load_model", "model_metadata", "read_metadata", "save_model"]
 
 # Raised when a file of today could be misread by the code of yesterday.
 FORMAT_VERSION = 1

@@ -59,8 +59,14 @@ def batched_nms_fixed(
     labels = labels.gather(1, order)
     valid = scores > score_threshold
 
-    laid_out = _lay_out(boxes_xyxy, labels, valid)
-    keep = torchvision.ops.nms(laid_out.flatten(0, 1), torch.where(valid, scores, -1.0).flatten(), iou_threshold)
+    laid_out = _lay_out(boxes_xyxy, labels, valid).flatten(0, 1)
+    ranks = torch.where(valid, scores, -1.0).flatten()
+    if torch.compiler.is_compiling() or type(scores) is not Tensor:
+        keep = torchvision.ops.nms(laid_out, ranks, iou_threshold)
+    else:
+        # Outside of a graph the number of rows may follow the data, and padding need not be compared with anything.
+        rows = valid.flatten().nonzero().squeeze(1)
+        keep = rows[torchvision.ops.nms(laid_out[rows], ranks[rows], iou_threshold)]
     kept = torch.zeros_like(scores).flatten().scatter(0, keep, 1.0).view_as(scores) > 0.5
     kept = kept & valid
 

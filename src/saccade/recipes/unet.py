@@ -15,7 +15,7 @@ def unet_isbi() -> TrainConfig:
     return TrainConfig(
         model="unet",
         model_args={"base_channels": 16},
-        data=DataConfig(source="isbi2012_membrane", train="0-23", val=None, test="24-29", batch_size=4),
+        data=DataConfig(source="isbi2012_membrane", train="train", val=None, test="val", batch_size=4),
         augment=AugmentConfig(
             crop=(256, 256),
             flip=0.5,
