@@ -1,11 +1,13 @@
 """``make bench``: every benchmark here, each in its own process, as a table and ``benchmarks/results.json``.
 
 A benchmark is a file with ``run() -> list[Figure]``. ``python -m benchmarks NAME ...`` runs only those and
-leaves the file as it is.
+leaves the file as it is. A whole run also renews the table of ``docs/benchmarks.md``; ``python -m benchmarks
+--write-docs`` does that alone, from the file.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -15,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import machine, print_machine
+from benchmarks.docs_table import RESULTS, write_docs
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "common"}
+# What the command line sets before it loads torch; the rest of the benchmarks has the default of torch.
+ENVIRONMENT = {"training_step": {"OMP_WAIT_POLICY": "PASSIVE"}}
+NOT_BENCHMARKS = {"__init__", "__main__", "common", "docs_table"}
 
 
 def main(names: list[str]) -> int:
@@ -42,7 +47,8 @@ def main(names: list[str]) -> int:
             _print_row(figure)
     if not names:
         values = {"machine": machine(), "figures": rows, "broken": broken}
-        (FOLDER / "results.json").write_text(json.dumps(values, indent=1) + "\n")
+        RESULTS.write_text(json.dumps(values, indent=1) + "\n")
+        write_docs()
     missed = [row["name"] for row in rows if row["met"] is False]
     print(f"\n{len(rows)} figures; missed: {', '.join(missed) or 'none'}; broken: {', '.join(broken) or 'none'}")
     return 1 if broken else 0
@@ -56,7 +62,8 @@ def _run_apart(name: str) -> list[dict[str, Any]] | None:
             f"import json, pathlib; from benchmarks.{name} import run; "
             f"pathlib.Path({str(target)!r}).write_text(json.dumps([figure.to_dict() for figure in run()]))"
         )
-        done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent)
+        environment = {**os.environ, **ENVIRONMENT.get(name, {})}
+        done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, env=environment)
         return json.loads(target.read_text()) if done.returncode == 0 else None
 
 
@@ -69,4 +76,11 @@ def _print_row(figure: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; all, if none is named")
+    parser.add_argument("--write-docs", action="store_true", help="only renew the table of docs/benchmarks.md")
+    arguments = parser.parse_args()
+    if arguments.write_docs:
+        write_docs()
+    else:
+        sys.exit(main(arguments.names))

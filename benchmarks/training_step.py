@@ -7,7 +7,7 @@ engine does a step is in: its worker process and the wait for it, the copy of pi
 bar, sums and the check of the loss. The bare loop's batches are normalised and laid out beforehand. A step is timed
 from the start of one forward pass to the start of the next, after the first three; what an epoch costs once (workers
 starting, checkpoint) is not part of a step. Both loops must end with the same weights, else the benchmark breaks:
-that is what makes the work equal.
+that is what makes the work equal. ``python -m benchmarks`` lets waiting threads sleep here, as the command line does.
 
 *Defaults.* One step of YOLOX-tiny, 416 pixels, batch 8, 50 boxes a picture, as the engine runs it without being told
 anything (bfloat16 where the processor multiplies it in hardware, channels last), against float32 and channels first.

@@ -1,0 +1,28 @@
+"""Any classifier is a backbone: its maps, their channels and strides, and a U-Net built over them. Seconds.
+
+    python examples/features_of_any_classifier.py
+"""
+
+from __future__ import annotations
+
+import torch
+
+import saccade
+
+
+def main() -> None:
+    images = torch.zeros(1, 3, 224, 224)
+    for name in ("resnet18", "resnet50"):
+        model = saccade.create_model(name).eval()
+        with torch.no_grad():
+            maps = model.features(images)
+        print(name, [tuple(value.shape[1:]) for value in maps], "strides", model.feature_strides)
+
+    segmenter = saccade.create_model("unet_backbone", num_classes=5, backbone="resnet18").eval()
+    with torch.no_grad():
+        print("unet over resnet18:", tuple(segmenter(images)["logits"].shape))
+    print(saccade.summary("yolox_nano"))
+
+
+if __name__ == "__main__":
+    main()
