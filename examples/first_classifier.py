@@ -1,4 +1,5 @@
-"""Train LeNet-5 on generated pictures of real handwriting, score it, and look at its answers. Half a minute on two cores.
+"""Train LeNet-5 on generated pictures of real handwriting, score it, and look at its answers. Half a minute on two
+cores.
 
     python examples/first_classifier.py
 """

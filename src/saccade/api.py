@@ -258,7 +258,6 @@ def _run_config(model: ModelLike) -> TrainConfig | None:
 
 
 def _open_data(model: ModelLike, data: str | None, split: str | None, format: str | None, task: str) -> VisionDataset:
-    # noqa: A002
     from saccade.data.open import open_dataset
 
     config = _run_config(model)

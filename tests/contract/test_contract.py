@@ -23,8 +23,8 @@ from saccade.tasks import get_task, list_tasks
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference_counts.json").read_text())["counts"]
 
-# Parameters and multiply-adds at the network's own canvas of builders that the reference does not know, put together
-# from those that it knows, and by hand.
+# Parameters and multiply-adds, at the network's own canvas, that the reference does not know: put together by hand,
+# from those that it knows where there are such.
 _RESNET18, _RESNET34 = REFERENCE["resnet18"], REFERENCE["resnet34"]
 _POINTS = 68
 # ResNet-18 at 224 whose last two stages stay at stride 8, and so compute 4 and 16 times as much: a stage has a strided
@@ -61,14 +61,14 @@ SHAPES = {
 }
 
 # Share of an output's scale by which it may change where the same sums are added up in another order (another batch
-# size, fused layers, another runtime): 40 float32 roundings of 1.2e-7 and more in a row. Measured are up to 2e-6.
-ROUNDING = 2e-5
-
+# size, folded layers, another runtime). Against float64 these networks are off by up to 4e-6 in float32, so two ways of
+# computing them differ by up to 8e-6; five times that is left to other processors.
+ROUNDING = 4e-5
 
 ALL = pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.builder)
 EXPORTED = [member for member in MEMBERS if member.exported]
-# The last exported member of each task.
-ONE_A_TASK = list({get_builder(member.builder).task: member for member in EXPORTED}.values())
+# The first exported member of each task.
+ONE_A_TASK = list({get_builder(member.builder).task: member for member in reversed(EXPORTED)}.values())
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_forward_is_one_graph(member: Member, model: Model) -> None:
         assert_close(found[name], value)
 
 
-@ALL
+@pytest.mark.parametrize("member", EXPORTED, ids=lambda member: member.builder)
 def test_torch_export_with_dynamic_batch(member: Member, model: Model) -> None:
     dynamic = ({0: torch.export.Dim("batch", min=1, max=64)},)
     with torch.no_grad():

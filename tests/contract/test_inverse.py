@@ -18,14 +18,18 @@ from saccade.ops.geometry import Geometry
 from saccade.tasks import get_task
 
 Inverse = Callable[[Model, list[dict[str, Tensor]], tuple[int, int]], Mapping[str, Tensor]]
+# By class, as the decoding belongs to it.
 INVERSES: dict[str, Inverse] = {"YOLOX": yolox_outputs_from_targets}
 
 
 @pytest.mark.parametrize("name", list_models("detection"))
 def test_truth_through_the_decoder_scores_one(name: str) -> None:
     size = (320, 416)
-    with torch.device("meta"):
+    with torch.device("meta"), torch.no_grad():
         model = create_model(name, num_classes=6).eval()
+        forward = model(torch.empty(3, 3, *size))
+    family = type(model).__name__
+    assert family in INVERSES, f"{name}: write the inverse of {family}.decode (tests/models/detection/inverse.py)"
     rng = np.random.default_rng(0)
     truths = []
     for count in (7, 0, 12):
@@ -33,7 +37,8 @@ def test_truth_through_the_decoder_scores_one(name: str) -> None:
         boxes = np.concatenate([corner, corner + rng.uniform(8, 100, (count, 2))], axis=1).astype(np.float32)
         truths.append({"boxes": boxes, "labels": rng.integers(0, 6, count)})
     tensors = [{key: torch.from_numpy(value) for key, value in truth.items()} for truth in truths]
-    outputs = INVERSES[type(model).__name__](model, tensors, size)
+    outputs = INVERSES[family](model, tensors, size)
+    assert {key: value.shape for key, value in outputs.items()} == {key: value.shape for key, value in forward.items()}
     infos = [ImageInfo(index, f"image-{index}", Geometry.identity(size)) for index in range(3)]
     names = tuple("abcdef")
     task = get_task("detection")

@@ -79,13 +79,7 @@ def test_workers_do_not_change_the_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kill_at", [7, 25])
 def test_kill_and_resume_gives_the_same_bits(tmp_path: Path, kill_at: int) -> None:
     unbroken = fit(small_config(str(tmp_path / "a")), model=build(), data=small_data())
-    script = HERE / "killed_run.py"
-    killed = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "b"), str(kill_at)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    killed = stop_run(tmp_path / "b", kill_at, signal.SIGKILL, "--checkpoint-every-4")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = fit(small_config(str(tmp_path / "b"), checkpoint_every=4), resume=True, model=build(), data=small_data())
     assert_equal(weights(unbroken.folder), weights(resumed.folder))
@@ -107,22 +101,10 @@ def test_damaged_state_falls_back_to_the_one_before(tmp_path: Path) -> None:
 
 def test_interrupt_saves_the_step_and_resumes(tmp_path: Path) -> None:
     unbroken = fit(small_config(str(tmp_path / "a")), model=build(), data=small_data())
-    model = build()
-    steps = []
-
-    def press(module: torch.nn.Module, arguments: object) -> None:
-        steps.extend([1] * module.training)
-        if len(steps) == 13 and module.training:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    model.stem.register_forward_pre_hook(press)
-    with pytest.raises(KeyboardInterrupt):
-        fit(
-            small_config(str(tmp_path / "b"), ema=EmaConfig(decay=0.98, warmup_steps=10.0)),
-            model=model,
-            data=small_data(),
-        )
-    assert len(steps) == 13
+    stopped = stop_run(tmp_path / "b", 13, signal.SIGINT)
+    assert "KeyboardInterrupt" in stopped.stderr
+    state = torch.load(tmp_path / "b" / "small" / "last" / "state.pt", weights_only=True)
+    assert state["position"]["step"] == 13  # the step under way was finished and saved
     resumed = fit(small_config(str(tmp_path / "b")), resume=True, model=build(), data=small_data())
     assert_equal(weights(unbroken.folder), weights(resumed.folder))
 
@@ -215,7 +197,7 @@ def test_stage_with_an_unknown_attribute_offers_the_nearest(tmp_path: Path) -> N
 def test_bf16_autocast_and_clipping_train(tmp_path: Path) -> None:
     model = build()
     seen: set[torch.dtype] = set()
-    model.stage.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype) if module.training else None)
+    model.stage.register_forward_hook(lambda stage, _, maps: seen.add(maps.dtype) if stage.training else None)
     result = fit(small_config(str(tmp_path), epochs=8, precision="bf16", clip_norm=1.0), model=model, data=big_data())
     assert seen == {torch.bfloat16}
     assert result.metrics["top1"] > 0.8
@@ -250,6 +232,12 @@ def test_two_processes_train_to_equal_weights_and_score_everything(tmp_path: Pat
     assert first["metrics"] == second["metrics"]
     assert first["metrics"]["top1"] > 0.7
     assert first["images"] == 101  # odd on purpose: the padded last picture counts once
+
+
+def stop_run(out: Path, step: int, number: signal.Signals, *options: str) -> subprocess.CompletedProcess[str]:
+    """A run in a process of its own that gets a signal in the middle of a step."""
+    command = [sys.executable, str(HERE / "stopped_run.py"), str(out), str(step), str(int(number)), *options]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True)
 
 
 def environment() -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Settings of training-time augmentation, for every task: transforms move boxes, masks, label maps and keypoints together."""
+"""Settings of training-time augmentation, for every task.
+
+Transforms move boxes, masks, label maps and keypoints together.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ __all__ = ["AugmentConfig"]
 
 @dataclass
 class AugmentConfig:
-    """What happens to a training picture before the network sees it. The default is nothing but the model's own resize rule."""
+    """What happens to a training picture before the network sees it.
+
+    The default is nothing but the model's own resize rule.
+    """
 
     mosaic: float = 0.0  # probability of joining four pictures
     mixup: float = 0.0  # probability of blending with another picture

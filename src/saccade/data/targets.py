@@ -7,14 +7,13 @@ that does the same to a picture. Nothing is changed in place, since a data set m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Sample, Target
+from saccade.data.sample import ImageInfo, Sample, Target
 from saccade.ops.geometry import Geometry
 
 __all__ = [
@@ -119,6 +118,8 @@ def area_factor(matrix: Matrix) -> float:
 def move_target(target: Target, matrix: Matrix, remap: Remap) -> Target:
     """Coordinates by ``matrix``, maps by ``remap``; nothing is clipped or dropped yet."""
     moved = dict(target)
+    if not moved.keys() - {"labels"}:
+        return moved  # a class goes wherever its picture goes
     step = Geometry((0, 0), (0, 0)).then(matrix, (0, 0))
     if "boxes" in target:
         moved["boxes"] = step.boxes(target["boxes"])
@@ -153,8 +154,9 @@ def move_sample(
         tight: After steps that turn or cut, boxes of objects with masks are taken anew from the masks.
     """
     target = clip_objects(move_target(sample.target, matrix, remap), (0, 0, size[1], size[0]), tight)
-    info = replace(sample.info, geometry=sample.info.geometry.then(matrix, size))
-    return replace(sample, image=remap(sample.image, fill, True), target=target, info=info)
+    info = sample.info
+    moved = ImageInfo(info.image_id, info.path, info.geometry.then(matrix, size), info.image)
+    return Sample(remap(sample.image, fill, True), target, moved, sample.original)
 
 
 def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fill: int, linear: bool) -> NDArray[Any]:

@@ -173,7 +173,7 @@ class _Run:
             for group, optimizer in self.steppers.items():
                 terms.update(self._step(group, optimizer, images, batch, factor, update))
             if self.average is not None and update:
-                self.average.update(self.model)
+                self.average.update()
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.fabric.device)) + value.detach().float()
             self.loss_guard.check(terms, batch, at.step)

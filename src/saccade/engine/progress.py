@@ -46,7 +46,7 @@ class TrainingDisplay:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as self._bar:
+        with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2) as self._bar:
             self._task = self._bar.add_task(
                 "", total=steps, completed=start, epoch=f"{epoch + 1}/{total_epochs}", note=""
             )

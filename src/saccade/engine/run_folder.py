@@ -78,9 +78,13 @@ class RunFolder:
         """Training state, readable with ``weights_only=True``; the one before is kept beside it."""
 
         def write(path: Path) -> None:
-            # Through a Python file, a full disk is an OSError; torch's own writer would raise a riddle.
-            with path.open("wb") as file:
-                torch.save(state, file)
+            # Through a Python file a full disk is an OSError, but torch's writer covers it with a riddle of its own.
+            try:
+                with path.open("wb") as file:
+                    torch.save(state, file)
+            except RuntimeError as riddle:
+                cause = riddle.__context__
+                raise cause if isinstance(cause, OSError) else riddle from None
 
         atomic_write(self.state_path, write, keep_previous=True)
 

@@ -30,7 +30,8 @@ class Model(nn.Module):
         feature_channels: Channels of each map that ``features`` returns, fine to coarse.
         feature_strides: Stride of each of those maps.
         builder_name, builder_args: What ``create_model`` needs to build it again (set by the registry).
-        loss_groups: Optimiser groups in the order in which they step; empty for one optimiser. With groups, ``loss`` takes the group's name as
+        loss_groups: Optimiser groups in the order in which they step; empty for one optimiser. With groups, ``loss``
+            takes the group's name as
             third argument and ``group_parameters(name)`` gives what its optimiser moves.
         stage_names: Submodules from the stem to the last stage, in the order in which data flows; training only the
             last k stages means the last k of these and the head.
@@ -54,7 +55,10 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Named loss terms, already weighted: what is minimised is their sum. Works in train and eval mode and for 0 boxes."""
+        """Named loss terms, already weighted.
+
+        What is minimised is their sum. Works in train and eval mode and for 0 boxes.
+        """
         raise NotImplementedError
 
     def decode(self, outputs: Outputs) -> Decoded:

@@ -47,7 +47,8 @@ _BUILDERS: dict[str, BuilderEntry] = {}
 def register_model(task: str, paper: str) -> Callable[[Callable[P, M]], Callable[P, M]]:
     """Put a builder in the registry.
 
-    The wrapped builder remembers its own name and arguments on the model (so that a checkpoint can build it again) and loads ``weights``
+    The wrapped builder remembers its own name and arguments on the model (so that a checkpoint can build it again) and
+    loads ``weights``
     after building, if it was asked for any.
 
     Args:

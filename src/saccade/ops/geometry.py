@@ -20,6 +20,9 @@ Array = NDArray[np.float32]
 _CARRIERS = {"?": np.uint8, "l": np.int32, "q": np.int32, "e": np.float32}
 
 
+_LAST_ROW = np.array([[0.0, 0.0, 1.0]])
+
+
 def _identity() -> NDArray[np.float64]:
     return np.eye(3)
 
@@ -50,9 +53,9 @@ class Geometry:
             matrix: (3, 3) or (2, 3), maps the present canvas to the next.
             size: (height, width) of the next canvas.
         """
-        step = np.eye(3)
-        step[: matrix.shape[0]] = matrix
-        return Geometry(self.original_size, size, step @ self.matrix)
+        if matrix.shape[0] == 2:
+            matrix = np.concatenate([matrix, _LAST_ROW])
+        return Geometry(self.original_size, size, matrix @ self.matrix)
 
     def points(self, points_xy: Array) -> Array:
         """Original to canvas; shape (..., 2) in pixels."""
