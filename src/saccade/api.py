@@ -79,7 +79,8 @@ def train(config: TrainConfig | str, resume: bool = False) -> RunResult:
     from saccade.engine.run_report import write_run_report
 
     result = fit(recipe(config) if isinstance(config, str) else config, resume=resume)
-    write_run_report(result)
+    if result.is_main:
+        write_run_report(result)
     return result
 
 

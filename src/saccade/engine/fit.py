@@ -53,6 +53,7 @@ class RunResult:
         history: One row an epoch, as in ``metrics.csv``.
         report: Figures of the kept weights on the test split, or on the validation split; None without either.
         baseline: Figures, on the same pictures, of an answer that never looks at them; None where there is none.
+        is_main: This process is the first of the run's, the one that writes files.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class RunResult:
     history: list[dict[str, float]]
     report: MetricReport | None
     baseline: MetricReport | None = None
+    is_main: bool = True
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -257,7 +259,7 @@ class _Run:
             value = baseline.values[baseline.primary]
             self.display.say(f"the same answer for every picture scores {baseline.primary} {value:.4f}")
         self.display.say(f"kept {self.folder.best_model}")
-        return RunResult(self.folder.path, self.folder.best_model, self.at.history, report, baseline)
+        return RunResult(self.folder.path, self.folder.best_model, self.at.history, report, baseline, self._is_main)
 
     # ---- parts ----
 

@@ -19,11 +19,11 @@ def dsnt_faces() -> TrainConfig:
         model="dsnt",
         model_args={"backbone": "resnet18"},
         data=DataConfig(
-            source="facial_keypoints_68", train="training", val=None, test="test", size=(128, 128), batch_size=16
+            source="facial_keypoints_68", train="training", val=None, test="test", size=(96, 96), batch_size=8
         ),
         augment=AugmentConfig(flip=0.5, degrees=25.0, translate=0.08, scale=(0.8, 1.25), hsv=(0.015, 0.4, 0.3)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
-        epochs=120,
+        epochs=40,
     )

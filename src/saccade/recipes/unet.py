@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saccade.data.augment import AugmentConfig
-from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
 from saccade.recipes import recipe
 
 __all__ = ["unet_isbi"]
@@ -29,5 +29,6 @@ def unet_isbi() -> TrainConfig:
         optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
-        epochs=80,
+        stages=(Stage(from_epoch=0, size=(256, 256)),),  # crops to learn from, whole pictures to be scored on
+        epochs=60,
     )
