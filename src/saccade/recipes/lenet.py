@@ -22,5 +22,5 @@ def lenet5_mnist() -> TrainConfig:
         optimizer=OptimizerConfig(name="adamw", lr=4e-3, weight_decay=0.02),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=0.5),
         ema=EmaConfig(decay=0.999, warmup_steps=500.0),
-        epochs=10,
+        epochs=7,
     )

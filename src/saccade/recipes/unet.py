@@ -30,5 +30,5 @@ def unet_isbi() -> TrainConfig:
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
         stages=(Stage(from_epoch=0, size=(256, 256)),),  # crops to learn from, whole pictures to be scored on
-        epochs=60,
+        epochs=30,
     )
