@@ -1,0 +1,79 @@
+"""Recipes: every one resolves; the measured ones reach what their docstrings say (``make test-slow``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from saccade.engine.config import TrainConfig
+from saccade.engine.configfile import config_from_dict, config_to_yaml, load_config
+from saccade.engine.fit import RunResult, fit
+from saccade.engine.stages import resolve_stages
+from saccade.errors import ConfigError
+from saccade.models.registry import create_model
+from saccade.recipes import default_recipe, get_recipe, list_recipes
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_recipe_resolves_and_survives_yaml(name: str, tmp_path: Path) -> None:
+    config = get_recipe(name)
+    assert config.name == name
+    path = tmp_path / "config.yaml"
+    path.write_text(config_to_yaml(config))
+    assert load_config(path) == config
+    resolve_stages(config, create_model(config.model, **config.model_args))  # unknown attributes are errors
+
+
+@pytest.mark.parametrize("model", ["lenet5", "yolox_nano", "unet", "dsnt"])
+def test_every_task_has_settings_for_data_of_ones_own(model: str) -> None:
+    config = default_recipe(model, "some/where/my data/")
+    assert (config.model, config.data.source) == (model, "some/where/my data/")
+    assert config.name == f"{model}_my_data"
+    assert config_from_dict(TrainConfig, {}).epochs > 0
+
+
+def test_unknown_recipe_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'lenet5_mnist'"):
+        get_recipe("lenet_mnist")
+
+
+def run(name: str, tmp_path: Path) -> RunResult:
+    config = get_recipe(name)
+    config.out = str(tmp_path)
+    return fit(config)
+
+
+@pytest.mark.slow
+@pytest.mark.data("mnist")
+def test_lenet5_reaches_the_error_of_the_paper(tmp_path: Path) -> None:
+    assert run("lenet5_mnist", tmp_path).metrics["top1"] >= 0.9905  # LeCun et al. 1998: 0.95 % error
+
+
+@pytest.mark.slow
+@pytest.mark.data("bccd")
+def test_yolox_tiny_finds_blood_cells(tmp_path: Path) -> None:
+    metrics = run("yolox_tiny_bccd", tmp_path).metrics
+    assert metrics["AP50"] >= 0.90
+    assert metrics["AP"] >= 0.57
+
+
+@pytest.mark.slow
+@pytest.mark.data("isbi2012_membrane")
+def test_unet_finds_membranes(tmp_path: Path) -> None:
+    assert run("unet_isbi", tmp_path).metrics["mIoU"] >= 0.80
+
+
+@pytest.mark.slow
+@pytest.mark.data("facial_keypoints_68")
+def test_dsnt_halves_the_error_of_the_mean_face(tmp_path: Path) -> None:
+    result = run("dsnt_faces", tmp_path)
+    assert result.baseline is not None
+    assert result.metrics["NME"] <= result.baseline.values["NME"] / 2
+
+
+@pytest.mark.slow
+def test_the_demo_learns_to_read(tmp_path: Path) -> None:
+    config = get_recipe("demo")
+    config.out, config.max_minutes = str(tmp_path), 4.0
+    assert fit(config).metrics["AP50"] >= 0.85
