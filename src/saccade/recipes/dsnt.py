@@ -19,11 +19,13 @@ def dsnt_faces() -> TrainConfig:
         model="dsnt",
         model_args={"backbone": "resnet18"},
         data=DataConfig(
-            source="facial_keypoints_68", train="training", val=None, test="test", size=(96, 96), batch_size=8
+            source="facial_keypoints_68", train="training", val=None, test="test", size=(64, 64), batch_size=8
         ),
-        augment=AugmentConfig(flip=0.5, degrees=25.0, translate=0.08, scale=(0.8, 1.25), hsv=(0.015, 0.4, 0.3)),
-        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01),
+        augment=AugmentConfig(
+            flip=0.5, degrees=30.0, translate=0.15, scale=(0.7, 1.4), hsv=(0.02, 0.6, 0.4), brightness=0.3, contrast=0.4
+        ),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
-        epochs=40,
+        epochs=110,
     )

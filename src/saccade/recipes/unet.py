@@ -15,13 +15,13 @@ def unet_isbi() -> TrainConfig:
     return TrainConfig(
         model="unet",
         model_args={"base_channels": 16},
-        data=DataConfig(source="isbi2012_membrane", train="train", val=None, test="val", batch_size=4),
+        data=DataConfig(source="isbi2012_membrane", train="train", val=None, test="val", batch_size=2),
         augment=AugmentConfig(
-            crop=(256, 256),
+            crop=(192, 192),
             flip=0.5,
             flip_vertical=0.5,
             rotate90=0.75,
-            elastic=8.0,
+            elastic=4.0,
             scale=(0.85, 1.2),
             brightness=0.15,
             contrast=0.25,
@@ -29,6 +29,6 @@ def unet_isbi() -> TrainConfig:
         optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
-        stages=(Stage(from_epoch=0, size=(256, 256)),),  # crops to learn from, whole pictures to be scored on
-        epochs=30,
+        stages=(Stage(from_epoch=0, size=(192, 192)),),  # crops to learn from, whole pictures to be scored on
+        epochs=100,
     )
