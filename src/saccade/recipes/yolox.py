@@ -45,7 +45,11 @@ def yolox_s_coco() -> TrainConfig:
 def yolox_tiny_bccd() -> TrainConfig:
     """YOLOX-Tiny on blood cells (BCCD).
 
-    Learns from train + val (292 pictures), the last EMA weights are scored once on test (72).
+    Learns from train + val (292 pictures), the last EMA weights are scored once on test (72). Settings were chosen by a
+    run that learnt from train and was scored on val.
+
+    Measured: ``saccade train --recipe yolox_tiny_bccd`` on 2 cores (AVX2, no bf16) that other programs loaded as well
+    (load 4 to 6): AP50 0.902, AP 0.592, 23.7 minutes of training, 29 minutes of processor time in all.
     """
     return TrainConfig(
         model="yolox_tiny",
