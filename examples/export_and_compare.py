@@ -1,6 +1,6 @@
 """Export a detector to ONNX and OpenVINO and prove that the files give the same numbers. Half a minute on two cores.
 
-    python examples/export_and_compare.py
+python examples/export_and_compare.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Any classifier is a backbone: its maps, their channels and strides, and a U-Net built over them. Seconds.
 
-    python examples/features_of_any_classifier.py
+python examples/features_of_any_classifier.py
 """
 
 from __future__ import annotations

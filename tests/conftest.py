@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One visible line when real data was missing."""
     if _MISSING:
-        terminalreporter.write_line(f"NOT RUN: tests on real data {sorted(_MISSING)}; set SACCADE_DATA to a folder that holds them.")
+        line = f"NOT RUN: tests on real data {sorted(_MISSING)}; set SACCADE_DATA to a folder that holds them."
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DataError", "ExportError", "NonFiniteLossError", "SaccadeError", "WeightsError", "did_you_mean"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "ExportError",
+    "NonFiniteLossError",
+    "SaccadeError",
+    "WeightsError",
+    "did_you_mean",
+]
 
 
 class SaccadeError(Exception):
