@@ -13,7 +13,7 @@ __all__ = ["unet_isbi"]
 def unet_isbi() -> TrainConfig:
     """U-Net of a quarter of the paper's width on ISBI 2012: learns from images 0-23, is scored on images 24-29.
 
-    Measured: ``saccade train --recipe unet_isbi`` with OMP_NUM_THREADS=1 on a loaded machine: mIoU 0.789, 10.4 minutes.
+    Measured: ``saccade train --recipe unet_isbi`` with OMP_NUM_THREADS=1 on a loaded machine: mIoU 0.789, 10.2 minutes.
     The aim, 0.80, is missed by 0.011. Without the Dice term and the unwarped last epochs it was 0.778; 30 epochs of
     batches of four 256-pixel crops gave 0.707. These settings were chosen after seeing such scores.
     """
