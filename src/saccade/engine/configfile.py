@@ -73,7 +73,7 @@ def _plain(value: Any) -> Any:
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
-        return value
+        return tuple(value) if isinstance(value, list) else value  # YAML has no tuples; configurations have no lists
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None

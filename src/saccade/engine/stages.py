@@ -45,10 +45,7 @@ def resolve_stages(config: TrainConfig, model: Model) -> list[EpochSettings]:
     for index, stage in enumerate(config.stages, start=1):
         _check(stage, model, index)
         last = resolved[-1]
-        changes: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in stage.augment.items()
-        }
-        augment = replace(last.augment, **changes)
+        augment = replace(last.augment, **stage.augment)
         resolved.append(
             EpochSettings(
                 index, augment, stage.size or last.size, stage.freeze or last.freeze, {**last.model, **stage.model}
