@@ -77,9 +77,9 @@ def _dispatch(words: list[str]) -> int:
     verb, *rest = words
     if verb not in VERBS:
         raise ConfigError(f"unknown verb '{verb}'.{did_you_mean(verb, VERBS)}")
-    # Threads that wait for each other by spinning starve the loader's processes (and each other where several programs
-    # share the cores); asleep, they cost nothing. Read once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait for each other by spinning starve the loader's processes; threads that sleep at once make a step
+    # of a small network twice as long. So they spin for some microseconds, then sleep. Read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     run = importlib.import_module(f"saccade.cli.{verb}").run
     code: int = run(rest)
     return code
