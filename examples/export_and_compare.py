@@ -14,6 +14,7 @@ import saccade
 def main(out: Path) -> None:
     model = saccade.create_model("yolox_nano", num_classes=3)
     model.class_names = ("red cell", "white cell", "platelet")
+    model.score_threshold = 1e-4  # an untrained network is sure of nothing, and there must be something to compare
     for kind, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
         result = saccade.export(model, format=kind, path=out / f"yolox_nano{suffix}", verify=True)
         print(result.parity)

@@ -32,7 +32,8 @@ class ParityReport:
         batch_sizes: Numbers of pictures it was given at a time.
         max_abs: Largest difference by output.
         max_relative: The same as a share of the output's scale (its largest value).
-        rows: Valid rows compared (boxes, poses), for tasks that answer with a number of them; 0 for others.
+        rows: Valid rows compared (boxes, poses), for tasks that answer with a number of them; None for others. With 0
+            of them nothing was compared, which does not pass.
         unmatched: Rows that only one side has.
         tolerance: Largest ``max_relative`` that passes.
         passed: Whether the file gives the same numbers.
@@ -42,12 +43,17 @@ class ParityReport:
     batch_sizes: tuple[int, ...]
     max_abs: dict[str, float]
     max_relative: dict[str, float]
-    rows: int
+    rows: int | None
     unmatched: int
     tolerance: float
     passed: bool
 
     def __str__(self) -> str:
+        if self.rows == 0:
+            return (
+                f"{self.runtime}: NOTHING to compare, the network found nothing in these pictures. "
+                "Verify with pictures it was trained for, or lower its score_threshold before the export."
+            )
         worst = max(self.max_relative, key=lambda name: self.max_relative[name], default="")
         difference = f"largest difference {self.max_relative.get(worst, 0.0):.1e} of the scale ({worst})"
         rows = f", {self.unmatched} of {self.rows} rows unmatched" if self.rows else ""
@@ -80,7 +86,7 @@ def verify_export(
         images = _pictures(exported.input_spec.channels, exported.input_spec.size, max(batch_sizes))
     images = images.repeat(-(-max(batch_sizes) // len(images)), 1, 1, 1)
     eager = EagerRuntime(model)
-    report = ParityReport(exported.name, batch_sizes, {}, {}, 0, 0, tolerance, True)
+    report = ParityReport(exported.name, batch_sizes, {}, {}, None, 0, tolerance, True)
     for size in batch_sizes:
         report = compare(eager(images[:size]), exported(images[:size]), report)
     return report
@@ -105,6 +111,7 @@ def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], report:
     max_abs, max_relative = dict(report.max_abs), dict(report.max_relative)
     rows, unmatched = report.rows, report.unmatched
     if "count" in expected:
+        rows = rows or 0
         for image in range(len(expected["count"])):
             first, second = _valid(expected, image), _valid(found, image)
             pairs = _pair(first, second)
@@ -116,7 +123,9 @@ def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], report:
     else:
         for name, tensor in expected.items():
             _widen(max_abs, max_relative, name, tensor, found[name], tensor)
-    passed = all(value <= report.tolerance for value in max_relative.values()) and unmatched <= _UNMATCHED * rows
+    passed = all(value <= report.tolerance for value in max_relative.values())
+    if rows is not None:
+        passed = passed and rows > 0 and unmatched <= _UNMATCHED * rows
     return ParityReport(
         report.runtime, report.batch_sizes, max_abs, max_relative, rows, unmatched, report.tolerance, passed
     )

@@ -67,14 +67,17 @@ class Keypoints(Result):
         return {**self._header(), "task": "keypoints", "objects": objects}
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Entries with ``keypoints`` (x, y, score, x, ...) and their mean score, of the first category."""
+        """Entries with ``keypoints`` (x, y, score, x, ...) and their mean score, of the first category.
+
+        COCO's keypoints are indices of pixels, whose centres lie half a pixel further here.
+        """
         category = int(category_ids[0]) if category_ids else 0
         return [
             {
                 "image_id": self.image_id,
                 "category_id": category,
                 "keypoints": [
-                    float(value) for point, score in zip(points, scores, strict=True) for value in (*point, score)
+                    float(value) for point, score in zip(points, scores, strict=True) for value in (*(point - 0.5), score)
                 ],
                 "score": float(np.mean(scores)) if len(scores) else 0.0,
             }

@@ -66,6 +66,16 @@ def test_parameters_and_macs_of_the_reference(name: str) -> None:
     assert model.input_spec.size == tuple(COUNTS[name]["input"][1:])
 
 
+def test_nano_with_whole_convolutions_has_the_shapes_of_the_depthwise_one() -> None:
+    split, whole = yolox_nano(num_classes=2).eval(), yolox_nano(num_classes=2, depthwise=False).eval()
+    assert all(module.groups == 1 for module in whole.modules() if isinstance(module, nn.Conv2d))
+    assert any(module.groups > 1 for module in split.modules() if isinstance(module, nn.Conv2d))
+    image = torch.zeros(1, 3, 64, 64)
+    assert [tuple(value.shape) for value in whole.features(image)] == [
+        tuple(value.shape) for value in split.features(image)
+    ]
+
+
 def test_normalisation_and_prior_of_the_authors() -> None:
     model = yolox_nano(num_classes=2)
     assert all(
