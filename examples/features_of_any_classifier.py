@@ -5,12 +5,15 @@ python examples/features_of_any_classifier.py
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import torch
 
 import saccade
 
 
-def main() -> None:
+def main(out: Path) -> None:
     images = torch.zeros(1, 3, 224, 224)
     for name in ("resnet18", "resnet50"):
         model = saccade.create_model(name).eval()
@@ -21,8 +24,10 @@ def main() -> None:
     segmenter = saccade.create_model("unet_backbone", num_classes=5, backbone="resnet18").eval()
     with torch.no_grad():
         print("unet over resnet18:", tuple(segmenter(images)["logits"].shape))
-    print(saccade.summary("yolox_nano"))
+    table = str(saccade.summary("yolox_nano"))
+    print(table)
+    (out / "yolox_nano.txt").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(tempfile.mkdtemp(prefix="saccade-")))

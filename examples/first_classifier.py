@@ -1,4 +1,4 @@
-"""Train ResNet-18 on generated pictures of real handwriting, score it, and look at its answers. A minute on two cores.
+"""From a folder of pictures to a trained classifier and its answers. Half a minute on two cores.
 
 python examples/first_classifier.py
 """
@@ -8,24 +8,33 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import cv2
+from sklearn.datasets import load_digits
+
 import saccade
 
 
+def write_folder(root: Path) -> None:
+    """1,797 scans of handwriting, one folder a class; every fifth is kept for validation."""
+    scans = load_digits()
+    for number, (image, digit) in enumerate(zip(scans.images, scans.target, strict=True)):
+        file = root / ("val" if number % 5 == 4 else "train") / str(digit) / f"{number:04d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), cv2.resize(255 - image * (255 / 16), (32, 32), interpolation=cv2.INTER_CUBIC))
+
+
 def main(out: Path) -> None:
-    config = saccade.recipe(model="resnet18", data="digit_scenes")
-    config.data.size = (48, 48)
+    write_folder(out / "digits")
+    config = saccade.recipe(model="lenet5", data=str(out / "digits"))
     config.augment.flip = 0.0  # a mirrored 3 is no 3
-    config.epochs = 4
+    config.epochs = 6
     config.out = str(out)
     run = saccade.train(config)
     print({name: round(value, 3) for name, value in run.metrics.items()})
 
-    from saccade.data.digit_scenes import DigitScenes
-
-    unseen = DigitScenes("classification", "test", count=5)
-    for index, answer in enumerate(saccade.predict(run.model_path, (unseen.read(i).image for i in range(5)))):
-        print(answer.to_json())
-        answer.save(out / "answers" / f"{index}.png")
+    for answer in list(saccade.predict(run.model_path, out / "digits" / "val" / "7"))[:5]:
+        print(answer.name, round(answer.score, 3))
+        answer.save(out / "answers" / f"{answer.image_id}.png")
     print(f"pictures are in {out / 'answers'}, the report is {run.folder / 'report.html'}")
 
 

@@ -163,7 +163,7 @@ def export(
     """
     from saccade.deploy.export import SUFFIXES, export_model
     from saccade.deploy.runtime import EagerRuntime
-    from saccade.deploy.verify import verify_export
+    from saccade.deploy.verify import canvases, verify_export
 
     network = model if isinstance(model, Model) else load(model)
     if format not in SUFFIXES:
@@ -179,12 +179,13 @@ def export(
     written = export_model(network, Path(path), format=format)
     if not verify:
         return ExportResult(written, None, {})
-    parity = verify_export(network, written)
-    metrics: dict[str, tuple[float, float]] = {}
-    if data is not None or _run_config(model) is not None:
-        before = evaluate_runtime(EagerRuntime(network), _open_data(model, data, split, None, network.task))
-        after = evaluate_runtime(_runtime(written), _open_data(model, data, split, None, network.task))
-        metrics = {name: (value, after.values[name]) for name, value in before.values.items() if name in after.values}
+    if data is None and _run_config(model) is None:
+        return ExportResult(written, verify_export(network, written), {})
+    dataset = _open_data(model, data, split, None, network.task)
+    parity = verify_export(network, written, canvases(dataset, network.input_spec))
+    before = evaluate_runtime(EagerRuntime(network), dataset)
+    after = evaluate_runtime(_runtime(written), dataset)
+    metrics = {name: (value, after.values[name]) for name, value in before.values.items() if name in after.values}
     return ExportResult(written, parity, metrics)
 
 

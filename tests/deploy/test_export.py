@@ -12,7 +12,8 @@ from tests.deploy.small import SmallClassifier, SmallDetector, pictures
 from torch import Tensor
 
 from saccade.deploy.export import SUFFIXES, export_model
-from saccade.deploy.runtime import EagerRuntime, open_runtime
+from saccade.deploy.openvino_runtime import OpenVinoFileRuntime
+from saccade.deploy.runtime import EagerRuntime, Runtime, open_runtime
 from saccade.deploy.verify import verify_export
 from saccade.errors import ExportError, SaccadeError
 from saccade.models.base import Model, Outputs
@@ -31,8 +32,10 @@ def test_file_alone_gives_the_numbers_of_the_network(
     expected_files = {"openvino": ["model.bin", "model.xml"]}.get(kind, [path.name])
     assert sorted(file.name for file in path.parent.iterdir()) == expected_files
     assert capfd.readouterr() == ("", "")
-    runtime = open_runtime(path)
+    runtime: Runtime = open_runtime(path)
     assert (runtime.task, runtime.class_names, runtime.input_spec) == (model.task, model.class_names, model.input_spec)
+    if kind == "openvino":
+        runtime = OpenVinoFileRuntime(path, "32")  # opened without a word, it computes in bfloat16 where there is that
     eager = EagerRuntime(model)
     for count in (1, 3):
         images = pictures(model, count)
@@ -45,7 +48,7 @@ def test_file_alone_gives_the_numbers_of_the_network(
     assert report.passed
     assert report.batch_sizes == (1, 3)
     assert max(report.max_relative.values()) < 1e-5
-    assert (report.rows > 0) == ("count" in expected)
+    assert (report.rows is not None) == ("count" in expected)
 
 
 def test_onnx_speaks_for_itself(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ def test_builder_and_version_travel(tmp_path: Path) -> None:
 def test_one_picture_at_a_time_and_another_canvas(kind: str, tmp_path: Path) -> None:
     model = SmallClassifier()
     path = export_model(model, tmp_path / "m", format=kind, size=(24, 24), dynamic_batch=False)
-    runtime = open_runtime(path)
+    runtime: Runtime = open_runtime(path)
     assert runtime.input_spec.size == (24, 24)
     images = torch.randint(0, 256, (3, 3, 24, 24), dtype=torch.uint8)
     torch.testing.assert_close(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from saccade.deploy.export import export_model
 from saccade.deploy.verify import ParityReport, compare, verify_export
 
-NOTHING = ParityReport("test", (3,), {}, {}, 0, 0, 1e-3, True)
+NOTHING = ParityReport("test", (3,), {}, {}, None, 0, 1e-3, True)
 
 
 def _rows(count: int, padded: int = 60, seed: int = 0) -> dict[str, Tensor]:
@@ -73,8 +73,10 @@ def test_a_row_at_the_threshold_may_differ() -> None:
     assert "1 of 200 rows unmatched" in str(report)
 
 
-def test_no_rows_at_all_pass() -> None:
-    assert compare(_rows(0), _rows(0), NOTHING).passed
+def test_no_rows_at_all_prove_nothing() -> None:
+    report = compare(_rows(0), _rows(0), NOTHING)
+    assert not report.passed
+    assert "NOTHING to compare" in str(report)
     assert not compare(_rows(0), _rows(2), NOTHING).passed
 
 

@@ -9,11 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from saccade.data.dataset import VisionDataset
+from saccade.data.input_spec import InputSpec
+from saccade.data.loader import SampleKey
+from saccade.data.pipeline import EvalPipeline
 from saccade.deploy.openvino_runtime import OpenVinoFileRuntime
 from saccade.deploy.runtime import EagerRuntime, open_runtime
 from saccade.models.base import Decoded, Model
 
-__all__ = ["ParityReport", "compare", "verify_export"]
+__all__ = ["ParityReport", "canvases", "compare", "verify_export"]
 
 # Rows of two answers may be paired up to this distance, as a share of the output's scale; farther apart they are
 # different rows.
@@ -90,6 +94,13 @@ def verify_export(
     for size in batch_sizes:
         report = compare(eager(images[:size]), exported(images[:size]), report)
     return report
+
+
+def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
+    """The first pictures of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`."""
+    pipeline = EvalPipeline(dataset, spec)
+    samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]
+    return torch.stack([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples])
 
 
 def _pictures(channels: int, size: tuple[int, int], count: int) -> Tensor:

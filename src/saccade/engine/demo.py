@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from saccade.data.dataset import VisionDataset
-from saccade.data.pipeline import fit_image
 from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.runtime import EagerRuntime, Runtime, best_cpu_runtime, open_runtime
-from saccade.deploy.verify import verify_export
+from saccade.deploy.verify import canvases, verify_export
 from saccade.engine.config import TrainConfig
 from saccade.engine.evaluate import evaluate
 from saccade.engine.fit import fit
@@ -78,12 +77,7 @@ def _draw(model: Model, dataset: VisionDataset, folder: Path, count: int = 12) -
 
 
 def _export(model: Model, dataset: VisionDataset, out: Path) -> tuple[list[dict[str, Any]], list[Path]]:
-    images = torch.stack(
-        [
-            torch.from_numpy(fit_image(dataset.read(index).image, model.input_spec)[0]).permute(2, 0, 1)
-            for index in range(3)
-        ]
-    )
+    images = canvases(dataset, model.input_spec)
     rows, files = [], []
     for kind in ("onnx", "openvino"):
         path = export_model(model, out / "exported" / f"model{SUFFIXES[kind]}", format=kind)

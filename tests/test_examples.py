@@ -1,0 +1,32 @@
+"""Every example runs from its first line to its last, and says what it is there to say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+SAYS = {
+    "export_and_compare.py": "same numbers",
+    "features_of_any_classifier.py": "unet over resnet18: (1, 5, 224, 224)",
+    "first_classifier.py": "the report is",
+}
+
+
+def test_every_example_is_listed() -> None:
+    assert sorted(SAYS) == sorted(file.name for file in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(SAYS))
+def test_example(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), EXAMPLES / name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(tmp_path)
+    said = capsys.readouterr().out
+    assert SAYS[name] in said
+    assert "DIFFERENT" not in said
