@@ -98,7 +98,7 @@ def test_area_is_that_of_the_box_unless_given() -> None:
 
 
 def test_a_large_table_is_a_few_buffers() -> None:
-    """What a worker receives must be arrays: 200,000 boxes pickle into a handful of objects of 37 bytes a box."""
+    """What a worker receives must be arrays: 200,000 boxes pickle into a handful of objects of 53 bytes a box."""
     builder = TableBuilder(["cat"])
     for index in range(20_000):
         builder.add_image(f"images/{index:08d}.jpg", size=(480, 640))
@@ -109,7 +109,7 @@ def test_a_large_table_is_a_few_buffers() -> None:
     rest = pickle.dumps(data, protocol=5, buffer_callback=buffers.append)
     assert len(rest) < 10_000
     assert len(buffers) < 12
-    assert sum(len(buffer.raw()) for buffer in buffers) < 10e6
+    assert sum(len(buffer.raw()) for buffer in buffers) < 11e6
 
 
 def test_targets_are_the_callers_own() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from saccade.data.dataset import DatasetInfo
 from saccade.data.images import read_image
+from saccade.data.outlines import OutlineBuilder, Outlines, TextBuilder, Texts
 from saccade.data.sample import ImageInfo, Sample, Target
+from saccade.errors import DataError
 from saccade.ops.geometry import Geometry
 
 __all__ = ["AnnotationTable", "TableBuilder", "TableDataset"]
@@ -35,13 +37,16 @@ class AnnotationTable:
         sizes: Annotated (height, width), shape (M, 2), int32; 0 where the source does not say.
         offsets: First object of each picture and the end, shape (M + 1,), int64.
         labels: Class of each object, shape (N,), int64; ``-1 - k`` is ``unknown_classes[k]``.
-        boxes: (N, 4) float32 xyxy in pixels, as annotated, faults included; None where the source has no boxes.
+        boxes: (N, 4) float64 xyxy in pixels, as annotated, faults included; None where the source has no boxes.
         iscrowd: (N,) bool.
-        area: (N,) float32, pixels.
+        area: (N,) float64, pixels.
         keypoints: (N, K, 3) float32: x, y, visibility; K is 0 without keypoints.
         maps: File of each picture's label map or instance map, shape (M,), UTF-8 bytes; None where there are none.
         extras: More per-object arrays of the reader, first dimension N.
         unknown_classes: Names that objects have and the class list lacks.
+        outlines: Polygons or masks of the objects; None where the source has none.
+        attributes: What else the source says of each object; None where it says nothing.
+        image_attributes: What else the source says of each picture, M rows.
     """
 
     paths: NDArray[np.bytes_]
@@ -49,13 +54,16 @@ class AnnotationTable:
     sizes: NDArray[np.int32]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
-    boxes: NDArray[np.float32] | None
+    boxes: NDArray[np.float64] | None
     iscrowd: NDArray[np.bool_]
-    area: NDArray[np.float32]
+    area: NDArray[np.float64]
     keypoints: NDArray[np.float32]
     maps: NDArray[np.bytes_] | None = None
     extras: dict[str, NDArray[Any]] = field(default_factory=dict)
     unknown_classes: tuple[str, ...] = ()
+    outlines: Outlines | None = None
+    attributes: Texts | None = None
+    image_attributes: Texts | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -98,6 +106,7 @@ class AnnotationTable:
             sizes=self.sizes[chosen],
             offsets=offsets,
             maps=None if self.maps is None else self.maps[chosen],
+            image_attributes=None if self.image_attributes is None else self.image_attributes.take(chosen),
         )
         return table._take(rows)
 
@@ -115,6 +124,8 @@ class AnnotationTable:
             area=self.area[rows],
             keypoints=self.keypoints[rows],
             extras={name: values[rows] for name, values in self.extras.items()},
+            outlines=None if self.outlines is None else self.outlines.take(rows),
+            attributes=None if self.attributes is None else self.attributes.take(rows),
         )
 
 
@@ -125,6 +136,7 @@ class TableBuilder:
         class_names: Names of labels 0..N-1; other names are kept as unknown classes.
         num_keypoints: K, points an object.
         boxes: Whether objects have boxes.
+        outlines: Whether objects have outlines.
 
     Example:
         >>> builder = TableBuilder(["cat", "dog"])
@@ -133,7 +145,9 @@ class TableBuilder:
         >>> table = builder.build()
     """
 
-    def __init__(self, class_names: Sequence[str], num_keypoints: int = 0, boxes: bool = True) -> None:
+    def __init__(
+        self, class_names: Sequence[str], num_keypoints: int = 0, boxes: bool = True, outlines: bool = False
+    ) -> None:
         self._labels_by_name = {name: label for label, name in enumerate(class_names)}
         self._unknown: list[str] = []
         self._num_keypoints = num_keypoints
@@ -142,12 +156,19 @@ class TableBuilder:
         self._maps: list[bytes] = []
         self._image_ids, self._counts, self._labels = array("q"), array("q"), array("q")
         self._sizes = array("i")
-        self._boxes, self._areas, self._keypoints = array("f"), array("f"), array("f")
+        self._boxes, self._areas, self._keypoints = array("d"), array("d"), array("f")
         self._crowd = array("b")
         self._extras: dict[str, array[int]] = {}
+        self._outlines = OutlineBuilder() if outlines else None
+        self._attributes, self._image_attributes = TextBuilder(), TextBuilder()
 
     def add_image(
-        self, path: str, image_id: int | None = None, size: tuple[int, int] = (0, 0), map_path: str = ""
+        self,
+        path: str,
+        image_id: int | None = None,
+        size: tuple[int, int] = (0, 0),
+        map_path: str = "",
+        attributes: Mapping[str, Any] | None = None,
     ) -> None:
         """Begin a picture.
 
@@ -156,7 +177,9 @@ class TableBuilder:
             image_id: Its number; its position if not given.
             size: Annotated (height, width).
             map_path: File of its label map below the data folder, for every picture or none.
+            attributes: What else the source says of it.
         """
+        self._image_attributes.add(attributes)
         self._image_ids.append(len(self._paths) if image_id is None else image_id)
         self._paths.append(path.encode())
         if map_path:
@@ -171,6 +194,11 @@ class TableBuilder:
         iscrowd: bool = False,
         area: float | None = None,
         keypoints: Sequence[float] = (),
+        rings: Sequence[Sequence[float]] = (),
+        holes: Sequence[bool] = (),
+        runs: Sequence[int] = (),
+        run_size: tuple[int, int] = (0, 0),
+        attributes: Mapping[str, Any] | None = None,
         **extras: int,
     ) -> None:
         """Add an object to the picture begun last.
@@ -181,6 +209,11 @@ class TableBuilder:
             iscrowd: A crowd region rather than one object.
             area: Pixels; that of the box if not given, 0 without boxes.
             keypoints: K times x, y, visibility.
+            rings: Polygons, each x, y, x, y, ... in pixels.
+            holes: Which of them are holes; none if empty.
+            runs: Of a mask, instead of polygons (:class:`~saccade.data.outlines.Outlines`).
+            run_size: (height, width) of that mask.
+            attributes: What else the source says of it.
             **extras: Whole numbers of the reader, the same names for every object.
         """
         label = self._labels_by_name.get(class_name)
@@ -196,6 +229,9 @@ class TableBuilder:
         self._areas.append(area)
         self._crowd.append(iscrowd)
         self._keypoints.extend(keypoints)
+        if self._outlines is not None:
+            self._outlines.add(rings, holes, runs, run_size)
+        self._attributes.add(attributes)
         for name, value in extras.items():
             self._extras.setdefault(name, array("q")).append(value)
         self._counts[-1] += 1
@@ -209,13 +245,16 @@ class TableBuilder:
             sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
             offsets=_offsets(np.array(self._counts, np.int64)),
             labels=np.array(self._labels, np.int64),
-            boxes=np.array(self._boxes, np.float32).reshape(count, 4) if self._has_boxes else None,
+            boxes=np.array(self._boxes, np.float64).reshape(count, 4) if self._has_boxes else None,
             iscrowd=np.array(self._crowd, np.bool_),
-            area=np.array(self._areas, np.float32),
+            area=np.array(self._areas, np.float64),
             keypoints=np.array(self._keypoints, np.float32).reshape(count, self._num_keypoints, 3),
             maps=np.array(self._maps, np.bytes_) if self._maps else None,
             extras={name: np.array(values, np.int64) for name, values in self._extras.items()},
             unknown_classes=tuple(self._unknown),
+            outlines=None if self._outlines is None else self._outlines.build(),
+            attributes=self._attributes.build(),
+            image_attributes=self._image_attributes.build(),
         )
 
 
@@ -232,6 +271,8 @@ class TableDataset:
         annotations: File that holds the truth of a picture, below ``root``, for messages; ``{stem}`` is the picture's.
         channels: Channels of the pictures that are read, 3 or 1.
         allow_16bit: Give the pixels of 16-bit files as they are.
+        image_root: Folder that the pictures' names start from, if it is not ``root``.
+        masks: Give each object's mask as well, where the table has outlines.
     """
 
     def __init__(
@@ -242,9 +283,13 @@ class TableDataset:
         annotations: str = "",
         channels: int = 3,
         allow_16bit: bool = False,
+        image_root: Path | None = None,
+        masks: bool = False,
     ) -> None:
         self.info = info
         self.root = Path(root)
+        self.image_root = self.root if image_root is None else Path(image_root)
+        self.masks = masks
         self.table = table
         self.channels = channels
         self.allow_16bit = allow_16bit
@@ -261,7 +306,7 @@ class TableDataset:
 
     def path(self, index: int) -> str:
         """File of picture ``index``."""
-        return str(self.root / self.table.path(index))
+        return str(self.image_root / self.table.path(index))
 
     def annotation_path(self, index: int) -> str:
         """File that holds the truth of picture ``index``, for messages."""
@@ -278,6 +323,8 @@ class TableDataset:
         rows = self.table.objects(index)
         if self.info.task == "classification":
             return {"labels": self.table.labels[rows][0].copy()}
+        if self.info.task == "segmentation":
+            return {"label_map": self._label_map(index)}
         target: Target = {"labels": self.table.labels[rows].copy()}
         if self.table.keypoints.shape[1]:
             target["keypoints"] = self.table.keypoints[rows].copy()
@@ -285,7 +332,46 @@ class TableDataset:
             target["boxes"] = self.table.boxes[rows].copy()
             target["area"] = self.table.area[rows].copy()
             target["iscrowd"] = self.table.iscrowd[rows].copy()
+        if self.masks:
+            target["masks"] = self.object_masks(index)
         return target
+
+    def _label_map(self, index: int) -> NDArray[np.uint8]:
+        """Objects painted from the largest to the smallest over background 0."""
+        rows = self.table.objects(index)
+        masks, labels, areas = self.object_masks(index), self.table.labels[rows], self.table.area[rows]
+        label_map = np.zeros(self._size(index), np.uint8)
+        for position in np.argsort(-areas, kind="stable"):
+            label_map[masks[position] > 0] = labels[position] + 1 if labels[position] >= 0 else 255
+        return label_map
+
+    def object_masks(self, index: int) -> NDArray[np.uint8]:
+        """One mask an object of picture ``index``, (N, H, W) of 0 and 1.
+
+        Raises:
+            DataError: If an outline is malformed.
+        """
+        assert self.table.outlines is not None, "the reader gave no outlines"
+        height, width = self._size(index)
+        rows = range(*self.table.objects(index).indices(len(self.table.labels)))
+        masks = np.zeros((len(rows), height, width), np.uint8)
+        position = 0
+        try:
+            for position, row in enumerate(rows):
+                masks[position] = self.table.outlines.mask(row, height, width)
+        except ValueError as error:
+            raise DataError(
+                f"{self.annotation_path(index)}: the outline of object {position} of {self.table.path(index)} "
+                f"is malformed ({error}). Correct it, or remove the object."
+            ) from error
+        return masks
+
+    def _size(self, index: int) -> tuple[int, int]:
+        """(height, width) as annotated, or of the picture itself."""
+        height, width = self.table.sizes[index].tolist()
+        if not (height and width):
+            height, width = self.pixels(index).shape[:2]
+        return height, width
 
     def read(self, index: int) -> Sample:
         """Picture and truth of ``index``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ OUTSIDE_TOLERANCE = 1.0
 _LISTED = 5
 
 
-def box_faults(boxes_xyxy: NDArray[np.float32], sizes: NDArray[np.int32]) -> dict[str, NDArray[np.bool_]]:
+def box_faults(boxes_xyxy: NDArray[np.floating[Any]], sizes: NDArray[np.int32]) -> dict[str, NDArray[np.bool_]]:
     """Which boxes cannot be learnt from.
 
     Args:

@@ -19,7 +19,7 @@ def test_one_based_inclusive_boxes_become_continuous(tmp_path: Path, write_voc: 
     target = data.target(0)
     assert target["boxes"].tolist() == [[0, 0, 60, 40], [6, 4, 8, 30], [9, 9, 9, 9], [30, 19, 10, 25]]
     assert target["area"].tolist() == [2400, 52, 0, 0]
-    assert target["boxes"].dtype == np.float32
+    assert target["boxes"].dtype == np.float64
     assert data.table.sizes.tolist() == [[40, 60]]
 
 

@@ -1,95 +1,65 @@
 """COCO: ``annotations/instances_<split>.json`` or ``person_keypoints_<split>.json`` beside folders of pictures.
 
-Also read: ``<split>/_annotations.coco.json`` (pictures beside it), ``annotations/<split>.json`` and a single
-``annotations.json``. Category ids, which have gaps, become labels 0..N-1 in the order of the ids;
-``info.category_ids`` keeps the ids. Pictures without objects stay in the data set.
+Also read: ``<split>/_annotations.coco.json`` (pictures beside it), ``annotations/<split>.json``, and a single JSON file
+in the folder itself. Category ids, which have gaps, become labels 0..N-1 in the order of the ids;
+``info.category_ids`` keeps the ids. Pictures without objects stay in the data set. Polygons, masks (runs, plain or
+compressed) and ``attributes`` are kept for those who convert; other fields of an annotation are not.
 
 *Coordinates.* Boxes (x, y, width, height) and polygons are continuous already. Keypoints are indices of pixels, counted
 from 0 (COCO, "data format"), so half a pixel is added to reach the pixel's centre; unlabelled points stay 0, 0.
+
+*Speed.* A million annotations as dictionaries are gigabytes. They are decoded into typed records, some thousands at a
+time, and go into arrays at once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from array import array
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
+from saccade.data.annotations import AnnotationTable, TableDataset
 from saccade.data.dataset import DatasetInfo
 from saccade.data.images import MAX_PIXELS
-from saccade.data.readers.coco_masks import decode_outline
+from saccade.data.outlines import OutlineBuilder, TextBuilder, decompress_runs
 from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, flip_pairs_by_name, resolve_split
-from saccade.data.sample import Target
 from saccade.errors import DataError
 
-__all__ = ["CocoDataset", "matches", "read", "splits"]
+__all__ = ["matches", "read", "splits"]
 
 _TASKS = ("detection", "segmentation", "keypoints")
 _PREFIX = {"detection": "instances_", "segmentation": "instances_", "keypoints": "person_keypoints_"}
 _OTHER = ("captions_", "image_info_", "panoptic_", "stuff_")
+_AT_A_TIME = 20_000
+_OWN_IMAGE_FIELDS = frozenset({"id", "file_name", "height", "width"})
 
 
-class CocoDataset(TableDataset):
-    """A table whose outlines stay packed until they are asked for.
+class _Runs(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+    counts: list[int] | str
 
-    Args:
-        info: Name, task and classes.
-        root: Data folder.
-        table: Objects; ``extras["segment_start"]`` and ``["segment_end"]`` point into ``segments``.
-        segments: The JSON texts of all outlines one after another, uint8.
-        annotations: The JSON file below ``root``.
-        masks: Give one mask an object, ``target["masks"]``.
-    """
 
-    def __init__(
-        self,
-        info: DatasetInfo,
-        root: Path,
-        table: AnnotationTable,
-        segments: NDArray[np.uint8],
-        annotations: str,
-        masks: bool = False,
-    ) -> None:
-        super().__init__(info, root, table, annotations=annotations)
-        self.masks = masks
-        self._segments = segments
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float | None = None
+    iscrowd: bool | int = 0
+    segmentation: list[list[float]] | _Runs | None = None
+    keypoints: list[float] = []
+    attributes: dict[str, Any] | None = None
 
-    def target(self, index: int) -> Target:
-        """Boxes and labels, with masks if they were asked for; for segmentation the label map."""
-        if self.info.task == "segmentation":
-            return {"label_map": self._label_map(index)}
-        target = super().target(index)
-        if self.masks:
-            target["masks"] = self._masks(index)
-        return target
 
-    def _label_map(self, index: int) -> NDArray[np.uint8]:
-        """Objects painted from the largest to the smallest over background 0."""
-        rows = self.table.objects(index)
-        masks, labels, areas = self._masks(index), self.table.labels[rows], self.table.area[rows]
-        label_map = np.zeros(self.table.sizes[index], np.uint8)
-        for position in np.argsort(-areas, kind="stable"):
-            label_map[masks[position] > 0] = labels[position] + 1 if labels[position] >= 0 else 255
-        return label_map
-
-    def _masks(self, index: int) -> NDArray[np.uint8]:
-        height, width = (int(side) for side in self.table.sizes[index])
-        rows = range(*self.table.objects(index).indices(len(self.table.labels)))
-        masks = np.zeros((len(rows), height, width), np.uint8)
-        for position, row in enumerate(rows):
-            start, end = self.table.extras["segment_start"][row], self.table.extras["segment_end"][row]
-            try:
-                masks[position] = decode_outline(json.loads(self._segments[start:end].tobytes()), height, width)
-            except (TypeError, ValueError, KeyError) as error:
-                raise DataError(
-                    f"{self.annotation_path(index)}: the segmentation of object {position} of {self.table.path(index)} "
-                    f"is malformed ({error}). Correct it, or remove the object."
-                ) from error
-        return masks
+class _File(msgspec.Struct, gc=False):
+    images: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    annotations: list[msgspec.Raw]
 
 
 def matches(root: Path) -> bool:
@@ -103,7 +73,9 @@ def splits(root: Path) -> tuple[str, ...]:
     return UNSPLIT if list(names) == ["all"] else tuple(names)
 
 
-def read(root: Path, split: str, task: str | None = None, masks: bool = False) -> CocoDataset:
+def read(
+    root: Path, split: str, task: str | None = None, masks: bool = False, images: str | None = None
+) -> TableDataset:
     """Read one split.
 
     Args:
@@ -112,6 +84,7 @@ def read(root: Path, split: str, task: str | None = None, masks: bool = False) -
         task: ``detection``, ``keypoints``, or ``segmentation``: outlines painted as a label map, class 0 being
             ``background``.
         masks: Give each object's mask as well.
+        images: Folder of the pictures, if it is not where COCO has it; relative to ``root``.
 
     Raises:
         DataError: If the file or one of its fields is missing or malformed, or names a picture outside ``root``.
@@ -126,9 +99,7 @@ def read(root: Path, split: str, task: str | None = None, masks: bool = False) -
     own = "all" if whole else resolve_split(split, files, root)
     source = files[own]
     content = _load(source)
-    categories = sorted(
-        _entries(content, "categories", source), key=lambda entry: _field(entry, "id", int, source, "categories")
-    )
+    categories = sorted(content.categories, key=lambda entry: _field(entry, "id", int, source, "categories"))
     names = {category["id"]: str(_field(category, "name", str, source, "categories")) for category in categories}
     if len(set(names.values())) < len(names):
         raise DataError(f"{source}: two categories have the same name. Rename one of them.")
@@ -139,8 +110,9 @@ def read(root: Path, split: str, task: str | None = None, masks: bool = False) -
             raise DataError(f"{source}: categories: {len(with_points)} have keypoints, one must. Choose another task.")
         points = [str(point) for point in with_points[0]["keypoints"]]
         names = {with_points[0]["id"]: names[with_points[0]["id"]]}
+    image_root = root if images is None else root / images
     try:
-        table, segments = _build_table(content, names, len(points), source, root, own)
+        table = _Tables(source, names, len(points)).build(content, _image_folder(image_root, source, own, images))
     except OverflowError as error:
         raise DataError(f"{source}: a number is out of range ({error}). Correct or remove it.") from error
     if (masks or task == "segmentation") and not table.sizes.all():
@@ -153,7 +125,7 @@ def read(root: Path, split: str, task: str | None = None, masks: bool = False) -
     info = DatasetInfo(
         root.name, task, class_names, split, flip_pairs=flip_pairs_by_name(points), category_ids=tuple(names)
     )
-    return CocoDataset(info, root, table, segments, source.relative_to(root).as_posix(), masks)
+    return TableDataset(info, root, table, source.relative_to(root).as_posix(), image_root=image_root, masks=masks)
 
 
 def _files(root: Path, task: str) -> dict[str, Path]:
@@ -167,83 +139,187 @@ def _files(root: Path, task: str) -> dict[str, Path]:
             found.setdefault(file.stem, file)
     for file in sorted(root.glob("*/_annotations.coco.json")):
         found.setdefault(file.parent.name, file)
-    if not found and (root / "annotations.json").is_file():
-        found["all"] = root / "annotations.json"
+    if not found:
+        single = [file for file in sorted(root.glob("*.json")) if _is_coco(file, prefix)]
+        found = {"all": single[0]} if len(single) == 1 else {file.stem.removeprefix(prefix): file for file in single}
     return found
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _is_coco(file: Path, prefix: str) -> bool:
+    """Whether a JSON file that lies in the data folder itself looks like COCO's, by its name or its first words."""
+    if file.stem.startswith((*_OTHER, *_PREFIX.values())):
+        return file.stem.startswith(prefix)
+    with file.open("rb") as stream:
+        start = stream.read(4096)
+    return re.match(rb'\s*\{\s*"(info|licenses|images|annotations|categories|type)"\s*:', start) is not None
+
+
+def _load(path: Path) -> _File:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=_File)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path}: {_where(str(error))}. Write it as in COCO's data format.") from error
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise DataError(f"{path}: this is not valid JSON ({error}). Write or copy the file again.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: the file holds no object with 'images', 'annotations' and 'categories'.")
-    return content
 
 
-def _build_table(
-    content: Mapping[str, Any], names: Mapping[int, str], num_keypoints: int, source: Path, root: Path, split: str
-) -> tuple[AnnotationTable, NDArray[np.uint8]]:
-    """All images with their annotations, in the file's order, and the packed outlines."""
-    images = list(_entries(content, "images", source))
-    by_image: dict[int, list[tuple[int, Mapping[str, Any]]]] = {}
-    for position, entry in enumerate(_entries(content, "annotations", source)):
-        by_image.setdefault(_field(entry, "image_id", int, source, f"annotations[{position}]"), []).append(
-            (position, entry)
+def _where(message: str, prefix: str = "") -> str:
+    """``Expected `int`, got `str` - at `$.image_id``` as ``annotations[3].image_id: expected int, got str``."""
+    problem, _, place = message.replace("`", "").partition(" - at $")
+    place = f"{prefix}{place}".lstrip(".")
+    problem = problem[:1].lower() + problem[1:]
+    return f"{place}: {problem}" if place else problem
+
+
+class _Tables:
+    """Arrays of all annotations, filled in the file's order and then sorted by picture."""
+
+    def __init__(self, source: Path, names: dict[int, str], num_keypoints: int) -> None:
+        self.source = source
+        self.class_names = names
+        self.num_keypoints = num_keypoints
+        self._labels_of = {number: label for label, number in enumerate(names)}
+        self._unknown: list[str] = []
+        self._outlines, self._attributes = OutlineBuilder(), TextBuilder()
+        self._position = 0
+        self._images, self._labels = array("q"), array("q")
+        self._boxes, self._areas, self._keypoints = array("d"), array("d"), array("f")
+        self._crowd = array("b")
+
+    def build(self, content: _File, folder: Callable[[str], str]) -> AnnotationTable:
+        """The table of a file; ``folder`` finds the pictures' folder from the name of the first."""
+        paths, image_ids, sizes, more = self._read_images(content.images, folder)
+        index_of = {int(number): index for index, number in enumerate(image_ids)}
+        if len(index_of) < len(image_ids):
+            twice = next(number for place, number in enumerate(image_ids) if number in image_ids[:place])
+            raise DataError(f"{self.source}: two images have the id {twice}. Give each its own.")
+        for start in range(0, len(content.annotations), _AT_A_TIME):
+            self._add(self._decode(content.annotations[start : start + _AT_A_TIME]), index_of)
+        content.annotations.clear()  # half of the memory
+        images = np.array(self._images, np.int64)
+        order = np.argsort(images, kind="stable")
+        offsets = np.zeros(len(paths) + 1, np.int64)
+        np.cumsum(np.bincount(images, minlength=len(paths)), out=offsets[1:])
+        attributes = self._attributes.build()
+        return AnnotationTable(
+            paths=np.array(paths, np.bytes_),
+            image_ids=np.array(image_ids, np.int64),
+            sizes=np.array(sizes, np.int32).reshape(-1, 2),
+            offsets=offsets,
+            labels=np.array(self._labels, np.int64)[order],
+            boxes=np.array(self._boxes, np.float64).reshape(-1, 4)[order],
+            iscrowd=np.array(self._crowd, np.bool_)[order],
+            area=np.array(self._areas, np.float64)[order],
+            keypoints=np.array(self._keypoints, np.float32).reshape(len(images), self.num_keypoints, 3)[order],
+            unknown_classes=tuple(self._unknown),
+            outlines=self._outlines.build().take(order),
+            attributes=None if attributes is None else attributes.take(order),
+            image_attributes=more.build(),
         )
-    builder = TableBuilder(list(names.values()), num_keypoints)
-    segments = bytearray()
-    folder: str | None = None
-    for number, image in enumerate(images):
-        where = f"images[{number}]"
-        name = check_name(_field(image, "file_name", str, source, where), source, f"{where}.file_name")
-        folder = _image_folder(root, source, split, name) if folder is None else folder
-        size = _size(image, source, where)
-        image_id = _field(image, "id", int, source, where)
-        builder.add_image(folder + name, image_id, size)
-        for position, entry in by_image.pop(image_id, []):
-            where = f"annotations[{position}]"
-            category = _field(entry, "category_id", int, source, where)
-            outline = json.dumps(entry.get("segmentation") or [], separators=(",", ":")).encode()
-            builder.add_object(
-                names.get(category, f"category_id {category}"),
-                _box(entry, source, where),
-                iscrowd=bool(entry.get("iscrowd", 0)),
-                area=float(entry["area"]) if isinstance(entry.get("area"), (int, float)) else None,
-                keypoints=_keypoints(entry, num_keypoints, source, where),
-                segment_start=len(segments),
-                segment_end=len(segments) + len(outline),
+
+    def _read_images(
+        self, images: list[dict[str, Any]], folder: Callable[[str], str]
+    ) -> tuple[list[bytes], list[int], list[tuple[int, int]], TextBuilder]:
+        if not images:
+            raise DataError(f"{self.source}: images is empty. Add the pictures, or name another split.")
+        paths, image_ids, sizes, more = [], [], [], TextBuilder()
+        beside: str | None = None
+        for number, image in enumerate(images):
+            where = f"images[{number}]"
+            name = check_name(_field(image, "file_name", str, self.source, where), self.source, f"{where}.file_name")
+            beside = folder(name) if beside is None else beside
+            paths.append((beside + name).encode())
+            image_ids.append(_field(image, "id", int, self.source, where))
+            sizes.append(_size(image, self.source, where))
+            more.add({key: value for key, value in image.items() if key not in _OWN_IMAGE_FIELDS})
+        return paths, image_ids, sizes, more
+
+    def _decode(self, chunk: list[msgspec.Raw]) -> list[_Annotation]:
+        """Typed records; where one is malformed, which, and its field."""
+        try:
+            return msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[_Annotation])
+        except msgspec.ValidationError as error:
+            match = re.search(r"\$\[(\d+)\]", str(error))
+            place = self._position + (int(match[1]) if match else 0)
+            message = re.sub(r"\$\[\d+\]", "$", str(error))
+            raise DataError(
+                f"{self.source}: {_where(message, f'annotations[{place}]')}. Correct or remove it."
+            ) from error
+
+    def _add(self, entries: Sequence[_Annotation], index_of: dict[int, int]) -> None:
+        images = [index_of.get(entry.image_id, -1) for entry in entries]
+        if -1 in images:
+            self._position += images.index(-1)
+            number = entries[images.index(-1)].image_id
+            raise DataError(
+                f"{self.source}: annotations[{self._position}].image_id is {number}, which no image has. "
+                "Add or remove it."
             )
-            segments += outline
-    if by_image:
-        image_id, [(position, _), *_] = next(iter(by_image.items()))
-        raise DataError(
-            f"{source}: annotations[{position}].image_id is {image_id}, which no image has. Add or remove it."
+        self._images.extend(images)
+        self._labels.extend([self._label(entry.category_id) for entry in entries])
+        self._crowd.extend([bool(entry.iscrowd) for entry in entries])
+        boxes = np.array([entry.bbox for entry in entries], np.float64).reshape(-1, 4)
+        sides = np.maximum(boxes[:, 2:], 0.0).prod(axis=1)
+        boxes[:, 2:] += boxes[:, :2]
+        self._boxes.frombytes(boxes.tobytes())
+        self._areas.extend(
+            [side if entry.area is None else entry.area for entry, side in zip(entries, sides.tolist(), strict=True)]
         )
-    if not images:
-        raise DataError(f"{source}: images is empty. Add the pictures, or name another split.")
-    return builder.build(), np.frombuffer(bytes(segments), np.uint8)
+        for entry in entries:
+            self._add_outline(entry.segmentation)
+            self._attributes.add(entry.attributes)
+            if self.num_keypoints:
+                self._add_keypoints(entry.keypoints)
+            self._position += 1
+
+    def _label(self, category: int) -> int:
+        label = self._labels_of.get(category)
+        if label is None:
+            self._unknown.append(f"category_id {category}")
+            label = self._labels_of[category] = -len(self._unknown)
+        return label
+
+    def _add_outline(self, outline: list[list[float]] | _Runs | None) -> None:
+        if not isinstance(outline, _Runs):
+            for ring in outline or ():
+                if len(ring) % 2:
+                    raise self._fault("segmentation", f"a polygon has {len(ring)} numbers, which are no pairs")
+            self._outlines.add(outline or ())
+            return
+        try:
+            counts = decompress_runs(outline.counts).tolist() if isinstance(outline.counts, str) else outline.counts
+            self._outlines.add(runs=counts, run_size=outline.size)
+        except (ValueError, OverflowError) as error:
+            raise self._fault("segmentation.counts", str(error)) from error
+
+    def _add_keypoints(self, values: list[float]) -> None:
+        values = values or [0.0] * (3 * self.num_keypoints)
+        if len(values) != 3 * self.num_keypoints:
+            raise self._fault("keypoints", f"there are {len(values)} numbers, not {3 * self.num_keypoints}")
+        for start in range(0, len(values), 3):
+            labelled = values[start + 2] > 0
+            self._keypoints.extend(
+                (values[start] + 0.5, values[start + 1] + 0.5, values[start + 2]) if labelled else (0.0, 0.0, 0.0)
+            )
+
+    def _fault(self, field: str, problem: str) -> DataError:
+        return DataError(f"{self.source}: annotations[{self._position}].{field}: {problem}. Correct or remove it.")
 
 
-def _image_folder(root: Path, source: Path, split: str, name: str) -> str:
-    """Folder below ``root``, with a slash at its end, in which the first picture lies, or would usually."""
-    beside = "" if source.parent == root else f"{source.parent.relative_to(root).as_posix()}/"
-    candidates = [f"{split}/", f"images/{split}/", "images/", "JPEGImages/", "", beside]
-    return next((folder for folder in candidates if (root / folder / name).is_file()), candidates[0])
+def _image_folder(image_root: Path, source: Path, split: str, images: str | None) -> Callable[[str], str]:
+    """A function that tells from the first picture's name the folder below ``image_root``, with a slash at its end."""
+
+    def find(name: str) -> str:
+        if images is not None:
+            return ""
+        beside = "" if source.parent == image_root else f"{source.parent.relative_to(image_root).as_posix()}/"
+        candidates = [f"{split}/", f"images/{split}/", "images/", "JPEGImages/", "", beside]
+        return next((folder for folder in candidates if (image_root / folder / name).is_file()), candidates[0])
+
+    return find
 
 
-def _entries(content: Mapping[str, Any], key: str, source: Path) -> Iterator[Mapping[str, Any]]:
-    entries = content.get(key)
-    if not isinstance(entries, list):
-        raise DataError(f"{source}: '{key}' is missing or no list. Write it as in COCO's data format.")
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise DataError(f"{source}: {key}[{position}] is no object. Correct or remove it.")
-        yield entry
-
-
-def _field(entry: Mapping[str, Any], key: str, kind: type, source: Path, where: str) -> Any:
+def _field(entry: dict[str, Any], key: str, kind: type, source: Path, where: str) -> Any:
     value = entry.get(key)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise DataError(
@@ -252,35 +328,9 @@ def _field(entry: Mapping[str, Any], key: str, kind: type, source: Path, where: 
     return value
 
 
-def _size(image: Mapping[str, Any], source: Path, where: str) -> tuple[int, int]:
+def _size(image: dict[str, Any], source: Path, where: str) -> tuple[int, int]:
     """(height, width), 0 where they are not given."""
     height, width = (_field({key: 0, **image}, key, int, source, where) for key in ("height", "width"))
     if height < 0 or width < 0 or height * width > MAX_PIXELS:
         raise DataError(f"{source}: {where} is {width}x{height} pixels. Correct its height and width.")
     return height, width
-
-
-def _box(entry: Mapping[str, Any], source: Path, where: str) -> tuple[float, float, float, float]:
-    x, y, width, height = _numbers(entry.get("bbox"), 4, source, f"{where}.bbox")
-    return x, y, x + width, y + height
-
-
-def _keypoints(entry: Mapping[str, Any], count: int, source: Path, where: str) -> Sequence[float]:
-    if not count:
-        return ()
-    values = _numbers(entry.get("keypoints", [0] * (3 * count)), 3 * count, source, f"{where}.keypoints")
-    for start in range(0, len(values), 3):
-        if values[start + 2] > 0:
-            values[start] += 0.5
-            values[start + 1] += 0.5
-    return values
-
-
-def _numbers(values: Any, count: int, source: Path, field: str) -> list[float]:
-    if (
-        not isinstance(values, list)
-        or len(values) != count
-        or not all(isinstance(value, (int, float)) for value in values)
-    ):
-        raise DataError(f"{source}: {field} is {json.dumps(values)[:80]}, not {count} numbers. Correct or remove it.")
-    return [float(value) for value in values]

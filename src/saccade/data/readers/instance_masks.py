@@ -16,7 +16,6 @@ from saccade.data.dataset import DatasetInfo
 from saccade.data.images import read_label_map
 from saccade.data.readers.common import UNSPLIT, check_task, choose, list_images
 from saccade.data.readers.masks import LabelMapDataset
-from saccade.data.sample import Target
 from saccade.errors import DataError
 
 __all__ = ["InstanceMaskDataset", "matches", "read", "splits"]
@@ -35,20 +34,16 @@ class InstanceMaskDataset(TableDataset):
     """
 
     def __init__(self, info: DatasetInfo, root: Path, table: AnnotationTable, masks: bool = False) -> None:
-        super().__init__(info, root, table)
-        self.masks = masks
+        super().__init__(info, root, table, masks=masks)
 
     def annotation_path(self, index: int) -> str:
         """File of the instance map."""
         return str(self.root / self.table.map_path(index))
 
-    def target(self, index: int) -> Target:
-        """Boxes and labels, with masks if they were asked for."""
-        target = super().target(index)
-        if self.masks:
-            numbers = self.table.extras["instance"][self.table.objects(index)]
-            target["masks"] = (read_label_map(self.annotation_path(index)) == numbers[:, None, None]).astype(np.uint8)
-        return target
+    def object_masks(self, index: int) -> NDArray[np.uint8]:
+        """One mask an object."""
+        numbers = self.table.extras["instance"][self.table.objects(index)]
+        return (read_label_map(self.annotation_path(index)) == numbers[:, None, None]).astype(np.uint8)
 
 
 def matches(root: Path) -> bool:
