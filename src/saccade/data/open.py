@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,9 +15,10 @@ from saccade.data.dataset import VisionDataset
 from saccade.data.digit_scenes import DigitScenes
 from saccade.data.faults import BadLabels, apply_policy
 from saccade.data.readers import detect_format, get_reader
+from saccade.data.readers.common import UNSPLIT
 from saccade.errors import ConfigError, DataError, did_you_mean
 
-__all__ = ["OPTIONS_FILE", "open_dataset", "open_raw"]
+__all__ = ["OPTIONS_FILE", "Source", "open_dataset", "open_raw", "resolve_source", "split_names"]
 
 OPTIONS_FILE = "saccade.yaml"
 
@@ -27,6 +29,7 @@ def open_dataset(
     format: str | None = None,
     task: str | None = None,
     bad_labels: BadLabels = "error",
+    **options: Any,
 ) -> VisionDataset:
     """Open a data set for training or evaluation.
 
@@ -39,6 +42,7 @@ def open_dataset(
         format: Reader; found by looking at the folder if not given.
         task: Which truth to read, where the format has several.
         bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.faults.apply_policy`).
+        **options: Of the reader.
 
     Returns:
         The data set; ``repairs`` counts by kind what the policy did.
@@ -57,7 +61,7 @@ def open_dataset(
         raise ConfigError(f"bad_labels is '{bad_labels}'.{did_you_mean(bad_labels, policies)}")
     parts = [
         apply_policy(part, bad_labels) if isinstance(part, TableDataset) else part
-        for part in _open_parts(source, split, format, task)
+        for part in _open_parts(source, split, format, task, options)
     ]
     return parts[0] if len(parts) == 1 else ConcatDataset(parts)
 
@@ -67,36 +71,79 @@ def open_raw(
     split: str = "train",
     format: str | None = None,
     task: str | None = None,
+    **options: Any,
 ) -> VisionDataset:
     """:func:`open_dataset` with faulty labels left as they are, for :func:`saccade.data.check.check_dataset`."""
-    parts = _open_parts(source, split, format, task)
+    parts = _open_parts(source, split, format, task, options)
     return parts[0] if len(parts) == 1 else ConcatDataset(parts)
 
 
-def _open_parts(source: str | Path, split: str, format_name: str | None, task: str | None) -> list[VisionDataset]:
+@dataclass(frozen=True)
+class Source:
+    """Where a data set lies and how it is read.
+
+    Args:
+        root: Its folder.
+        format: Name of the reader.
+        task: The task it is opened for unless another is asked for; None leaves it to the reader.
+        options: Of the reader.
+    """
+
+    root: Path
+    format: str
+    task: str | None
+    options: Mapping[str, Any]
+
+
+def resolve_source(source: str | Path, format: str | None = None, **options: Any) -> Source:
+    """Find a data set and its reader.
+
+    Args:
+        source: Name in the catalogue, a folder, or an annotation file (its folder is read).
+        format: Reader; found by looking at the folder if not given.
+        **options: Of the reader; they win over those of the catalogue and of ``saccade.yaml``.
+
+    Raises:
+        DataError: If there is no such source, format or option.
+    """
+    entry = CATALOGUE.get(source) if isinstance(source, str) else None
+    known: dict[str, Any]
+    if entry is not None:
+        root = locate(entry.name)
+        known = {"format": entry.reader, "task": entry.task, **entry.options}
+    else:
+        root = _folder(source)
+        known = _read_options(root / OPTIONS_FILE)
+    own_format = known.pop("format", None)
+    own_task = known.pop("task", None)
+    if format not in (None, own_format):
+        known, own_task = {}, None  # they belong to the other reader
+    name = format or own_format or detect_format(root)
+    known |= options
+    _check_options(known, name, root)
+    return Source(root, name, own_task, known)
+
+
+def split_names(source: Source) -> tuple[str, ...]:
+    """Parts that together are the whole data set."""
+    names = get_reader(source.format).splits(source.root)
+    return ("all",) if names == UNSPLIT else names
+
+
+def _open_parts(
+    source: str | Path, split: str, format_name: str | None, task: str | None, options: Mapping[str, Any]
+) -> list[VisionDataset]:
     names = [name.strip() for name in split.split("+")]
     if source == "digit_scenes":
         return [DigitScenes(task or "detection", name) for name in names]
-    entry = CATALOGUE.get(source) if isinstance(source, str) else None
-    options: dict[str, Any]
-    if entry is not None:
-        root = locate(entry.name)
-        options = {"format": entry.reader, **entry.options}
-    else:
-        root = _folder(source)
-        options = _read_options(root / OPTIONS_FILE)
-    own_format = options.pop("format", None)
-    if format_name not in (None, own_format):
-        options = {}  # they belong to the other reader
-    reader_name = format_name or own_format or detect_format(root)
-    reader = get_reader(reader_name)
-    task = task or options.pop("task", None)
-    options.pop("task", None)
-    _check_options(options, reader_name, root)
-    parts = [reader.read(root, name, task, **options) for name in names]
+    found = resolve_source(source, format_name, **options)
+    reader = get_reader(found.format)
+    parts = [reader.read(found.root, name, task or found.task, **found.options) for name in names]
     for name, part in zip(names, parts, strict=True):
         if not len(part):
-            raise DataError(f"{root}: split '{name}' has no pictures. It has splits: {', '.join(reader.splits(root))}.")
+            raise DataError(
+                f"{found.root}: split '{name}' has no pictures. It has splits: {', '.join(reader.splits(found.root))}."
+            )
     return parts
 
 

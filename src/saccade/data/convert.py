@@ -1,0 +1,61 @@
+"""From one format to another, with an account of what was kept and what was lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from saccade.data.annotations import TableDataset
+from saccade.data.open import open_raw, resolve_source, split_names
+from saccade.data.writers import get_writer
+from saccade.data.writers.common import ImagePolicy, LossReport
+from saccade.errors import DataError
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    to: str,
+    format: str | None = None,
+    splits: str | None = None,
+    task: str | None = None,
+    images: ImagePolicy = "copy",
+    **options: Any,
+) -> LossReport:
+    """Read a data set and write it in another format; labels are carried over as they are, faults included.
+
+    Args:
+        source: Name in the catalogue, a folder, or an annotation file.
+        out: Folder to write; it must be empty or not exist.
+        to: Format to write.
+        format: Format to read; found by looking if not given.
+        splits: Parts, joined by ``+``; all that the source has if not given.
+        task: Which truth to read, where the source has several.
+        images: ``copy``, ``link`` or ``none``.
+        **options: Of the reader.
+
+    Returns:
+        What was kept, changed and dropped, over all splits.
+
+    Raises:
+        DataError: If the source cannot be read, the target cannot hold its task, or ``out`` is not empty.
+    """
+    writer = get_writer(to)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
+    resolved = resolve_source(source, format, **options)
+    report = LossReport(resolved.format, to)
+    for split in splits.split("+") if splits else split_names(resolved):
+        dataset = open_raw(source, split, format=format, task=task, **options)
+        if not isinstance(dataset, TableDataset):
+            raise DataError(f"'{source}' is made on the fly; there are no annotations to convert.")
+        if dataset.info.task not in writer.TASKS:
+            raise DataError(
+                f"format '{to}' cannot hold the truth of task '{dataset.info.task}'; "
+                f"it holds: {', '.join(writer.TASKS)}."
+            )
+        writer.write(dataset, out, split, images, report)
+    return report

@@ -1,0 +1,37 @@
+"""One file a format, each with ``write(dataset, folder, split, images, report)``; what a format cannot hold is counted."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Protocol, cast
+
+from saccade.data.annotations import TableDataset
+from saccade.data.writers.common import ImagePolicy, LossReport
+from saccade.errors import DataError, did_you_mean
+
+__all__ = ["WRITERS", "Writer", "get_writer"]
+
+WRITERS = ("coco", "voc", "yolo", "labelme", "csv", "masks", "folder", "keypoint_csv")
+
+
+class Writer(Protocol):
+    """A module of this folder."""
+
+    TASKS: tuple[str, ...]
+    """Tasks whose truth the format can hold."""
+
+    def write(self, dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
+        """Write one split into a folder that may hold other splits already."""
+        ...
+
+
+def get_writer(name: str) -> Writer:
+    """The writer of a format.
+
+    Raises:
+        DataError: If there is none of that name; the nearest is offered.
+    """
+    if name not in WRITERS:
+        raise DataError(f"format '{name}' cannot be written.{did_you_mean(name, WRITERS)}")
+    return cast(Writer, importlib.import_module(f"saccade.data.writers.{name}"))
