@@ -26,8 +26,10 @@ VERBS = {
     "predict": "run a model over pictures, draw and save what it sees",
     "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",
     "check": "list the faults of a data set before training on it",
+    "convert": "write a data set in another format, with an account of what was kept and lost",
+    "show": "draw what a network really sees of a data set, after augmentation",
     "models": "list the networks",
-    "datasets": "list the data sets of the catalogue",
+    "datasets": "list, inspect and download the data sets of the catalogue",
     "summary": "parameters, operations and shapes of a network",
     "demo": "watch a detector learn handwriting, in minutes",
 }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol, cast
 
 from saccade.data.dataset import VisionDataset
-from saccade.data.readers import coco, folder, idx, instance_masks, keypoint_csv, masks, voc
 from saccade.errors import DataError, did_you_mean
 
 __all__ = ["READERS", "Reader", "detect_format", "get_reader"]
@@ -30,16 +29,26 @@ class Reader(Protocol):
 
 
 # In the order of detection: the most particular layout first, the bare folder of pictures last.
-_MODULES: dict[str, ModuleType] = {
-    "coco": coco,
-    "voc": voc,
-    "idx": idx,
-    "keypoint_csv": keypoint_csv,
-    "masks": masks,
-    "instance_masks": instance_masks,
-    "folder": folder,
+_NAMES = (
+    "coco",
+    "labelme",
+    "voc",
+    "cvat",
+    "openimages",
+    "yolo",
+    "idx",
+    "omniglot",
+    "csv",
+    "keypoint_csv",
+    "unpaired",
+    "masks",
+    "instance_masks",
+    "paired",
+    "folder",
+)
+READERS: dict[str, Reader] = {
+    name: cast(Reader, importlib.import_module(f"saccade.data.readers.{name}")) for name in _NAMES
 }
-READERS: dict[str, Reader] = {name: cast(Reader, module) for name, module in _MODULES.items()}
 
 
 def get_reader(name: str) -> Reader:

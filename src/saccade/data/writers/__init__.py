@@ -1,4 +1,4 @@
-"""One file a format, each with ``write(dataset, folder, split, images, report)``; what a format cannot hold is counted."""
+"""One file a format, each with ``write``; what a format cannot hold is counted in its report."""
 
 from __future__ import annotations
 
