@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 SAYS = {
+    "convert_round_trip.py": "pictures came back",
     "export_and_compare.py": "same numbers",
     "features_of_any_classifier.py": "unet over resnet18: (1, 5, 224, 224)",
     "first_classifier.py": "the report is",

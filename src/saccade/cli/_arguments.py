@@ -36,12 +36,14 @@ def parse(kind: type[T], argv: Sequence[str], verb: str) -> T:
 
 def option_names(kind: type[Any], prefix: str = "") -> Iterator[str]:
     """Dotted names of all fields, nested dataclasses included: ``optimizer.lr``."""
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
-        if is_dataclass(hints[field.name]):
-            yield from option_names(hints[field.name], f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name
+        hint = hints[field.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield from option_names(hint, f"{prefix}{field.name}.")
+            continue
+        renamed = [getattr(extra, "name", None) for extra in getattr(hint, "__metadata__", ())]  # tyro.conf.arg(name=)
+        yield prefix + next((name for name in renamed if name), field.name)
 
 
 def refuse_unknown(argv: Sequence[str], names: Iterator[str] | Sequence[str]) -> None:

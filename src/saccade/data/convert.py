@@ -21,7 +21,7 @@ def convert(
     format: str | None = None,
     splits: str | None = None,
     task: str | None = None,
-    images: ImagePolicy = "copy",
+    pictures: ImagePolicy = "copy",
     **options: Any,
 ) -> LossReport:
     """Read a data set and write it in another format; labels are carried over as they are, faults included.
@@ -33,7 +33,7 @@ def convert(
         format: Format to read; found by looking if not given.
         splits: Parts, joined by ``+``; all that the source has if not given.
         task: Which truth to read, where the source has several.
-        images: ``copy``, ``link`` or ``none``.
+        pictures: ``copy``, ``link`` or ``none``.
         **options: Of the reader.
 
     Returns:
@@ -57,5 +57,5 @@ def convert(
                 f"format '{to}' cannot hold the truth of task '{dataset.info.task}'; "
                 f"it holds: {', '.join(writer.TASKS)}."
             )
-        writer.write(dataset, out, split, images, report)
+        writer.write(dataset, out, split, pictures, report)
     return report

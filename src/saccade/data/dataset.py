@@ -21,6 +21,7 @@ class DatasetInfo:
         split: Which part this is.
         flip_pairs: Pairs of keypoints that a mirror exchanges.
         category_ids: The source's own ids of the classes, where it has them (COCO's have gaps).
+        object_names: Names of the labels of objects with keypoints, as ``class_names`` names the points there.
     """
 
     name: str
@@ -29,6 +30,7 @@ class DatasetInfo:
     split: str = "train"
     flip_pairs: tuple[tuple[int, int], ...] = ()
     category_ids: tuple[int, ...] = field(default=())
+    object_names: tuple[str, ...] = field(default=())
 
 
 @runtime_checkable

@@ -96,7 +96,7 @@ def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
         table = table.select_images(np.flatnonzero(~bad))  # one object a picture: without it there is no picture
     else:
         table = table.select_objects(~bad)
-    return dataset.with_table(table, {name: count for name, count in repairs.items() if count})
+    return dataset.with_table(table, dataset.repairs | {name: count for name, count in repairs.items() if count})
 
 
 def _mend(table: AnnotationTable, faults: dict[str, NDArray[np.bool_]]) -> AnnotationTable:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,6 @@ __all__ = [
     "decompress_runs",
     "mask_of_rings",
     "mask_of_runs",
-    "rings_of_mask",
     "runs_of_mask",
 ]
 
@@ -216,10 +214,18 @@ def mask_of_rings(
     for ring in rings:  # the filler underneath trusts its input
         if len(ring) < 3 or not (np.abs(ring) <= limit).all():
             raise ValueError("a polygon needs three or more finite points near the picture")
-    outer = [ring for ring, hole in zip(rings, holes, strict=True) if not hole]
-    inner = [ring for ring, hole in zip(rings, holes, strict=True) if hole]
-    mask = _fill(outer, height, width)
-    return mask & (1 - _fill(inner, height, width)) if inner else mask
+    if not any(holes):
+        return _fill(rings, height, width)
+    # From the largest to the smallest, so that a hole may hold an island.
+    mask = np.zeros((height, width), np.uint8)
+    for ring, hole in sorted(zip(rings, holes, strict=True), key=lambda pair: -_area(pair[0])):
+        mask[_fill([ring], height, width) > 0] = not hole
+    return mask
+
+
+def _area(ring: NDArray[np.float64]) -> float:
+    x, y = ring.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def _fill(rings: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.uint8]:
@@ -279,20 +285,6 @@ def runs_of_mask(mask: NDArray[Any]) -> list[int]:
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     lengths = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
     return [0, *lengths] if flat.size and flat[0] else list(lengths)
-
-
-def rings_of_mask(mask: NDArray[Any]) -> tuple[list[list[float]], list[bool]]:
-    """Rings around the regions of a (H, W) mask, and which of them are holes.
-
-    The rings run along the outer edges of pixels' centres (OpenCV's contours), moved to continuous coordinates.
-    """
-    found, tree = cv2.findContours(np.ascontiguousarray(mask, np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    rings, holes = [], []
-    for contour, (_, _, _, parent) in zip(found, [] if tree is None else tree[0], strict=True):
-        if len(contour) >= 3:
-            rings.append((contour.reshape(-1).astype(np.float64) + 0.5).tolist())
-            holes.append(bool(parent >= 0))
-    return rings, holes
 
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:

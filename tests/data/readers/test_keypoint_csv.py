@@ -83,3 +83,15 @@ def test_face_table_is_taken_as_it_is(data_root: Path) -> None:
         assert Path(data.path(index)).name == row[0]
         expected = np.array(row[1:], np.float32).reshape(68, 2)
         assert np.array_equal(data.target(index)["keypoints"][0, :, :2], expected)
+
+
+def test_rows_of_one_picture_are_its_objects(tmp_path: Path, write_image: Any) -> None:
+    for name in ("train/a.jpg", "train/b.jpg"):
+        write_image(tmp_path / name)
+    (tmp_path / "train.csv").write_text("file,nose_x,nose_y,ear_x,ear_y\na.jpg,1,2,3,4\nb.jpg,5,6,7,8\na.jpg,9,10,,\n")
+    data = keypoint_csv.read(tmp_path, "train")
+    assert data.info.class_names == ("nose", "ear")
+    assert [Path(data.path(index)).name for index in range(len(data))] == ["a.jpg", "b.jpg"]
+    assert data.target(0)["keypoints"].tolist() == [[[1, 2, 2], [3, 4, 2]], [[9, 10, 2], [0, 0, 0]]]
+    assert data.target(0)["labels"].tolist() == [0, 0]
+    assert data.target(1)["keypoints"].shape == (1, 2, 3)

@@ -157,3 +157,107 @@ def test_camvid_void_is_ignored(data_root: Path, monkeypatch: pytest.MonkeyPatch
         raw = cv2.imread(data.path(index).replace("/val/", "/valannot/"), cv2.IMREAD_GRAYSCALE)
         assert np.array_equal(label_map == 255, raw == 11)
         assert np.array_equal(label_map[raw < 11], raw[raw < 11])
+
+
+def write_colors(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.asarray(values, np.uint8)[..., ::-1])
+
+
+COLORS = [[[0, 0, 0], [128, 64, 128], [70, 70, 70]], [[255, 255, 255], [0, 0, 0], [128, 64, 128]]]
+
+
+@pytest.mark.parametrize(
+    ("palette", "class_names", "names"),
+    [
+        ({"#000000": "sky", "#804080": "road", "#464646": "box", "#ffffff": "ignore"}, None, ("sky", "road", "box")),
+        ({"0,0,0": 0, "128, 64, 128": 1, (70, 70, 70): 2, "#FFFFFF": 255}, None, ("class_0", "class_1", "class_2")),
+        ({(0, 0, 0): "b", (128, 64, 128): 0, (70, 70, 70): "c", (255, 255, 255): 255}, list("abc"), ("a", "b", "c")),
+    ],
+)  # fmt: skip
+def test_colours_stand_for_classes(pair: Path, palette: Any, class_names: Any, names: tuple[str, ...]) -> None:
+    write_colors(pair / "masks" / "a.png", COLORS)
+    data = masks.read(pair, "all", palette=palette, class_names=class_names)
+    assert data.info.class_names == names
+    expected = [[0, 1, 2], [255, 0, 1]] if names[0] != "a" else [[1, 0, 2], [255, 1, 0]]
+    assert data.read(0).target["label_map"].tolist() == expected
+    assert data.target(0)["label_map"].dtype == np.uint8
+
+
+def test_a_palette_picture_is_read_by_its_colours(pair: Path) -> None:
+    from PIL import Image
+
+    picture = Image.new("P", (3, 2))
+    picture.putdata([7, 3, 7, 3, 7, 7])
+    colors = [0] * 768
+    colors[9:12], colors[21:24] = [1, 2, 3], [4, 5, 6]
+    picture.putpalette(colors)
+    (pair / "masks").mkdir()
+    picture.save(pair / "masks" / "a.png")
+    data = masks.read(pair, "all", palette={"#010203": 1, "#040506": 0})
+    assert data.target(0)["label_map"].tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_colours_that_stand_for_nothing_are_named(pair: Path) -> None:
+    write_colors(pair / "masks" / "a.png", COLORS)
+    with pytest.raises(DataError, match=r"a\.png: the palette has no colour #464646, #ffffff \(2 pixels\)\. Add it"):
+        masks.read(pair, "all", palette={"#000000": 0, "#804080": 1}).target(0)
+    for palette, message in (
+        ({}, "it is empty"),
+        ({"#12345": 0}, "'#12345' is no colour"),
+        ({"1,2": 0}, "'1,2' is no colour"),
+        ({(1, 2, 300): 0}, "is no colour"),
+        ({"#000000": "road"}, "stands for 'road', which is none of 1 classes"),
+        ({"#000000": 3}, "stands for '3', which is none of 1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            masks.palette_table(palette, ["sky"])
+    with pytest.raises(DataError, match=r"'palette' says all of colours\. Remove values"):
+        masks.read(pair, "all", palette={"#000000": 0}, ignore=[3])
+
+
+def test_palette_of_an_options_file(pair: Path) -> None:
+    from saccade.data.open import open_dataset
+
+    write_colors(pair / "masks" / "a.png", COLORS)
+    (pair / "saccade.yaml").write_text(
+        "format: masks\npalette:\n  '#000000': sky\n  '#804080': road\n  '#464646': road\n  '#ffffff': ignore\n"
+    )
+    data = open_dataset(pair, "all")
+    assert data.info.class_names == ("sky", "road")
+    assert data.target(0)["label_map"].tolist() == [[0, 1, 1], [255, 0, 1]]
+
+
+def test_instance_ids_hold_class_and_number(tmp_path: Path, write_image: Any) -> None:
+    values = np.zeros((40, 60), np.uint16)
+    values[5:15, 10:30] = 2001
+    values[20:40, 50:60] = 2002
+    values[0:3, 0:4] = 1000
+    values[30:, :10] = 3
+    values[39, 59] = 4005
+    write_image(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    assert cv2.imwrite(str(tmp_path / "masks" / "a.png"), values)
+    options: dict[str, Any] = {
+        "instance_divisor": 1000,
+        "class_names": ["road", "car", "man"],
+        "values": {1: 1, 2: 2, 3: 0},
+        "ignore": [0, 4],
+    }
+    expected = np.full((40, 60), 255)
+    expected[5:15, 10:30] = 2
+    expected[20:40, 50:60] = 2
+    expected[0:3, 0:4] = 1
+    expected[30:, :10] = 0
+    expected[39, 59] = 255
+    assert np.array_equal(masks.read(tmp_path, "all", **options).target(0)["label_map"], expected)
+    target = masks.read(tmp_path, "all", "detection", masks=True, **options).read(0).target
+    assert target["labels"].tolist() == [1, 2, 2]
+    assert target["boxes"].tolist() == [[0, 0, 4, 3], [10, 5, 30, 15], [50, 20, 60, 40]]
+    assert target["area"].tolist() == [12, 200, 199]
+    assert np.array_equal(target["masks"][1], values == 2001)
+    with pytest.raises(DataError, match="'masks' has no truth for task 'detection'"):
+        masks.read(tmp_path, "all", "detection")
+    inferred = masks.read(tmp_path, "all", instance_divisor=1000)
+    assert len(inferred.info.class_names) == 5
+    assert inferred.target(0)["label_map"][39, 59] == 4

@@ -123,7 +123,13 @@ def read(
     if task == "segmentation":
         class_names = ("background", *class_names)
     info = DatasetInfo(
-        root.name, task, class_names, split, flip_pairs=flip_pairs_by_name(points), category_ids=tuple(names)
+        root.name,
+        task,
+        class_names,
+        split,
+        flip_pairs=flip_pairs_by_name(points),
+        category_ids=tuple(names),
+        object_names=tuple(names.values()) if points else (),
     )
     return TableDataset(info, root, table, source.relative_to(root).as_posix(), image_root=image_root, masks=masks)
 
@@ -135,7 +141,7 @@ def _files(root: Path, task: str) -> dict[str, Path]:
     for file in sorted((root / "annotations").glob("*.json")):
         if file.stem.startswith(prefix):
             found[file.stem.removeprefix(prefix)] = file
-        elif not file.stem.startswith((*_OTHER, *_PREFIX.values())):
+        elif _is_coco(file, prefix):
             found.setdefault(file.stem, file)
     for file in sorted(root.glob("*/_annotations.coco.json")):
         found.setdefault(file.parent.name, file)
@@ -146,7 +152,9 @@ def _files(root: Path, task: str) -> dict[str, Path]:
 
 
 def _is_coco(file: Path, prefix: str) -> bool:
-    """Whether a JSON file that lies in the data folder itself looks like COCO's, by its name or its first words."""
+    """Whether a JSON file of another name is COCO's, by its first words: labelme and others write JSON as well."""
+    if not file.is_file():
+        return False
     if file.stem.startswith((*_OTHER, *_PREFIX.values())):
         return file.stem.startswith(prefix)
     with file.open("rb") as stream:
@@ -159,7 +167,7 @@ def _load(path: Path) -> _File:
         return msgspec.json.decode(path.read_bytes(), type=_File)
     except msgspec.ValidationError as error:
         raise DataError(f"{path}: {_where(str(error))}. Write it as in COCO's data format.") from error
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: this is not valid JSON ({error}). Write or copy the file again.") from error
 
 
@@ -238,6 +246,10 @@ class _Tables:
         """Typed records; where one is malformed, which, and its field."""
         try:
             return msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[_Annotation])
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.source}: annotations: a text is no UTF-8 ({error}). Write or copy the file again."
+            ) from error
         except msgspec.ValidationError as error:
             match = re.search(r"\$\[(\d+)\]", str(error))
             place = self._position + (int(match[1]) if match else 0)

@@ -25,6 +25,8 @@ __all__ = [
 # Parts of a data set whose source has none: everything, or every fifth picture kept for validation.
 UNSPLIT = ("all", "train", "val")
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 1024  # bytes
+
 _SYNONYMS = (
     ("train", "training", "Train", "Training"),
     ("val", "valid", "validation", "Val", "Validation"),
@@ -41,7 +43,8 @@ def check_name(name: str, source: Path, field: str) -> str:
         field: Where in that file.
 
     Raises:
-        DataError: If the name is empty, absolute, climbs out by ``..``, or holds a zero byte.
+        DataError: If the name is empty, absolute, climbs out by ``..``, holds a zero byte, or is longer than file
+            systems take.
     """
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or PureWindowsPath(name).root
     if not name or absolute or "\0" in name or ".." in re.split(r"[/\\]", name):
@@ -49,7 +52,19 @@ def check_name(name: str, source: Path, field: str) -> str:
             f"{source}: {field} is '{name[:200]}', which is not a file inside the data folder. "
             "Write a name relative to the folder, without '..'."
         )
+    # Beyond these lengths the file system answers with an error of its own instead of "there is no such file".
+    encoded = _encode(name, f"{source}: {field}")
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+        raise DataError(f"{source}: {field} is '{name[:80]}...', longer than any file's name. Correct or remove it.")
     return name
+
+
+def _encode(name: str, where: str) -> bytes:
+    """A file name as UTF-8."""
+    try:
+        return name.encode()
+    except UnicodeEncodeError as error:  # what Python makes of names in another encoding
+        raise DataError(f"{where}: the file name {ascii(name)[:200]} is no UTF-8. Rename the file.") from error
 
 
 def check_task(task: str | None, offered: Sequence[str], reader: str) -> str:
@@ -103,7 +118,7 @@ def choose(count: int, split: str, ranges: Mapping[str, str] | None, root: Path)
         return [index for index in range(count) if (index % 5 == 4) == (name == "val")]
     chosen: list[int] = []
     for part in ranges[name].split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, count)
         if match is None or last >= count or first > last:
             raise DataError(
@@ -115,15 +130,22 @@ def choose(count: int, split: str, ranges: Mapping[str, str] | None, root: Path)
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which ``2.png`` comes before ``10.png``."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def list_images(folder: Path, recursive: bool = False) -> list[str]:
-    """Names of the pictures in a folder, relative to it, in natural order; hidden files are passed over."""
+    """Names of the pictures in a folder, relative to it, in natural order; hidden files are passed over.
+
+    Raises:
+        DataError: If a name is no UTF-8.
+    """
     if not folder.is_dir():
         return []
     files = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted((file.relative_to(folder).as_posix() for file in files if _is_image(file)), key=natural_key)
+    names = [file.relative_to(folder).as_posix() for file in files if _is_image(file)]
+    for name in names:
+        _encode(name, str(folder))
+    return sorted(names, key=natural_key)
 
 
 def has_images(folder: Path, recursive: bool = True) -> bool:

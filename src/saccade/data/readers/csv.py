@@ -1,25 +1,219 @@
-"""To be written."""
+"""Tables of boxes or of classes, with a heading: one row an object, or one row a picture.
+
+*Columns* are told by the heading, in any order and letter case:
+
+- the picture: ``file``, ``filename``, ``file_name``, ``image``, ``image_path``, ``path``;
+- its class or the object's: ``label``, ``class``, ``class_name``, ``category``;
+- a box, in pixels: ``x1 y1 x2 y2``, ``xmin ymin xmax ymax`` (or with ``_``), ``left top right bottom``;
+- if there are any: ``width`` and ``height`` of the picture, ``split`` (``set``, ``subset``), ``iscrowd``, ``area``.
+
+Further columns are attributes of the object, of the picture where it has no object; empty cells say nothing.
+A table without a heading is read with ``columns``. Coordinates are taken as they are: continuous pixels. A row with an
+empty box and no class is a picture without objects.
+
+*Splits* are the values of the split column, or tables (``train.csv``, ``val.csv``). File names are relative to the
+data folder, to a folder of the split's name, or to ``images/``.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from saccade.data.annotations import TableDataset
+from saccade.data.dataset import DatasetInfo
+from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, resolve_split
+from saccade.data.readers.gathered import Gathered
+from saccade.data.readers.pictures import folder_of, picture_root
+from saccade.data.readers.tables import cell_number, heading, is_yes, read_rows
+from saccade.data.readers.xml_files import picture_size, plain_value
+from saccade.errors import DataError
 
-__all__ = ["matches", "read", "splits"]
+__all__ = ["COLUMNS", "matches", "read", "splits"]
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "file": ("file", "filename", "file_name", "image", "image_name", "image_path", "img_path", "path"),
+    "label": ("label", "class", "class_name", "classname", "category"),
+    "x1": ("x1", "xmin", "x_min", "left"),
+    "y1": ("y1", "ymin", "y_min", "top"),
+    "x2": ("x2", "xmax", "x_max", "right"),
+    "y2": ("y2", "ymax", "y_max", "bottom"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
+    "split": ("split", "set", "subset"),
+    "iscrowd": ("iscrowd",),
+    "area": ("area",),
+}
+"""Names that a column may have in the heading, by what it holds."""
+
+_BOX = ("x1", "y1", "x2", "y2")
+_SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 
 def matches(root: Path) -> bool:
-    """Not yet."""
-    return False
+    """Whether a table's heading names a column of pictures and one of classes."""
+    return bool(_files(root))
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Not yet."""
-    return ()
+    """Values of the split column, names of the tables, or ``all``, ``train``, ``val``."""
+    files = _files(root)
+    if list(files) != ["all"]:
+        return tuple(files) or UNSPLIT
+    return tuple(_Table(files["all"]).splits()) or UNSPLIT
 
 
-def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:
-    """Not yet."""
-    raise NotImplementedError
+def read(
+    root: Path,
+    split: str,
+    task: str | None = None,
+    class_names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    images: str | None = None,
+) -> TableDataset:
+    """Read one split.
+
+    Args:
+        root: Data folder.
+        split: Name of the part.
+        task: ``detection`` or ``classification``; if not given, by whether there are columns of boxes.
+        class_names: Names of labels 0..N-1; those of all rows and tables, sorted, if not given.
+        columns: Names of the columns, for tables without a heading.
+        images: Folder that file names are relative to, itself relative to ``root``.
+
+    Raises:
+        DataError: If a table, a column or a cell is missing or malformed, or a file name leads out of ``root``.
+    """
+    files = _files(root, columns)
+    if not files:
+        raise DataError(f"{root}: there is no table whose heading names 'file' and 'label'. Add one, or give columns.")
+    whole = list(files) == ["all"]
+    own = "all" if whole else resolve_split(split, files, root)
+    tables = {name: _Table(file, columns) for name, file in files.items()}
+    table, image_root = tables[own], picture_root(root, images)
+    with_boxes = set(_BOX) <= set(table.columns)
+    task = check_task(task or ("detection" if with_boxes else "classification"), ("detection", "classification"), "csv")
+    if task == "detection" and not with_boxes:
+        raise DataError(f"{table.path}: columns of a box are missing, such as x1, y1, x2, y2. Add them.")
+    values = table.splits() if whole else []
+    part = resolve_split(split, values, root) if values else None
+    gathered = table.gather(image_root, own if part is None else part, part, task)
+    if class_names is None:
+        class_names = sorted({name for each in tables.values() for name in each.classes()})
+    result = gathered.build(class_names, boxes=task == "detection")
+    if whole and part is None:
+        result = result.select_images(choose(len(result), split, None, root))
+    info = DatasetInfo(root.name, task, tuple(class_names), split)
+    name = table.path.relative_to(root).as_posix().replace("{", "{{").replace("}", "}}")
+    return TableDataset(info, root, result, name, image_root=image_root)
+
+
+def _files(root: Path, columns: Sequence[str] | None = None) -> dict[str, Path]:
+    """Table by split; ``all`` for a single one that is not named after a split."""
+    tables = [
+        file for file in sorted(root.glob("*.csv")) if {"file", "label"} <= set(_columns(columns or heading(file)))
+    ]
+    if len(tables) == 1 and tables[0].stem.lower() not in _SPLIT_NAMES:
+        return {"all": tables[0]}
+    return {file.stem: file for file in tables}
+
+
+def _columns(head: Sequence[str]) -> dict[str, int]:
+    """Place of each column that is known, by what it holds; the first of several."""
+    names = [name.strip().lower().replace(" ", "_") for name in head]
+    places = {key: [names.index(alias) for alias in aliases if alias in names] for key, aliases in COLUMNS.items()}
+    return {key: min(found) for key, found in places.items() if found}
+
+
+class _Table:
+    """One file.
+
+    Args:
+        path: File.
+        names: Of the columns, if the first row is no heading.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
+        self.path = path
+        self._has_heading = names is None
+        self._head = heading(path) if names is None else list(names)
+        self.columns = _columns(self._head)
+        known = set(self.columns.values())
+        self._more = [(name, place) for place, name in enumerate(self._head) if place not in known and name]
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Line number and cells of every row below the heading.
+
+        Raises:
+            DataError: If a row has another number of cells.
+        """
+        rows = read_rows(self.path)
+        if self._has_heading:
+            next(rows)
+        for line, row in rows:
+            if len(row) != len(self._head):
+                problem = f"line {line} has {len(row)} cells, not {len(self._head)}"
+                raise DataError(f"{self.path}: {problem}. Correct or remove it.")
+            yield line, row
+
+    def classes(self) -> set[str]:
+        """Names in the column of classes."""
+        place = self.columns["label"]
+        return {row[place] for _, row in self.rows() if row[place]}
+
+    def splits(self) -> list[str]:
+        """Values of the split column, in order of appearance."""
+        if "split" not in self.columns:
+            return []
+        place = self.columns["split"]
+        return [value for value in dict.fromkeys(row[place] for _, row in self.rows()) if value]
+
+    def gather(self, image_root: Path, split: str, part: str | None, task: str) -> Gathered:
+        """Pictures and objects of the rows whose split is ``part``, of all if None."""
+        gathered, folder = Gathered(), None
+        sizes: dict[int, tuple[int, int]] = {}
+        for line, row in self.rows():
+            if part is not None and row[self.columns["split"]] != part:
+                continue
+            where = f"line {line}"
+            name = row[self.columns["file"]]
+            image = None if folder is None else gathered.find_image(folder + name)
+            if image is None:  # the name is a new one
+                check_name(name, self.path, f"{where}: file")
+                folder = folder_of(image_root, name, split) if folder is None else folder
+            label, box = row[self.columns["label"]], self._box(line, row) if task == "detection" else None
+            about = {name: plain_value(row[place]) for name, place in self._more if row[place]}
+            negative = task == "detection" and box is None
+            size = self._size(line, row)
+            if image is None:
+                image = gathered.add_image(f"{folder}{name}", size, attributes=about if negative else None)
+                sizes[image] = size
+            elif sizes[image] != size:
+                raise DataError(f"{self.path}: {where}: another row gives {name} another size. Correct one of them.")
+            elif task == "classification":
+                raise DataError(f"{self.path}: {where}: {name} has a row already. Keep one of them.")
+            if negative and label:
+                raise DataError(f"{self.path}: {where}: the class is '{label}', the box is empty. Fill or empty both.")
+            if not negative and not label:
+                raise DataError(f"{self.path}: {where}: the class is empty. Name it, or remove the line.")
+            if not negative:
+                crowd = "iscrowd" in self.columns and is_yes(row[self.columns["iscrowd"]])
+                given = "area" in self.columns and row[self.columns["area"]]
+                area = cell_number(row, self.columns, "area", self.path, line) if given else math.nan
+                gathered.add_object(image, label, box or (0, 0, 0, 0), crowd, area, attributes=about)
+        if not len(gathered):
+            raise DataError(f"{self.path}: the table has no rows. Name another table or split.")
+        return gathered
+
+    def _box(self, line: int, row: Sequence[str]) -> tuple[float, ...] | None:
+        """Corners, or None if all four cells are empty."""
+        if not any(row[self.columns[name]] for name in _BOX):
+            return None
+        return tuple(cell_number(row, self.columns, name, self.path, line) for name in _BOX)
+
+    def _size(self, line: int, row: Sequence[str]) -> tuple[int, int]:
+        if not {"width", "height"} <= set(self.columns):
+            return 0, 0
+        height, width = row[self.columns["height"]], row[self.columns["width"]]
+        return picture_size(height, width, self.path, f"line {line}") if height or width else (0, 0)

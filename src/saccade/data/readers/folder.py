@@ -1,63 +1,212 @@
-"""Pictures in one folder a class: ``train/<class>/*.jpg``, or ``<class>/*.jpg`` without a split.
+"""Pictures in one folder a class, in a folder or in a zip that is read where it lies.
 
-Classes are numbered in the order of their names, over all splits together, so that a class missing from one split
-shifts nothing. Without splits in the source there are ``all``, ``train`` and ``val`` (every fifth picture of a class).
+- ``train/<class>/*.jpg``: classes are those of all splits together, so that one missing in a split shifts nothing.
+- ``<class>/*.jpg`` with lists ``train.txt``, ``val.txt``: a name a line, relative to the folder (or to ``images/``),
+  which may be followed by the class or its number; without either the first folder of the name is the class. Names of
+  numbers come from ``class_names``, from ``classes.txt``, or are the class folders by name.
+- ``<class>/*.jpg`` alone: ``all``, ``train`` and ``val`` (every fifth picture of a class).
+
+Classes are numbered in the order of their names. What lies in folders of a class folder belongs to that class; with
+``nested`` each folder that holds pictures itself is a class, named by its path (``fish/trout``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from saccade.data import archive  # as a module: it imports this package itself
 from saccade.data.annotations import TableBuilder, TableDataset
 from saccade.data.dataset import DatasetInfo
-from saccade.data.readers.common import UNSPLIT, check_task, choose, has_images, list_images, resolve_split, subfolders
-from saccade.errors import DataError
+from saccade.data.images import IMAGE_SUFFIXES
+from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, resolve_split
+from saccade.errors import DataError, did_you_mean
 
-__all__ = ["matches", "read", "splits"]
+__all__ = ["READS_ARCHIVES", "matches", "read", "splits"]
 
-_SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+READS_ARCHIVES = True
+_CLASS_LIST = "classes.txt"
+_SUFFIXES = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
+_NAME_AND_CLASS = re.compile(rf"(.*?(?:{_SUFFIXES}))(?:\s*[,;\t]\s*|\s+)(.*)", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:
-    """Whether some folder in ``root`` holds pictures, directly or one level down."""
-    return any(has_images(root / name) for name in subfolders(root))
+    """Whether some folder in ``root`` holds pictures, directly or one level down, or a list names one."""
+    tree = archive.open_tree(root)
+    if any(tree.has_pictures(name) for name in tree.folders()):
+        return True
+    return _start(tree, _split_lists(tree)) is not None
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the split folders, or ``all``, ``train``, ``val`` without them."""
-    return tuple(_split_folders(root)) or UNSPLIT
+    """Names of the split folders, or of the lists, or ``all``, ``train``, ``val`` without either."""
+    tree = archive.open_tree(root)
+    return tuple(_split_folders(tree)) or tuple(_split_lists(tree)) or UNSPLIT
 
 
-def read(root: Path, split: str, task: str | None = None, class_names: Sequence[str] | None = None) -> TableDataset:
+def read(
+    root: Path,
+    split: str,
+    task: str | None = None,
+    class_names: Sequence[str] | None = None,
+    nested: bool = False,
+    channels: int = 3,
+    allow_16bit: bool = False,
+) -> TableDataset:
     """Read one split.
 
     Args:
-        root: Data folder.
+        root: Data folder, or zip.
         split: Name of the part.
         task: ``classification``.
         class_names: Folders in the order of their labels; by name if not given.
+        nested: Each folder that holds pictures itself is a class.
+        channels: 3 for RGB, 1 for grey, or the number that the files have.
+        allow_16bit: Give the pixels of 16-bit files as they are.
 
     Raises:
-        DataError: If there is no such split, or no picture in it.
+        DataError: If there is no such split or no picture in it, two classes differ only in upper and lower case, or a
+            list names an unknown class.
     """
     check_task(task, ("classification",), "folder")
-    folders = _split_folders(root)
-    parents = [root / name for name in folders] or [root]
-    names = sorted({name for parent in parents for name in subfolders(parent)}) if class_names is None else class_names
+    tree = archive.open_tree(root)
+    folders = _split_folders(tree)
+    lists = {} if folders else _split_lists(tree)
+    start = _start(tree, lists) or ""
+    found = _class_folders(tree, folders or [start.rstrip("/")], nested)
+    names = list(class_names) if class_names is not None else _class_names(tree, found, lists)
+    if lists:
+        rows = _listed(tree, lists[resolve_split(split, lists, root)], start, names)
+    else:
+        own = resolve_split(split, folders, root) if folders else ""
+        rows = _in_folders(tree, own, split, [*names, *sorted(found.keys() - set(names))], nested)
     builder = TableBuilder(names, boxes=False)
-    own = resolve_split(split, folders, root) if folders else ""
-    for name in names:
-        files = list_images(root / own / name, recursive=True)
-        kept = files if folders else [files[index] for index in choose(len(files), split, None, root)]
-        for file in kept:
-            builder.add_image("/".join(part for part in (own, name, file) if part))
-            builder.add_object(name)
+    for path, name in rows:
+        builder.add_image(path)
+        builder.add_object(name)
     table = builder.build()
     if not len(table):
-        raise DataError(f"{root / own}: there are no pictures in '<class>/*.jpg'. Put one folder a class there.")
-    return TableDataset(DatasetInfo(root.name, "classification", tuple(names), split), root, table)
+        where = lists.get(split, split if folders else "")
+        raise DataError(f"{root / where}: there are no pictures in '<class>/*.jpg'. Put one folder a class there.")
+    empty = [name for name in names if name in found and not found[name]]
+    if empty:
+        warnings.warn(
+            f"{root}: {len(empty)} classes have no picture: {', '.join(empty[:5])}. "
+            "They keep their labels; remove the folders if they are not meant.",
+            stacklevel=2,
+        )
+    info = DatasetInfo(root.stem if archive.is_archive(root) else root.name, "classification", tuple(names), split)
+    return archive.make_dataset(info, tree, table, channels, allow_16bit)
 
 
-def _split_folders(root: Path) -> list[str]:
-    return [name for name in subfolders(root) if name.lower() in _SPLIT_NAMES and subfolders(root / name)]
+def _in_folders(
+    tree: archive.Tree, own: str, split: str, names: Sequence[str], nested: bool
+) -> Iterator[tuple[str, str]]:
+    """Picture and class, class by class."""
+    for name in names:
+        folder = f"{own}/{name}" if own else name
+        files = tree.pictures(folder)
+        if nested:
+            files = [file for file in files if "/" not in file]
+        for file in files if own else [files[index] for index in choose(len(files), split, None, tree.root)]:
+            yield f"{folder}/{file}", name
+
+
+def _split_folders(tree: archive.Tree) -> list[str]:
+    return [name for name in tree.folders() if name.lower() in archive.SPLIT_FOLDERS and tree.folders(name)]
+
+
+def _class_folders(tree: archive.Tree, splits: Sequence[str], nested: bool) -> dict[str, bool]:
+    """Whether a class has pictures in any split, by class."""
+    found: dict[str, bool] = {}
+    for split in splits:
+        if nested:
+            found |= {file.rpartition("/")[0]: True for file in tree.pictures(split) if "/" in file}
+            continue
+        for name in tree.folders(split):
+            below = f"{split}/{name}" if split else name
+            found[name] = found.get(name, False) or tree.has_pictures(below)
+    return found
+
+
+def _class_names(tree: archive.Tree, found: dict[str, bool], lists: dict[str, str]) -> list[str]:
+    """Classes in the order of their labels, as far as the data itself says."""
+    words: set[str] = set()
+    if lists:
+        if tree.contains(_CLASS_LIST):
+            return [line for _, line in _lines(tree, _CLASS_LIST)]
+        words = {word for file in lists.values() for _, line in _lines(tree, file) if (word := _parts(line)[1])}
+    if words and all(word.isdecimal() for word in words):
+        count = max(map(int, words)) + 1
+        return [str(number) for number in range(count)] if count > len(found) else sorted(found)
+    names = sorted(words or found)
+    seen: dict[str, str] = {}
+    for name in names:
+        twin = seen.setdefault(name.casefold(), name)
+        if twin != name:
+            raise DataError(
+                f"{tree.root}: the classes '{twin}' and '{name}' differ only in upper and lower case. "
+                "Rename one of them, or name all classes in class_names if both are meant."
+            )
+    return names
+
+
+def _split_lists(tree: archive.Tree) -> dict[str, str]:
+    """List by split, ``train`` first."""
+    files = [name for name in tree.texts() if name.removesuffix(".txt").lower() in archive.SPLIT_FOLDERS]
+    files.sort(key=lambda name: (not name.startswith("train"), name))
+    return {name.removesuffix(".txt"): name for name in files}
+
+
+def _lines(tree: archive.Tree, file: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that is not empty."""
+    try:
+        text = tree.read(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{tree.root / file}: the list is not UTF-8 ({error}). Save it as UTF-8.") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _parts(line: str) -> tuple[str, str]:
+    """Name of the picture and what stands behind it."""
+    match = _NAME_AND_CLASS.fullmatch(line)
+    return (match[1], match[2].strip()) if match else (line, "")
+
+
+def _start(tree: archive.Tree, lists: dict[str, str]) -> str | None:
+    """Folder, with a slash, in which the first picture of the lists lies; None if it is not found."""
+    for file in lists.values():
+        for _, line in _lines(tree, file):
+            name, _ = _parts(line)
+            if Path(name).suffix.lower() not in IMAGE_SUFFIXES:
+                break
+            return next((folder for folder in ("", "images/") if tree.contains(folder + name)), None)
+    return None
+
+
+def _listed(tree: archive.Tree, file: str, start: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Picture and class of each line of a list."""
+    source = tree.root / file
+    for number, line in _lines(tree, file):
+        name, word = _parts(line)
+        check_name(name, source, f"line {number}")
+        if word.isdecimal() and word not in names:
+            if int(word) >= len(names):
+                raise DataError(
+                    f"{source}: line {number} has class {word}, but there are {len(names)} classes. "
+                    f"Name them in {_CLASS_LIST} or class_names."
+                )
+            word = names[int(word)]
+        elif not word:
+            word = next((part for part in (name.rpartition("/")[0], name.split("/")[0]) if part in names), "")
+        if word not in names:
+            said = f"class '{word}'" if word else "no class"
+            raise DataError(
+                f"{source}: line {number} ({name}) has {said}, which is none of the {len(names)}."
+                f"{did_you_mean(word, names) if word else ' Write it behind the name.'}"
+            )
+        yield start + name, word

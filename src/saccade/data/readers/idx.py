@@ -95,7 +95,7 @@ def _image_files(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in sorted(root.glob("*images?idx3-ubyte*"), key=lambda path: path.suffix == ".gz"):
         prefix = file.name.split("images")[0].rstrip("-_.").split("-")[-1]
-        if file.suffix in ("", ".gz", ".idx3-ubyte"):
+        if file.suffix in ("", ".gz", ".idx3-ubyte") and file.is_file():
             found.setdefault(_SPLITS.get(prefix, prefix or "all"), file)
     return {name: found[name] for name in sorted(found, key=lambda name: (name != "train", name))}
 
@@ -107,6 +107,8 @@ def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             if zeros != 0 or kind != 8 or count != dimensions:
                 raise DataError(f"{path}: this is no idx file of {dimensions} dimensions of bytes. Fetch it again.")
             shape = struct.unpack(f">{count}I", stream.read(4 * count))
+            if 0 in shape[1:]:
+                raise DataError(f"{path}: the header gives pictures of {shape[1]}x{shape[2]} pixels. Fetch it again.")
             total = math.prod(shape)
             if total > _MAX_BYTES:
                 raise DataError(f"{path}: the header promises {total:,} values, more than are read. Fetch it again.")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from saccade.data.readers.common import UNSPLIT, check_task, choose, list_images
 from saccade.data.readers.masks import LabelMapDataset
 from saccade.errors import DataError
 
-__all__ = ["InstanceMaskDataset", "matches", "read", "splits"]
+__all__ = ["InstanceMaskDataset", "matches", "read", "read_objects", "splits"]
 
 _IMAGE_DIR, _LABEL_DIR, _SUFFIX = "PNGImages", "PedMasks", "_mask"
 
@@ -104,6 +104,35 @@ def read(
         lookup[0] = 0
         return LabelMapDataset(DatasetInfo(root.name, task, ("background", class_name), split), root, table, lookup)
     return InstanceMaskDataset(DatasetInfo(root.name, task, (class_name,), split), root, table, masks)
+
+
+def read_objects(
+    info: DatasetInfo,
+    root: Path,
+    files: Sequence[tuple[str, str]],
+    lookup: NDArray[np.uint8],
+    first_value: int,
+    masks: bool,
+) -> InstanceMaskDataset:
+    """Objects out of maps whose values hold a class and the number of an object; all maps are decoded once.
+
+    Args:
+        info: Name and classes.
+        root: Data folder.
+        files: Picture and map below ``root``.
+        lookup: Class of each value, shape (65536,), uint8; none above the classes there are is an object.
+        first_value: The smallest value that is an object.
+        masks: Give each object's mask as well.
+    """
+    builder = TableBuilder(info.class_names)
+    for image, label in files:
+        values = read_label_map(root / label)
+        builder.add_image(image, size=values.shape[:2], map_path=label)
+        for number in np.unique(values[values >= first_value]).tolist():
+            if lookup[number] < len(info.class_names):
+                box, area = _extent(values == number)
+                builder.add_object(info.class_names[lookup[number]], box, area=area, instance=number)
+    return InstanceMaskDataset(info, root, builder.build(), masks)
 
 
 def _extent(mask: NDArray[np.bool_]) -> tuple[tuple[float, float, float, float], float]:

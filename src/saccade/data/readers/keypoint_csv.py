@@ -1,8 +1,9 @@
 """Keypoints in a table: first column the picture's file name, then x0, y0, x1, y1, ... in pixels; one object a row.
 
 ``<split>*.csv`` belongs to the pictures in ``<split>/`` (``training_frames_keypoints.csv`` and ``training/``), in
-``images/``, or beside it. A first row that names no picture is a heading. An empty cell, or ``nan``, is a point that is
-not labelled. Coordinates are taken as they are.
+``images/``, or beside it. A first row that names no picture is a heading; if it reads ``nose_x, nose_y, ...`` it names
+the points. Rows of the same picture are its objects. An empty cell, or ``nan``, is a point that is not labelled.
+Coordinates are taken as they are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from saccade.data import archive  # as a module: it imports this package itself
 from saccade.data.annotations import TableBuilder, TableDataset
 from saccade.data.dataset import DatasetInfo
 from saccade.data.images import IMAGE_SUFFIXES
@@ -23,7 +25,7 @@ __all__ = ["matches", "read", "splits"]
 
 def matches(root: Path) -> bool:
     """Whether a CSV file names a picture in its first column and has pairs of columns after it."""
-    return any(_looks_right(file) for file in sorted(root.glob("*.csv")))
+    return bool(_tables(root))
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -45,7 +47,7 @@ def read(
         root: Data folder.
         split: ``train`` also finds ``training``.
         task: ``keypoints``.
-        class_names: Names of the points; ``point_0`` and so on if not given.
+        class_names: Names of the points; those of the heading, or ``point_0`` and so on, if not given.
         flip_pairs: Points that a mirror exchanges.
 
     Raises:
@@ -61,26 +63,31 @@ def read(
     rows = list(_rows(source))
     if not rows:
         raise DataError(f"{source}: the table names no picture. Write the file name in the first column.")
+    pictures: dict[str, list[tuple[int, list[str]]]] = {}
+    for line, row in rows:
+        pictures.setdefault(row[0], []).append((line, row))
+    chosen = list(pictures)
     if whole:
-        rows = [rows[index] for index in choose(len(rows), split, None, root)]
+        chosen = [chosen[index] for index in choose(len(chosen), split, None, root)]
     num_points = (len(rows[0][1]) - 1) // 2
-    names = tuple(class_names) if class_names is not None else tuple(f"point_{index}" for index in range(num_points))
+    names = tuple(class_names) if class_names is not None else _point_names(source, num_points)
     builder = TableBuilder(["object"], num_points, boxes=False)
     folder = _folder(root, own, rows[0][1][0])
-    for line, row in rows:
-        if len(row) != 1 + 2 * num_points or num_points != len(names):
-            raise DataError(
-                f"{source}: line {line} has {len(row)} columns, not {1 + 2 * len(names)}. Correct or remove it."
-            )
-        builder.add_image(folder + check_name(row[0], source, f"line {line}, column 1"))
-        builder.add_object("object", keypoints=_points(row[1:], source, line))
+    for name in chosen:
+        builder.add_image(folder + check_name(name, source, f"line {pictures[name][0][0]}, column 1"))
+        for line, row in pictures[name]:
+            if len(row) != 1 + 2 * num_points or num_points != len(names):
+                raise DataError(
+                    f"{source}: line {line} has {len(row)} columns, not {1 + 2 * len(names)}. Correct or remove it."
+                )
+            builder.add_object("object", keypoints=_points(row[1:], source, line))
     info = DatasetInfo(root.name, "keypoints", names, split, flip_pairs=tuple((int(a), int(b)) for a, b in flip_pairs))
     return TableDataset(info, root, builder.build(), annotations=source.name)
 
 
 def _files(root: Path) -> dict[str, Path]:
     """Table by split: the folder whose name begins the table's."""
-    tables = [file for file in sorted(root.glob("*.csv")) if _looks_right(file)]
+    tables = _tables(root)
     found = {
         folder: file
         for folder in sorted(subfolders(root), key=lambda name: (not name.startswith("train"), name))
@@ -90,12 +97,27 @@ def _files(root: Path) -> dict[str, Path]:
     return found or ({"all": tables[0]} if len(tables) == 1 else {file.stem: file for file in tables})
 
 
+def _tables(root: Path) -> list[Path]:
+    return [file for file in sorted(root.glob("*.csv")) if file.is_file() and _looks_right(file)]
+
+
 def _looks_right(file: Path) -> bool:
     try:
         row = next((row for _, row in _rows(file)), None)
     except DataError:
         return False
     return row is not None and len(row) >= 3 and len(row) % 2 == 1
+
+
+def _point_names(file: Path, count: int) -> tuple[str, ...]:
+    """Names out of a heading of ``name_x, name_y`` pairs; numbers without one."""
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        heading = next(csv.reader(stream), [])
+    pairs = list(zip(heading[1::2], heading[2::2], strict=False))
+    names = [x.removesuffix("_x") for x, y in pairs if x.endswith("_x") and y == f"{x[:-2]}_y"]
+    if len(names) == count and len(set(names)) == count:
+        return tuple(names)
+    return tuple(f"point_{index}" for index in range(count))
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -115,7 +137,8 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _folder(root: Path, split: str, name: str) -> str:
     """Folder below ``root``, with a slash at its end, in which the first picture lies, or would usually."""
-    return next((folder for folder in (f"{split}/", "images/", "") if (root / folder / name).is_file()), f"{split}/")
+    tree = archive.FolderTree(root)
+    return next((folder for folder in (f"{split}/", "images/", "") if tree.contains(folder + name)), f"{split}/")
 
 
 def _points(cells: Sequence[str], source: Path, line: int) -> list[float]:

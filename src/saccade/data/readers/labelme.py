@@ -1,25 +1,273 @@
-"""To be written."""
+"""labelme: one JSON file a picture, beside it or with the picture inside.
+
+*Layout.* JSON files in the data folder itself, or in folders that are its splits. The picture of a file is the one that
+``imagePath`` names, or the one of the same stem, or the one in ``imageData``.
+
+*Classes* are in the order of their names, or of ``labels.txt`` in the data folder, or of the option ``class_names``.
+
+*Objects.* A rectangle is a box; polygons and circles are outlines with the box around them, and those that share label
+and ``group_id`` are one object of several rings; a mask is a mask. Lines and points have no area to learn from, and
+``__ignore__`` and ``_background_`` are no classes: such shapes are attributes of their picture, from which the writer
+puts them back, and are counted in ``repairs``. In label maps ``__ignore__`` becomes 255 and ``_background_`` 0.
+
+*Attributes.* Flags, ``group_id``, ``description`` and ``attributes`` of a shape are attributes of its object by name.
+What else the writer needs to give back the file as it was is in the attribute ``labelme``.
+
+*Keypoints.* Points that share a ``group_id`` with a rectangle or outline are the keypoints of that object, and their
+labels are the names of the points, in the order of ``keypoints.txt`` or of the names. The flag ``hidden`` of a point
+says that it cannot be seen.
+
+*Classification.* The flag of the picture that is true is its class; a picture with ``__ignore__`` is left out.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import posixpath
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from saccade.data.annotations import TableDataset
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["matches", "read", "splits"]
+from saccade.data.annotations import AnnotationTable, TableDataset
+from saccade.data.dataset import DatasetInfo
+from saccade.data.images import IMAGE_SUFFIXES, read_image, upright_size
+from saccade.data.outlines import mask_of_rings, mask_of_runs
+from saccade.data.readers.common import (
+    UNSPLIT,
+    check_name,
+    check_task,
+    choose,
+    natural_key,
+    resolve_split,
+    subfolders,
+)
+from saccade.data.readers.labelme_objects import NO_CLASS, FlagBuilder, ObjectBuilder, PointBuilder, ring_of
+from saccade.data.readers.labelme_shapes import (
+    LINE_KINDS,
+    LabelmeFile,
+    Outline,
+    embedded_picture,
+    load,
+    outline,
+    parse_shape,
+)
+from saccade.data.targets import IGNORE
+from saccade.errors import DataError
+
+__all__ = ["EmbeddedLabelmeDataset", "LabelmeDataset", "matches", "read", "splits"]
+
+_LOOKED_AT = 5
+_BUILDERS: dict[str, type[ObjectBuilder] | type[FlagBuilder]] = {
+    "detection": ObjectBuilder,
+    "segmentation": ObjectBuilder,
+    "classification": FlagBuilder,
+    "keypoints": PointBuilder,
+}
+
+
+class LabelmeDataset(TableDataset):
+    """Pictures with a JSON file each.
+
+    Args:
+        info: Name, task and classes.
+        root: Data folder.
+        table: Annotations; a picture's number is its place in ``files``.
+        files: JSON file of each picture below ``root``, UTF-8 bytes.
+        **options: Of :class:`~saccade.data.annotations.TableDataset`.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        root: Path,
+        table: AnnotationTable,
+        files: NDArray[np.bytes_],
+        **options: Any,
+    ) -> None:
+        super().__init__(info, root, table, **options)
+        self._files = files
+
+    def annotation_path(self, index: int) -> str:
+        """JSON file of picture ``index``."""
+        return str(self.root / bytes(self._files[self.table.image_ids[index]]).decode())
+
+    def _label_map(self, index: int) -> NDArray[np.uint8]:
+        """Objects, and shapes of no class, painted from the largest to the smallest over background 0."""
+        rows = self.table.objects(index)
+        height, width = self._size(index)
+        areas = self.table.area[rows].tolist()
+        masks = list(self.object_masks(index))
+        values = [label + 1 if label >= 0 else IGNORE for label in self.table.labels[rows].tolist()]
+        file = Path(self.annotation_path(index))
+        more = self.table.image_attributes.get(index).get("labelme", {}) if self.table.image_attributes else {}
+        for position, entry in more.get("shapes", []):
+            shape = parse_shape(entry, position, file)
+            if shape.label in NO_CLASS and shape.kind not in LINE_KINDS:
+                found = outline(shape, (height, width), file)
+                areas.append(found.area)
+                masks.append(_fill(found, height, width))
+                values.append(NO_CLASS[shape.label])
+        label_map = np.zeros((height, width), np.uint8)
+        for position in np.argsort(-np.array(areas), kind="stable"):
+            label_map[masks[position] > 0] = values[position]
+        return label_map
+
+
+class EmbeddedLabelmeDataset(LabelmeDataset):
+    """The same, of files that hold some of the pictures themselves."""
+
+    def picture_bytes(self, index: int) -> bytes | None:
+        """The encoded picture, if it is only in the JSON file.
+
+        Raises:
+            DataError: If it is damaged.
+        """
+        return None if Path(self.path(index)).is_file() else embedded_picture(Path(self.annotation_path(index)))
+
+    def pixels(self, index: int) -> NDArray[Any]:
+        """The decoded picture, shape (H, W, C).
+
+        Raises:
+            DataError: If it is damaged.
+        """
+        encoded = self.picture_bytes(index)
+        if encoded is None:
+            return super().pixels(index)
+        return read_image(encoded, self.channels, self.allow_16bit, self.annotation_path(index))
 
 
 def matches(root: Path) -> bool:
-    """Not yet."""
-    return False
+    """Whether the folder, or one in it, has JSON files of labelme; at most a few are read."""
+    return bool(_folders(root))
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Not yet."""
-    return ()
+    """Names of the folders with JSON files, or ``all``, ``train``, ``val``."""
+    folders = _folders(root)
+    return UNSPLIT if folders == [""] else tuple(folders)
 
 
-def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:
-    """Not yet."""
-    raise NotImplementedError
+def read(
+    root: Path,
+    split: str,
+    task: str | None = None,
+    masks: bool = False,
+    images: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> TableDataset:
+    """Read one split.
+
+    Args:
+        root: Data folder.
+        split: Name of the part.
+        task: ``detection``; ``segmentation``, class 0 being ``background``; ``classification``, the default where
+            files have flags, none has a shape, and there is no ``labels.txt``; or ``keypoints``.
+        masks: Give each object's mask as well.
+        images: Folder of the pictures, if they are neither beside nor in the files; relative to ``root``.
+        class_names: Names of labels 0..N-1 (for keypoints: of the points), instead of those found.
+
+    Raises:
+        DataError: If a file or a field is missing or malformed, or names a picture outside the data folder.
+    """
+    folders = _folders(root)
+    if not folders:
+        raise DataError(f"{root}: there are no JSON files of labelme. Name the folder that holds them.")
+    own = "" if folders == [""] else resolve_split(split, folders, root)
+    # Labels must not depend on the split, so all files have their say.
+    files = {folder: [load(path) for path in _json_files(root, folder)] for folder in folders}
+    every = [file for found in files.values() for file in found]
+    only_flags = any(file.flags for file in every) and not any(file.shapes for file in every)
+    only_flags &= not (root / "labels.txt").is_file()
+    task = check_task(task or ("classification" if only_flags else None), tuple(_BUILDERS), "labelme")
+    chosen = files[own]
+    if not own:
+        chosen = [chosen[index] for index in choose(len(chosen), split, None, root)]
+    image_root = root if images is None else root / images
+    builder = _BUILDERS[task](root, every, class_names, masks or task == "segmentation")
+    embedded = False
+    for number, file in enumerate(chosen):
+        picture = _picture(file, root, image_root)
+        there = (image_root / picture).is_file()
+        embedded |= file.embedded and not there
+        builder.add(file, number, picture, _size(file, image_root / picture if there else None))
+    shown = ("background", *builder.shown_names) if task == "segmentation" else builder.shown_names
+    objects = builder.class_names if task == "keypoints" else ()
+    info = DatasetInfo(root.name, task, shown, split, flip_pairs=builder.flip_pairs, object_names=objects)
+    kind = EmbeddedLabelmeDataset if embedded else LabelmeDataset
+    names = np.array([file.path.relative_to(root).as_posix().encode() for file in chosen], np.bytes_)
+    table = builder.table.build()
+    dataset = kind(info, root, table, names, image_root=image_root, masks=masks)
+    dataset.repairs = dict(builder.left_out)
+    return dataset
+
+
+def _folders(root: Path) -> list[str]:
+    """The data folder itself ("") if it has JSON files of labelme, or those of its folders that have."""
+    if _has_labelme(root.glob("*.json")):
+        return [""]
+    return [name for name in subfolders(root) if _has_labelme((root / name).rglob("*.json"))]
+
+
+class _Peek(msgspec.Struct):
+    shapes: list[msgspec.Raw]
+    imagePath: str | None = None  # noqa: N815 - the file's own name
+
+
+def _has_labelme(files: Iterable[Path]) -> bool:
+    return any(_is_labelme(file) for file, _ in zip(files, range(_LOOKED_AT), strict=False))
+
+
+def _is_labelme(file: Path) -> bool:
+    try:
+        msgspec.json.decode(file.read_bytes(), type=_Peek)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _json_files(root: Path, folder: str) -> list[Path]:
+    """Files of a split; of the data folder itself only those that lie directly in it."""
+    files = (root / folder).rglob("*.json") if folder else root.glob("*.json")
+    shown = [file for file in files if not file.name.startswith(".")]
+    return sorted(shown, key=lambda file: natural_key(file.relative_to(root).as_posix()))
+
+
+def _picture(file: LabelmeFile, root: Path, image_root: Path) -> str:
+    """Name of a file's picture below ``image_root``; it need not exist if it is embedded, or for others to complain."""
+    beside = file.path.parent.relative_to(root).as_posix().removeprefix(".")
+    named = file.picture.replace("\\", "/")
+    stem = posixpath.join(beside, file.path.stem)
+    candidates = [posixpath.normpath(posixpath.join(beside, named))] if named else []
+    for suffix in sorted(IMAGE_SUFFIXES):
+        candidates += [stem + suffix, stem + suffix.upper()]
+    if image_root != root:  # without the folders, as the pictures lie in another one
+        candidates += [posixpath.basename(name) for name in candidates]
+    for name in candidates:
+        inside = not name.startswith(("../", "/")) and "\0" not in name
+        if inside and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and (image_root / name).is_file():
+            return name
+    if not named or file.embedded:
+        # A name that is no picture's is a slip of some converters.
+        known = PurePosixPath(named).suffix.lower() in IMAGE_SUFFIXES
+        return posixpath.join(beside, posixpath.basename(named)) if known else f"{stem}.png"
+    check_name(candidates[0], file.path, "imagePath")
+    return candidates[0]
+
+
+def _size(file: LabelmeFile, picture: Path | None) -> tuple[int, int]:
+    """(height, width) as annotated, or of the picture; 0 where both are missing, for others to complain."""
+    if all(file.size):
+        return file.size
+    if picture is not None:
+        return upright_size(picture)
+    encoded = embedded_picture(file.path) if file.embedded else None
+    return upright_size(encoded) if encoded else (0, 0)
+
+
+def _fill(found: Outline, height: int, width: int) -> NDArray[np.uint8]:
+    if found.runs:
+        return mask_of_runs(found.runs, height, width)
+    return mask_of_rings([np.array(ring_of(found)).reshape(-1, 2)], [False], height, width)

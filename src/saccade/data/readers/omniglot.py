@@ -1,25 +1,155 @@
-"""To be written."""
+"""Omniglot: 1,623 handwritten characters of 50 alphabets, drawn by 20 people each (Lake, Salakhutdinov et al. 2015).
+
+``images_background.zip`` is the train split, ``images_evaluation.zip`` the test split, with
+``<alphabet>/<character>/<number>_<drawer>.png`` in them; both are read in place, or from folders of the same names. A
+class is a character, ``Greek/character01``. The classes of the two splits have nothing in common, so each has labels
+of its own.
+
+``all_runs.zip`` holds the 20 official runs of one-shot classification: :func:`read_one_shot_runs`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from saccade.data.annotations import TableDataset
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["matches", "read", "splits"]
+from saccade.data import archive  # as a module: it imports this package itself
+from saccade.data.annotations import TableBuilder, TableDataset
+from saccade.data.dataset import DatasetInfo
+from saccade.data.images import read_image
+from saccade.data.readers.common import check_task, resolve_split
+from saccade.errors import DataError
+
+__all__ = ["OneShotRun", "matches", "read", "read_one_shot_runs", "splits"]
+
+_PARTS = {"train": "images_background", "test": "images_evaluation"}
+_RUNS = "all_runs"
+_ANSWERS = "class_labels.txt"
+
+
+@dataclass(frozen=True)
+class OneShotRun:
+    """One run: one drawing of each of 20 characters, and 20 drawings by somebody else to be named.
+
+    Args:
+        name: ``run01`` to ``run20``.
+        training: Pictures of the characters, (20, H, W, 1) uint8, ink is 0.
+        test: Pictures to be named, (20, H, W, 1) uint8.
+        answers: Index into ``training`` of each test picture, (20,) int64.
+    """
+
+    name: str
+    training: NDArray[np.uint8]
+    test: NDArray[np.uint8]
+    answers: NDArray[np.int64]
 
 
 def matches(root: Path) -> bool:
-    """Not yet."""
-    return False
+    """Whether one of the two parts is there."""
+    return bool(_part_roots(root))
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Not yet."""
-    return ()
+    """Those of ``train`` and ``test`` that are there."""
+    return tuple(_part_roots(root))
 
 
-def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:
-    """Not yet."""
-    raise NotImplementedError
+def read(root: Path, split: str, task: str | None = None, alphabets: tuple[str, ...] = ()) -> TableDataset:
+    """Read one split.
+
+    Args:
+        root: Data folder.
+        split: ``train`` or ``test``.
+        task: ``classification``.
+        alphabets: Only these, by name; all if empty.
+
+    Raises:
+        DataError: If a part is missing or damaged, or there is no such alphabet.
+    """
+    check_task(task, ("classification",), "omniglot")
+    parts = _part_roots(root)
+    tree = archive.open_tree(parts[resolve_split(split, parts, root)])
+    there = tree.folders()
+    strange = [name for name in alphabets if name not in there]
+    if strange:
+        raise DataError(f"{tree.root}: there is no alphabet '{strange[0]}'. It has: {', '.join(there)}.")
+    found = [
+        (f"{alphabet}/{PurePosixPath(picture).parent}", f"{alphabet}/{picture}")
+        for alphabet in alphabets or there
+        for picture in tree.pictures(alphabet)
+    ]
+    names = sorted({name for name, _ in found})
+    if not names:
+        raise DataError(f"{tree.root}: there are no '<alphabet>/<character>/*.png' in it. Download it again.")
+    builder = TableBuilder(names, boxes=False)
+    for name, path in found:
+        builder.add_image(path)
+        builder.add_object(name)
+    info = DatasetInfo(root.name, "classification", tuple(names), split)
+    return archive.make_dataset(info, tree, builder.build(), channels=1)
+
+
+def read_one_shot_runs(root: str | Path) -> list[OneShotRun]:
+    """The official runs of one-shot classification.
+
+    Args:
+        root: Folder with ``all_runs.zip``, or with the folder ``all_runs``.
+
+    Returns:
+        The runs by name. A guess is scored as the share of ``answers`` that it hits.
+
+    Raises:
+        DataError: If they are missing or damaged.
+    """
+    found = _find(Path(root), _RUNS)
+    if found is None:
+        raise DataError(f"{root}: there is no {_RUNS}.zip. Get it from https://github.com/brendenlake/omniglot.")
+    tree = archive.open_tree(found)
+    return [_read_run(tree, name) for name in tree.folders() if name.startswith("run")]
+
+
+def _read_run(tree: archive.Tree, folder: str) -> OneShotRun:
+    names = {part: tree.pictures(f"{folder}/{part}") for part in ("training", "test")}
+    pictures = {part: list(_pictures(tree, [f"{folder}/{part}/{name}" for name in names[part]])) for part in names}
+    index = {f"training/{name}": number for number, name in enumerate(names["training"])}
+    answers: dict[str, int] = {}
+    source = f"{tree.root}/{folder}/{_ANSWERS}"
+    for number, line in enumerate(tree.read(f"{folder}/{_ANSWERS}").decode("utf-8", "replace").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        item, character = (word.partition("/")[2] for word in words) if len(words) == 2 else ("", "")
+        if character not in index:
+            raise DataError(f"{source}: line {number} is not 'RUN/test/FILE RUN/training/FILE'. Download it again.")
+        answers[item.removeprefix("test/")] = index[character]
+    sizes = {picture.shape for part in pictures.values() for picture in part}
+    if len(sizes) != 1 or not set(names["test"]) <= set(answers):
+        raise DataError(f"{source}: pictures or answers are missing, or pictures differ in size. Download it again.")
+    return OneShotRun(
+        PurePosixPath(folder).name,
+        np.stack(pictures["training"]),
+        np.stack(pictures["test"]),
+        np.array([answers[name] for name in names["test"]], np.int64),
+    )
+
+
+def _pictures(tree: archive.Tree, names: list[str]) -> Iterator[NDArray[Any]]:
+    for name in names:
+        yield read_image(tree.read(name), channels=1, name=f"{tree.root}/{name}")
+
+
+def _part_roots(root: Path) -> dict[str, Path]:
+    found = {split: _find(root, name) for split, name in _PARTS.items()}
+    return {split: path for split, path in found.items() if path is not None}
+
+
+def _find(root: Path, name: str) -> Path | None:
+    """Zip or folder of a part."""
+    if (root / f"{name}.zip").is_file():
+        return root / f"{name}.zip"
+    return root / name if (root / name).is_dir() else None

@@ -1,25 +1,206 @@
-"""To be written."""
+"""Pairs of pictures of the same thing in two looks, for image translation.
+
+- Both in one picture, side by side, as pix2pix packs them (``train/*.jpg``, ``val/*.jpg``).
+- Or of equal names in two folders: ``A/`` and ``B/``, ``A/train/`` and ``B/train/``, ``train/A/`` and ``train/B/``; A
+  counts as the left one.
+
+``side`` says which is the input. A sample's ``target["target_image"]`` is the other one, of the same size, and
+``target["paired"]`` is true: it moves with the input.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from saccade.data.annotations import TableDataset
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["matches", "read", "splits"]
+from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
+from saccade.data.dataset import DatasetInfo
+from saccade.data.images import read_image, upright_size
+from saccade.data.readers.common import (
+    UNSPLIT,
+    check_task,
+    choose,
+    has_images,
+    list_images,
+    resolve_split,
+    subfolders,
+)
+from saccade.data.sample import ImageInfo, Sample, Target
+from saccade.errors import DataError
+from saccade.ops.geometry import Geometry
+
+__all__ = ["PairedDataset", "Side", "check_side", "matches", "read", "splits"]
+
+Side = Literal["left", "right"]
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+# Folders of both pictures; {split} stands for the split.
+_LAYOUTS = (("A/{split}", "B/{split}"), ("{split}/A", "{split}/B"), ("A", "B"))
+
+
+class PairedDataset(TableDataset):
+    """Pictures with the picture that is to be made of each.
+
+    Args:
+        info: Name of the data set.
+        root: Data folder.
+        table: Files; ``maps`` are the partners. Where both are the same, they are the halves of one picture.
+        side: The input.
+    """
+
+    def __init__(self, info: DatasetInfo, root: Path, table: AnnotationTable, side: Side) -> None:
+        super().__init__(info, root, table)
+        self.side = side
+
+    def annotation_path(self, index: int) -> str:
+        """File of the partner."""
+        return str(self.root / self.table.map_path(index))
+
+    def pixels(self, index: int) -> NDArray[Any]:
+        """The input, shape (H, W, 3)."""
+        return self._read_pair(index)[0]
+
+    def target(self, index: int) -> Target:
+        """``target_image`` (H, W, 3) uint8, and ``paired`` () bool.
+
+        Raises:
+            DataError: If a picture is broken, or the two differ in size.
+        """
+        return {"target_image": self._read_pair(index)[1], "paired": np.array(True)}
+
+    def read(self, index: int) -> Sample:
+        """Both pictures.
+
+        Raises:
+            DataError: If a picture is broken, or the two differ in size.
+        """
+        image, partner = self._read_pair(index)
+        size = (image.shape[0], image.shape[1])
+        info = ImageInfo(int(self.image_ids[index]), self.path(index), Geometry.identity(size))
+        return Sample(image, {"target_image": partner, "paired": np.array(True)}, info)
+
+    def _read_pair(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Input and partner."""
+        path, other = self.path(index), self.annotation_path(index)
+        if path != other:
+            image, partner = read_image(path), read_image(other)
+            if image.shape != partner.shape:
+                raise DataError(
+                    f"{other}: the picture is {partner.shape[1]}x{partner.shape[0]}, its partner {path} "
+                    f"{image.shape[1]}x{image.shape[0]}. Save both in the same size."
+                )
+            return image, partner
+        both = read_image(path)
+        width = both.shape[1]
+        if width % 2:
+            raise DataError(
+                f"{path}: the picture is {width} pixels wide, which has no halves. Save it anew, or remove it."
+            )
+        left, right = (np.ascontiguousarray(half) for half in (both[:, : width // 2], both[:, width // 2 :]))
+        return (left, right) if self.side == "left" else (right, left)
 
 
 def matches(root: Path) -> bool:
-    """Not yet."""
+    """Whether folders A and B stand alone with pictures of the same names, or a picture is twice as wide as high."""
+    layout = _two_folders(root)
+    if layout is not None:
+        ours, theirs = (root / folder.format(split=_layout_splits(root, layout)[0]) for folder in layout)
+        # Classes may be called A and B as well, but hardly have the same files.
+        alone = ours.parent != theirs.parent or subfolders(ours.parent) == ["A", "B"]
+        return alone and {Path(name).stem for name in list_images(ours)} == {
+            Path(name).stem for name in list_images(theirs)
+        }
+    for name in _half_splits(root):
+        try:
+            height, width = upright_size(root / name / list_images(root / name)[0])
+        except DataError:
+            continue
+        return width == 2 * height
     return False
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Not yet."""
-    return ()
+    """Names of the parts, or ``all``, ``train``, ``val`` without a split."""
+    layout = _two_folders(root)
+    names = _half_splits(root) if layout is None else _layout_splits(root, layout)
+    return tuple(names) if any(names) else UNSPLIT
 
 
-def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:
-    """Not yet."""
-    raise NotImplementedError
+def read(root: Path, split: str, task: str | None = None, side: Side = "left") -> PairedDataset:
+    """Read one split.
+
+    Args:
+        root: Data folder.
+        split: Name of the part.
+        task: ``translation``.
+        side: The input: ``left`` half or folder A, or ``right`` half or folder B.
+
+    Raises:
+        DataError: If folders or partners are missing, or ``side`` is neither.
+    """
+    check_task(task, ("translation",), "paired")
+    check_side(side)
+    layout = _two_folders(root)
+    names = _half_splits(root) if layout is None else _layout_splits(root, layout)
+    whole = not any(names)
+    own = "" if whole else resolve_split(split, names, root)
+    pairs = _halves(root, own) if layout is None else _partners(root, layout, own, side)
+    if not pairs:
+        raise DataError(f"{root}: there are no pictures in folders A and B, nor in folders of splits. Put them there.")
+    builder = TableBuilder((), boxes=False)
+    for index in choose(len(pairs), split, None, root) if whole else range(len(pairs)):
+        builder.add_image(pairs[index][0], map_path=pairs[index][1])
+    return PairedDataset(DatasetInfo(root.name, "translation", (), split), root, builder.build(), side)
+
+
+def check_side(side: str) -> None:
+    """Refuse what is no side.
+
+    Raises:
+        DataError: If it is neither ``left`` nor ``right``.
+    """
+    if side not in ("left", "right"):
+        raise DataError(f"side is '{side}'. Write 'left' (or folder A) or 'right' (or folder B) for the input.")
+
+
+def _half_splits(root: Path) -> list[str]:
+    names = [name for name in subfolders(root) if name.lower() in _SPLITS and has_images(root / name, recursive=False)]
+    return sorted(names, key=lambda name: (not name.startswith("train"), name))
+
+
+def _two_folders(root: Path) -> tuple[str, str] | None:
+    return next((layout for layout in _LAYOUTS if _layout_splits(root, layout)), None)
+
+
+def _layout_splits(root: Path, layout: tuple[str, str]) -> list[str]:
+    """Splits for which both folders hold pictures; one empty name for folders without splits."""
+    names = [""]
+    if "{split}" in layout[0]:
+        parent = root / layout[0].split("{split}")[0]
+        names = [name for name in subfolders(parent) if name.lower() in _SPLITS] if parent.is_dir() else []
+    return [
+        name
+        for name in sorted(names, key=lambda name: (not name.startswith("train"), name))
+        if all(has_images(root / folder.format(split=name), recursive=False) for folder in layout)
+    ]
+
+
+def _halves(root: Path, split: str) -> list[tuple[str, str]]:
+    names = [f"{split}/{name}" if split else name for name in list_images(root / split)]
+    return [(name, name) for name in names]
+
+
+def _partners(root: Path, layout: tuple[str, str], split: str, side: Side) -> list[tuple[str, str]]:
+    """Files of equal stem in both folders, the input first."""
+    ours, theirs = (folder.format(split=split) for folder in (layout if side == "left" else layout[::-1]))
+    inputs = list_images(root / ours)
+    others = {Path(name).stem: name for name in list_images(root / theirs)}
+    missing = [name for name in inputs if Path(name).stem not in others]
+    if missing:
+        raise DataError(
+            f"{root / ours}: {len(missing)} pictures have no partner of the same name in {root / theirs}: "
+            f"{', '.join(missing[:5])}. Add the partners, or remove the pictures."
+        )
+    return [(f"{ours}/{name}", f"{theirs}/{others[Path(name).stem]}") for name in inputs]

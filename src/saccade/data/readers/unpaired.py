@@ -1,25 +1,94 @@
-"""To be written."""
+"""Pictures of two domains that do not belong together, for image translation: ``trainA``, ``trainB``, ``testA`` ...
+
+The longer domain gives the length. Picture i of one domain meets the same picture of the other in every epoch: A is
+gone through in order, B in a fixed permutation, and the shorter one begins anew when it ends; the sampler's own order
+makes an epoch random. ``target["target_image"]`` is the picture of the other domain, in its own size, and
+``target["paired"]`` is false: it does not move with the input.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from saccade.data.annotations import TableDataset
+import numpy as np
 
-__all__ = ["matches", "read", "splits"]
+from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
+from saccade.data.dataset import DatasetInfo
+from saccade.data.images import read_image
+from saccade.data.readers.common import check_task, has_images, list_images, resolve_split, subfolders
+from saccade.data.readers.paired import Side, check_side
+from saccade.data.sample import Target
+from saccade.errors import DataError
+
+__all__ = ["UnpairedDataset", "matches", "read", "splits"]
+
+_SEED = 0
+
+
+class UnpairedDataset(TableDataset):
+    """Pictures of one domain, each beside one of the other.
+
+    Args:
+        info: Name of the data set.
+        root: Data folder.
+        table: Files; ``maps`` are those of the other domain.
+    """
+
+    def __init__(self, info: DatasetInfo, root: Path, table: AnnotationTable) -> None:
+        super().__init__(info, root, table)
+
+    def annotation_path(self, index: int) -> str:
+        """File of the picture of the other domain."""
+        return str(self.root / self.table.map_path(index))
+
+    def target(self, index: int) -> Target:
+        """``target_image`` (H, W, 3) uint8 in its own size, and ``paired`` () bool.
+
+        Raises:
+            DataError: If the picture is broken.
+        """
+        return {"target_image": read_image(self.annotation_path(index)), "paired": np.array(False)}
 
 
 def matches(root: Path) -> bool:
-    """Not yet."""
-    return False
+    """Whether there are two folders of pictures such as ``trainA`` and ``trainB``."""
+    return bool(_splits(root))
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Not yet."""
-    return ()
+    """Names of the parts that have both domains."""
+    return tuple(_splits(root))
 
 
-def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:
-    """Not yet."""
-    raise NotImplementedError
+def read(root: Path, split: str, task: str | None = None, side: Side = "left") -> UnpairedDataset:
+    """Read one split.
+
+    Args:
+        root: Data folder.
+        split: ``train`` or ``test``.
+        task: ``translation``.
+        side: The input: ``left`` for domain A, ``right`` for B.
+
+    Raises:
+        DataError: If there is no such split, or ``side`` is neither.
+    """
+    check_task(task, ("translation",), "unpaired")
+    check_side(side)
+    names = _splits(root)
+    if not names:
+        raise DataError(f"{root}: there are no folders of pictures 'trainA' and 'trainB'. Put one domain in each.")
+    own = resolve_split(split, names, root)
+    domains = [[f"{own}{letter}/{name}" for name in list_images(root / f"{own}{letter}")] for letter in "AB"]
+    order = np.random.default_rng(_SEED).permutation(len(domains[1]))
+    domains[1] = [domains[1][place] for place in order.tolist()]
+    inputs, others = domains if side == "left" else domains[::-1]
+    builder = TableBuilder((), boxes=False)
+    for index in range(max(len(inputs), len(others))):
+        builder.add_image(inputs[index % len(inputs)], map_path=others[index % len(others)])
+    return UnpairedDataset(DatasetInfo(root.name, "translation", (), split), root, builder.build())
+
+
+def _splits(root: Path) -> list[str]:
+    names = [name[:-1] for name in subfolders(root) if name.endswith("A") and len(name) > 1]
+    found = [name for name in names if all(has_images(root / f"{name}{letter}", recursive=False) for letter in "AB")]
+    return sorted(found, key=lambda name: (not name.startswith("train"), name))

@@ -1,0 +1,41 @@
+"""Where the pictures lie that an annotation file names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from saccade.errors import DataError
+
+__all__ = ["folder_of", "picture_root"]
+
+
+def picture_root(root: Path, images: str | None) -> Path:
+    """Folder that pictures' names start from: the data folder, or another that the user names.
+
+    Args:
+        root: Data folder.
+        images: Folder relative to ``root``; it may lie outside, since it comes from no file.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    if images is None:
+        return root
+    folder = root / images
+    if not folder.is_dir():
+        raise DataError(f"{folder}: images: there is no such folder. Name that of the pictures, relative to {root}.")
+    return folder
+
+
+def folder_of(root: Path, name: str, split: str, others: Iterable[str] = ()) -> str:
+    """Folder below ``root``, with a slash at its end, in which a picture lies; empty for ``root`` itself.
+
+    Args:
+        root: Folder that pictures' names start from.
+        name: The first picture.
+        split: Name of the part.
+        others: Folders to look into besides the usual ones.
+    """
+    places = ["", f"{split}/", "images/", f"images/{split}/", "JPEGImages/", *others]
+    return next((folder for folder in places if (root / folder / name).is_file()), "")

@@ -1,0 +1,60 @@
+"""What the readers of tables share: rows of a CSV file, its heading, numbers, and the files of the splits."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from saccade.errors import DataError
+
+__all__ = ["cell_number", "heading", "is_yes", "read_rows"]
+
+_DELIMITERS = ",;\t"
+
+
+def heading(path: Path) -> list[str]:
+    """Cells of the first row; empty if the file cannot be read."""
+    try:
+        return next((row for _, row in read_rows(path)), [])
+    except DataError:
+        return []
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells, without blanks around them, of every row that is not empty.
+
+    Cells are separated by comma, semicolon or tab, whichever the first line has most of.
+
+    Raises:
+        DataError: If the file cannot be read as a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            first = stream.readline()
+            delimiter = max(_DELIMITERS, key=first.count)
+            stream.seek(0)
+            reader = csv.reader(stream, delimiter=delimiter)
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield reader.line_num, [cell.strip() for cell in row]
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: the table cannot be read ({error}). Save it as UTF-8 CSV.") from error
+
+
+def cell_number(row: Sequence[str], columns: Mapping[str, int], name: str, path: Path, line: int) -> float:
+    """The number in a cell; a comma may stand for its point.
+
+    Raises:
+        DataError: If it is no number.
+    """
+    text = row[columns[name]]
+    try:
+        return float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+    except ValueError:
+        raise DataError(f"{path}: line {line}: {name} is '{text[:80]}', not a number. Correct or remove it.") from None
+
+
+def is_yes(text: str) -> bool:
+    """Whether a cell says yes: ``1`` or ``true``."""
+    return text.lower() in ("1", "1.0", "true")

@@ -1,0 +1,88 @@
+"""Keypoints as tables: ``<split>.csv`` for the pictures in ``<split>/``, and ``saccade.yaml`` with the points' names.
+
+A row is an object: file name, then x and y of each point; cells of a point that is not labelled are empty. There is no
+place for whether a point is hidden, for boxes, outlines, classes and attributes, nor for pictures without objects; what
+is lost is counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.annotations import TableDataset
+from saccade.data.writers.common import ImagePolicy, LossReport, write_text
+from saccade.data.writers.pictures import drop_attributes, put_pictures, write_options
+from saccade.errors import DataError
+
+__all__ = ["TASKS", "write"]
+
+TASKS = ("keypoints",)
+
+
+def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
+    """Write one split.
+
+    Args:
+        dataset: What to write.
+        folder: Data folder; it may hold other splits, of the same points.
+        split: Name of the part.
+        images: ``copy``, ``link`` or ``none``.
+        report: Counts what is kept, changed and dropped.
+
+    Raises:
+        DataError: If a picture is missing, no object has a labelled point, or the points are not those of the splits
+            written before.
+    """
+    names, table = dataset.info.class_names, dataset.table
+    options = {"class_names": list(names), "flip_pairs": [list(pair) for pair in dataset.info.flip_pairs]}
+    labelled: NDArray[np.bool_] = np.asarray((table.keypoints[..., 2] > 0).any(axis=1))
+    shown = [index for index in range(len(dataset)) if labelled[table.objects(index)].any()]
+    if not shown:
+        raise DataError(f"{dataset.info.name} ({split}): no object has a labelled point, so there is nothing to write.")
+    write_options(folder, {"format": "keypoint_csv", **options}, report)
+    placed = put_pictures(dataset, folder / split, images, report, _names(dataset, shown))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["file", *(f"{name}_{axis}" for name in names for axis in "xy")])
+    for index, name in placed.items():
+        rows = table.objects(index)
+        for points, keep in zip(table.keypoints[rows], labelled[rows], strict=True):
+            if keep:
+                writer.writerow([name, *(cell for x, y, seen in points for cell in _cells(x, y, seen))])
+    write_text(folder / f"{split}.csv", stream.getvalue())
+    _account(dataset, labelled, len(shown), report)
+
+
+def _cells(x: np.float32, y: np.float32, visibility: np.float32) -> tuple[str, str]:
+    """Both coordinates with as many digits as give the same number again."""
+    if visibility <= 0:
+        return "", ""
+    return np.format_float_positional(x, trim="-"), np.format_float_positional(y, trim="-")
+
+
+def _names(dataset: TableDataset, indices: list[int]) -> dict[int, str]:
+    names = {index: PurePosixPath(dataset.table.path(index)).name for index in indices}
+    counts = Counter(name.casefold() for name in names.values())
+    return {index: name if counts[name.casefold()] == 1 else f"{index}_{name}" for index, name in names.items()}
+
+
+def _account(dataset: TableDataset, labelled: NDArray[np.bool_], shown: int, report: LossReport) -> None:
+    table = dataset.table
+    visibility = table.keypoints[labelled][..., 2]
+    report.keep("objects", int(labelled.sum()))
+    report.drop("objects", "none of their points is labelled", int((~labelled).sum()))
+    report.drop("images", "a row of the table is an object, and they have none", len(dataset) - shown)
+    report.keep("keypoints", int((visibility > 1).sum()))
+    report.change("keypoints", "hidden points become visible ones", int(((visibility > 0) & (visibility <= 1)).sum()))
+    if table.boxes is not None:
+        report.drop("boxes", "the table has points only", int(labelled.sum()))
+    if table.outlines is not None:
+        report.drop("polygons", "the table has points only", int(table.outlines.has_rings().sum()))
+        report.drop("masks", "the table has points only", int(table.outlines.has_runs().sum()))
+    drop_attributes(dataset, report)
