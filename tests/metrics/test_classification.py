@@ -4,10 +4,16 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
-from saccade.errors import DataError
-from saccade.metrics.classification import ClassificationEvaluator, calibration_error
+from saccade.errors import ConfigError, DataError
+from saccade.metrics.classification import ClassificationEvaluator
 from saccade.results.classification import Classification
 
 NAMES = tuple("abcdefg")
@@ -53,25 +59,56 @@ def test_figures_equal_those_of_scikit_learn() -> None:
         assert row["accuracy"] == pytest.approx(recall[label], nan_ok=True)
         assert row["F1"] == pytest.approx(f1[label], nan_ok=True)
     assert report.values["mean_class_accuracy"] == pytest.approx(np.nanmean(recall[:6]))
+    with pytest.warns(UserWarning, match="classes not in y_true"):
+        assert report.values["mean_class_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+    for kind in ("macro", "weighted"):
+        expected = precision_recall_fscore_support(truth, predicted, labels=labels, average=kind, zero_division=np.nan)
+        assert report.values[f"{kind}_precision"] == pytest.approx(expected[0])
+        assert report.values[f"{kind}_F1"] == pytest.approx(expected[2])
+    assert report.values["brier"] == pytest.approx(((probabilities - np.eye(7)[truth]) ** 2).sum(axis=1).mean())
 
 
 def test_top5_needs_five_classes() -> None:
     evaluator = ClassificationEvaluator(("a", "b"))
     evaluator.update([classification(0, np.array([0.3, 0.7]), ("a", "b"))], [{"labels": np.array(1)}])
-    assert set(evaluator.compute().values) == {"top1", "mean_class_accuracy", "nll", "ece"}
+    assert list(evaluator.compute().values) == [
+        "top1",
+        "mean_class_accuracy",
+        "macro_precision",
+        "macro_F1",
+        "weighted_precision",
+        "weighted_F1",
+        "nll",
+        "brier",
+        "ece",
+        "adaptive_ece",
+    ]
 
 
-def test_calibration_error_against_the_definition() -> None:
-    rng = np.random.default_rng(1)
-    confidence = rng.uniform(0, 1, 500)
-    right = rng.uniform(0, 1, 500) < confidence**2
-    expected = 0.0
-    for low in range(15):
-        inside = (confidence > low / 15) & (confidence <= (low + 1) / 15)
-        if inside.any():
-            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert calibration_error(confidence, right)[0] == pytest.approx(expected)
-    assert calibration_error(np.ones(4), np.ones(4, bool))[0] == 0.0
+def test_any_k_can_be_asked_for() -> None:
+    _, probabilities, truth = random_evaluator(50)
+    evaluator = ClassificationEvaluator(NAMES, top_k=(3, 1, 9))
+    evaluator.update(
+        [classification(i, probabilities[i]) for i in range(50)], [{"labels": np.array(label)} for label in truth]
+    )
+    values = evaluator.compute().values
+    assert [name for name in values if name.startswith("top")] == ["top1", "top3"]  # there are no nine classes
+    assert values["top3"] == pytest.approx(top_k_accuracy_score(truth, probabilities, k=3, labels=np.arange(7)))
+    for wrong in ((5,), (0, 1)):
+        with pytest.raises(ConfigError, match="top_k"):
+            ClassificationEvaluator(NAMES, top_k=wrong)
+
+
+def test_a_class_that_is_never_guessed_has_no_precision_and_is_left_out_of_its_mean() -> None:
+    evaluator = ClassificationEvaluator(("a", "b", "c"))
+    rows = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
+    for image, label in enumerate([0, 2, 1]):
+        evaluator.update([classification(image, rows[image], ("a", "b", "c"))], [{"labels": np.array(label)}])
+    report = evaluator.compute()
+    assert math.isnan(report.per_class[2]["precision"])
+    assert report.per_class[2]["F1"] == 0.0
+    assert report.values["macro_precision"] == pytest.approx((1 / 2 + 1) / 2)
+    assert report.values["macro_F1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 
 def test_nan_is_never_right_and_equal_probabilities_are_not_all_right() -> None:

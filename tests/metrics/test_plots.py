@@ -9,7 +9,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from saccade.metrics.base import MetricReport
-from saccade.metrics.plots import plot_confusion, plot_curves, plot_history, plot_per_class, report_figures
+from saccade.metrics.plots import (
+    plot_breakdown,
+    plot_confusion,
+    plot_curves,
+    plot_history,
+    plot_per_class,
+    report_figures,
+)
 
 
 def report(names: tuple[str, ...] = ("cat", "dog")) -> MetricReport:
@@ -75,6 +82,34 @@ def test_bars_are_sorted_and_leave_out_the_undefined() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
     assert [bar.get_width() for bar in axes.patches] == [0.9, 0.45]
     assert plot_per_class(MetricReport({}, "AP")) is None
+
+
+def test_kinds_of_errors_are_bars_with_gain_and_count() -> None:
+    rows = [
+        {"error": "localisation", "count": 12, "AP50_gained": 0.125},
+        {"error": "missed", "count": 12_345, "AP50_gained": 0.0},
+    ]
+    figure = plot_breakdown(MetricReport({}, "AP", breakdown=rows))
+    assert figure is not None
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["localisation", "missed"]
+    assert [bar.get_width() for bar in axes.patches] == [0.125, 0.0]
+    assert [text.get_text() for text in axes.texts] == ["+0.125  (12)", "+0.000  (12k)"]
+    assert axes.get_xlabel().startswith("AP50 gained")
+    assert png(figure)[:4] == b"\x89PNG"
+    assert list(report_figures(MetricReport({}, "AP", breakdown=rows))) == ["errors"]
+    assert plot_breakdown(MetricReport({}, "AP")) is None
+    assert plot_breakdown(MetricReport({}, "AP", breakdown=[{**rows[0], "AP50_gained": math.nan}])) is None
+
+
+def test_a_curve_marks_the_place_to_choose() -> None:
+    curve = {"x": [0, 0.5, 1], "y": {"cat": [0.1, 0.9, 0]}, "xlabel": "confidence", "ylabel": "F1", "mark": 0.42}
+    (axes,) = plot_curves(MetricReport({}, "AP", curves={"F1_confidence": curve}))["F1_confidence"].axes
+    assert axes.lines[-1].get_xdata()[0] == 0.42
+    assert [text.get_text() for text in axes.texts] == ["0.42"]
+    unknown = {**curve, "mark": math.nan}
+    (axes,) = plot_curves(MetricReport({}, "AP", curves={"F1_confidence": unknown}))["F1_confidence"].axes
+    assert len(axes.lines) == 1
 
 
 def test_history_takes_numbers_and_the_text_of_a_csv() -> None:

@@ -40,6 +40,7 @@ def test_figures_equal_those_of_scikit_learn() -> None:
     assert report.primary == "mIoU"
     assert report.values["mIoU"] == pytest.approx(iou.mean())
     assert report.values["mean_Dice"] == pytest.approx(dice.mean())
+    assert report.values["frequency_weighted_IoU"] == pytest.approx(jaccard_score(truth, guess, average="weighted"))
     assert report.values["pixel_accuracy"] == pytest.approx(accuracy_score(truth, guess))
     recalls = [(guess[truth == label] == label).mean() for label in range(3)]
     assert report.values["mean_accuracy"] == pytest.approx(np.mean(recalls))
@@ -82,6 +83,17 @@ def test_faults_are_named() -> None:
         evaluator.update([label_map(1, flat)], [{"label_map": np.zeros((8, 8), np.uint8)}])
     with pytest.raises(DataError, match=r"2\.png: the truth holds label 7.*255"):
         evaluator.update([label_map(2, flat)], [{"label_map": np.full((4, 4), 7, np.uint8)}])
+
+
+def test_a_class_that_is_predicted_but_not_there_counts_in_the_means() -> None:
+    evaluator = SegmentationEvaluator(NAMES)
+    guess = np.array([[0, 0, 1, 2]], np.uint8)
+    evaluator.update([label_map(0, guess)], [{"label_map": np.array([[0, 0, 1, 1]], np.uint8)}])
+    report = evaluator.compute()
+    assert [row["IoU"] for row in report.per_class[:3]] == [1.0, 0.5, 0.0]
+    assert report.values["mIoU"] == pytest.approx(0.5)  # "never", which is in neither, is left out
+    assert report.values["mean_accuracy"] == pytest.approx(0.75)  # of the two classes that are there
+    assert report.values["frequency_weighted_IoU"] == pytest.approx(0.75)
 
 
 def test_nothing_but_ignored_pixels_is_undefined() -> None:

@@ -22,8 +22,9 @@ class MetricReport:
         higher_is_better: Direction of ``primary``.
         per_class: One row a class, ``{"class": name, "AP": 0.5, ...}``.
         curves: Plot name to matplotlib-ready series: ``{"x": [...], "y": {label: [...]}, "xlabel": ..., "ylabel":
-            ...}``.
+            ...}``; ``mark`` may name the place on the x axis to be chosen.
         confusion: Square table with its labels: ``{"labels": [...], "matrix": [[...]]}``; empty if the task has none.
+        breakdown: One row a kind of error, ``{"error": name, "count": 7, "AP50_gained": 0.1}``: what it costs.
     """
 
     values: dict[str, float]
@@ -32,6 +33,7 @@ class MetricReport:
     per_class: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     confusion: dict[str, Any] = field(default_factory=dict)
+    breakdown: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def score(self) -> float:

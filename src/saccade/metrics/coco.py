@@ -1,164 +1,197 @@
-"""COCO's twelve figures for boxes, through faster-coco-eval, equal to pycocotools.
+"""COCO's twelve figures for boxes or masks, equal to pycocotools and faster-coco-eval.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the rules of
 https://cocodataset.org/#detection-eval: greedy matching by falling score at IoU 0.50:0.05:0.95, precision interpolated
 at 101 recalls, at most 100 detections an image and class, crowds neither found nor missed. Undefined figures are NaN
-here, not -1.
+here, not -1. Masks become run lengths, and run lengths overlaps, as soon as they come in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.sample import Target
-from saccade.errors import DataError
+from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
+from saccade.metrics.coco_core import BOX_RULES, figures_of, precision_recall
+from saccade.metrics.confidence import confidence_curves
+from saccade.metrics.detection_errors import error_breakdown
+from saccade.metrics.overlaps import RunLengths, box_overlaps, encode_masks, mask_areas, mask_overlaps, to_xywh
+from saccade.metrics.records import LEAST_OVERLAP, ImageRecord, RecordTable, make_record
 from saccade.results.base import Result
 from saccade.results.detections import Detections
 
-__all__ = ["COCO_FIGURES", "CocoEvaluator", "ImageRecord", "confusion_counts"]
+__all__ = ["COCO_FIGURES", "CocoEvaluator", "confusion_counts"]
 
 Array = NDArray[Any]
 
-# Name, precision (else recall), IoU, area, detections an image: the order of pycocotools' ``stats``.
-_ROWS: tuple[tuple[str, bool, float | None, str, int], ...] = (
-    ("AP", True, None, "all", 100),
-    ("AP50", True, 0.5, "all", 100),
-    ("AP75", True, 0.75, "all", 100),
-    ("AP_small", True, None, "small", 100),
-    ("AP_medium", True, None, "medium", 100),
-    ("AP_large", True, None, "large", 100),
-    ("AR1", False, None, "all", 1),
-    ("AR10", False, None, "all", 10),
-    ("AR100", False, None, "all", 100),
-    ("AR_small", False, None, "small", 100),
-    ("AR_medium", False, None, "medium", 100),
-    ("AR_large", False, None, "large", 100),
-)
-COCO_FIGURES = tuple(row[0] for row in _ROWS)
-
-
-class ImageRecord(NamedTuple):
-    """What is kept of one image, in pixels of the original.
-
-    Attributes:
-        boxes: Detected, (N, 4) xyxy.
-        scores: (N,).
-        labels: (N,) int32.
-        truth_boxes: (M, 4) xyxy.
-        truth_labels: (M,) int32.
-        area: (M,), decides small, medium and large (COCO: of the mask, not of the box).
-        crowd: (M,) bool.
-    """
-
-    boxes: Array
-    scores: Array
-    labels: Array
-    truth_boxes: Array
-    truth_labels: Array
-    area: Array
-    crowd: Array
+COCO_FIGURES = tuple(figure[0] for figure in BOX_RULES.figures)
+_OF_A_CLASS = ("AP", "AP50", "AP75", "AR100", "AP_small", "AP_medium", "AP_large")
 
 
 class CocoEvaluator:
-    """Average precision and recall of boxes.
+    """Average precision and recall of boxes or of masks.
 
     Args:
         class_names: Names of labels 0..N-1.
         confusion_score: Detections below it do not enter the confusion matrix (they all enter the average precision).
-        confusion_iou: Overlap that makes a pair there.
+        confusion_iou: Overlap that makes a pair there, at least 0.1.
+        iou_type: ``bbox`` or ``segm``.
+
+    Raises:
+        ConfigError: If ``iou_type`` or ``confusion_iou`` is none of these.
     """
 
-    def __init__(self, class_names: Sequence[str], confusion_score: float = 0.25, confusion_iou: float = 0.5) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        confusion_score: float = 0.25,
+        confusion_iou: float = 0.5,
+        iou_type: str = "bbox",
+    ) -> None:
+        if iou_type not in ("bbox", "segm"):
+            raise ConfigError(f"iou_type is '{iou_type}'. Choose bbox or segm.")
+        if not LEAST_OVERLAP <= confusion_iou <= 1:
+            raise ConfigError(f"confusion_iou must be {LEAST_OVERLAP} to 1; got {confusion_iou}.")
         self.class_names = tuple(class_names)
         self.confusion_score = confusion_score
         self.confusion_iou = confusion_iou
+        self.iou_type = iou_type
         self._images: dict[int, ImageRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take detections beside their truth (``boxes``, ``labels``; ``area`` and ``iscrowd`` if there are any)."""
+        """Take detections beside their truth.
+
+        Targets have ``boxes`` or, for masks, ``masks``; ``labels``; and ``area`` and ``iscrowd`` if there are any.
+
+        Raises:
+            DataError: If a label is not below the number of classes, or masks are missing or of another size.
+        """
         for result, target in zip(results, targets, strict=True):
             if not isinstance(result, Detections):
                 raise TypeError(f"box metrics need Detections, got {type(result).__name__}.")
-            self._images[int(result.image_id)] = _record(result, target, len(self.class_names))
+            about = result.path, int(result.image_id), result.scores, result.labels, target
+            if self.iou_type == "bbox":
+                self.add_boxes(*about, to_xywh(result.boxes_xyxy))
+            elif result.masks is None:
+                raise DataError(f"{result.path}: the detections have no masks. Evaluate a model that draws masks.")
+            else:
+                self.add_masks(*about, encode_masks(result.masks))
+
+    def add_boxes(
+        self, path: str, image_id: int, scores: Array, labels: Array, target: Target, boxes_xywh: Array
+    ) -> None:
+        """Take the detections of one image as plain arrays.
+
+        Args:
+            path: Of the picture, for messages.
+            image_id: The data set's number for it.
+            scores: (N,).
+            labels: (N,).
+            target: Truth, as :meth:`update` takes it.
+            boxes_xywh: (N, 4) float64, pixels.
+        """
+        truth = to_xywh(target.get("boxes", np.zeros((0, 4))))
+        truth_area = target.get("area", truth[:, 2] * truth[:, 3])
+        overlap = box_overlaps(boxes_xywh, truth, _crowd(target, len(truth)))
+        area = boxes_xywh[:, 2] * boxes_xywh[:, 3]
+        self._images[image_id] = make_record(
+            path, len(self.class_names), scores, labels, area, target, truth_area, overlap
+        )
+
+    def add_masks(
+        self, path: str, image_id: int, scores: Array, labels: Array, target: Target, masks: Sequence[RunLengths]
+    ) -> None:
+        """Take the detections of one image with masks as run lengths; else as :meth:`add_boxes`.
+
+        Raises:
+            DataError: If the truth has no masks, or masks of another size.
+        """
+        if "masks" not in target:
+            raise DataError(f"{path}: the truth has no masks. Open the data set with masks=True.")
+        truth = encode_masks(target["masks"])
+        sizes = {tuple(mask["size"]) for mask in (*masks, *truth)}
+        if len(sizes) > 1:
+            raise DataError(
+                f"{path}: masks have the sizes (height, width) {sorted(sizes)}. "
+                "Give all of them in pixels of the picture."
+            )
+        truth_area = target.get("area", mask_areas(truth))
+        overlap = mask_overlaps(masks, truth, _crowd(target, len(truth)))
+        self._images[image_id] = make_record(
+            path, len(self.class_names), scores, labels, mask_areas(masks), target, truth_area, overlap
+        )
 
     def state(self) -> dict[int, ImageRecord]:
-        """Arrays by image id."""
+        """Records by image id."""
         return self._images
 
     def merge(self, states: Sequence[Any]) -> None:
         """Take the union; an image that several processes saw counts once."""
         self._images = {image_id: record for state in states for image_id, record in state.items()}
 
-    def compute(self) -> MetricReport:
-        """The twelve figures, each class, precision-recall curves at IoU 0.5 and the confusion matrix."""
-        count = len(self.class_names)
-        precision, recall, params = _evaluate(self._images, count)
-        values = {}
-        for name, is_precision, iou, area, detections in _ROWS:
-            # precision: (IoU, recall, class, area, detections); recall: without its second axis.
-            chosen = slice(None) if iou is None else int(np.argmin(np.abs(params.iouThrs - iou)))
-            place = params.areaRngLbl.index(area), params.maxDets.index(detections)
-            table = (
-                precision[chosen, ..., place[0], place[1]] if is_precision else recall[chosen, ..., place[0], place[1]]
-            )
-            values[name] = _mean(table)
+    def table(self) -> RecordTable:
+        """All records as one table."""
+        return RecordTable.of(self._images, len(self.class_names))
 
-        objects = np.zeros(count, np.int64)
-        for record in self._images.values():
-            objects += np.bincount(record.truth_labels[~record.crowd], minlength=count)
-        at_half = precision[0, :, :, 0, -1]  # (recall, class)
-        per_class = [
-            {
-                "class": name,
-                "AP": _mean(precision[:, :, label, 0, -1]),
-                "AP50": _mean(at_half[:, label]),
-                "AR": _mean(recall[:, label, 0, -1]),
-                "objects": int(objects[label]),
-            }
-            for label, name in enumerate(self.class_names)
-        ]
-        curves = {
-            name: at_half[:, label].tolist() for label, name in enumerate(self.class_names) if at_half[0, label] > -1
-        }
+    def compute(self) -> MetricReport:
+        """The twelve figures and the best F1; each class; curves at IoU 0.5; confusion and kinds of errors."""
+        table = self.table()
+        curves = precision_recall(table, BOX_RULES)
+        confidence = confidence_curves(table)
+        objects = table.objects(table.crowd)
+        at_half = curves.precision[0, :, :, 0]  # (recall, class)
+        shown = [(label, name) for label, name in enumerate(self.class_names) if objects[label]]
+        per_class = []
+        for label, name in enumerate(self.class_names):
+            figures = figures_of(curves, label)
+            row = {key.removesuffix("100"): figures[key] for key in _OF_A_CLASS}
+            per_class.append({"class": name, **row, "objects": int(objects[label])})
+        confusion = confusion_counts(
+            self._images.values(), len(self.class_names), self.confusion_score, self.confusion_iou
+        )
+        best = {"F1": confidence.best_f1, "F1_confidence": confidence.best_confidence}
         return MetricReport(
-            values=values,
+            values=figures_of(curves) | best,
             primary="AP",
             per_class=per_class,
             curves={
                 "precision_recall": {
-                    "x": params.recThrs.tolist(),
-                    "y": curves,
+                    "x": curves.rules.recalls.tolist(),
+                    "y": {name: at_half[:, label].tolist() for label, name in shown},
                     "xlabel": "recall",
                     "ylabel": "precision at IoU 0.5",
-                }
+                },
+                "F1_confidence": {
+                    "x": confidence.confidence[::10].tolist(),
+                    "y": {name: confidence.f1[label, ::10].tolist() for label, name in shown},
+                    "xlabel": "confidence",
+                    "ylabel": "F1 at IoU 0.5",
+                    "mark": confidence.best_confidence,
+                },
             },
-            confusion={
-                "labels": [*self.class_names, "background"],
-                "matrix": confusion_counts(
-                    self._images.values(), count, self.confusion_score, self.confusion_iou
-                ).tolist(),
-            },
+            confusion={"labels": [*self.class_names, "background"], "matrix": confusion.tolist()},
+            breakdown=error_breakdown(table),
         )
 
 
 def confusion_counts(
-    records: Any, num_classes: int, min_score: float = 0.25, min_iou: float = 0.5
+    records: Iterable[ImageRecord], num_classes: int, min_score: float = 0.25, min_iou: float = 0.5
 ) -> NDArray[np.int64]:
     """Which class was taken for which.
 
-    Pairs of a true and a detected box form by falling IoU, whatever their classes, each box once. Crowds, and
+    Pairs of a true and a detected object form by falling overlap, whatever their classes, each once. Crowds, and
     detections that lie in one by at least ``min_iou``, do not count.
 
     Args:
-        records: ``ImageRecord`` of each image.
+        records: Of each image.
         num_classes: Classes without background.
         min_score: Detections below it are left out.
-        min_iou: Overlap that makes a pair.
+        min_iou: Overlap that makes a pair, at least 0.1.
 
     Returns:
         (C + 1, C + 1): row the truth, column the prediction; the last row holds detections of nothing, the last column
@@ -166,107 +199,21 @@ def confusion_counts(
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for record in records:
-        sure = record.scores >= min_score
-        boxes, labels = record.boxes[sure], record.labels[sure]
-        overlap, inside = _overlaps(boxes, record.truth_boxes)
-        in_crowd = (inside[:, record.crowd] >= min_iou).any(axis=1)
-        truths, overlap = record.truth_labels[~record.crowd], overlap[:, ~record.crowd]
-        free_boxes, free_truths = np.ones(len(labels), bool), np.ones(len(truths), bool)
-        rows, columns = np.nonzero(overlap >= min_iou)
-        for pair in np.argsort(-overlap[rows, columns], kind="stable"):
-            row, column = rows[pair], columns[pair]
-            if free_boxes[row] and free_truths[column]:
-                free_boxes[row] = free_truths[column] = False
-                matrix[truths[column], labels[row]] += 1
-        np.add.at(matrix, (num_classes, labels[free_boxes & ~in_crowd]), 1)
-        np.add.at(matrix, (truths[free_truths], num_classes), 1)
+        free, open_truths = record.scores >= min_score, ~record.crowd
+        near = (record.overlap >= min_iou) & free[record.found]
+        is_crowd = record.crowd[record.truth]
+        in_crowd = np.zeros(len(free), bool)
+        in_crowd[record.found[near & is_crowd]] = True
+        pairs = np.flatnonzero(near & ~is_crowd)
+        pairs = pairs[np.argsort(-record.overlap[pairs], kind="stable")]
+        for row, column in zip(record.found[pairs].tolist(), record.truth[pairs].tolist(), strict=True):
+            if free[row] and open_truths[column]:
+                free[row] = open_truths[column] = False
+                matrix[record.truth_labels[column], record.labels[row]] += 1
+        matrix[num_classes, :-1] += np.bincount(record.labels[free & ~in_crowd], minlength=num_classes)
+        matrix[:-1, num_classes] += np.bincount(record.truth_labels[open_truths], minlength=num_classes)
     return matrix
 
 
-def _record(result: Detections, target: Target, num_classes: int) -> ImageRecord:
-    boxes = np.asarray(target.get("boxes", np.zeros((0, 4), np.float32))).reshape(-1, 4)
-    labels = np.asarray(target.get("labels", np.zeros(0))).reshape(-1).astype(np.int32)
-    for whose, found in (("truth", labels), ("detections", result.labels)):
-        if len(found) and not 0 <= found.min() <= found.max() < num_classes:
-            raise DataError(
-                f"{result.path}: {whose} hold label {int(found.max())}, but there are {num_classes} classes. "
-                "Check that model and data set have the same classes."
-            )
-    wide = boxes.astype(np.float64)
-    area = target.get("area", (wide[:, 2] - wide[:, 0]) * (wide[:, 3] - wide[:, 1]))
-    crowd = np.asarray(target.get("iscrowd", np.zeros(len(boxes), bool))).reshape(-1).astype(bool)
-    return ImageRecord(
-        result.boxes_xyxy,
-        result.scores,
-        result.labels.astype(np.int32),
-        boxes,
-        labels,
-        np.asarray(area).reshape(-1),
-        crowd,
-    )
-
-
-def _evaluate(images: Mapping[int, ImageRecord], num_classes: int) -> tuple[Array, Array, Any]:
-    """Precision (IoU, recall, class, area, detections) and recall (the same without recall); -1 is undefined."""
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    # Ids start at 1: COCO's own code takes 0 for "no match".
-    truths: list[dict[str, Any]] = []
-    found: list[dict[str, Any]] = []
-    for image_id in sorted(images):
-        record = images[image_id]
-        for box, label, area, crowd in zip(
-            _xywh(record.truth_boxes),
-            record.truth_labels.tolist(),
-            record.area.tolist(),
-            record.crowd.tolist(),
-            strict=True,
-        ):
-            truths.append(
-                {
-                    "id": len(truths) + 1,
-                    "image_id": image_id,
-                    "category_id": label + 1,
-                    "bbox": box,
-                    "area": area,
-                    "iscrowd": int(crowd),
-                }
-            )
-        for box, label, score in zip(_xywh(record.boxes), record.labels.tolist(), record.scores.tolist(), strict=True):
-            found.append({"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score})
-    dataset = {
-        "images": [{"id": image_id} for image_id in sorted(images)],
-        "categories": [{"id": label + 1, "name": str(label)} for label in range(num_classes)],
-        "annotations": truths,
-    }
-    truth = COCO(dataset)
-    evaluation = COCOeval_faster(truth, truth.loadRes(found), "bbox")
-    params = evaluation.params
-    if not images or not num_classes:
-        shape = len(params.iouThrs), len(params.recThrs), num_classes, len(params.areaRng), len(params.maxDets)
-        return np.full(shape, -1.0), np.full((shape[0], *shape[2:]), -1.0), params
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"]), params
-
-
-def _xywh(boxes: Array) -> list[list[float]]:
-    wide = boxes.astype(np.float64)
-    return np.concatenate([wide[:, :2], wide[:, 2:] - wide[:, :2]], axis=1).tolist()
-
-
-def _mean(table: Array) -> float:
-    defined = table[table > -1]
-    return float(np.mean(defined)) if defined.size else float("nan")
-
-
-def _overlaps(boxes: Array, others: Array) -> tuple[Array, Array]:
-    """IoU of each pair, and the share of each box that lies in the other; both (N, M)."""
-    first, second = boxes.astype(np.float64), others.astype(np.float64)
-    sides = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
-    shared = np.clip(sides, 0, None).prod(axis=2)
-    area, other_area = ((pair[:, 2] - pair[:, 0]) * (pair[:, 3] - pair[:, 1]) for pair in (first, second))
-    tiny = np.finfo(np.float64).tiny
-    return shared / np.maximum(area[:, None] + other_area[None] - shared, tiny), shared / np.maximum(
-        area[:, None], tiny
-    )
+def _crowd(target: Mapping[str, Array], count: int) -> NDArray[np.bool_]:
+    return np.asarray(target.get("iscrowd", np.zeros(count))).reshape(-1).astype(bool)

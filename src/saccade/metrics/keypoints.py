@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,17 @@ from saccade.results.keypoints import Keypoints
 
 __all__ = ["KeypointEvaluator", "normaliser"]
 
+_HEAD = 0.5  # a point is correct within half the head's size (Andriluka et al. 2014, MPII)
+_HEAD_BOX = 0.6  # MPII takes the head's size to be this share of its box's diagonal
 _FAILED = 0.1  # objects whose NME is above this are failures (Sagonas et al. 2013, 300-W)
 _MISSED = 1.0  # error given to every point of an object for which nothing was predicted
+
+
+class _Errors(NamedTuple):
+    """Distances of one image's points, (objects, K), in units of the object and of the head; NaN where undefined."""
+
+    of_object: NDArray[np.float64]
+    of_head: NDArray[np.float64]
 
 
 class KeypointEvaluator:
@@ -29,15 +38,28 @@ class KeypointEvaluator:
     over the points of an object, then over the objects. An object without a prediction has error 1 at every point.
     Several objects in one picture are paired so that the summed error is least.
 
+    ``PCKh@0.5`` measures in sizes of the head instead: 0.6 of the diagonal of the truth's ``head_boxes`` (M, 4), as
+    MPII has it, or else the distance of the two points of ``head``. Without either it is not reported.
+
     Args:
         point_names: K names; numbers if empty.
         eyes: Indices of the two points whose distance normalises.
+        pck: Errors up to which a point is correct; one figure each.
+        head: Indices of the two ends of the head.
     """
 
-    def __init__(self, point_names: Sequence[str] = (), eyes: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        point_names: Sequence[str] = (),
+        eyes: tuple[int, int] | None = None,
+        pck: Sequence[float] = (0.05, 0.1),
+        head: tuple[int, int] | None = None,
+    ) -> None:
         self.point_names = tuple(point_names)
         self.eyes = eyes
-        self._images: dict[int, NDArray[np.float64]] = {}  # (objects, K) errors, NaN where the truth is not labelled
+        self.pck = tuple(pck)
+        self.head = head
+        self._images: dict[int, _Errors] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take predictions beside their truth (``keypoints``: (N, K, 3), visibility 0 = unlabelled)."""
@@ -53,9 +75,14 @@ class KeypointEvaluator:
             boxes = target.get("boxes")
             if boxes is not None and len(boxes) != len(truth):
                 boxes = None
-            self._images[int(result.image_id)] = self._errors(np.asarray(result.keypoints, np.float64), truth, boxes)
+            sizes = np.array(
+                [normaliser(each, None if boxes is None else boxes[i], self.eyes) for i, each in enumerate(truth)]
+            )
+            self._images[int(result.image_id)] = _errors(
+                np.asarray(result.keypoints, np.float64), truth, sizes, self._head_sizes(target, truth)
+            )
 
-    def state(self) -> dict[int, NDArray[np.float64]]:
+    def state(self) -> dict[int, _Errors]:
         """Errors by image id."""
         return self._images
 
@@ -65,19 +92,22 @@ class KeypointEvaluator:
 
     def compute(self) -> MetricReport:
         """All figures, and the cumulative distribution of the objects' errors."""
-        tables = [self._images[image_id] for image_id in sorted(self._images) if self._images[image_id].size]
-        points = max([len(self.point_names), *(table.shape[1] for table in tables)])
-        errors = np.concatenate(tables).astype(np.float64) if tables else np.zeros((0, points))
+        tables = [self._images[image_id] for image_id in sorted(self._images) if self._images[image_id].of_object.size]
+        points = max([len(self.point_names), *(table.of_object.shape[1] for table in tables)])
+        errors = np.concatenate([table.of_object for table in tables]) if tables else np.zeros((0, points))
+        of_head = np.concatenate([table.of_head for table in tables]) if tables else np.zeros((0, points))
+        of_head = of_head[~np.isnan(of_head)]
         labelled = ~np.isnan(errors)
         errors, labelled = errors[labelled.any(axis=1)], labelled[labelled.any(axis=1)]
         known = np.where(labelled, errors, 0.0)
         of_object = known.sum(axis=1) / np.maximum(labelled.sum(axis=1), 1)
         values = {
             "NME": _mean(of_object),
-            "PCK@0.05": _mean(errors[labelled] <= 0.05),
-            "PCK@0.1": _mean(errors[labelled] <= 0.1),
+            **{f"PCK@{limit:g}": _mean(errors[labelled] <= limit) for limit in self.pck},
             f"failure_rate@{_FAILED}": _mean(of_object > _FAILED),
         }
+        if len(of_head):
+            values[f"PCKh@{_HEAD}"] = _mean(of_head <= _HEAD)
         names = [self.point_names[i] if i < len(self.point_names) else str(i) for i in range(points)]
         per_class = [
             {
@@ -99,20 +129,34 @@ class KeypointEvaluator:
             curves={"cumulative_error": curve},
         )
 
-    def _errors(self, predicted: NDArray[Any], truth: NDArray[Any], boxes: NDArray[Any] | None) -> NDArray[np.float64]:
-        """(objects, K) error of each true point."""
-        sizes = np.array(
-            [normaliser(each, None if boxes is None else boxes[i], self.eyes) for i, each in enumerate(truth)]
-        )
-        labelled = (truth[..., 2] > 0) & (sizes > 0)[:, None]
-        # (true objects, predicted objects, K)
-        distance = np.linalg.norm(truth[:, None, :, :2] - predicted.reshape(-1, truth.shape[1], 2)[None], axis=-1)
-        distance = np.where(np.isfinite(distance), distance, np.inf) / np.where(sizes > 0, sizes, 1.0)[:, None, None]
-        errors = np.full(truth.shape[:2], _MISSED)
-        pairs = _pair(np.where(labelled[:, None], np.minimum(distance, 1e6), 0.0).sum(axis=-1))
-        for row, column in pairs:
-            errors[row] = np.where(np.isfinite(distance[row, column]), distance[row, column], _MISSED)
-        return np.where(labelled, errors, np.nan)
+    def _head_sizes(self, target: Target, truth: NDArray[Any]) -> NDArray[np.float64]:
+        """(objects,) pixels, NaN where the head is not known."""
+        if "head_boxes" in target:
+            boxes = np.asarray(target["head_boxes"], np.float64).reshape(-1, 4)
+            sizes = _HEAD_BOX * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1)
+        elif self.head is not None:
+            sizes = np.array([normaliser(each, eyes=self.head) for each in truth])
+        else:
+            sizes = np.full(len(truth), np.nan)
+        return np.where(sizes > 0, sizes, np.nan)
+
+
+def _errors(
+    predicted: NDArray[Any], truth: NDArray[Any], sizes: NDArray[np.float64], heads: NDArray[np.float64]
+) -> _Errors:
+    """Errors of each true point, given the sizes of its object and of its head."""
+    labelled = (truth[..., 2] > 0) & (sizes > 0)[:, None]
+    # (true objects, predicted objects, K)
+    distance = np.linalg.norm(truth[:, None, :, :2] - predicted.reshape(-1, truth.shape[1], 2)[None], axis=-1)
+    distance = np.where(np.isfinite(distance), distance, np.inf)
+    relative = distance / np.where(sizes > 0, sizes, 1.0)[:, None, None]
+    errors = np.full(truth.shape[:2], _MISSED)
+    of_head = np.full(truth.shape[:2], np.inf)
+    for row, column in _pair(np.where(labelled[:, None], np.minimum(relative, 1e6), 0.0).sum(axis=-1)):
+        errors[row] = np.where(np.isfinite(relative[row, column]), relative[row, column], _MISSED)
+        of_head[row] = distance[row, column] / heads[row]
+    has_head = (truth[..., 2] > 0) & ~np.isnan(heads)[:, None]
+    return _Errors(np.where(labelled, errors, np.nan), np.where(has_head, of_head, np.nan))
 
 
 def normaliser(

@@ -1,4 +1,4 @@
-"""Figures of a report: curves, confusion, classes, and the history of a run.
+"""Figures of a report: curves, confusion, classes, kinds of errors, and the history of a run.
 
 Figures are made without pyplot, so nothing is global and no window opens; they belong to whoever asked and are saved
 by ``figure.savefig``.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_confusion", "plot_curves", "plot_history", "plot_per_class", "report_figures"]
+__all__ = ["plot_breakdown", "plot_confusion", "plot_curves", "plot_history", "plot_per_class", "report_figures"]
 
 _MOST_LINES = 12  # more classes than this are drawn faint, with their mean in front
 _MOST_CELLS = 16  # confusion tables up to this many classes carry their numbers
@@ -32,6 +32,8 @@ def report_figures(report: MetricReport) -> dict[str, Figure]:
     figures = plot_curves(report)
     if (confusion := plot_confusion(report)) is not None:
         figures["confusion"] = confusion
+    if (errors := plot_breakdown(report)) is not None:
+        figures["errors"] = errors
     if (bars := plot_per_class(report)) is not None:
         figures["by class"] = bars
     return figures
@@ -67,6 +69,30 @@ def plot_confusion(report: MetricReport) -> Figure | None:
                 ink = "white" if shares[row, column] > 0.55 else "#1b2330"
                 text = _count(matrix[row, column])
                 axes.text(column, row, text, ha="center", va="center", color=ink, fontsize="small")
+    _finish(figure)
+    return figure
+
+
+def plot_breakdown(report: MetricReport) -> Figure | None:
+    """One bar a kind of error: what would be gained without it, and how often it occurs; None if nothing is known."""
+    rows = report.breakdown
+    keys = [key for row in rows[:1] for key, value in row.items() if isinstance(value, float)]
+    if not keys or any(math.isnan(row[keys[0]]) for row in rows):
+        return None
+    figure, axes = _figure(6, 1.2 + 0.32 * len(rows))
+    places = np.arange(len(rows))
+    values = [row[keys[0]] for row in rows]
+    axes.barh(places, values, color=[_hex(class_color(row["error"])) for row in rows], height=0.72)
+    axes.set_yticks(places, [_printable(row["error"]) for row in rows])
+    axes.invert_yaxis()
+    low, high = min(0.0, *values), max(0.01, *values)
+    axes.set_xlim(1.05 * low, low + 1.35 * (high - low))
+    for place, row, value in zip(places, rows, values, strict=True):
+        about: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": "small"}
+        axes.annotate(f"{value:+.3f}  ({_count(row['count'])})", (max(value, 0.0), place), **about)
+    axes.set_xlabel(f"{keys[0].replace('_', ' ')} if there were none (how many there are)")
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
     _finish(figure)
     return figure
 
@@ -153,6 +179,11 @@ def _curve(title: str, curve: Mapping[str, Any]) -> Figure:
         mean = np.nanmean(np.stack(list(lines.values())), axis=0)
         axes.plot(curve["x"], mean, color="#737b87", linewidth=3, label="mean of all")
     axes.set(xlabel=curve["xlabel"], ylabel=curve["ylabel"], title=title)
+    if "mark" in curve and math.isfinite(curve["mark"]):
+        axes.axvline(curve["mark"], color="#8a8f98", linewidth=1, linestyle="--")
+        axes.annotate(
+            f"{curve['mark']:.2f}", (curve["mark"], 0), xytext=(4, 4), textcoords="offset points", fontsize="small"
+        )
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.25)
     if len(lines) > 1:

@@ -9,7 +9,7 @@ import numpy as np
 
 from saccade.data.dataset import DatasetInfo
 from saccade.data.sample import ImageInfo, Sample, Target
-from saccade.metrics.coco import CocoEvaluator
+from saccade.metrics.detection import DetectionEvaluator
 from saccade.results.base import Result
 from saccade.results.detections import Detections
 from saccade.tasks.base import as_array
@@ -58,9 +58,9 @@ class DetectionTask:
         ones = np.ones(len(boxes), np.float32)
         return _result(info, class_names, boxes_xyxy=boxes, scores=ones, labels=target["labels"], masks=masks)
 
-    def evaluator(self, data: DatasetInfo) -> CocoEvaluator:
-        """COCO's average precision decides."""
-        return CocoEvaluator(data.class_names)
+    def evaluator(self, data: DatasetInfo) -> DetectionEvaluator:
+        """COCO's average precision of boxes decides; masks are scored as well, where there are any."""
+        return DetectionEvaluator(data.class_names)
 
     def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> None:
         """None: boxes that are always the same score next to nothing."""

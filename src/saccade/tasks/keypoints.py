@@ -9,7 +9,9 @@ import numpy as np
 
 from saccade.data.dataset import DatasetInfo
 from saccade.data.sample import ImageInfo, Sample, Target
+from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.keypoints import KeypointEvaluator
+from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.tasks.base import ConstantAnswer, as_array
@@ -41,9 +43,12 @@ class KeypointTask:
         visible = (points[..., 2] > 0).astype(np.float32)
         return _result(info.geometry.invert_points(points[..., :2]), visible, info, class_names)
 
-    def evaluator(self, data: DatasetInfo) -> KeypointEvaluator:
-        """The normalised mean error decides."""
-        return KeypointEvaluator(data.class_names)
+    def evaluator(self, data: DatasetInfo) -> JointEvaluator:
+        """The normalised mean error decides; of COCO's persons, the average precision by keypoint similarity."""
+        errors, similarity = KeypointEvaluator(data.class_names), OksEvaluator(data.class_names)
+        if set(data.class_names) == set(COCO_SIGMAS):
+            return JointEvaluator(similarity, errors)
+        return JointEvaluator(errors, similarity)
 
     def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer:
         """The mean shape of one object, as shares of the picture's width and height."""

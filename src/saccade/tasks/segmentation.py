@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from saccade.data.dataset import DatasetInfo
 from saccade.data.sample import ImageInfo, Sample, Target
-from saccade.metrics.segmentation import SegmentationEvaluator
+from saccade.metrics.base import Evaluator
+from saccade.metrics.joint import JointEvaluator
+from saccade.metrics.saliency import SaliencyEvaluator
+from saccade.metrics.segmentation import SegmentationEvaluator, has_one_foreground
 from saccade.ops.geometry import Geometry
 from saccade.results.base import Result
 from saccade.results.segmentation import SegmentationMap
@@ -41,16 +44,19 @@ class SegmentationTask:
                 foreground: NDArray[Any] = info.geometry.invert_map(image[0], linear=True)
                 results.append(_result((foreground >= 0.5).astype(np.uint8), info, class_names, foreground))
             else:
-                results.append(_result(_most_probable(image, info.geometry), info, class_names))
+                foreground_class = has_one_foreground(class_names)
+                scores = info.geometry.invert_map(image[1], linear=True) if foreground_class else None
+                results.append(_result(_most_probable(image, info.geometry), info, class_names, scores))
         return results
 
     def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """The labelled map, 255 where it is not to be scored."""
         return _result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
 
-    def evaluator(self, data: DatasetInfo) -> SegmentationEvaluator:
-        """Mean intersection over union decides."""
-        return SegmentationEvaluator(data.class_names)
+    def evaluator(self, data: DatasetInfo) -> Evaluator:
+        """Mean intersection over union decides; one class against ``background`` gets the figures of saliency too."""
+        overlap = SegmentationEvaluator(data.class_names)
+        return JointEvaluator(overlap, SaliencyEvaluator()) if has_one_foreground(data.class_names) else overlap
 
     def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer:
         """The most frequent class everywhere."""

@@ -1,0 +1,201 @@
+"""COCO's ten figures for keypoints, by object keypoint similarity.
+
+https://cocodataset.org/#keypoints-eval. The similarity of a detection with an object is the mean over the object's
+labelled points of ``exp(-d^2 / (2 s^2 k^2))``: ``d`` the distance, ``s^2`` the object's area, ``k = 2 sigma`` how far
+people disagree about that point. It takes the place of the IoU; at most 20 detections an image count. Objects without
+a labelled point, and crowds, are neither found nor missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.sample import Target
+from saccade.errors import ConfigError, DataError
+from saccade.metrics.base import MetricReport
+from saccade.metrics.coco_core import KEYPOINT_RULES, figures_of, precision_recall
+from saccade.metrics.records import ImageRecord, RecordTable, make_record
+from saccade.results.base import Result
+from saccade.results.keypoints import Keypoints
+
+__all__ = ["COCO_SIGMAS", "OKS_FIGURES", "UNIFORM_SIGMA", "OksEvaluator", "object_similarity", "sigmas_of"]
+
+Array = NDArray[Any]
+
+OKS_FIGURES = tuple(figure[0] for figure in KEYPOINT_RULES.figures)
+# The names of COCO's persons and the spread of each point among annotators, in shares of the root of the area.
+COCO_SIGMAS = {
+    "nose": 0.026,
+    "left_eye": 0.025,
+    "right_eye": 0.025,
+    "left_ear": 0.035,
+    "right_ear": 0.035,
+    "left_shoulder": 0.079,
+    "right_shoulder": 0.079,
+    "left_elbow": 0.072,
+    "right_elbow": 0.072,
+    "left_wrist": 0.062,
+    "right_wrist": 0.062,
+    "left_hip": 0.107,
+    "right_hip": 0.107,
+    "left_knee": 0.087,
+    "right_knee": 0.087,
+    "left_ankle": 0.089,
+    "right_ankle": 0.089,
+}
+UNIFORM_SIGMA = 0.05  # of points whose spread nobody has measured
+
+
+def sigmas_of(point_names: Sequence[str]) -> NDArray[np.float64]:
+    """COCO's sigmas by name if the points are those of its persons, in whatever order; else 0.05 for each."""
+    if set(point_names) == set(COCO_SIGMAS):
+        return np.array([COCO_SIGMAS[name] for name in point_names])
+    return np.full(len(point_names), UNIFORM_SIGMA)
+
+
+class OksEvaluator:
+    """Average precision and recall of objects made of points.
+
+    The score of an object is the mean of its points' scores. Targets without ``area`` have no similarity and are left
+    out; if all are, every figure is NaN.
+
+    Args:
+        point_names: K names; if empty, the truth says how many there are.
+        sigmas: K spreads; :func:`sigmas_of` the names if not given.
+
+    Raises:
+        ConfigError: If there are not K sigmas above 0.
+    """
+
+    def __init__(self, point_names: Sequence[str], sigmas: Sequence[float] | None = None) -> None:
+        self.point_names = tuple(point_names)
+        self.sigmas = sigmas_of(point_names) if sigmas is None else np.asarray(sigmas, np.float64)
+        if self.sigmas.shape != (len(self.point_names),) or not (self.sigmas > 0).all():
+            raise ConfigError(f"sigmas must be {len(self.point_names)} numbers above 0; got {self.sigmas.tolist()}.")
+        self._images: dict[int, ImageRecord] = {}
+
+    def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
+        """Take predictions beside their truth (``keypoints`` (M, K, 3), ``area``; ``boxes`` and ``iscrowd``).
+
+        Raises:
+            DataError: If the numbers of points differ.
+        """
+        for result, target in zip(results, targets, strict=True):
+            if not isinstance(result, Keypoints):
+                raise TypeError(f"keypoint metrics need Keypoints, got {type(result).__name__}.")
+            if len(target.get("area", ())) == len(target["keypoints"]):
+                scores = np.asarray(result.scores, np.float64)
+                self.add_points(
+                    result.path,
+                    int(result.image_id),
+                    scores.mean(axis=1) if scores.size else np.zeros(len(result)),
+                    target,
+                    np.asarray(result.keypoints, np.float64),
+                )
+
+    def add_points(self, path: str, image_id: int, scores: Array, target: Target, keypoints: Array) -> None:
+        """Take the objects found in one image as plain arrays.
+
+        Args:
+            path: Of the picture, for messages.
+            image_id: The data set's number for it.
+            scores: (N,).
+            target: Truth, as :meth:`update` takes it.
+            keypoints: (N, K, 2), pixels.
+
+        Raises:
+            DataError: If the numbers of points differ, or the truth has no areas.
+        """
+        if "area" not in target:
+            raise DataError(f"{path}: the truth has no areas, without which there is no similarity. Add them.")
+        truth = np.asarray(target["keypoints"], np.float64)
+        sigmas = self.sigmas if self.point_names else np.full(truth.shape[1], UNIFORM_SIGMA)
+        for whose, points in (("predicted are", keypoints), ("the truth has", truth)):
+            if len(points) and points.shape[1] != len(sigmas):
+                raise DataError(
+                    f"{path}: {whose} {points.shape[1]} points, expected were {len(sigmas)}. "
+                    "Use a model and data with the same points."
+                )
+        truth = truth.reshape(-1, len(sigmas), 3)
+        found = keypoints.reshape(-1, len(sigmas), 2)
+        boxes = np.asarray(target.get("boxes", np.zeros((len(truth), 4))), np.float64)
+        area = np.asarray(target["area"], np.float64)
+        sides = np.ptp(found, axis=1) if len(found) else np.zeros((0, 2))
+        one_class: Target = {"labels": np.zeros(len(truth), np.int64)}
+        if "iscrowd" in target:
+            one_class["iscrowd"] = target["iscrowd"]
+        self._images[image_id] = make_record(
+            path,
+            1,
+            scores,
+            np.zeros(len(found), np.int32),
+            sides.prod(axis=1),
+            one_class,
+            area,
+            object_similarity(found, truth, boxes, area, sigmas),
+            ignore=np.asarray((truth[..., 2] <= 0).all(axis=1)),
+        )
+
+    def state(self) -> dict[int, ImageRecord]:
+        """Records by image id."""
+        return self._images
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Take the union; an image that several processes saw counts once."""
+        self._images = {image_id: record for state in states for image_id, record in state.items()}
+
+    def compute(self) -> MetricReport:
+        """The ten figures, and the curve at a similarity of 0.5."""
+        curves = precision_recall(RecordTable.of(self._images, 1), KEYPOINT_RULES)
+        at_half = curves.precision[0, :, 0, 0]
+        return MetricReport(
+            values=figures_of(curves),
+            primary="AP",
+            curves={
+                "precision_recall": {
+                    "x": curves.rules.recalls.tolist(),
+                    "y": {"objects": at_half.tolist()} if at_half[0] > -1 else {},
+                    "xlabel": "recall",
+                    "ylabel": "precision at OKS 0.5",
+                }
+            },
+        )
+
+
+def object_similarity(
+    found: Array, truth: Array, boxes_xyxy: Array, area: Array, sigmas: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """OKS of N detections with M objects, as ``COCOeval.computeOks``.
+
+    For an object without labelled points a point is as far away as it lies outside the box of three times the
+    object's sides (what lies inside is not held against anyone). COCO compares its indices of pixels with that box,
+    which are half a pixel less than coordinates here; so does this.
+
+    Args:
+        found: (N, K, 2), pixels.
+        truth: (M, K, 3), x, y, visibility.
+        boxes_xyxy: (M, 4).
+        area: (M,), pixels.
+        sigmas: (K,).
+
+    Returns:
+        (N, M).
+    """
+    similarity = np.zeros((len(found), len(truth)))
+    spread = (sigmas * 2) ** 2
+    for column, (points, box, size) in enumerate(zip(truth, boxes_xyxy, area, strict=True)):
+        labelled = points[:, 2] > 0
+        if labelled.any():
+            offset = found[:, labelled] - points[labelled, :2]
+        else:
+            sides = box[2:] - box[:2]
+            indices = found - 0.5
+            offset = np.maximum(0, box[:2] - sides - indices) + np.maximum(0, indices - (box[:2] + 2 * sides))
+            labelled = np.ones(len(points), bool)
+        exponent = (offset**2).sum(axis=2) / spread[labelled] / (size + np.spacing(1)) / 2
+        similarity[:, column] = np.exp(-exponent).mean(axis=1)
+    return np.nan_to_num(similarity)

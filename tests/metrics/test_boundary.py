@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saccade.metrics.boundary import mask_boundary, relaxed_boundary_scores
+
+
+def plain_boundary(mask: np.ndarray) -> set[tuple[int, int]]:
+    """Mask pixels with one of eight neighbours inside the picture and outside the mask."""
+    height, width = mask.shape
+    return {
+        (y, x)
+        for y, x in np.argwhere(mask).tolist()
+        if any(
+            not mask[v, u]
+            for v in range(max(y - 1, 0), min(y + 2, height))
+            for u in range(max(x - 1, 0), min(x + 2, width))
+        )
+    }
+
+
+def plain_scores(predicted: np.ndarray, truth: np.ndarray, slack: float, beta_squared: float) -> tuple[float, ...]:
+    """The definition: every boundary pixel against every other."""
+    found, there = plain_boundary(predicted), plain_boundary(truth)
+
+    def share(pixels: set[tuple[int, int]], others: set[tuple[int, int]]) -> float:
+        near = [min((math.dist(pixel, other) for other in others), default=math.inf) <= slack for pixel in pixels]
+        return sum(near) / len(near) if near else math.nan
+
+    precision, recall = share(found, there), share(there, found)
+    if not found and not there:
+        return precision, recall, math.nan
+    if not found or not there or precision + recall == 0:
+        return precision, recall, 0.0
+    return precision, recall, (1 + beta_squared) * precision * recall / (beta_squared * precision + recall)
+
+
+def blobs(seed: int, height: int, width: int) -> np.ndarray:
+    """A few random rectangles, some of them through the edge of the picture."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), bool)
+    for _ in range(rng.integers(0, 4)):
+        y, x = rng.integers(-4, height), rng.integers(-4, width)
+        mask[max(y, 0) : y + rng.integers(1, 12), max(x, 0) : x + rng.integers(1, 12)] = True
+    return mask
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    height=st.integers(1, 24),
+    width=st.integers(1, 24),
+    slack=st.sampled_from([0.0, 1.0, 1.5, 3.0, 5.0]),
+)
+def test_equal_to_the_plain_definition(seed: int, height: int, width: int, slack: float) -> None:
+    predicted, truth = blobs(seed, height, width), blobs(seed + 1, height, width)
+    scores = relaxed_boundary_scores(predicted, truth, slack, 0.3)
+    assert tuple(scores) == pytest.approx(plain_scores(predicted, truth, slack, 0.3), nan_ok=True)
+
+
+def test_the_boundary_is_one_pixel_wide_and_not_along_the_edge_of_the_picture() -> None:
+    mask = np.zeros((7, 9), bool)
+    mask[2:5, 3:7] = True
+    expected = mask.copy()
+    expected[3, 4:6] = False
+    assert np.array_equal(mask_boundary(mask), expected)
+    mask[:] = True
+    assert not mask_boundary(mask).any()
+
+
+def test_a_shift_within_the_slack_costs_nothing_and_one_beyond_it_does() -> None:
+    truth = np.zeros((60, 60), bool)
+    truth[20:40, 20:40] = True
+    assert relaxed_boundary_scores(np.roll(truth, 3, axis=1), truth).f_measure == 1.0
+    scores = relaxed_boundary_scores(np.roll(truth, 4, axis=1), truth)
+    assert 0.5 < scores.f_measure < 1.0
+    assert relaxed_boundary_scores(np.roll(truth, 4, axis=1), truth, slack=4).f_measure == 1.0
+
+
+def test_masks_without_a_boundary() -> None:
+    empty, full, dot = np.zeros((9, 9), bool), np.ones((9, 9), bool), np.zeros((9, 9), bool)
+    dot[4, 4] = True
+    assert math.isnan(relaxed_boundary_scores(empty, full).f_measure)
+    missed, invented = relaxed_boundary_scores(empty, dot), relaxed_boundary_scores(dot, full)
+    assert (missed.f_measure, missed.recall, math.isnan(missed.precision)) == (0.0, 0.0, True)
+    assert (invented.f_measure, invented.precision, math.isnan(invented.recall)) == (0.0, 0.0, True)
