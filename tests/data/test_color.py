@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from saccade.data.color import HSV, BrightnessContrast
+from saccade.data.color import HSV, BrightnessContrast, PCAColor
 from saccade.data.sample import ImageInfo, Sample
 from saccade.errors import ConfigError
 from saccade.ops.geometry import Geometry
@@ -44,8 +44,35 @@ def test_brightness_and_contrast_are_the_formula() -> None:
     np.testing.assert_allclose(changed, expected, atol=0.51)
 
 
-@pytest.mark.parametrize("transform", [HSV(0.1, 0.1, 0.1), BrightnessContrast(0.1, 0.1)])
-def test_pictures_they_cannot_treat_are_named(transform: HSV | BrightnessContrast) -> None:
+def test_pca_shifts_all_pixels_by_one_colour_along_the_principal_directions() -> None:
+    image = np.random.default_rng(0).integers(60, 190, (20, 30, 3)).astype(np.uint8)
+    shifts = []
+    for seed in range(500):
+        changed = PCAColor(0.1)(_sample(image), np.random.default_rng(seed)).image.astype(int) - image
+        assert len(np.unique(changed.reshape(-1, 3), axis=0)) == 1
+        shifts.append(changed[0, 0])
+    # Krizhevsky et al.: the covariance of the shift has the same principal colours as the data's, first of all grey.
+    values, directions = np.linalg.eigh(np.cov(np.array(shifts).T))
+    grey = np.abs(directions[:, 2])
+    np.testing.assert_allclose(grey, 1 / np.sqrt(3), atol=0.05)
+    assert np.sqrt(values[2]) == pytest.approx(255 * 0.1 * 0.2175, rel=0.1)
+    assert np.sqrt(values[1]) < 0.2 * np.sqrt(values[2])
+    np.testing.assert_allclose(np.mean(shifts, axis=0), 0, atol=0.6)
+
+
+def test_the_principal_directions_are_orthogonal() -> None:
+    from saccade.data.color import _DIRECTIONS
+
+    np.testing.assert_allclose(_DIRECTIONS.T @ _DIRECTIONS, np.eye(3), atol=2e-3)
+
+
+def test_pca_needs_colour() -> None:
+    with pytest.raises(ConfigError, match="3 channels"):
+        PCAColor(0.1)(_sample(np.zeros((4, 4, 1), np.uint8)), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("transform", [HSV(0.1, 0.1, 0.1), BrightnessContrast(0.1, 0.1), PCAColor(0.1)])
+def test_pictures_they_cannot_treat_are_named(transform: HSV | BrightnessContrast | PCAColor) -> None:
     with pytest.raises(ConfigError, match=r"photo\.jpg"):
         transform(_sample(np.zeros((4, 4, 3), np.uint16)), np.random.default_rng(0))
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tvf
 
-from saccade.data.fit import Fit, fit_image
+from saccade.data.fit import Fit, _plan, fit_image
 from saccade.data.input_spec import InputSpec
 from saccade.data.sample import ImageInfo, Sample
 from saccade.ops.geometry import Geometry
@@ -27,7 +27,7 @@ def _centre_of_light(picture: np.ndarray) -> np.ndarray:
     st.integers(40, 400),
     st.integers(40, 400),
     st.integers(32, 300),
-    st.sampled_from(["letterbox", "stretch", "none"]),
+    st.sampled_from(["letterbox", "stretch", "shorter_side", "multiple", "none"]),
     st.sampled_from(["center", "top_left"]),
     st.integers(0, 10**6),
 )
@@ -116,14 +116,16 @@ def test_label_maps_are_resized_about_the_centres_of_pixels(size: tuple[int, int
     assert np.any([fitted == choice for choice in allowed], axis=0).all()
 
 
-@pytest.mark.parametrize("shape", [(50, 70, 1), (50, 70, 4), (3, 900, 3), (1, 1, 3)])
-@pytest.mark.parametrize("rule", ["letterbox", "stretch", "center_crop"])
+@pytest.mark.parametrize("shape", [(50, 70, 1), (50, 70, 4), (300, 400, 7), (3, 900, 3), (1, 1, 3)])
+@pytest.mark.parametrize("rule", ["letterbox", "stretch", "center_crop", "shorter_side", "multiple"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_any_shape_and_depth_is_fitted(shape: tuple[int, int, int], rule: str, dtype: type) -> None:
     channels = shape[2]
     spec = InputSpec((64, 96), channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, resize=rule)
     canvas, geometry = fit_image(np.ones(shape, dtype), spec)
-    assert canvas.shape == (64, 96, channels)
+    assert canvas.shape == (*geometry.size, channels)
+    if rule not in ("shorter_side", "multiple"):
+        assert geometry.size == (64, 96)
     assert canvas.dtype == dtype
     assert geometry.original_size == shape[:2]
 
@@ -131,3 +133,58 @@ def test_any_shape_and_depth_is_fitted(shape: tuple[int, int, int], rule: str, d
 def test_size_overrides_the_spec_and_is_rounded_up() -> None:
     canvas, _ = fit_image(np.zeros((50, 70, 3), np.uint8), InputSpec((64, 64), pad_multiple=32), size=(100, 130))
     assert canvas.shape == (128, 160, 3)
+
+
+RULES = ["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_ten_thousand_sizes_come_back_without_drift(rule: str) -> None:
+    """By every rule: there and back is nobody's half pixel, and errors go to no side."""
+    rng = np.random.default_rng(0)
+    errors, edges = [], []
+    for number, (height, width) in enumerate(rng.integers(16, 5000, (10_000, 2)).tolist()):
+        side = (224, 416, 640, 1280)[number % 4]
+        align = ("center", "top_left")[number // 4 % 2]
+        spec = InputSpec((side, 2 * side), resize=rule, align=align, pad_multiple=32)  # type: ignore[arg-type]
+        plan = _plan((height, width), spec)
+        geometry = Geometry.identity((height, width)).then(plan.matrix((height, width)), plan.canvas)
+        point = (rng.random(2) * (width, height)).astype(np.float32)
+        errors.append(geometry.invert_points(geometry.points(point)) - point)
+        edges.append(geometry.points(np.array([[0, 0], [width, height]], np.float32)))
+    assert np.abs(errors).max() < 0.5
+    assert np.abs(np.mean(errors, axis=0)).max() < 1e-3
+    # The record is that of the rounded size: the edges of the picture land on whole pixels.
+    np.testing.assert_allclose(edges, np.rint(edges), atol=2e-3)
+
+
+def test_letterbox_of_3775_by_1571_pads_373_rows() -> None:
+    canvas, geometry = fit_image(
+        np.full((1571, 3775, 1), 255, np.uint8),
+        InputSpec((1280, 1280), channels=1, mean=(0.0,), std=(1.0,), resize="letterbox", pad_value=0),
+    )
+    assert np.flatnonzero(canvas[:, 0, 0])[[0, -1]].tolist() == [373, 905]
+    assert geometry.matrix[1, 2] == 373
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([(800, 1333), (600, 1000), (320, 320)]))
+def test_shorter_side_is_that_of_torchvisions_detectors(height: int, width: int, limits: tuple[int, int]) -> None:
+    plan = _plan((height, width), InputSpec(limits, resize="shorter_side", pad_multiple=32, align="top_left"))
+    gain = min(min(limits) / min(height, width), max(limits) / max(height, width))
+    for resized, canvas, original in zip(plan.resized, plan.canvas, (height, width), strict=True):
+        assert resized == max(int(original * gain + 1e-9), 1)
+        assert canvas == -(-resized // 32) * 32
+    assert min(plan.resized) == min(limits) or max(plan.resized) == max(limits)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([1, 14, 16, 32]))
+def test_multiple_takes_the_nearest(height: int, width: int, multiple: int) -> None:
+    plan = _plan((height, width), InputSpec((64, 64), resize="multiple", pad_multiple=multiple))
+    for side, resized in zip((height, width), plan.resized, strict=True):
+        assert resized % multiple == 0
+        assert resized >= multiple
+        assert abs(side - resized) <= multiple / 2 or side < multiple
+    assert plan.canvas == plan.resized
+    assert (plan.top, plan.left) == (0, 0)

@@ -64,6 +64,18 @@ def test_spec_survives_json_and_refuses_unknown_fields() -> None:
         InputSpec.from_dict({"size": (1, 1), "resiz": "stretch"})
 
 
+def test_unknown_resize_rules_are_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'letterbox'"):
+        InputSpec((64, 64), resize="leterbox")  # type: ignore[arg-type]
+
+
+def test_another_canvas_is_rounded_up_but_limits_of_the_sides_are_not() -> None:
+    assert InputSpec((64, 64), pad_multiple=32).with_size((100, 130)).size == (128, 160)
+    limits = InputSpec((800, 1333), resize="shorter_side", pad_multiple=32).with_size((640, 1333))
+    assert limits.size == (640, 1333)
+    assert limits.canvas == (640, 1344)
+
+
 def test_importing_the_package_loads_no_torch() -> None:
     code = "import saccade, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

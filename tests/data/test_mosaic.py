@@ -1,15 +1,15 @@
-"""Mosaic and mixup: every object that is to be seen has its box, and the fast way draws what the plain way draws."""
+"""Mosaic: every object that is to be seen has its box, and the fast way draws what the plain way draws."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from saccade.data.mosaic import MixUp, Mosaic, blend_classes
+from saccade.data.mosaic import Mosaic
 from saccade.data.sample import ImageInfo, Sample
 from saccade.data.targets import boxes_of_masks, resize_pixels, warp_pixels
 from saccade.data.transforms import RandomAffine
-from saccade.errors import DataError
+from saccade.errors import ConfigError, DataError
 from saccade.ops.geometry import Geometry
 
 SIZE = (96, 128)
@@ -125,39 +125,6 @@ def test_pictures_without_objects() -> None:
     assert sample.size == SIZE
 
 
-def test_mixup_is_half_of_each_with_the_objects_of_both() -> None:
-    first, second = _tile(0), _tile(1)
-    for sample in (first, second):
-        del sample.target["label_map"]
-    mixed = MixUp(fill=0)(first, second, np.random.default_rng(3))
-    assert mixed.size == SIZE
-    assert mixed.target["labels"][:12].tolist() == first.target["labels"].tolist()
-    added = mixed.target["labels"][12:]
-    assert len(added) > 0
-    assert (added >= 70).all()
-    remainder = mixed.image[..., 0].astype(int) * 2 - first.image[..., 0]
-    for value, (x1, y1, x2, y2) in zip(added, mixed.target["boxes"][12:], strict=True):
-        inside = remainder[int(y1) + 2 : int(y2) - 2, int(x1) + 2 : int(x2) - 2]
-        if inside.size:
-            assert np.abs(inside - value).max() <= 2
-
-
-def test_class_mixup_blends_pixels_and_labels_alike() -> None:
-    def sample(label: int, grey: int) -> Sample:
-        image = np.full((4, 4, 1), grey, np.uint8)
-        return Sample(image, {"labels": np.int64(label)}, ImageInfo(0, "x", Geometry.identity((4, 4))))
-
-    mixed = blend_classes(sample(0, 0), sample(2, 200), 1.0, 3, np.random.default_rng(0))
-    labels = mixed.target["labels"]
-    assert labels.dtype == np.float32
-    assert labels.sum() == pytest.approx(1)
-    assert mixed.image[0, 0, 0] == pytest.approx(200 * labels[2], abs=1)
-    alone = blend_classes(sample(1, 7), None, 1.0, 3, np.random.default_rng(0))
-    assert alone.target["labels"].tolist() == [0, 1, 0]
-    same = blend_classes(sample(1, 7), sample(1, 7), 1.0, 3, np.random.default_rng(0))
-    assert same.target["labels"].tolist() == pytest.approx([0, 1, 0])
-
-
 def test_pictures_of_unequal_depth_are_named() -> None:
     def read(position: int, size: tuple[int, int]) -> Sample:
         tile = _tile(position)
@@ -165,3 +132,74 @@ def test_pictures_of_unequal_depth_are_named() -> None:
 
     with pytest.raises(DataError, match=r"tile1.*uint16"):
         Mosaic(RandomAffine())(read, SIZE, np.random.default_rng(0))
+
+
+# ---- nine
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _small_tile(number: int) -> Sample:
+    """Twelve rectangles whose grey value is unique among nine tiles: 10 + 27 * number + position."""
+    tile = _tile(0)
+    shift = np.where(tile.image > 5, 27 * number, 0).astype(np.uint8)
+    target = {key: value.copy() for key, value in tile.target.items()}
+    target["labels"] = target["labels"] + 27 * number
+    target["label_map"] = np.where(target["label_map"] > 0, target["label_map"] + 27 * number, 0).astype(np.uint8)
+    return Sample(tile.image + shift, target, ImageInfo(number, f"tile{number}", Geometry.identity(SIZE)))
+
+
+def _nine(seed: int, affine: RandomAffine) -> tuple[Sample, list[int]]:
+    seen: list[int] = []
+
+    def read(number: int, size: tuple[int, int]) -> Sample:
+        seen.append(number)
+        return _small_tile(number)
+
+    return Mosaic(affine, 9)(read, SIZE, np.random.default_rng(seed)), seen
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_parts_of_all_nine_are_shown_around_the_first(seed: int) -> None:
+    sample, seen = _nine(seed, RandomAffine())
+    assert seen == list(range(9))
+    assert sample.info.image_id == 0
+    tiles = (sample.target["labels"] - 10) // 27
+    assert (tiles == 0).sum() == 12  # the middle one is whole
+    assert len(set(tiles.tolist())) >= 5
+    middle = sample.target["boxes"][tiles == 0]
+    assert (np.abs((middle[:, :2].min(axis=0) + middle[:, 2:].max(axis=0)) / 2 / SIZE[::-1] - 0.5) < 0.2).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_exactly_the_visible_objects_of_nine_have_boxes(seed: int) -> None:
+    """Zoomed by 3/2 every picture is shown pixel by pixel, and its rectangles can be counted."""
+    sample, _ = _nine(seed, RandomAffine(scale=(1.5, 1.5)))
+    grey = sample.image[..., 0]
+    boxes = dict(zip(sample.target["labels"].tolist(), sample.target["boxes"], strict=True))
+    for number in range(9):
+        whole = _small_tile(number)
+        for value, box in zip(whole.target["labels"].tolist(), whole.target["boxes"], strict=True):
+            found = (grey == value).astype(np.uint8)
+            tight = boxes_of_masks(found[None])[0][0]
+            share = found.sum() / ((box[2] - box[0]) * (box[3] - box[1]))
+            if share > 0.1 and (tight[2:] - tight[:2]).min() >= 2:
+                np.testing.assert_allclose(boxes[value], tight, atol=0.05)
+            else:
+                assert value not in boxes
+    np.testing.assert_array_equal(sample.target["label_map"][grey >= 10], grey[grey >= 10])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_warped_points_of_nine_lie_on_their_rectangles(seed: int) -> None:
+    sample, _ = _nine(seed, RandomAffine(degrees=20, translate=0.1, scale=(0.8, 1.6), shear=5))
+    checked = 0
+    for value, (point,) in zip(sample.target["labels"], sample.target["keypoints"], strict=True):
+        if point[2]:
+            assert sample.target["label_map"][int(point[1]), int(point[0])] == value
+            checked += 1
+    assert checked > 5
+
+
+def test_other_numbers_of_tiles_are_refused() -> None:
+    with pytest.raises(ConfigError, match="mosaic_tiles"):
+        Mosaic(RandomAffine(), 6)

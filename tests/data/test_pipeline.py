@@ -9,6 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
+from torchvision.transforms import v2
 
 from saccade.data.annotations import TableBuilder, TableDataset
 from saccade.data.augment import AugmentConfig
@@ -20,6 +22,7 @@ from saccade.data.open import open_dataset
 from saccade.data.pipeline import EvalPipeline, TrainPipeline
 from saccade.data.reduced import read_at_least
 from saccade.data.sample import ImageInfo, Sample
+from saccade.data.torchvision_v2 import from_torchvision
 from saccade.errors import ConfigError, DataError
 from saccade.ops.geometry import Geometry
 
@@ -160,15 +163,147 @@ def test_classes_are_mixed_softly_in_every_sample() -> None:
     [
         ("classification", AugmentConfig(mosaic=0.5), "mosaic"),
         ("segmentation", AugmentConfig(mixup=0.5), "mixup"),
-        ("detection", AugmentConfig(elastic=5.0), "elastic"),
         ("detection", AugmentConfig(flip=50), "flip"),
         ("detection", AugmentConfig(scale=(1.5, 0.5)), "scale"),
         ("classification", AugmentConfig(mixup=0.5, mixup_alpha=0.0), "mixup_alpha"),
+        ("classification", AugmentConfig(cutmix=0.5, cutmix_alpha=0.0), "cutmix_alpha"),
+        ("classification", AugmentConfig(policy="randaug"), "Did you mean 'randaugment'"),  # type: ignore[arg-type]
+        ("classification", AugmentConfig(resized_crop=(0.5, 1.5)), "resized_crop"),
+        ("classification", AugmentConfig(jpeg=0.5, jpeg_quality=(0, 90)), "jpeg_quality"),
+        ("classification", AugmentConfig(iou_crop=0.5), "iou_crop"),
+        ("detection", AugmentConfig(cutmix=0.5), "cutmix"),
+        ("detection", AugmentConfig(policy="randaugment"), "policy"),
+        ("detection", AugmentConfig(copy_paste=0.5), "copy_paste"),
+        ("detection", AugmentConfig(perspective=1.5), "perspective"),
+        ("detection", AugmentConfig(expand=0.5, expand_largest=0.5), "expand_largest"),
+        ("detection", AugmentConfig(mosaic=0.5, mosaic_tiles=6), "mosaic_tiles"),  # type: ignore[arg-type]
+        ("segmentation", AugmentConfig(iou_crop=0.5), "iou_crop"),
+        ("segmentation", AugmentConfig(policy="autoaugment"), "policy"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_at_once(task: str, config: AugmentConfig, field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         TrainPipeline(Pictures(task), SPEC, [AugmentConfig(), config])
+
+
+def test_colours_of_a_grey_network_cannot_be_shifted() -> None:
+    with pytest.raises(ConfigError, match="pca"):
+        TrainPipeline(Pictures(), GREY, [AugmentConfig(pca=0.1)])
+
+
+# Everything that goes with the task, but for what the settings above have already.
+MORE = {
+    "classification": AugmentConfig(
+        resized_crop=(0.3, 1.0), mixup=0.4, cutmix=0.5, policy="randaugment", perspective=0.2, elastic=2.0, blur=0.5,
+        jpeg=0.5, erase=0.5,
+    ),
+    "detection": AugmentConfig(
+        mosaic=0.5, mosaic_tiles=9, mixup=0.3, iou_crop=0.5, expand=0.5, perspective=0.2, elastic=2.0, blur=0.5,
+        jpeg=0.5, erase=0.5,
+    ),
+    "segmentation": AugmentConfig(
+        mosaic=0.5, mosaic_tiles=9, resized_crop=(0.3, 1.0), expand=0.5, perspective=0.2, elastic=2.0, blur=0.5,
+        jpeg=0.5, erase=0.5,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", MORE)
+@pytest.mark.parametrize("spec", [SPEC, GREY])
+def test_the_newer_settings_give_whole_and_repeatable_samples(task: str, spec: InputSpec) -> None:
+    first, second = (TrainPipeline(Pictures(task), spec, [MORE[task]], seed=5) for _ in range(2))
+    samples = []
+    for epoch in range(6):
+        for index in range(6):
+            sample, twin = first[SampleKey(epoch, index)], second[SampleKey(epoch, index)]
+            assert sample.image.dtype == np.uint8
+            assert sample.info.geometry.size == sample.size == (64, 64)
+            assert sample.image.tobytes() == twin.image.tobytes()
+            for key, value in sample.target.items():
+                np.testing.assert_array_equal(value, twin.target[key])
+            if task == "detection":
+                boxes = sample.target["boxes"]
+                assert ((boxes >= 0) & (boxes <= 64)).all()
+                assert (boxes[:, 2:] - boxes[:, :2] >= 2).all()
+                assert boxes.dtype == sample.target["area"].dtype == np.float32
+                assert len(boxes) == len(sample.target["labels"]) == len(sample.target["iscrowd"])
+            samples.append(sample)
+    batch = collate(samples)
+    assert batch.images.shape == (36, spec.channels, 64, 64)
+    if task == "classification":
+        np.testing.assert_allclose(batch.targets["labels"].sum(dim=1), 1, atol=1e-6)
+        assert 5 < ((batch.targets["labels"] > 0).sum(dim=1) > 1).sum() < 36
+
+
+def test_the_policy_leaves_torchs_own_randomness_alone() -> None:
+    pipeline = TrainPipeline(Pictures("classification"), SPEC, [AugmentConfig(policy="trivialaugment")])
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first = pipeline[SampleKey(0, 0)].image
+    assert torch.equal(torch.rand(4), expected)
+    np.testing.assert_array_equal(pipeline[SampleKey(0, 0)].image, first)
+
+
+def test_torchvisions_transforms_run_inside_a_pipeline() -> None:
+    extra = [from_torchvision(v2.RandomAffine(15)), from_torchvision(v2.ColorJitter(0.3, 0.3))]
+    first, second = (TrainPipeline(Pictures(), SPEC, [AugmentConfig(flip=0.5)], 2, extra) for _ in range(2))
+    plain = TrainPipeline(Pictures(), SPEC, [AugmentConfig(flip=0.5)], 2)
+    for index in range(6):
+        sample, twin = first[SampleKey(1, index)], second[SampleKey(1, index)]
+        np.testing.assert_array_equal(sample.image, twin.image)
+        assert sample.image.tobytes() != plain[SampleKey(1, index)].image.tobytes()
+        back = sample.info.geometry.invert_boxes(sample.target["boxes"])
+        for label, box in zip(sample.target["labels"], back, strict=True):
+            original = Pictures().target(index)["boxes"][label]
+            assert (box[:2] <= original[2:]).all()
+            assert (box[2:] >= original[:2]).all()
+    collate([first[SampleKey(1, index)] for index in range(6)])
+
+
+def test_a_resized_crop_takes_the_place_of_the_resize_rule() -> None:
+    """No padding of the letterbox is left, and the canvas is full."""
+    spec = InputSpec((50, 70), resize="letterbox", pad_multiple=32)
+    pipeline = TrainPipeline(Pictures(), spec, [AugmentConfig(resized_crop=(0.2, 0.5))])
+    sample = pipeline[SampleKey(0, 0)]
+    assert sample.size == (64, 96)
+    shown = sample.info.geometry.invert_boxes(np.array([[0, 0, 96, 64]], np.float32), clip=False)[0]
+    assert (shown >= -1e-3).all()
+    assert (shown <= np.array([90, 50] * 2) + 1e-3).all()
+
+
+def test_an_expanded_picture_lies_on_the_networks_mean() -> None:
+    spec = InputSpec((64, 64), resize="letterbox", mean=(10.0, 20.2, 30.0), std=(1.0,) * 3, channel_order="bgr")
+    pipeline = TrainPipeline(Pictures(), spec, [AugmentConfig(expand=1.0, expand_largest=8.0)])
+    corners = [pipeline[SampleKey(epoch, 5)].image[0, 32].tolist() for epoch in range(10)]
+    assert [30, 20, 10] in corners  # RGB
+
+
+class Squares(Pictures):
+    """Solid squares with masks, on which whoever pastes can be seen."""
+
+    def target(self, index: int) -> dict[str, Any]:
+        masks = np.zeros((1, *self.size(index)), np.uint8)
+        masks[0, 10:40, 10 + 8 * index : 40 + 8 * index] = 1
+        boxes = np.array([[10 + 8 * index, 10, 40 + 8 * index, 40]], np.float64)
+        area = np.array([900.0])
+        return {"boxes": boxes, "labels": np.array([index % 3]), "masks": masks, "area": area}
+
+    def read(self, index: int) -> Sample:
+        target = self.target(index)
+        image = np.repeat((target["masks"][0] * (50 + 30 * index))[..., None], 3, axis=2)
+        return Sample(image, target, ImageInfo(index, self.path(index), Geometry.identity(self.size(index))))
+
+
+def test_copy_paste_brings_objects_of_other_pictures() -> None:
+    pipeline = TrainPipeline(Squares(), SPEC, [AugmentConfig(copy_paste=1.0, flip=0.5)])
+    counts = []
+    for epoch in range(30):
+        target = pipeline[SampleKey(epoch, 0)].target
+        counts.append(len(target["labels"]))
+        assert len(target["boxes"]) == len(target["masks"]) == len(target["area"]) == counts[-1]
+        assert target["masks"].sum(axis=0).max() <= 1  # nothing lies under anything
+    assert set(counts) == {1, 2}
 
 
 def test_keypoints_without_boxes_cannot_be_joined() -> None:

@@ -6,8 +6,11 @@ Transforms move boxes, masks, label maps and keypoints together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["AugmentConfig"]
+__all__ = ["AugmentConfig", "PolicyName"]
+
+PolicyName = Literal["none", "randaugment", "autoaugment", "trivialaugment"]
 
 
 @dataclass
@@ -17,9 +20,13 @@ class AugmentConfig:
     The default is nothing but the model's own resize rule.
     """
 
-    mosaic: float = 0.0  # probability of joining four pictures
+    mosaic: float = 0.0  # probability of joining several pictures
+    mosaic_tiles: Literal[4, 9] = 4  # how many
     mixup: float = 0.0  # probability of blending with another picture
     mixup_alpha: float = 1.5  # Beta(alpha, alpha) of the blend
+    cutmix: float = 0.0  # probability of a rectangle of another picture, if not blended; classification
+    cutmix_alpha: float = 1.0  # Beta(alpha, alpha) of the area that is left
+    copy_paste: float = 0.0  # probability of objects of another picture, cut out along their masks
     flip: float = 0.0  # probability of a left-right mirror
     flip_vertical: float = 0.0
     rotate90: float = 0.0  # probability of a random quarter turn
@@ -27,11 +34,27 @@ class AugmentConfig:
     translate: float = 0.0  # shift, +- share of the canvas
     scale: tuple[float, float] = (1.0, 1.0)  # zoom range
     shear: float = 0.0  # degrees, +-
+    perspective: float = 0.0  # largest inward move of a corner, share of half the side
     hsv: tuple[float, float, float] = (0.0, 0.0, 0.0)  # gains of hue, saturation, value
     brightness: float = 0.0  # +- share
     contrast: float = 0.0  # +- share
+    pca: float = 0.0  # AlexNet's shift of colour: standard deviation along ImageNet's principal colours (0.1 there)
     crop: tuple[int, int] | None = None  # random crop (height, width) of the picture before the resize rule
+    resized_crop: tuple[float, float] | None = None  # Inception's crop in place of the resize rule: share of the area
+    resized_crop_aspect: tuple[float, float] = (0.75, 4 / 3)  # range of its width / height
+    iou_crop: float = 0.0  # probability of SSD's crop around objects
+    expand: float = 0.0  # probability of SSD's larger canvas, filled with the network's mean
+    expand_largest: float = 4.0  # sides of that canvas, 1 to this many times the picture's
     elastic: float = 0.0  # U-Net's deformation: standard deviation in pixels of a coarse grid
+    policy: PolicyName = "none"  # torchvision's random sequences of operations; classification
+    policy_magnitude: int = 9  # strength of RandAugment's operations, 0..30
+    policy_operations: int = 2  # RandAugment's operations a picture
+    blur: float = 0.0  # probability of a Gaussian blur
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+    jpeg: float = 0.0  # probability of JPEG artefacts
+    jpeg_quality: tuple[int, int] = (30, 95)  # 1..100
+    erase: float = 0.0  # probability of a rectangle of noise
+    erase_area: tuple[float, float] = (0.02, 0.4)  # its share of the picture
     multiscale: tuple[int, ...] = ()  # canvas sides to draw from
     multiscale_every: int = 10  # steps between two draws
     fill: int = 114  # grey value of uncovered pixels

@@ -48,11 +48,11 @@ def fit_image(
     Args:
         image: Pixels, shape (H, W, C).
         spec: Gives the rule.
-        size: Canvas (height, width) instead of the spec's own; rounded up to its ``pad_multiple``. The rule ``none``
-            has no use for it.
+        size: Canvas (height, width) instead of the spec's own; rounded up to its ``pad_multiple``. The rules ``none``
+            and ``multiple`` have no use for it.
 
     Returns:
-        The canvas, shape (*size, C), and where the pixels went.
+        The canvas, shape (H', W', C), and where the pixels went.
 
     Example:
         >>> canvas, geometry = fit_image(image, InputSpec(size=(1280, 1280), resize="letterbox"))
@@ -94,8 +94,10 @@ def shift_pixels(pixels: NDArray[Any], size: tuple[int, int], top: int, left: in
 def _plan(original: tuple[int, int], spec: InputSpec) -> _Plan:
     height, width = original
     multiple = spec.pad_multiple
-    canvas = (-(-spec.size[0] // multiple) * multiple, -(-spec.size[1] // multiple) * multiple)
-    if spec.resize == "stretch":
+    canvas = spec.canvas
+    if spec.resize == "multiple":
+        canvas = (_nearest_multiple(height, multiple), _nearest_multiple(width, multiple))
+    if spec.resize in ("stretch", "multiple"):
         return _Plan(canvas, canvas, 0, 0)
     if spec.resize == "center_crop":
         # The shorter side becomes canvas / crop_fraction, the longer follows, rounded down as torchvision's Resize
@@ -110,8 +112,21 @@ def _plan(original: tuple[int, int], spec: InputSpec) -> _Plan:
         gain = min(canvas[0] / height, canvas[1] / width)
         resized = (max(round(height * gain), 1), max(round(width * gain), 1))
     else:
-        resized = original
-        canvas = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+        resized = _shorter_side(original, spec.size) if spec.resize == "shorter_side" else original
+        canvas = (-(-resized[0] // multiple) * multiple, -(-resized[1] // multiple) * multiple)
     if spec.align == "top_left":
         return _Plan(resized, canvas, 0, 0)
     return _Plan(resized, canvas, (canvas[0] - resized[0]) // 2, (canvas[1] - resized[1]) // 2)
+
+
+def _shorter_side(original: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
+    """Size by torchvision's detectors: gain = min(smaller / shorter side, larger / longer side), rounded down."""
+    shorter, longer = sorted(original)
+    smallest, largest = sorted(limits)
+    # In whole numbers: a floating gain would lose a pixel where the product is whole.
+    above, below = (smallest, shorter) if smallest * longer <= largest * shorter else (largest, longer)
+    return max(original[0] * above // below, 1), max(original[1] * above // below, 1)
+
+
+def _nearest_multiple(side: int, multiple: int) -> int:
+    return max((side + multiple // 2) // multiple, 1) * multiple

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from saccade.errors import ConfigError, did_you_mean
 
 __all__ = ["InputSpec", "Normalize"]
 
-ResizeRule = Literal["letterbox", "stretch", "center_crop", "none"]
+ResizeRule = Literal["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,12 @@ class InputSpec:
         size: Canvas (height, width) in pixels at which the network is trained and evaluated by default.
         channels: 3 for colour, 1 for grey; images are converted on reading.
         resize: ``letterbox`` keeps the aspect and pads; ``stretch`` does not; ``center_crop`` resizes the shorter side
-            to ``size / crop_fraction`` and crops; ``none`` keeps the pixels and pads to ``pad_multiple``.
-        align: Where a letterboxed image sits on its canvas.
+            to ``size / crop_fraction`` and crops. The canvas of these is ``size``; that of the others follows the
+            picture: ``shorter_side`` keeps the aspect and makes the shorter side the smaller number of ``size``, or the
+            longer side the larger one if it would exceed it (torchvision's detectors: (800, 1333)), then pads to
+            ``pad_multiple``; ``multiple`` stretches each side to the nearest multiple of ``pad_multiple``; ``none``
+            keeps the pixels and pads to ``pad_multiple``.
+        align: Where a picture sits on a canvas that it does not fill.
         pad_value: Grey value 0..255 of the padding.
         pad_multiple: Height and width of the canvas are multiples of this.
         mean: Subtracted per channel, in units of 0..255.
@@ -45,15 +49,28 @@ class InputSpec:
     crop_fraction: float = 0.875
 
     def __post_init__(self) -> None:
+        if self.resize not in get_args(ResizeRule):
+            raise ConfigError(
+                f"input_spec.resize is '{self.resize}'.{did_you_mean(str(self.resize), get_args(ResizeRule))}"
+            )
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ConfigError(
                 f"input_spec.mean and .std need {self.channels} values each, got {self.mean} and {self.std}."
             )
 
     def with_size(self, size: tuple[int, int]) -> InputSpec:
-        """The same rules at another canvas (height, width), rounded up to ``pad_multiple``."""
-        height, width = (-(-side // self.pad_multiple) * self.pad_multiple for side in size)
-        return replace(self, size=(height, width))
+        """The same rules at another canvas (height, width), rounded up to ``pad_multiple``.
+
+        The limits of ``shorter_side`` are no canvas and stay as they are.
+        """
+        sized = replace(self, size=size)
+        return sized if self.resize == "shorter_side" else replace(sized, size=sized.canvas)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """``size`` rounded up to ``pad_multiple``: what joined and cropped pictures are made in, whatever the rule."""
+        height, width = (-(-side // self.pad_multiple) * self.pad_multiple for side in self.size)
+        return height, width
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -1,8 +1,8 @@
-"""Pictures made of several: mosaic (Bochkovskiy et al. 2020, YOLOv4, section 3.4) and mixup (Zhang et al. 2018)."""
+"""Mosaic: four pictures (Bochkovskiy et al. 2020, YOLOv4, section 3.4) or nine, joined into one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,184 +17,173 @@ from saccade.data.targets import (
     clip_objects,
     has_objects,
     join_objects,
-    move_sample,
     move_target,
     resize_pixels,
     warp_pixels,
 )
-from saccade.data.transforms import Pairs, RandomAffine, mirror
-from saccade.errors import DataError
+from saccade.data.transforms import RandomAffine
+from saccade.errors import ConfigError, DataError
 from saccade.ops.geometry import Geometry
 
-__all__ = ["MixUp", "Mosaic", "ReadTile", "blend_classes"]
+__all__ = ["TILES", "Mosaic", "ReadTile"]
+
+TILES = (4, 9)
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2
 
 
-# Position 0..3 (top left, top right, bottom left, bottom right) and the size at which a tile is needed -> that picture.
+# Number of a tile and the size at which it is needed -> that picture.
 ReadTile = Callable[[int, tuple[int, int]], Sample]
+
+# Of nine, the picture that gives the mosaic its name lies in the middle.
+_NINE = ((1, 1), (0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2))  # row, column
+_NINE_ZOOM = 2 / 3  # at which, without a further warp, parts of all nine are to be seen
+_NINE_JITTER = 0.25  # of the middle picture, +- share of its size
 
 
 class Mosaic:
-    """Four pictures around a random point, then one random affine warp.
+    """Pictures side by side, then one random affine warp. Each is first letterboxed to the canvas of the network.
 
-    Each picture is letterboxed to the canvas of the network; the four meet at a random point in the middle half of a
-    canvas of twice the size, where what sticks out is cut; the warp takes the centre of that to the network's canvas.
-    Boxes are clipped to the visible part of their own picture first, so none reaches into a neighbour.
+    *Four* meet at a random point in the middle half of a canvas of twice the size. *Nine* lie in three rows of three on
+    a canvas of three times the size, the middle one near its centre and the others around that one, and are shown at
+    two thirds of their size. What sticks out of the large canvas is cut; the warp takes its centre to the network's
+    canvas. Boxes are clipped to the visible part of their own picture first, so none reaches into a neighbour.
 
-    The warp is drawn before the pictures are read: only that part of the double canvas is made which the warp will
+    The warp is drawn before the pictures are read: only that part of the large canvas is made which the warp will
     show, and a picture with no share in it is never read.
 
     Args:
         affine: The warp; its ``fill`` is also what shows between the pictures.
+        tiles: 4 or 9.
+
+    Raises:
+        ConfigError: For any other number.
     """
 
-    def __init__(self, affine: RandomAffine) -> None:
+    def __init__(self, affine: RandomAffine, tiles: int = 4) -> None:
+        if tiles not in TILES:
+            raise ConfigError(f"augment.mosaic_tiles is 4 or 9; got {tiles}.")
         self.affine = affine
+        self.tiles = tiles
 
     def __call__(self, read: ReadTile, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-        """Join up to four pictures.
+        """Join up to ``tiles`` pictures.
 
         Args:
-            read: Gives the picture of a position, no smaller than letterboxed into the size it is told; all of equal
-                channels.
+            read: Gives the picture of a number, no smaller than letterboxed into the size it is told; all of equal
+                channels. Number 0 is top left of four and the middle of nine.
             size: Canvas (height, width) of the network.
-            rng: Source of the meeting point and the warp.
+            rng: Source of the places and the warp.
 
         Returns:
-            A sample of ``size`` that carries the first picture's identity. Its geometry is the identity of the canvas,
-            as no single original lies under it.
+            A sample of ``size`` that carries the identity of the first picture that is to be seen. Its geometry is the
+            identity of the canvas, as no single original lies under it.
         """
         height, width = size
-        meeting = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
-        warp = self.affine.draw(rng, (2 * height, 2 * width), size)
-        shown = _shown_part(warp, size)
+        canvas, cells = _four(size, rng) if self.tiles == 4 else _nine(size, rng)
+        warp = self.affine.draw(rng, canvas, size)
+        if self.tiles == 9:
+            x, y = (1 - _NINE_ZOOM) * canvas[1] / 2, (1 - _NINE_ZOOM) * canvas[0] / 2
+            warp = warp @ np.array([[_NINE_ZOOM, 0, x], [0, _NINE_ZOOM, y], [0, 0, 1]])
+        shown = _shown_part(warp, size, canvas)
         zoom = min(area_factor(warp) ** 0.5, 1.0)
         needed = int(np.ceil(height * zoom)), int(np.ceil(width * zoom))
-        seen = [position for position in range(4) if _has_share(position, meeting, shown)] or [0]
-        samples = [read(position, needed) for position in seen]
+        seen = [number for number, cell in enumerate(cells) if cell.is_in(shown)] or [0]
+        samples = [read(number, needed) for number in seen]
 
-        canvas = _Canvas(samples[0], shown, self.affine.fill)
+        sheet = _Sheet(samples[0], shown, self.affine.fill)
         targets: list[Target] = []
-        for position, sample in zip(seen, samples, strict=True):
-            tile = _Tile.place(position, sample.size, meeting, size)
-            canvas.paste(sample, tile)
+        for number, sample in zip(seen, samples, strict=True):
+            tile = cells[number].place(sample.size, size)
+            sheet.paste(sample, tile)
             if has_objects(sample.target):
                 targets.append(_place_objects(sample.target, tile, warp, size))
         target = join_objects(targets) if targets else {}
-        image = canvas.warp(warp, size, target)
+        image = sheet.warp(warp, size, target)
         return Sample(image, target, replace(samples[0].info, geometry=Geometry.identity(size)))
 
 
-class MixUp:
-    """Two pictures laid over each other in equal parts, with the objects of both (Ge et al. 2021, YOLOX, section 2.1).
-
-    The second picture is letterboxed, zoomed by 0.5 to 1.5, mirrored half of the time, and laid at a random place.
-
-    Args:
-        fill: Value of what the second picture does not cover.
-        flip_pairs: Keypoints that a mirror exchanges.
-    """
-
-    def __init__(self, fill: int = 114, flip_pairs: Pairs = ()) -> None:
-        self.fill = fill
-        self.flip_pairs = flip_pairs
-
-    def __call__(self, sample: Sample, partner: Sample, rng: np.random.Generator) -> Sample:
-        """Blend.
-
-        Args:
-            sample: On the network's canvas; gives identity and geometry.
-            partner: Of any size.
-            rng: Source of zoom, mirror and place.
-        """
-        height, width = size = sample.size
-        gain = min(height / partner.size[0], width / partner.size[1]) * rng.uniform(0.5, 1.5)
-        if rng.random() < 0.5:
-            partner = mirror(partner, self.flip_pairs)
-        slack = np.array([width - partner.size[1] * gain, height - partner.size[0] * gain])
-        left, top = rng.random(2) * slack
-        matrix = np.array([[gain, 0, left], [0, gain, top], [0, 0, 1.0]])
-
-        def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
-            return warp_pixels(pixels, matrix, size, fill, linear)
-
-        second = move_sample(partner, matrix, size, remap, self.fill, tight=True)
-        image = cv2.addWeighted(sample.image, 0.5, second.image, 0.5, 0.0).reshape(sample.image.shape)
-        return replace(sample, image=image, target=join_objects([sample.target, second.target]))
-
-
-def blend_classes(
-    sample: Sample, partner: Sample | None, alpha: float, num_classes: int, rng: np.random.Generator
-) -> Sample:
-    """Mixup of classification: ``lam * a + (1 - lam) * b`` for pixels and for labels, lam of Beta(alpha, alpha).
+@dataclass(frozen=True)
+class _Cell:
+    """A tile's part of the large canvas, and where in it a picture lies that does not fill it.
 
     Args:
-        sample: On the network's canvas; its label is a class.
-        partner: Likewise, or None for no blend.
-        alpha: Of the Beta distribution.
-        num_classes: C.
-        rng: Source of lam.
-
-    Returns:
-        The sample with soft labels, shape (C,), float32, summing to 1: also without a partner, so that a batch can be
-        stacked.
+        window: Of the large canvas.
+        across: 0 at the left edge, 1 at the right edge, 1/2 in the middle.
+        down: 0 at the top, 1 at the bottom.
     """
-    labels = np.zeros(num_classes, np.float32)
-    if partner is None:
-        labels[int(sample.target["labels"])] = 1.0
-        return replace(sample, target={**sample.target, "labels": labels})
-    share = float(rng.beta(alpha, alpha))
-    labels[int(sample.target["labels"])] += share
-    labels[int(partner.target["labels"])] += 1.0 - share
-    image = cv2.addWeighted(sample.image, share, partner.image, 1.0 - share, 0.0).reshape(sample.image.shape)
-    return replace(sample, image=image, target={**sample.target, "labels": labels})
+
+    window: Window
+    across: float
+    down: float
+
+    def is_in(self, shown: Window) -> bool:
+        """Whether any of it is in that part of the large canvas."""
+        x1, y1, x2, y2 = self.window
+        return shown[0] < x2 and shown[2] > x1 and shown[1] < y2 and shown[3] > y1
+
+    def place(self, picture: tuple[int, int], size: tuple[int, int]) -> _Tile:
+        """The tile of a picture of that (height, width), letterboxed to ``size`` and cut at the edge of the cell."""
+        x1, y1, x2, y2 = self.window
+        gain = min(size[0] / picture[0], size[1] / picture[1])
+        height, width = max(round(picture[0] * gain), 1), max(round(picture[1] * gain), 1)
+        left, top = x1 + int(self.across * (x2 - x1 - width)), y1 + int(self.down * (y2 - y1 - height))
+        matrix = np.array([[width / picture[1], 0, left], [0, height / picture[0], top], [0, 0, 1]])
+        window = max(left, x1), max(top, y1), min(left + width, x2), min(top + height, y2)
+        return _Tile(matrix, (height, width), window)
 
 
-def _shown_part(warp: NDArray[np.float64], size: tuple[int, int]) -> Window:
-    """The part of the double canvas that ``warp`` brings onto a canvas of ``size``, and a pixel to interpolate from."""
+def _four(size: tuple[int, int], rng: np.random.Generator) -> tuple[tuple[int, int], Sequence[_Cell]]:
+    """Size (height, width) of the large canvas, and four cells with a common corner."""
+    height, width = size
+    x, y = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
+    columns, rows = ((0, x, 1.0), (x, 2 * width, 0.0)), ((0, y, 1.0), (y, 2 * height, 0.0))
+    cells = [_Cell((x1, y1, x2, y2), across, down) for y1, y2, down in rows for x1, x2, across in columns]
+    return (2 * height, 2 * width), cells
+
+
+def _nine(size: tuple[int, int], rng: np.random.Generator) -> tuple[tuple[int, int], Sequence[_Cell]]:
+    """Size (height, width) of the large canvas, and nine cells, the middle one first."""
+    height, width = size
+    x = width + int(rng.uniform(-_NINE_JITTER, _NINE_JITTER) * width)
+    y = height + int(rng.uniform(-_NINE_JITTER, _NINE_JITTER) * height)
+    columns = ((0, x, 1.0), (x, x + width, 0.5), (x + width, 3 * width, 0.0))
+    rows = ((0, y, 1.0), (y, y + height, 0.5), (y + height, 3 * height, 0.0))
+    cells = []
+    for row, column in _NINE:
+        (x1, x2, across), (y1, y2, down) = columns[column], rows[row]
+        cells.append(_Cell((x1, y1, x2, y2), across, down))
+    return (3 * height, 3 * width), cells
+
+
+def _shown_part(warp: NDArray[np.float64], size: tuple[int, int], canvas: tuple[int, int]) -> Window:
+    """The part of the large canvas that ``warp`` brings onto a canvas of ``size``, and a pixel to interpolate from."""
     height, width = size
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
-    found = Geometry((2 * height, 2 * width), size, warp).invert_points(corners)
-    limit = np.array([2 * width, 2 * height])
+    found = Geometry(canvas, size, warp).invert_points(corners)
+    limit = np.array(canvas[::-1])
     x1, y1 = (int(low) for low in np.clip(np.floor(found.min(axis=0)) - 1, 0, limit - 1))
     x2, y2 = (int(high) for high in np.clip(np.ceil(found.max(axis=0)) + 1, 1, limit))
     return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
 
 
-def _has_share(position: int, meeting: tuple[int, int], shown: Window) -> bool:
-    beside = shown[2] > meeting[0] if position % 2 else shown[0] < meeting[0]
-    return beside and (shown[3] > meeting[1] if position // 2 else shown[1] < meeting[1])
-
-
 @dataclass(frozen=True)
 class _Tile:
-    """Where a picture lies on the double canvas.
+    """Where a picture lies on the large canvas.
 
     Args:
-        matrix: (3, 3), pixels of the picture to pixels of the double canvas.
+        matrix: (3, 3), pixels of the picture to pixels of the large canvas.
         resized: (height, width) of the picture there.
-        window: What of it the double canvas holds.
+        window: What of it the large canvas holds.
     """
 
     matrix: NDArray[np.float64]
     resized: tuple[int, int]
     window: Window
 
-    @classmethod
-    def place(cls, position: int, picture: tuple[int, int], meeting: tuple[int, int], size: tuple[int, int]) -> _Tile:
-        """The tile of a picture of that size: letterboxed to ``size``, with a corner at the meeting point."""
-        gain = min(size[0] / picture[0], size[1] / picture[1])
-        height, width = max(round(picture[0] * gain), 1), max(round(picture[1] * gain), 1)
-        left = meeting[0] - (0 if position % 2 else width)
-        top = meeting[1] - (0 if position // 2 else height)
-        matrix = np.array([[width / picture[1], 0, left], [0, height / picture[0], top], [0, 0, 1]])
-        window = max(left, 0), max(top, 0), min(left + width, 2 * size[1]), min(top + height, 2 * size[0])
-        return cls(matrix, (height, width), window)
 
-
-class _Canvas:
-    """The part of the double canvas that will be shown: pixels, and labels where there are label maps."""
+class _Sheet:
+    """The part of the large canvas that will be shown: pixels, and labels where there are label maps."""
 
     def __init__(self, first: Sample, shown: Window, fill: int) -> None:
         self.shown = shown
@@ -240,7 +229,7 @@ class _Canvas:
 
 
 def _place_objects(target: Target, tile: _Tile, warp: NDArray[np.float64], size: tuple[int, int]) -> Target:
-    """Objects of a tile on the final canvas: into the tile's window of the double canvas, then through the warp.
+    """Objects of a tile on the final canvas: into the tile's window of the large canvas, then through the warp.
 
     Masks go straight from the picture to the final canvas; what the window hides is cleared in the picture, before.
     """

@@ -40,7 +40,7 @@ MIN_VISIBLE = 0.1
 # ... and both its sides still have this many pixels.
 MIN_SIDE = 2.0
 # First dimension is the object.
-OBJECT_KEYS = ("boxes", "labels", "area", "iscrowd", "masks", "keypoints")
+OBJECT_KEYS = ("boxes", "labels", "area", "iscrowd", "difficult", "masks", "keypoints")
 
 Matrix = NDArray[np.float64]
 # (H, W) or (H, W, C) pixels, fill value, whether values may be interpolated -> the moved pixels, of the same rank.
@@ -193,6 +193,10 @@ def resize_pixels(pixels: NDArray[Any], size: tuple[int, int], linear: bool = Tr
         # OpenCV takes means only where both sides shrink, so the side that shrinks goes first.
         first = (size[0], pixels.shape[1]) if gains[0] < gains[1] else (pixels.shape[0], size[1])
         return resize_pixels(resize_pixels(pixels, first), size)
+    if linear and min(gains) <= 0.5 and pixels.ndim == 3 and pixels.shape[2] > 4:
+        # OpenCV takes means of at most four channels at a time.
+        groups = [resize_pixels(pixels[..., first : first + 4], size) for first in range(0, pixels.shape[2], 4)]
+        return np.concatenate(groups, axis=2)
     smooth = cv2.INTER_AREA if min(gains) <= 0.5 else cv2.INTER_LINEAR
     method = smooth if linear else cv2.INTER_NEAREST_EXACT  # INTER_NEAREST of OpenCV is off by half a pixel
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size[::-1], interpolation=method)).reshape(

@@ -1,10 +1,9 @@
-"""Geometric transforms of training: each moves the truth with the picture, by randomness that it is given."""
+"""Affine transforms of training: each moves the truth with the picture, by randomness that it is given."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 
 from saccade.data.fit import shift_pixels
 from saccade.data.sample import Sample
-from saccade.data.targets import has_objects, move_sample, warp_pixels
-from saccade.errors import ConfigError
+from saccade.data.targets import move_sample, warp_pixels
 
-__all__ = ["Elastic", "Flip", "FlipVertical", "RandomAffine", "RandomCrop", "Rotate90", "Transform", "mirror"]
+__all__ = ["Flip", "FlipVertical", "RandomAffine", "RandomCrop", "Rotate90", "Transform", "mirror"]
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 Pairs = Sequence[tuple[int, int]]
@@ -180,42 +178,3 @@ class RandomAffine:
             return warp_pixels(pixels, matrix, size, fill, linear)
 
         return move_sample(sample, matrix, size, remap, self.fill, tight=True)
-
-
-class Elastic:
-    """Smooth random deformation (Ronneberger et al. 2015, section 3.1).
-
-    Random vectors on a coarse 3 x 3 grid, Gaussian, are interpolated bicubically to a displacement of every pixel. Past
-    the edge the picture and its label map are continued by reflection. Not affine: the geometry record stays as it was.
-
-    Args:
-        sigma: Standard deviation of the vectors, pixels (10 in the paper, on 512 x 512).
-        grid: Nodes along each side.
-    """
-
-    def __init__(self, sigma: float, grid: int = 3) -> None:
-        self.sigma = sigma
-        self.grid = grid
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample, deformed.
-
-        Raises:
-            ConfigError: If the truth has boxes, masks or keypoints.
-        """
-        if has_objects(sample.target):
-            raise ConfigError("augment.elastic deforms label maps, but no boxes, masks or keypoints. Set it to 0.")
-        height, width = sample.size
-        vectors = rng.normal(0.0, self.sigma, (self.grid, self.grid, 2)).astype(np.float32)
-        shift = cv2.resize(vectors, (width, height), interpolation=cv2.INTER_CUBIC)
-        x = shift[..., 0] + np.arange(width, dtype=np.float32)
-        y = shift[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-        image = cv2.remap(sample.image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).reshape(
-            sample.image.shape
-        )
-        target = dict(sample.target)
-        if "label_map" in target:
-            target["label_map"] = cv2.remap(
-                target["label_map"], x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
-            )
-        return replace(sample, image=image, target=target)
