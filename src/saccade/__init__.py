@@ -14,14 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saccade.api import check as check
+    from saccade.api import check_model as check_model
+    from saccade.api import convert as convert
     from saccade.api import create_model as create_model
     from saccade.api import datasets as datasets
+    from saccade.api import describe as describe
     from saccade.api import evaluate as evaluate
+    from saccade.api import evaluate_predictions as evaluate_predictions
     from saccade.api import export as export
+    from saccade.api import fetch as fetch
     from saccade.api import list_models as list_models
     from saccade.api import load as load
     from saccade.api import predict as predict
     from saccade.api import recipe as recipe
+    from saccade.api import repair as repair
+    from saccade.api import show as show
     from saccade.api import summary as summary
     from saccade.api import train as train
 
@@ -30,14 +37,21 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "check",
+    "check_model",
+    "convert",
     "create_model",
     "datasets",
+    "describe",
     "evaluate",
+    "evaluate_predictions",
     "export",
+    "fetch",
     "list_models",
     "load",
     "predict",
     "recipe",
+    "repair",
+    "show",
     "summary",
     "train",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,25 @@ from saccade.models.checkpoint import load_model as load
 from saccade.models.registry import create_model, list_models
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from saccade.data.check import CheckReport
     from saccade.data.dataset import VisionDataset
+    from saccade.data.describe import DatasetDescription
+    from saccade.data.repair import RepairReport
+    from saccade.data.writers.common import ImagePolicy, LossReport
     from saccade.deploy.runtime import Runtime
     from saccade.deploy.verify import ParityReport
+    from saccade.engine.check_model import ModelReport
+    from saccade.engine.tiled import Tiling
     from saccade.metrics.base import MetricReport
     from saccade.results.base import Result
+    from saccade.weights.download import Progress
 
 __all__ = [
-    "ExportResult", "check", "create_model", "datasets", "demo", "evaluate", "export", "list_models", "load", "predict",
-    "recipe", "summary", "train",
+    "ExportResult", "check", "check_model", "convert", "create_model", "datasets", "demo", "describe", "evaluate",
+    "evaluate_predictions", "export", "fetch", "list_models", "load", "predict", "recipe", "repair", "show", "summary",
+    "train",
 ]  # fmt: skip
 
 ModelLike = str | Path | Model
@@ -92,6 +101,11 @@ def evaluate(
     task: str | None = None,
     batch_size: int = 16,
     workers: int | None = None,
+    tile: int | tuple[int, int] | None = None,
+    overlap: float = 0.2,
+    augment: bool = False,
+    scales: Sequence[float] = (1.0,),
+    flip_pairs: Sequence[tuple[int, int]] = (),
 ) -> MetricReport:
     """Score a checkpoint, a model or an exported file.
 
@@ -101,21 +115,57 @@ def evaluate(
         split: Part of the data; the run's held-out part if not given.
         format: Reader; found by looking if not given.
         task: Which truth to read; the model's own if not given.
-        batch_size: Pictures at a time.
+        batch_size: Pictures (or tiles) at a time.
         workers: Loader processes.
+        tile: Look at each picture in tiles of so many of its pixels, a side or (height, width).
+        overlap: Share of a tile that its neighbour shows too.
+        augment: Look at each picture (or tile) in the mirror too, and merge the answers.
+        scales: With ``augment``: factors on the canvas at which to look.
+        flip_pairs: With ``augment``: points that a mirror exchanges; those of the data set if not given.
     """
     from saccade.engine.evaluate import evaluate as score
     from saccade.engine.setup import worker_count
 
     runtime = _runtime(model)
     dataset = _open_data(model, data, split, format, task or runtime.task)
+    if augment:
+        runtime = _augmented(runtime, scales, flip_pairs or dataset.info.flip_pairs)
     return score(
         runtime,
         dataset,
         batch_size,
         worker_count(workers),
         progress=lambda batches, total: track(batches, total, "evaluate"),
+        tiling=_tiling(tile, overlap),
     )
+
+
+def evaluate_predictions(
+    predictions: str | Path,
+    data: str,
+    split: str = "val",
+    format: str | None = None,
+    iou_type: str | None = None,
+) -> MetricReport:
+    """Score a file of predictions in COCO's result format, whatever made it.
+
+    Args:
+        predictions: List of ``image_id``, ``category_id``, ``score`` and ``bbox``, ``segmentation`` or ``keypoints``.
+        data: Catalogue name or path; its labels are taken as they are.
+        split: Part of the data.
+        format: Reader; found by looking if not given.
+        iou_type: ``bbox``, ``segm`` or ``keypoints``; told by the file if not given.
+    """
+    from saccade.data.open import open_raw
+    from saccade.engine.predictions import evaluate_predictions as score
+    from saccade.errors import did_you_mean
+    from saccade.metrics.coco_results import IOU_TYPES
+
+    if iou_type is not None and iou_type not in IOU_TYPES:
+        raise ConfigError(f"iou_type is '{iou_type}'.{did_you_mean(iou_type, IOU_TYPES)}")
+    task = None if iou_type is None else IOU_TYPES[iou_type]
+    options = {"masks": True} if iou_type == "segm" else {}
+    return score(predictions, open_raw(data, split, format=format, task=task, **options), iou_type)
 
 
 def predict(
@@ -126,6 +176,11 @@ def predict(
     batch_size: int = 1,
     device: str | None = None,
     keep_images: bool = True,
+    tile: int | tuple[int, int] | None = None,
+    overlap: float = 0.2,
+    augment: bool = False,
+    scales: Sequence[float] = (1.0,),
+    flip_pairs: Sequence[tuple[int, int]] = (),
 ) -> Iterator[Result]:
     """Predict pictures one by one, in bounded memory.
 
@@ -133,13 +188,22 @@ def predict(
         model: Checkpoint, model or exported file.
         source: Path, folder, glob, array, Pillow image, tensor, or a list of any of them.
         score_threshold: Leave out answers below this score, where the task has any.
-        batch_size: Pictures at a time.
+        batch_size: Pictures (or tiles) at a time.
         device: Such as ``cuda``; the processor through the fastest runtime installed if not given.
         keep_images: Keep the pixels on each result.
+        tile: Look at each picture in tiles of so many of its pixels, a side or (height, width).
+        overlap: Share of a tile that its neighbour shows too.
+        augment: Look at each picture (or tile) in the mirror too, and merge the answers.
+        scales: With ``augment``: factors on the canvas at which to look.
+        flip_pairs: With ``augment`` and keypoints: points that a mirror exchanges.
     """
     from saccade.engine.predict import predict as run
 
-    for result in run(_runtime(model, device), source, batch_size, keep_images=keep_images):
+    runtime = _runtime(model, device)
+    if augment:
+        runtime = _augmented(runtime, scales, flip_pairs)
+    results = run(runtime, source, batch_size, keep_images=keep_images, tiling=_tiling(tile, overlap))
+    for result in results:
         yield result if score_threshold is None else result.above(score_threshold)
 
 
@@ -197,21 +261,164 @@ def evaluate_runtime(runtime: Runtime, dataset: VisionDataset) -> MetricReport:
 
 
 def check(
-    data: str, split: str = "train", format: str | None = None, task: str | None = None, images: bool = True
+    data: str, split: str | None = None, format: str | None = None, task: str | None = None, images: bool = True
 ) -> CheckReport:
     """Look for faults in images and labels before training.
 
     Args:
         data: Catalogue name or path.
-        split: Part of the data; several are joined by "+".
+        split: Part of the data; several are joined by "+". All if not given.
         format: Reader; found by looking if not given.
         task: Which truth to read, where there are several.
         images: Also decode every picture.
     """
-    from saccade.data.check import check_dataset
-    from saccade.data.open import open_raw
+    from saccade.data.check import check_source
 
-    return check_dataset(open_raw(data, split, format=format, task=task), images=images)
+    return check_source(
+        data, split, format, task, images, progress=lambda looks, total: track(looks, total, "pictures")
+    )
+
+
+def repair(
+    data: str, out: str | Path, split: str | None = None, format: str | None = None, task: str | None = None
+) -> RepairReport:
+    """Write a copy of a data set without the faults that can be mended, and a list of what was changed.
+
+    Args:
+        data: Catalogue name or path; it is not touched.
+        out: Folder to write; it must be empty or not exist.
+        split: Part of the data; several are joined by "+". All if not given.
+        format: Reader; found by looking if not given.
+        task: Which truth to read, where there are several.
+    """
+    from saccade.data.repair import repair_source
+
+    return repair_source(data, out, split, format, task)
+
+
+def check_model(
+    model: ModelLike,
+    data: str,
+    split: str | None = None,
+    format: str | None = None,
+    task: str | None = None,
+    steps: int = 100,
+) -> ModelReport:
+    """Hold a network against a data set before it is trained.
+
+    Args:
+        model: Name of a network, checkpoint or model.
+        data: Catalogue name or path.
+        split: Part of the data; several are joined by "+". The one for training if not given.
+        format: Reader; found by looking if not given.
+        task: Which truth to read; the network's own if not given.
+        steps: Steps in which four pictures are learnt by heart; 0 leaves it out.
+    """
+    from saccade.engine.check_model import check_source as run
+
+    return run(model, data, split, format, task, steps)
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    to: str,
+    format: str | None = None,
+    splits: str | None = None,
+    task: str | None = None,
+    pictures: ImagePolicy = "copy",
+    **options: Any,
+) -> LossReport:
+    """Write a data set in another format, with an account of what was kept, changed and dropped.
+
+    Args:
+        source: Catalogue name, folder or annotation file.
+        out: Folder to write; it must be empty or not exist.
+        to: Format to write.
+        format: Reader; found by looking if not given.
+        splits: Parts, joined by "+"; all if not given.
+        task: Which truth to read, where there are several.
+        pictures: Copy the pictures, ``link`` them, or write annotations only (``none``).
+        **options: Of the reader, such as ``images="../photos"`` for pictures that lie elsewhere.
+    """
+    from saccade.data.convert import convert as run
+
+    return run(source, out, to, format, splits, task, pictures, **options)
+
+
+def show(
+    data: str,
+    *,
+    recipe: str | None = None,
+    model: str | None = None,
+    split: str | None = None,
+    format: str | None = None,
+    task: str | None = None,
+    count: int = 16,
+    epoch: int = 0,
+    seed: int | None = None,
+    save: str | Path | None = None,
+) -> NDArray[Any]:
+    """Draw what a network really sees of a data set: training pictures after augmentation, with their truth.
+
+    Args:
+        data: Catalogue name or path; it need not be the recipe's own, the classes come from it.
+        recipe: Whose network and augmentation are shown.
+        model: Network in place of a recipe, with the usual settings of its task. Without either, the usual settings of
+            the data's task on a canvas of 320 x 320.
+        split: Part of the data; several are joined by "+". The part for training if not given.
+        format: Reader; found by looking if not given.
+        task: Which truth to read, where there are several and no network decides.
+        count: How many pictures.
+        epoch: Of the run, from 0, or from the end if negative.
+        seed: Of the run; the recipe's if not given.
+        save: Picture to write.
+
+    Returns:
+        The sheet, (H, W, 3) uint8 RGB.
+    """
+    from saccade.engine.show import draw_training_pictures, on_data, task_of
+    from saccade.recipes import default_recipe, get_recipe
+    from saccade.recipes.defaults import DEFAULTS
+    from saccade.results.drawing import write_image
+
+    if recipe is not None and model is not None:
+        raise ConfigError("a recipe names its own network; give a recipe or a model, one of them.")
+    if recipe is not None:
+        config = get_recipe(recipe)
+    elif model is not None:
+        config = default_recipe(model, data)
+    else:
+        config = DEFAULTS.get(task or task_of(data, split, format), TrainConfig)()
+    sheet = draw_training_pictures(on_data(config, data, split, format, seed), count, epoch, task)
+    if save is not None:
+        write_image(save, sheet)
+    return sheet
+
+
+def describe(source: str | Path) -> DatasetDescription:
+    """What a data set holds: format, licence, place, and pictures, objects and classes of each split.
+
+    Args:
+        source: Catalogue name or path.
+    """
+    from saccade.data.describe import describe_dataset
+
+    return describe_dataset(source)
+
+
+def fetch(name: str, folder: str | Path | None = None, progress: Progress | None = None) -> Path:
+    """Download a data set of the catalogue: resumed after a cut, verified, unpacked, never half there.
+
+    Args:
+        name: In the catalogue.
+        folder: Where data sets lie; the cache if not given.
+        progress: Told bytes done and bytes in all.
+    """
+    from saccade.data.fetch import fetch as run
+    from saccade.weights.download import download
+
+    return run(name, None if folder is None else Path(folder), progress, download=download)
 
 
 def datasets() -> list[dict[str, Any]]:
@@ -247,6 +454,20 @@ def _runtime(model: ModelLike, device: str | None = None) -> Runtime:
     from saccade.deploy.runtime import open_runtime
 
     return open_runtime(model, device)
+
+
+def _augmented(runtime: Runtime, scales: Sequence[float], flip_pairs: Sequence[tuple[int, int]]) -> Runtime:
+    from saccade.engine.augmented import AugmentedRuntime
+
+    return AugmentedRuntime(runtime, scales=scales, flip_pairs=flip_pairs)
+
+
+def _tiling(tile: int | tuple[int, int] | None, overlap: float) -> Tiling | None:
+    from saccade.engine.tiled import Tiling
+
+    if tile is None:
+        return None
+    return Tiling((tile, tile) if isinstance(tile, int) else tile, overlap)
 
 
 def _run_config(model: ModelLike) -> TrainConfig | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from saccade.cli import main
@@ -52,5 +54,14 @@ def test_datasets_lists_the_catalogue(capsys: pytest.CaptureFixture[str]) -> Non
 def test_check_finds_the_two_boxes_without_area(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "bccd", "--split", "train+val+test"]) == 1
     out = capsys.readouterr().out
+    assert "BloodImage_00338" in out
+    assert "BloodImage_00343" in out
+
+
+@pytest.mark.data("bccd")
+def test_check_of_a_path_looks_at_all_splits(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(data_root / "bccd"), "--no-images"]) == 1
+    out = capsys.readouterr().out
+    assert "boxes without area: 2" in out
     assert "BloodImage_00338" in out
     assert "BloodImage_00343" in out

@@ -139,7 +139,8 @@ def test_evaluate_prints_figures_and_classes(api: _Api, capsys: pytest.CaptureFi
 def test_evaluate_json(api: _Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.answers["evaluate"] = MetricReport({"AP": 0.5}, "AP")
     assert main(["evaluate", "--model", "m", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"primary": "AP", "values": {"AP": 0.5}, "per_class": []}
+    expected = {"primary": "AP", "values": {"AP": 0.5}, "per_class": [], "breakdown": []}
+    assert json.loads(capsys.readouterr().out) == expected
 
 
 @dataclass
@@ -180,21 +181,48 @@ def test_export_to_an_unknown_format(api: _Api, capsys: pytest.CaptureFixture[st
 
 
 def test_check_lists_faults_and_exits_1(api: _Api, capsys: pytest.CaptureFixture[str]) -> None:
-    issue = types.SimpleNamespace(
-        file="a.xml", field="bndbox", problem="no area", remedy="remove the box", severity="error"
-    )
-    hint = types.SimpleNamespace(file="b.jpg", field="size", problem="tiny", remedy="look at it", severity="warning")
-    api.answers["check"] = types.SimpleNamespace(issues=[issue, hint], counts={"images": 2, "boxes": 7})
+    from saccade.data.check import CheckReport, Issue, SplitStatistics
+
+    issues = [
+        Issue(f"{name}.xml", "[bndbox]", "no area", "remove the box", "error", "zero-area", "train") for name in "ab"
+    ]
+    hint = Issue("b.jpg", "size", "tiny", "look at it", "warning", "tiny", "val")
+    report = CheckReport("folder (train+val)", [*issues, hint], [SplitStatistics("train", images=2, objects=7)])
+    api.answers["check"] = report
     assert main(["check", "folder", "--limit", "1"]) == 1
+    assert api.calls[-1] == ("check", ("folder",), {"split": None, "format": None, "task": None, "images": True})
     out = capsys.readouterr().out
-    for word in ("a.xml", "bndbox", "no area", "remove the box", "images", "1 errors, 1 warnings, 1 not shown"):
+    for word in ("a.xml: [bndbox]: no area (train). remove the box", "images: 2", "2 errors, 1 warnings", "and 1 more"):
         assert word in out
-    assert "b.jpg" not in out
+    assert "b.xml" not in out
+    assert "b.jpg" in out
+
+
+def test_check_writes_files_and_mends(api: _Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from saccade.data.check import CheckReport, SplitStatistics
+
+    api.answers["check"] = CheckReport("folder (all)", [], [SplitStatistics("all", images=2)])
+    api.answers["repair"] = types.SimpleNamespace(out=tmp_path / "out", format="voc", counts={"zero area": 2})
+    words = ["--json", str(tmp_path / "a" / "x.json"), "--html", str(tmp_path / "b" / "x.html")]
+    assert main(["check", "folder", "--no-images", *words, "--fix", str(tmp_path / "out")]) == 0
+    assert api.calls[0][2]["images"] is False
+    assert api.calls[1][:2] == ("repair", ("folder", tmp_path / "out"))
+    assert json.loads((tmp_path / "a" / "x.json").read_text())["counts"]["images"] == 2
+    assert "no faults found" in (tmp_path / "b" / "x.html").read_text()
+    assert "(voc); changed: zero area: 2" in capsys.readouterr().out
+
+
+def test_check_needs_the_data_once(api: _Api, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 2
+    assert main(["check", "folder", "--data", "other"]) == 2
+    assert capsys.readouterr().err.count("name the data once") == 2
 
 
 def test_check_of_sound_data_exits_0(api: _Api, capsys: pytest.CaptureFixture[str]) -> None:
-    api.answers["check"] = types.SimpleNamespace(issues=[], counts={"images": 2})
-    assert main(["check", "folder"]) == 0
+    from saccade.data.check import CheckReport, SplitStatistics
+
+    api.answers["check"] = CheckReport("folder (all)", [], [SplitStatistics("all", images=2)])
+    assert main(["check", "--data", "folder"]) == 0
     assert "no faults found" in capsys.readouterr().out
 
 

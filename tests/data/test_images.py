@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from saccade.data import images
-from saccade.data.images import image_size, read_image, read_label_map
+from saccade.data.images import image_size, read_image, read_label_map, upright_size
 from saccade.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -189,3 +189,125 @@ def test_voc_label_maps_keep_class_indices(data_root: Path) -> None:
 def test_png_named_jpg_is_read(data_root: Path) -> None:
     file = next((data_root / "facial_keypoints_68" / "training").glob("*.jpg"))
     assert np.array_equal(read_image(file), np.array(Image.open(file).convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_size_is_that_of_the_pixels(tmp_path: Path, kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"tiffinfo": {274: orientation}} if kind == "TIFF" else {"exif": exif.tobytes()}
+    file = tmp_path / "picture.bin"
+    file.write_bytes(encode(BLOCKS, kind, **options))
+    pixels = read_image(file)
+    assert upright_size(file) == upright_size(file.read_bytes()) == pixels.shape[:2]
+    assert image_size(file) == (48, 80)
+    # Whatever the turn, the pixels are those of the unturned picture.
+    upright = {
+        1: BLOCKS,
+        2: BLOCKS[:, ::-1],
+        3: BLOCKS[::-1, ::-1],
+        4: BLOCKS[::-1],
+        5: BLOCKS.swapaxes(0, 1),
+        6: np.rot90(BLOCKS, -1),
+        7: np.rot90(BLOCKS, 2).swapaxes(0, 1),
+        8: np.rot90(BLOCKS),
+    }[orientation]
+    assert np.abs(pixels - upright.astype(int)).mean() < (5 if kind in ("JPEG", "WEBP") else 1e-9)
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+def test_orientation_is_found_behind_other_segments_and_chunks(order: str) -> None:
+    code = "<" if order == "II" else ">"
+    exif = order.encode() + struct.pack(code + "HIHHHIHH", 42, 8, 1, 0x0112, 3, 1, 6, 0) + b"\0\0\0\0"
+    plain = encode(BLOCKS, "JPEG")
+    notes = b"http://ns.adobe.com/xap/1.0/\0<x/>"
+    segments = b"".join(b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body for body in (notes, b"Exif\0\0" + exif))
+    assert upright_size(plain[:2] + segments + plain[2:]) == (80, 48)
+    plain = encode(BLOCKS, "PNG")
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    end = plain.index(b"IEND") - 4
+    behind_the_pixels = plain[:end] + chunk + plain[end:]
+    assert upright_size(behind_the_pixels) == read_image(behind_the_pixels).shape[:2]
+
+
+def test_upright_size_of_broken_and_strange_files(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\x03\0\x01\0\0\0\x63\0\0\0"  # orientation 99, cut short
+    plain = encode(BLOCKS, "JPEG")
+    assert upright_size(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]) == (48, 80)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(DataError, match=r"empty\.jpg: the file is empty"):
+        upright_size(tmp_path / "empty.jpg")
+    with pytest.raises(DataError, match=r"gone\.jpg: the file does not exist"):
+        upright_size(tmp_path / "gone.jpg")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(DataError, match=r"text\.jpg: this is not a picture"):
+        upright_size(tmp_path / "text.jpg")
+    with pytest.raises(DataError, match="truncated"):
+        upright_size(plain[:30])
+
+
+def test_cmyk_jpeg_becomes_rgb() -> None:
+    picture = Image.fromarray(BLOCKS).convert("CMYK")
+    pixels = read_image(encode(picture, "JPEG", quality=95))
+    assert np.abs(pixels - np.array(picture.convert("RGB")).astype(int)).mean() < 3
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_of_many_pictures_is_read(kind: str) -> None:
+    others = [Image.fromarray(255 - BLOCKS), Image.fromarray(BLOCKS[::-1])]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(Image.fromarray(BLOCKS), kind, save_all=True, append_images=others, **options)
+    assert np.array_equal(read_image(data), np.array(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_one_bit_pictures_are_black_and_white(kind: str) -> None:
+    picture = Image.fromarray(COLOR).convert("1")
+    assert np.array_equal(read_image(encode(picture, kind), channels=1)[..., 0], np.array(picture) * np.uint8(255))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_transparent_palette_colours_are_kept(kind: str) -> None:
+    palette = Image.new("P", (4, 2))
+    palette.putdata([0, 1, 2, 3] * 2)
+    colors = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120]
+    palette.putpalette(colors + [0] * (768 - len(colors)))
+    data = encode(palette, kind, transparency=2)
+    assert read_image(data)[0].reshape(-1).tolist() == colors
+
+
+@pytest.mark.parametrize(
+    ("data", "values"),
+    [
+        (b"P2\n# of a\n# camera\n3 1\n255\n0 1 255\n", [0, 1, 255]),
+        (b"P5 3 1 15\n\x00\x07\x0f", [0, 119, 255]),
+        (b"P5 3 1 255\n\x00\x07\xff", [0, 7, 255]),
+        (b"P5\n3 1\n4095\n" + struct.pack(">3H", 0, 2048, 4095), [0, 128, 255]),
+        (b"P5\n3 1\n65535\n" + struct.pack(">3H", 0, 257 * 9, 65535), [0, 9, 255]),
+    ],
+)
+def test_pgm_is_scaled_to_its_own_white(data: bytes, values: list[int]) -> None:
+    assert read_image(data, channels=1)[0, :, 0].tolist() == values
+    assert read_image(data)[0].tolist() == [[value] * 3 for value in values]
+
+
+def test_a_strange_pgm_header_is_searched_in_no_time() -> None:
+    with pytest.raises(DataError):
+        read_image(b"P5" + b" " * 100_000 + b"x")
+
+
+def test_four_channels_are_rgba_upright() -> None:
+    rgba = np.dstack([COLOR, RNG.integers(0, 256, (20, 30), dtype=np.uint8)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert np.array_equal(read_image(encode(rgba), channels=4), rgba)
+    assert np.array_equal(read_image(encode(rgba, exif=exif.tobytes()), channels=4), np.rot90(rgba, -1))
+    assert np.array_equal(read_image(encode(rgba, "TIFF"), channels=4), rgba)
+    with pytest.raises(DataError, match=r"has 3 channels, not 4\. Open the data set with channels=3"):
+        read_image(encode(COLOR), channels=4)
+
+
+def test_messages_call_bytes_by_the_name_given() -> None:
+    with pytest.raises(DataError, match=r"a\.zip/b\.png: this is not a picture"):
+        read_image(b"nothing", name="a.zip/b.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from saccade.data.annotations import TableDataset
 from saccade.data.dataset import VisionDataset
 from saccade.data.open import open_dataset, open_raw
+from saccade.data.transforms import mirror
 from saccade.errors import ConfigError, DataError
 
 # Pictures are 60 wide, 40 high; VOC counts from 1.
@@ -204,3 +206,31 @@ def test_catalogue_opens_with_the_documented_counts(
         sample = data.read(index)
         assert sample.size == sample.info.geometry.original_size
         assert sample.target.keys() == data.target(index).keys()
+
+
+def test_a_zip_of_pictures_is_opened_in_place(tmp_path: Path, write_image: Any) -> None:
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            write_image(tmp_path / "set" / split / name / "a.png")
+    packed = tmp_path / "set.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in sorted((tmp_path / "set").rglob("*.png")):
+            archive.write(file, file.relative_to(tmp_path / "set").as_posix())
+    loose, zipped = open_dataset(tmp_path / "set", "val"), open_dataset(packed, "val")
+    assert zipped.info.class_names == loose.info.class_names == ("cat", "dog")
+    assert [np.array_equal(zipped.read(i).image, loose.read(i).image) for i in range(2)] == [True, True]
+    with pytest.raises(DataError, match=r"format 'coco' does not read zips\. Unpack it"):
+        open_dataset(packed, format="coco")
+
+
+def test_paired_pictures_move_together_and_unpaired_ones_do_not(tmp_path: Path, write_image: Any) -> None:
+    for domain, names in (("A", "ab"), ("B", "ab")):
+        for name in names:
+            write_image(tmp_path / "paired" / "train" / domain / f"{name}.png")
+            write_image(tmp_path / "unpaired" / f"train{domain}" / f"{name}.png")
+    for kind, together in (("paired", True), ("unpaired", False)):
+        data = open_dataset(tmp_path / kind, "train", format=kind)
+        sample = data.read(0)
+        mirrored = mirror(sample, ())
+        expected = sample.target["target_image"][:, ::-1] if together else sample.target["target_image"]
+        assert np.array_equal(mirrored.target["target_image"], expected)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from saccade.cli._arguments import parse
 from saccade.cli._console import printer
+from saccade.cli._looking import Looking
 
 if TYPE_CHECKING:
     from saccade.results.base import Result
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["describe", "run"]
 
 
-@dataclass
-class PredictArguments:
+@dataclass(kw_only=True)
+class PredictArguments(Looking):
     """Run a model over pictures: one line a picture, and with --save the drawings."""
 
     model: str
@@ -35,7 +36,7 @@ class PredictArguments:
     score_threshold: float = 0.25
     """Leave out answers below this score, where the task has any."""
     batch_size: int = 1
-    """Pictures at a time."""
+    """Pictures (or tiles) at a time."""
     device: str | None = None
     """Such as cuda; the processor through the fastest runtime installed if not given."""
 
@@ -52,6 +53,7 @@ def run(argv: Sequence[str]) -> int:
         batch_size=arguments.batch_size,
         device=arguments.device,
         keep_images=arguments.save is not None,
+        **arguments.options(),
     )
     pictures = 0
     used: Counter[str] = Counter()

@@ -332,6 +332,8 @@ class TableDataset:
             target["boxes"] = self.table.boxes[rows].copy()
             target["area"] = self.table.area[rows].copy()
             target["iscrowd"] = self.table.iscrowd[rows].copy()
+        if "difficult" in self.table.extras:
+            target["difficult"] = self.table.extras["difficult"][rows].astype(bool)
         if self.masks:
             target["masks"] = self.object_masks(index)
         return target

@@ -10,7 +10,29 @@ from typing import Any
 
 from saccade.errors import DataError, did_you_mean
 
-__all__ = ["CATALOGUE", "CatalogueEntry", "cache_folder", "is_present", "locate"]
+__all__ = ["CATALOGUE", "CatalogueEntry", "RemoteFile", "cache_folder", "is_present", "locate"]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set on a server, as its hash proves.
+
+    Args:
+        url: Where it is; its last part is its name.
+        sha256: Its hash, 64 digits.
+        size: Bytes.
+        unpack: Whether it is an archive that is to be unpacked; else it is read as it is.
+    """
+
+    url: str
+    sha256: str
+    size: int
+    unpack: bool = True
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file."""
+        return self.url.rsplit("/", 1)[1]
 
 
 @dataclass(frozen=True)
@@ -23,10 +45,11 @@ class CatalogueEntry:
         reader: Format.
         licence: Of the data, as its source states it.
         url: Where its source is described.
-        sha256: Of the archive at ``url``, where it is known.
+        sha256: Of the archive at ``url``, where ``url`` is one.
         splits: Parts it can be opened by.
         description: One line.
         options: Options of the reader.
+        files: What ``saccade datasets NAME --download`` brings; empty where no address with a known hash exists.
     """
 
     name: str
@@ -38,6 +61,12 @@ class CatalogueEntry:
     splits: tuple[str, ...]
     description: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[RemoteFile, ...] = ()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the download; None where there is none."""
+        return sum(file.size for file in self.files) or None
 
 
 def _mirrored(first: range, second: range) -> list[tuple[int, int]]:
@@ -73,6 +102,25 @@ _FACE_FLIP_PAIRS = [
     (67, 65),
 ]
 
+# Addresses, sizes and hashes: the checksum lists of TensorFlow Datasets (url_checksums/mnist.txt, omniglot.txt,
+# cycle_gan.txt). The hashes of MNIST's labels and test pictures were compared with the files themselves.
+_MNIST_FILES = tuple(
+    RemoteFile(f"https://storage.googleapis.com/cvdf-datasets/mnist/{name}-ubyte.gz", sha256, size, unpack=False)
+    for name, sha256, size in (
+        ("train-images-idx3", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", 9_912_422),
+        ("train-labels-idx1", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", 28_881),
+        ("t10k-images-idx3", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", 1_648_877),
+        ("t10k-labels-idx1", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 4_542),
+    )
+)
+_OMNIGLOT_FILES = tuple(
+    RemoteFile(f"https://github.com/brendenlake/omniglot/raw/master/python/{name}.zip", sha256, size, unpack=False)
+    for name, sha256, size in (
+        ("images_background", "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640", 9_464_212),
+        ("images_evaluation", "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee", 6_462_886),
+    )
+)
+
 _CAMVID = (
     "sky",
     "building",
@@ -107,6 +155,29 @@ _ENTRIES = (
         sha256=None,
         splits=("train", "test"),
         description="Handwritten digits, 28x28 grey: 60,000 to train, 10,000 to test (LeCun, Cortes, Burges 1998).",
+        files=_MNIST_FILES,
+    ),
+    CatalogueEntry(
+        name="omniglot",
+        task="classification",
+        reader="omniglot",
+        licence="MIT",
+        url="https://github.com/brendenlake/omniglot",
+        sha256=None,
+        splits=("train", "test"),
+        description="Characters of 50 alphabets, 20 drawings each: 964 to train, 659 others to test (Lake 2015).",
+        files=_OMNIGLOT_FILES,
+    ),
+    CatalogueEntry(
+        name="orl_faces",
+        task="classification",
+        reader="folder",
+        licence="not stated; asks to credit the Olivetti Research Laboratory",
+        url="https://github.com/harveyslash/Facial-Similarity-with-Siamese-Networks-in-Pytorch",
+        sha256=None,
+        splits=("training", "testing"),
+        description="Faces, 92x112 grey, ten of each person: 37 persons to train, three others to test (AT&T 1994).",
+        options={"channels": 1},
     ),
     CatalogueEntry(
         name="intel_scenes",
@@ -208,14 +279,42 @@ _ENTRIES = (
         description="Cropped faces with 68 points (Wolf, Hassner, Maoz 2011); here 80 to train, 20 to test.",
         options={"class_names": _FACE_POINTS, "flip_pairs": _FACE_FLIP_PAIRS},
     ),
+    CatalogueEntry(
+        name="facades",
+        task="translation",
+        reader="paired",
+        licence="not stated",
+        url="https://cmp.felk.cvut.cz/~tylecr1/facade",
+        sha256=None,
+        splits=("train", "val", "test"),
+        description="Photographs of building fronts, 256x256, beside drawings of their parts; here 50 to train.",
+    ),
+    CatalogueEntry(
+        name="summer2winter",
+        task="translation",
+        reader="unpaired",
+        licence="not stated",
+        url="https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix",
+        sha256=None,
+        splits=("train", "test"),
+        description="Photographs of Yosemite in summer (A) and winter (B), 256x256, unpaired (Zhu et al. 2017).",
+        files=(
+            RemoteFile(
+                "https://people.eecs.berkeley.edu/~taesung_park/CycleGAN/datasets/summer2winter_yosemite.zip",
+                "167fe1726807a9d22bd106b4a6c0bd7953b688af924ac1bf967439c4961e49f9",
+                132_640_856,
+            ),
+        ),
+    ),
 )
 
 CATALOGUE: dict[str, CatalogueEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def cache_folder() -> Path:
-    """Where data sets lie that are not in ``SACCADE_DATA``."""
-    return Path("~/.cache/saccade/data").expanduser()
+    """Where data sets lie that are not in ``SACCADE_DATA``: ``$SACCADE_CACHE/data``, or ``~/.cache/saccade/data``."""
+    root = os.environ.get("SACCADE_CACHE")
+    return (Path(root) if root else Path.home() / ".cache" / "saccade") / "data"
 
 
 def locate(name: str) -> Path:
@@ -237,8 +336,14 @@ def locate(name: str) -> Path:
         raise DataError(f"data set '{name}' is made on the fly and has no folder. Open it by its name.")
     raise DataError(
         f"data set '{name}' is not on this machine; looked for {' and '.join(str(place) for place in places)}. "
-        f"Get it from {entry.url} (licence: {entry.licence}), and set SACCADE_DATA to the folder that holds '{name}'."
+        f"{_way_to_get(entry)} (licence: {entry.licence}), and set SACCADE_DATA to the folder that holds '{name}'."
     )
+
+
+def _way_to_get(entry: CatalogueEntry) -> str:
+    if entry.files:
+        return f"Run 'saccade datasets {entry.name} --download', or get it from {entry.url}"
+    return f"Get it from {entry.url}"
 
 
 def is_present(name: str) -> bool:

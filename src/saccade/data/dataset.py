@@ -16,7 +16,7 @@ class DatasetInfo:
 
     Args:
         name: Short name for tables.
-        task: ``classification``, ``detection``, ``segmentation`` or ``keypoints``.
+        task: ``classification``, ``detection``, ``segmentation``, ``keypoints`` or ``translation``.
         class_names: Names of labels 0..N-1 (for keypoints: of the points). Background is not one of them.
         split: Which part this is.
         flip_pairs: Pairs of keypoints that a mirror exchanges.

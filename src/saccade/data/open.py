@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
+
+import msgspec
 
 from saccade.data.annotations import TableDataset
+from saccade.data.archive import is_archive
 from saccade.data.catalogue import CATALOGUE, locate
 from saccade.data.combine import ConcatDataset
 from saccade.data.dataset import VisionDataset
@@ -99,7 +102,7 @@ def resolve_source(source: str | Path, format: str | None = None, **options: Any
     """Find a data set and its reader.
 
     Args:
-        source: Name in the catalogue, a folder, or an annotation file (its folder is read).
+        source: Name in the catalogue, a folder, or a zip of pictures.
         format: Reader; found by looking at the folder if not given.
         **options: Of the reader; they win over those of the catalogue and of ``saccade.yaml``.
 
@@ -118,9 +121,12 @@ def resolve_source(source: str | Path, format: str | None = None, **options: Any
     own_task = known.pop("task", None)
     if format not in (None, own_format):
         known, own_task = {}, None  # they belong to the other reader
-    name = format or own_format or detect_format(root)
-    known |= options
-    _check_options(known, name, root)
+    with _naming(root):
+        name = format or own_format or detect_format(root)
+        if root.is_file() and not getattr(get_reader(name), "READS_ARCHIVES", False):
+            raise DataError(f"{root}: format '{name}' does not read zips. Unpack it, and open the folder.")
+        known |= options
+        _check_options(known, name, root)
     return Source(root, name, own_task, known)
 
 
@@ -138,7 +144,8 @@ def _open_parts(
         return [DigitScenes(task or "detection", name) for name in names]
     found = resolve_source(source, format_name, **options)
     reader = get_reader(found.format)
-    parts = [reader.read(found.root, name, task or found.task, **found.options) for name in names]
+    with _naming(found.root):
+        parts = [reader.read(found.root, name, task or found.task, **found.options) for name in names]
     for name, part in zip(names, parts, strict=True):
         if not len(part):
             raise DataError(
@@ -147,9 +154,20 @@ def _open_parts(
     return parts
 
 
+@contextlib.contextmanager
+def _naming(root: Path) -> Iterator[None]:
+    """Errors that name no file, as those of options do, name the data folder."""
+    try:
+        yield
+    except DataError as error:
+        if str(root) in str(error):
+            raise
+        raise DataError(f"{root}: {error}") from error
+
+
 def _folder(source: str | Path) -> Path:
     root = Path(source).expanduser()
-    if root.is_dir():
+    if root.is_dir() or is_archive(root):
         return root
     if root.is_file():
         raise DataError(f"{root}: this is a file. Name the folder that holds pictures and annotations.")
@@ -165,17 +183,27 @@ def _read_options(path: Path) -> dict[str, Any]:
         return {}
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: this is not valid YAML ({error}). Correct it.") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: this is not valid YAML ({str(error)[:300]}). Correct it.") from error
     if not isinstance(options, dict):
         raise DataError(f"{path}: write options as 'name: value', such as 'format: masks'.")
     return options
 
 
 def _check_options(options: Mapping[str, Any], reader_name: str, root: Path) -> None:
-    known = set(inspect.signature(get_reader(reader_name).read).parameters) - {"root", "split", "task"}
-    for name in options:
+    """Names and types of options, which may come from a file, are those of the reader's parameters."""
+    known = get_type_hints(get_reader(reader_name).read)
+    for name in ("root", "split", "task", "return"):
+        known.pop(name, None)
+    for name, value in options.items():
         if name not in known:
             raise DataError(
                 f"{root / OPTIONS_FILE}: format '{reader_name}' has no option '{name}'.{did_you_mean(str(name), known)}"
             )
+        try:
+            msgspec.convert(value, known[name])
+        except (msgspec.ValidationError, RecursionError) as error:
+            problem = str(error).replace("`", "")
+            raise DataError(
+                f"{root / OPTIONS_FILE}: option '{name}': {problem[:1].lower()}{problem[1:]}. Correct its value."
+            ) from error

@@ -44,7 +44,7 @@ def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> 
         return read_at_least(part, inner, size)
     if not isinstance(dataset, TableDataset) or type(dataset).read is not TableDataset.read:
         return dataset.read(index)
-    if type(dataset).pixels is not TableDataset.pixels:
+    if type(dataset).pixels is not TableDataset.pixels or dataset.channels not in (1, 3):
         return dataset.read(index)
     path = dataset.path(index)
     found = _decode(Path(path), dataset.channels, size)

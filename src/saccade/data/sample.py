@@ -14,11 +14,13 @@ from saccade.ops.geometry import Geometry
 __all__ = ["Batch", "ImageInfo", "Sample", "Target"]
 
 # Keys of a target, all in pixels of the image they belong to (torchvision's convention):
+#   difficult  (N,) bool, where the source marks objects so (PASCAL VOC)
 #   labels     detection (N,) int64; classification () int64, or (C,) float32 once labels are mixed
 #   boxes      (N, 4) float32 xyxy          area (N,) float32          iscrowd (N,) bool
 #              (both float64 as read, so that evaluation equals the reference tools; float32 on a canvas)
 #   masks      (N, H, W) uint8              label_map (H, W) uint8, 255 = ignore
 #   keypoints  (N, K, 3) float32: x, y, visibility (0 unlabelled, 1 hidden, 2 visible)
+#   target_image (H, W, 3) uint8 of the other domain; paired () bool: it shows the same thing, and moves with the input
 Target = dict[str, NDArray[Any]]
 
 

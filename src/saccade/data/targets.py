@@ -115,8 +115,11 @@ def area_factor(matrix: Matrix) -> float:
     return abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
 
 
-def move_target(target: Target, matrix: Matrix, remap: Remap) -> Target:
-    """Coordinates by ``matrix``, maps by ``remap``; nothing is clipped or dropped yet."""
+def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> Target:
+    """Coordinates by ``matrix``, maps by ``remap``; nothing is clipped or dropped yet.
+
+    A second picture moves with the first if they show the same thing (``paired``), with ``fill`` where it is uncovered.
+    """
     moved = dict(target)
     if not moved.keys() - {"labels"}:
         return moved  # a class goes wherever its picture goes
@@ -137,6 +140,8 @@ def move_target(target: Target, matrix: Matrix, remap: Remap) -> Target:
         )
     if "label_map" in target:
         moved["label_map"] = remap(target["label_map"], IGNORE, False)
+    if "target_image" in target and target["paired"]:
+        moved["target_image"] = remap(target["target_image"], fill, True)
     return moved
 
 
@@ -153,7 +158,7 @@ def move_sample(
         fill: Value of uncovered pixels of the picture; label maps get 255 and masks 0 there.
         tight: After steps that turn or cut, boxes of objects with masks are taken anew from the masks.
     """
-    target = clip_objects(move_target(sample.target, matrix, remap), (0, 0, size[1], size[0]), tight)
+    target = clip_objects(move_target(sample.target, matrix, remap, fill), (0, 0, size[1], size[0]), tight)
     info = sample.info
     moved = ImageInfo(info.image_id, info.path, info.geometry.then(matrix, size), info.image)
     return Sample(remap(sample.image, fill, True), target, moved, sample.original)

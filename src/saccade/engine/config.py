@@ -10,7 +10,25 @@ from typing import Any, Literal
 
 from saccade.data.augment import AugmentConfig
 
-__all__ = ["DataConfig", "EmaConfig", "FreezeConfig", "OptimizerConfig", "ScheduleConfig", "Stage", "TrainConfig"]
+__all__ = [
+    "DataConfig",
+    "EmaConfig",
+    "FreezeConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "Stage",
+    "TileConfig",
+    "TrainConfig",
+]
+
+
+@dataclass
+class TileConfig:
+    """Pictures cut into tiles before anything else sees them; off unless a size is given."""
+
+    size: tuple[int, int] | None = None  # tile (height, width) in pixels of the pictures
+    overlap: float = 0.2  # share of a tile that its neighbour shows too
+    keep_empty: float = 1.0  # share of the training tiles without truth that stays
 
 
 @dataclass
@@ -27,6 +45,7 @@ class DataConfig:
     val_batch_size: int | None = None  # twice batch_size if not given
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"
+    tile: TileConfig = field(default_factory=TileConfig)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from saccade.data.loader import make_eval_loader
 from saccade.data.pipeline import EvalPipeline
 from saccade.data.sample import Batch
 from saccade.deploy.runtime import Runtime
+from saccade.engine.tiled import Tiling, predict_batch_tiled
 from saccade.errors import ConfigError
 from saccade.metrics.base import Evaluator, MetricReport
 from saccade.tasks import get_task
@@ -31,6 +32,7 @@ def evaluate(
     loss: LossFunction | None = None,
     size: tuple[int, int] | None = None,
     progress: Callable[[Iterable[Batch], int], Iterable[Batch]] | None = None,
+    tiling: Tiling | None = None,
 ) -> MetricReport:
     """Predict every picture and score the answers in original pixels.
 
@@ -44,21 +46,31 @@ def evaluate(
         loss: Also report the mean of these terms, as ``loss`` and ``loss/<term>``.
         size: Canvas (height, width); the model's own if not given.
         progress: Wraps the batches, given their number, to show a bar.
+        tiling: Look at each picture tile by tile, ``batch_size`` tiles at a time; not together with ``loss``.
 
     Raises:
-        ConfigError: If the model's task or classes are not the data set's.
+        ConfigError: If the model's task or classes are not the data set's, or there is a loss of tiles.
     """
     _check_fits(runtime, dataset)
+    if tiling is not None and loss is not None:
+        raise ConfigError("a loss is one of whole canvases. Evaluate without loss, or without tiles.")
     task = get_task(runtime.task)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     spec = runtime.input_spec if size is None else runtime.input_spec.with_size(size)
-    loader = make_eval_loader(EvalPipeline(dataset, spec), batch_size, workers, rank, world_size)
+    if tiling is None:
+        loader = make_eval_loader(EvalPipeline(dataset, spec), batch_size, workers, rank, world_size)
+    else:
+        as_they_are = replace(spec, resize="none", pad_multiple=1)
+        loader = make_eval_loader(EvalPipeline(dataset, as_they_are), 1, workers, rank, world_size)
     evaluator = task.evaluator(replace(dataset.info, class_names=tuple(runtime.class_names)))
     totals: dict[str, float] = {}
     seen = 0
     batches: Iterable[Batch] = loader if progress is None else progress(loader, len(loader))
     for batch in batches:
-        results = task.results(runtime(batch.images), batch.infos, runtime.class_names)
+        if tiling is None:
+            results = task.results(runtime(batch.images), batch.infos, runtime.class_names)
+        else:
+            results = predict_batch_tiled(runtime, batch, tiling, batch_size, size)
         evaluator.update(results, batch.originals)
         if loss is not None:
             with torch.no_grad():

@@ -13,6 +13,7 @@ from saccade.data.pipeline import fit_image
 from saccade.data.sample import ImageInfo
 from saccade.deploy.runtime import Runtime
 from saccade.engine.sources import iter_source
+from saccade.engine.tiled import Tiling, predict_tiled
 from saccade.results.base import Result
 from saccade.tasks import get_task
 
@@ -20,7 +21,12 @@ __all__ = ["predict"]
 
 
 def predict(
-    runtime: Runtime, source: Any, batch_size: int = 1, size: tuple[int, int] | None = None, keep_images: bool = True
+    runtime: Runtime,
+    source: Any,
+    batch_size: int = 1,
+    size: tuple[int, int] | None = None,
+    keep_images: bool = True,
+    tiling: Tiling | None = None,
 ) -> Iterator[Result]:
     """Results in the order of the source, in pixels of the originals.
 
@@ -30,7 +36,11 @@ def predict(
         batch_size: Pictures at a time; only pictures of equal canvas share a batch.
         size: Canvas (height, width); the model's own if not given.
         keep_images: Keep the pixels on the result, so that it can draw itself without reading the file again.
+        tiling: Look at each picture tile by tile; a batch is then one of tiles.
     """
+    if tiling is not None:
+        yield from predict_tiled(runtime, source, tiling, batch_size, size, keep_images)
+        return
     spec = runtime.input_spec
     waiting: list[tuple[NDArray[Any], ImageInfo]] = []
     for number, (name, image) in enumerate(iter_source(source, spec.channels)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from saccade.data.dataset import DatasetInfo, VisionDataset
 from saccade.data.open import open_dataset
+from saccade.data.tiles import TiledDataset
 from saccade.engine.config import TrainConfig
 from saccade.errors import ConfigError
 from saccade.models.base import Model
@@ -46,10 +47,10 @@ class Datasets:
 
 
 def open_datasets(config: TrainConfig) -> Datasets:
-    """Open the splits that ``config.data`` names, for the task of ``config.model``.
+    """Open the splits that ``config.data`` names, for the task of ``config.model``, cut into tiles if it says so.
 
     Raises:
-        ConfigError: If no data source is named.
+        ConfigError: If no data source is named, or the tiles make no sense.
         DataError: If a split is missing or its labels are faulty and the policy is ``error``.
     """
     data = config.data
@@ -59,14 +60,16 @@ def open_datasets(config: TrainConfig) -> Datasets:
         )
     task = get_builder(config.model).task
 
-    def open_split(split: str | None) -> VisionDataset | None:
-        return (
-            None
-            if split is None
-            else open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels)
-        )
+    def open_split(split: str | None, keep_empty: float = 1.0) -> VisionDataset | None:
+        if split is None:
+            return None
+        opened = open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels)
+        if data.tile.size is None:
+            return opened
+        return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)
 
-    train = open_split(data.train)
+    # Only training may pass over tiles without truth; scores are those of all.
+    train = open_split(data.train, data.tile.keep_empty)
     assert train is not None
     return Datasets(train, open_split(data.val), open_split(data.test))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from saccade.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "iter_source"]
+__all__ = ["IMAGE_SUFFIXES", "expand_source", "iter_source", "to_pixels"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"})
 
@@ -29,21 +29,22 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
     Raises:
         DataError: If nothing is there or a thing is no picture; the message names it.
     """
-    for position, item in enumerate(_expand(source)):
+    for position, item in enumerate(expand_source(source)):
         if isinstance(item, Path):
             from saccade.data.images import read_image
 
             yield str(item), read_image(item, channels)
         else:
-            yield f"array-{position}", _to_array(item, channels, position)
+            yield f"array-{position}", to_pixels(item, channels, position)
 
 
-def _expand(source: Any) -> Iterator[Any]:
+def expand_source(source: Any) -> Iterator[Any]:
+    """Paths, arrays, Pillow images and tensors of a source, one by one, none of them read."""
     if isinstance(source, (str, Path)):
         yield from _expand_path(str(source))
     elif isinstance(source, Iterable) and not hasattr(source, "shape") and not hasattr(source, "getbands"):
         for item in source:
-            yield from _expand(item)
+            yield from expand_source(item)
     else:
         yield source
 
@@ -64,7 +65,17 @@ def _expand_path(text: str) -> Iterator[Path]:
         yield from files
 
 
-def _to_array(item: Any, channels: int, position: int) -> NDArray[Any]:
+def to_pixels(item: Any, channels: int, position: int) -> NDArray[Any]:
+    """RGB or grey pixels (H, W, channels), uint8, of an array, Pillow image or tensor.
+
+    Args:
+        item: Number ``position`` of the source, for messages.
+        channels: What the network takes, 1 or 3.
+        position: Counted from 0.
+
+    Raises:
+        DataError: If its values or shape are not those of a picture.
+    """
     if hasattr(item, "detach"):  # a tensor, (C, H, W) or (H, W)
         pixels = item.detach().cpu().numpy()
         pixels = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 else pixels

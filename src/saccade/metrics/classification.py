@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.sample import Target
-from saccade.errors import DataError
+from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
+from saccade.metrics.calibration import adaptive_calibration_error, calibration_error
 from saccade.results.base import Result
 from saccade.results.classification import Classification
 
-__all__ = ["ClassificationEvaluator", "Verdict", "calibration_error"]
+__all__ = ["ClassificationEvaluator", "Verdict"]
 
 _SMALLEST = 1e-12  # a probability of zero for the truth costs 27.6 instead of infinity
 
@@ -27,6 +28,7 @@ class Verdict(NamedTuple):
         predicted: Most probable class.
         rank: How many classes were more probable than the true one.
         loss: Negative log-probability of the true class.
+        brier: Squared distance of the probabilities from the truth, 0..2.
         confidence: Probability of the predicted class.
     """
 
@@ -34,18 +36,26 @@ class Verdict(NamedTuple):
     predicted: int
     rank: int
     loss: float
+    brier: float
     confidence: float
 
 
 class ClassificationEvaluator:
-    """Top-1 and, from five classes on, top-5 accuracy; negative log-likelihood; calibration; each class.
+    """Top-k accuracy, precision, recall and F1, negative log-likelihood, Brier score, calibration; each class.
 
     Args:
         class_names: Names of labels 0..C-1.
+        top_k: Which k to report; each only where there are at least k classes.
+
+    Raises:
+        ConfigError: If a k is less than one, or 1, by which the best checkpoint is chosen, is not among them.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], top_k: Sequence[int] = (1, 5)) -> None:
+        if 1 not in top_k or min(top_k) < 1:
+            raise ConfigError(f"top_k is {list(top_k)}. Give whole numbers from 1 on, 1 among them.")
         self.class_names = tuple(class_names)
+        self.top_k = tuple(sorted(set(top_k)))
         self._images: dict[int, Verdict] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
@@ -71,7 +81,12 @@ class ClassificationEvaluator:
         self._images = {image_id: verdict for state in states for image_id, verdict in state.items()}
 
     def compute(self) -> MetricReport:
-        """All figures; ``ece`` is the expected calibration error over 15 bins (Guo et al. 2017)."""
+        """All figures.
+
+        ``mean_class_accuracy`` is the mean of the classes' recalls; ``macro`` figures are means over the classes for
+        which the figure is defined, ``weighted`` ones are weighted by the pictures of the class. ``ece`` is the
+        expected calibration error over 15 bins of equal width, ``adaptive_ece`` over 15 equally full ones.
+        """
         verdicts = [self._images[image_id] for image_id in sorted(self._images)]
         truth = np.array([verdict.truth for verdict in verdicts], np.int64)
         predicted = np.array([verdict.predicted for verdict in verdicts], np.int64)
@@ -82,14 +97,16 @@ class ClassificationEvaluator:
         matrix = np.zeros((count, count), np.int64)
         np.add.at(matrix, (truth, predicted), 1)
         per_class = _per_class(matrix, names)
-        recalls = [row["recall"] for row in per_class if row["images"]]
-        values = {"top1": _mean(rank < 1)}
-        if count >= 5:
-            values["top5"] = _mean(rank < 5)
-        values["mean_class_accuracy"] = _mean(np.array(recalls))
+        values = {f"top{k}": _mean(rank < k) for k in self.top_k if k == 1 or k <= count}
+        values["mean_class_accuracy"] = _defined_mean(per_class, "recall")
+        for kind, weighted in (("macro", False), ("weighted", True)):
+            values[f"{kind}_precision"] = _defined_mean(per_class, "precision", weighted)
+            values[f"{kind}_F1"] = _defined_mean(per_class, "F1", weighted)
         values["nll"] = _mean(np.array([verdict.loss for verdict in verdicts]))
+        values["brier"] = _mean(np.array([verdict.brier for verdict in verdicts]))
         confidence = np.array([verdict.confidence for verdict in verdicts])
         values["ece"], curve = calibration_error(confidence, predicted == truth)
+        values["adaptive_ece"], _ = adaptive_calibration_error(confidence, predicted == truth)
         return MetricReport(
             values=values,
             primary="top1",
@@ -99,43 +116,18 @@ class ClassificationEvaluator:
         )
 
 
-def calibration_error(confidence: NDArray[Any], right: NDArray[Any], bins: int = 15) -> tuple[float, dict[str, Any]]:
-    """How far confidence is from the share that is right, over bins of equal width (Guo et al. 2017, equation 3).
-
-    Args:
-        confidence: (N,) probability of the predicted class.
-        right: (N,) whether it was the true one.
-        bins: How many, over 0..1.
-
-    Returns:
-        The error, 0..1 (NaN for nothing), and the curve of accuracy over confidence.
-    """
-    edges = np.linspace(0, 1, bins + 1)
-    places = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, bins - 1)
-    number = np.bincount(places, minlength=bins)
-    filled = number > 0
-    sure = np.bincount(places, weights=confidence, minlength=bins)[filled] / number[filled]
-    accuracy = np.bincount(places, weights=right.astype(np.float64), minlength=bins)[filled] / number[filled]
-    error = (
-        float(np.sum(number[filled] / len(confidence) * np.abs(sure - accuracy))) if len(confidence) else float("nan")
-    )
-    curve = {
-        "x": sure.tolist(),
-        "y": {"model": accuracy.tolist(), "perfect": sure.tolist()},
-        "xlabel": "confidence",
-        "ylabel": "accuracy",
-    }
-    return error, curve
-
-
 def _judge(probabilities: NDArray[Any], truth: int) -> Verdict:
     values = np.asarray(probabilities, np.float64)
     if not np.isfinite(values).all():  # a comparison with NaN is never true: without this, NaN would rank first
-        return Verdict(truth, int(np.argmax(np.nan_to_num(values, nan=-1.0))), len(values), float("nan"), 0.0)
+        guess = int(np.argmax(np.nan_to_num(values, nan=-1.0)))
+        return Verdict(truth, guess, len(values), float("nan"), float("nan"), 0.0)
     # Equal probabilities rank by index, as argmax does.
     rank = int(np.sum(values > values[truth]) + np.sum(values[:truth] == values[truth]))
     predicted = int(np.argmax(values))
-    return Verdict(truth, predicted, rank, float(-np.log(max(values[truth], _SMALLEST))), float(values[predicted]))
+    loss = float(-np.log(max(values[truth], _SMALLEST)))
+    # Brier 1950, equation 2: sum over classes of (probability - truth)^2; the true class has truth 1.
+    brier = float(np.sum(values**2) - values[truth] ** 2 + (1 - values[truth]) ** 2)
+    return Verdict(truth, predicted, rank, loss, brier, float(values[predicted]))
 
 
 def _per_class(matrix: NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -154,6 +146,14 @@ def _per_class(matrix: NDArray[np.int64], names: Sequence[str]) -> list[dict[str
             }
         )
     return rows
+
+
+def _defined_mean(rows: Sequence[dict[str, Any]], figure: str, weighted: bool = False) -> float:
+    """Mean of a figure over the classes for which it is defined, weighted by their pictures if asked."""
+    values = np.array([row[figure] for row in rows], np.float64)
+    weights = np.array([row["images"] for row in rows], np.float64) if weighted else np.ones(len(rows))
+    defined = ~np.isnan(values)
+    return _ratio(float(values[defined] @ weights[defined]), float(weights[defined].sum()))
 
 
 def _ratio(part: float, whole: float) -> float:

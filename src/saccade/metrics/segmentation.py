@@ -14,13 +14,14 @@ from saccade.metrics.base import MetricReport
 from saccade.results.base import Result
 from saccade.results.segmentation import SegmentationMap
 
-__all__ = ["SegmentationEvaluator", "confusion_figures"]
+__all__ = ["IGNORE", "SegmentationEvaluator", "check_pair", "confusion_figures", "has_one_foreground"]
 
-_IGNORE = 255
+IGNORE = 255
+"""Value of truth pixels that are not scored."""
 
 
 class SegmentationEvaluator:
-    """Pixel accuracy, mean accuracy, mIoU (Long et al. 2015, section 5) and Dice.
+    """Pixel accuracy, mean accuracy, mean and frequency-weighted IoU (Long et al. 2015, section 5), and Dice.
 
     Where the only classes are ``background`` and one other, also the IoU and Dice of that one.
 
@@ -38,22 +39,9 @@ class SegmentationEvaluator:
         """Take maps beside their truth (``label_map``, 255 = ignore), both of the original's size."""
         classes = len(self.class_names)
         for result, target in zip(results, targets, strict=True):
-            if not isinstance(result, SegmentationMap):
-                raise TypeError(f"segmentation metrics need SegmentationMap, got {type(result).__name__}.")
-            truth, predicted = np.asarray(target["label_map"]), result.label_map
-            if truth.shape != predicted.shape:
-                raise DataError(
-                    f"{result.path}: the prediction has {predicted.shape[0]}x{predicted.shape[1]} pixels, the truth "
-                    f"{truth.shape[0]}x{truth.shape[1]}. Give targets in original pixels."
-                )
-            scored = truth != _IGNORE
-            truth, predicted = truth[scored].astype(np.int64), predicted[scored].astype(np.int64)
-            for whose, found in (("truth", truth), ("prediction", predicted)):
-                if found.size and not 0 <= found.min() <= found.max() < classes:
-                    raise DataError(
-                        f"{result.path}: the {whose} holds label {int(found.max())}, but there are {classes} classes "
-                        f"{list(self.class_names)}. Mark pixels that are not to be scored with 255."
-                    )
+            found, labelled = check_pair(result, target, self.class_names)
+            scored = labelled != IGNORE
+            truth, predicted = labelled[scored].astype(np.int64), found.label_map[scored].astype(np.int64)
             counts = np.bincount(truth * classes + predicted, minlength=classes * classes)
             codes = np.flatnonzero(counts)
             self._images[int(result.image_id)] = codes.astype(np.int32), counts[codes]
@@ -74,7 +62,7 @@ class SegmentationEvaluator:
             flat[codes] += counts
         matrix = flat.reshape(classes, classes)
         values, per_class = confusion_figures(matrix, self.class_names)
-        if classes == 2 and self.class_names[0].lower() == "background":
+        if has_one_foreground(self.class_names):
             values["foreground_IoU"] = per_class[1]["IoU"]
             values["foreground_Dice"] = per_class[1]["Dice"]
         return MetricReport(
@@ -83,6 +71,41 @@ class SegmentationEvaluator:
             per_class=per_class,
             confusion={"labels": list(self.class_names), "matrix": matrix.tolist()},
         )
+
+
+def has_one_foreground(class_names: Sequence[str]) -> bool:
+    """Whether there is one class against ``background``, named or not."""
+    return len(class_names) == 1 or (len(class_names) == 2 and class_names[0].lower() == "background")
+
+
+def check_pair(result: Result, target: Target, class_names: Sequence[str]) -> tuple[SegmentationMap, NDArray[Any]]:
+    """A result and its label map, if one can be scored by the other.
+
+    Args:
+        result: A ``SegmentationMap``.
+        target: With ``label_map``.
+        class_names: Names of labels 0..C-1.
+
+    Raises:
+        DataError: If they differ in size, or a pixel that is to be scored holds a label that does not exist.
+        TypeError: If the result is of another task.
+    """
+    if not isinstance(result, SegmentationMap):
+        raise TypeError(f"segmentation metrics need SegmentationMap, got {type(result).__name__}.")
+    truth, predicted = np.asarray(target["label_map"]), result.label_map
+    if truth.shape != predicted.shape:
+        raise DataError(
+            f"{result.path}: the prediction has {predicted.shape[0]}x{predicted.shape[1]} pixels, the truth "
+            f"{truth.shape[0]}x{truth.shape[1]}. Give targets in original pixels."
+        )
+    scored = truth != IGNORE
+    for whose, found in (("truth", truth[scored]), ("prediction", predicted[scored])):
+        if found.size and not 0 <= found.min() <= found.max() < len(class_names):
+            raise DataError(
+                f"{result.path}: the {whose} holds label {int(found.max())}, but there are {len(class_names)} classes "
+                f"{list(class_names)}. Mark pixels that are not to be scored with 255."
+            )
+    return result, truth
 
 
 def confusion_figures(matrix: NDArray[Any], names: Sequence[str]) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -94,16 +117,18 @@ def confusion_figures(matrix: NDArray[Any], names: Sequence[str]) -> tuple[dict[
 
     Returns:
         Figures by name, and one row a class. A class that is neither there nor predicted has NaN and is left out of
-        the means.
+        the means; one that is not there but predicted has IoU and Dice 0, and no accuracy.
     """
     hits, truth, predicted = np.diag(matrix).astype(np.float64), matrix.sum(axis=1), matrix.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         accuracy, iou, dice = hits / truth, hits / (truth + predicted - hits), 2 * hits / (truth + predicted)
         pixel_accuracy = hits.sum() / matrix.sum()
+        frequency_weighted = np.nansum(truth * iou) / truth.sum()
     values = {
         "mIoU": _defined_mean(iou),
         "pixel_accuracy": float(pixel_accuracy),
         "mean_accuracy": _defined_mean(accuracy),
+        "frequency_weighted_IoU": float(frequency_weighted),
         "mean_Dice": _defined_mean(dice),
     }
     rows = [

@@ -11,7 +11,15 @@ from torch import Tensor
 __all__ = ["pad_targets"]
 
 # What fills the rows beyond an image's own objects; every one of these values is ignored by the losses.
-_PADDING: dict[str, float] = {"boxes": 0, "labels": -1, "area": 0, "iscrowd": False, "masks": 0, "keypoints": 0}
+_PADDING: dict[str, float] = {
+    "boxes": 0,
+    "labels": -1,
+    "area": 0,
+    "iscrowd": False,
+    "difficult": False,
+    "masks": 0,
+    "keypoints": 0,
+}
 # Keys that make a target a list of objects; without them its labels belong to the whole image.
 _OBJECTS = ("boxes", "masks", "keypoints")
 _MULTIPLE = 8
@@ -27,8 +35,8 @@ def pad_targets(targets: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dic
     Args:
         targets: One mapping an image (arrays or tensors), or what this function returned, which is given back
             unchanged. Per object (N first): ``boxes`` (N, 4), ``labels`` (N,), ``area`` (N,), ``iscrowd`` (N,),
-            ``masks`` (N, H, W), ``keypoints`` (N, K, 3). All other keys, and ``labels`` of a target without objects (a
-            class, or a mixture of classes), belong to the image and are stacked.
+            ``difficult`` (N,), ``masks`` (N, H, W), ``keypoints`` (N, K, 3). All other keys, and ``labels`` of a
+            target without objects (a class, or a mixture of classes), belong to the image and are stacked.
 
     Returns:
         Tensors with leading dimension B, on the device and with the dtype of the input.

@@ -68,10 +68,12 @@ def detect_format(root: Path) -> str:
     Raises:
         DataError: If it is in none.
     """
+    from saccade.data.archive import is_archive  # which imports from this folder
+
     for name, reader in READERS.items():
-        if reader.matches(root):
+        if (not is_archive(root) or getattr(reader, "READS_ARCHIVES", False)) and reader.matches(root):
             return name
-    if not any(root.iterdir()):
+    if root.is_dir() and not any(root.iterdir()):
         raise DataError(f"{root}: the folder is empty. Put pictures and annotations there, or name another folder.")
     raise DataError(
         f"{root}: no known layout of pictures and annotations was found. Name the format: {', '.join(READERS)}."

@@ -102,6 +102,8 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _looks_right(file: Path) -> bool:
+    if not file.is_file():
+        return False
     try:
         row = next((row for _, row in _rows(file)), None)
     except DataError:
@@ -147,7 +149,7 @@ def _points(cells: Sequence[str], source: Path, line: int) -> list[float]:
         values = [float(cell) if cell.strip() else math.nan for cell in cells]
     except ValueError as error:
         raise DataError(
-            f"{source}: line {line} has a cell that is no number ({error}). Correct or remove it."
+            f"{source}: line {line} has a cell that is no number ({str(error)[:200]}). Correct or remove it."
         ) from error
     points: list[float] = []
     for x, y in zip(values[::2], values[1::2], strict=True):

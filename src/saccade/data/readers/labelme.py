@@ -221,6 +221,8 @@ def _has_labelme(files: Iterable[Path]) -> bool:
 
 
 def _is_labelme(file: Path) -> bool:
+    if not file.is_file():
+        return False
     try:
         msgspec.json.decode(file.read_bytes(), type=_Peek)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -246,15 +248,22 @@ def _picture(file: LabelmeFile, root: Path, image_root: Path) -> str:
     if image_root != root:  # without the folders, as the pictures lie in another one
         candidates += [posixpath.basename(name) for name in candidates]
     for name in candidates:
-        inside = not name.startswith(("../", "/")) and "\0" not in name
-        if inside and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and (image_root / name).is_file():
+        if _may_be_picture(name, file.path) and (image_root / name).is_file():
             return name
     if not named or file.embedded:
         # A name that is no picture's is a slip of some converters.
-        known = PurePosixPath(named).suffix.lower() in IMAGE_SUFFIXES
-        return posixpath.join(beside, posixpath.basename(named)) if known else f"{stem}.png"
+        own = posixpath.join(beside, posixpath.basename(named))
+        return own if _may_be_picture(own, file.path) else f"{stem}.png"
     check_name(candidates[0], file.path, "imagePath")
     return candidates[0]
+
+
+def _may_be_picture(name: str, source: Path) -> bool:
+    try:
+        check_name(name, source, "imagePath")
+    except DataError:
+        return False
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _size(file: LabelmeFile, picture: Path | None) -> tuple[int, int]:

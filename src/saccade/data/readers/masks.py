@@ -276,7 +276,10 @@ def label_lookup(
                 f"values: {value} becomes label {label}, but labels are 0-{num_classes - 1}. Correct the table."
             )
         lookup[value] = label
-    lookup[list(ignore)] = IGNORE
+    for value in ignore:
+        if not 0 <= value < len(lookup):
+            raise DataError(f"ignore: {value} is no value of a pixel. Write whole numbers from 0 to {len(lookup) - 1}.")
+        lookup[value] = IGNORE
     if instance_divisor > 1:
         lookup[instance_divisor:] = lookup[np.arange(instance_divisor, len(lookup)) // instance_divisor]
     return lookup

@@ -15,6 +15,8 @@ _DELIMITERS = ",;\t"
 
 def heading(path: Path) -> list[str]:
     """Cells of the first row; empty if the file cannot be read."""
+    if not path.is_file():
+        return []
     try:
         return next((row for _, row in read_rows(path)), [])
     except DataError:

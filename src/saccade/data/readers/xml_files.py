@@ -23,6 +23,8 @@ _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
 
 def begins_with(path: Path, tag: str) -> bool:
     """Whether the first element of a file is ``tag``; looks at its first bytes alone."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as stream:
             start = stream.read(_START)

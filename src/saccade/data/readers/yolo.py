@@ -129,8 +129,8 @@ def _resolve(split: str, layout: Layout, root: Path) -> str:
     own = resolve_split(split, [*layout.parts, *layout.missing], root)
     if own in layout.missing:
         raise DataError(
-            f"{layout.source}: {own} is '{layout.missing[own]}', which is no folder or list inside the data folder. "
-            "Write it relative to this file, without leaving the folder."
+            f"{layout.source}: {own} is '{layout.missing[own][:200]}', which is no folder or list inside the data "
+            "folder. Write it relative to this file, without leaving the folder."
         )
     return own
 
@@ -160,7 +160,7 @@ def _parse(path: Path, points: PointRows | None) -> list[_Row]:
         try:
             values = [float(word) for word in words]
         except ValueError as error:
-            raise DataError(f"{path}: line {number}: {error}. Correct it, or remove the line.") from error
+            raise DataError(f"{path}: line {number}: {str(error)[:200]}. Correct it, or remove the line.") from error
         problem = _problem(values, points)
         if problem:
             raise DataError(f"{path}: line {number}: {problem}. Correct it, or remove the line.")

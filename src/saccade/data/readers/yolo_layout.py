@@ -32,6 +32,7 @@ _OTHER_KEYS = frozenset(
     {"path", "names", "nc", "kpt_shape", "kpt_names", "flip_idx", "download", "channels", "roboflow", "task"}
 )
 _NOTHING = ("", "null", "Null", "NULL", "~", "None")
+_LONGEST_NAME = 255  # bytes; the file system answers longer ones with an error of its own
 _LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")
 
 
@@ -253,7 +254,7 @@ def _read_yaml(root: Path, source: Path) -> Layout:
 
 def _inside(root: Path, base: Path, entry: str) -> Path | None:
     """A path as written in a file of ``root``, if it stays inside ``root``."""
-    if "\0" in entry:
+    if "\0" in entry or max(len(part.encode()) for part in re.split(r"[/\\]", entry)) > _LONGEST_NAME:
         return None
     whole = Path(os.path.normpath(root.absolute()))
     path = Path(os.path.normpath(base.absolute() / entry.replace("\\", "/")))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saccade.ops.iou import pairwise_iou
 
-__all__ = ["Matches", "Predictions", "simota"]
+__all__ = ["Matches", "Predictions", "candidate_regions", "simota"]
 
 _CENTRE_RADIUS = 2.5  # strides
 _TOP = 10  # points whose overlaps add up to k
@@ -62,7 +62,7 @@ def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyx
     """
     B, M = labels.shape
     valid = labels >= 0
-    near, both = _regions(centres, strides, boxes_xyxy, valid)
+    near, both = candidate_regions(centres, strides, boxes_xyxy, valid)
     candidate = near.any(dim=1)
     K = int(candidate.sum(dim=1).max()) if M else 0
     if K == 0:
@@ -108,8 +108,18 @@ def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyx
     return Matches(image, points[image, slot], target, iou[image, target, slot])
 
 
-def _regions(centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether points lie in the box or near its centre (either, both); (B, M, A) each, false for padding."""
+def candidate_regions(centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether points lie in the box or near its centre: those that may answer for it.
+
+    Args:
+        centres: (A, 2) middle of each point's cell, pixels.
+        strides: (A,) pixels.
+        boxes_xyxy: True boxes, (B, M, 4), pixels.
+        valid: (B, M) bool; false for padding, which has no candidates.
+
+    Returns:
+        Either and both of the two, (B, M, A) bool each.
+    """
     middle = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
     half = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]) / 2
     half = half.where(valid[..., None], -1.0)[..., None]  # no distance is below it

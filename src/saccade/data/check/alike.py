@@ -1,0 +1,91 @@
+"""Pictures that are the same, or nearly: found by content, and by a hash that survives another size or compression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.check.pictures import Look
+
+__all__ = ["Twin", "find_twins"]
+
+_MOST_BITS = 8  # of 64 in which the hashes of two copies of a picture may differ
+_LEAST_CORRELATION = 0.995  # of their reduced copies
+_BLOCK = 1024  # pictures that are compared with all before them at a time
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A picture that was there before.
+
+    Args:
+        image: The picture.
+        first: An earlier one like it.
+        exact: Whether the pixels are the same.
+        leak: Whether the two lie in different splits.
+    """
+
+    image: int
+    first: int
+    exact: bool
+    leak: bool
+
+
+def find_twins(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[Twin]:
+    """Pictures that repeat an earlier one.
+
+    A picture is named at most twice: with the first like it in its own split, and with the first in another. Uniform
+    pictures are passed over, since all of them are alike.
+
+    Args:
+        looks: Of all pictures.
+        splits: Number of the split of each, (M,).
+
+    Returns:
+        By rising number of the picture.
+    """
+    found: dict[tuple[int, bool], Twin] = {}
+    seen: dict[bytes, dict[int, int]] = {}
+    for index, look in enumerate(looks):
+        if not look.digest:
+            continue
+        own = int(splits[index])
+        firsts = seen.setdefault(look.digest, {})
+        for split, first in firsts.items():
+            leak = split != own
+            found.setdefault((index, leak), Twin(index, first, True, leak))
+        firsts.setdefault(own, index)
+    for image, first, leak in _near(looks, splits):
+        found.setdefault((image, leak), Twin(image, first, False, leak))
+    return [found[key] for key in sorted(found)]
+
+
+def _near(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[tuple[int, int, bool]]:
+    """Pairs (picture, an earlier one, whether they lie in two splits) whose hashes and reduced copies agree."""
+    rows = np.array([index for index, look in enumerate(looks) if look.signs is not None], np.int64)
+    if len(rows) < 2:
+        return []
+    # The product of two vectors of signs is 64 less twice the number of bits in which they differ.
+    signs = np.stack([looks[row].signs for row in rows]).astype(np.float32)
+    thumbs = np.stack([looks[row].thumb for row in rows])
+    groups = splits[rows]
+    pairs: list[tuple[int, int, bool]] = []
+    for start in range(0, len(rows), _BLOCK):
+        end = min(start + _BLOCK, len(rows))
+        alike = signs[start:end] @ signs[:end].T >= signs.shape[1] - 2 * _MOST_BITS
+        alike &= np.arange(end)[None, :] < np.arange(start, end)[:, None]
+        some, others = np.flatnonzero(alike.any(axis=1)), np.flatnonzero(alike.any(axis=0))
+        if not len(some):
+            continue
+        close = alike[np.ix_(some, others)]
+        close &= thumbs[start + some] @ thumbs[others].T >= _LEAST_CORRELATION
+        foreign = groups[start + some][:, None] != groups[others][None, :]
+        for leak, chosen in ((False, close & ~foreign), (True, close & foreign)):
+            hits = np.flatnonzero(chosen.any(axis=1))
+            partners = others[chosen[hits].argmax(axis=1)]
+            images = rows[start + some[hits]].tolist()
+            pairs += [(image, first, leak) for image, first in zip(images, rows[partners].tolist(), strict=True)]
+    return pairs

@@ -1,0 +1,232 @@
+"""The outcome of a check: counts, faults in groups, as text and as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from saccade.data.check.statistics import SplitStatistics
+
+__all__ = ["KINDS", "CheckReport", "Issue", "Severity", "SplitStatistics"]
+
+Severity = Literal["error", "warning"]
+
+# Every kind of fault and how a group of them is called, gravest first among those of equal severity.
+KINDS = {
+    "split": "splits that cannot be opened",
+    "annotation": "annotations that cannot be read",
+    "class-list": "splits with other classes",
+    "missing-file": "missing files",
+    "empty-file": "empty files",
+    "truncated": "truncated files",
+    "too-large": "pictures with too many pixels",
+    "unreadable": "files that cannot be decoded",
+    "not-finite": "numbers that are not finite",
+    "zero-area": "boxes without area",
+    "inverted": "boxes with their corners the wrong way round",
+    "outside": "boxes that leave their picture",
+    "counted-from": "class ids counted from another number",
+    "unknown-class": "unknown classes",
+    "leak": "pictures that lie in two splits",
+    "map-size": "label maps of another size than their picture",
+    "map-value": "label maps with values that are no class",
+    "map-colours": "label maps that hold colours",
+    "ring-points": "polygons of fewer than three points",
+    "ring-far": "polygons far from their picture",
+    "mask-size": "masks of another size than their picture",
+    "mask-runs": "masks whose runs do not fill their picture",
+    "picture-size": "annotated sizes that are not the picture's",
+    "keypoint-outside": "keypoints outside of their picture",
+    "ring-outside": "polygons that leave their picture",
+    "repeated-box": "boxes given twice",
+    "tiny": "boxes below one pixel",
+    "repeated-picture": "pictures listed twice in a split",
+    "duplicate": "pictures that are alike in a split",
+    "class-name": "class names that differ only in case or blanks",
+    "file-name": "file names that differ only in case",
+    "class-unseen": "classes without an example",
+    "class-missing": "classes that are not in every split",
+    "class-few": "classes with few pictures",
+    "id-gaps": "class ids with gaps",
+    "mostly-empty": "splits in which most pictures have no object",
+}
+_SHOWN = 5  # faults of a kind in text
+_LISTED = 40  # classes in text
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One fault.
+
+    Args:
+        file: Where it is.
+        field: What in that file.
+        problem: What is wrong.
+        remedy: What to do about it.
+        severity: ``error`` if training refuses it (or dies of it), ``warning`` if it only learns less.
+        kind: Group it belongs to, a key of ``KINDS``.
+        split: Part of the data set.
+        image: File of the picture, where there is one to look at.
+        box: x1, y1, x2, y2 in its pixels, where a box is at fault.
+        other: File of the other picture, where two are alike.
+    """
+
+    file: str
+    field: str
+    problem: str
+    remedy: str
+    severity: Severity
+    kind: str
+    split: str = ""
+    image: str = ""
+    box: tuple[float, float, float, float] | None = None
+    other: str = ""
+
+    def __str__(self) -> str:
+        # A file that holds the truth of many pictures does not say which of them it is.
+        shared = bool(self.image) and Path(self.image).stem != Path(self.file).stem
+        return ": ".join([self.file, *([Path(self.image).name] if shared else []), self.field, self.problem])
+
+
+@dataclass
+class CheckReport:
+    """Outcome of :func:`~saccade.data.check.run.check_dataset`.
+
+    Args:
+        name: Data set and splits.
+        issues: All faults, by split and picture; those of the whole data set last.
+        splits: Counts and sizes of each split.
+        class_names: Names of the classes; for keypoints of the points.
+        images_checked: Whether pictures were decoded.
+    """
+
+    name: str
+    issues: list[Issue] = field(default_factory=list)
+    splits: list[SplitStatistics] = field(default_factory=list)
+    class_names: tuple[str, ...] = ()
+    images_checked: bool = True
+
+    @property
+    def ok(self) -> bool:
+        """Whether training would take the data as it is."""
+        return not any(issue.severity == "error" for issue in self.issues)
+
+    @property
+    def images(self) -> int:
+        """Pictures in all splits."""
+        return sum(split.images for split in self.splits)
+
+    @property
+    def objects(self) -> int:
+        """Objects in all pictures."""
+        return sum(split.objects for split in self.splits)
+
+    @property
+    def empty_images(self) -> int:
+        """Pictures without an object, which are data like any other."""
+        return sum(len(split.empty) for split in self.splits)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Objects by class name; for label maps pictures that show the class, for keypoints labelled points."""
+        names = self.class_names
+        return {name: sum(split.class_counts.get(name, 0) for split in self.splits) for name in names}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """All counts by name, for a table."""
+        return {
+            "images": self.images,
+            "images without objects": self.empty_images,
+            "objects": self.objects,
+            **{f"class {name}": count for name, count in self.class_counts.items()},
+        }
+
+    def class_rows(self) -> list[dict[str, Any]]:
+        """One row a class, with its count in each split and in all."""
+        return [
+            {
+                "class": name,
+                **{split.name: split.class_counts.get(name, 0) for split in self.splits},
+                **({"all": total} if len(self.splits) > 1 else {}),
+            }
+            for name, total in self.class_counts.items()
+        ]
+
+    def groups(self) -> list[tuple[str, list[Issue]]]:
+        """Faults by kind: kinds that hold an error first, then in the order of ``KINDS``."""
+        found: dict[str, list[Issue]] = {}
+        for issue in self.issues:
+            found.setdefault(issue.kind, []).append(issue)
+        order = {kind: place for place, kind in enumerate(KINDS)}
+        return sorted(
+            found.items(),
+            key=lambda group: (all(issue.severity == "warning" for issue in group[1]), order.get(group[0], len(order))),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "images_checked": self.images_checked,
+            "counts": self.counts,
+            "kinds": {kind: len(issues) for kind, issues in self.groups()},
+            "splits": [split.to_json() for split in self.splits],
+            "issues": [asdict(issue) for issue in self.issues],
+        }
+
+    def to_text(self, limit: int | None = None) -> str:
+        """Counts, box sizes and the faults in groups, as lines of text.
+
+        Args:
+            limit: Faults to show of each kind; five if not given.
+        """
+        limit = _SHOWN if limit is None else limit
+        counts = {"images": self.images, "images without objects": self.empty_images, "objects": self.objects}
+        lines = [self.name, *(f"  {name}: {count}" for name, count in counts.items())]
+        rows = self.class_rows()
+        lines += _columns(rows[:_LISTED])
+        lines += [f"  ... and {len(rows) - _LISTED} more classes"] if len(rows) > _LISTED else []
+        for split in self.splits:
+            lines += [f"  {line}" for line in split.to_text()]
+        errors = sum(issue.severity == "error" for issue in self.issues)
+        lines.append(f"{errors} errors, {len(self.issues) - errors} warnings" if self.issues else "no faults found")
+        for kind, issues in self.groups():
+            lines += _group_lines(kind, issues, limit)
+        return "\n".join(lines)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write one HTML file with counts, histograms and pictures of the faults; it needs no network.
+
+        Args:
+            path: File to write.
+        """
+        from saccade.data.check.page import write_page
+
+        return write_page(self, Path(path))
+
+
+def _group_lines(kind: str, issues: list[Issue], limit: int) -> list[str]:
+    errors = sum(issue.severity == "error" for issue in issues)
+    word = "error" if errors else "warning"
+    lines = [f"{word}: {KINDS.get(kind, kind)}: {len(issues)}"]
+    remedy = ""
+    for issue in sorted(issues, key=lambda issue: issue.severity)[:limit]:
+        split = f" ({issue.split})" if issue.split else ""
+        # A remedy is said once for those that follow each other with the same.
+        lines.append(f"  {issue}{split}." + ("" if issue.remedy == remedy else f" {issue.remedy}"))
+        remedy = issue.remedy
+    if len(issues) > limit:
+        lines.append(f"  ... and {len(issues) - limit} more")
+    return lines
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of equal keys as aligned text."""
+    if not rows:
+        return []
+    table = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
+    return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in table]

@@ -1,0 +1,98 @@
+"""Counts and box sizes of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ASPECT_EDGES", "PIXEL_EDGES", "SHARE_EDGES", "SplitStatistics", "histogram"]
+
+# Upper edges of the bins; the last bin is open. A value on an edge belongs to the bin above it.
+PIXEL_EDGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+SHARE_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+ASPECT_EDGES = (0.125, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 8.0)
+
+
+def _no_pairs() -> NDArray[np.float64]:
+    return np.zeros((0, 2))
+
+
+@dataclass
+class SplitStatistics:
+    """What a split holds.
+
+    Args:
+        name: Of the split.
+        images: Pictures.
+        objects: Objects in all pictures.
+        empty: Files of the pictures without an object.
+        class_counts: Objects by class name; for label maps pictures that show the class, for keypoints labelled points.
+        sides: Width and height of every sound box, (N, 2), pixels.
+        shares: The same as shares of the picture's width and height, (K, 2), where its size is known.
+    """
+
+    name: str
+    images: int = 0
+    objects: int = 0
+    empty: list[str] = field(default_factory=list)
+    class_counts: dict[str, int] = field(default_factory=dict)
+    sides: NDArray[np.float64] = field(default_factory=_no_pairs)
+    shares: NDArray[np.float64] = field(default_factory=_no_pairs)
+
+    @property
+    def aspects(self) -> NDArray[np.float64]:
+        """Width over height of every sound box, (N,)."""
+        return self.sides[:, 0] / self.sides[:, 1]
+
+    @property
+    def histograms(self) -> dict[str, dict[str, int]]:
+        """Counts by bin: root of the area in pixels, root of the share of the picture, width over height."""
+        if not len(self.sides):
+            return {}
+        return {
+            "side in pixels": histogram(np.sqrt(self.sides.prod(axis=1)), PIXEL_EDGES),
+            "side as share of the picture's": histogram(np.sqrt(self.shares.prod(axis=1)), SHARE_EDGES),
+            "width over height": histogram(self.aspects, ASPECT_EDGES),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "images": self.images,
+            "objects": self.objects,
+            "images without objects": self.empty,
+            "class_counts": self.class_counts,
+            "histograms": self.histograms,
+        }
+
+    def to_text(self) -> list[str]:
+        """Lines of text; none for a split without boxes."""
+        lines = [f"{self.name}: {self.images} images, {self.objects} objects"]
+        for name, bins in self.histograms.items():
+            lines.append(f"  {name}: " + ", ".join(f"{label}: {count}" for label, count in bins.items() if count))
+        return lines if len(lines) > 1 else []
+
+
+def histogram(values: NDArray[np.floating[Any]], edges: Sequence[float]) -> dict[str, int]:
+    """Counts by bin.
+
+    Args:
+        values: Any number of them, (N,).
+        edges: Upper edge of each bin but the last, rising.
+
+    Returns:
+        Count by the bin's name, such as ``< 1``, ``1-2`` and ``>= 1024``.
+    """
+    names = [
+        f"< {edges[0]:g}",
+        *(f"{low:g}-{high:g}" for low, high in pairwise(edges)),
+        f">= {edges[-1]:g}",
+    ]
+    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True))

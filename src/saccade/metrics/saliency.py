@@ -1,0 +1,162 @@
+"""Figures of salient object detection, equal to ``py_sod_metrics``: F-, weighted F-, S- and E-measure, MAE, boundary F.
+
+Each figure is the mean over pictures of what the picture scores; for curves, of the picture's curve. ``max_F`` is the
+maximum of the mean F-curve (one threshold for all pictures), as the tool has it; papers that take F from the mean
+precision and the mean recall print slightly other numbers.
+
+Pixels of the truth that are 255 are left out of F, E and MAE; for the measures that look at shapes, which need whole
+pictures, they are background that nothing was found in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.sample import Target
+from saccade.metrics.base import MetricReport
+from saccade.metrics.boundary import relaxed_boundary_scores
+from saccade.metrics.saliency_measures import (
+    ThresholdCounts,
+    adaptive_threshold,
+    e_measure,
+    f_measure,
+    normalize_map,
+    precision_recall,
+    s_measure,
+    threshold_counts,
+    weighted_f_measure,
+)
+from saccade.metrics.segmentation import IGNORE, check_pair
+from saccade.results.base import Result
+
+__all__ = ["SaliencyEvaluator", "SaliencyRecord", "score_map"]
+
+_BETA_SQUARED = 0.3
+
+
+class SaliencyRecord(NamedTuple):
+    """What is kept of one picture, 2 KB.
+
+    Attributes:
+        found: Pixels found at each of 256 thresholds, by rising threshold: foreground, then background, (2, 256)
+            uint32.
+        adaptive_f: F-measure at twice the mean value of the map.
+        weighted_f: Of Margolin et al.
+        mae: Mean absolute error.
+        s_measure: Likeness of structure.
+        adaptive_e: E-measure at twice the mean value.
+        boundary_f: Relaxed F-measure of the boundaries at threshold 0.5; NaN if neither mask has one.
+    """
+
+    found: NDArray[np.uint32]
+    adaptive_f: float
+    weighted_f: float
+    mae: float
+    s_measure: float
+    adaptive_e: float
+    boundary_f: float
+
+    def counts(self) -> ThresholdCounts:
+        """The counts at all thresholds; at the first every pixel is found."""
+        hits, false_alarms = self.found.astype(np.int64)
+        return ThresholdCounts(hits, false_alarms, int(hits[0]), int(false_alarms[0]))
+
+
+def score_map(prediction: NDArray[Any], truth: NDArray[np.bool_], scored: NDArray[np.bool_]) -> SaliencyRecord:
+    """Score one saliency map.
+
+    Args:
+        prediction: (H, W), uint8 or probabilities; what is not a number counts as wrong.
+        truth: (H, W) mask of the foreground.
+        scored: (H, W), which pixels count; at least one.
+    """
+    if prediction.dtype != np.uint8:
+        prediction = np.where(np.isnan(prediction), ~truth, prediction)
+    pixels, mask = normalize_map(prediction[scored]), truth[scored]
+    whole_map, whole_mask = np.zeros(truth.shape), np.zeros(truth.shape, np.bool_)
+    whole_map[scored], whole_mask[scored] = pixels, mask
+    counts, adaptive = threshold_counts(pixels, mask), adaptive_threshold(pixels, mask)
+    return SaliencyRecord(
+        found=np.stack([counts.hits, counts.false_alarms]).astype(np.uint32),
+        adaptive_f=float(f_measure(adaptive, _BETA_SQUARED)),
+        weighted_f=weighted_f_measure(whole_map, whole_mask),
+        mae=float(np.mean(np.abs(pixels - mask))),
+        s_measure=s_measure(whole_map, whole_mask),
+        adaptive_e=float(e_measure(adaptive)),
+        boundary_f=relaxed_boundary_scores(whole_map >= 0.5, whole_mask, beta_squared=_BETA_SQUARED).f_measure,
+    )
+
+
+class SaliencyEvaluator:
+    """Maximum, mean, adaptive and weighted F, MAE, S- and E-measure, and the F-measure of boundaries.
+
+    A map without probabilities is scored as black and white. Pictures without a pixel to score are left out.
+    """
+
+    class_names = ("background", "foreground")
+
+    def __init__(self) -> None:
+        self._images: dict[int, SaliencyRecord] = {}
+
+    def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
+        """Take maps beside their truth (``label_map``: 0, 1, and 255 = ignore), both of the original's size."""
+        for result, target in zip(results, targets, strict=True):
+            found, truth = check_pair(result, target, self.class_names)
+            scored = truth != IGNORE
+            if scored.any():
+                prediction = found.label_map == 1 if found.probabilities is None else found.probabilities
+                self._images[int(result.image_id)] = score_map(np.asarray(prediction), truth == 1, scored)
+
+    def state(self) -> dict[int, SaliencyRecord]:
+        """One record an image id."""
+        return self._images
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Take the union; an image that several processes saw counts once."""
+        self._images = {image_id: record for state in states for image_id, record in state.items()}
+
+    def compute(self) -> MetricReport:
+        """All figures, and the curves of precision over recall and of F and E over the threshold."""
+        records = [self._images[image_id] for image_id in sorted(self._images)]
+        curves = np.zeros((4, 256)) if records else np.full((4, 256), np.nan)
+        for record in records:
+            counts = record.counts()
+            curves += (*precision_recall(counts), f_measure(counts, _BETA_SQUARED), e_measure(counts))
+        precision, recall, f_curve, e_curve = curves / max(len(records), 1)
+        values = {
+            "max_F": float(f_curve.max()),
+            "mean_F": float(f_curve.mean()),
+            "adaptive_F": _mean([record.adaptive_f for record in records]),
+            "weighted_F": _mean([record.weighted_f for record in records]),
+            "MAE": _mean([record.mae for record in records]),
+            "S_measure": _mean([record.s_measure for record in records]),
+            "max_E": float(e_curve.max()),
+            "mean_E": float(e_curve.mean()),
+            "adaptive_E": _mean([record.adaptive_e for record in records]),
+            "boundary_F": _mean([record.boundary_f for record in records]),
+        }
+        thresholds = (np.arange(256) / 255).tolist()
+        series = {
+            "precision_recall": (recall.tolist(), "recall", "precision", precision, {}),
+            "F_measure": (thresholds, "threshold", "F", f_curve, {"mark": thresholds[int(f_curve.argmax())]}),
+            "E_measure": (thresholds, "threshold", "E", e_curve, {"mark": thresholds[int(e_curve.argmax())]}),
+        }
+        return MetricReport(
+            values=values,
+            primary="max_F",
+            curves={
+                name: {"x": x, "y": {"foreground": y.tolist()}, "xlabel": xlabel, "ylabel": ylabel, **mark}
+                for name, (x, xlabel, ylabel, y, mark) in series.items()
+                if records
+            },
+        )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the values that are numbers; NaN if there are none."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")

@@ -1,0 +1,182 @@
+"""Pieces of an HTML page that is one file: no network, light and dark, on a desk and on a phone.
+
+Pictures are embedded, drawings are inline SVG in the page's own colours, and every text is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["page", "pictures", "plots", "section", "show", "table"]
+
+_INK = "#010203"  # stands for the page's text colour inside a drawing; no drawing uses it otherwise
+_LONGEST_SIDE = 900  # pixels of an embedded picture
+
+_STYLE = """
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; }
+:root { --faint: #667080; --rule: #e1e5ea; --mark: #2563eb; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #111418; --card: #1a1f25; --ink: #e6e9ed; --faint: #98a2b0; --rule: #2c333c; --mark: #7aa7ff; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 1.25rem 1rem 4rem; }
+h1 { font-size: 1.7rem; margin: .5rem 0 1rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 0 0 .75rem; }
+section { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; }
+section { padding: 1rem; margin: 0 0 1rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: .75rem; }
+.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.tile:first-child b { color: var(--mark); }
+.tile span { color: var(--faint); font-size: .85rem; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .75rem .3rem 0; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th { color: var(--faint); font-weight: 600; }
+.number { text-align: right; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1rem; }
+figure { margin: 0; }
+figure svg { width: 100%; height: auto; max-height: 620px; display: block; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: .75rem; }
+.pictures img { width: 100%; display: block; border-radius: 6px; }
+figcaption { color: var(--faint); font-size: .85rem; overflow-wrap: anywhere; margin: .25rem 0 .5rem; }
+pre { overflow-x: auto; font-size: .85rem; margin: .75rem 0 0; }
+summary { cursor: pointer; font-weight: 600; }
+@media print { body { background: none; } section { break-inside: avoid; } }
+"""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body><main>
+<h1>{title}</h1>
+{body}
+</main></body>
+</html>
+"""
+
+
+def page(title: str, sections: Sequence[str]) -> str:
+    """A whole page.
+
+    Args:
+        title: Heading; plain text.
+        sections: Markup of each section; empty ones are left out.
+    """
+    return _PAGE.format(title=html.escape(title), style=_STYLE, body="\n".join(filter(None, sections)))
+
+
+def section(title: str, body: str) -> str:
+    """A card with a heading; nothing if there is no body.
+
+    Args:
+        title: Plain text.
+        body: Markup.
+    """
+    return f"<section><h2>{html.escape(title)}</h2>{body}</section>" if body else ""
+
+
+def show(value: Any) -> str:
+    """A value as escaped text: shares to four digits, a dash for what is undefined."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "&ndash;"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (float, np.floating)):
+        if value != 0 and abs(value) < 1e-3:
+            return f"{value:.2e}"
+        return f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.1f}"
+    return html.escape(str(value))
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float, np.number))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table whose columns are their keys; numbers are set to the right."""
+    if not rows:
+        return ""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    kind = {
+        name: "class=number" if all(_is_number(row.get(name)) for row in rows) else "class=text" for name in columns
+    }
+    head = "".join(f"<th {kind[name]}>{html.escape(name)}</th>" for name in columns)
+    lines = ("".join(f"<td {kind[name]}>{show(row.get(name))}</td>" for name in columns) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def pictures(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:
+    """Pictures in a grid.
+
+    Args:
+        images: (H, W, 3) uint8 RGB; long sides above 900 pixels are reduced.
+        captions: A line of plain text below each; none if empty.
+    """
+    texts = [f"<figcaption>{html.escape(caption)}</figcaption>" for caption in captions] or [""] * len(images)
+    cells = (
+        f'<figure><img alt="" loading="lazy" src="{_image_uri(image)}">{text}</figure>'
+        for image, text in zip(images, texts, strict=True)
+    )
+    return f'<div class="pictures">{"".join(cells)}</div>' if len(images) else ""
+
+
+def _image_uri(image: NDArray[Any]) -> str:
+    import cv2
+
+    height, width = image.shape[:2]
+    gain = min(1.0, _LONGEST_SIDE / max(height, width))
+    if gain < 1.0:
+        image = cv2.resize(
+            image, (max(1, round(width * gain)), max(1, round(height * gain))), interpolation=cv2.INTER_AREA
+        )
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def plots(figures: Iterable[Any]) -> str:
+    """Matplotlib figures in a grid."""
+    cells = "".join(f"<figure>{_svg(figure)}</figure>" for figure in figures)
+    return f'<div class="plots">{cells}</div>' if cells else ""
+
+
+def _svg(figure: Any) -> str:
+    """A drawing as inline SVG whose black is the page's text colour and whose background is the page's."""
+    from matplotlib.text import Text
+
+    figure.patch.set_alpha(0.0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0.0)
+        on_colour = set(axes.texts) if axes.images else set()  # figures written over a heat map keep their contrast
+        for text in axes.findobj(Text):
+            if text not in on_colour and _is_black(text.get_color()):
+                text.set_color(_INK)
+        for spine in axes.spines.values():
+            spine.set_edgecolor(_INK)
+        axes.tick_params(which="both", color=_INK, labelcolor=_INK)
+        legend = axes.get_legend()
+        if legend is not None:
+            legend.get_frame().set_alpha(0.0)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace(_INK, "currentColor")
+
+
+def _is_black(colour: Any) -> bool:
+    from matplotlib.colors import to_rgb
+
+    return max(to_rgb(colour)) < 0.2
