@@ -21,13 +21,21 @@ def dsnt_faces() -> TrainConfig:
     """
     return TrainConfig(
         model="dsnt",
-        model_args={"backbone": "resnet18"},
+        model_args={"backbone": "resnet18", "output_stride": 16},
         data=DataConfig(
-            source="facial_keypoints_68", train="training", val=None, test="test", size=(96, 96), batch_size=8
+            source="facial_keypoints_68", train="training", val=None, test="test", size=(160, 160), batch_size=8
         ),
-        augment=AugmentConfig(flip=0.5, degrees=25.0, translate=0.08, scale=(0.8, 1.25), hsv=(0.015, 0.4, 0.3)),
+        augment=AugmentConfig(
+            flip=0.5,
+            degrees=30.0,
+            translate=0.1,
+            scale=(0.75, 1.35),
+            hsv=(0.015, 0.4, 0.3),
+            brightness=0.2,
+            contrast=0.3,
+        ),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
-        epochs=40,
+        epochs=240,
     )
