@@ -190,7 +190,7 @@ def test_keypoints_are_indexed_and_exported() -> None:
     assert [len(one) for one in result] == [1, 1]
     entry = result.to_coco(category_ids=[1])[1]
     assert entry["category_id"] == 1
-    assert entry["keypoints"] == pytest.approx([40.5, 12, 0.7, 50, 33, 0.1])
+    assert entry["keypoints"] == pytest.approx([40, 11.5, 0.7, 49.5, 32.5, 0.1])  # indices of pixels
     assert entry["score"] == pytest.approx(0.4)
     theirs = result.to_supervision()
     assert isinstance(theirs, supervision.KeyPoints)

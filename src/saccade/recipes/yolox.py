@@ -48,8 +48,8 @@ def yolox_tiny_bccd() -> TrainConfig:
     Learns from train + val (292 pictures), the last EMA weights are scored once on test (72). Settings were chosen by a
     run that learnt from train and was scored on val.
 
-    Measured: ``saccade train --recipe yolox_tiny_bccd`` on 2 cores (AVX2, no bf16) that other programs loaded as well
-    (load 4 to 6): AP50 0.902, AP 0.592, 23.7 minutes of training, 29 minutes of processor time in all.
+    Measured: ``saccade train --recipe yolox_tiny_bccd`` on 2 cores of an Intel Xeon with bf16: AP50 0.913, AP 0.588,
+    5.6 minutes. On 2 cores (AVX2, no bf16) that other programs loaded as well: AP50 0.902, AP 0.592, 23.7 minutes.
     """
     return TrainConfig(
         model="yolox_tiny",
@@ -75,9 +75,11 @@ def yolox_tiny_bccd() -> TrainConfig:
 
 @recipe
 def demo() -> TrainConfig:
-    """YOLOX-Nano on generated scenes of real handwritten digits.
+    """YOLOX-Nano with whole convolutions on generated scenes of real handwritten digits.
 
-    What ``make demo`` trains, in the minutes it is given.
+    What ``make demo`` trains, in the minutes it is given. Measured: ``make demo`` on 2 cores of an Intel Xeon with
+    bf16: AP50 0.904, AP 0.702 on held-out scenes after 13 epochs, 3.8 minutes. A step of the depthwise network takes
+    as long and teaches less.
     """
     return TrainConfig(
         model="yolox_nano",

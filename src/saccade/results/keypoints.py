@@ -77,9 +77,7 @@ class Keypoints(Result):
                 "image_id": self.image_id,
                 "category_id": category,
                 "keypoints": [
-                    float(value)
-                    for point, score in zip(points, scores, strict=True)
-                    for value in (*(point - 0.5), score)
+                    float(value) for point, score in zip(points - 0.5, scores, strict=True) for value in (*point, score)
                 ],
                 "score": float(np.mean(scores)) if len(scores) else 0.0,
             }
