@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import resource
 import sys
 import zlib
 from collections.abc import Iterator
@@ -74,6 +73,8 @@ def limited_memory(more: int = 2 << 30) -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))

@@ -193,7 +193,9 @@ def test_a_file_put_there_by_hand_is_taken_if_it_is_the_one(server: Server, offe
     assert tree(fetch("pets", download=download)) == UNPACKED
 
 
-@pytest.mark.parametrize("content", [b"no archive", zip_of(PICTURES)[:-40], tar_of(PICTURES)[:-3000]])
+@pytest.mark.parametrize(
+    "content", [b"no archive", zip_of(PICTURES)[:-40], tar_of(PICTURES)[:-3000]], ids=["none", "zip", "tar"]
+)
 def test_a_damaged_archive_never_becomes_a_data_set(server: Server, offer: Any, tmp_path: Path, content: bytes) -> None:
     offer(server.offer("pets.bin", content))
     with pytest.raises(DataError, match=r"pets\.bin: (this is no zip|the archive is damaged)"):
@@ -283,6 +285,7 @@ def zip_link() -> bytes:
         (tar_of({"a": b"1", "a/b": b"2"}), "twice"),
         (tar_of({"a": b"1", "a/b/c": b"2"}), "a file and a folder"),
     ],
+    ids=[str(number) for number in range(18)],  # archives hold the time at which they were made
 )
 def test_hostile_archives_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     inside = tmp_path / "deep" / "inside"
