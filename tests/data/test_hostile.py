@@ -279,6 +279,15 @@ def test_no_name_leads_out_of_the_data_folder(kind: str, tmp_path: Path) -> None
             assert str(root / specimen.file) in text, (name, text)
 
 
+def test_options_with_absurd_names_are_refused(tmp_path: Path) -> None:
+    specimen = BY_NAME["options"]
+    specimen.build(tmp_path)
+    for place in ("a" * 5000, "a/" * 3000, "pictures\0", "nothing-there"):
+        text = f"format: masks\nimage_dir: {json.dumps(place)}\nlabel_dir: masks\n"
+        put(tmp_path / "saccade.yaml", text)
+        refused(tmp_path, str(tmp_path))
+
+
 def test_files_of_a_folder_may_be_called_anything(tmp_path: Path) -> None:
     names = ["a space.jpg", "猫.jpg", "{stem}.jpg", "%s.jpg", "a'b\"c.jpg", "-rf.jpg", "ä" * 100 + ".jpg", "a\nb.jpg"]
     for name in names:

@@ -156,13 +156,15 @@ def _open_parts(
 
 @contextlib.contextmanager
 def _naming(root: Path) -> Iterator[None]:
-    """Errors that name no file, as those of options do, name the data folder."""
+    """Errors that name no file, as those of options do, name the data folder; so do those of the file system."""
     try:
         yield
     except DataError as error:
         if str(root) in str(error):
             raise
         raise DataError(f"{root}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{root}: it cannot be read ({str(error)[:300]}). Check names and permissions.") from error
 
 
 def _folder(source: str | Path) -> Path:

@@ -271,8 +271,9 @@ class _Tables:
         self._labels.extend([self._label(entry.category_id) for entry in entries])
         self._crowd.extend([bool(entry.iscrowd) for entry in entries])
         boxes = np.array([entry.bbox for entry in entries], np.float64).reshape(-1, 4)
-        sides = np.maximum(boxes[:, 2:], 0.0).prod(axis=1)
-        boxes[:, 2:] += boxes[:, :2]
+        with np.errstate(over="ignore", invalid="ignore"):  # faulty boxes are not judged here
+            sides = np.maximum(boxes[:, 2:], 0.0).prod(axis=1)
+            boxes[:, 2:] += boxes[:, :2]
         self._boxes.frombytes(boxes.tobytes())
         self._areas.extend(
             [side if entry.area is None else entry.area for entry, side in zip(entries, sides.tolist(), strict=True)]

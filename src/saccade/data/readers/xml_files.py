@@ -105,7 +105,7 @@ def number(text: str | None, path: Path, field: str, remedy: str = "Correct it, 
     try:
         return float(text or "")
     except ValueError:
-        raise DataError(f"{path}: {field} is '{text}', not a number. {remedy}") from None
+        raise DataError(f"{path}: {field} is '{str(text)[:80]}', not a number. {remedy}") from None
 
 
 def picture_size(height: str | None, width: str | None, path: Path, field: str) -> tuple[int, int]:

@@ -1,19 +1,15 @@
-"""What writers share: the account of what was kept and dropped, pictures beside the annotations, class names."""
+"""What writers share: the account of what was kept and dropped, names of pictures, whole files."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from saccade.data.annotations import TableDataset
-from saccade.errors import DataError
 
-__all__ = ["ImagePolicy", "LossReport", "WriteFunction", "place_images", "unique_names", "write_text"]
+__all__ = ["ImagePolicy", "LossReport", "unique_names", "write_text"]
 
 ImagePolicy = Literal["copy", "link", "none"]
 
@@ -71,45 +67,6 @@ class LossReport:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"from": self.source, "to": self.target, "lossless": self.lossless, "rows": self.rows()}
-
-
-# write(dataset, folder, split, images, report, **options): one split into a folder that may hold others already.
-WriteFunction = Callable[..., None]
-
-
-def place_images(
-    dataset: TableDataset, folder: Path, policy: ImagePolicy, report: LossReport, names: list[str] | None = None
-) -> list[str]:
-    """Put the pictures into ``folder`` and say under which names.
-
-    Args:
-        dataset: Where they come from.
-        folder: Where they go; made if it is not there.
-        policy: ``copy``, ``link`` (a hard link, or a copy where that cannot be), or ``none``: names only.
-        report: Counts them.
-        names: File names below ``folder``; :func:`unique_names` if not given.
-
-    Raises:
-        DataError: If a picture is missing.
-    """
-    names = unique_names(dataset) if names is None else names
-    for index, name in enumerate(names):
-        if policy == "none":
-            continue
-        source, target = Path(dataset.path(index)), folder / name
-        if not source.is_file():
-            raise DataError(f"{source}: the picture does not exist. Restore it, or convert with images='none'.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        if policy == "link":
-            try:
-                os.link(source, target)
-                continue
-            except OSError:
-                pass  # another file system
-        shutil.copyfile(source, target)
-    report.keep("images", len(names))
-    return names
 
 
 def unique_names(dataset: TableDataset) -> list[str]:
