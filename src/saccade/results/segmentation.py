@@ -24,8 +24,8 @@ class SegmentationMap(Result):
 
     Args:
         label_map: (H, W) uint8 (int16 past 255 classes); 255 in a truth means: not to be scored.
-        probabilities: (H, W) float32, how much each pixel is foreground, of networks with one class, or two of which the first is
-            background; else None.
+        probabilities: (H, W) float32, how much each pixel is foreground, of networks with one class, or two of which
+            the first is background; else None.
     """
 
     label_map: NDArray[Any]
