@@ -75,8 +75,8 @@ def decode_points(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
 
     Args:
         raw: (..., A, 4), what the network gives.
-        points: (A, 2) column and row of each point in its own level.
-        strides: (A,) pixels per step of that level.
+        points: (A, 2) or (..., A, 2), column and row of each point in its own level.
+        strides: (A,) or (..., A), pixels per step of that level.
 
     Returns:
         Boxes xyxy, (..., A, 4), pixels.
@@ -87,7 +87,7 @@ def decode_points(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """
     centre = raw[..., :2] + points
     half = raw[..., 2:].exp() / 2
-    return torch.cat((centre - half, centre + half), dim=-1) * strides[:, None]
+    return torch.cat((centre - half, centre + half), dim=-1) * strides[..., None]
 
 
 def encode_points(boxes_xyxy: Tensor, points: Tensor, strides: Tensor) -> Tensor:

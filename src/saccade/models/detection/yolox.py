@@ -133,9 +133,13 @@ class YOLOX(Model):
 
     def decode(self, outputs: Outputs) -> Decoded:
         """Boxes in canvas pixels after suppression; one class a place, scored by class times objectness probability."""
-        best, labels = outputs["logits"].float().max(dim=2)
-        scores = best.sigmoid() * outputs["objectness"].float().sigmoid()
-        boxes = decode_points(outputs["boxes"].float(), outputs["points"], outputs["strides"])
+        logits = outputs["logits"].float()
+        scores = logits.amax(dim=2).sigmoid() * outputs["objectness"].float().sigmoid()
+        # Only the best places are worth a class and a box.
+        scores, places = scores.topk(min(self.pre_nms, scores.shape[1]), dim=1)
+        labels = logits.gather(1, places[..., None].expand(-1, -1, logits.shape[2])).argmax(dim=2)
+        raw = outputs["boxes"].float().gather(1, places[..., None].expand(-1, -1, 4))
+        boxes = decode_points(raw, outputs["points"][places], outputs["strides"][places])
         return batched_nms_fixed(
             boxes, scores, labels, self.nms_iou, self.score_threshold, self.pre_nms, self.max_detections
         )
