@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -311,3 +312,10 @@ def test_four_channels_are_rgba_upright() -> None:
 def test_messages_call_bytes_by_the_name_given() -> None:
     with pytest.raises(DataError, match=r"a\.zip/b\.png: this is not a picture"):
         read_image(b"nothing", name="a.zip/b.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg: this is a pipe"):
+        read_image(tmp_path / "a.jpg")

@@ -18,6 +18,7 @@ import contextlib
 import io
 import mmap
 import re
+import stat
 import struct
 import warnings
 from collections.abc import Iterator
@@ -173,8 +174,11 @@ def _load(source: str | Path | bytes, name: str | None = None) -> tuple[bytes, s
         data = source
     else:
         with _named_errors(name):
+            path = Path(source)
+            if stat.S_ISFIFO(path.stat().st_mode):
+                raise DataError(f"{name}: this is a pipe, which might never end. Save the picture as a file.")
             # Python opens any file name; cv2.imread fails on some of them on Windows.
-            data = Path(source).read_bytes()
+            data = path.read_bytes()
     if not data:
         raise DataError(f"{name}: the file is empty. {_COPY_AGAIN}")
     return data, name
