@@ -233,3 +233,22 @@ def test_real_outlines_through_labelme(data_root: Path, tmp_path: Path) -> None:
             union = (mask | again).sum()
             worst = min(worst, (mask & again).sum() / union if union else 1.0)
     assert worst == 1.0
+
+
+def test_a_split_that_joins_others_is_not_written_twice(tmp_path: Path, write_voc: Any) -> None:
+    root = write_voc(tmp_path / "voc", {"a": [("cat", 1, 1, 20, 20)], "b": [("cat", 2, 2, 30, 30)]})
+    main = root / "ImageSets" / "Main"
+    main.mkdir(parents=True, exist_ok=True)
+    for file in main.glob("*.txt"):
+        file.unlink()
+    for split, names in (("train", "a\n"), ("val", "b\n"), ("trainval", "a\nb\n")):
+        (main / f"{split}.txt").write_text(names)
+    report = convert(root, tmp_path / "coco", "coco")
+    assert report.kept["images"] == 2
+    assert report.dropped["splits", "they only join others"] == 1
+    assert sorted(file.name for file in (tmp_path / "coco" / "annotations").iterdir()) == [
+        "instances_train.json",
+        "instances_val.json",
+    ]
+    asked = convert(root, tmp_path / "again", "coco", splits="trainval")
+    assert asked.kept["images"] == 2

@@ -13,7 +13,7 @@ from saccade.data.dataset import VisionDataset
 from saccade.data.sample import Sample, Target
 from saccade.errors import DataError
 
-__all__ = ["ConcatDataset", "SubsetDataset", "subset"]
+__all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
 
 
 class SubsetDataset:
@@ -129,6 +129,17 @@ class ConcatDataset:
         part, inner = self.locate(index)
         sample = part.read(inner)
         return replace(sample, info=replace(sample.info, image_id=int(self.image_ids[index])))
+
+
+def without_unions(parts: Sequence[VisionDataset]) -> list[VisionDataset]:
+    """The splits without those that only join others, as VOC's ``trainval`` joins ``train`` and ``val``."""
+    paths = [frozenset(part.path(index) for index in range(len(part))) for part in parts]
+    kept = []
+    for part, own in zip(parts, paths, strict=True):
+        smaller: frozenset[str] = frozenset().union(*(other for other in paths if other < own))
+        if smaller != own:
+            kept.append(part)
+    return kept
 
 
 def _image_ids(dataset: VisionDataset) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.data.annotations import TableDataset
+from saccade.data.combine import without_unions
 from saccade.data.open import open_raw, resolve_source, split_names
 from saccade.data.writers import get_writer
 from saccade.data.writers.common import ImagePolicy, LossReport
@@ -31,7 +32,8 @@ def convert(
         out: Folder to write; it must be empty or not exist.
         to: Format to write.
         format: Format to read; found by looking if not given.
-        splits: Parts, joined by ``+``; all that the source has if not given.
+        splits: Parts, joined by ``+``; if not given, all that the source has but those that only join others
+            (``trainval``).
         task: Which truth to read, where the source has several.
         pictures: ``copy``, ``link`` or ``none``.
         **options: Of the reader.
@@ -48,8 +50,13 @@ def convert(
         raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
     resolved = resolve_source(source, format, **options)
     report = LossReport(resolved.format, to)
-    for split in splits.split("+") if splits else split_names(resolved):
-        dataset = open_raw(source, split, format=format, task=task, **options)
+    names = splits.split("+") if splits else split_names(resolved)
+    parts = [open_raw(source, name, format=format, task=task, **options) for name in names]
+    if splits is None:
+        every = len(parts)
+        parts = without_unions(parts)
+        report.drop("splits", "they only join others", every - len(parts))
+    for dataset in parts:
         if not isinstance(dataset, TableDataset):
             raise DataError(f"'{source}' is made on the fly; there are no annotations to convert.")
         if dataset.info.task not in writer.TASKS:
@@ -57,5 +64,5 @@ def convert(
                 f"format '{to}' cannot hold the truth of task '{dataset.info.task}'; "
                 f"it holds: {', '.join(writer.TASKS)}."
             )
-        writer.write(dataset, out, split, pictures, report)
+        writer.write(dataset, out, dataset.info.split, pictures, report)
     return report

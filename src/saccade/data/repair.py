@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from saccade.data.annotations import AnnotationTable, TableDataset
 from saccade.data.check.objects import repeated_boxes
-from saccade.data.check.run import source_splits, without_unions
+from saccade.data.check.run import source_splits
+from saccade.data.combine import without_unions
 from saccade.data.faults import box_faults
 from saccade.data.open import open_raw, resolve_source
 from saccade.data.outlines import Outlines

@@ -16,12 +16,13 @@ from saccade.data.check.part import Part, Placed, gather, parts_of, reads_table
 from saccade.data.check.pictures import Look, Progress, check_pictures, look_at_all
 from saccade.data.check.report import CheckReport, Issue
 from saccade.data.check.statistics import SplitStatistics
+from saccade.data.combine import without_unions
 from saccade.data.dataset import VisionDataset
 from saccade.data.faults import box_faults
 from saccade.data.open import open_raw, resolve_source, split_names
 from saccade.errors import DataError
 
-__all__ = ["check_dataset", "check_parts", "check_source", "source_splits", "without_unions"]
+__all__ = ["check_dataset", "check_parts", "check_source", "source_splits"]
 
 _GENERATED = "digit_scenes"  # made on the fly; it has splits, but no folder that could name them
 
@@ -174,14 +175,3 @@ def _open(
         file, found, rest = problem.partition(": ")
         where = (file, f"split '{name}'", rest) if found else (str(source), f"split '{name}'", problem)
         return Issue(*where, remedy or "Correct it, or leave the split out.", "error", "split", name)
-
-
-def without_unions(parts: Sequence[VisionDataset]) -> list[VisionDataset]:
-    """The splits without those that only join others, as VOC's ``trainval`` joins ``train`` and ``val``."""
-    paths = [frozenset(part.path(index) for index in range(len(part))) for part in parts]
-    kept = []
-    for part, own in zip(parts, paths, strict=True):
-        smaller: frozenset[str] = frozenset().union(*(other for other in paths if other < own))
-        if smaller != own:
-            kept.append(part)
-    return kept
