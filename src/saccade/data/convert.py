@@ -32,8 +32,8 @@ def convert(
         out: Folder to write; it must be empty or not exist.
         to: Format to write.
         format: Format to read; found by looking if not given.
-        splits: Parts, joined by ``+``; if not given, all that the source has but those that only join others
-            (``trainval``).
+        splits: Parts, joined by ``+``; if not given, all that the source has; those that only join others
+            (``trainval``) are left out where the format has a folder a split.
         task: Which truth to read, where the source has several.
         pictures: ``copy``, ``link`` or ``none``.
         **options: Of the reader.
@@ -52,7 +52,7 @@ def convert(
     report = LossReport(resolved.format, to)
     names = splits.split("+") if splits else split_names(resolved)
     parts = [open_raw(source, name, format=format, task=task, **options) for name in names]
-    if splits is None:
+    if splits is None and not getattr(writer, "KEEPS_UNIONS", False):
         every = len(parts)
         parts = without_unions(parts)
         report.drop("splits", "they only join others", every - len(parts))

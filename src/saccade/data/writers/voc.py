@@ -34,6 +34,8 @@ from saccade.errors import DataError
 __all__ = ["TASKS", "write"]
 
 TASKS = ("detection", "segmentation")
+# A split is a list of names here, so one that joins others (trainval) costs nothing.
+KEEPS_UNIONS = True
 
 # A box of one pixel is read as one without area; this much more is enough to be read as a box.
 _WIDER = 1e-3
