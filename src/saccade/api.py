@@ -332,7 +332,7 @@ def convert(
     """Write a data set in another format, with an account of what was kept, changed and dropped.
 
     Args:
-        source: Catalogue name, folder or annotation file.
+        source: Catalogue name, folder or zip of pictures.
         out: Folder to write; it must be empty or not exist.
         to: Format to write.
         format: Reader; found by looking if not given.

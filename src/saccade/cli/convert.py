@@ -21,7 +21,7 @@ class ConvertArguments:
     """Write a data set in another format. What it cannot hold is counted by kind; nothing is lost in silence."""
 
     data: tyro.conf.Positional[str]
-    """Name in the catalogue, a folder, or an annotation file."""
+    """Name in the catalogue, a folder, or a zip of pictures."""
     to: str
     """Format to write: coco, voc, yolo, labelme, csv, masks, folder, keypoint_csv."""
     out: Path

@@ -28,7 +28,7 @@ def convert(
     """Read a data set and write it in another format; labels are carried over as they are, faults included.
 
     Args:
-        source: Name in the catalogue, a folder, or an annotation file.
+        source: Name in the catalogue, a folder, or a zip of pictures.
         out: Folder to write; it must be empty or not exist.
         to: Format to write.
         format: Format to read; found by looking if not given.

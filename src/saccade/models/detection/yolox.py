@@ -199,7 +199,7 @@ def yolox_nano(num_classes: int = 80, depthwise: bool = True, weights: str | Non
     Args:
         num_classes: Classes without background.
         depthwise: Split each 3x3 into a depthwise and a 1x1 convolution, as the paper does. Whole ones have 2.5 times
-            the parameters, and learn more from each step, which takes a processor no longer.
+            the parameters, and learn more from each step, which takes a processor about as long.
         weights: As everywhere.
     """
     return _yolox(num_classes, 0.33, 0.25, size=416, depthwise=depthwise)
