@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-__all__ = ["ConvNormAct", "DepthwiseSeparableConv"]
+__all__ = ["ConvNormAct", "ConvNormActSequence", "DepthwiseSeparableConv"]
 
 
 class ConvNormAct(nn.Module):
@@ -45,6 +45,45 @@ class ConvNormAct(nn.Module):
         """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
         out: Tensor = self.act(self.bn(self.conv(x)))
         return out
+
+
+class ConvNormActSequence(nn.Sequential):
+    """The same brick with its parts numbered 0, 1, 2, for networks whose published files number them.
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        kernel_size: Odd side of the square kernel; the padding keeps ceil(size / stride) places at any dilation.
+        stride: Step of the kernel.
+        groups: Groups of the convolution.
+        dilation: Of the kernel.
+        norm: Makes the normalisation from a number of channels.
+        activation: Makes the activation; None for a linear output.
+
+    Example:
+        >>> ConvNormActSequence(3, 8, 3, stride=2, activation=None)(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 8, 16, 16])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        activation: Callable[[], nn.Module] | None = nn.ReLU,
+    ) -> None:
+        padding = kernel_size // 2 * dilation
+        super().__init__(
+            nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False
+            ),
+            norm(out_channels),
+            *(() if activation is None else (activation(),)),
+        )
 
 
 class DepthwiseSeparableConv(nn.Module):

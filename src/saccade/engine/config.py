@@ -42,6 +42,7 @@ class DataConfig:
     test: str | None = None  # split scored once, at the very end, with the weights that are kept
     size: tuple[int, int] | None = None  # canvas (height, width); the model's own if not given
     batch_size: int = 16
+    repeats: int = 1  # repeated augmentation: times that a picture of an epoch is in it, each time augmented anew
     val_batch_size: int | None = None  # twice batch_size if not given
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"
@@ -52,27 +53,31 @@ class DataConfig:
 class OptimizerConfig:
     """One optimiser; biases, norms and one-dimensional parameters are not decayed."""
 
-    name: Literal["sgd", "adamw", "adam"] = "sgd"
+    name: Literal["sgd", "adamw", "adam", "rmsprop"] = "sgd"
     lr: float = 0.01
     momentum: float = 0.9
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
+    alpha: float = 0.9  # rmsprop: how much of the mean square stays each step
+    eps: float | None = None  # beside the root in adam, adamw and rmsprop; torch's 1e-8 if not given
     weight_decay: float = 0.0
     decay_norm_and_bias: bool = False
     lr_scale: dict[str, float] = field(default_factory=dict)  # parameter name prefix -> factor on lr
+    layer_decay: float = 1.0  # factor on lr from each layer to the one before it; the head has the full lr
 
 
 @dataclass
 class ScheduleConfig:
     """Learning rate over the run, counted in steps, as a factor on the optimiser's lr."""
 
-    name: Literal["constant", "cosine", "poly", "step", "linear"] = "cosine"
+    name: Literal["constant", "cosine", "poly", "step", "linear", "exponential"] = "cosine"
     warmup_epochs: float = 0.0
     warmup_power: float = 1.0  # 2 for YOLOX's quadratic warm-up
     final_factor: float = 0.0  # where cosine, poly and linear end
     power: float = 0.9  # of poly
     milestones: tuple[float, ...] = ()  # epochs at which step multiplies by gamma
     gamma: float = 0.1
+    gamma_epochs: float = 1.0  # exponential multiplies by gamma every so many epochs, in one step
     flat_epochs: float = 0.0  # last epochs held at final_factor
 
 

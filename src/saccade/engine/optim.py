@@ -49,8 +49,11 @@ def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config
     ]
     if config.name == "sgd":
         return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    eps = 1e-8 if config.eps is None else config.eps
+    if config.name == "rmsprop":
+        return torch.optim.RMSprop(settings, lr=config.lr, alpha=config.alpha, eps=eps, momentum=config.momentum)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(settings, lr=config.lr, betas=config.betas, fused=True)
+    return kind(settings, lr=config.lr, betas=config.betas, eps=eps, fused=True)
 
 
 def apply_freeze(model: Model, freeze: FreezeConfig) -> None:

@@ -30,6 +30,8 @@ def lr_factor(config: ScheduleConfig, epoch: float, total_epochs: float) -> floa
         return 1.0
     if config.name == "step":
         return float(config.gamma ** sum(epoch >= milestone for milestone in config.milestones))
+    if config.name == "exponential":
+        return float(config.gamma ** math.floor(epoch / config.gamma_epochs + 1e-9))
     span = max(total_epochs - config.warmup_epochs - config.flat_epochs, 1e-9)
     progress = min((epoch - config.warmup_epochs) / span, 1.0)
     if config.name == "cosine":

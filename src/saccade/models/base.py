@@ -35,6 +35,8 @@ class Model(nn.Module):
             third argument and ``group_parameters(name)`` gives what its optimiser moves.
         stage_names: Submodules from the stem to the last stage, in the order in which data flows; training only the
             last k stages means the last k of these and the head.
+        layer_names: Names (or prefixes) of parts from the input to the output, finer than stages, for a learning rate
+            that falls with depth; empty: the children of each stage, in order.
         head_name: Submodule that a new set of classes replaces (the only one whose shapes know ``num_classes``).
     """
 
@@ -48,6 +50,7 @@ class Model(nn.Module):
     builder_args: Mapping[str, Any] = {}
     loss_groups: tuple[str, ...] = ()
     stage_names: tuple[str, ...] = ()
+    layer_names: tuple[str, ...] = ()
     head_name: str = ""
 
     def forward(self, images: Tensor) -> Outputs:

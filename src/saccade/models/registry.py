@@ -13,10 +13,28 @@ from typing import Any, ParamSpec, TypeVar
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
 
-__all__ = ["BuilderEntry", "create_model", "get_builder", "list_models", "register_model"]
+__all__ = ["BuilderEntry", "Reported", "create_model", "get_builder", "list_models", "register_model"]
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Figures that a paper prints of one of its networks, as it prints them; None where it prints none.
+
+    Args:
+        params: Parameters.
+        macs: Multiply-adds of one picture of the paper's size (half of what a paper gives that counts both apart).
+        top1: Accuracy on its own test set (ImageNet's validation pictures unless ``source`` says otherwise), one crop
+            where the paper has one, per cent.
+        source: Where it stands: ``table 1``.
+    """
+
+    params: float | None = None
+    macs: float | None = None
+    top1: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,12 +46,14 @@ class BuilderEntry:
         task: Task it solves.
         paper: Authors, venue and year with the arXiv id where there is one.
         build: The builder.
+        reported: What the paper says of it.
     """
 
     name: str
     task: str
     paper: str
     build: Callable[..., Model]
+    reported: Reported | None = None
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -44,7 +64,9 @@ class BuilderEntry:
 _BUILDERS: dict[str, BuilderEntry] = {}
 
 
-def register_model(task: str, paper: str) -> Callable[[Callable[P, M]], Callable[P, M]]:
+def register_model(
+    task: str, paper: str, reported: Reported | None = None
+) -> Callable[[Callable[P, M]], Callable[P, M]]:
     """Put a builder in the registry.
 
     The wrapped builder remembers its own name and arguments on the model (so that a checkpoint can build it again) and
@@ -54,6 +76,7 @@ def register_model(task: str, paper: str) -> Callable[[Callable[P, M]], Callable
     Args:
         task: A name of ``saccade.tasks``.
         paper: Authors, venue, year, arXiv id.
+        reported: Figures that the paper prints of this network.
     """
 
     def decorate(builder: Callable[P, M]) -> Callable[P, M]:
@@ -75,7 +98,7 @@ def register_model(task: str, paper: str) -> Callable[[Callable[P, M]], Callable
 
         if name in _BUILDERS:
             raise ConfigError(f"two builders are named '{name}'.")
-        _BUILDERS[name] = BuilderEntry(name, task, paper, build)
+        _BUILDERS[name] = BuilderEntry(name, task, paper, build, reported)
         return build
 
     return decorate

@@ -7,12 +7,22 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.data.input_spec import InputSpec
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Decoded, Model, Outputs, Targets
 from saccade.models.registry import create_model, get_builder, list_models
 from saccade.ops.matching import pad_targets
 
-__all__ = ["Classifier", "build_backbone"]
+__all__ = ["IMAGENET_SPEC", "Classifier", "build_backbone"]
+
+# What most networks after 2015 are fed on ImageNet: the middle of a picture whose shorter side is 256.
+IMAGENET_SPEC = InputSpec(
+    size=(224, 224),
+    resize="center_crop",
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+    crop_fraction=0.875,
+)
 
 
 class Classifier(Model):
@@ -48,6 +58,26 @@ class Classifier(Model):
     def decode(self, outputs: Outputs) -> Decoded:
         """``probabilities`` (B, C), rows sum to one."""
         return {"probabilities": outputs["logits"].float().softmax(dim=-1)}
+
+    @property
+    def dropout_rate(self) -> float:
+        """Probability of all its dropout layers (0 if it has none); setting it sets them all."""
+        return max((module.p for module in self.modules() if isinstance(module, nn.Dropout)), default=0.0)
+
+    @dropout_rate.setter
+    def dropout_rate(self, rate: float) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = rate
+
+    def to_map(self, activation: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """What a stage gives, as a map (B, C, H, W); networks whose stages give tokens arrange them.
+
+        Args:
+            activation: Output of one of ``stage_names``.
+            image_size: (height, width) of the images that led to it.
+        """
+        return activation
 
     def remove_head(self) -> None:
         """Turn what ``features`` never runs into ``nn.Identity``: a dense model has no parameter that cannot learn."""
