@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from tests.contract.hand_counts import REFERENCE, hand_counts
 from tests.contract.members import MEMBERS, Member, build, images_for, pictures_for, targets_for
 from torch import Tensor
 
@@ -21,36 +21,7 @@ from saccade.models.checkpoint import load_model, save_model
 from saccade.models.registry import create_model, get_builder, list_models
 from saccade.tasks import get_task, list_tasks
 
-REFERENCE = json.loads((Path(__file__).parents[1] / "reference_counts.json").read_text())["counts"]
-
-# Parameters and multiply-adds, at the network's own canvas, that the reference does not know: put together by hand,
-# from those that it knows where there are such.
-_RESNET18, _RESNET34 = REFERENCE["resnet18"], REFERENCE["resnet34"]
-_POINTS = 68
-# ResNet-18 at 224 whose last two stages stay at stride 8, and so compute 4 and 16 times as much: a stage has a strided
-# 3x3, three more, and a projection.
-_RESNET18_STRIDE_8 = _RESNET18["macs"] - 512 * 1000
-_RESNET18_STRIDE_8 += (4 - 1) * 14**2 * (9 * 128 * 256 + 3 * 9 * 256 * 256 + 128 * 256)
-_RESNET18_STRIDE_8 += (16 - 1) * 7**2 * (9 * 256 * 512 + 3 * 9 * 512 * 512 + 256 * 512)
-_HEATMAPS = {
-    "num_classes": _POINTS,
-    "params": _RESNET18["params"] - (512 + 1) * 1000 + (512 + 1) * _POINTS,
-    "macs": _RESNET18_STRIDE_8 + 512 * _POINTS * 28**2,
-}
-BY_HAND = {
-    # Convolutions C1, C3 (computed as a dense one with zeros), C5 and the layer F6.
-    "lenet5_1998": {"macs": 25 * 6 * 28**2 + 25 * 6 * 16 * 10**2 + 25 * 16 * 120 + 120 * 84},
-    "dsnt": _HEATMAPS,
-    "heatmap_regression": _HEATMAPS,
-    # unet_resnet34 with the maps of ResNet-18, which have the same channels, and a second output.
-    "unet_backbone": {
-        "num_classes": 2,
-        "params": REFERENCE["unet_resnet34"]["params"] - _RESNET34["params"] + _RESNET18["params"] + 9 * 16 + 1,
-        "macs": REFERENCE["unet_resnet34"]["macs"]
-        - (_RESNET34["macs"] - _RESNET18["macs"]) * 512**2 // 224**2
-        + 9 * 16 * 512**2,
-    },
-}
+BY_HAND = hand_counts()
 
 # Shapes of decoded tensors by task (docs/architecture.md); a letter stands for the same number everywhere.
 SHAPES = {
@@ -157,7 +128,9 @@ def test_attributes(name: str, on_meta: Callable[[str], Model]) -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_parameters_and_multiply_adds(name: str, on_meta: Callable[[str], Model]) -> None:
     expected = {**REFERENCE.get(name, {}), **BY_HAND.get(name, {})}
-    assert {"num_classes", "params", "macs"} <= set(expected), f"{name}: no counts; put them into BY_HAND"
+    assert {"num_classes", "params", "macs"} <= set(expected), (
+        f"{name}: no counts; put them into tests/contract/hand_counts"
+    )
     model = on_meta(name)
     assert model.num_classes == expected["num_classes"]
     figures = summary(model, input_size=expected.get("input"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from saccade.engine.config import TrainConfig
 from saccade.engine.configfile import config_from_dict, config_to_yaml, load_config
 from saccade.engine.fit import RunResult, fit
+from saccade.engine.optim import build_optimizer, layers_of
 from saccade.engine.stages import resolve_stages
 from saccade.errors import ConfigError
 from saccade.models.registry import create_model
@@ -22,7 +24,10 @@ def test_recipe_resolves_and_survives_yaml(name: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(config_to_yaml(config))
     assert load_config(path) == config
-    resolve_stages(config, create_model(config.model, **config.model_args))  # unknown attributes are errors
+    with torch.device("meta"):
+        model = create_model(config.model, **config.model_args)
+    resolve_stages(config, model)  # unknown attributes are errors
+    build_optimizer(model.named_parameters(), config.optimizer, layers_of(model), model.head_name)
 
 
 @pytest.mark.parametrize("model", ["lenet5", "yolox_nano", "unet", "dsnt"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import socket
 import threading
@@ -9,10 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 from saccade.errors import SaccadeError, WeightsError
+from saccade.models.base import Model
+from saccade.models.registry import create_model
 from saccade.weights.download import download
-from saccade.weights.published import PUBLISHED, PublishedWeights, fetch_published
+from saccade.weights.entry import PublishedWeights
+from saccade.weights.published import PUBLISHED, fetch_published
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -222,8 +227,17 @@ def test_cache_is_where_the_user_wants_it(server: Server, tmp_path: Path, monkey
     assert fetch_published(_entry(server.url)).parent == tmp_path / "weights"
 
 
+# Builders that torchvision has under another name.
+THEIR_NAMES = {"googlenet_bn": "googlenet"}
+
+
+def create_model_on_meta(name: str) -> Model:
+    with torch.device("meta"):
+        return create_model(name)
+
+
 def test_table_agrees_with_torchvision_and_the_registry() -> None:
-    """Every fact of the ResNet rows is in torchvision's own metadata."""
+    """Every fact of the rows that lie on torchvision's server is in torchvision's own metadata."""
     import torchvision.models as tv
 
     from saccade.models.registry import get_builder
@@ -235,13 +249,16 @@ def test_table_agrees_with_torchvision_and_the_registry() -> None:
         assert "weights" in get_builder(entry.builder).parameters
         assert entry.layout in names
         assert len(entry.class_names()) == entry.num_classes
-        if entry.builder.startswith("resnet"):
-            theirs = tv.get_model_weights(entry.builder)[
-                "IMAGENET1K_V2" if entry.name.endswith("v2") else "IMAGENET1K_V1"
-            ]
-            assert entry.url == theirs.url
+        if entry.url.startswith("https://download.pytorch.org/"):
+            weights = tv.get_model_weights(THEIR_NAMES.get(entry.builder, entry.builder))
+            (theirs,) = [one for one in weights if one.url == entry.url]
             assert list(entry.claimed.values()) == list(theirs.meta["_metrics"]["ImageNet-1K"].values())
             assert entry.sha256_prefix is not None
             assert f"-{entry.sha256_prefix}." in entry.url
-            crop, resize = theirs.transforms().crop_size[0], theirs.transforms().resize_size[0]
-            assert dict(entry.preprocessing).get("crop_fraction", 0.875) == crop / resize
+            transforms = theirs.transforms()
+            spec = dataclasses.replace(create_model_on_meta(entry.builder).input_spec, **entry.preprocessing)
+            crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+            assert spec.size == (crop, crop)
+            assert spec.crop_fraction == pytest.approx(crop / resize)
+            assert [value / 255 for value in spec.mean] == pytest.approx(transforms.mean)
+            assert [value / 255 for value in spec.std] == pytest.approx(transforms.std)

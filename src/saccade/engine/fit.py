@@ -27,7 +27,7 @@ from saccade.engine.ema import WeightAverage
 from saccade.engine.evaluate import evaluate
 from saccade.engine.guard import InterruptGuard, LossGuard
 from saccade.engine.launch import launch_fabric
-from saccade.engine.optim import apply_freeze, build_optimizer
+from saccade.engine.optim import apply_freeze, build_optimizer, layers_of
 from saccade.engine.pictures import save_batch_picture
 from saccade.engine.progress import TrainingDisplay
 from saccade.engine.run_folder import RunFolder
@@ -372,7 +372,8 @@ class _Run:
 
 def _build_optimizers(model: Model, config: TrainConfig) -> dict[str, Optimizer]:
     if not model.loss_groups:
-        return {"": build_optimizer(model.named_parameters(), config.optimizer)}
+        layers = layers_of(model)
+        return {"": build_optimizer(model.named_parameters(), config.optimizer, layers, model.head_name)}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
         group: build_optimizer([(names[id(one)], one) for one in model.group_parameters(group)], config.optimizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -12,12 +12,32 @@ from saccade.engine.config import FreezeConfig, OptimizerConfig
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
 
-__all__ = ["apply_freeze", "build_optimizer"]
+__all__ = ["apply_freeze", "build_optimizer", "layers_of"]
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> Optimizer:
+def layers_of(model: Model) -> tuple[str, ...]:
+    """Prefixes of parameter names from the input to the output: what ``layer_decay`` counts.
+
+    The model's ``layer_names``; else the children of each stage that is a row of them, and each other stage itself.
+    """
+    if model.layer_names:
+        return model.layer_names
+    layers: list[str] = []
+    for stage in model.stage_names:
+        module = model.get_submodule(stage)
+        row = isinstance(module, (nn.Sequential, nn.ModuleList)) and len(module) > 0
+        layers += [f"{stage}.{child}" for child, _ in module.named_children()] if row else [stage]
+    return tuple(layers)
+
+
+def build_optimizer(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    config: OptimizerConfig,
+    layers: Sequence[str] = (),
+    head: str = "",
+) -> Optimizer:
     """One optimiser over the given parameters.
 
     Parameters of fewer than two dimensions (biases, norms, layer scales) are not decayed unless ``decay_norm_and_bias``
@@ -27,20 +47,27 @@ def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config
     Args:
         named_parameters: As from ``model.named_parameters()``.
         config: Kind and settings.
+        layers: Of :func:`layers_of`, for ``layer_decay``: a parameter of layer i of n has the factor
+            ``layer_decay ** (n - i)``, that of the head is 1, and what is in no layer (position embeddings, the class
+            token) counts as before the first (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT).
+        head: Prefix of the head's parameters.
 
     Raises:
-        ConfigError: If a prefix of ``lr_scale`` matches no parameter.
+        ConfigError: If a prefix of ``lr_scale`` matches no parameter, or ``layer_decay`` has no layers to go by.
     """
     parameters = list(named_parameters)
     for prefix in config.lr_scale:
         if not any(name.startswith(prefix) for name, _ in parameters):
             roots = {name.split(".")[0] for name, _ in parameters}
             raise ConfigError(f"optimizer.lr_scale: no parameter starts with '{prefix}'.{did_you_mean(prefix, roots)}")
+    if config.layer_decay != 1.0 and not layers:
+        raise ConfigError("optimizer.layer_decay needs a network with stages, and this one names none. Set it to 1.")
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         decay = config.weight_decay if parameter.ndim > 1 or config.decay_norm_and_bias else 0.0
         matching = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
         scale = config.lr_scale[max(matching, key=len)] if matching else 1.0
+        scale *= config.layer_decay ** _layers_above(name, layers, head)
         groups.setdefault((decay, scale), []).append(parameter)
     # "base_lr" is what the schedule multiplies; the optimiser's own "lr" changes every step.
     settings = [
@@ -54,6 +81,14 @@ def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], config
         return torch.optim.RMSprop(settings, lr=config.lr, alpha=config.alpha, eps=eps, momentum=config.momentum)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(settings, lr=config.lr, betas=config.betas, eps=eps, fused=True)
+
+
+def _layers_above(name: str, layers: Sequence[str], head: str) -> int:
+    """How many layers, the head included, lie above a parameter."""
+    if head and name.startswith(f"{head}."):
+        return 0
+    own = [index for index, layer in enumerate(layers) if name == layer or name.startswith(f"{layer}.")]
+    return len(layers) - max(own, default=-1)
 
 
 def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
@@ -70,10 +105,13 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
     Raises:
         ConfigError: If ``freeze.trainable`` is not understood.
     """
-    model.train()
-    model.requires_grad_(True)
-    if freeze.trainable != "all":
-        _freeze_parts(model, freeze.trainable)
+    if freeze.trainable == "all":
+        model.requires_grad_(True).train()
+    else:
+        model.requires_grad_(False).eval()
+        for name in _trainable_parts(model, freeze.trainable):
+            model.get_submodule(name).requires_grad_(True).train()
+        model.training = True  # a mode of the whole, which auxiliary heads go by
     if freeze.batch_norm == "train":
         return
     for module in model.modules():
@@ -83,12 +121,9 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
                 module.requires_grad_(False)
 
 
-def _freeze_parts(model: Model, trainable: str) -> None:
+def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
     if trainable == "head":
-        model.requires_grad_(False).eval()
-        head = model.get_submodule(model.head_name)
-        head.requires_grad_(True).train()
-        return
+        return (model.head_name,)
     kind, _, digits = trainable.partition(":")
     if kind != "last" or not digits.isdigit():
         raise ConfigError(
@@ -100,5 +135,4 @@ def _freeze_parts(model: Model, trainable: str) -> None:
             f"freeze.trainable is '{trainable}', but {model.builder_name} has {len(stages)} stages: "
             f"{', '.join(stages)}."
         )
-    for name in stages[: len(stages) - int(digits)]:
-        model.get_submodule(name).requires_grad_(False).eval()
+    return (*stages[len(stages) - int(digits) :], model.head_name)

@@ -1,0 +1,46 @@
+"""What recipes on ImageNet share. The recipes themselves stand in the file of their network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saccade.data.augment import AugmentConfig
+from saccade.engine.config import DataConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+
+__all__ = ["imagenet"]
+
+
+def imagenet(
+    model: str,
+    epochs: int,
+    batch_size: int,
+    optimizer: OptimizerConfig,
+    schedule: ScheduleConfig,
+    augment: AugmentConfig | None = None,
+    label_smoothing: float = 0.0,
+    **fields: Any,
+) -> TrainConfig:
+    """A run on ImageNet-1K with the crop and mirror that all papers after 2014 train with.
+
+    Args:
+        model: Builder name.
+        epochs: Passes over the 1.28 million pictures.
+        batch_size: Pictures a batch and process; the learning rate is for this batch in one process.
+        optimizer: With the paper's rate.
+        schedule: With the paper's warm-up.
+        augment: In place of Inception's crop (Szegedy et al. 2015, section 6) and mirror.
+        label_smoothing: Szegedy et al. 2016, section 7.
+        **fields: Further fields of the configuration.
+    """
+    config = TrainConfig(
+        model=model,
+        data=DataConfig(source="imagenet", train="train", val="val", batch_size=batch_size),
+        augment=augment or AugmentConfig(resized_crop=(0.08, 1.0), flip=0.5),
+        optimizer=optimizer,
+        schedule=schedule,
+        epochs=epochs,
+        **fields,
+    )
+    if label_smoothing > 0:
+        config.stages = (Stage(from_epoch=0, model={"label_smoothing": label_smoothing}), *config.stages)
+    return config

@@ -1,0 +1,1 @@
+"""Published weights, one file a family; each has ``ROWS``. A file is found by being here."""

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from tests.contract.hand_counts import REFERENCE
+
+_RESNET18, _RESNET34, _UNET = REFERENCE["resnet18"], REFERENCE["resnet34"], REFERENCE["unet_resnet34"]
+
+COUNTS = {
+    # unet_resnet34 with the maps of ResNet-18, which have the same channels, and a second output.
+    "unet_backbone": {
+        "num_classes": 2,
+        "params": _UNET["params"] - _RESNET34["params"] + _RESNET18["params"] + 9 * 16 + 1,
+        "macs": _UNET["macs"] - (_RESNET34["macs"] - _RESNET18["macs"]) * 512**2 // 224**2 + 9 * 16 * 512**2,
+    },
+}
