@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from saccade.api import describe as describe
     from saccade.api import evaluate as evaluate
     from saccade.api import evaluate_predictions as evaluate_predictions
+    from saccade.api import explain as explain
     from saccade.api import export as export
     from saccade.api import fetch as fetch
     from saccade.api import list_models as list_models
@@ -44,6 +45,7 @@ __all__ = [
     "describe",
     "evaluate",
     "evaluate_predictions",
+    "explain",
     "export",
     "fetch",
     "list_models",

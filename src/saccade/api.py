@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
     from saccade.deploy.verify import ParityReport
     from saccade.engine.check_model import ModelReport
     from saccade.engine.tiled import Tiling
+    from saccade.explain.explanation import Explanation, Method
     from saccade.metrics.base import MetricReport
     from saccade.results.base import Result
     from saccade.weights.download import Progress
 
 __all__ = [
     "ExportResult", "check", "check_model", "convert", "create_model", "datasets", "demo", "describe", "evaluate",
-    "evaluate_predictions", "export", "fetch", "list_models", "load", "predict", "recipe", "repair", "show", "summary",
-    "train",
+    "evaluate_predictions", "explain", "export", "fetch", "list_models", "load", "predict", "recipe", "repair", "show",
+    "summary", "train",
 ]  # fmt: skip
 
 ModelLike = str | Path | Model
@@ -396,6 +398,43 @@ def show(
     return sheet
 
 
+def explain(
+    model: ModelLike,
+    image: Any,
+    *,
+    weights: str | None = None,
+    method: Method = "cam",
+    layer: str | None = None,
+    classes: Sequence[str] = (),
+    top: int = 3,
+    save: str | Path | None = None,
+) -> Explanation:
+    """Explain what a classifier says of a picture: where it looks, what it attends to, what a stage has found.
+
+    Args:
+        model: Checkpoint or model, or the name of a network with ``weights``.
+        image: One picture: path, array, Pillow image or tensor.
+        weights: Published weights or a file of any known layout, for a network given by name.
+        method: ``cam`` (Grad-CAM), ``rollout`` (attention) or ``features``.
+        layer: Part of the network (``cam``, ``features``); chosen if not given.
+        classes: Classes to explain in place of the ``top`` most probable (``cam``).
+        top: How many classes (``cam``) or maps (``features``).
+        save: Picture to write.
+    """
+    from saccade.engine.sources import iter_source
+    from saccade.explain.explanation import explain_picture
+
+    network = _network(model, weights)
+    pictures = list(islice(iter_source(image, network.input_spec.channels), 2))
+    if len(pictures) != 1:
+        raise ConfigError(f"explain takes one picture at a time; '{image}' holds several.")
+    ((path, pixels),) = pictures
+    explanation = explain_picture(network, pixels, path, method, layer, classes, top)
+    if save is not None:
+        explanation.save(save)
+    return explanation
+
+
 def describe(source: str | Path) -> DatasetDescription:
     """What a data set holds: format, licence, place, and pictures, objects and classes of each split.
 
@@ -448,6 +487,25 @@ def demo(minutes: float = 4.0, out: str | Path = "runs/demo") -> Path:
     from saccade.recipes import get_recipe
 
     return run_demo(get_recipe("demo"), minutes, Path(out))
+
+
+def _network(model: ModelLike, weights: str | None) -> Model:
+    """A network to look into: as it is, from a checkpoint, or by name with weights."""
+    if isinstance(model, Model):
+        return model
+    if Path(model).is_file():
+        if weights is not None:
+            raise ConfigError(f"'{model}' is a checkpoint and has its weights; leave weights out.")
+        return load(model)
+    if weights is None:
+        from saccade.models.registry import get_builder
+
+        get_builder(str(model))  # an unknown name offers the nearest
+        raise ConfigError(
+            f"'{model}' alone has random weights, which explain nothing. Give --weights FILE, or --weights NAME of "
+            "published ones (saccade models lists them)."
+        )
+    return create_model(str(model), weights=weights)
 
 
 def _runtime(model: ModelLike, device: str | None = None) -> Runtime:

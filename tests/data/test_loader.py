@@ -206,3 +206,36 @@ def test_incomplete_last_batches_can_be_dropped() -> None:
     assert [len(batch) for batch in EpochSampler(11, 3, drop_last=True)] == [3, 3, 3]
     with pytest.raises(ConfigError, match="batch_size"):
         EpochSampler(2, 3, drop_last=True)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_repeated_pictures_are_neighbours_and_augmented_anew(world_size: int) -> None:
+    samplers = [EpochSampler(9, 4, seed=3, repeats=3, rank=rank, world_size=world_size) for rank in range(world_size)]
+    batches = [list(sampler) for sampler in samplers]
+    keys = [
+        key
+        for group in zip(*([key for batch in mine for key in batch] for mine in batches), strict=True)
+        for key in group
+    ]
+    first_nine = keys[:9]
+    assert [key.repeat for key in first_nine] == [0, 1, 2] * 3
+    assert Counter(key.index for key in first_nine).most_common()[0][1] == 3
+    assert len({key.index for key in first_nine}) == 3  # an epoch is as long as ever, of a third of the pictures
+    assert sum(len(batch) for batch in batches[0]) * world_size in (9, 10)
+    assert {key.index for key in EpochSampler(9, 4, seed=3, repeats=3).first_keys(9)} == {
+        key.index for key in first_nine
+    }
+
+
+def test_a_repeat_has_other_pixels_and_a_first_time_the_ones_it_always_had() -> None:
+    pipeline = TrainPipeline(Noise(), SPEC, [CONFIG], seed=0)
+    first, again, third = (pipeline[SampleKey(0, 1, repeat=repeat)].image for repeat in range(3))
+    assert not np.array_equal(first, again)
+    assert not np.array_equal(again, third)
+    assert np.array_equal(first, pipeline[SampleKey(0, 1)].image)
+    assert np.array_equal(again, pipeline[SampleKey(0, 1, repeat=1)].image)
+
+
+def test_repeats_must_be_at_least_one() -> None:
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        EpochSampler(9, 4, repeats=0)

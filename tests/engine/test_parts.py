@@ -10,10 +10,10 @@ import torch
 from tests.engine.small import SmallNet
 
 from saccade.data.augment import AugmentConfig
-from saccade.engine.config import EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.engine.config import EmaConfig, FreezeConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
 from saccade.engine.configfile import config_to_yaml, load_config
 from saccade.engine.ema import WeightAverage
-from saccade.engine.optim import build_optimizer
+from saccade.engine.optim import apply_freeze, build_optimizer, layers_of
 from saccade.engine.schedule import lr_factor
 from saccade.engine.stages import resolve_stages, settings_at
 from saccade.errors import ConfigError
@@ -51,6 +51,71 @@ def test_norms_and_biases_are_not_decayed_and_prefixes_scale() -> None:
     assert settings["stem.0.weight"] == (0.5, pytest.approx(0.01))
     with pytest.raises(ConfigError, match="Did you mean 'stem'"):
         build_optimizer(model.named_parameters(), OptimizerConfig(lr_scale={"stme": 0.1}))
+
+
+def test_layers_below_the_head_learn_slower_step_by_step() -> None:
+    model = SmallNet()
+    layers = layers_of(model)
+    assert layers == ("stem.0", "stem.1", "stem.2", "stage.0", "stage.1", "stage.2", "stage.3")
+    model.layer_names = ("stem", "stage")
+    config = OptimizerConfig(lr=1.0, layer_decay=0.5, lr_scale={"stem": 0.1})
+    optimizer = build_optimizer(model.named_parameters(), config, layers_of(model), model.head_name)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {names[id(member)]: group["lr"] for group in optimizer.param_groups for member in group["params"]}
+    assert rates["head.weight"] == rates["head.bias"] == 1.0
+    assert rates["stage.0.weight"] == rates["stage.1.bias"] == 0.5
+    assert rates["stem.0.weight"] == pytest.approx(0.25 * 0.1)
+    with pytest.raises(ConfigError, match="layer_decay needs a network with stages"):
+        build_optimizer(model.named_parameters(), config)
+
+
+def test_what_is_in_no_layer_counts_as_before_the_first() -> None:
+    model = SmallNet()
+    model.token = torch.nn.Parameter(torch.zeros(1, 4))
+    config = OptimizerConfig(lr=1.0, layer_decay=0.5)
+    optimizer = build_optimizer(model.named_parameters(), config, ("stem", "stage"), "head")
+    (group,) = [group for group in optimizer.param_groups if any(one is model.token for one in group["params"])]
+    assert group["lr"] == 0.125
+
+
+def test_rmsprop_is_its_definition() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([[1.0, -2.0]]))
+    config = OptimizerConfig(name="rmsprop", lr=0.1, alpha=0.8, eps=0.01, momentum=0.5)
+    optimizer = build_optimizer([("weight", parameter)], config)
+    expected, square, velocity = parameter.detach().clone(), torch.zeros(1, 2), torch.zeros(1, 2)
+    for step in range(3):
+        gradient = torch.tensor([[0.3, -0.1 * step]])
+        square = 0.8 * square + 0.2 * gradient**2
+        velocity = 0.5 * velocity + gradient / (square.sqrt() + 0.01)
+        expected -= 0.1 * velocity
+        parameter.grad = gradient
+        optimizer.step()
+    torch.testing.assert_close(parameter.detach(), expected)
+
+
+def test_exponential_falls_in_steps() -> None:
+    config = ScheduleConfig(name="exponential", gamma=0.97, gamma_epochs=2.4, warmup_epochs=1.0)
+    assert lr_factor(config, 0.5, 100) == 0.5
+    assert lr_factor(config, 2.3, 100) == 1.0
+    assert lr_factor(config, 2.4, 100) == pytest.approx(0.97)
+    assert lr_factor(config, 24.0, 100) == pytest.approx(0.97**10)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "moving"),
+    [("all", {"token", "stem", "stage", "head"}), ("last:1", {"stage", "head"}), ("head", {"head"})],
+)
+def test_only_what_is_named_moves(trainable: str, moving: set[str]) -> None:
+    model = SmallNet()
+    model.token = torch.nn.Parameter(torch.zeros(4))  # in no stage, as a class token is
+    apply_freeze(model, FreezeConfig(trainable=trainable))
+    assert {name.split(".")[0] for name, one in model.named_parameters() if one.requires_grad} == moving
+    assert [model.stem.training, model.stage.training, model.head.training] == [
+        name in moving for name in ("stem", "stage", "head")
+    ]
+    assert model.training
+    apply_freeze(model, FreezeConfig())
+    assert all(module.training for module in model.modules())
 
 
 def test_average_equals_its_definition() -> None:

@@ -28,6 +28,7 @@ VERBS = {
     "check": "list the faults of a data set before training on it",
     "convert": "write a data set in another format, with an account of what was kept and lost",
     "show": "draw what a network really sees of a data set, after augmentation",
+    "explain": "draw where a classifier looks, what it attends to, what its stages find",
     "models": "list the networks",
     "datasets": "list, inspect and download the data sets of the catalogue",
     "summary": "parameters, operations and shapes of a network",

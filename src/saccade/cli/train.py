@@ -35,6 +35,9 @@ class TrainArguments:
     """Network to train. Its own options are set by --model-args.OPTION VALUE."""
     data: str | None = None
     """Name in the catalogue, or a path; short for --data.source."""
+    trainable: str | None = None
+    """What moves: all, head, or last:k for the last k stages and the head; short for --freeze.trainable. With --init
+    CHECKPOINT, this is transfer learning."""
     resume: bool = False
     """Go on where the run of this name was stopped."""
     dry_run: bool = False
@@ -83,6 +86,8 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
         config = replace(config, model=arguments.model)
     if arguments.data:
         config = replace(config, data=replace(config.data, source=arguments.data))
+    if arguments.trainable:
+        config = replace(config, freeze=replace(config.freeze, trainable=arguments.trainable))
     config = replace(config, model_args=config.model_args | model_arguments)
     return arguments, tyro.cli(TrainConfig, default=config, args=rest, prog="saccade train", add_help=False)
 

@@ -32,12 +32,14 @@ class SampleKey(NamedTuple):
         index: Picture.
         size: Canvas (height, width); the network's own if None.
         stage: Which augmentation holds.
+        repeat: How often the picture was in this epoch before.
     """
 
     epoch: int
     index: int  # type: ignore[assignment]  # a tuple has a method of that name, which nobody needs of a key
     size: tuple[int, int] | None = None
     stage: int = 0
+    repeat: int = 0
 
 
 class Pipeline(Protocol):
@@ -64,6 +66,8 @@ class EpochSampler:
         rank: This process.
         world_size: Number of processes.
         multiscale: By stage, canvas sides to draw from and the number of steps between two draws.
+        repeats: Times that a picture of an epoch is in it, one after the other, each time augmented anew; an epoch is
+            as long as ever and so has a share of the pictures only (Berman et al. 2019, MultiGrain, section 3.2).
 
     Raises:
         ConfigError: If there would be no batch.
@@ -79,7 +83,10 @@ class EpochSampler:
         rank: int = 0,
         world_size: int = 1,
         multiscale: Mapping[int, tuple[Sequence[int], int]] | None = None,
+        repeats: int = 1,
     ) -> None:
+        if repeats < 1:
+            raise ConfigError(f"data.repeats must be at least 1, got {repeats}.")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if drop_last and length < batch_size * world_size:
@@ -94,6 +101,7 @@ class EpochSampler:
         self.rank = rank
         self.world_size = world_size
         self.multiscale = dict(multiscale or {})
+        self.repeats = repeats
         self.set_epoch(0)
 
     @property
@@ -137,11 +145,14 @@ class EpochSampler:
         # by SeedSequence.
         rng = np.random.default_rng([self.seed, epoch, self.length])
         order = rng.permutation(self.length) if self.shuffle else np.arange(self.length)
-        mine = order[np.arange(self.rank, self._share * self.world_size, self.world_size) % max(self.length, 1)]
+        positions = np.arange(self.rank, self._share * self.world_size, self.world_size) % max(self.length, 1)
         for batch in range(start, self.batches_per_epoch):
             canvas = self._canvas(epoch * self.batches_per_epoch + batch, stage, size)
-            chosen = mine[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [SampleKey(epoch, int(index), canvas, stage) for index in chosen]
+            chosen = positions[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [
+                SampleKey(epoch, int(order[place // self.repeats]), canvas, stage, int(place % self.repeats))
+                for place in chosen
+            ]
 
     def _canvas(self, step: int, stage: int, size: tuple[int, int] | None) -> tuple[int, int] | None:
         sides, every = self.multiscale.get(stage, ((), 1))

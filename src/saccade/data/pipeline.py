@@ -104,7 +104,8 @@ class TrainPipeline:
             DataError: If a picture cannot be read; the message names the file.
         """
         spec = self.spec if key.size is None else self.spec.with_size(key.size)
-        rng = np.random.default_rng([self.seed, key.epoch, key.index])
+        again = [key.repeat] if key.repeat else []  # a picture's first time in an epoch has the seed it always had
+        rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
         steps = self.stages[key.stage]
         config = steps.config
         if rng.random() < config.mosaic:

@@ -39,6 +39,7 @@ from saccade.errors import ConfigError
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model, save_model
+from saccade.weights.heads import heads_metadata, heads_state, split_heads
 
 __all__ = ["RunResult", "fit"]
 
@@ -289,6 +290,7 @@ class _Run:
             multiscale={
                 stage.index: (stage.augment.multiscale, stage.augment.multiscale_every) for stage in self.stages
             },
+            repeats=self.config.data.repeats,
         )
 
     def _apply(self, settings: EpochSettings) -> None:
@@ -353,17 +355,21 @@ class _Run:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "precision": self.fabric.strategy.precision.state_dict(),
             "position": asdict(self.at),
+            "earlier_heads": heads_state(self.model.earlier_heads),
+            "earlier_heads_metadata": heads_metadata(self.model.earlier_heads),
         }
         self.folder.save_state(state)
         self._save_model(self.folder.last_model, {})
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        _, self.model.earlier_heads = split_heads(state["earlier_heads"], state["earlier_heads_metadata"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
             self.average.updates = state["average_updates"]
+            self._kept_module.earlier_heads = self.model.earlier_heads
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.at = _Position(**state["position"])
         if self.config.max_minutes is None:

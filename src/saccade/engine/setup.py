@@ -91,8 +91,18 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     if config.init is not None and pretrained:
         from saccade.weights import load_weights
 
-        logger.info("%s", load_weights(model, config.init))
+        report = load_weights(model, config.init)
+        logger.info("%s", report)
+        if report.file_head is not None and _body_stands_still(config):
+            model.earlier_heads = (*report.earlier_heads, report.file_head)
+            logger.info("the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))", config.init)
     return model
+
+
+def _body_stands_still(config: TrainConfig) -> bool:
+    """Whether nothing but the head moves in the whole run, so that the head of before stays right."""
+    freezes = [config.freeze, *(stage.freeze for stage in config.stages if stage.freeze is not None)]
+    return all(freeze.trainable == "head" for freeze in freezes)
 
 
 def worker_count(wanted: int | None) -> int:

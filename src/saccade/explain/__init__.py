@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from saccade.explain.summary import Summary, SummaryRow, summary
+from saccade.explain.summary import StageRow, Summary, SummaryRow, summary
 
-__all__ = ["Summary", "SummaryRow", "summary"]
+__all__ = ["StageRow", "Summary", "SummaryRow", "summary"]

@@ -3,12 +3,13 @@
 The forward pass runs on torch's ``meta`` device, where tensors have a shape and no content. Multiply-adds are read off
 the operations that really run there, not guessed from the kinds of modules: convolution, transposed convolution, linear
 layers and the two products of attention. Normalisation, activation, pooling and resizing are not counted, as in the
-figures of the papers and of torchvision.
+figures of the papers and of torchvision. Receptive fields are followed through the same operations.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from saccade.errors import ConfigError
+from saccade.explain.receptive_field import Field, FieldTracer
 from saccade.models.base import Model
-from saccade.models.registry import create_model
+from saccade.models.registry import Reported, create_model, get_builder, list_models
 
-__all__ = ["Summary", "SummaryRow", "summary"]
+__all__ = ["StageRow", "Summary", "SummaryRow", "summary"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,28 @@ class SummaryRow:
 
 
 @dataclass(frozen=True)
+class StageRow:
+    """One of the network's stages.
+
+    Args:
+        name: Path inside the network.
+        output_shape: Shape of what it gave, batch of one.
+        stride: Pixels from one place of it to the next; None once places are joined into one.
+        receptive_field: Side of the square of pixels that reaches one place; infinite for the whole picture. Gates that
+            weigh whole channels are left out of it.
+        params: Parameters in it.
+        macs: Multiply-adds in it.
+    """
+
+    name: str
+    output_shape: tuple[int, ...]
+    stride: float | None
+    receptive_field: float
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a network costs; ``str()`` is a table.
 
@@ -60,6 +84,8 @@ class Summary:
         params: Parameters; one that is shared counts once, buffers (running statistics) do not count.
         macs: Multiply-adds of one picture.
         rows: Every module that ran, containers before what they hold.
+        stages: The network's stages, from the stem to the last.
+        reported: What its paper says of it; None if nothing is on record, or it has other classes than the paper's.
     """
 
     name: str
@@ -67,37 +93,56 @@ class Summary:
     params: int
     macs: int
     rows: tuple[SummaryRow, ...]
+    stages: tuple[StageRow, ...] = ()
+    reported: Reported | None = None
 
     def table(self, depth: int = 2) -> str:
         """Text table of the modules down to ``depth`` levels, with the totals."""
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
         channels, height, width = self.input_shape
-        table = Table(
-            title=f"{self.name} at {channels} x {height} x {width}", box=box.SIMPLE_HEAD, title_justify="left"
+        rows = [
+            (
+                f"{'  ' * (row.depth - 1)}{row.name.rpartition('.')[2]}",
+                row.type,
+                _sides(row.output_shape),
+                f"{row.params:,}",
+                f"{row.macs:,}",
+            )
+            for row in self.rows
+            if row.depth <= depth
+        ]
+        total = ("total", "", "", f"{self.params:,}", f"{self.macs:,}")
+        return _table(
+            f"{self.name} at {channels} x {height} x {width}",
+            ("module", "type", "output", "parameters", "multiply-adds"),
+            rows,
+            [total, *self._paper_rows()],
+            left=2,
         )
-        table.add_column("module")
-        table.add_column("type")
-        for heading in ("output", "parameters", "multiply-adds"):
-            table.add_column(heading, justify="right")
-        for row in self.rows:
-            if row.depth <= depth:
-                shape = " x ".join(str(side) for side in row.output_shape[1:]) or "-"
-                indent = "  " * (row.depth - 1)
-                table.add_row(
-                    f"{indent}{row.name.rpartition('.')[2]}", row.type, shape, f"{row.params:,}", f"{row.macs:,}"
-                )
-        table.add_section()
-        table.add_row("total", "", "", f"{self.params:,}", f"{self.macs:,}")
-        console = Console(file=io.StringIO(), width=120, color_system=None)
-        console.print(table)
-        text: str = console.file.getvalue()  # type: ignore[attr-defined]
-        return "\n".join(line.rstrip() for line in text.splitlines()).rstrip()
+
+    def stage_table(self) -> str:
+        """Text table of the stages: what each gives, its stride and its receptive field."""
+        rows = [
+            (
+                row.name,
+                _sides(row.output_shape),
+                "-" if row.stride is None else f"{row.stride:g}",
+                "whole picture" if math.isinf(row.receptive_field) else f"{row.receptive_field:g}",
+                f"{row.params:,}",
+                f"{row.macs:,}",
+            )
+            for row in self.stages
+        ]
+        headings = ("stage", "output", "stride", "receptive field", "parameters", "multiply-adds")
+        return _table("stages", headings, rows, [], left=1)
+
+    def _paper_rows(self) -> list[tuple[str, ...]]:
+        if self.reported is None:
+            return []
+        figures = [self.reported.params, self.reported.macs]
+        return [(f"paper, {self.reported.source}", "", "", *("-" if one is None else f"{one:,.0f}" for one in figures))]
 
     def __str__(self) -> str:
-        return self.table()
+        return f"{self.table()}\n\n{self.stage_table()}" if self.stages else self.table()
 
 
 def summary(
@@ -129,26 +174,77 @@ def summary(
             )
     name = model.builder_name or type(model).__name__
     shape = _input_shape(name, model, input_size)
-    shapes, macs = _trace(name, model, shape)
+    shapes, macs, fields = _trace(name, model, shape)
+    modules = {path: module for path, module in model.named_modules() if path in shapes and path}
+    params = {path: _parameters(module) for path, module in modules.items()}
     return Summary(
         name=name,
         input_shape=shape,
-        params=sum(parameter.numel() for parameter in model.parameters()),
+        params=_parameters(model),
         macs=macs[""],
         rows=tuple(
             SummaryRow(
                 name=path,
                 type=type(module).__name__,
                 output_shape=shapes[path],
-                params=sum(parameter.numel() for parameter in module.parameters()),
+                params=params[path],
                 macs=macs[path],
                 depth=path.count(".") + 1,
                 leaf=next(module.children(), None) is None,
             )
-            for path, module in model.named_modules()
-            if path in shapes and path
+            for path, module in modules.items()
         ),
+        stages=tuple(
+            StageRow(stage, shapes[stage], _stride(shapes[stage], field), field.side, params[stage], macs[stage])
+            for stage in model.stage_names
+            if stage in shapes and (field := fields.get(stage)) is not None
+        ),
+        reported=_reported(model),
     )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _stride(shape: tuple[int, ...], field: Field) -> float | None:
+    """Step of the places; none where there is one place only, or where places have become a row of features."""
+    return field.step if len(shape) > 2 and shape[2:] != (1, 1) else None
+
+
+def _reported(model: Model) -> Reported | None:
+    """The paper's figures, which are those of the builder's own classes and options."""
+    if model.builder_name not in list_models():
+        return None
+    entry = get_builder(model.builder_name)
+    own = {name: parameter.default for name, parameter in entry.parameters.items() if name in model.builder_args}
+    return entry.reported if dict(model.builder_args) == own else None
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape[1:]) or "-"
+
+
+def _table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], totals: Sequence[Sequence[str]], left: int
+) -> str:
+    """Text of a table whose first ``left`` columns are set to the left and the others to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < left else "right")
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+    for row in totals:
+        table.add_row(*row)
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(table)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines()).rstrip()
 
 
 def _input_shape(name: str, model: Model, input_size: Sequence[int] | None) -> tuple[int, int, int]:
@@ -164,18 +260,26 @@ def _input_shape(name: str, model: Model, input_size: Sequence[int] | None) -> t
     return channels, height, width
 
 
-def _trace(name: str, model: Model, shape: tuple[int, int, int]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Output shape and multiply-adds by module path; the path of the network itself is empty."""
+def _trace(
+    name: str, model: Model, shape: tuple[int, int, int]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int], dict[str, Field]]:
+    """Output shape, multiply-adds and field by module path; the path of the network itself is empty."""
     shapes: dict[str, tuple[int, ...]] = {}
     macs: dict[str, int] = defaultdict(int)
     running: list[str] = []
     before: list[int] = []
     counter = FlopCounterMode(display=False)
+    images = torch.empty(1, *shape, device="meta")
+    tracer = FieldTracer(images)
+    fields: dict[str, Field] = {}
+    windows: list[int | None] = []
 
     def enter(path: str) -> Any:
         def hook(module: nn.Module, inputs: Any) -> None:
             running.append(path)
             before.append(counter.get_total_flops())
+            windows.append(tracer.window)
+            tracer.window = getattr(module, "window_size", tracer.window)
 
         return hook
 
@@ -185,7 +289,11 @@ def _trace(name: str, model: Model, shape: tuple[int, int, int]) -> tuple[dict[s
             done = counter.get_total_flops() - before.pop()
             if path not in running:  # a module that calls itself is counted by its outermost call
                 macs[path] += done // 2  # the counter counts multiply and add apart
-            shapes[path] = max((tuple(tensor.shape) for tensor in _tensors(output)), key=_size, default=())
+            tracer.window = windows.pop()
+            largest = max(_tensors(output), key=lambda tensor: tensor.numel(), default=None)
+            shapes[path] = () if largest is None else tuple(largest.shape)
+            if largest is not None and (field := tracer.of(largest)) is not None:
+                fields[path] = field
 
         return hook
 
@@ -195,10 +303,9 @@ def _trace(name: str, model: Model, shape: tuple[int, int, int]) -> tuple[dict[s
         hooks.append(module.register_forward_pre_hook(enter(path)))
         hooks.append(module.register_forward_hook(leave(path)))
     content = {key: tensor.to("meta") for key, tensor in (*model.named_parameters(), *model.named_buffers())}
-    images = torch.empty(1, *shape, device="meta")
     try:
         model.eval()
-        with torch.no_grad(), counter:
+        with torch.no_grad(), tracer, counter:
             torch.func.functional_call(model, content, (images,))
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
@@ -208,7 +315,7 @@ def _trace(name: str, model: Model, shape: tuple[int, int, int]) -> tuple[dict[s
             hook.remove()
         for module, training in modes.items():
             module.training = training
-    return shapes, macs
+    return shapes, macs, fields
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -217,7 +324,3 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, (list, tuple)) else []
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(torch.Size(shape).numel())

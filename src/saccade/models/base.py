@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from saccade.data.input_spec import InputSpec
+from saccade.weights.heads import EarlierHead
 
 __all__ = ["Decoded", "Model", "Outputs", "Targets"]
 
@@ -38,6 +39,7 @@ class Model(nn.Module):
         layer_names: Names (or prefixes) of parts from the input to the output, finer than stages, for a learning rate
             that falls with depth; empty: the children of each stage, in order.
         head_name: Submodule that a new set of classes replaces (the only one whose shapes know ``num_classes``).
+        earlier_heads: Heads for other classes that it had over the same weights; they travel in its checkpoints.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Model(nn.Module):
     stage_names: tuple[str, ...] = ()
     layer_names: tuple[str, ...] = ()
     head_name: str = ""
+    earlier_heads: tuple[EarlierHead, ...] = ()
 
     def forward(self, images: Tensor) -> Outputs:
         """Raw outputs for normalised ``images`` (B, C, H, W)."""

@@ -14,6 +14,7 @@ from saccade.errors import ConfigError, WeightsError
 from saccade.models.base import Model
 from saccade.models.registry import create_model
 from saccade.weights.files import read_file, save_file
+from saccade.weights.heads import heads_metadata, heads_state, split_heads
 
 __all__ = ["FORMAT_VERSION", "library_version", "load_model", "model_metadata", "read_metadata", "save_model"]
 
@@ -70,7 +71,10 @@ def save_model(
             "builder. Put @register_model before the function that builds it, or save model.state_dict() yourself."
         )
     path = Path(path)
-    save_file(path, model.state_dict(), {**model_metadata(model, metrics), "extra": dict(extra or {})})
+    metadata = {**model_metadata(model, metrics), "extra": dict(extra or {})}
+    if model.earlier_heads:
+        metadata["earlier_heads"] = heads_metadata(model.earlier_heads)
+    save_file(path, {**model.state_dict(), **heads_state(model.earlier_heads)}, metadata)
     return path
 
 
@@ -83,14 +87,17 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return _checked(read_file(path)[1], Path(path))
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, earlier_head: int | None = None) -> Model:
     """Build the network of a checkpoint and fill it, ready to predict (in eval mode, on the CPU).
 
     Args:
         path: File written by :func:`save_model`.
+        earlier_head: Number of the head to build it with, of those that the network had before it learnt its present
+            classes on a frozen body; 0 is the oldest.
 
     Raises:
-        WeightsError: If the file is damaged or no checkpoint of Saccade, or its network has changed since.
+        WeightsError: If the file is damaged or no checkpoint of Saccade, its network has changed since, or there is no
+            such head.
 
     Example:
         >>> save_model(create_model("lenet5"), "lenet.safetensors")  # doctest: +SKIP
@@ -100,6 +107,18 @@ def load_model(path: str | Path) -> Model:
     path = Path(path)
     state, metadata = read_file(path)
     _checked(metadata, path)
+    state, heads = split_heads(state, metadata.get("earlier_heads", ()))
+    if earlier_head is not None:
+        if not 0 <= earlier_head < len(heads):
+            raise WeightsError(
+                f"'{path}' has no earlier head {earlier_head}; it keeps {len(heads)}. Heads are kept by training a new "
+                "one on a frozen network: train --init CHECKPOINT --trainable head."
+            )
+        chosen = heads[earlier_head]
+        state.update(chosen.tensors)
+        metadata["builder_args"] |= {"num_classes": chosen.num_classes}
+        metadata["class_names"] = chosen.class_names
+        heads = ()
     name, arguments = metadata["builder_name"], {key: _tuples(value) for key, value in metadata["builder_args"].items()}
     try:
         # Random initial values are drawn and thrown away; the caller's random numbers go on as if nothing had been
@@ -120,6 +139,7 @@ def load_model(path: str | Path) -> Model:
         ) from error
     model.class_names = tuple(metadata["class_names"])
     model.input_spec = InputSpec.from_dict(metadata["input_spec"])
+    model.earlier_heads = heads
     return model.eval()
 
 

@@ -23,8 +23,10 @@ __all__ = [
     "class_color",
     "draw_boxes",
     "draw_caption",
+    "draw_heat",
     "draw_keypoints",
     "draw_label_map",
+    "heat_colors",
     "montage",
     "write_image",
 ]
@@ -197,6 +199,33 @@ def draw_caption(
         text = fit_text(line, size, max(1, room - margin), round(0.75 * size))
         _stamp(strip, text, margin + margin // 2, top + (row - text.shape[0]) // 2, _INK)
     return _with_strip(canvas, strip)
+
+
+def heat_colors(values: NDArray[Any]) -> Picture:
+    """Values (H, W) of 0..1 as colours, dark blue over green to dark red; not a number is 0."""
+    import cv2
+
+    bytes_ = np.rint(255 * np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1)).astype(np.uint8)
+    return np.ascontiguousarray(cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[..., ::-1])
+
+
+def draw_heat(image: NDArray[Any], heat: NDArray[Any], opacity: float = 0.65) -> Picture:
+    """Colours laid over a picture as strongly as the heat is: where it is cold, the picture stays as it is.
+
+    Args:
+        image: The picture.
+        heat: (H, W) of the same size, 0..1.
+        opacity: Of the hottest place, 0..1.
+    """
+    import cv2
+
+    canvas, _ = _enlarge(image)
+    height, width = canvas.shape[:2]
+    enlarged = cv2.resize(np.asarray(heat, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    # Full strength from half the heat on, so that the colour and not the picture below tells warm from hot.
+    alpha = opacity * np.clip(2 * np.nan_to_num(enlarged), 0, 1)[..., None]
+    canvas[:] = np.rint(canvas * (1 - alpha) + heat_colors(enlarged) * alpha).astype(np.uint8)
+    return canvas
 
 
 def _enlarge(image: NDArray[Any]) -> tuple[Picture, int]:

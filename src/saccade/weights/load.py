@@ -14,6 +14,7 @@ from torch import Tensor
 from saccade.errors import WeightsError
 from saccade.weights.files import read_file
 from saccade.weights.foreign import read_foreign
+from saccade.weights.heads import EarlierHead, split_heads
 from saccade.weights.layouts import layouts
 from saccade.weights.loadable import Loadable
 
@@ -38,6 +39,8 @@ class LoadReport:
         missing: Tensors of the model that the file does not have.
         unexpected: Tensors of the file that the model has no place for.
         notes: What was unwrapped on the way.
+        file_head: The whole head of the file, where it belongs to another number of classes.
+        earlier_heads: Heads that the file kept from before, by :mod:`saccade.weights.heads`.
     """
 
     source: str
@@ -48,6 +51,8 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    file_head: EarlierHead | None = field(default=None, repr=False, compare=False)
+    earlier_heads: tuple[EarlierHead, ...] = field(default=(), repr=False, compare=False)
 
     def __str__(self) -> str:
         unwrapped = f" ({', '.join(self.notes)})" if self.notes else ""
@@ -98,11 +103,15 @@ def load_weights(model: Loadable, source: str | Path, strict_head: bool = False)
     entry = None if not published and _is_path(source) else find_published(model.builder_name, str(source))
     path = Path(source) if entry is None else fetch_published(entry)
     state, metadata, notes = _read(path)
+    state, earlier_heads = split_heads(state, metadata.get("earlier_heads", ()))
     name = str(source) if entry is None else f"{entry.builder}/{entry.name}"
+    class_names = tuple(metadata.get("class_names", ()) if entry is None else entry.class_names())
     report = _fit(model, state, metadata, notes, name, strict_head)
-    class_names = metadata.get("class_names", ()) if entry is None else entry.class_names()
+    if report.file_head is not None:
+        report = replace(report, file_head=replace(report.file_head, class_names=class_names))
+    report = replace(report, earlier_heads=earlier_heads)
     if not report.head and not model.class_names and len(class_names) == model.num_classes:
-        model.class_names = tuple(class_names)
+        model.class_names = class_names
     if entry is not None and entry.preprocessing:
         model.input_spec = replace(model.input_spec, **entry.preprocessing)
     logger.log(logging.WARNING if report.missing else logging.INFO, "%s", report)
@@ -157,7 +166,15 @@ def _fit(
         missing=tuple(name for name in own if name not in converted and not name.endswith(_COUNTER)),
         unexpected=tuple(name for name in converted if name not in own and not name.endswith(_COUNTER)),
         notes=tuple(notes),
+        file_head=_head_of(converted, other, model.head_name) if other else None,
     )
+
+
+def _head_of(converted: Mapping[str, Tensor], other: Mapping[str, Tensor], head: str) -> EarlierHead:
+    """The file's head; its classes are as many as the smallest tensor that differs, a bias, is long."""
+    smallest = min(other.values(), key=lambda tensor: tensor.numel())
+    tensors = {name: tensor for name, tensor in converted.items() if name.startswith(f"{head}.")}
+    return EarlierHead(int(smallest.shape[0]), (), tensors)
 
 
 def _title(model: Loadable) -> str:

@@ -34,11 +34,14 @@ class Classifier(Model):
     Attributes:
         label_smoothing: Share of the target's mass spread evenly over all classes (Szegedy et al. 2016, section 7),
             0..1.
+        cam_layer: Submodule whose map explains a class best (``saccade.explain.cam``); empty: the last stage that gives
+            a map.
         unused_by_features: Submodules that ``features`` never runs; the head alone unless a subclass says more.
     """
 
     task = "classification"
     label_smoothing: float = 0.0
+    cam_layer: str = ""
     unused_by_features: tuple[str, ...] = ()
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
