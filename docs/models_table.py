@@ -1,7 +1,8 @@
-"""Write the README's table of models from the registry: ``python docs/models_table.py`` (``make docs`` does it)."""
+"""Count all networks and write the README's table of models: ``python docs/models_table.py`` (``make docs`` does it)."""
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -12,16 +13,16 @@ START, END = "<!-- models: made by docs/models_table.py -->", "<!-- /models -->"
 
 def table() -> str:
     """One table, grouped by task, then by paper; counts are those of the default arguments."""
-    from saccade.explain.summary import summary
+    from saccade.explain.counts import counts_of
     from saccade.models.registry import get_builder, list_models
 
     lines = ["| task | paper | models | parameters | multiply-adds |", "|---|---|---|---|---|"]
     entries = sorted((get_builder(name) for name in list_models()), key=lambda entry: (entry.task, entry.paper))
     for (task, paper), group in groupby(entries, key=lambda entry: (entry.task, entry.paper)):
-        counted = sorted(((entry.name, summary(entry.name)) for entry in group), key=lambda pair: pair[1].params)
+        counted = sorted(((entry.name, counts_of(entry.name)) for entry in group), key=lambda pair: pair[1].params)
         names = ", ".join(f"`{name}`" for name, _ in counted)
-        parameters = _span([result.params for _, result in counted])
-        operations = _span([result.macs for _, result in counted])
+        parameters = _span([counts.params for _, counts in counted])
+        operations = _span([counts.macs for _, counts in counted])
         lines.append(f"| {task} | {paper} | {names} | {parameters} | {operations} |")
     return "\n".join(lines)
 
@@ -33,6 +34,19 @@ def updated(text: str) -> str:
     return f"{head}{START}\n{table()}\n{END}{tail}"
 
 
+def write_counts() -> None:
+    """Count every network anew."""
+    from saccade.explain.counts import COUNTS_FILE, kept_counts
+    from saccade.explain.summary import summary
+    from saccade.models.registry import list_models
+
+    counted = {name: summary(name) for name in list_models()}
+    rows = [f' "{name}": [{result.params}, {result.macs}]' for name, result in counted.items()]
+    COUNTS_FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    json.loads(COUNTS_FILE.read_text())
+    kept_counts.cache_clear()
+
+
 def _span(numbers: list[int]) -> str:
     from saccade.cli._console import count
 
@@ -41,5 +55,6 @@ def _span(numbers: list[int]) -> str:
 
 
 if __name__ == "__main__":
+    write_counts()
     README.write_text(updated(README.read_text()))
     sys.stdout.write(f"{README}: table is current\n")

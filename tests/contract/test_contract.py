@@ -15,6 +15,7 @@ from torch import Tensor
 
 from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.verify import ParityReport, compare, verify_export
+from saccade.explain.counts import kept_counts
 from saccade.explain.summary import summary
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model, save_model
@@ -136,6 +137,8 @@ def test_parameters_and_multiply_adds(name: str, on_meta: Callable[[str], Model]
     figures = summary(model, input_size=expected.get("input"))
     assert figures.params == expected["params"]
     assert figures.macs == expected["macs"]
+    if tuple(expected.get("input", ())[1:]) in ((), model.input_spec.size):
+        assert kept_counts().get(name) == (figures.params, figures.macs), "run: python docs/models_table.py"
 
 
 @ALL

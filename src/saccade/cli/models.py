@@ -14,27 +14,26 @@ __all__ = ["run"]
 
 @dataclass
 class ModelsArguments:
-    """List the networks."""
+    """List the networks: parameters and multiply-adds at the network's own canvas, paper, published weights."""
 
     task: str | None = None
     """Only those that solve this task."""
-    counts: bool = False
-    """Also count parameters and multiply-adds (no weights are allocated)."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Parse, print the table."""
     arguments = parse(ModelsArguments, argv, "models")
     from saccade import api
+    from saccade.explain.counts import counts_of
     from saccade.models.registry import get_builder
+    from saccade.weights import PUBLISHED
 
     rows: list[dict[str, Any]] = []
     for name in api.list_models(arguments.task):
-        entry = get_builder(name)
-        row = {"model": name, "task": entry.task}
-        if arguments.counts:
-            summary = api.summary(name)
-            row |= {"parameters": count(summary.params), "MACs": count(summary.macs)}
-        rows.append(row | {"paper": entry.paper})
+        entry, counts = get_builder(name), counts_of(name)
+        row = {"model": name} if arguments.task else {"model": name, "task": entry.task}
+        figures = {"parameters": count(counts.params), "MACs": count(counts.macs)}
+        published = ", ".join(one.name for one in PUBLISHED.values() if one.builder == name)
+        rows.append(row | figures | {"paper": entry.paper, "published": published or "-"})
     print_rows(rows)
     return 0

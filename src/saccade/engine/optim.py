@@ -20,15 +20,18 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 def layers_of(model: Model) -> tuple[str, ...]:
     """Prefixes of parameter names from the input to the output: what ``layer_decay`` counts.
 
-    The model's ``layer_names``; else the children of each stage that is a row of them, and each other stage itself.
+    The model's ``layer_names``; else the children (with parameters) of each stage that is a row, and each other stage.
     """
     if model.layer_names:
         return model.layer_names
     layers: list[str] = []
     for stage in model.stage_names:
         module = model.get_submodule(stage)
-        row = isinstance(module, (nn.Sequential, nn.ModuleList)) and len(module) > 0
-        layers += [f"{stage}.{child}" for child, _ in module.named_children()] if row else [stage]
+        row = isinstance(module, (nn.Sequential, nn.ModuleList))
+        children = [
+            f"{stage}.{name}" for name, child in module.named_children() if next(child.parameters(), None) is not None
+        ]
+        layers += children if row else [stage]
     return tuple(layers)
 
 
@@ -123,7 +126,7 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
 
 def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
     if trainable == "head":
-        return (model.head_name,)
+        return (model.head_name, *model.auxiliary_heads)
     kind, _, digits = trainable.partition(":")
     if kind != "last" or not digits.isdigit():
         raise ConfigError(
@@ -135,4 +138,4 @@ def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
             f"freeze.trainable is '{trainable}', but {model.builder_name} has {len(stages)} stages: "
             f"{', '.join(stages)}."
         )
-    return (*stages[len(stages) - int(digits) :], model.head_name)
+    return (*stages[len(stages) - int(digits) :], model.head_name, *model.auxiliary_heads)

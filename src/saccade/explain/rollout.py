@@ -1,6 +1,7 @@
 """Attention roll-out: which pixels the answer of a transformer was made of.
 
-Paper: Samira Abnar, Willem Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020, arXiv 2005.00928, section 3.
+Paper: Samira Abnar, Willem Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020, arXiv 2005.00928,
+section 3.
 
 A layer mixes tokens by its attention, averaged over heads, and keeps each by its shortcut, half and half. The shares of
 the answer are carried from the last layer back to the first: row vector times matrix, layer by layer, which is the
@@ -108,5 +109,5 @@ def _through_windows(model: Model, steps: list[tuple[Any, Tensor]], size: tuple[
 
 
 def _mixed(shares: Tensor, attention: Tensor) -> Tensor:
-    """One layer back: r (B, 1, N) times (A + I) / 2, with A the mean over heads (the paper's equation for residuals)."""
+    """One layer back: r (B, 1, N) times (A + I) / 2, the paper's rule for shortcuts, with A the mean over heads."""
     return 0.5 * shares + 0.5 * shares @ attention.float().mean(1)

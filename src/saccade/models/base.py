@@ -39,6 +39,7 @@ class Model(nn.Module):
         layer_names: Names (or prefixes) of parts from the input to the output, finer than stages, for a learning rate
             that falls with depth; empty: the children of each stage, in order.
         head_name: Submodule that a new set of classes replaces (the only one whose shapes know ``num_classes``).
+        auxiliary_heads: Further submodules that know ``num_classes``, which run in ``loss`` only.
         earlier_heads: Heads for other classes that it had over the same weights; they travel in its checkpoints.
     """
 
@@ -54,6 +55,7 @@ class Model(nn.Module):
     stage_names: tuple[str, ...] = ()
     layer_names: tuple[str, ...] = ()
     head_name: str = ""
+    auxiliary_heads: tuple[str, ...] = ()
     earlier_heads: tuple[EarlierHead, ...] = ()
 
     def forward(self, images: Tensor) -> Outputs:

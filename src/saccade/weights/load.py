@@ -148,9 +148,9 @@ def _fit(
             f"'{source}' ({recognised}) has nothing for {_title(model)}: its names are like {_shorten(sorted(state))}; "
             f"the model's like {_shorten(sorted(own))}. Create the model that the file was made for."
         )
-    # The head is by contract the only part whose shapes know the number of classes.
-    head = f"{model.head_name}." if model.head_name and not strict_head else None
-    wrong = [name for name in other if head is None or not name.startswith(head)]
+    # Heads are by contract the only parts whose shapes know the number of classes.
+    heads = () if strict_head else tuple(f"{head}." for head in (model.head_name, *model.auxiliary_heads) if head)
+    wrong = [name for name in other if not name.startswith(heads)]
     if wrong:
         shapes = {name: (tuple(other[name].shape), tuple(own[name].shape)) for name in wrong}
         raise WeightsError(_mismatch(source, recognised, _title(model), shapes))
@@ -166,14 +166,15 @@ def _fit(
         missing=tuple(name for name in own if name not in converted and not name.endswith(_COUNTER)),
         unexpected=tuple(name for name in converted if name not in own and not name.endswith(_COUNTER)),
         notes=tuple(notes),
-        file_head=_head_of(converted, other, model.head_name) if other else None,
+        file_head=_head_of(converted, other, (model.head_name, *model.auxiliary_heads)) if other else None,
     )
 
 
-def _head_of(converted: Mapping[str, Tensor], other: Mapping[str, Tensor], head: str) -> EarlierHead:
+def _head_of(converted: Mapping[str, Tensor], other: Mapping[str, Tensor], heads: Sequence[str]) -> EarlierHead:
     """The file's head; its classes are as many as the smallest tensor that differs, a bias, is long."""
     smallest = min(other.values(), key=lambda tensor: tensor.numel())
-    tensors = {name: tensor for name, tensor in converted.items() if name.startswith(f"{head}.")}
+    prefixes = tuple(f"{head}." for head in heads)
+    tensors = {name: tensor for name, tensor in converted.items() if name.startswith(prefixes)}
     return EarlierHead(int(smallest.shape[0]), (), tensors)
 
 

@@ -14,6 +14,7 @@ class Loadable(Protocol):
 
     builder_name: str
     head_name: str
+    auxiliary_heads: tuple[str, ...]
     num_classes: int
     class_names: tuple[str, ...]
     input_spec: InputSpec

@@ -1,0 +1,135 @@
+"""CSPDarknet-53: Darknet-53 with half of the channels led past each stage.
+
+Papers: Chien-Yao Wang et al., "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", CVPR Workshops
+2020, arXiv 1911.11929; Alexey Bochkovskiy, Chien-Yao Wang, Hong-Yuan Mark Liao, "YOLOv4: Optimal Speed and Accuracy of
+Object Detection", 2020, arXiv 2004.10934, section 3.4 (with Mish).
+
+In a residual stage the same gradients are computed again and again on the way down. A cross-stage partial stage splits
+its channels in two: one half goes through the residual units, the other goes past them, and both are joined at the end.
+Half of the work is saved in the units and accuracy does not fall.
+
+    image              3 x 256 x 256
+    3x3               32 x 256 x 256
+    5 stages: 64, 128, 256, 512, 1024 channels, 1, 2, 8, 8, 4 units, each at half the size of the one before
+    mean over space, fc 1000
+
+    stage: 3x3 / 2 -> 1x1 -> split -+-------------------------+-> concatenate -> 1x1
+                                    +-> units -> 1x1 ---------+
+
+Differences from the paper: Darknet's configuration file makes the two halves by two 1x1 convolutions, which is one 1x1
+convolution and a split. In the first stage both halves keep all 64 channels and units halve them in between, as there.
+Names of modules are timm's.
+
+Published weights: timm's ``cspdarknet53.ra_in1k`` was trained with a leaky ReLU of slope 0.01; it loads into
+``cspdarknet53(negative_slope=0.01)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from saccade.blocks.conv_norm_act import ConvNormAct
+from saccade.blocks.dark_residual import DarkResidual
+from saccade.models.base import Outputs
+from saccade.models.classification.base import Classifier
+from saccade.models.classification.darknet19 import DARKNET_SPEC
+from saccade.models.registry import register_model
+
+__all__ = ["CSPDarknet53", "CrossStage", "cspdarknet53"]
+
+PAPER = "Wang et al., CVPRW 2020, arXiv 1911.11929; Bochkovskiy et al. 2020, arXiv 2004.10934"
+
+
+class CrossStage(nn.Module):
+    """A stage whose units see half of the channels (CSPNet, figure 3b).
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        depth: Residual units.
+        first: The first stage, whose halves are as wide as the whole and whose units are bottlenecks.
+        activation: Makes the activations.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, depth: int, first: bool, activation: Callable[[], nn.Module]
+    ) -> None:
+        super().__init__()
+        half = out_channels if first else out_channels // 2
+        convolution = partial(ConvNormAct, activation=activation)
+        self.conv_down = convolution(in_channels, out_channels, 3, 2)
+        self.conv_exp = convolution(out_channels, 2 * half)
+        hidden = half // 2 if first else half
+        self.blocks = nn.Sequential(*(DarkResidual(half, hidden, activation) for _ in range(depth)))
+        self.conv_transition_b = convolution(half, half)
+        self.conv_transition = convolution(2 * half, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H / 2, W / 2)."""
+        past, through = self.conv_exp(self.conv_down(x)).chunk(2, dim=1)
+        through = self.conv_transition_b(self.blocks(through))
+        out: Tensor = self.conv_transition(torch.cat((past, through), dim=1))
+        return out
+
+
+class CSPDarknet53(Classifier):
+    """Stem, five cross-stage partial stages, mean, fc.
+
+    Args:
+        num_classes: Outputs of the fc layer.
+        negative_slope: Of a leaky ReLU in place of Mish.
+        depths: Units of each stage.
+    """
+
+    stage_names = ("stem", *(f"stages.{number}" for number in range(5)))
+    head_name = "head.fc"
+    input_spec = replace(DARKNET_SPEC, size=(256, 256))
+    feature_channels = (64, 128, 256, 512, 1024)
+    feature_strides = (2, 4, 8, 16, 32)
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        negative_slope: float | None = None,
+        depths: tuple[int, ...] = (1, 2, 8, 8, 4),
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        mish = partial(nn.Mish, inplace=True)
+        activation = mish if negative_slope is None else partial(nn.LeakyReLU, negative_slope, inplace=True)
+        self.stem = nn.ModuleDict({"conv1": ConvNormAct(3, 32, 3, activation=activation)})
+        widths = (32, *self.feature_channels)
+        self.stages = nn.ModuleList(
+            CrossStage(widths[number], widths[number + 1], depth, number == 0, activation)
+            for number, depth in enumerate(depths)
+        )
+        self.head = nn.ModuleDict({"fc": nn.Linear(widths[-1], num_classes)})
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # Darknet's make_convolutional_layer: He's variance
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Maps at strides 2 to 32; images (B, 3, H, W)."""
+        x = self.stem["conv1"](images)  # (B, 32, H, W)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Outputs:
+        """``logits`` (B, num_classes)."""
+        return {"logits": self.head["fc"](self.features(images)[-1].mean((2, 3)))}
+
+
+@register_model("classification", PAPER)
+def cspdarknet53(
+    num_classes: int = 1000, negative_slope: float | None = None, weights: str | None = None
+) -> CSPDarknet53:
+    """With Mish; 27.6 M parameters, 6.5 G multiply-adds at 256 x 256."""
+    return CSPDarknet53(num_classes, negative_slope)
