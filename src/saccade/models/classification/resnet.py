@@ -85,7 +85,7 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=second, dilation=second, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _projection(in_channels, width, stride)
+        self.downsample: nn.Module | None = _projection(in_channels, width, stride)
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -112,17 +112,22 @@ class Bottleneck(nn.Module):
 
     expansion = 4
     stride_in_1x1 = False
+    groups = 1  # of the 3x3, each with ``group_width`` channels in 64 of the width (ResNeXt)
+    group_width = 64
 
     def __init__(self, in_channels: int, width: int, stride: int = 1, dilations: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
         out_channels = width * self.expansion
+        inner = width * self.group_width // 64 * self.groups
         stride_1x1, stride_3x3 = (stride, 1) if self.stride_in_1x1 else (1, stride)
         dilation = dilations[0]
-        self.conv1 = nn.Conv2d(in_channels, width, 1, stride_1x1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride_3x3, padding=dilation, dilation=dilation, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, stride_1x1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(
+            inner, inner, 3, stride_3x3, padding=dilation, dilation=dilation, groups=self.groups, bias=False
+        )
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _projection(in_channels, out_channels, stride)
