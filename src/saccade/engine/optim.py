@@ -27,7 +27,7 @@ def layers_of(model: Model) -> tuple[str, ...]:
     layers: list[str] = []
     for stage in model.stage_names:
         module = model.get_submodule(stage)
-        row = isinstance(module, (nn.Sequential, nn.ModuleList))
+        row = type(module) in (nn.Sequential, nn.ModuleList)  # and no brick that is made of one
         children = [
             f"{stage}.{name}" for name, child in module.named_children() if next(child.parameters(), None) is not None
         ]

@@ -86,8 +86,15 @@ def register_model(
         @functools.wraps(builder)
         def build(*args: P.args, **kwargs: P.kwargs) -> M:
             bound = signature.bind(*args, **kwargs)
+            wanted = bound.arguments.get("weights")
+            if isinstance(wanted, str):
+                from saccade.weights.published import published_arguments
+
+                # Options that these weights were trained with; what the caller says goes before them.
+                for key, value in published_arguments(name, wanted).items():
+                    bound.arguments.setdefault(key, value)
             bound.apply_defaults()
-            model = builder(*args, **kwargs)
+            model = builder(*bound.args, **bound.kwargs)
             weights = bound.arguments.pop("weights", None)
             model.builder_name, model.builder_args = name, dict(bound.arguments)
             if weights is not None:

@@ -28,6 +28,7 @@ class PublishedWeights:
         sha256: Full hash, where the publisher gives one.
         sha256_prefix: First digits of it, where that is all the publisher gives.
         preprocessing: Fields of the input spec in which it differs from its builder.
+        arguments: Options of the builder that it was trained with, where they are not the default ones.
     """
 
     builder: str
@@ -41,6 +42,7 @@ class PublishedWeights:
     sha256: str | None = None
     sha256_prefix: str | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def file_name(self) -> str:
@@ -60,7 +62,14 @@ class PublishedWeights:
 
 
 def torchvision_imagenet(
-    builder: str, file: str, top1: float, top5: float, layout: str, name: str = "imagenet", **preprocessing: Any
+    builder: str,
+    file: str,
+    top1: float,
+    top5: float,
+    layout: str,
+    name: str = "imagenet",
+    arguments: Mapping[str, Any] | None = None,
+    **preprocessing: Any,
 ) -> PublishedWeights:
     """A row for a classifier that torchvision publishes.
 
@@ -71,6 +80,7 @@ def torchvision_imagenet(
         top5: Likewise.
         layout: Name of the layout it comes in.
         name: What ``weights=`` takes.
+        arguments: Options of the builder that it was trained with, where they are not the default ones.
         **preprocessing: Fields of the input spec in which it differs from its builder.
     """
     return PublishedWeights(
@@ -84,11 +94,18 @@ def torchvision_imagenet(
         claimed={"ImageNet-1K val top-1": top1, "ImageNet-1K val top-5": top5},
         sha256_prefix=file.removesuffix(".pth").rsplit("-", 1)[1],
         preprocessing=preprocessing,
+        arguments=arguments or {},
     )
 
 
 def timm_imagenet(
-    builder: str, model: str, layout: str, top1: float | None = None, name: str = "imagenet", **preprocessing: Any
+    builder: str,
+    model: str,
+    layout: str,
+    top1: float | None = None,
+    name: str = "imagenet",
+    arguments: Mapping[str, Any] | None = None,
+    **preprocessing: Any,
 ) -> PublishedWeights:
     """A row for a classifier that timm publishes on the Hugging Face hub, which gives no hash beside the file.
 
@@ -98,6 +115,7 @@ def timm_imagenet(
         layout: Name of the layout it comes in.
         top1: Accuracy on ImageNet-1K's validation pictures that timm states, per cent; None where we do not know it.
         name: What ``weights=`` takes.
+        arguments: Options of the builder that it was trained with, where they are not the default ones.
         **preprocessing: Fields of the input spec in which it differs from its builder.
     """
     return PublishedWeights(
@@ -110,4 +128,5 @@ def timm_imagenet(
         class_names_source="imagenet",
         claimed={} if top1 is None else {"ImageNet-1K val top-1": top1},
         preprocessing=preprocessing,
+        arguments=arguments or {},
     )

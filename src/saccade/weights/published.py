@@ -14,6 +14,7 @@ import logging
 import os
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 from saccade.errors import WeightsError, did_you_mean
 from saccade.weights import tables
@@ -21,7 +22,7 @@ from saccade.weights.download import download, sha256_of
 from saccade.weights.entry import PublishedWeights
 from saccade.weights.files import atomic_write
 
-__all__ = ["PUBLISHED", "cache_folder", "fetch_published", "find_published"]
+__all__ = ["PUBLISHED", "cache_folder", "fetch_published", "find_published", "published_arguments"]
 
 logger = logging.getLogger("saccade")
 
@@ -59,6 +60,12 @@ def find_published(builder: str, name: str) -> PublishedWeights:
     raise WeightsError(
         f"no weights '{name}': neither a file nor published weights. {known}{did_you_mean(name, mine) if mine else ''}"
     )
+
+
+def published_arguments(builder: str, name: str) -> dict[str, Any]:
+    """Options that a builder must have for published weights of that name; none for names of files."""
+    entry = PUBLISHED.get(name if "/" in name else f"{builder}/{name}")
+    return dict(entry.arguments) if entry is not None else {}
 
 
 def cache_folder() -> Path:
