@@ -117,7 +117,9 @@ class EfficientNetV2(EfficientNet):
 def _base(depth: float, width: float, size: int, num_classes: int, stochastic_depth: float) -> EfficientNetV2:
     """B0 to B3."""
     stem, last = make_divisible(32 * width), make_divisible(1280 * width)
-    return EfficientNetV2(scaled(BASE, depth, width, at_least=0.0), size, stem, last, num_classes, stochastic_depth=stochastic_depth)
+    return EfficientNetV2(
+        scaled(BASE, depth, width, at_least=0.0), size, stem, last, num_classes, stochastic_depth=stochastic_depth
+    )
 
 
 @register_model("classification", PAPER, Reported(params=7.4e6, macs=0.7e9, top1=78.7, source="table 10"))
