@@ -41,6 +41,30 @@ MEMBERS = (
     Member("lenet5_1998", {"num_classes": 10}, (32, 32), odd_size=(41, 57)),
     Member("resnet18", {"num_classes": 7}),
     Member("resnet50_v1", {"num_classes": 3}),
+    # Narrow where the paper's fully connected layers would hold most of the weights; three poolings need the pixels.
+    Member("alexnet", {"num_classes": 5, "fc_channels": 32}),
+    Member("alexnet_2012", {"num_classes": 5, "fc_channels": 32}, (96, 96), odd_size=(107, 133)),
+    Member("vgg11", {"num_classes": 5, "fc_channels": 32}),
+    Member("googlenet", {"num_classes": 5}, exported=False),
+    Member("googlenet_bn", {"num_classes": 5}),
+    Member("darknet19", {"num_classes": 4}),
+    Member("darknet53", {"num_classes": 4}),
+    Member("cspdarknet53", {"num_classes": 4}),
+    Member("preact_resnet18", {"num_classes": 4}),
+    Member("resnet20_cifar", {"num_classes": 4}, (32, 32), odd_size=(41, 57)),
+    Member("resnext50_32x4d", {"num_classes": 4}, exported=False),
+    Member("mobilenet_v1_0_25", {"num_classes": 4}),
+    Member("mobilenet_v2", {"num_classes": 4}),
+    Member("mobilenet_v3_small", {"num_classes": 4}),
+    Member("shufflenet_v1_g3", {"num_classes": 4}),
+    Member("shufflenet_v2_x0_5", {"num_classes": 4}),
+    Member("efficientnet_b0", {"num_classes": 4}),
+    Member("efficientnet_v2_b0", {"num_classes": 4}),
+    Member("vit_ti_16", {"num_classes": 4, "image_size": 64}),
+    Member("swin_t", {"num_classes": 4}),
+    Member("convnext_tiny", {"num_classes": 4}),
+    Member("mobilevit_xxs", {"num_classes": 4}),
+    Member("hrnet_w18_small", {"num_classes": 4}),
     # Focus takes every second pixel, so sides are even.
     Member("yolox_nano", {"num_classes": 2}, odd_size=(70, 102)),
     # 64 million parameters under the same head and decoding: another neck, which compilation captures whole.
@@ -64,9 +88,14 @@ def build(member: Member) -> Model:
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-            elif isinstance(module, nn.BatchNorm2d):
+            elif isinstance(module, (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)):
                 nn.init.uniform_(module.weight, 0.5, 1.0)
                 nn.init.normal_(module.bias, std=0.2)
+            elif isinstance(module, nn.Linear) and not module.weight.any():
+                nn.init.xavier_uniform_(module.weight)
+        for name, parameter in model.named_parameters():
+            if name.endswith("gamma"):  # layer scale
+                nn.init.uniform_(parameter, 0.5, 1.0)
     images = images_for(model, member.size, batch=8, seed=1)
     _take_statistics(model, images)
     _standardize(model, images)
