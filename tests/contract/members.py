@@ -45,8 +45,9 @@ MEMBERS = (
     Member("alexnet", {"num_classes": 5, "fc_channels": 32}),
     Member("alexnet_2012", {"num_classes": 5, "fc_channels": 32}, (96, 96), odd_size=(107, 133)),
     Member("vgg11", {"num_classes": 5, "fc_channels": 32}),
-    Member("googlenet", {"num_classes": 5}, exported=False),
-    Member("googlenet_bn", {"num_classes": 5}),
+    # Large enough that a 3x3 pooling of the last map does not give one value only.
+    Member("googlenet", {"num_classes": 5}, (96, 96), exported=False),
+    Member("googlenet_bn", {"num_classes": 5}, (96, 96)),
     Member("darknet19", {"num_classes": 4}),
     Member("darknet53", {"num_classes": 4}),
     Member("cspdarknet53", {"num_classes": 4}),
