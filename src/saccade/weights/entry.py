@@ -69,6 +69,7 @@ def torchvision_imagenet(
     layout: str,
     name: str = "imagenet",
     arguments: Mapping[str, Any] | None = None,
+    licence: str = "BSD-3-Clause (torchvision); trained on ImageNet-1K, whose own terms apply",
     **preprocessing: Any,
 ) -> PublishedWeights:
     """A row for a classifier that torchvision publishes.
@@ -81,6 +82,7 @@ def torchvision_imagenet(
         layout: Name of the layout it comes in.
         name: What ``weights=`` takes.
         arguments: Options of the builder that it was trained with, where they are not the default ones.
+        licence: Where it is not torchvision's own.
         **preprocessing: Fields of the input spec in which it differs from its builder.
     """
     return PublishedWeights(
@@ -88,7 +90,7 @@ def torchvision_imagenet(
         name=name,
         url=f"https://download.pytorch.org/models/{file}",
         layout=layout,
-        licence="BSD-3-Clause (torchvision); trained on ImageNet-1K, whose own terms apply",
+        licence=licence,
         num_classes=1000,
         class_names_source="imagenet",
         claimed={"ImageNet-1K val top-1": top1, "ImageNet-1K val top-5": top5},

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from saccade.errors import WeightsError
+from saccade.weights.darknet_file import read_darknet
 from saccade.weights.files import read_file
 from saccade.weights.foreign import read_foreign
 from saccade.weights.heads import EarlierHead, split_heads
@@ -23,7 +24,7 @@ __all__ = ["LoadReport", "load_weights"]
 logger = logging.getLogger("saccade")
 # A counter of BatchNorm that plays no part in its output with the usual fixed momentum; older files lack it.
 _COUNTER = "num_batches_tracked"
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".weights")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def load_weights(model: Loadable, source: str | Path, strict_head: bool = False)
 
     Args:
         model: Where the weights go, in place.
-        source: Path of a ``.safetensors``, ``.pt`` or ``.pth`` file, or a name of the published table such as
-            ``imagenet`` or ``coco``; only a name may lead to a download.
+        source: Path of a ``.safetensors``, ``.pt``, ``.pth`` or Darknet ``.weights`` file, or a name of the published
+            table such as ``imagenet`` or ``coco``; only a name may lead to a download.
         strict_head: Make another number of classes an error too.
 
     Returns:
@@ -102,7 +103,7 @@ def load_weights(model: Loadable, source: str | Path, strict_head: bool = False)
     published = isinstance(source, str) and (source in PUBLISHED or f"{model.builder_name}/{source}" in PUBLISHED)
     entry = None if not published and _is_path(source) else find_published(model.builder_name, str(source))
     path = Path(source) if entry is None else fetch_published(entry)
-    state, metadata, notes = _read(path)
+    state, metadata, notes = _read(path, model)
     state, earlier_heads = split_heads(state, metadata.get("earlier_heads", ()))
     name = str(source) if entry is None else f"{entry.builder}/{entry.name}"
     class_names = tuple(metadata.get("class_names", ()) if entry is None else entry.class_names())
@@ -122,10 +123,12 @@ def _is_path(source: str | Path) -> bool:
     return isinstance(source, Path) or Path(source).suffix.lower() in _SUFFIXES or Path(source).is_file()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+def _read(path: Path, model: Loadable) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
     if path.suffix.lower() == ".safetensors":
         state, metadata = read_file(path)
         return state, metadata, []
+    if path.suffix.lower() == ".weights":
+        return read_darknet(path, model), {}, ["Darknet's format"]
     state, notes = read_foreign(path)
     return state, {}, notes
 

@@ -26,9 +26,10 @@ trained, and are thrown away afterwards; the mean over space replaces AlexNet's 
 
 Differences from the paper: none in the layers of ``googlenet``. It does not print an initialisation; weights start from
 Glorot's and biases from 0.2, as in the replication that Caffe publishes. ``googlenet_bn`` is the form whose weights
-torchvision publishes: BatchNorm in place of biases and LRN, a second 3x3 where the paper has the 5x5, dropout 0.2 at
-the end, and auxiliary classifiers that average to 4 x 4 places by equal parts rather than by overlapping windows of 5
-at stride 3. Auxiliary classifiers are no part of ``forward``; they add their terms in ``loss``.
+torchvision publishes: BatchNorm in place of biases and LRN, a second 3x3 where the paper has the 5x5, a 2x2 window in
+the last pooling, dropout 0.2 at the end, and auxiliary classifiers that average to 4 x 4 places by equal parts rather
+than by overlapping windows of 5 at stride 3. Auxiliary classifiers are no part of ``forward``; they add their terms in
+``loss``.
 
 Published weights: torchvision, for ``googlenet_bn``; trained on pixels of -1..1, which the row says.
 """
@@ -168,6 +169,7 @@ class GoogLeNet(Classifier):
         convolution = partial(Convolution, batch_norm=batch_norm)
         self.norm = nn.Identity() if batch_norm else LocalResponseNorm()
         self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.last_pool = nn.MaxPool2d(2, 2, ceil_mode=True) if batch_norm else self.pool
         self.conv1 = convolution(3, 64, 7, 2)
         self.conv2 = convolution(64, 64, 1)
         self.conv3 = convolution(64, 192, 3)
@@ -196,7 +198,7 @@ class GoogLeNet(Classifier):
         x = maps["2"] = self.norm(self.conv3(self.conv2(x)))  # (B, 192, H/4, W/4)
         for name in MODULES:
             if name in ("3a", "4a", "5a"):
-                x = self.pool(x)
+                x = self.last_pool(x) if name == "5a" else self.pool(x)
             x = maps[name] = self.get_submodule(f"inception{name}")(x)
         return maps
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from saccade.weights.loadable import Loadable
+from saccade.weights.prefix import backbone_prefix
 
 __all__ = ["NAME", "convert", "matches"]
 
@@ -22,9 +23,5 @@ def matches(keys: set[str]) -> bool:
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
     """The same names; with the prefix of the backbone where ``model`` holds the ResNet inside."""
-    stem = "layer1.0.conv1.weight"
-    prefixes = {name.removesuffix(stem) for name in model.state_dict() if name.endswith(stem)}
-    if len(prefixes) != 1:  # no ResNet in there, or two: nothing can be said about where the tensors belong
-        return state
-    (prefix,) = prefixes
-    return {prefix + name: tensor for name, tensor in state.items()}
+    prefix = backbone_prefix(model.state_dict(), "layer1.0.conv1.weight")
+    return state if prefix is None else {prefix + name: tensor for name, tensor in state.items()}

@@ -1,0 +1,78 @@
+"""Darknet's ``.weights`` files: a header, then floats in the order of the network's configuration.
+
+A convolution with BatchNorm is bias, scale, mean, variance and kernel; one without is bias and kernel; a fully
+connected layer is bias and weights. That is the order in which our networks hold their layers, so no configuration is
+needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade.errors import WeightsError
+from saccade.weights.loadable import Loadable
+
+__all__ = ["read_darknet"]
+
+
+def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
+    """Tensors of a ``.weights`` file under the names of a model.
+
+    Args:
+        path: The file. Its header is major, minor and revision as int32 and the number of pictures seen, which is int64
+            from version 0.2 on and int32 before.
+        model: A network whose layers are those of the file's configuration, in the same order.
+
+    Raises:
+        WeightsError: If the file is missing, or holds more or fewer floats than the model has.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"no weights file '{path}'. Check the path.")
+    content = path.read_bytes()
+    if len(content) < 16:
+        raise WeightsError(f"'{path}' is no Darknet file: it has {len(content)} bytes, less than the header.")
+    major, minor, _ = np.frombuffer(content, "<i4", 3)
+    start = 20 if major * 10 + minor >= 2 else 16
+    usable = (len(content) - start) // 4 * 4
+    floats = np.frombuffer(content, "<f4", usable // 4, offset=start)
+    own = model.state_dict()
+    if any(".conv_exp." in name for name in own):
+        raise WeightsError(
+            f"'{path}' cannot be read into '{model.builder_name}': Darknet's files keep the two halves of a "
+            "cross-stage partial layer apart, and this network has them in one. Darknet-19 and Darknet-53 are read."
+        )
+    order = _file_order(list(own))
+    needed = sum(own[name].numel() for name in order)
+    if len(floats) != needed or usable != len(content) - start:
+        raise WeightsError(
+            f"'{path}' (Darknet) holds {len(floats):,} floats, and {model.builder_name or 'the model'} has {needed:,} "
+            "weights and statistics. Create the model that the file was made for, with its number of classes."
+        )
+    state, at = {}, 0
+    for name in order:
+        count = own[name].numel()
+        state[name] = torch.from_numpy(floats[at : at + count].astype(np.float32)).view(own[name].shape)
+        at += count
+    return state
+
+
+def _file_order(names: list[str]) -> list[str]:
+    """Names in the order of the file, layer by layer."""
+    order: list[str] = []
+    layers = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
+    norms = {layer for layer in layers if f"{layer}.running_mean" in names}
+    for index, layer in enumerate(layers):
+        if layer in norms:
+            continue
+        following = layers[index + 1] if index + 1 < len(layers) else ""
+        if following in norms:
+            order += [f"{following}.{part}" for part in ("bias", "weight", "running_mean", "running_var")]
+        elif f"{layer}.bias" in names:
+            order.append(f"{layer}.bias")
+        order.append(f"{layer}.weight")
+    return order

@@ -1,0 +1,25 @@
+"""ConvNeXts published by torchvision. Figures and file names: the metadata of its weights.
+
+What torchvision lacks is timm's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saccade.weights.entry import PublishedWeights, timm_imagenet, torchvision_imagenet
+
+__all__ = ["ROWS"]
+
+
+def _row(builder: str, file: str, top1: float, top5: float, **options: Any) -> PublishedWeights:
+    return torchvision_imagenet(builder, file, top1, top5, "torchvision ConvNeXt", **options)
+
+
+ROWS = (
+    _row("convnext_tiny", "convnext_tiny-983f1562.pth", 82.52, 96.146),
+    _row("convnext_small", "convnext_small-0c510722.pth", 83.616, 96.65),
+    _row("convnext_base", "convnext_base-6075fbad.pth", 84.062, 96.87),
+    _row("convnext_large", "convnext_large-ea097f82.pth", 84.414, 96.976),
+    timm_imagenet("convnext_xlarge", "convnext_xlarge.fb_in22k_ft_in1k", "timm, as named here", crop_fraction=0.875),
+)

@@ -1,0 +1,21 @@
+"""ShuffleNetV2s published by torchvision. Figures and file names: the metadata of its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saccade.weights.entry import PublishedWeights, torchvision_imagenet
+
+__all__ = ["ROWS"]
+
+
+def _row(builder: str, file: str, top1: float, top5: float, **options: Any) -> PublishedWeights:
+    return torchvision_imagenet(builder, file, top1, top5, "torchvision, as named here", **options)
+
+
+ROWS = (
+    _row("shufflenet_v2_x0_5", "shufflenetv2_x0.5-f707e7126e.pth", 60.552, 81.746),
+    _row("shufflenet_v2_x1_0", "shufflenetv2_x1-5666bf0f80.pth", 69.362, 88.316),
+    _row("shufflenet_v2_x1_5", "shufflenetv2_x1_5-3c479a10.pth", 72.996, 91.086, crop_fraction=224 / 232),
+    _row("shufflenet_v2_x2_0", "shufflenetv2_x2_0-8be3c8ee.pth", 76.23, 93.006, crop_fraction=224 / 232),
+)
