@@ -45,9 +45,7 @@ def progressive_stages(
         [(128, 128), (185, 185), (243, 243), (300, 300)]
     """
     if not 2 <= steps <= epochs:
-        raise ConfigError(
-            f"progressive learning takes 2 stages or more and an epoch each: {steps} in {epochs} epochs."
-        )
+        raise ConfigError(f"progressive learning takes 2 stages or more and an epoch each: {steps} in {epochs} epochs.")
 
     def at(index: int, ends: tuple[float, float]) -> float:
         return ends[0] + (ends[1] - ends[0]) * index / (steps - 1)

@@ -1,0 +1,68 @@
+"""Progressive learning (EfficientNetV2) against pictures of one size: the same epochs, time and accuracy.
+
+python examples/progressive_learning.py             # writes docs/results/progressive_learning.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import saccade
+from saccade.data.augment import AugmentConfig
+from saccade.engine.config import Stage
+from saccade.recipes.progressive import progressive_stages
+from saccade.recipes.scenes import scenes
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results" / "progressive_learning.md"
+
+
+def main(out: Path, epochs: int = 4, seeds: int = 1, sizes: tuple[int, int] = (32, 48)) -> str:
+    stages = {
+        "progressive": progressive_stages(
+            epochs, sizes, magnitude=(3, 9), mixup_alpha=(0.0, 0.2), dropout=(0.0, 0.2), multiple=8
+        ),
+        "fixed size": (
+            Stage(
+                from_epoch=0, size=(sizes[1], sizes[1]), augment={"policy_magnitude": 9}, model={"dropout_rate": 0.2}
+            ),
+        ),
+    }
+    lines = [
+        "| training pictures | top-1 on 120 photographs, by seed | mean | minutes of training, by seed |",
+        "|---|---|---:|---|",
+    ]
+    for name, chosen in stages.items():
+        scores, minutes = [], []
+        for seed in range(seeds):
+            config = scenes(
+                "efficientnet_v2_b0",
+                sizes[1],
+                minutes=None,
+                augment=AugmentConfig(resized_crop=(0.35, 1.0), flip=0.5, policy="randaugment"),
+                stages=chosen,
+                epochs=epochs,
+                seed=seed,
+                name=f"{name.replace(' ', '_')}_{seed}",
+                out=str(out),
+            )
+            run = saccade.train(config)
+            scores.append(100 * run.metrics["top1"])
+            minutes.append(run.history[-1]["minutes"])
+        sides = " to ".join(str(side) for side in sizes) if name == "progressive" else str(sizes[1])
+        shown = ", ".join(f"{score:.1f}" for score in scores), ", ".join(f"{value:.2f}" for value in minutes)
+        lines.append(f"| {name}, {sides} | {shown[0]} | {sum(scores) / seeds:.1f} | {shown[1]} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=2)
+    arguments = parser.parse_args()
+    table = main(Path(tempfile.mkdtemp(prefix="saccade-")), arguments.epochs, arguments.seeds, (64, 112))
+    if arguments.epochs == parser.get_default("epochs"):
+        head, mark, _ = RESULTS.read_text().partition("<!-- measured -->")
+        RESULTS.write_text(f"{head}{mark}\n{table}\n")

@@ -1,0 +1,51 @@
+"""Landscape photographs (``intel_scenes``): small runs that show what a network of the line learns in minutes.
+
+600 photographs to learn from and 120 to be scored on, once, with the last averaged weights. Settings are the same for
+every network unless a function says otherwise; none was chosen by a score on the 120.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from saccade.data.augment import AugmentConfig
+from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.recipes import recipe
+
+__all__ = ["resnet18_scenes", "scenes"]
+
+
+def scenes(model: str, size: int = 96, lr: float = 2e-3, minutes: float | None = 5.0, **fields: Any) -> TrainConfig:
+    """A run on ``intel_scenes`` from scratch, as long as ``minutes`` allow.
+
+    Args:
+        model: Builder name.
+        size: Side of the canvas.
+        lr: Of AdamW.
+        minutes: Of training; the cosine ends when they do. None trains all epochs.
+        **fields: Further fields of the configuration, in place of those here.
+    """
+    settings: dict[str, Any] = {
+        "name": f"{model}_scenes",
+        "model": model,
+        "data": DataConfig(
+            source="intel_scenes", train="train", val=None, test="test", size=(size, size), batch_size=32
+        ),
+        "augment": AugmentConfig(resized_crop=(0.35, 1.0), flip=0.5, hsv=(0.02, 0.4, 0.3)),
+        "optimizer": OptimizerConfig(name="adamw", lr=lr, weight_decay=0.05),
+        "schedule": ScheduleConfig(name="cosine", warmup_epochs=2.0),
+        "ema": EmaConfig(decay=0.995, warmup_steps=100.0),
+        "stages": (Stage(from_epoch=0, model={"label_smoothing": 0.1}),),
+        "epochs": 200,
+        "max_minutes": minutes,
+    }
+    return TrainConfig(**(settings | fields))
+
+
+@recipe
+def resnet18_scenes() -> TrainConfig:
+    """ResNet-18 on 600 landscape photographs at 96 pixels, for five minutes.
+
+    ``examples/compare_line.py`` gives nine other networks the same time; docs/results/compare_line.md holds the table.
+    """
+    return scenes("resnet18")
