@@ -23,7 +23,7 @@ def test_models_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_models_of_a_task_with_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", "--task", "keypoints", "--counts"]) == 0
+    assert main(["models", "--task", "keypoints"]) == 0
     out = capsys.readouterr().out
     assert "dsnt" in out
     assert "parameters" in out

@@ -56,7 +56,7 @@ def test_norms_and_biases_are_not_decayed_and_prefixes_scale() -> None:
 def test_layers_below_the_head_learn_slower_step_by_step() -> None:
     model = SmallNet()
     layers = layers_of(model)
-    assert layers == ("stem.0", "stem.1", "stem.2", "stage.0", "stage.1", "stage.2", "stage.3")
+    assert layers == ("stem.0", "stem.1", "stage.0", "stage.1")  # what has parameters
     model.layer_names = ("stem", "stage")
     config = OptimizerConfig(lr=1.0, layer_decay=0.5, lr_scale={"stem": 0.1})
     optimizer = build_optimizer(model.named_parameters(), config, layers_of(model), model.head_name)

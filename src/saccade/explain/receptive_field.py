@@ -48,6 +48,7 @@ class FieldTracer(TorchDispatchMode):
         super().__init__()
         self._fields: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._fields[images] = Field(1.0, 1.0)
+        self._thinned_once: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self.window: int | None = None
 
     def of(self, tensor: Tensor) -> Field | None:
@@ -63,7 +64,9 @@ class FieldTracer(TorchDispatchMode):
         name = func.__name__.partition(".")[0]
         rule = _RULES.get(name)
         for output in (leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)):
-            if name.startswith("_scaled_dot_product"):
+            if name == "slice" and len(args) > 4 and args[4] > 1:
+                self._fields[output] = self._thinned(inputs[0], output, args[2] or 0, args[4])
+            elif name.startswith("_scaled_dot_product") or name in _ATTENDS:
                 self._fields[output] = self._attended(self._joined(inputs))
             elif rule is not None:
                 self._fields[output] = rule(self._fields[inputs[0]], inputs[0], output, args)
@@ -76,6 +79,17 @@ class FieldTracer(TorchDispatchMode):
         maps = [tensor for tensor in inputs if tensor.ndim != 4 or tensor.shape[2:] != (1, 1)] or inputs
         fields = [self._fields[tensor] for tensor in maps]
         return Field(max(field.side for field in fields), max(field.step for field in fields))
+
+    def _thinned(self, source: Tensor, output: Tensor, start: int, step: int) -> Field:
+        """Every n-th row, and in a second slice of that every n-th column: it is the second that counts.
+
+        What starts further in is joined with what starts at 0 (space to depth, patch merging), which widens the field.
+        """
+        field: Field = self._fields[source]
+        if source not in self._thinned_once:
+            self._thinned_once[output] = True
+            return field
+        return Field(field.side + start * field.step, field.step * step)
 
     def _attended(self, field: Field) -> Field:
         if self.window is None:
@@ -120,6 +134,9 @@ def _resized(field: Field, source: Tensor, output: Tensor, args: Sequence[Any]) 
     factor = source.shape[-1] / output.shape[-1]
     return Field(field.side, field.step * factor)
 
+
+# Attention that torch takes apart (as it does on the meta device) shows itself by its softmax.
+_ATTENDS = ("_softmax", "_safe_softmax")
 
 _RULES: dict[str, Callable[[Field, Tensor, Tensor, Sequence[Any]], Field]] = {
     "convolution": _convolution,

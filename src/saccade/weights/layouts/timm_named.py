@@ -1,7 +1,7 @@
 """Files of timm whose names are ours: ViT, Swin, ConvNeXt, MobileViT, Darknet-53, CSPDarknet-53, HRNet.
 
-Nothing is renamed but for the prefix of a backbone. What is computed and not learnt (masks, indices) is left out, and
-position embeddings of another grid are interpolated. HRNet's names are its authors'.
+Nothing is renamed but for the prefix of a backbone. What is computed and not learnt (masks, indices) is left out.
+HRNet's names are its authors'.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from saccade.weights.loadable import Loadable
-from saccade.weights.positions import fit_positions
 from saccade.weights.prefix import backbone_prefix
 
 __all__ = ["NAME", "convert", "matches"]
@@ -36,5 +35,4 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
     """The same names; with the prefix of the backbone where ``model`` holds the network inside."""
     stem = next(stem for stem in _STEMS if stem in state)
     prefix = backbone_prefix(model.state_dict(), stem) or ""
-    kept = {prefix + name: tensor for name, tensor in state.items() if not name.endswith(_COMPUTED)}
-    return fit_positions(kept, model, prefix)
+    return {prefix + name: tensor for name, tensor in state.items() if not name.endswith(_COMPUTED)}

@@ -10,7 +10,6 @@ import re
 from torch import Tensor
 
 from saccade.weights.loadable import Loadable
-from saccade.weights.positions import fit_positions
 from saccade.weights.prefix import backbone_prefix
 
 __all__ = ["NAME", "convert", "matches"]
@@ -38,9 +37,9 @@ def matches(keys: set[str]) -> bool:
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """The same tensors under the names of ``model``; position embeddings of another grid are interpolated."""
+    """The same tensors under the names of ``model``."""
     prefix = backbone_prefix(model.state_dict(), "blocks.0.norm1.weight") or ""
-    return fit_positions({prefix + _rename(name): tensor for name, tensor in state.items()}, model, prefix)
+    return {prefix + _rename(name): tensor for name, tensor in state.items()}
 
 
 def _rename(name: str) -> str:
