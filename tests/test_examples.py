@@ -10,10 +10,14 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 SAYS = {
+    "compare_line.py": "shufflenet_v2_x1_0",
     "convert_round_trip.py": "pictures came back",
     "export_and_compare.py": "same numbers",
     "features_of_any_classifier.py": "unet over resnet18: (1, 5, 224, 224)",
     "first_classifier.py": "the report is",
+    "identity_mappings.py": "original",
+    "progressive_learning.py": "fixed size",
+    "transfer.py": "The old head, kept beside the new one",
 }
 
 
@@ -21,7 +25,14 @@ def test_every_example_is_listed() -> None:
     assert sorted(SAYS) == sorted(file.name for file in EXAMPLES.glob("*.py"))
 
 
-@pytest.mark.parametrize("name", sorted(SAYS))
+# Those that learn real photographs.
+REAL = ("compare_line.py", "identity_mappings.py", "progressive_learning.py", "transfer.py")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.data("intel_scenes")) if name in REAL else name for name in sorted(SAYS)],
+)
 def test_example(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), EXAMPLES / name)
     assert spec is not None
