@@ -60,7 +60,8 @@ def main(
         speed = images_per_second(model, 5 if minutes < 1 else 100)
         size_and_cost = f"{size} | {counts.params / 1e6:.2f} M | {counts.macs / 1e6:.0f} M"
         lines.append(
-            f"| {year} | {name} | {size_and_cost} | {len(run.history)} | {100 * run.metrics['top1']:.1f} | {speed:.0f} |"
+            f"| {year} | {name} | {size_and_cost} | {len(run.history)} | {100 * run.metrics['top1']:.1f} "
+            f"| {speed:.0f} |"
         )
         print(lines[-1], flush=True)
     return "\n".join(lines)

@@ -59,7 +59,7 @@ def main(out: Path, epochs: int = 1, seeds: int = 1, orders: tuple[str, ...] = g
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="saccade-"))
     table = main(folder, arguments.epochs, arguments.seeds, get_args(Order))
