@@ -27,7 +27,6 @@ Published weights: timm's ``cspdarknet53.ra_in1k`` was trained with a leaky ReLU
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -35,14 +34,14 @@ from torch import Tensor, nn
 
 from saccade.blocks.conv_norm_act import ConvNormAct
 from saccade.blocks.dark_residual import DarkResidual
-from saccade.models.base import Outputs
-from saccade.models.classification.base import Classifier
-from saccade.models.classification.darknet19 import DARKNET_SPEC
+from saccade.models.classification.darknet53 import DEPTHS, Darknet53
 from saccade.models.registry import register_model
 
 __all__ = ["CSPDarknet53", "CrossStage", "cspdarknet53"]
 
 PAPER = "Wang et al., CVPRW 2020, arXiv 1911.11929; Bochkovskiy et al. 2020, arXiv 2004.10934"
+
+MISH = partial(nn.Mish, inplace=True)
 
 
 class CrossStage(nn.Module):
@@ -77,54 +76,19 @@ class CrossStage(nn.Module):
         return out
 
 
-class CSPDarknet53(Classifier):
-    """Stem, five cross-stage partial stages, mean, fc.
+class CSPDarknet53(Darknet53):
+    """Darknet-53 with cross-stage partial stages.
 
     Args:
         num_classes: Outputs of the fc layer.
-        negative_slope: Of a leaky ReLU in place of Mish.
-        depths: Units of each stage.
+        activation: Makes the activations; Mish if not given.
     """
 
-    stage_names = ("stem", *(f"stages.{number}" for number in range(5)))
-    head_name = "head.fc"
-    input_spec = replace(DARKNET_SPEC, size=(256, 256))
-    feature_channels = (64, 128, 256, 512, 1024)
-    feature_strides = (2, 4, 8, 16, 32)
+    def __init__(self, num_classes: int = 1000, activation: Callable[[], nn.Module] = MISH) -> None:
+        super().__init__(num_classes, activation)
 
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        negative_slope: float | None = None,
-        depths: tuple[int, ...] = (1, 2, 8, 8, 4),
-    ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        mish = partial(nn.Mish, inplace=True)
-        activation = mish if negative_slope is None else partial(nn.LeakyReLU, negative_slope, inplace=True)
-        self.stem = nn.ModuleDict({"conv1": ConvNormAct(3, 32, 3, activation=activation)})
-        widths = (32, *self.feature_channels)
-        self.stages = nn.ModuleList(
-            CrossStage(widths[number], widths[number + 1], depth, number == 0, activation)
-            for number, depth in enumerate(depths)
-        )
-        self.head = nn.ModuleDict({"fc": nn.Linear(widths[-1], num_classes)})
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # Darknet's make_convolutional_layer: He's variance
-                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Maps at strides 2 to 32; images (B, 3, H, W)."""
-        x = self.stem["conv1"](images)  # (B, 32, H, W)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
-
-    def forward(self, images: Tensor) -> Outputs:
-        """``logits`` (B, num_classes)."""
-        return {"logits": self.head["fc"](self.features(images)[-1].mean((2, 3)))}
+    def _stage(self, in_channels: int, out_channels: int, depth: int, activation: Callable[[], nn.Module]) -> nn.Module:
+        return CrossStage(in_channels, out_channels, depth, depth == DEPTHS[0], activation)
 
 
 @register_model("classification", PAPER)
@@ -132,4 +96,6 @@ def cspdarknet53(
     num_classes: int = 1000, negative_slope: float | None = None, weights: str | None = None
 ) -> CSPDarknet53:
     """With Mish; 27.6 M parameters, 6.5 G multiply-adds at 256 x 256."""
-    return CSPDarknet53(num_classes, negative_slope)
+    if negative_slope is None:
+        return CSPDarknet53(num_classes)
+    return CSPDarknet53(num_classes, partial(nn.LeakyReLU, negative_slope, inplace=True))

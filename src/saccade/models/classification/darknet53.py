@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from saccade.blocks.conv_norm_act import ConvNormAct
 from saccade.blocks.dark_residual import DarkResidual
+from saccade.blocks.taps import tapped
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.darknet19 import DARKNET_SPEC
@@ -41,6 +42,9 @@ from saccade.models.registry import Reported, register_model
 __all__ = ["Darknet53", "DarknetStage", "darknet53"]
 
 PAPER = "Redmon and Farhadi 2018, arXiv 1804.02767"
+
+DEPTHS = (1, 2, 8, 8, 4)  # residual units of each stage
+LEAKY = partial(nn.LeakyReLU, 0.1, inplace=True)  # with Darknet's slope
 
 
 class DarknetStage(nn.Module):
@@ -70,8 +74,7 @@ class Darknet53(Classifier):
 
     Args:
         num_classes: Outputs of the fc layer.
-        negative_slope: Of the leaky ReLU.
-        depths: Units of each stage.
+        activation: Makes the activations; a leaky ReLU of Darknet's slope if not given.
     """
 
     stage_names = ("stem", *(f"stages.{number}" for number in range(5)))
@@ -83,31 +86,26 @@ class Darknet53(Classifier):
     def __init__(
         self,
         num_classes: int = 1000,
-        negative_slope: float = 0.1,
-        depths: tuple[int, ...] = (1, 2, 8, 8, 4),
+        activation: Callable[[], nn.Module] = LEAKY,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        activation = partial(nn.LeakyReLU, negative_slope, inplace=True)
         self.stem = nn.ModuleDict({"conv1": ConvNormAct(3, 32, 3, activation=activation)})
         widths = (32, *self.feature_channels)
         self.stages = nn.ModuleList(
-            DarknetStage(first, second, depth, activation)
-            for first, second, depth in zip(widths, widths[1:], depths, strict=False)
+            self._stage(widths[number], widths[number + 1], depth, activation) for number, depth in enumerate(DEPTHS)
         )
         self.head = nn.ModuleDict({"fc": nn.Linear(widths[-1], num_classes)})
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # Darknet's make_convolutional_layer: He's variance
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
 
+    def _stage(self, in_channels: int, out_channels: int, depth: int, activation: Callable[[], nn.Module]) -> nn.Module:
+        return DarknetStage(in_channels, out_channels, depth, activation)
+
     def features(self, images: Tensor) -> list[Tensor]:
         """Maps at strides 2 to 32; images (B, 3, H, W)."""
-        x = self.stem["conv1"](images)  # (B, 32, H, W)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return tapped(self.stages, self.stem["conv1"](images), range(5))
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""
@@ -119,4 +117,4 @@ class Darknet53(Classifier):
 )
 def darknet53(num_classes: int = 1000, negative_slope: float = 0.1, weights: str | None = None) -> Darknet53:
     """53 layers with their fc; 41.6 M parameters, 9.3 G multiply-adds at 256 x 256."""
-    return Darknet53(num_classes, negative_slope)
+    return Darknet53(num_classes, partial(nn.LeakyReLU, negative_slope, inplace=True))

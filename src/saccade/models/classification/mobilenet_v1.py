@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from saccade.blocks.conv_norm_act import ConvNormAct, DepthwiseSeparableConv
 from saccade.blocks.make_divisible import make_divisible
+from saccade.blocks.taps import tapped
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
@@ -108,13 +109,7 @@ class MobileNetV1(Classifier):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The last map at each stride from 2 to 32; images (B, 3, H, W)."""
-        maps = []
-        x = images
-        for number, layer in enumerate(self.trunk):
-            x = layer(x)
-            if number in self.feature_ends:
-                maps.append(x)
-        return maps
+        return tapped(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""

@@ -22,7 +22,7 @@ _TRUNK = re.compile(r"(.*\b|)trunk\.")
 def matches(keys: set[str]) -> bool:
     """Whether there is such a row, and no transformer or ConvNeXt in it."""
     return any(key.startswith(("features.0.weight", "features.0.0.weight")) for key in keys) and not any(
-        ".attn." in key or key.endswith("layer_scale") for key in keys
+        ".attn." in key or key.endswith("layer_scale") or key.startswith("pre_logits.") for key in keys
     )
 
 
