@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from saccade.blocks.stochastic_depth import StochasticDepth
 from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.verify import ParityReport, compare, verify_export
+from saccade.engine.optim import layers_of
 from saccade.explain.counts import kept_counts
 from saccade.explain.summary import summary
 from saccade.models.base import Model
@@ -123,6 +124,18 @@ def test_attributes(name: str, on_meta: Callable[[str], Model]) -> None:
     assert model.stage_names
     for module in (*model.stage_names, model.head_name):
         assert list(model.get_submodule(module).parameters()), f"{module} has nothing to train or to freeze"
+
+
+@pytest.mark.parametrize("name", list_models("classification"))
+def test_stages_and_heads_hold_every_parameter(name: str, on_meta: Callable[[str], Model]) -> None:
+    model = on_meta(name)
+    parts = (*model.stage_names, model.head_name, *model.auxiliary_heads)
+    left = [key for key, _ in model.named_parameters() if not key.startswith(tuple(f"{part}." for part in parts))]
+    assert set(left) <= {"cls_token", "pos_embed"}
+    # And layers, which a rate that falls with depth counts, are disjoint and hold all of it too.
+    prefixes = [f"{part}." for layer in layers_of(model) for part in layer]
+    for key, _ in model.named_parameters():
+        assert key in left or sum(key.startswith(prefix) for prefix in prefixes) == 1, key
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -17,6 +17,7 @@ from saccade.engine.optim import apply_freeze, build_optimizer, layers_of
 from saccade.engine.schedule import lr_factor
 from saccade.engine.stages import resolve_stages, settings_at
 from saccade.errors import ConfigError
+from saccade.models.registry import create_model
 
 
 def test_cosine_with_quadratic_warmup_and_flat_end() -> None:
@@ -55,27 +56,37 @@ def test_norms_and_biases_are_not_decayed_and_prefixes_scale() -> None:
 
 def test_layers_below_the_head_learn_slower_step_by_step() -> None:
     model = SmallNet()
-    layers = layers_of(model)
-    assert layers == ("stem.0", "stem.1", "stage.0", "stage.1")  # what has parameters
-    model.layer_names = ("stem", "stage")
+    # A norm belongs to the convolution before it, and the last one to the head.
+    assert layers_of(model) == (("stem.0", "stem.1"), ("stage.0",), ("head", "stage.1"))
     config = OptimizerConfig(lr=1.0, layer_decay=0.5, lr_scale={"stem": 0.1})
-    optimizer = build_optimizer(model.named_parameters(), config, layers_of(model), model.head_name)
+    optimizer = build_optimizer(model.named_parameters(), config, layers_of(model))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rates = {names[id(member)]: group["lr"] for group in optimizer.param_groups for member in group["params"]}
-    assert rates["head.weight"] == rates["head.bias"] == 1.0
-    assert rates["stage.0.weight"] == rates["stage.1.bias"] == 0.5
-    assert rates["stem.0.weight"] == pytest.approx(0.25 * 0.1)
+    assert rates["head.weight"] == rates["head.bias"] == rates["stage.1.weight"] == 1.0
+    assert rates["stage.0.weight"] == rates["stage.0.bias"] == 0.5
+    assert rates["stem.0.weight"] == rates["stem.1.bias"] == pytest.approx(0.25 * 0.1)
     with pytest.raises(ConfigError, match="layer_decay needs a network with stages"):
         build_optimizer(model.named_parameters(), config)
 
 
-def test_what_is_in_no_layer_counts_as_before_the_first() -> None:
+def test_layers_of_networks_are_those_of_their_papers() -> None:
+    with torch.device("meta"):
+        convnext, vit = create_model("convnext_tiny"), create_model("vit_ti_16")
+    layers = layers_of(convnext)
+    assert layers[0] == ("stem",)
+    assert layers[3] == ("stages.2.blocks.0", "stages.2.blocks.1", "stages.2.blocks.2", "stages.2.downsample")
+    assert layers[-1] == ("head.fc", "head.norm")
+    assert len(layers) == 1 + 2 + 3 + 1 + 1
+    assert layers_of(vit) == (("patch_embed",), *((f"blocks.{index}",) for index in range(12)), ("head", "norm"))
+
+
+def test_what_is_in_no_layer_belongs_to_the_first() -> None:
     model = SmallNet()
     model.token = torch.nn.Parameter(torch.zeros(1, 4))
     config = OptimizerConfig(lr=1.0, layer_decay=0.5)
-    optimizer = build_optimizer(model.named_parameters(), config, ("stem", "stage"), "head")
+    optimizer = build_optimizer(model.named_parameters(), config, (("stem",), ("stage",), ("head",)))
     (group,) = [group for group in optimizer.param_groups if any(one is model.token for one in group["params"])]
-    assert group["lr"] == 0.125
+    assert group["lr"] == 0.25
 
 
 def test_rmsprop_is_its_definition() -> None:

@@ -27,7 +27,7 @@ def test_recipe_resolves_and_survives_yaml(name: str, tmp_path: Path) -> None:
     with torch.device("meta"):
         model = create_model(config.model, **config.model_args)
     resolve_stages(config, model)  # unknown attributes are errors
-    build_optimizer(model.named_parameters(), config.optimizer, layers_of(model), model.head_name)
+    build_optimizer(model.named_parameters(), config.optimizer, layers_of(model))
 
 
 @pytest.mark.parametrize("model", ["lenet5", "yolox_nano", "unet", "dsnt"])

@@ -378,8 +378,7 @@ class _Run:
 
 def _build_optimizers(model: Model, config: TrainConfig) -> dict[str, Optimizer]:
     if not model.loss_groups:
-        layers = layers_of(model)
-        return {"": build_optimizer(model.named_parameters(), config.optimizer, layers, model.head_name)}
+        return {"": build_optimizer(model.named_parameters(), config.optimizer, layers_of(model))}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
         group: build_optimizer([(names[id(one)], one) for one in model.group_parameters(group)], config.optimizer)

@@ -17,29 +17,41 @@ __all__ = ["apply_freeze", "build_optimizer", "layers_of"]
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def layers_of(model: Model) -> tuple[str, ...]:
-    """Prefixes of parameter names from the input to the output: what ``layer_decay`` counts.
+def layers_of(model: Model) -> tuple[tuple[str, ...], ...]:
+    """Layers from the input to the head, each as the prefixes of its parameters' names: what ``layer_decay`` counts.
 
-    The model's ``layer_names``; else the children (with parameters) of each stage that is a row, and each other stage.
+    The model's ``layer_names``; else the children of each stage that is a row, and each other stage. What holds nothing
+    but norms or biases belongs to the layer before it. The last layer is the head, with the norms right below it.
     """
-    if model.layer_names:
-        return model.layer_names
-    layers: list[str] = []
-    for stage in model.stage_names:
-        module = model.get_submodule(stage)
-        row = type(module) in (nn.Sequential, nn.ModuleList)  # and no brick that is made of one
-        children = [
-            f"{stage}.{name}" for name, child in module.named_children() if next(child.parameters(), None) is not None
-        ]
-        layers += children if row else [stage]
-    return tuple(layers)
+    groups = [list(names) for names in model.layer_names]
+    if not groups:
+        for stage in model.stage_names:
+            module = model.get_submodule(stage)
+            row = type(module) in (nn.Sequential, nn.ModuleList)  # and no brick that is made of one
+            children = [f"{stage}.{name}" for name, _ in module.named_children()] if row else [stage]
+            groups += [[name] for name in children if next(model.get_submodule(name).parameters(), None) is not None]
+    layers: list[tuple[str, ...]] = []
+    for names in groups:
+        if layers and not any(_has_weights(model, name) for name in names):
+            layers[-1] = (*layers[-1], *names)
+        else:
+            layers.append(tuple(names))
+    head = [model.head_name, *model.auxiliary_heads]
+    if layers:  # norms that ended up behind the last layer's weights
+        kept = [name for name in layers[-1] if _has_weights(model, name)]
+        head += [name for name in layers[-1] if name not in kept]
+        layers[-1] = tuple(kept)
+    return (*layers, tuple(head))
+
+
+def _has_weights(model: Model, name: str) -> bool:
+    return any(parameter.ndim > 1 for parameter in model.get_submodule(name).parameters())
 
 
 def build_optimizer(
     named_parameters: Iterable[tuple[str, nn.Parameter]],
     config: OptimizerConfig,
-    layers: Sequence[str] = (),
-    head: str = "",
+    layers: Sequence[Sequence[str]] = (),
 ) -> Optimizer:
     """One optimiser over the given parameters.
 
@@ -50,10 +62,9 @@ def build_optimizer(
     Args:
         named_parameters: As from ``model.named_parameters()``.
         config: Kind and settings.
-        layers: Of :func:`layers_of`, for ``layer_decay``: a parameter of layer i of n has the factor
-            ``layer_decay ** (n - i)``, that of the head is 1, and what is in no layer (position embeddings, the class
-            token) counts as before the first (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT).
-        head: Prefix of the head's parameters.
+        layers: Of :func:`layers_of`, for ``layer_decay``: a parameter of the layer i below the head has the factor
+            ``layer_decay ** i``, and what is in no layer (position embeddings, the class token) belongs to the first
+            (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT).
 
     Raises:
         ConfigError: If a prefix of ``lr_scale`` matches no parameter, or ``layer_decay`` has no layers to go by.
@@ -70,7 +81,7 @@ def build_optimizer(
         decay = config.weight_decay if parameter.ndim > 1 or config.decay_norm_and_bias else 0.0
         matching = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
         scale = config.lr_scale[max(matching, key=len)] if matching else 1.0
-        scale *= config.layer_decay ** _layers_above(name, layers, head)
+        scale *= config.layer_decay ** _layers_above(name, layers)
         groups.setdefault((decay, scale), []).append(parameter)
     # "base_lr" is what the schedule multiplies; the optimiser's own "lr" changes every step.
     settings = [
@@ -86,12 +97,12 @@ def build_optimizer(
     return kind(settings, lr=config.lr, betas=config.betas, eps=eps, fused=True)
 
 
-def _layers_above(name: str, layers: Sequence[str], head: str) -> int:
+def _layers_above(name: str, layers: Sequence[Sequence[str]]) -> int:
     """How many layers, the head included, lie above a parameter."""
-    if head and name.startswith(f"{head}."):
-        return 0
-    own = [index for index, layer in enumerate(layers) if name == layer or name.startswith(f"{layer}.")]
-    return len(layers) - max(own, default=-1)
+    own = [
+        index for index, names in enumerate(layers) if any(name == one or name.startswith(f"{one}.") for one in names)
+    ]
+    return len(layers) - 1 - max(own, default=0) if layers else 0
 
 
 def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
@@ -133,9 +144,12 @@ def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
             f"freeze.trainable is '{trainable}'; it must be 'all', 'head' or 'last:k' (such as 'last:2')."
         )
     stages = model.stage_names
-    if int(digits) > len(stages):
+    weighted = [name for name in stages if _has_weights(model, name)]  # a norm alone is no stage
+    wanted = int(digits)
+    if wanted > len(weighted):
         raise ConfigError(
-            f"freeze.trainable is '{trainable}', but {model.builder_name} has {len(stages)} stages: "
-            f"{', '.join(stages)}."
+            f"freeze.trainable is '{trainable}', but {model.builder_name} has {len(weighted)} stages: "
+            f"{', '.join(weighted)}."
         )
-    return (*stages[len(stages) - int(digits) :], model.head_name, *model.auxiliary_heads)
+    first = stages.index(weighted[len(weighted) - wanted]) if wanted else len(stages)
+    return (*stages[first:], model.head_name, *model.auxiliary_heads)

@@ -36,8 +36,8 @@ class Model(nn.Module):
             third argument and ``group_parameters(name)`` gives what its optimiser moves.
         stage_names: Submodules from the stem to the last stage, in the order in which data flows; training only the
             last k stages means the last k of these and the head.
-        layer_names: Names (or prefixes) of parts from the input to the output, finer than stages, for a learning rate
-            that falls with depth; empty: the children of each stage, in order.
+        layer_names: Layers from the input to the last below the head, each as the names of its parts, for a learning
+            rate that falls with depth; empty: the children of each stage, in order.
         head_name: Submodule that a new set of classes replaces (the only one whose shapes know ``num_classes``).
         auxiliary_heads: Further submodules that know ``num_classes``, which run in ``loss`` only.
         earlier_heads: Heads for other classes that it had over the same weights; they travel in its checkpoints.
@@ -53,7 +53,7 @@ class Model(nn.Module):
     builder_args: Mapping[str, Any] = {}
     loss_groups: tuple[str, ...] = ()
     stage_names: tuple[str, ...] = ()
-    layer_names: tuple[str, ...] = ()
+    layer_names: tuple[tuple[str, ...], ...] = ()
     head_name: str = ""
     auxiliary_heads: tuple[str, ...] = ()
     earlier_heads: tuple[EarlierHead, ...] = ()

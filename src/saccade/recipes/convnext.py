@@ -43,14 +43,14 @@ def convnext_base_finetune_384() -> TrainConfig:
     """ConvNeXt-B at 384 pixels from its weights of 224 (Liu et al. 2022, table 6, ImageNet-1K); not run by us.
 
     AdamW, 30 epochs, batches of 512, a rate of 0.00005 that falls by a cosine, weight decay 1e-8, stochastic depth 0.8,
-    no mixup, an average of the weights. Layers learn slower the lower they are, by 0.7 each; the paper counts blocks of
-    the third stage in threes; here each block is a layer, and the factor is its cube root.
+    no mixup, an average of the weights. Layers learn slower the lower they are, by 0.7 each; of the third stage three
+    blocks count as one layer.
     """
     config = imagenet(
         "convnext_base",
         epochs=30,
         batch_size=512,
-        optimizer=OptimizerConfig(name="adamw", lr=5e-5, weight_decay=1e-8, layer_decay=0.7 ** (1 / 3)),
+        optimizer=OptimizerConfig(name="adamw", lr=5e-5, weight_decay=1e-8, layer_decay=0.7),
         schedule=ScheduleConfig(name="cosine"),
         augment=AugmentConfig(resized_crop=(0.08, 1.0), flip=0.5, policy="randaugment", erase=0.25),
         label_smoothing=0.1,

@@ -107,7 +107,7 @@ class ConvNeXt(Classifier):
         stochastic_depth: Rate of the last block; lower ones have proportionally less (table 5).
     """
 
-    stage_names = ("stem", *(f"stages.{number}" for number in range(4)))
+    stage_names = ("stem", *(f"stages.{number}" for number in range(4)), "head.norm")
     head_name = "head.fc"
     unused_by_features = ("head",)
     feature_strides = (4, 8, 16, 32)
@@ -128,8 +128,10 @@ class ConvNeXt(Classifier):
         self.stages = nn.Sequential(*stages)
         self.head = nn.ModuleDict({"norm": nn.LayerNorm(before, 1e-6), "fc": nn.Linear(before, num_classes)})
         self.feature_channels = tuple(widths)
-        blocks = ((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
-        self.layer_names = ("stem", *(f"stages.{stage}.blocks.{block}" for stage, block in blocks))
+        # Appendix A.1 (after BEiT): stages 1, 2 and 4 are a layer each, of stage 3 every three blocks are one.
+        threes = [tuple(f"stages.2.blocks.{block + i}" for i in range(3)) for block in range(0, depths[2], 3)]
+        threes[0] += ("stages.2.downsample",)
+        self.layer_names = (("stem",), ("stages.0",), ("stages.1",), *threes, ("stages.3",), ("head.norm",))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.trunc_normal_(module.weight, std=0.02)

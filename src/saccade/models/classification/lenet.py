@@ -224,7 +224,7 @@ class LeNet5Original(_LeNet):
             digits that are well above it are pushed up no further.
     """
 
-    stage_names = ("c1", "s2", "c3", "s4", "c5", "f6")
+    stage_names = ("c1", "s2", "c3", "s4", "c5")
     head_name = "f6"
     rubbish_penalty: float = 0.1
 

@@ -283,7 +283,12 @@ class SwinTransformer(Classifier):
         self.head = nn.ModuleDict({"fc": nn.Linear(widths[-1], num_classes)})
         self.feature_channels = tuple(widths)
         blocks = ((stage, block) for stage, depth in enumerate(shape.depths) for block in range(depth))
-        self.layer_names = ("patch_embed", *(f"layers.{stage}.blocks.{block}" for stage, block in blocks), "norm")
+        names: dict[tuple[int, int], tuple[str, ...]] = {
+            (stage, block): (f"layers.{stage}.blocks.{block}",) for stage, block in blocks
+        }
+        for stage in range(1, len(shape.depths)):
+            names[stage, 0] += (f"layers.{stage}.downsample",)
+        self.layer_names = (("patch_embed",), *names.values(), ("norm",))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
