@@ -1,4 +1,4 @@
-"""Count all networks and write the README's table of models: ``python docs/models_table.py`` (``make docs`` does it)."""
+"""Count all networks and write the README's table of models: ``python docs/models_table.py``, or ``make docs``."""
 
 from __future__ import annotations
 
