@@ -1,4 +1,4 @@
-"""Count all networks and write the README's table of models: ``python docs/models_table.py``, or ``make docs``."""
+"""Count all networks and write the README's table of models: ``make docs``, or this file by itself."""
 
 from __future__ import annotations
 
