@@ -20,6 +20,9 @@ def hrnet_w18_imagenet() -> TrainConfig:
         "hrnet_w18",
         epochs=100,
         batch_size=256,
-        optimizer=OptimizerConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
+        # The authors' code decays every parameter, norms and biases too.
+        optimizer=OptimizerConfig(
+            name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4, decay_norm_and_bias=True
+        ),
         schedule=ScheduleConfig(name="step", milestones=(30.0, 60.0, 90.0), gamma=0.1),
     )

@@ -46,7 +46,7 @@ def scenes(model: str, size: int = 96, lr: float = 2e-3, minutes: float | None =
 def resnet18_scenes() -> TrainConfig:
     """ResNet-18 on 600 landscape photographs at 96 pixels, for five minutes.
 
-    ``examples/compare_line.py`` gives nine other networks the same time. Not measured yet as it stands; two trials of an
-    earlier form, without label smoothing, ended at 79.2 % on two cores of an AMD EPYC with bf16.
+    ``examples/compare_line.py`` gives nine other networks the same time. Not measured yet as it stands; two trials of
+    an earlier form, without label smoothing, ended at 79.2 % on two cores of an AMD EPYC with bf16.
     """
     return scenes("resnet18")

@@ -129,7 +129,8 @@ class ConvNeXt(Classifier):
         self.head = nn.ModuleDict({"norm": nn.LayerNorm(before, 1e-6), "fc": nn.Linear(before, num_classes)})
         self.feature_channels = tuple(widths)
         # Appendix A.1 (after BEiT): stages 1, 2 and 4 are a layer each, of stage 3 every three blocks are one.
-        threes = [tuple(f"stages.2.blocks.{block + i}" for i in range(3)) for block in range(0, depths[2], 3)]
+        third = [f"stages.2.blocks.{block}" for block in range(depths[2])]
+        threes = [tuple(third[block : block + 3]) for block in range(0, depths[2], 3)]
         threes[0] += ("stages.2.downsample",)
         self.layer_names = (("stem",), ("stages.0",), ("stages.1",), *threes, ("stages.3",), ("head.norm",))
         for module in self.modules():
@@ -189,5 +190,5 @@ def convnext_large(num_classes: int = 1000, stochastic_depth: float = 0.5, weigh
     "classification", PAPER, Reported(params=350e6, macs=60.9e9, top1=87.0, source="table 1, ImageNet-22K first")
 )
 def convnext_xlarge(num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None) -> ConvNeXt:
-    """Extra large; 350.2 M parameters, 61.0 G multiply-adds."""
+    """Extra large; 350.2 M parameters, 60.9 G multiply-adds."""
     return _convnext(256, (3, 3, 27, 3), num_classes, stochastic_depth, 256)
