@@ -44,8 +44,8 @@ def convnext_base_finetune_384() -> TrainConfig:
 
     AdamW, 30 epochs, batches of 512, a rate of 0.00005 that falls by a cosine, weight decay 1e-8, stochastic depth 0.8,
     no mixup, an average of the weights. Layers learn slower the lower they are, by 0.7 each; of the third stage three
-    blocks count as one layer. Reported: 85.1 % (table 1). Not expressed here: the spread 0.5 of RandAugment's magnitude,
-    and that the authors' code evaluates at 384 without a crop.
+    blocks count as one layer. Reported: 85.1 % (table 1). Not expressed here: the spread 0.5 of RandAugment's
+    magnitude, and that the authors' code evaluates at 384 without a crop.
     """
     config = imagenet(
         "convnext_base",

@@ -12,11 +12,12 @@ import torchvision
 from torch import Tensor
 
 from saccade.engine.optim import build_optimizer, layers_of
-from saccade.models.classification.base import build_backbone
 from saccade.models.classification.convnext import ConvNeXt, ConvNeXtBlock, LayerNorm2d
 from saccade.models.registry import create_model
 from saccade.recipes import get_recipe
 from saccade.weights import load_weights
+
+HEAD = ("norm.weight", "norm.bias", "fc.weight", "fc.bias")
 
 
 def _normed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -160,12 +161,13 @@ def test_a_publishers_file_fills_a_backbone(publisher: str, tmp_path: Path) -> N
         if name.endswith(("gamma", "layer_scale")):
             torch.nn.init.uniform_(parameter, 0.5, 1.0)
     torch.save(reference.state_dict(), tmp_path / "theirs.pth")
-    holder = torch.nn.Module()
-    holder.backbone, holder.head_name = build_backbone("convnext_tiny"), "head"
-    load_weights(holder.eval(), tmp_path / "theirs.pth")
+    model = create_model("heatmap_regression", num_classes=3, backbone="convnext_tiny").eval()
+    report = load_weights(model, tmp_path / "theirs.pth")
+    assert not any(name.startswith("backbone.") for name in report.missing)
+    assert set(report.unexpected) == {f"backbone.head.{name}" for name in HEAD}
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        found = holder.backbone.features(images)[-1]
+        found = model.backbone.features(images)[-1]
         expected = (
             reference.features(images) if publisher == "torchvision" else reference.stages(reference.stem(images))
         )

@@ -107,14 +107,17 @@ def test_a_file_of_timm_fills_a_backbone(tmp_path: Path, scramble: Callable[[nn.
     reference = timm.create_model("hrnet_w18_small").eval()
     scramble(reference)
     torch.save(reference.state_dict(), tmp_path / "theirs.pth")
-    holder = nn.Module()
-    holder.backbone, holder.head_name = build_backbone("hrnet_w18_small"), "head"
-    load_weights(holder.eval(), tmp_path / "theirs.pth")
+    model = create_model("heatmap_regression", num_classes=3, backbone="hrnet_w18_small").eval()
+    report = load_weights(model, tmp_path / "theirs.pth")
+    assert not any(name.startswith("backbone.") for name in report.missing)
+    parts = tuple(f"backbone.{part}." for part in ("incre_modules", "downsamp_modules", "final_layer", "classifier"))
+    assert report.unexpected
+    assert all(name.startswith(parts) for name in report.unexpected)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         x = reference.act1(reference.bn1(reference.conv1(images)))
         expected = reference.stages(reference.act2(reference.bn2(reference.conv2(x))))
-        found = holder.backbone.features(images)
+        found = model.backbone.features(images)
     for one, other in zip(found, expected, strict=True):
         assert (one - other).abs().max() <= 1e-4 * other.abs().max()
 
