@@ -152,9 +152,10 @@ def test_rollout_of_swin_follows_windows_and_merging() -> None:
     )
 
 
-def test_networks_without_attention_say_so() -> None:
+@pytest.mark.parametrize("name", ["resnet20_cifar", "mobilevit_xxs"])
+def test_networks_whose_answer_is_not_made_of_attention_say_so(name: str) -> None:
     with pytest.raises(ConfigError, match="no attention to follow"):
-        explain_picture(create_model("resnet20_cifar"), _picture(), method="rollout")
+        explain_picture(create_model(name), _picture(), method="rollout")
 
 
 def test_features_show_the_strongest_maps() -> None:
@@ -207,6 +208,8 @@ def test_the_verb_draws_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "dog" in said
     assert main(["explain", "resnet20_cifar", str(tmp_path / "picture.png")]) == 2
     assert "random weights" in capsys.readouterr().err
+    assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "picture.png")]) == 2
+    assert "Check the path" in capsys.readouterr().err
     assert main(["explain", "resnet20_cifra", str(tmp_path / "picture.png")]) == 2
     assert "Did you mean 'resnet20_cifar'" in capsys.readouterr().err
     assert main(["explain", str(file), str(tmp_path), "--save", str(tmp_path / "x.png")]) == 2

@@ -228,3 +228,32 @@ def test_published_weights_bring_names_and_preprocessing(
     assert model.class_names[:2] == ("tench", "goldfish")
     assert model.input_spec.crop_fraction == 224 / 232
     assert model.builder_args["num_classes"] == 1000
+
+
+def test_weights_bring_the_options_that_they_were_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By create_model and by a run's ``init`` alike; an option that the caller names goes before them, and is said."""
+    import timm
+
+    from saccade.data.dataset import DatasetInfo
+    from saccade.engine.config import TrainConfig
+    from saccade.engine.setup import build_model
+    from saccade.weights.download import sha256_of
+    from saccade.weights.published import PUBLISHED
+
+    monkeypatch.setenv("SACCADE_CACHE", str(tmp_path))
+    cached = tmp_path / "weights" / PUBLISHED["mobilenet_v1/imagenet"].file_name
+    save_file(cached, timm.create_model("mobilenetv1_100").state_dict(), {})
+    cached.with_name(cached.name + ".sha256").write_text(sha256_of(cached))
+    assert create_model("mobilenet_v1").builder_args["activation"] == "relu"
+    model = create_model("mobilenet_v1", weights="imagenet")
+    assert model.builder_args["activation"] == "relu6"
+    assert model.input_spec.mean == (127.5, 127.5, 127.5)
+    config = TrainConfig(model="mobilenet_v1", init="imagenet")
+    info = DatasetInfo("three", "classification", ("a", "b", "c"))
+    trained = build_model(config, info)
+    assert (trained.builder_args["activation"], trained.num_classes) == ("relu6", 3)
+    assert build_model(config, info, pretrained=False).builder_args["activation"] == "relu6"  # as a run resumes
+    other = create_model("mobilenet_v1", activation="relu")
+    assert "trained with activation='relu6', unlike this network" in str(load_weights(other, "imagenet"))
+    config.model_args = {"activation": "relu"}
+    assert build_model(config, info).builder_args["activation"] == "relu"

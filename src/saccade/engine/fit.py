@@ -363,7 +363,9 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        _, self.model.earlier_heads = split_heads(state["earlier_heads"], state["earlier_heads_metadata"])
+        _, self.model.earlier_heads = split_heads(
+            state.get("earlier_heads", {}), state.get("earlier_heads_metadata", ())
+        )
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if self.average is not None:

@@ -74,7 +74,7 @@ def build_optimizer(
         if not any(name.startswith(prefix) for name, _ in parameters):
             roots = {name.split(".")[0] for name, _ in parameters}
             raise ConfigError(f"optimizer.lr_scale: no parameter starts with '{prefix}'.{did_you_mean(prefix, roots)}")
-    if config.layer_decay != 1.0 and not layers:
+    if config.layer_decay != 1.0 and len(layers) < 2:
         raise ConfigError("optimizer.layer_decay needs a network with stages, and this one names none. Set it to 1.")
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters:

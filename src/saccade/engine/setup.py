@@ -82,7 +82,10 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
         info: Gives the classes.
         pretrained: Load ``config.init``; a resumed run has its own weights.
     """
-    options = dict(config.model_args)
+    from saccade.weights.published import published_arguments
+
+    # Options that published weights were trained with hold for a resumed run too; what the run says goes before them.
+    options = {**published_arguments(config.model, config.init or ""), **config.model_args}
     options.setdefault("num_classes", len(info.class_names))
     model = create_model(config.model, **options)
     model.class_names = info.class_names

@@ -74,8 +74,12 @@ def attention_rollout(model: Model, images: Tensor) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    if not steps:
-        raise ConfigError(f"'{model.builder_name}' has no attention to follow; use method 'cam', or a ViT or Swin.")
+    # Where sequences are no whole pictures (MobileViT), attention is one part of a convolutional network among others.
+    if not steps or len(steps[0][1]) != len(images):
+        raise ConfigError(
+            f"'{model.builder_name}' has no attention to follow from the answer to the picture; use method 'cam', or a "
+            "ViT or Swin."
+        )
     size = (images.shape[2], images.shape[3])
     follow: Callable[..., Tensor] = _through_windows if isinstance(steps[0][0], AttendsInWindows) else _through_tokens
     shares = follow(model, steps, size)

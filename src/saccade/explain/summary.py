@@ -139,7 +139,15 @@ class Summary:
         if self.reported is None:
             return []
         figures = [self.reported.params, self.reported.macs]
-        return [(f"paper, {self.reported.source}", "", "", *("-" if one is None else f"{one:,.0f}" for one in figures))]
+        accuracy = "" if self.reported.top1 is None else f"top-1 {self.reported.top1:g} %"
+        return [
+            (
+                f"paper, {self.reported.source}",
+                "",
+                accuracy,
+                *("-" if one is None else f"{one:,.0f}" for one in figures),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.table()}\n\n{self.stage_table()}" if self.stages else self.table()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from saccade.data.augment import AugmentConfig
 from saccade.engine.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
-from saccade.recipes.imagenet import imagenet
+from saccade.recipes.imagenet import imagenet, transformer_augment
 
 __all__ = ["convnext_base_finetune_384", "convnext_tiny_imagenet"]
 
@@ -24,15 +24,7 @@ def convnext_tiny_imagenet() -> TrainConfig:
         batch_size=4096,
         optimizer=OptimizerConfig(name="adamw", lr=4e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=20.0),
-        augment=AugmentConfig(
-            resized_crop=(0.08, 1.0),
-            flip=0.5,
-            policy="randaugment",
-            mixup=0.5,
-            mixup_alpha=0.8,
-            cutmix=1.0,
-            erase=0.25,
-        ),
+        augment=transformer_augment(),
         label_smoothing=0.1,
         ema=EmaConfig(decay=0.9999),
     )

@@ -7,7 +7,18 @@ from typing import Any
 from saccade.data.augment import AugmentConfig
 from saccade.engine.config import DataConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
 
-__all__ = ["imagenet"]
+__all__ = ["imagenet", "transformer_augment"]
+
+
+def transformer_augment() -> AugmentConfig:
+    """What Swin and ConvNeXt train with (after Touvron et al. 2021, DeiT, table 9).
+
+    RandAugment 9, random erasing, and for every picture mixup (alpha 0.8) or CutMix (alpha 1), half of the time each.
+    The spread of 0.5 that the authors give RandAugment's magnitude is not expressed here.
+    """
+    return AugmentConfig(
+        resized_crop=(0.08, 1.0), flip=0.5, policy="randaugment", mixup=0.5, mixup_alpha=0.8, cutmix=1.0, erase=0.25
+    )
 
 
 def imagenet(

@@ -34,6 +34,7 @@ def mobilenet_v2_imagenet() -> TrainConfig:
     RMSProp with decay and momentum 0.9, weight decay 0.00004, a rate of 0.045 that falls by 2 % an epoch, batches of 96
     (in each of the paper's 16 asynchronous workers). Reported: 72.0 % (table 4).
     """
+    # An eps of 1 is that of the authors' code.
     return imagenet(
         "mobilenet_v2",
         epochs=300,
@@ -54,7 +55,7 @@ def mobilenet_v3_large_imagenet() -> TrainConfig:
         "mobilenet_v3_large",
         epochs=600,
         batch_size=4096,
-        optimizer=OptimizerConfig(name="rmsprop", lr=0.1, alpha=0.9, momentum=0.9, eps=1e-3, weight_decay=1e-5),
+        optimizer=OptimizerConfig(name="rmsprop", lr=0.1, alpha=0.9, momentum=0.9, eps=0.001**0.5, weight_decay=1e-5),
         schedule=ScheduleConfig(name="exponential", gamma=0.99, gamma_epochs=3.0, warmup_epochs=5.0),
         ema=EmaConfig(decay=0.9999),
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from saccade.data.augment import AugmentConfig
 from saccade.engine.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
-from saccade.recipes.imagenet import imagenet
+from saccade.recipes.imagenet import imagenet, transformer_augment
 
 __all__ = ["swin_t_imagenet", "vit_b_16_imagenet"]
 
@@ -43,16 +42,7 @@ def swin_t_imagenet() -> TrainConfig:
         batch_size=1024,
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=20.0, final_factor=0.01),
-        # One of the two for every picture, half of the time each.
-        augment=AugmentConfig(
-            resized_crop=(0.08, 1.0),
-            flip=0.5,
-            policy="randaugment",
-            mixup=0.5,
-            mixup_alpha=0.8,
-            cutmix=1.0,
-            erase=0.25,
-        ),
+        augment=transformer_augment(),
         label_smoothing=0.1,
         clip_norm=5.0,
     )

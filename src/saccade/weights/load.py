@@ -114,10 +114,17 @@ def load_weights(model: Loadable, source: str | Path, strict_head: bool = False)
     report = replace(report, earlier_heads=earlier_heads)
     if not report.head and not model.class_names and len(class_names) == model.num_classes:
         model.class_names = class_names
-    if entry is not None and entry.preprocessing:
+    if entry is not None:
         model.input_spec = replace(model.input_spec, **entry.preprocessing)
+        others = {key: value for key, value in entry.arguments.items() if model.builder_args.get(key, value) != value}
+        if others:
+            report = replace(report, notes=(*report.notes, f"trained with {_options(others)}, unlike this network"))
     logger.log(logging.WARNING if report.missing else logging.INFO, "%s", report)
     return report
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in options.items())
 
 
 def _is_path(source: str | Path) -> bool:

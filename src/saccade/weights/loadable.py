@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from saccade.data.input_spec import InputSpec
@@ -13,6 +14,7 @@ class Loadable(Protocol):
     """The part of :class:`saccade.models.base.Model` that loading touches."""
 
     builder_name: str
+    builder_args: Mapping[str, Any]
     head_name: str
     auxiliary_heads: tuple[str, ...]
     num_classes: int

@@ -39,6 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.blocks.stochastic_depth import linear_rates
 from saccade.blocks.transformer import BlockSettings, TransformerBlock
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
@@ -137,7 +138,7 @@ class VisionTransformer(Classifier):
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid**2, channels))
         self.patch_embed = embedding
         self.dropout = nn.Dropout(settings.dropout)
-        rates = [stochastic_depth * number / max(depth - 1, 1) for number in range(depth)]
+        rates = linear_rates(stochastic_depth, depth)
         self.blocks = nn.Sequential(*(TransformerBlock(settings, rate) for rate in rates))
         self.norm = nn.LayerNorm(channels, settings.eps)
         self.head = nn.Linear(channels, num_classes)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from saccade.weights.entry import PublishedWeights, torchvision_imagenet
+from saccade.weights.entry import torchvision_imagenet
 
 __all__ = ["ROWS"]
 
 _V2: dict[str, Any] = {"name": "imagenet_v2", "crop_fraction": 224 / 232}
 
 
-def _row(builder: str, file: str, top1: float, top5: float, **options: Any) -> PublishedWeights:
-    return torchvision_imagenet(builder, file, top1, top5, "torchvision ResNet", **options)
+_row = partial(torchvision_imagenet, layout="torchvision ResNet")
 
 
 ROWS = (

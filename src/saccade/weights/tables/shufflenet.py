@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from saccade.weights.entry import PublishedWeights, torchvision_imagenet
+from saccade.weights.entry import torchvision_imagenet
 
 __all__ = ["ROWS"]
 
 
-def _row(builder: str, file: str, top1: float, top5: float, **options: Any) -> PublishedWeights:
-    return torchvision_imagenet(builder, file, top1, top5, "torchvision, as named here", **options)
+_row = partial(torchvision_imagenet, layout="torchvision, as named here")
 
 
 ROWS = (

@@ -5,9 +5,10 @@ What torchvision lacks is timm's.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from saccade.weights.entry import PublishedWeights, timm_imagenet, torchvision_imagenet
+from saccade.weights.entry import timm_imagenet, torchvision_imagenet
 
 __all__ = ["ROWS"]
 
@@ -15,8 +16,7 @@ _SWAG = "CC-BY-NC-4.0 (SWAG, Singh et al. 2022); fine-tuned on ImageNet-1K, whos
 _HALF: dict[str, Any] = {"mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)}
 
 
-def _row(builder: str, file: str, top1: float, top5: float, **options: Any) -> PublishedWeights:
-    return torchvision_imagenet(builder, file, top1, top5, "torchvision ViT", **options)
+_row = partial(torchvision_imagenet, layout="torchvision ViT")
 
 
 ROWS = (
