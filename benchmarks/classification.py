@@ -2,12 +2,12 @@
 
 *Prediction.* One picture at 224 pixels. Theirs: the network as torch has it, in evaluation mode, float32, channels
 first, given normalised floats. Ours: the runtime that a checkpoint gets by default, given bytes; normalisation, softmax
-and the way there and back are in. The answers are compared (bfloat16 rounds to three digits), and the benchmark breaks
-if they differ.
+and the way there and back are in. Answers in float32 must be equal and those of the default path nearly parallel, or
+the benchmark breaks.
 
-*Training step.* Eight pictures at 128 pixels: forward, cross entropy, backward, a step of SGD with momentum. Theirs in
-float32, channels first. Ours as the engine runs it without being told anything (bfloat16 where the processor computes
-in it, channels last), and in float32 and channels last: the same precision.
+*Training step.* Eight pictures at 128 pixels (ViT: 224): forward, cross entropy, backward, a step of SGD with momentum.
+Theirs in float32, channels first. Ours as the engine runs it without being told anything (bfloat16 where the processor
+computes in it, channels last), and in float32 and channels last: the same precision.
 """
 
 from __future__ import annotations
@@ -60,15 +60,20 @@ FAMILIES: tuple[tuple[str, Callable[[], nn.Module], dict[str, object]], ...] = (
 )
 
 
+def noise(pictures: int) -> Tensor:
+    """Random bytes as pictures (N, 3, SIDE, SIDE)."""
+    return torch.randint(0, 256, (pictures, 3, SIDE, SIDE), dtype=torch.uint8)
+
+
 def pair(name: str, reference: Callable[[], nn.Module], options: dict[str, object]) -> tuple[Model, nn.Module]:
-    """Both networks with the same weights; statistics of BatchNorm are those of noise, so that signals live."""
+    """Both networks with the same weights; BatchNorm holds the statistics of noise, so that signals live."""
     torch.manual_seed(0)
     theirs = reference()
     for module in theirs.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        theirs.train()(torch.randn(2, 3, SIDE, SIDE))
+        theirs.train()(noise(8).float() / 58 - 2.2)
         for parameter in theirs.parameters():
             if not parameter.any():  # heads that start at zero
                 nn.init.normal_(parameter, std=0.02)
@@ -82,16 +87,20 @@ def pair(name: str, reference: Callable[[], nn.Module], options: dict[str, objec
 def predicts(ours: Model, theirs: nn.Module, rounds: int) -> dict[str, float]:
     """Seconds a picture of each, and of ours eager in float32."""
     runtime = best_cpu_runtime(ours)
-    pixels = torch.randint(0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8)
+    pixels = noise(1)
     spec = ours.input_spec
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
     images = (pixels.float() - mean) / std
     laid_out = images.contiguous(memory_format=torch.channels_last)
     eager = create_like(ours).to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        expected = theirs(images).softmax(1)
-        found = runtime(pixels)["probabilities"]
-        assert (found - expected).abs().max() <= 0.1 * expected.max(), "the answers differ"
+        expected = theirs(images)
+        difference = (eager(laid_out)["logits"] - expected).abs().max() / expected.abs().max()
+        assert difference <= 1e-3, f"{ours.builder_name}: the answers differ by {difference:.1e} of their scale"
+        # Random weights make much of bfloat16's rounding; the answers must still be those of the same network.
+        found = runtime(pixels)["probabilities"].log()
+        alike = F.cosine_similarity(found - found.mean(), expected - expected.mean()).item()
+        assert alike >= 0.98, f"{ours.builder_name}: the default answers are others (cosine {alike:.3f})"
         return alternate(
             {"default": lambda: runtime(pixels), "theirs": lambda: theirs(images), "equal": lambda: eager(laid_out)},
             rounds,
@@ -105,9 +114,9 @@ def create_like(model: Model) -> Model:
     return again.eval()
 
 
-def learns(ours: Model, theirs: nn.Module, rounds: int) -> dict[str, float]:
+def learns(ours: Model, theirs: nn.Module, side: int, rounds: int) -> dict[str, float]:
     """Seconds a step of each, and of ours in float32."""
-    images = torch.randn(BATCH, 3, TRAIN_SIDE, TRAIN_SIDE)
+    images = torch.randn(BATCH, 3, side, side)
     labels = torch.randint(0, 1000, (BATCH,))
     laid_out = images.contiguous(memory_format=torch.channels_last)
     plain = create_like(ours).to(memory_format=torch.channels_last).train()
@@ -148,7 +157,7 @@ def run(rounds: int = 8) -> list[Figure]:
         ours, theirs = pair(name, reference, options)
         predicted = predicts(ours, theirs, rounds)
         # timm's ViT takes pictures of its own size only.
-        learnt = None if name == "vit_ti_16" else learns(ours, theirs, max(3, rounds // 2))
+        learnt = learns(ours, theirs, SIDE if name == "vit_ti_16" else TRAIN_SIDE, max(3, rounds // 2))
         ratios["predict"].append(predicted["theirs"] / predicted["default"])
         ratios["equal predict"].append(predicted["theirs"] / predicted["equal"])
         note = f"{1e3 * predicted['default']:.1f} ms against {1e3 * predicted['theirs']:.1f} ms"
@@ -157,8 +166,6 @@ def run(rounds: int = 8) -> list[Figure]:
         figures.append(
             Figure(f"{name}: prediction at equal precision", ratios["equal predict"][-1], "x", 0.97, True, note)
         )
-        if learnt is None:
-            continue
         ratios["train"].append(learnt["theirs"] / learnt["default"])
         ratios["equal train"].append(learnt["theirs"] / learnt["equal"])
         note = f"{1e3 * learnt['default']:.0f} ms against {1e3 * learnt['theirs']:.0f} ms"
