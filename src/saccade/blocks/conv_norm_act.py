@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from saccade.blocks.depthwise_conv import DepthwiseConv2d
+
 __all__ = ["ConvNormAct", "ConvNormActSequence", "DepthwiseSeparableConv"]
 
 
@@ -35,7 +37,8 @@ class ConvNormAct(nn.Module):
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        convolution = DepthwiseConv2d if groups == in_channels == out_channels else nn.Conv2d
+        self.conv = convolution(
             in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
         )
         self.bn = nn.BatchNorm2d(out_channels)
@@ -77,8 +80,9 @@ class ConvNormActSequence(nn.Sequential):
         activation: Callable[[], nn.Module] | None = nn.ReLU,
     ) -> None:
         padding = kernel_size // 2 * dilation
+        convolution = DepthwiseConv2d if groups == in_channels == out_channels else nn.Conv2d
         super().__init__(
-            nn.Conv2d(
+            convolution(
                 in_channels, out_channels, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False
             ),
             norm(out_channels),

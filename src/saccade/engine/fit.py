@@ -27,6 +27,7 @@ from saccade.engine.ema import WeightAverage
 from saccade.engine.evaluate import evaluate
 from saccade.engine.guard import InterruptGuard, LossGuard
 from saccade.engine.launch import launch_fabric
+from saccade.engine.memory import keep_freed_memory
 from saccade.engine.optim import apply_freeze, build_optimizer, layers_of
 from saccade.engine.pictures import save_batch_picture
 from saccade.engine.progress import TrainingDisplay
@@ -119,6 +120,8 @@ class _Run:
         self.stages = resolve_stages(config, self.model)
         partial = bool(self.model.loss_groups) or any(stage.freeze for stage in config.stages)
         self.fabric = launch_fabric(config, find_unused_parameters=partial)
+        if self.fabric.device.type == "cpu":
+            keep_freed_memory()
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.optimizers = _build_optimizers(self.model, config)

@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.blocks.depthwise_conv import DepthwiseConv2d
 from saccade.blocks.stochastic_depth import StochasticDepth, linear_rates
 from saccade.blocks.transformer import Mlp
 from saccade.models.base import Outputs
@@ -66,7 +67,7 @@ class ConvNeXtBlock(nn.Module):
 
     def __init__(self, channels: int, stochastic_depth: float, layer_scale: float = 1e-6) -> None:
         super().__init__()
-        self.conv_dw = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.conv_dw = DepthwiseConv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, 1e-6)
         self.mlp = Mlp(channels, 4 * channels)
         self.gamma = nn.Parameter(torch.full((channels,), layer_scale))
