@@ -1,0 +1,107 @@
+"""What two remedies for training on the CPU gain: depthwise gradients, and memory that stays with the process.
+
+*Depthwise convolutions.* Forward and backward pass of ``DepthwiseConv2d`` against ``nn.Conv2d`` with equal weights,
+16 maps, channels last, under the engine's default autocast; shapes are layers of the line at 128 pixels.
+
+*Freed memory.* Steps of AlexNet and ResNet-50, 16 pictures at 128 pixels, with ``keep_freed_memory`` and without, each
+in a process of its own, as the setting cannot be taken back; the largest memory of both.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.common import Figure, alternate, print_machine, use_threads
+from saccade.blocks.depthwise_conv import DepthwiseConv2d
+from saccade.ops.processor import has_bf16
+
+PICTURES = 16
+# Channels, side of the map, kernel, stride.
+LAYERS = {
+    "MobileNetV2, 3x3 / 2": (96, 64, 3, 2),
+    "MobileNetV2, 3x3": (192, 16, 3, 1),
+    "MobileNetV3, 5x5 / 2": (72, 32, 5, 2),
+    "EfficientNet, 5x5": (1152, 4, 5, 1),
+    "ConvNeXt, 7x7": (96, 32, 7, 1),
+}
+STEPS = """
+import json, resource, statistics, sys, time
+import torch
+from benchmarks.common import use_threads
+from benchmarks.training_step import step
+from saccade.engine.memory import keep_freed_memory
+from saccade.models.registry import create_model
+
+use_threads()
+if sys.argv[2] == "keep":
+    keep_freed_memory()
+model = create_model(sys.argv[1]).to(memory_format=torch.channels_last).train()
+optimizer = torch.optim.SGD(model.parameters(), 1e-5, momentum=0.9, fused=True)
+images = torch.randn(16, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+targets = {"labels": torch.randint(0, 1000, (16,))}
+seconds = []
+for _ in range(12):
+    start = time.perf_counter()
+    step(model, optimizer, images, targets)
+    seconds.append(time.perf_counter() - start)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps([statistics.median(seconds[2:]), peak]))
+"""
+
+
+def depthwise() -> list[Figure]:
+    """Every layer of the table."""
+    figures = []
+    for name, (channels, side, kernel, stride) in LAYERS.items():
+        torch.manual_seed(0)
+        plain = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+        own = DepthwiseConv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+        own.load_state_dict(plain.state_dict())
+        dtype = torch.bfloat16 if has_bf16() else torch.float32
+        x = torch.randn(PICTURES, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        direction = torch.randn_like(plain.to(dtype)(x))
+        plain.float()
+
+        def learn(layer: nn.Module, x: Tensor = x, direction: Tensor = direction) -> None:
+            leaf = x.detach().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+                out = layer(leaf)
+            torch.autograd.grad(out, [leaf, *layer.parameters()], direction)
+
+        seconds = alternate({"own": lambda: learn(own), "plain": lambda: learn(plain)}, 15)  # noqa: B023
+        note = f"{channels} x {side} x {side}: {1e3 * seconds['own']:.2f} ms against {1e3 * seconds['plain']:.2f} ms"
+        figures.append(Figure(f"{name}: forward and backward", seconds["plain"] / seconds["own"], "x", note=note))
+    return figures
+
+
+def freed_memory() -> list[Figure]:
+    """Steps in processes of their own."""
+    figures = []
+    for name in ("alexnet", "resnet50"):
+        runs = {}
+        for mode in ("keep", "give back"):
+            done = subprocess.run([sys.executable, "-c", STEPS, name, mode], capture_output=True, text=True, check=True)
+            runs[mode] = json.loads(done.stdout)
+        (kept, peak), (plain, least) = runs["keep"], runs["give back"]
+        note = f"{1e3 * kept:.0f} ms against {1e3 * plain:.0f} ms"
+        figures.append(Figure(f"{name}: step with freed memory kept", plain / kept, "x", note=note))
+        note = f"{peak:.0f} MB against {least:.0f} MB"
+        figures.append(Figure(f"{name}: memory at the peak that this costs", 100 * (peak / least - 1), "%", note=note))
+    return figures
+
+
+def run() -> list[Figure]:
+    """All figures of this file."""
+    use_threads()
+    return [*depthwise(), *freed_memory()]
+
+
+if __name__ == "__main__":
+    print_machine()
+    for figure in run():
+        print(f"{figure.name:<56} {figure.value:8.2f} {figure.unit}  {figure.note}")
