@@ -56,6 +56,12 @@ def test_lenet5_reaches_the_error_of_the_paper(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.data("mnist")
+def test_lenet5_of_1998_reaches_it_by_its_own_rules(tmp_path: Path) -> None:
+    assert run("lenet5_1998_mnist", tmp_path).metrics["top1"] >= 0.9905
+
+
+@pytest.mark.slow
 @pytest.mark.data("bccd")
 def test_yolox_tiny_finds_blood_cells(tmp_path: Path) -> None:
     metrics = run("yolox_tiny_bccd", tmp_path).metrics
