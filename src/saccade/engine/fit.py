@@ -94,7 +94,7 @@ def fit(
     Args:
         config: The whole run.
         resume: Go on where the run of that name stopped; the final weights equal an unbroken run's, bit for bit on a
-            CPU.
+            CPU with the same number of threads.
         model: Train this instead of building ``config.model``.
         data: Train on these instead of opening ``config.data``.
 
