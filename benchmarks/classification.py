@@ -101,8 +101,9 @@ def predicts(ours: Model, theirs: nn.Module, rounds: int) -> dict[str, float]:
         expected = theirs(images)
         difference = (eager(laid_out)["logits"] - expected).abs().max() / expected.abs().max()
         assert difference <= 1e-3, f"{ours.builder_name}: the answers differ by {difference:.1e} of their scale"
-        difference = (exact(pixels)["probabilities"] - expected.softmax(1)).abs().max()
-        assert difference <= 1e-3, f"{ours.builder_name}: probabilities in float32 differ by {difference:.1e}"
+        wanted = expected.softmax(1)
+        difference = (exact(pixels)["probabilities"] - wanted).abs().max() / wanted.max()
+        assert difference <= 1e-2, f"{ours.builder_name}: the runtime's differ by {difference:.1e} of their scale"
         # Random weights make much of bfloat16's rounding; the answers must still be those of the same network.
         found = runtime(pixels)["probabilities"].log()
         alike = F.cosine_similarity(found - found.mean(), expected - expected.mean()).item()

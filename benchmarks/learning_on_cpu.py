@@ -64,8 +64,8 @@ def depthwise() -> list[Figure]:
         own.load_state_dict(plain.state_dict())
         dtype = torch.bfloat16 if has_bf16() else torch.float32
         x = torch.randn(PICTURES, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        direction = torch.randn_like(plain.to(dtype)(x))
-        plain.float()
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+            direction = torch.randn_like(plain(x))
 
         def learn(layer: nn.Module, x: Tensor = x, direction: Tensor = direction) -> None:
             leaf = x.detach().requires_grad_()

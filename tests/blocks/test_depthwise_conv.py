@@ -104,3 +104,15 @@ def test_weights_are_named_as_those_of_the_plain_layer() -> None:
     layer.load_state_dict(torch.load(file))
     x = torch.randn(1, 4, 9, 9)
     torch.testing.assert_close(layer(x), plain(x))
+
+
+@pytest.mark.parametrize(
+    "options", [{"padding": "same", "groups": 4}, {"padding": 2, "groups": 4, "padding_mode": "reflect"}, {"groups": 2}]
+)
+def test_other_arguments_are_the_plain_layers(options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    layer, plain = DepthwiseConv2d(4, 4, 5, **options), nn.Conv2d(4, 4, 5, **options)  # type: ignore[arg-type]
+    layer.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 4, 9, 9)
+    torch.testing.assert_close(layer(x), plain(x))
+    torch.testing.assert_close(layer(x[0]), plain(x[0]))

@@ -2,15 +2,16 @@
 
 torch hands convolutions there to oneDNN, which has fast kernels for every forward pass of a depthwise convolution but
 not for every backward pass: the weights' gradient of a filter wider than three columns or higher than the map, and in
-bfloat16 the input's gradient of a strided one, go to kernels for whole convolutions, which take 10 to 100 times as long
-(figures in docs/benchmarks.md). The same gradients can be had from the fast ones: a wide filter is three columns beside
-three columns, a low map gets its zeros beforehand, and float32 has what bfloat16 lacks.
+bfloat16 the input's gradient of a strided one, go to kernels for whole convolutions, with which forward and backward
+pass together take two to nine times as long (docs/benchmarks.md). The same gradients can be had from the fast ones: a
+wide filter is three columns beside three columns, a low map gets its zeros beforehand, and float32 has what bfloat16
+lacks.
 """
 
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,17 +33,18 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / stride, W / stride)."""
-        autocast = torch.is_autocast_enabled("cpu")
+        autocast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
         dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
         slow = (
             self.kernel_size[1] > _COLUMNS
-            or x.shape[2] < self.kernel_size[0]
+            or x.shape[-2] < self.kernel_size[0]
             or (max(self.stride) > 1 and dtype == torch.bfloat16)
         )
+        known = x.ndim == 4 and self.groups == self.out_channels and self.padding_mode == "zeros"
         # Exported and compiled graphs hold the plain convolution.
-        if not (slow and self.training and _X86 and x.device.type == "cpu") or torch.compiler.is_compiling():
+        here = self.training and _X86 and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not (slow and known and here) or isinstance(self.padding, str):
             return super().forward(x)
-        assert isinstance(self.padding, tuple), "'same' and 'valid' are not spelt out"
         bias = None if self.bias is None else self.bias.to(dtype)
         return depthwise_conv2d(x.to(dtype), self.weight.to(dtype), bias, self.stride, self.padding, self.dilation)
 
@@ -68,81 +70,65 @@ def depthwise_conv2d(
     Returns:
         (B, C, H', W').
     """
-    out: Tensor = _Depthwise.apply(x, weight, bias, stride, padding, dilation)
+    out: Tensor = _Depthwise.apply(x, weight, bias, _Geometry(stride, padding, dilation))
     return out
+
+
+class _Geometry(NamedTuple):
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
-        stride, padding, dilation = geometry
-        return F.conv2d(x, weight, bias, stride, padding, dilation, len(weight))
+        return F.conv2d(x, weight, bias, geometry.stride, geometry.padding, geometry.dilation, len(weight))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
         return (
-            _input_gradient(grad, x, weight, *ctx.geometry) if of_x else None,
-            _weight_gradient(grad, x, weight, *ctx.geometry) if of_weight else None,
+            _input_gradient(grad, x, weight, ctx.geometry) if of_x else None,
+            _weight_gradient(grad, x, weight, ctx.geometry) if of_weight else None,
             grad.sum((0, 2, 3)) if of_bias else None,
-            None,
-            None,
             None,
         )
 
 
-def _input_gradient(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> Tensor:
+def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
     like = x
-    if max(stride) > 1 and x.dtype == torch.bfloat16:
+    if max(geometry.stride) > 1 and x.dtype == torch.bfloat16:
         like = torch.empty_like(x, dtype=torch.float32)  # only its shape and layout are looked at
         grad, weight = grad.float(), weight.float()
-    return _gradients(grad, like, weight, stride, padding, dilation, (True, False))[0].to(x.dtype)
+    return _gradients(grad, like, weight, geometry, (True, False))[0].to(x.dtype)
 
 
-def _weight_gradient(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> Tensor:
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
     height, width = weight.shape[2:]
     if width <= _COLUMNS and x.shape[2] >= height:
-        return _gradients(grad, x, weight, stride, padding, dilation, (False, True))[1]
+        return _gradients(grad, x, weight, geometry, (False, True))[1]
     # The zeros above and below are laid down too, as the map has to be as high as the filter.
-    x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    (down, across), (_, stride), (_, dilation) = geometry.padding, geometry.stride, geometry.dilation
+    x = F.pad(x, (across, across, down, down))
     parts = []
     for first in range(0, width, _COLUMNS):
         part = weight[..., first : first + _COLUMNS]
-        start = first * dilation[1]
-        seen = (grad.shape[3] - 1) * stride[1] + (part.shape[3] - 1) * dilation[1] + 1  # columns that it touches
+        start = first * dilation
+        seen = (grad.shape[3] - 1) * stride + (part.shape[3] - 1) * dilation + 1  # columns that it touches
         columns = x[..., start : start + seen].contiguous(memory_format=torch.channels_last)
-        parts.append(_gradients(grad, columns, part, stride, (0, 0), dilation, (False, True))[1])
+        parts.append(_gradients(grad, columns, part, geometry._replace(padding=(0, 0)), (False, True))[1])
     return torch.cat(parts, dim=3)
 
 
 def _gradients(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-    wanted: tuple[bool, bool],
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor]:
     """Of the input and of the weights, where wanted."""
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, stride, padding, dilation, False, (0, 0), len(weight), (*wanted, False)
+        grad, x, weight, None, *geometry, False, (0, 0), len(weight), (*wanted, False)
     )
     return found[:2]

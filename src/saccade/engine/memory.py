@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
 
     A step on the CPU frees its activations and gradients and the next one asks for the same sizes again. glibc hands
     large blocks back to the kernel at once, which clears every page anew: half of the step of a network with large
-    matrices (AlexNet), a tenth of a ResNet's. Kept, they cost up to an eighth more memory at the peak
+    matrices (AlexNet), a twelfth of ResNet-50's. Kept, they cost up to a ninth more memory at the peak
     (docs/benchmarks.md). The setting holds for the process; other C libraries have no such setting, and nothing
     happens there.
     """
