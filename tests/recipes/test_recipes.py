@@ -62,6 +62,15 @@ def test_lenet5_of_1998_reaches_it_by_its_own_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.data("intel_scenes")
+def test_darknet19_tells_landscapes_apart(tmp_path: Path) -> None:
+    # As many epochs as a quiet machine has in five minutes, so that a busy one asserts the same.
+    config = get_recipe("darknet19_scenes")
+    config.out, config.epochs, config.max_minutes = str(tmp_path), 55, None
+    assert fit(config).metrics["top1"] >= 0.79
+
+
+@pytest.mark.slow
 @pytest.mark.data("bccd")
 def test_yolox_tiny_finds_blood_cells(tmp_path: Path) -> None:
     metrics = run("yolox_tiny_bccd", tmp_path).metrics
