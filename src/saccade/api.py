@@ -497,8 +497,6 @@ def _network(model: ModelLike, weights: str | None) -> Model:
         if weights is not None:
             raise ConfigError(f"'{model}' is a checkpoint and has its weights; leave weights out.")
         return load(model)
-    if Path(model).suffix == ".safetensors":
-        raise ConfigError(f"no checkpoint '{model}'. Check the path.")
     if weights is None:
         from saccade.models.registry import get_builder
 

@@ -210,6 +210,8 @@ def test_the_verb_draws_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "random weights" in capsys.readouterr().err
     assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "picture.png")]) == 2
     assert "Check the path" in capsys.readouterr().err
+    assert main(["explain", str(tmp_path), str(tmp_path / "picture.png")]) == 2
+    assert f"Give the checkpoint in it: {file}" in capsys.readouterr().err
     assert main(["explain", "resnet20_cifra", str(tmp_path / "picture.png")]) == 2
     assert "Did you mean 'resnet20_cifar'" in capsys.readouterr().err
     assert main(["explain", str(file), str(tmp_path), "--save", str(tmp_path / "x.png")]) == 2

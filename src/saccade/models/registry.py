@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from saccade.errors import ConfigError, did_you_mean
@@ -123,10 +124,16 @@ def get_builder(name: str) -> BuilderEntry:
     """Registry row of ``name``.
 
     Raises:
-        ConfigError: If there is none; the message offers the nearest name.
+        ConfigError: If there is none; the message offers the nearest name, or the checkpoint in a folder.
     """
     _import_all()
     if name not in _BUILDERS:
+        if Path(name).is_dir():
+            inside = next(iter(sorted(Path(name).glob("*.safetensors"))), None)
+            remedy = f"Give the checkpoint in it: {inside}" if inside else "Give a checkpoint or the name of a model."
+            raise ConfigError(f"'{name}' is a folder. {remedy}")
+        if Path(name).suffix == ".safetensors":
+            raise ConfigError(f"no checkpoint '{name}'. Check the path.")
         raise ConfigError(f"unknown model '{name}'.{did_you_mean(name, _BUILDERS)}")
     return _BUILDERS[name]
 
