@@ -24,7 +24,7 @@ import torch.nn.functional as F
 import torchvision.models as tv
 from torch import Tensor, nn
 
-from benchmarks.common import Figure, alternate, print_machine, use_threads
+from benchmarks.common import Figure, alternate, use_threads
 from benchmarks.training_step import step
 from saccade.deploy.openvino_runtime import OpenVinoRuntime
 from saccade.deploy.runtime import best_cpu_runtime
@@ -197,9 +197,3 @@ def run(rounds: int = 8) -> list[Figure]:
         Figure("median: default step against theirs", train, "x", 1.7 if has_bf16() else None, True, note),
         *figures,
     ]
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<56} {figure.value:8.2f} {figure.unit}  {figure.note}")

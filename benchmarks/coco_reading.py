@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import Figure, print_machine
+from benchmarks.common import Figure
 
 OBJECTS, PICTURES, CLASSES = 1_000_000, 100_000, 80
 
@@ -63,9 +63,3 @@ def _write(root: Path) -> None:
                 f'"bbox":[{x:.2f},{y:.2f},{width:.2f},{height:.2f}],"area":{width * height:.2f},"iscrowd":0}}'
             )
         stream.write("]}")
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<42} {figure.value:8.1f} {figure.unit}  {figure.note}")

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from sklearn.datasets import load_sample_images
 
-from benchmarks.common import Figure, print_machine
+from benchmarks.common import Figure
 from saccade.data.check import CheckReport, check_source
 
 IMAGES, BOXES, FAULTY = 20_000, 5, 0.01
@@ -90,9 +90,3 @@ def run() -> list[Figure]:
         Figure("its HTML page", page, "s", note=objects),
         Figure("decode and compare pictures", PICTURES / looking, "images/s", note=threads),
     ]
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<42} {figure.value:8.1f} {figure.unit}  {figure.note}")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_sample_images
 
-from benchmarks.common import Figure, print_machine
+from benchmarks.common import Figure
 from saccade.data.annotations import TableBuilder, TableDataset
 from saccade.data.augment import AugmentConfig
 from saccade.data.dataset import DatasetInfo
@@ -105,9 +105,3 @@ def _loader_rate(pipeline: TrainPipeline, epochs: int = 6) -> float:
         count = sum(len(batch.infos) for batch in loader)
         best = max(best, count / (time.perf_counter() - start))
     return best
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<42} {figure.value:8.1f} {figure.unit}  {figure.note}")

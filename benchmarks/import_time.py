@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks.common import Figure, alternate, print_machine
+from benchmarks.common import Figure, alternate
 
 
 def run() -> list[Figure]:
@@ -25,9 +25,3 @@ def run() -> list[Figure]:
 
 def _python(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name}: {figure.value:.3f} {figure.unit} (at most {figure.bound})")

@@ -10,14 +10,20 @@ in a process of its own, as the setting cannot be taken back; the largest memory
 from __future__ import annotations
 
 import json
+import resource
+import statistics
 import subprocess
 import sys
+import time
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import Figure, alternate, print_machine, use_threads
+from benchmarks.common import Figure, alternate, use_threads
+from benchmarks.training_step import step
 from saccade.blocks.depthwise_conv import DepthwiseConv2d
+from saccade.engine.memory import keep_freed_memory
+from saccade.models.registry import create_model
 from saccade.ops.processor import has_bf16
 
 PICTURES = 16
@@ -29,29 +35,6 @@ LAYERS = {
     "EfficientNet, 5x5": (1152, 4, 5, 1),
     "ConvNeXt, 7x7": (96, 32, 7, 1),
 }
-STEPS = """
-import json, resource, statistics, sys, time
-import torch
-from benchmarks.common import use_threads
-from benchmarks.training_step import step
-from saccade.engine.memory import keep_freed_memory
-from saccade.models.registry import create_model
-
-use_threads()
-if sys.argv[2] == "keep":
-    keep_freed_memory()
-model = create_model(sys.argv[1]).to(memory_format=torch.channels_last).train()
-optimizer = torch.optim.SGD(model.parameters(), 1e-5, momentum=0.9, fused=True)
-images = torch.randn(16, 3, 128, 128).contiguous(memory_format=torch.channels_last)
-targets = {"labels": torch.randint(0, 1000, (16,))}
-seconds = []
-for _ in range(12):
-    start = time.perf_counter()
-    step(model, optimizer, images, targets)
-    seconds.append(time.perf_counter() - start)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps([statistics.median(seconds[2:]), peak]))
-"""
 
 
 def depthwise() -> list[Figure]:
@@ -79,15 +62,33 @@ def depthwise() -> list[Figure]:
     return figures
 
 
+def steps(name: str, keep: bool) -> str:
+    """Median seconds of a step and the process's largest memory in MB, as JSON."""
+    use_threads()
+    if keep:
+        keep_freed_memory()
+    model = create_model(name).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-5, momentum=0.9, fused=True)
+    images = torch.randn(PICTURES, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    targets = {"labels": torch.randint(0, 1000, (PICTURES,))}
+    seconds = []
+    for _ in range(12):
+        start = time.perf_counter()
+        step(model, optimizer, images, targets)
+        seconds.append(time.perf_counter() - start)
+    return json.dumps([statistics.median(seconds[2:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024])
+
+
 def freed_memory() -> list[Figure]:
     """Steps in processes of their own."""
     figures = []
     for name in ("alexnet", "resnet50"):
         runs = {}
-        for mode in ("keep", "give back"):
-            done = subprocess.run([sys.executable, "-c", STEPS, name, mode], capture_output=True, text=True, check=True)
-            runs[mode] = json.loads(done.stdout)
-        (kept, peak), (plain, least) = runs["keep"], runs["give back"]
+        for keep in (True, False):
+            code = f"from benchmarks.learning_on_cpu import steps; print(steps({name!r}, {keep}))"
+            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+            runs[keep] = json.loads(done.stdout)
+        (kept, peak), (plain, least) = runs[True], runs[False]
         note = f"{1e3 * kept:.0f} ms against {1e3 * plain:.0f} ms"
         figures.append(Figure(f"{name}: step with freed memory kept", plain / kept, "x", note=note))
         note = f"{peak:.0f} MB against {least:.0f} MB"
@@ -99,9 +100,3 @@ def run() -> list[Figure]:
     """All figures of this file."""
     use_threads()
     return [*depthwise(), *freed_memory()]
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<56} {figure.value:8.2f} {figure.unit}  {figure.note}")

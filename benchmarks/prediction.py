@@ -26,7 +26,7 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from benchmarks.common import Figure, alternate, print_machine, use_threads
+from benchmarks.common import Figure, alternate, use_threads
 from saccade.data.images import read_image
 from saccade.data.input_spec import Normalize
 from saccade.data.pipeline import fit_image
@@ -175,9 +175,3 @@ def run(rounds: int = 15) -> list[Figure]:
         for name in PROMISES:
             figures += measure(name, path, rounds)
     return figures
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<46} {figure.value:8.2f} {figure.unit}  {figure.note}")

@@ -29,7 +29,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.common import Figure, alternate, print_machine, use_threads
+from benchmarks.common import Figure, alternate, use_threads
 from saccade.data.augment import AugmentConfig
 from saccade.data.digit_scenes import DigitScenes
 from saccade.data.input_spec import Normalize
@@ -233,9 +233,3 @@ def run() -> list[Figure]:
     """All figures of this file."""
     use_threads()
     return [*overhead(), *defaults()]
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<46} {figure.value:8.2f} {figure.unit}  {figure.note}")

@@ -11,7 +11,7 @@ import numpy as np
 import torch._dynamo
 import torch.utils.tensorboard  # noqa: F401 - a training run has these loaded, and workers inherit all of it
 
-from benchmarks.common import Figure, print_machine
+from benchmarks.common import Figure
 from saccade.data.annotations import TableBuilder, TableDataset
 from saccade.data.augment import AugmentConfig
 from saccade.data.dataset import DatasetInfo
@@ -60,9 +60,3 @@ def run() -> list[Figure]:
         Figure("private memory of a worker, 640 pictures", sizes[40], "MB", 40.0, note=note),
         Figure("private memory of a worker, 3,200 pictures", sizes[200], "MB", 40.0, note=note),
     ]
-
-
-if __name__ == "__main__":
-    print_machine()
-    for figure in run():
-        print(f"{figure.name:<42} {figure.value:8.1f} {figure.unit}  {figure.note}")

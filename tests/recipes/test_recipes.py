@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,8 @@ def test_unknown_recipe_offers_the_nearest() -> None:
         get_recipe("lenet_mnist")
 
 
-def run(name: str, tmp_path: Path) -> RunResult:
-    config = get_recipe(name)
-    config.out = str(tmp_path)
-    return fit(config)
+def run(name: str, tmp_path: Path, **fields: object) -> RunResult:
+    return fit(replace(get_recipe(name), out=str(tmp_path), **fields))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -65,9 +64,7 @@ def test_lenet5_of_1998_reaches_it_by_its_own_rules(tmp_path: Path) -> None:
 @pytest.mark.data("intel_scenes")
 def test_darknet19_tells_landscapes_apart(tmp_path: Path) -> None:
     # As many epochs as a quiet machine has in five minutes, so that a busy one asserts the same.
-    config = get_recipe("darknet19_scenes")
-    config.out, config.epochs, config.max_minutes = str(tmp_path), 55, None
-    assert fit(config).metrics["top1"] >= 0.79
+    assert run("darknet19_scenes", tmp_path, epochs=55, max_minutes=None).metrics["top1"] >= 0.79
 
 
 @pytest.mark.slow
@@ -95,6 +92,4 @@ def test_dsnt_halves_the_error_of_the_mean_face(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_learns_to_read(tmp_path: Path) -> None:
-    config = get_recipe("demo")
-    config.out, config.max_minutes = str(tmp_path), 4.0
-    assert fit(config).metrics["AP50"] >= 0.85
+    assert run("demo", tmp_path, max_minutes=4.0).metrics["AP50"] >= 0.85

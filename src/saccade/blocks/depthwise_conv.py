@@ -3,7 +3,7 @@
 torch hands convolutions there to oneDNN, which has fast kernels for every forward pass of a depthwise convolution but
 not for every backward pass: the weights' gradient of a filter wider than three columns or higher than the map, and in
 bfloat16 the input's gradient of a strided one, go to kernels for whole convolutions, with which forward and backward
-pass together take two to nine times as long (docs/benchmarks.md). The same gradients can be had from the fast ones: a
+pass together take two to eight times as long (docs/benchmarks.md). The same gradients can be had from the fast ones: a
 wide filter is three columns beside three columns, a low map gets its zeros beforehand, and float32 has what bfloat16
 lacks.
 """

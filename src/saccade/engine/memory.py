@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
     """Keep large blocks in the process when they are freed, for the next step to use; returns whether that worked.
 
     A step on the CPU frees its activations and gradients and the next one asks for the same sizes again. glibc hands
-    large blocks back to the kernel at once, which clears every page anew: half of the step of a network with large
-    matrices (AlexNet), a twelfth of ResNet-50's. Kept, they cost up to a ninth more memory at the peak
+    large blocks back to the kernel at once, which clears every page anew: two fifths of the step of a network with
+    large matrices (AlexNet), a fifteenth of ResNet-50's. Kept, they cost up to a ninth more memory at the peak
     (docs/benchmarks.md). The setting holds for the process; other C libraries have no such setting, and nothing
     happens there.
     """

@@ -129,7 +129,7 @@ def get_builder(name: str) -> BuilderEntry:
     _import_all()
     if name not in _BUILDERS:
         if Path(name).is_dir():
-            inside = next(iter(sorted(Path(name).glob("*.safetensors"))), None)
+            inside = min(Path(name).glob("*.safetensors"), default=None)
             remedy = f"Give the checkpoint in it: {inside}" if inside else "Give a checkpoint or the name of a model."
             raise ConfigError(f"'{name}' is a folder. {remedy}")
         if Path(name).suffix == ".safetensors":
