@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from benchmarks.common import Figure, alternate, use_threads
 from benchmarks.training_step import step
 from saccade.deploy.openvino_runtime import OpenVinoRuntime
+from saccade.deploy.precision import has_bf16
 from saccade.deploy.runtime import best_cpu_runtime
-from saccade.engine.memory import keep_freed_memory
+from saccade.engine.train.memory import keep_freed_memory
 from saccade.models.base import Model
 from saccade.models.registry import create_model
-from saccade.ops.processor import has_bf16
 from saccade.weights.layouts import layouts
 
 SIDE, BATCH, TRAIN_SIDE = 224, 16, 128

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Figure, print_machine
-from saccade.data.sample import Target
 from saccade.metrics.coco import COCO_FIGURES, CocoEvaluator
 from saccade.results.detections import Detections
+from saccade.structures.sample import Target
 
 PICTURES, DETECTIONS, CLASSES = 5_000, 100, 80
 NAMES = tuple(f"class {label}" for label in range(CLASSES))

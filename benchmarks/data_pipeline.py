@@ -16,14 +16,16 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from benchmarks.common import Figure
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.augment import AugmentConfig
-from saccade.data.dataset import DatasetInfo
-from saccade.data.input_spec import InputSpec
-from saccade.data.loader import EpochSampler, SampleKey, make_train_loader
-from saccade.data.pipeline import EvalPipeline, TrainPipeline
-from saccade.data.reduced import read_at_least
-from saccade.data.targets import warp_pixels
+from saccade.data.loading.loader import make_train_loader
+from saccade.data.loading.pipeline import EvalPipeline, TrainPipeline
+from saccade.data.loading.reduced_decode import read_at_least
+from saccade.data.loading.sampler import EpochSampler, SampleKey
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.transforms.config import AugmentConfig
+from saccade.data.transforms.move import warp_pixels
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.input_spec import InputSpec
 
 SIZE = (640, 640)
 

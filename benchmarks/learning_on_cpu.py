@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from benchmarks.common import Figure, alternate, use_threads
 from benchmarks.training_step import step
 from saccade.blocks.depthwise_conv import DepthwiseConv2d
-from saccade.engine.memory import keep_freed_memory
+from saccade.deploy.precision import has_bf16
+from saccade.engine.train.memory import keep_freed_memory
 from saccade.models.registry import create_model
-from saccade.ops.processor import has_bf16
 
 PICTURES = 16
 # Channels, side of the map, kernel, stride.

@@ -27,14 +27,14 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 from benchmarks.common import Figure, alternate, use_threads
-from saccade.data.images import read_image
-from saccade.data.input_spec import Normalize
-from saccade.data.pipeline import fit_image
+from saccade.data.images.decode import read_image
+from saccade.data.loading.pipeline import fit_image
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.openvino_runtime import _options, convert_program, import_openvino
 from saccade.deploy.runtime import EagerRuntime, Runtime, best_cpu_runtime
-from saccade.engine.predict import predict
+from saccade.engine.predict.predict import predict
 from saccade.models.base import Decoded, Model
+from saccade.models.normalize import Normalize
 from saccade.models.registry import create_model
 from saccade.results.base import Result
 from saccade.results.classification import Classification

@@ -30,20 +30,21 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Figure, alternate, use_threads
-from saccade.data.augment import AugmentConfig
-from saccade.data.digit_scenes import DigitScenes
-from saccade.data.input_spec import Normalize
-from saccade.data.loader import EpochSampler, make_train_loader
-from saccade.data.pipeline import TrainPipeline
-from saccade.data.sample import ImageInfo, Sample, Target
-from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from saccade.engine.fit import fit
-from saccade.engine.optim import build_optimizer
-from saccade.engine.setup import Datasets
+from saccade.data.catalogue.digit_scenes import DigitScenes
+from saccade.data.loading.loader import make_train_loader
+from saccade.data.loading.pipeline import TrainPipeline
+from saccade.data.loading.sampler import EpochSampler
+from saccade.data.transforms.config import AugmentConfig
+from saccade.deploy.precision import has_bf16
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.engine.train.fit import fit
+from saccade.engine.train.optim import build_optimizer
+from saccade.engine.train.setup import Datasets
 from saccade.models.base import Model, Targets
 from saccade.models.detection import yolox
+from saccade.models.normalize import Normalize
 from saccade.models.registry import create_model
-from saccade.ops.processor import has_bf16
+from saccade.structures.sample import ImageInfo, Sample, Target
 
 BATCH = 8
 SETTLING = 3  # steps before the first that counts: the worker is ahead of the loop by then

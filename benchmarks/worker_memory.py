@@ -12,12 +12,14 @@ import torch._dynamo
 import torch.utils.tensorboard  # noqa: F401 - a training run has these loaded, and workers inherit all of it
 
 from benchmarks.common import Figure
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.augment import AugmentConfig
-from saccade.data.dataset import DatasetInfo
-from saccade.data.input_spec import InputSpec
-from saccade.data.loader import EpochSampler, make_train_loader
-from saccade.data.pipeline import TrainPipeline
+from saccade.data.loading.loader import make_train_loader
+from saccade.data.loading.pipeline import TrainPipeline
+from saccade.data.loading.sampler import EpochSampler
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.transforms.config import AugmentConfig
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.input_spec import InputSpec
 
 IMAGES, BOXES = 20_000, 10
 

@@ -13,7 +13,7 @@ START, END = "<!-- models: made by docs/models_table.py -->", "<!-- /models -->"
 
 def table() -> str:
     """One table, grouped by task, then by paper; counts are those of the default arguments."""
-    from saccade.explain.counts import counts_of
+    from saccade.analysis.counts import counts_of
     from saccade.models.registry import get_builder, list_models
 
     lines = ["| task | paper | models | parameters | multiply-adds |", "|---|---|---|---|---|"]
@@ -36,8 +36,8 @@ def updated(text: str) -> str:
 
 def write_counts() -> None:
     """Count every network anew."""
-    from saccade.explain.counts import COUNTS_FILE, kept_counts
-    from saccade.explain.summary import summary
+    from saccade.analysis.counts import COUNTS_FILE, kept_counts
+    from saccade.analysis.summary import summary
     from saccade.models.registry import list_models
 
     counted = {name: summary(name) for name in list_models()}

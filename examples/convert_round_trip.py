@@ -11,13 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.convert import convert
-from saccade.data.dataset import DatasetInfo
-from saccade.data.digit_scenes import DigitScenes
+from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.open import open_dataset
-from saccade.data.writers.common import LossReport
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import LossReport
+from saccade.data.writers.convert import convert
 from saccade.data.writers.voc import write
+from saccade.structures.dataset import DatasetInfo
 
 STEPS = ("coco", "yolo", "labelme", "voc")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import get_args
 
 import saccade
-from saccade.data.augment import AugmentConfig
-from saccade.engine.config import EmaConfig, OptimizerConfig, ScheduleConfig
+from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from saccade.models.classification.preact_resnet import Order
 from saccade.recipes.scenes import scenes
 

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 import saccade
-from saccade.data.augment import AugmentConfig
-from saccade.engine.config import Stage
+from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.config import Stage
 from saccade.recipes.progressive import progressive_stages
 from saccade.recipes.scenes import scenes
 

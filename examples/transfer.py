@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import saccade
-from saccade.data.catalogue import locate
-from saccade.engine.config import DataConfig, FreezeConfig, TrainConfig
+from saccade.data.catalogue.catalogue import locate
+from saccade.engine.train.config import DataConfig, FreezeConfig, TrainConfig
 from saccade.recipes.scenes import scenes
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "transfer.md"

@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saccade.engine.config import TrainConfig
-from saccade.engine.fit import RunResult, fit
-from saccade.engine.progress import track
+from saccade.analysis.summary import summary
+from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.fit import RunResult, fit
+from saccade.engine.train.progress import track
 from saccade.errors import ConfigError
-from saccade.explain.summary import summary
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model as load
 from saccade.models.registry import create_model, list_models
@@ -20,18 +20,18 @@ from saccade.models.registry import create_model, list_models
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from saccade.analysis.explanation import Explanation, Method
     from saccade.data.check import CheckReport
-    from saccade.data.dataset import VisionDataset
-    from saccade.data.describe import DatasetDescription
-    from saccade.data.repair import RepairReport
-    from saccade.data.writers.common import ImagePolicy, LossReport
+    from saccade.data.check.describe import DatasetDescription
+    from saccade.data.check.repair import RepairReport
+    from saccade.data.writers._common import ImagePolicy, LossReport
     from saccade.deploy.runtime import Runtime
     from saccade.deploy.verify import ParityReport
-    from saccade.engine.check_model import ModelReport
-    from saccade.engine.tiled import Tiling
-    from saccade.explain.explanation import Explanation, Method
+    from saccade.engine.evaluate.model_check import ModelReport
+    from saccade.engine.predict.tiled import Tiling
     from saccade.metrics.base import MetricReport
     from saccade.results.base import Result
+    from saccade.structures.dataset import VisionDataset
     from saccade.weights.download import Progress
 
 __all__ = [
@@ -87,7 +87,7 @@ def train(config: TrainConfig | str, resume: bool = False) -> RunResult:
         config: What to do.
         resume: Go on where the run of that name stopped.
     """
-    from saccade.engine.run_report import write_run_report
+    from saccade.engine.report.run_report import write_run_report
 
     result = fit(recipe(config) if isinstance(config, str) else config, resume=resume)
     if result.is_main:
@@ -125,8 +125,8 @@ def evaluate(
         scales: With ``augment``: factors on the canvas at which to look.
         flip_pairs: With ``augment``: points that a mirror exchanges; those of the data set if not given.
     """
-    from saccade.engine.evaluate import evaluate as score
-    from saccade.engine.setup import worker_count
+    from saccade.engine.evaluate.evaluate import evaluate as score
+    from saccade.engine.train.setup import worker_count
 
     runtime = _runtime(model)
     dataset = _open_data(model, data, split, format, task or runtime.task)
@@ -159,7 +159,7 @@ def evaluate_predictions(
         iou_type: ``bbox``, ``segm`` or ``keypoints``; told by the file if not given.
     """
     from saccade.data.open import open_raw
-    from saccade.engine.predictions import evaluate_predictions as score
+    from saccade.engine.evaluate.result_files import evaluate_predictions as score
     from saccade.errors import did_you_mean
     from saccade.metrics.coco_results import IOU_TYPES
 
@@ -199,7 +199,7 @@ def predict(
         scales: With ``augment``: factors on the canvas at which to look.
         flip_pairs: With ``augment`` and keypoints: points that a mirror exchanges.
     """
-    from saccade.engine.predict import predict as run
+    from saccade.engine.predict.predict import predict as run
 
     runtime = _runtime(model, device)
     if augment:
@@ -257,7 +257,7 @@ def export(
 
 def evaluate_runtime(runtime: Runtime, dataset: VisionDataset) -> MetricReport:
     """Score an open runtime on an open data set, with a bar."""
-    from saccade.engine.evaluate import evaluate as score
+    from saccade.engine.evaluate.evaluate import evaluate as score
 
     return score(runtime, dataset, 8, progress=lambda batches, total: track(batches, total, runtime.name))
 
@@ -293,7 +293,7 @@ def repair(
         format: Reader; found by looking if not given.
         task: Which truth to read, where there are several.
     """
-    from saccade.data.repair import repair_source
+    from saccade.data.check.repair import repair_source
 
     return repair_source(data, out, split, format, task)
 
@@ -316,7 +316,7 @@ def check_model(
         task: Which truth to read; the network's own if not given.
         steps: Steps in which four pictures are learnt by heart; 0 leaves it out.
     """
-    from saccade.engine.check_model import check_source as run
+    from saccade.engine.evaluate.model_check import check_source as run
 
     return run(model, data, split, format, task, steps)
 
@@ -343,7 +343,7 @@ def convert(
         pictures: Copy the pictures, ``link`` them, or write annotations only (``none``).
         **options: Of the reader, such as ``images="../photos"`` for pictures that lie elsewhere.
     """
-    from saccade.data.convert import convert as run
+    from saccade.data.writers.convert import convert as run
 
     return run(source, out, to, format, splits, task, pictures, **options)
 
@@ -379,7 +379,7 @@ def show(
     Returns:
         The sheet, (H, W, 3) uint8 RGB.
     """
-    from saccade.engine.show import draw_training_pictures, on_data, task_of
+    from saccade.engine.report.show import draw_training_pictures, on_data, task_of
     from saccade.recipes import default_recipe, get_recipe
     from saccade.recipes.defaults import DEFAULTS
     from saccade.results.drawing import write_image
@@ -421,8 +421,8 @@ def explain(
         top: How many classes (``cam``) or maps (``features``).
         save: Picture to write.
     """
-    from saccade.engine.sources import iter_source
-    from saccade.explain.explanation import explain_picture
+    from saccade.analysis.explanation import explain_picture
+    from saccade.engine.predict.sources import iter_source
 
     network = _network(model, weights)
     pictures = list(islice(iter_source(image, network.input_spec.channels), 2))
@@ -441,7 +441,7 @@ def describe(source: str | Path) -> DatasetDescription:
     Args:
         source: Catalogue name or path.
     """
-    from saccade.data.describe import describe_dataset
+    from saccade.data.check.describe import describe_dataset
 
     return describe_dataset(source)
 
@@ -454,7 +454,7 @@ def fetch(name: str, folder: str | Path | None = None, progress: Progress | None
         folder: Where data sets lie; the cache if not given.
         progress: Told bytes done and bytes in all.
     """
-    from saccade.data.fetch import fetch as run
+    from saccade.data.catalogue.fetch import fetch as run
     from saccade.weights.download import download
 
     return run(name, None if folder is None else Path(folder), progress, download=download)
@@ -462,7 +462,7 @@ def fetch(name: str, folder: str | Path | None = None, progress: Progress | None
 
 def datasets() -> list[dict[str, Any]]:
     """The catalogue: name, task, licence, and whether the files are on this machine."""
-    from saccade.data.catalogue import CATALOGUE, is_present
+    from saccade.data.catalogue.catalogue import CATALOGUE, is_present
 
     return [
         {
@@ -483,7 +483,7 @@ def demo(minutes: float = 4.0, out: str | Path = "runs/demo") -> Path:
         minutes: Training stops after this long.
         out: Folder to write; an earlier demo there is replaced.
     """
-    from saccade.engine.demo import run_demo
+    from saccade.engine.report.demo import run_demo
     from saccade.recipes import get_recipe
 
     return run_demo(get_recipe("demo"), minutes, Path(out))
@@ -515,13 +515,13 @@ def _runtime(model: ModelLike, device: str | None = None) -> Runtime:
 
 
 def _augmented(runtime: Runtime, scales: Sequence[float], flip_pairs: Sequence[tuple[int, int]]) -> Runtime:
-    from saccade.engine.augmented import AugmentedRuntime
+    from saccade.engine.predict.test_time_augmentation import AugmentedRuntime
 
     return AugmentedRuntime(runtime, scales=scales, flip_pairs=flip_pairs)
 
 
 def _tiling(tile: int | tuple[int, int] | None, overlap: float) -> Tiling | None:
-    from saccade.engine.tiled import Tiling
+    from saccade.engine.predict.tiled import Tiling
 
     if tile is None:
         return None
@@ -530,7 +530,7 @@ def _tiling(tile: int | tuple[int, int] | None, overlap: float) -> Tiling | None
 
 def _run_config(model: ModelLike) -> TrainConfig | None:
     """Configuration of the run that a checkpoint lies in."""
-    from saccade.engine.configfile import load_config
+    from saccade.engine.train.configfile import load_config
 
     if isinstance(model, Model):
         return None

@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 from saccade.cli import main
-from saccade.data import catalogue
-from saccade.data.catalogue import CATALOGUE, RemoteFile
+from saccade.data.catalogue.catalogue import CATALOGUE, RemoteFile, catalogue
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from saccade.cli import main
-from saccade.engine.config import DataConfig, Stage, TrainConfig
-from saccade.engine.show import draw_training_pictures, on_data
+from saccade.engine.report.show import draw_training_pictures, on_data
+from saccade.engine.train.config import DataConfig, Stage, TrainConfig
 from saccade.errors import ConfigError
 from saccade.recipes import get_recipe
 

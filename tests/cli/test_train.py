@@ -12,8 +12,8 @@ import yaml
 
 import saccade
 from saccade.cli import main
-from saccade.engine.config import Stage, TrainConfig
-from saccade.engine.configfile import config_to_yaml, load_config
+from saccade.engine.train.config import Stage, TrainConfig
+from saccade.engine.train.configfile import config_to_yaml, load_config
 
 
 @pytest.fixture

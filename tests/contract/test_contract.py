@@ -13,12 +13,12 @@ from tests.contract.hand_counts import REFERENCE, hand_counts
 from tests.contract.members import MEMBERS, Member, build, images_for, pictures_for, targets_for
 from torch import Tensor, nn
 
+from saccade.analysis.counts import kept_counts
+from saccade.analysis.summary import summary
 from saccade.blocks.stochastic_depth import StochasticDepth
 from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.verify import ParityReport, compare, verify_export
-from saccade.engine.optim import layers_of
-from saccade.explain.counts import kept_counts
-from saccade.explain.summary import summary
+from saccade.engine.train.optim import layers_of
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model, save_model
 from saccade.models.registry import create_model, get_builder, list_models

@@ -10,11 +10,11 @@ import torch
 from tests.models.detection.inverse import yolox_outputs_from_targets
 from torch import Tensor
 
-from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo
 from saccade.models.base import Model
 from saccade.models.registry import create_model, list_models
-from saccade.ops.geometry import Geometry
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo
 from saccade.tasks import get_task
 
 Inverse = Callable[[Model, list[dict[str, Tensor]], tuple[int, int]], Mapping[str, Tensor]]

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from saccade.data.annotations import TableDataset
-from saccade.data.faults import apply_policy
 from saccade.data.open import open_raw
-from saccade.data.sample import Sample
+from saccade.data.tables.faults import apply_policy
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError
+from saccade.structures.sample import Sample
 
 __all__ = ["MUTATIONS", "limited_memory", "mutant", "mutate", "use"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.data.annotations import TableDataset
 from saccade.data.open import open_dataset
+from saccade.data.tables.table_dataset import TableDataset
 
 pytestmark = pytest.mark.data("voc100_multiformat")
 

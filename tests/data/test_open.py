@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.data.annotations import TableDataset
-from saccade.data.dataset import VisionDataset
 from saccade.data.open import open_dataset, open_raw
-from saccade.data.transforms import mirror
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.transforms.affine import mirror
 from saccade.errors import ConfigError, DataError
+from saccade.structures.dataset import VisionDataset
 
 # Pictures are 60 wide, 40 high; VOC counts from 1.
 FAULTY: dict[str, list[tuple[Any, ...]]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from saccade.data.input_spec import InputSpec
 from saccade.models.base import Decoded, Model, Outputs
 from saccade.ops.nms import batched_nms_fixed
+from saccade.structures.input_spec import InputSpec
 
 
 def shake(model: nn.Module, seed: int = 0) -> None:

@@ -16,14 +16,14 @@ import torch
 from tests.deploy.small import SmallClassifier, SmallDetector, pictures
 from torch import Tensor
 
-from saccade.data.input_spec import Normalize
 from saccade.deploy import runtime as runtimes
+from saccade.deploy.precision import has_bf16
 from saccade.deploy.runtime import EagerRuntime, FusedRuntime, OpenVinoRuntime, best_cpu_runtime, open_runtime
 from saccade.errors import SaccadeError
 from saccade.models.base import Decoded, Model, Outputs
 from saccade.models.checkpoint import save_model
+from saccade.models.normalize import Normalize
 from saccade.models.registry import create_model
-from saccade.ops.processor import has_bf16
 
 
 def _slow(model: Model, images: Tensor) -> Decoded:

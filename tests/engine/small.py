@@ -9,15 +9,15 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from saccade.data.augment import AugmentConfig
-from saccade.data.dataset import DatasetInfo
-from saccade.data.input_spec import InputSpec
-from saccade.data.sample import ImageInfo, Sample, Target
-from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from saccade.engine.setup import Datasets
+from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.engine.train.setup import Datasets
 from saccade.models.base import Decoded, Model, Outputs, Targets
-from saccade.ops.geometry import Geometry
-from saccade.ops.matching import pad_targets
+from saccade.structures.batch import pad_targets
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
+from saccade.structures.input_spec import InputSpec
+from saccade.structures.sample import ImageInfo, Sample, Target
 
 
 class Digits:

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saccade.data.input_spec import InputSpec
 from saccade.models.base import Decoded
+from saccade.structures.input_spec import InputSpec
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)  # of the classes
 

@@ -4,16 +4,8 @@ import dsntnn
 import pytest
 import torch
 
-from saccade.losses.dsnt import (
-    euclidean_loss,
-    expectation,
-    gaussian,
-    js_regularizer,
-    kl_regularizer,
-    masked_mean,
-    normalized_cells,
-    variance_regularizer,
-)
+from saccade.losses.dsnt import euclidean_loss, js_regularizer, kl_regularizer, masked_mean, variance_regularizer
+from saccade.ops.heatmaps import expectation, gaussian, normalized_cells
 
 
 @pytest.fixture

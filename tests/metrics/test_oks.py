@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from tests.metrics.references import faster_figures, pycocotools_figures
 
-from saccade.data.dataset import DatasetInfo
 from saccade.data.readers import coco
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.keypoints import KeypointEvaluator
 from saccade.metrics.oks import COCO_SIGMAS, OKS_FIGURES, UNIFORM_SIGMA, OksEvaluator, object_similarity, sigmas_of
 from saccade.results.keypoints import Keypoints
+from saccade.structures.dataset import DatasetInfo
 from saccade.tasks import get_task
 
 PERSON = tuple(COCO_SIGMAS)

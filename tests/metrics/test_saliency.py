@@ -9,16 +9,16 @@ import py_sod_metrics as tool
 import pytest
 from sklearn.metrics import jaccard_score
 
-from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo
 from saccade.errors import DataError
 from saccade.metrics.base import Evaluator
 from saccade.metrics.boundary import relaxed_boundary_scores
 from saccade.metrics.plots import plot_curves
 from saccade.metrics.saliency import SaliencyEvaluator
 from saccade.metrics.segmentation import SegmentationEvaluator
-from saccade.ops.geometry import Geometry
 from saccade.results.segmentation import SegmentationMap
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo
 from saccade.tasks import get_task
 
 NAMES = ("background", "person")

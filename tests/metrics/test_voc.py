@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.data.annotations import TableDataset
 from saccade.data.open import open_raw
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.metrics.detection import DetectionEvaluator
 from saccade.metrics.voc import VocEvaluator
 from saccade.results.detections import Detections

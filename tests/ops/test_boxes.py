@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saccade.ops import boxes as ops
-from saccade.ops.points import grid_points
+from saccade.ops.anchors import grid_points
 
 BOXES = torch.tensor([[[3.0, 4.0, 10.0, 24.0], [0.0, 0.0, 1.0, 1.0]], [[-5.0, 2.5, 30.25, 7.0], [8.0, 8.0, 8.0, 12.0]]])
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tests.engine.small import Digits, SmallNet
 
-from saccade.data.augment import AugmentConfig
-from saccade.engine.config import DataConfig, OptimizerConfig, TrainConfig
-from saccade.engine.fit import fit
-from saccade.engine.setup import Datasets
-from saccade.engine.stages import resolve_stages, settings_at
+from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.config import DataConfig, OptimizerConfig, TrainConfig
+from saccade.engine.train.fit import fit
+from saccade.engine.train.phases import resolve_stages, settings_at
+from saccade.engine.train.setup import Datasets
 from saccade.errors import ConfigError
 from saccade.models.classification.base import Classifier
 from saccade.models.registry import create_model

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from saccade.engine.config import TrainConfig
-from saccade.engine.configfile import config_from_dict, config_to_yaml, load_config
-from saccade.engine.fit import RunResult, fit
-from saccade.engine.optim import build_optimizer, layers_of
-from saccade.engine.stages import resolve_stages
+from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.configfile import config_from_dict, config_to_yaml, load_config
+from saccade.engine.train.fit import RunResult, fit
+from saccade.engine.train.optim import build_optimizer, layers_of
+from saccade.engine.train.phases import resolve_stages
 from saccade.errors import ConfigError
 from saccade.models.registry import create_model
 from saccade.recipes import default_recipe, get_recipe, list_recipes

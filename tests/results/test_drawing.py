@@ -18,8 +18,8 @@ from saccade.results.drawing import (
     write_image,
 )
 from saccade.results.fonts import fit_text, font_file, text_mask
+from saccade.results.images import read_rgb, to_rgb8
 from saccade.results.palette import ink_on
-from saccade.results.pictures import read_rgb, to_rgb8
 
 COCO_LIKE = ("person", "bicycle", "car", "dog", "cat", "horse", "truck", "sheep", "bus", "chair")
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo
 from saccade.errors import ConfigError
-from saccade.ops.geometry import Geometry
 from saccade.results.classification import Classification
 from saccade.results.detections import Detections
 from saccade.results.keypoints import Keypoints
 from saccade.results.segmentation import SegmentationMap
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo
 from saccade.tasks import get_task, list_tasks
 
 NAMES = ("cat", "dog")

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import saccade
-from saccade.data.digit_scenes import DigitScenes
-from saccade.engine.config import DataConfig, EmaConfig, FreezeConfig, OptimizerConfig, Stage, TrainConfig
-from saccade.engine.fit import fit
-from saccade.engine.setup import Datasets
+from saccade.data.catalogue.digit_scenes import DigitScenes
+from saccade.engine.train.config import DataConfig, EmaConfig, FreezeConfig, OptimizerConfig, Stage, TrainConfig
+from saccade.engine.train.fit import fit
+from saccade.engine.train.setup import Datasets
 from saccade.errors import WeightsError
 from saccade.models.checkpoint import load_model, save_model
 from saccade.models.registry import create_model

@@ -234,9 +234,9 @@ def test_weights_bring_the_options_that_they_were_trained_with(tmp_path: Path, m
     """By create_model and by a run's ``init`` alike; an option that the caller names goes before them, and is said."""
     import timm
 
-    from saccade.data.dataset import DatasetInfo
-    from saccade.engine.config import TrainConfig
-    from saccade.engine.setup import build_model
+    from saccade.engine.train.config import TrainConfig
+    from saccade.engine.train.setup import build_model
+    from saccade.structures.dataset import DatasetInfo
     from saccade.weights.download import sha256_of
     from saccade.weights.published import PUBLISHED
 

@@ -15,7 +15,7 @@ from saccade.cli._console import count, print_mapping, print_rows, printer
 from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from saccade.data.describe import DatasetDescription
+    from saccade.data.check.describe import DatasetDescription
 
 __all__ = ["run"]
 

@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
     """Parse, print the table."""
     arguments = parse(ModelsArguments, argv, "models")
     from saccade import api
-    from saccade.explain.counts import counts_of
+    from saccade.analysis.counts import counts_of
     from saccade.models.registry import get_builder
     from saccade.weights import PUBLISHED
 

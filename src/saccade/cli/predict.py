@@ -100,7 +100,7 @@ def _watched(results: Iterator[Result], total: int) -> Iterator[Result]:
 
 
 def _how_many(source: str) -> int:
-    from saccade.engine.sources import IMAGE_SUFFIXES
+    from saccade.engine.predict.sources import IMAGE_SUFFIXES
 
     path = Path(source)
     if path.is_dir():

@@ -15,7 +15,7 @@ import yaml
 
 from saccade.cli._arguments import FLAGS, option_names, refuse_unknown
 from saccade.cli._console import print_mapping, printer
-from saccade.engine.config import TrainConfig
+from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 
 __all__ = ["resolve", "run"]
@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
         return _help()
     arguments, config = resolve(argv)
     if arguments.dry_run:
-        from saccade.engine.configfile import config_to_yaml
+        from saccade.engine.train.configfile import config_to_yaml
 
         sys.stdout.write(config_to_yaml(config))
         return 0
@@ -96,7 +96,7 @@ def _start(arguments: TrainArguments) -> TrainConfig:
     if arguments.recipe and arguments.config:
         raise ConfigError("--recipe and --config both say where to start; give one of them.")
     if arguments.config:
-        from saccade.engine.configfile import load_config
+        from saccade.engine.train.configfile import load_config
 
         return load_config(arguments.config)
     from saccade import recipes

@@ -10,16 +10,16 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from saccade.data.annotations import TableDataset
-from saccade.data.archive import is_archive
-from saccade.data.catalogue import CATALOGUE, locate
-from saccade.data.combine import ConcatDataset
-from saccade.data.dataset import VisionDataset
-from saccade.data.digit_scenes import DigitScenes
-from saccade.data.faults import BadLabels, apply_policy
+from saccade.data.catalogue.catalogue import CATALOGUE, locate
+from saccade.data.catalogue.digit_scenes import DigitScenes
+from saccade.data.derived.combine import ConcatDataset
 from saccade.data.readers import detect_format, get_reader
-from saccade.data.readers.common import UNSPLIT
+from saccade.data.readers._common import UNSPLIT
+from saccade.data.readers.archive import is_archive
+from saccade.data.tables.faults import BadLabels, apply_policy
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, did_you_mean
+from saccade.structures.dataset import VisionDataset
 
 __all__ = ["OPTIONS_FILE", "Source", "open_dataset", "open_raw", "resolve_source", "split_names"]
 
@@ -44,7 +44,7 @@ def open_dataset(
         split: Part of it; several are joined by ``+``.
         format: Reader; found by looking at the folder if not given.
         task: Which truth to read, where the format has several.
-        bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.faults.apply_policy`).
+        bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.tables.faults.apply_policy`).
         **options: Of the reader.
 
     Returns:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.data.input_spec import InputSpec, Normalize
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.errors import ExportError
 from saccade.models.base import Decoded, Model
 from saccade.models.checkpoint import model_metadata
+from saccade.models.normalize import Normalize
+from saccade.structures.input_spec import InputSpec
 from saccade.tasks import get_task
 
 __all__ = ["ExportForm", "Runtime", "as_bytes", "export_program", "file_metadata"]

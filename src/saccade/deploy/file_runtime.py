@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.data.input_spec import InputSpec
 from saccade.deploy.base import as_bytes
 from saccade.errors import ExportError
 from saccade.models.base import Decoded
 from saccade.models.checkpoint import FORMAT_VERSION, library_version
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime"]
 

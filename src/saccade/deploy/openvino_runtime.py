@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.data.input_spec import InputSpec
 from saccade.deploy.base import ExportForm, as_bytes, export_program
 from saccade.deploy.file_runtime import FileRuntime
-from saccade.deploy.torch_runtime import FusedRuntime, Precision, resolve_precision
+from saccade.deploy.precision import Precision, resolve_precision
+from saccade.deploy.torch_runtime import FusedRuntime
 from saccade.errors import ExportError
 from saccade.models.base import Decoded, Model
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["OpenVinoFileRuntime", "OpenVinoRuntime", "convert_program", "import_openvino"]
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import torch
 
-from saccade.data.input_spec import InputSpec
 from saccade.deploy.base import Runtime
 from saccade.deploy.file_runtime import OnnxRuntime, ProgramRuntime
 from saccade.deploy.openvino_runtime import OpenVinoFileRuntime, OpenVinoRuntime
-from saccade.deploy.torch_runtime import EagerRuntime, FusedRuntime, Precision
+from saccade.deploy.precision import Precision
+from saccade.deploy.torch_runtime import EagerRuntime, FusedRuntime
 from saccade.errors import ExportError, SaccadeError
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
+from saccade.structures.input_spec import InputSpec
 
 __all__ = [
     "EagerRuntime",

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from saccade.data.input_spec import InputSpec, Normalize
 from saccade.deploy.fuse import fuse_batch_norm
+from saccade.deploy.precision import Precision, resolve_precision
 from saccade.models.base import Decoded, Model
-from saccade.ops.processor import has_bf16
+from saccade.models.normalize import Normalize
+from saccade.structures.input_spec import InputSpec
 
-__all__ = ["EagerRuntime", "FusedRuntime", "Precision"]
+__all__ = ["EagerRuntime", "FusedRuntime"]
 
-Precision = Literal["auto", "32", "bf16", "16"]
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
-
-
-def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """``auto`` for this device: half precision where it is computed in hardware."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "16"
-    return "bf16" if device.type == "cpu" and has_bf16() else "32"
 
 
 class EagerRuntime:

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from saccade.data.dataset import VisionDataset
-from saccade.data.input_spec import InputSpec
-from saccade.data.loader import SampleKey
-from saccade.data.pipeline import EvalPipeline
+from saccade.data.loading.pipeline import EvalPipeline
+from saccade.data.loading.sampler import SampleKey
 from saccade.deploy.openvino_runtime import OpenVinoFileRuntime
 from saccade.deploy.runtime import EagerRuntime, open_runtime
 from saccade.models.base import Decoded, Model
+from saccade.structures.dataset import VisionDataset
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["ParityReport", "canvases", "compare", "verify_export"]
 
@@ -104,7 +104,7 @@ def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
 
 
 def _pictures(channels: int, size: tuple[int, int], count: int) -> Tensor:
-    from saccade.data.digit_scenes import DigitScenes
+    from saccade.data.catalogue.digit_scenes import DigitScenes
 
     scenes = DigitScenes("detection", "test", count, size)
     images = torch.stack([torch.from_numpy(scenes.read(index).image).permute(2, 0, 1) for index in range(count)])

@@ -11,60 +11,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from saccade.ops.heatmaps import expectation, gaussian, normalized_cells
+
 __all__ = [
     "euclidean_loss",
-    "expectation",
-    "gaussian",
     "js_regularizer",
     "kl_regularizer",
     "masked_mean",
-    "normalized_cells",
     "variance_regularizer",
 ]
 
 # Below the smallest probability that matters, above the smallest float32: log of an empty cell stays finite.
 EPSILON = 1e-24
-
-
-def normalized_cells(count: int, like: Tensor) -> Tensor:
-    """Centres of ``count`` cells: (count,), (2x + 1) / count - 1, with dtype and device of ``like``."""
-    return (2 * torch.arange(count, dtype=like.dtype, device=like.device) + 1) / count - 1
-
-
-def expectation(heatmaps: Tensor) -> Tensor:
-    """Mean position mu = (<Z, X>, <Z, Y>) under each heatmap Z: the transform that gives DSNT its name.
-
-    Args:
-        heatmaps: (B, K, H, W), each of sum one.
-
-    Returns:
-        (B, K, 2), x and y, normalised.
-    """
-    x = (heatmaps.sum(-2) * normalized_cells(heatmaps.shape[-1], heatmaps)).sum(-1)
-    y = (heatmaps.sum(-1) * normalized_cells(heatmaps.shape[-2], heatmaps)).sum(-1)
-    return torch.stack((x, y), dim=-1)
-
-
-def gaussian(means: Tensor, size: tuple[int, int], sigma: float, peak_one: bool = False) -> Tensor:
-    """Round Gaussians on a grid.
-
-    Args:
-        means: (B, K, 2), x and y, normalised.
-        size: (H, W) of the grid.
-        sigma: Standard deviation in cells.
-        peak_one: Height 1 at the mean, as heatmap matching wants it, instead of sum one.
-
-    Returns:
-        (B, K, H, W).
-    """
-    sides = []
-    for axis, count in ((1, size[0]), (0, size[1])):
-        # distance in cells: the whole range of 2 is `count` cells
-        distance = (normalized_cells(count, means) - means[..., axis : axis + 1]) * (count / 2)
-        exponent = -0.5 * (distance / sigma) ** 2
-        # A round Gaussian is the product of its sides; softmax norms each without dividing by an underflowed sum.
-        sides.append(exponent.exp() if peak_one else exponent.softmax(dim=-1))
-    return sides[0].unsqueeze(-1) * sides[1].unsqueeze(-2)
 
 
 def euclidean_loss(coordinates: Tensor, targets: Tensor) -> Tensor:

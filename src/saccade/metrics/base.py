@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from saccade.data.sample import Target
 from saccade.results.base import Result
+from saccade.structures.sample import Target
 
 __all__ = ["Evaluator", "MetricReport"]
 

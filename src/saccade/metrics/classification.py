@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Target
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.metrics.calibration import adaptive_calibration_error, calibration_error
 from saccade.results.base import Result
 from saccade.results.classification import Classification
+from saccade.structures.sample import Target
 
 __all__ = ["ClassificationEvaluator", "Verdict"]
 

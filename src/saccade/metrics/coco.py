@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Target
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.metrics.coco_core import BOX_RULES, figures_of, precision_recall
@@ -24,6 +23,7 @@ from saccade.metrics.overlaps import RunLengths, box_overlaps, encode_masks, mas
 from saccade.metrics.records import LEAST_OVERLAP, ImageRecord, RecordTable, make_record
 from saccade.results.base import Result
 from saccade.results.detections import Detections
+from saccade.structures.sample import Target
 
 __all__ = ["COCO_FIGURES", "CocoEvaluator", "confusion_counts"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from saccade.data.dataset import DatasetInfo
 from saccade.errors import ConfigError
 from saccade.metrics.coco import CocoEvaluator
 from saccade.metrics.oks import OksEvaluator
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["IOU_TYPES", "result_evaluator"]
 

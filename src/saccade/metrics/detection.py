@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from saccade.data.sample import Target
 from saccade.errors import DataError
 from saccade.metrics.base import MetricReport
 from saccade.metrics.coco import CocoEvaluator
 from saccade.metrics.voc import voc_average_precision, voc_values
 from saccade.results.base import Result
 from saccade.results.detections import Detections
+from saccade.structures.sample import Target
 
 __all__ = ["DetectionEvaluator"]
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from saccade.data.sample import Target
 from saccade.metrics.base import Evaluator, MetricReport
 from saccade.results.base import Result
+from saccade.structures.sample import Target
 
 __all__ = ["JointEvaluator"]
 

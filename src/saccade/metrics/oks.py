@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Target
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.metrics.coco_core import KEYPOINT_RULES, figures_of, precision_recall
 from saccade.metrics.records import ImageRecord, RecordTable, make_record
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
+from saccade.structures.sample import Target
 
 __all__ = ["COCO_SIGMAS", "OKS_FIGURES", "UNIFORM_SIGMA", "OksEvaluator", "object_similarity", "sigmas_of"]
 

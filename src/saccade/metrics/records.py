@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Target
 from saccade.errors import DataError
+from saccade.structures.sample import Target
 
 __all__ = ["LEAST_OVERLAP", "ImageRecord", "RecordTable", "make_record", "place_in_group"]
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Target
 from saccade.metrics.base import MetricReport
 from saccade.metrics.boundary import relaxed_boundary_scores
 from saccade.metrics.saliency_measures import (
@@ -32,6 +31,7 @@ from saccade.metrics.saliency_measures import (
 )
 from saccade.metrics.segmentation import IGNORE, check_pair
 from saccade.results.base import Result
+from saccade.structures.sample import Target
 
 __all__ = ["SaliencyEvaluator", "SaliencyRecord", "score_map"]
 

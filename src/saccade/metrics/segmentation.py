@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Target
 from saccade.errors import DataError
 from saccade.metrics.base import MetricReport
 from saccade.results.base import Result
 from saccade.results.segmentation import SegmentationMap
+from saccade.structures.sample import Target
 
 __all__ = ["IGNORE", "SegmentationEvaluator", "check_pair", "confusion_figures", "has_one_foreground"]
 

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.sample import Target
 from saccade.metrics.base import MetricReport
 from saccade.metrics.overlaps import box_overlaps, to_xywh
 from saccade.metrics.records import ImageRecord, RecordTable, make_record
 from saccade.results.base import Result
 from saccade.results.detections import Detections
+from saccade.structures.sample import Target
 
 __all__ = ["VocEvaluator", "voc_average_precision", "voc_values"]
 

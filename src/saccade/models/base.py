@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saccade.data.input_spec import InputSpec
+from saccade.structures.input_spec import InputSpec
 from saccade.weights.heads import EarlierHead
 
 __all__ = ["Decoded", "Model", "Outputs", "Targets"]

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from saccade.data.input_spec import InputSpec
 from saccade.errors import ConfigError, WeightsError
 from saccade.models.base import Model
 from saccade.models.registry import create_model
+from saccade.structures.input_spec import InputSpec
 from saccade.weights.files import read_file, save_file
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
 

@@ -1,4 +1,4 @@
-"""Boxes: formats, area, clipping, and the coding of boxes against grid points.
+"""Boxes: formats, area, clipping.
 
 A box is four numbers in the last dimension; the format is in the name: ``xyxy`` (corners), ``xywh`` (top left corner
 and size), ``cxcywh`` (centre and size). Coordinates are continuous pixels: the box of a single pixel at the origin is
@@ -14,8 +14,6 @@ __all__ = [
     "box_area",
     "clip_boxes",
     "cxcywh_to_xyxy",
-    "decode_points",
-    "encode_points",
     "xywh_to_xyxy",
     "xyxy_to_cxcywh",
     "xyxy_to_xywh",
@@ -66,40 +64,3 @@ def clip_boxes(boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     x1, y1, x2, y2 = boxes_xyxy.unbind(-1)
     return torch.stack((x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)), dim=-1)
-
-
-def decode_points(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Boxes that a network says relative to grid points (Ge et al. 2021, YOLOX, section 2.3 "Anchor-free").
-
-    ``centre = (raw_xy + point) * stride`` and ``size = exp(raw_wh) * stride``.
-
-    Args:
-        raw: (..., A, 4), what the network gives.
-        points: (A, 2) or (..., A, 2), column and row of each point in its own level.
-        strides: (A,) or (..., A), pixels per step of that level.
-
-    Returns:
-        Boxes xyxy, (..., A, 4), pixels.
-
-    Example:
-        >>> decode_points(torch.zeros(1, 4), torch.tensor([[2.0, 3.0]]), torch.tensor([8.0])).tolist()
-        [[12.0, 20.0, 20.0, 28.0]]
-    """
-    centre = raw[..., :2] + points
-    half = raw[..., 2:].exp() / 2
-    return torch.cat((centre - half, centre + half), dim=-1) * strides[..., None]
-
-
-def encode_points(boxes_xyxy: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Inverse of :func:`decode_points`: what the network should have said.
-
-    Args:
-        boxes_xyxy: (..., A, 4), pixels; an empty side counts as 1e-8 strides, so that its logarithm is finite.
-        points: (A, 2) column and row of each point in its own level.
-        strides: (A,) pixels per step of that level.
-
-    Returns:
-        (..., A, 4).
-    """
-    cxcywh = xyxy_to_cxcywh(boxes_xyxy) / strides[:, None]
-    return torch.cat((cxcywh[..., :2] - points, cxcywh[..., 2:].clamp(min=1e-8).log()), dim=-1)

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 
-from saccade.engine.config import TrainConfig
+from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError, did_you_mean
 
 __all__ = ["default_recipe", "get_recipe", "list_recipes", "recipe"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from saccade.data.augment import AugmentConfig
-from saccade.engine.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
 from saccade.recipes.imagenet import imagenet, transformer_augment
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from saccade.data.augment import AugmentConfig
-from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
 
 __all__ = ["lenet5_1998_mnist", "lenet5_mnist"]

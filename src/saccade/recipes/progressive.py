@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from saccade.engine.config import Stage
+from saccade.engine.train.config import Stage
 from saccade.errors import ConfigError
 
 __all__ = ["progressive_stages"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saccade.engine.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.engine.train.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
 from saccade.recipes.imagenet import imagenet
 

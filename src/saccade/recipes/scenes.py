@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from saccade.data.augment import AugmentConfig
-from saccade.engine.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
 from saccade.recipes import recipe
 
 __all__ = ["darknet19_scenes", "resnet18_scenes", "scenes"]

@@ -20,7 +20,7 @@ __all__ = ["Result", "import_supervision"]
 class Result(ABC):
     """A prediction (or a truth: the same type draws and scores both) for one picture, in pixels of the original.
 
-    Fields are given by name. Pixels are continuous, as in ``ops.geometry``: the picture covers [0, W] x [0, H].
+    Fields are given by name. Pixels are continuous, as in ``structures.geometry``: the picture covers [0, W] x [0, H].
 
     Args:
         path: File of the picture, or a name such as ``array-3``.
@@ -46,7 +46,7 @@ class Result(ABC):
         Raises:
             DataError: If there is neither.
         """
-        from saccade.results.pictures import read_rgb
+        from saccade.results.images import read_rgb
 
         return self.image if self.image is not None else read_rgb(self.path)
 
@@ -92,7 +92,7 @@ class Result(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write the drawing (``.png``, ``.jpg``) or the values (``.json``), by suffix; returns the file."""
-        from saccade.results.pictures import write_image
+        from saccade.results.images import write_image
 
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)

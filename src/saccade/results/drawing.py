@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.results.fonts import fit_text
+from saccade.results.images import PAPER, Picture, montage, to_rgb8, write_image
 from saccade.results.palette import Color, class_color, ink_on, oklch_to_rgb
-from saccade.results.pictures import PAPER, Picture, montage, to_rgb8, write_image
 
 __all__ = [
     "class_color",

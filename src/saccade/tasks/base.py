@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo, Sample, Target
 from saccade.metrics.base import Evaluator
 from saccade.results.base import Result
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["ConstantAnswer", "Task", "as_array"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo, Sample, Target
 from saccade.metrics.classification import ClassificationEvaluator
 from saccade.results.base import Result
 from saccade.results.classification import Classification
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantAnswer, as_array
 
 __all__ = ["TASK", "ClassificationTask"]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo, Sample, Target
 from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.keypoints import KeypointEvaluator
 from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantAnswer, as_array
 
 __all__ = ["TASK", "KeypointTask"]

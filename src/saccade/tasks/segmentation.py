@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.dataset import DatasetInfo
-from saccade.data.sample import ImageInfo, Sample, Target
 from saccade.metrics.base import Evaluator
 from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.saliency import SaliencyEvaluator
 from saccade.metrics.segmentation import SegmentationEvaluator, has_one_foreground
-from saccade.ops.geometry import Geometry
 from saccade.results.base import Result
 from saccade.results.segmentation import SegmentationMap
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantAnswer, as_array
 
 __all__ = ["TASK", "SegmentationTask"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from saccade.data.input_spec import InputSpec
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["Loadable"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as reference
 
-from saccade.data.outlines import decompress_runs, mask_of_runs, runs_of_mask
 from saccade.data.readers import coco, detect_format
+from saccade.data.tables.outlines import decompress_runs, mask_of_runs, runs_of_mask
 from saccade.errors import DataError
 
 SQUARE = [10, 10, 20, 10, 20, 20, 10, 20]

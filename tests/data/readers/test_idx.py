@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saccade.data.combine import subset
+from saccade.data.derived.combine import subset
 from saccade.data.readers import detect_format, idx
 from saccade.errors import DataError
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from saccade.data.open import open_dataset
 from saccade.data.readers import detect_format, labelme
-from saccade.data.sample import Target
 from saccade.errors import DataError
+from saccade.structures.sample import Target
 
 SIZE = (40, 60)
 

@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as reference
 
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.convert import convert
-from saccade.data.dataset import DatasetInfo
-from saccade.data.outlines import mask_of_runs, runs_of_mask
 from saccade.data.readers import coco as reader
 from saccade.data.readers import instance_masks, masks
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.outlines import mask_of_runs, runs_of_mask
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import coco as writer
-from saccade.data.writers.common import LossReport
+from saccade.data.writers._common import LossReport
+from saccade.data.writers.convert import convert
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 SQUARE = [10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 10.0, 20.0]
 RUNS = {"size": [40, 60], "counts": [100, 7, 2293]}

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.convert import convert
-from saccade.data.dataset import DatasetInfo
 from saccade.data.open import open_dataset
 from saccade.data.readers import csv as reader
 from saccade.data.readers import detect_format
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import csv as writer
-from saccade.data.writers.common import LossReport
+from saccade.data.writers._common import LossReport
+from saccade.data.writers.convert import convert
+from saccade.structures.dataset import DatasetInfo
 
 
 def save(

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.data.convert import convert
 from saccade.data.open import open_dataset, open_raw
 from saccade.data.writers import folder
-from saccade.data.writers.common import LossReport
+from saccade.data.writers._common import LossReport
+from saccade.data.writers.convert import convert
 from saccade.errors import DataError
 
 

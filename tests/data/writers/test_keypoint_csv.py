@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.data.convert import convert
 from saccade.data.open import open_dataset
+from saccade.data.writers.convert import convert
 from saccade.errors import DataError
 
 

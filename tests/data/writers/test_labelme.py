@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.convert import convert
-from saccade.data.dataset import DatasetInfo
-from saccade.data.outlines import runs_of_mask
 from saccade.data.readers import coco, detect_format, labelme, masks, voc
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.outlines import runs_of_mask
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
-from saccade.data.writers.common import LossReport
+from saccade.data.writers._common import LossReport
+from saccade.data.writers.convert import convert
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 SIZE = (40, 60)
 NAMES = ("cat", "dog")

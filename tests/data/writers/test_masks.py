@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade.data.annotations import TableDataset
-from saccade.data.convert import convert
 from saccade.data.open import open_dataset
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import masks
-from saccade.data.writers.common import LossReport
+from saccade.data.writers._common import LossReport
+from saccade.data.writers.convert import convert
 from saccade.results.palette import class_color
 
 RNG = np.random.default_rng(0)

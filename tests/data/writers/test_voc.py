@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.convert import convert
-from saccade.data.dataset import DatasetInfo
 from saccade.data.open import open_dataset
 from saccade.data.readers import detect_format, voc
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import voc as writer
-from saccade.data.writers.common import LossReport
+from saccade.data.writers._common import LossReport
+from saccade.data.writers.convert import convert
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 
 def dataset(root: Path, builder: TableBuilder, names: tuple[str, ...] = ("cat", "dog")) -> TableDataset:

@@ -12,16 +12,17 @@ import pytest
 import yaml
 from PIL import Image
 
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.convert import convert
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import read_image
-from saccade.data.outlines import mask_of_rings, runs_of_mask
+from saccade.data.images.decode import read_image
 from saccade.data.readers import detect_format, masks, yolo
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.outlines import mask_of_rings, runs_of_mask
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
-from saccade.data.writers.common import LossReport
-from saccade.data.writers.objects import rings_of
+from saccade.data.writers._common import LossReport
+from saccade.data.writers._objects import rings_of
+from saccade.data.writers.convert import convert
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 SIZE = (40, 60)
 NAMES = ("cat", "dog")

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from saccade.engine.optim import build_optimizer, layers_of
+from saccade.engine.train.optim import build_optimizer, layers_of
 from saccade.models.classification.convnext import ConvNeXt, ConvNeXtBlock, LayerNorm2d
 from saccade.models.registry import create_model
 from saccade.recipes import get_recipe

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
-from saccade.engine.config import FreezeConfig
-from saccade.engine.optim import apply_freeze
+from saccade.engine.train.config import FreezeConfig
+from saccade.engine.train.optim import apply_freeze
 from saccade.models.registry import create_model
 from saccade.weights import load_weights
 

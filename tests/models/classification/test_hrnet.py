@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from saccade.engine.optim import build_optimizer
+from saccade.engine.train.optim import build_optimizer
 from saccade.models.classification.base import build_backbone
 from saccade.models.classification.hrnet import HRModule
 from saccade.models.registry import create_model

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from saccade.models.base import Model, Outputs, Targets
-from saccade.ops.boxes import encode_points
-from saccade.ops.matching import pad_targets
-from saccade.ops.points import grid_points
+from saccade.ops.anchors import grid_points
+from saccade.ops.box_coding import encode_points
+from saccade.structures.batch import pad_targets
 
 
 def yolox_outputs_from_targets(model: Model, targets: Targets, image_size: tuple[int, int]) -> Outputs:

@@ -18,9 +18,9 @@ from saccade.models.base import Outputs
 from saccade.models.detection.yolox import YOLOX, yolox_darknet53, yolox_loss, yolox_nano
 from saccade.models.detection.yolox_parts import YOLOPAFPN, CSPDarknet, DecoupledHead
 from saccade.models.registry import create_model
-from saccade.ops.boxes import decode_points
+from saccade.ops.anchors import grid_points
+from saccade.ops.box_coding import decode_points
 from saccade.ops.iou import pairwise_iou
-from saccade.ops.points import grid_points
 
 COUNTS = json.loads((Path(__file__).parents[2] / "reference_counts.json").read_text())["counts"]
 BUILDERS = ["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
@@ -239,7 +239,7 @@ NOTHING = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long
 
 def test_terms_equal_the_authors_formula() -> None:
     from saccade.models.detection.yolox_assign import Predictions, simota
-    from saccade.ops.matching import pad_targets
+    from saccade.structures.batch import pad_targets
 
     torch.manual_seed(0)
     model = lively(small())

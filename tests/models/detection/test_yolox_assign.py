@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saccade.models.detection.yolox_assign import Matches, Predictions, simota
-from saccade.ops.boxes import decode_points
-from saccade.ops.points import grid_points
+from saccade.ops.anchors import grid_points
+from saccade.ops.box_coding import decode_points
 
 CLASSES = 6
 POINTS, STRIDES = grid_points(

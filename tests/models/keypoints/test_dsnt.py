@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from saccade.errors import ConfigError
-from saccade.losses.dsnt import gaussian
 from saccade.models.registry import create_model
+from saccade.ops.heatmaps import gaussian
 
 
 def test_parameters_are_the_backbones_and_one_convolution():

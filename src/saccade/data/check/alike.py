@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.check.pictures import Look
+from saccade.data.check.images import Look
 
 __all__ = ["Twin", "find_twins"]
 

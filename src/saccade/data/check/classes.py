@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from saccade.data.annotations import TableDataset
 from saccade.data.check.part import Part
 from saccade.data.check.report import Issue, Severity, SplitStatistics
+from saccade.data.tables.table_dataset import TableDataset
 
 __all__ = ["check_classes"]
 

@@ -8,11 +8,11 @@ from pathlib import PurePath
 
 import numpy as np
 
-from saccade.data.annotations import TableDataset
 from saccade.data.check.alike import find_twins
+from saccade.data.check.images import Look
 from saccade.data.check.part import LAST, Part, Placed
-from saccade.data.check.pictures import Look
 from saccade.data.check.report import Issue
+from saccade.data.tables.table_dataset import TableDataset
 
 __all__ = ["check_files"]
 

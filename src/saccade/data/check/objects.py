@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from saccade.data.check.part import Part, Placed
 from saccade.data.check.report import Issue, Severity
-from saccade.data.faults import OUTSIDE_TOLERANCE, box_faults
+from saccade.data.tables.faults import OUTSIDE_TOLERANCE, box_faults
 
 __all__ = ["check_objects", "repeated_boxes"]
 

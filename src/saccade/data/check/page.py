@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.check.report import KINDS, CheckReport, Issue
-from saccade.data.images import read_image
-from saccade.data.writers.common import write_text
+from saccade.data.images.decode import read_image
+from saccade.data.writers._common import write_text
 from saccade.errors import DataError
 from saccade.results import page
 from saccade.results.drawing import draw_boxes, montage

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import TableDataset
 from saccade.data.check.report import Issue
-from saccade.data.combine import ConcatDataset
-from saccade.data.dataset import VisionDataset
-from saccade.data.outlines import Outlines
-from saccade.data.sample import Target
+from saccade.data.derived.combine import ConcatDataset
+from saccade.data.tables.outlines import Outlines
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.structures.dataset import VisionDataset
+from saccade.structures.sample import Target
 
 __all__ = ["Part", "Placed", "gather", "parts_of", "reads_table"]
 

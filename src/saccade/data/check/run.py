@@ -11,16 +11,16 @@ import numpy as np
 
 from saccade.data.check.classes import check_classes
 from saccade.data.check.files import check_files
+from saccade.data.check.images import Look, Progress, check_pictures, look_at_all
 from saccade.data.check.objects import check_objects
 from saccade.data.check.part import Part, Placed, gather, parts_of, reads_table
-from saccade.data.check.pictures import Look, Progress, check_pictures, look_at_all
 from saccade.data.check.report import CheckReport, Issue
 from saccade.data.check.statistics import SplitStatistics
-from saccade.data.combine import without_unions
-from saccade.data.dataset import VisionDataset
-from saccade.data.faults import box_faults
+from saccade.data.derived.combine import without_unions
 from saccade.data.open import open_raw, resolve_source, split_names
+from saccade.data.tables.faults import box_faults
 from saccade.errors import DataError
+from saccade.structures.dataset import VisionDataset
 
 __all__ = ["check_dataset", "check_parts", "check_source", "source_splits"]
 

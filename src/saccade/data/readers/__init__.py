@@ -6,8 +6,8 @@ import importlib
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from saccade.data.dataset import VisionDataset
 from saccade.errors import DataError, did_you_mean
+from saccade.structures.dataset import VisionDataset
 
 __all__ = ["READERS", "Reader", "detect_format", "get_reader"]
 
@@ -68,7 +68,7 @@ def detect_format(root: Path) -> str:
     Raises:
         DataError: If it is in none.
     """
-    from saccade.data.archive import is_archive  # which imports from this folder
+    from saccade.data.readers.archive import is_archive  # which imports from this folder
 
     for name, reader in READERS.items():
         if (not is_archive(root) or getattr(reader, "READS_ARCHIVES", False)) and reader.matches(root):

@@ -24,12 +24,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from saccade.data.annotations import AnnotationTable, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import MAX_PIXELS
-from saccade.data.outlines import OutlineBuilder, TextBuilder, decompress_runs
-from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, flip_pairs_by_name, resolve_split
+from saccade.data.images.decode import MAX_PIXELS
+from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, flip_pairs_by_name, resolve_split
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.outlines import OutlineBuilder, TextBuilder, decompress_runs
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["matches", "read", "splits"]
 

@@ -29,14 +29,14 @@ from xml.sax.saxutils import unescape
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.outlines import runs_of_mask
-from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, resolve_split
-from saccade.data.readers.gathered import Gathered
-from saccade.data.readers.pictures import folder_of, picture_root
-from saccade.data.readers.xml_files import begins_with, number, parse_elements, picture_size, plain_value
+from saccade.data.readers._collector import Gathered
+from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
+from saccade.data.readers._images import folder_of, picture_root
+from saccade.data.readers._xml_files import begins_with, number, parse_elements, picture_size, plain_value
+from saccade.data.tables.outlines import runs_of_mask
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["matches", "read", "splits"]
 

@@ -17,10 +17,11 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.readers.common import check_task, resolve_split
+from saccade.data.readers._common import check_task, resolve_split
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["IdxDataset", "matches", "read", "splits"]
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import read_label_map
-from saccade.data.readers.common import UNSPLIT, check_task, choose, list_images
+from saccade.data.images.decode import read_label_map
+from saccade.data.readers._common import UNSPLIT, check_task, choose, list_images
 from saccade.data.readers.masks import LabelMapDataset
+from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["InstanceMaskDataset", "matches", "read", "read_objects", "splits"]
 

@@ -13,12 +13,13 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from saccade.data import archive  # as a module: it imports this package itself
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import IMAGE_SUFFIXES
-from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, resolve_split, subfolders
+from saccade.data.images.decode import IMAGE_SUFFIXES
+from saccade.data.readers import archive
+from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split, subfolders
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["matches", "read", "splits"]
 

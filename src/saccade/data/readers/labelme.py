@@ -31,21 +31,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import IMAGE_SUFFIXES, read_image, upright_size
-from saccade.data.outlines import mask_of_rings, mask_of_runs
-from saccade.data.readers.common import (
-    UNSPLIT,
-    check_name,
-    check_task,
-    choose,
-    natural_key,
-    resolve_split,
-    subfolders,
-)
-from saccade.data.readers.labelme_objects import NO_CLASS, FlagBuilder, ObjectBuilder, PointBuilder, ring_of
-from saccade.data.readers.labelme_shapes import (
+from saccade.data.images.decode import IMAGE_SUFFIXES, read_image, upright_size
+from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, natural_key, resolve_split, subfolders
+from saccade.data.readers._labelme_objects import NO_CLASS, FlagBuilder, ObjectBuilder, PointBuilder, ring_of
+from saccade.data.readers._labelme_shapes import (
     LINE_KINDS,
     LabelmeFile,
     Outline,
@@ -54,8 +43,12 @@ from saccade.data.readers.labelme_shapes import (
     outline,
     parse_shape,
 )
-from saccade.data.targets import IGNORE
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.outlines import mask_of_rings, mask_of_runs
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.transforms.move import IGNORE
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["EmbeddedLabelmeDataset", "LabelmeDataset", "matches", "read", "splits"]
 
@@ -76,7 +69,7 @@ class LabelmeDataset(TableDataset):
         root: Data folder.
         table: Annotations; a picture's number is its place in ``files``.
         files: JSON file of each picture below ``root``, UTF-8 bytes.
-        **options: Of :class:`~saccade.data.annotations.TableDataset`.
+        **options: Of :class:`~saccade.data.tables.table_dataset.TableDataset`.
     """
 
     def __init__(

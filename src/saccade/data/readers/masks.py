@@ -22,20 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import read_image, read_label_map
-from saccade.data.readers.common import (
-    UNSPLIT,
-    check_task,
-    choose,
-    has_images,
-    list_images,
-    resolve_split,
-    subfolders,
-)
-from saccade.data.sample import Sample, Target
+from saccade.data.images.decode import read_image, read_label_map
+from saccade.data.readers._common import UNSPLIT, check_task, choose, has_images, list_images, resolve_split, subfolders
+from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.sample import Sample, Target
 
 __all__ = ["ColorMapDataset", "LabelMapDataset", "label_lookup", "matches", "palette_table", "read", "splits"]
 

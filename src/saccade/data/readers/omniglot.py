@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data import archive  # as a module: it imports this package itself
-from saccade.data.annotations import TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import read_image
-from saccade.data.readers.common import check_task, resolve_split
+from saccade.data.images.decode import read_image
+from saccade.data.readers import archive
+from saccade.data.readers._common import check_task, resolve_split
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["OneShotRun", "matches", "read", "read_one_shot_runs", "splits"]
 

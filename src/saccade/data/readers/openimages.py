@@ -17,15 +17,15 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from saccade.data.annotations import TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import IMAGE_SUFFIXES, upright_size
-from saccade.data.readers.common import UNSPLIT, check_name, check_task, choose, resolve_split
-from saccade.data.readers.gathered import Gathered
-from saccade.data.readers.pictures import folder_of, picture_root
-from saccade.data.readers.tables import cell_number, heading, is_yes, read_rows
-from saccade.data.readers.xml_files import plain_value
+from saccade.data.images.decode import IMAGE_SUFFIXES, upright_size
+from saccade.data.readers._collector import Gathered
+from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
+from saccade.data.readers._images import folder_of, picture_root
+from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
+from saccade.data.readers._xml_files import plain_value
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["matches", "read", "splits"]
 

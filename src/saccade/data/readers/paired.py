@@ -16,21 +16,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import read_image, upright_size
-from saccade.data.readers.common import (
-    UNSPLIT,
-    check_task,
-    choose,
-    has_images,
-    list_images,
-    resolve_split,
-    subfolders,
-)
-from saccade.data.sample import ImageInfo, Sample, Target
+from saccade.data.images.decode import read_image, upright_size
+from saccade.data.readers._common import UNSPLIT, check_task, choose, has_images, list_images, resolve_split, subfolders
+from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
-from saccade.ops.geometry import Geometry
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["PairedDataset", "Side", "check_side", "matches", "read", "splits"]
 

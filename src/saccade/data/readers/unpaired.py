@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import read_image
-from saccade.data.readers.common import check_task, has_images, list_images, resolve_split, subfolders
+from saccade.data.images.decode import read_image
+from saccade.data.readers._common import check_task, has_images, list_images, resolve_split, subfolders
 from saccade.data.readers.paired import Side, check_side
-from saccade.data.sample import Target
+from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.sample import Target
 
 __all__ = ["UnpairedDataset", "matches", "read", "splits"]
 

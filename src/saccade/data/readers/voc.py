@@ -34,10 +34,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import read_label_map
-from saccade.data.readers.common import (
+from saccade.data.images.decode import read_label_map
+from saccade.data.readers._collector import Gathered
+from saccade.data.readers._common import (
     UNSPLIT,
     check_name,
     check_task,
@@ -46,11 +45,13 @@ from saccade.data.readers.common import (
     natural_key,
     resolve_split,
 )
-from saccade.data.readers.gathered import Gathered
+from saccade.data.readers._images import picture_root
+from saccade.data.readers._xml_files import begins_with, children, number, parse_xml, picture_size
 from saccade.data.readers.masks import LabelMapDataset, label_lookup
-from saccade.data.readers.pictures import picture_root
-from saccade.data.readers.xml_files import begins_with, children, number, parse_xml, picture_size
+from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["CLASS_FILE", "VOC_CLASSES", "VocDataset", "VocMaskDataset", "matches", "read", "splits"]
 

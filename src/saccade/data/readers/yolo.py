@@ -2,7 +2,7 @@
 
 A row is ``class cx cy width height`` (a box), ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon; four corners are a turned
 box), or, if ``data.yaml`` gives ``kpt_shape``, a box followed by ``x y`` or ``x y visibility`` of each point. A picture
-without a file of rows has no objects. Where pictures and rows lie: :mod:`saccade.data.readers.yolo_layout`.
+without a file of rows has no objects. Where pictures and rows lie: :mod:`saccade.data.readers._yolo_layout`.
 
 *Coordinates.* Shares are of the upright picture (EXIF orientation applied), whose size is read from its header, as the
 rows do not give it. They are taken as continuous: 0.5 is the middle of the picture. The format does not say which point
@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableBuilder, TableDataset
-from saccade.data.dataset import DatasetInfo
-from saccade.data.images import upright_size
-from saccade.data.readers.common import UNSPLIT, check_task, choose, resolve_split
-from saccade.data.readers.yolo_layout import Layout, PointRows, find_layout, list_part, looks_like_yolo
+from saccade.data.images.decode import upright_size
+from saccade.data.readers._common import UNSPLIT, check_task, choose, resolve_split
+from saccade.data.readers._yolo_layout import Layout, PointRows, find_layout, list_part, looks_like_yolo
+from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["YoloDataset", "matches", "read", "splits"]
 
@@ -42,7 +43,7 @@ class YoloDataset(TableDataset):
         root: Data folder.
         table: Annotations; a picture's number is its place in ``label_files``.
         label_files: File of each picture's rows below ``root``, UTF-8 bytes.
-        **options: Of :class:`~saccade.data.annotations.TableDataset`.
+        **options: Of :class:`~saccade.data.tables.table_dataset.TableDataset`.
     """
 
     def __init__(

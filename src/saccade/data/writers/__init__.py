@@ -6,8 +6,8 @@ import importlib
 from pathlib import Path
 from typing import Protocol, cast
 
-from saccade.data.annotations import TableDataset
-from saccade.data.writers.common import ImagePolicy, LossReport
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.errors import DataError, did_you_mean
 
 __all__ = ["WRITERS", "Writer", "get_writer"]

@@ -21,12 +21,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import AnnotationTable, TableDataset
-from saccade.data.outlines import runs_of_mask
-from saccade.data.targets import IGNORE
-from saccade.data.writers.common import ImagePolicy, LossReport, unique_names
-from saccade.data.writers.objects import class_names_of, has_background, picture_size
-from saccade.data.writers.pictures import put_pictures
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.outlines import runs_of_mask
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.transforms.move import IGNORE
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
+from saccade.data.writers._images import put_pictures
+from saccade.data.writers._objects import class_names_of, has_background, picture_size
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "compress_runs", "write"]
@@ -74,7 +75,7 @@ def write(
 
 
 def compress_runs(runs: Sequence[int]) -> str:
-    """COCO's compressed code of runs: the inverse of :func:`saccade.data.outlines.decompress_runs`."""
+    """COCO's compressed code of runs: the inverse of :func:`saccade.data.tables.outlines.decompress_runs`."""
     code = bytearray()
     for place, run in enumerate(runs):
         value = int(run) - (int(runs[place - 2]) if place > 2 else 0)

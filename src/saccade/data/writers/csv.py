@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from saccade.data.annotations import AnnotationTable, TableDataset
+from saccade.data.readers._xml_files import plain_value
 from saccade.data.readers.csv import COLUMNS
-from saccade.data.readers.xml_files import plain_value
-from saccade.data.writers.common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers.pictures import put_pictures, write_options
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._images import put_pictures, write_options
 
 __all__ = ["TASKS", "write"]
 

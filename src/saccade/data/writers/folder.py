@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from saccade.data.annotations import TableDataset
-from saccade.data.readers.common import check_name
-from saccade.data.writers.common import ImagePolicy, LossReport
-from saccade.data.writers.pictures import drop_attributes, put_pictures, write_options
+from saccade.data.readers._common import check_name
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import ImagePolicy, LossReport
+from saccade.data.writers._images import drop_attributes, put_pictures, write_options
 
 __all__ = ["TASKS", "write"]
 

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import TableDataset
-from saccade.data.writers.common import ImagePolicy, LossReport, write_text
-from saccade.data.writers.pictures import drop_attributes, put_pictures, write_options
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import ImagePolicy, LossReport, write_text
+from saccade.data.writers._images import drop_attributes, put_pictures, write_options
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "write"]

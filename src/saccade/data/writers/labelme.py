@@ -26,13 +26,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import TableDataset
-from saccade.data.outlines import Texts, mask_of_runs
-from saccade.data.readers.labelme_objects import NO_CLASS
-from saccade.data.readers.labelme_shapes import Kept, outline, parse_shape
-from saccade.data.writers.common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers.objects import class_names_of, has_background, picture_size, regions_of, unique_stems
-from saccade.data.writers.pictures import put_pictures
+from saccade.data.readers._labelme_objects import NO_CLASS
+from saccade.data.readers._labelme_shapes import Kept, outline, parse_shape
+from saccade.data.tables.outlines import Texts, mask_of_runs
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._images import put_pictures
+from saccade.data.writers._objects import class_names_of, has_background, picture_size, regions_of, unique_stems
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "write"]

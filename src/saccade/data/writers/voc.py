@@ -24,11 +24,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import TableDataset
 from saccade.data.readers.voc import CLASS_FILE
-from saccade.data.writers.common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers.objects import picture_size, unique_stems
-from saccade.data.writers.pictures import put_pictures
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._images import put_pictures
+from saccade.data.writers._objects import picture_size, unique_stems
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "write"]

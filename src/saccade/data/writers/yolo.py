@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.annotations import TableDataset
-from saccade.data.writers.common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers.objects import (
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._images import put_pictures
+from saccade.data.writers._objects import (
     class_names_of,
     has_background,
     picture_size,
@@ -32,7 +33,6 @@ from saccade.data.writers.objects import (
     rings_of,
     unique_stems,
 )
-from saccade.data.writers.pictures import put_pictures
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "write"]

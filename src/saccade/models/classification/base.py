@@ -7,11 +7,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.data.input_spec import InputSpec
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Decoded, Model, Outputs, Targets
 from saccade.models.registry import create_model, get_builder, list_models
-from saccade.ops.matching import pad_targets
+from saccade.structures.batch import pad_targets
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["IMAGENET_SPEC", "Classifier", "build_backbone"]
 
@@ -34,8 +34,8 @@ class Classifier(Model):
     Attributes:
         label_smoothing: Share of the target's mass spread evenly over all classes (Szegedy et al. 2016, section 7),
             0..1.
-        cam_layer: Submodule whose map explains a class best (``saccade.explain.cam``); empty: the last stage that gives
-            a map.
+        cam_layer: Submodule whose map explains a class best (``saccade.analysis.cam``); empty: the last stage that
+            gives a map.
         unused_by_features: Submodules that ``features`` never runs; the head alone unless a subclass says more.
     """
 

@@ -28,12 +28,12 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.data.input_spec import InputSpec
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.resnet import BasicBlock
 from saccade.models.registry import Reported, register_model
+from saccade.structures.input_spec import InputSpec
 
 __all__ = [
     "CIFAR_SPEC",

@@ -47,7 +47,7 @@ from saccade.blocks.local_response_norm import LocalResponseNorm
 from saccade.models.base import Outputs, Targets
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
-from saccade.ops.matching import pad_targets
+from saccade.structures.batch import pad_targets
 
 __all__ = ["AuxiliaryClassifier", "GoogLeNet", "Inception", "googlenet", "googlenet_bn"]
 

@@ -37,11 +37,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.data.input_spec import InputSpec
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.registry import register_model
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["LeNet5", "LeNet5Original", "ScaledTanh", "SparseConvolution", "Subsampling", "lenet5", "lenet5_1998"]
 

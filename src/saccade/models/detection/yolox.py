@@ -30,16 +30,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from saccade.data.input_spec import InputSpec
 from saccade.losses.iou import squared_iou_loss
 from saccade.models.base import Decoded, Model, Outputs, Targets
 from saccade.models.detection.yolox_assign import Matches, Predictions, simota
 from saccade.models.detection.yolox_parts import YOLOFPN, YOLOPAFPN, CSPDarknet, Darknet53, DecoupledHead
 from saccade.models.registry import register_model
-from saccade.ops.boxes import decode_points, encode_points
-from saccade.ops.matching import pad_targets
+from saccade.ops.anchors import grid_points
+from saccade.ops.box_coding import decode_points, encode_points
 from saccade.ops.nms import batched_nms_fixed
-from saccade.ops.points import grid_points
+from saccade.structures.batch import pad_targets
+from saccade.structures.input_spec import InputSpec
 
 __all__ = [
     "YOLOX",

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from saccade.errors import ConfigError
 from saccade.models.base import Model, Targets
 from saccade.models.classification.base import build_backbone
-from saccade.ops.matching import pad_targets
 from saccade.ops.padding import pad_to_multiple
+from saccade.structures.batch import pad_targets
 
-__all__ = ["HeatmapModel", "peak_mass", "to_pixels"]
+__all__ = ["HeatmapModel", "to_pixels"]
 
 
 class HeatmapModel(Model):
@@ -92,20 +92,3 @@ def to_pixels(coordinates: Tensor, heatmaps: Tensor, output_stride: int) -> Tens
     height, width = heatmaps.shape[-2:]
     extent = coordinates.new_tensor((width, height)) * output_stride
     return (coordinates + 1) / 2 * extent
-
-
-def peak_mass(heatmaps: Tensor, radius: int = 2) -> Tensor:
-    """Largest share of a heatmap's mass inside a square of ``2 * radius + 1`` cells.
-
-    It is near one for a single narrow peak, and small where the mass is spread out or in several places.
-
-    Args:
-        heatmaps: (B, K, h, w), each of sum one.
-        radius: Cells on every side of the middle one.
-
-    Returns:
-        (B, K), 0..1.
-    """
-    side = 2 * radius + 1
-    mass = F.avg_pool2d(heatmaps, side, stride=1, padding=radius) * side**2
-    return mass.amax((-2, -1)).clamp(max=1.0)

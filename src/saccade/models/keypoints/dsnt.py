@@ -31,17 +31,11 @@ import torch
 from torch import Tensor
 
 from saccade.errors import ConfigError, did_you_mean
-from saccade.losses.dsnt import (
-    euclidean_loss,
-    expectation,
-    js_regularizer,
-    kl_regularizer,
-    masked_mean,
-    variance_regularizer,
-)
+from saccade.losses.dsnt import euclidean_loss, js_regularizer, kl_regularizer, masked_mean, variance_regularizer
 from saccade.models.base import Decoded, Outputs, Targets
-from saccade.models.keypoints.base import HeatmapModel, peak_mass, to_pixels
+from saccade.models.keypoints.base import HeatmapModel, to_pixels
 from saccade.models.registry import register_model
+from saccade.ops.heatmaps import expectation, peak_mass
 
 __all__ = ["DSNT", "dsnt"]
 

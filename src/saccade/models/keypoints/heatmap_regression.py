@@ -25,10 +25,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saccade.losses.dsnt import gaussian, masked_mean
+from saccade.losses.dsnt import masked_mean
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.keypoints.base import HeatmapModel, to_pixels
 from saccade.models.registry import register_model
+from saccade.ops.heatmaps import gaussian
 
 __all__ = ["HeatmapRegression", "heatmap_regression"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from saccade.losses.dice import dice_loss
 from saccade.losses.pixels import pixel_binary_cross_entropy, pixel_cross_entropy
 from saccade.models.base import Decoded, Model, Outputs, Targets
-from saccade.ops.matching import pad_targets
+from saccade.structures.batch import pad_targets
 
 __all__ = ["Segmenter"]
 

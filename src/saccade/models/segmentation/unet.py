@@ -38,13 +38,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.data.input_spec import InputSpec
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier, build_backbone
 from saccade.models.registry import register_model
 from saccade.models.segmentation.base import Segmenter
 from saccade.ops.padding import pad_to_multiple
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["BackboneUNet", "DoubleConvolution", "UNet", "unet", "unet_backbone", "unet_resnet34"]
 

@@ -1,0 +1,176 @@
+"""One picture, explained: what the classifier says, where it looks, what a stage has found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from saccade.analysis.activations import classifier_of, find_module, map_of, watched
+from saccade.analysis.cam import default_layer, grad_cam
+from saccade.analysis.rollout import attention_rollout
+from saccade.data.transforms.resize import fit_image
+from saccade.errors import ConfigError, did_you_mean
+from saccade.models.base import Model
+from saccade.models.normalize import Normalize
+from saccade.results.classification import Classification
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo
+from saccade.tasks import get_task
+
+__all__ = ["Explanation", "Method", "explain_picture"]
+
+Method = Literal["cam", "rollout", "features"]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What :func:`explain_picture` found.
+
+    Args:
+        result: The classes and their probabilities.
+        method: ``cam``, ``rollout`` or ``features``.
+        layer: Part of the network that was looked at; empty for ``rollout``, which looks at all of it.
+        labels: Classes that were explained (``cam``).
+        heat: (N, H, W) float32 0..1 on the picture as it was read: one a class, or one in all for ``rollout``; N = 0
+            for ``features``.
+        maps: (K, h, w) float32, the strongest maps of the layer (``features``), else empty.
+        channels: Their channels.
+    """
+
+    result: Classification
+    method: Method
+    layer: str
+    labels: tuple[int, ...]
+    heat: NDArray[np.float32]
+    maps: NDArray[np.float32]
+    channels: tuple[int, ...]
+
+    def plot(self) -> NDArray[Any]:
+        """The picture with its most probable classes, and beside it what explains them."""
+        from saccade.results.drawing import draw_caption, draw_heat, heat_colors, montage
+
+        picture = self.result.pixels()
+        if self.method == "features":
+            tiles = [
+                draw_caption(heat_colors(_enlarged(values)), [f"{self.layer}, channel {channel}"])
+                for values, channel in zip(self.maps, self.channels, strict=True)
+            ]
+            return montage([self.result.plot(), *tiles], columns=min(4, 1 + len(tiles)))
+        if self.method == "rollout":
+            return montage([self.result.plot(), draw_caption(draw_heat(picture, self.heat[0]), ["attention"])], 2)
+        panels = [self.result.plot()]
+        for label, heat in zip(self.labels, self.heat, strict=True):
+            share = float(self.result.probabilities[label])
+            panels.append(draw_caption(draw_heat(picture, heat), [self.result.name_of(label)], [share]))
+        return montage(panels, columns=min(4, len(panels)))
+
+    def save(self, path: str | Path) -> Path:
+        """Write :meth:`plot`; the suffix decides the format."""
+        from saccade.results.drawing import write_image
+
+        return write_image(path, self.plot())
+
+
+def explain_picture(
+    model: Model,
+    image: NDArray[Any],
+    path: str = "array",
+    method: Method = "cam",
+    layer: str | None = None,
+    classes: Sequence[str] = (),
+    top: int = 3,
+) -> Explanation:
+    """Explain what a classifier says of a picture.
+
+    Args:
+        model: The classifier; it is put into eval mode.
+        image: Pixels as read, (H, W, C).
+        path: Name of the picture, for results.
+        method: ``cam``: Grad-CAM of the classes; ``rollout``: attention followed from the answer back to the picture;
+            ``features``: the strongest maps of a part.
+        layer: Part of the network (``cam``, ``features``), usually one of its stages; chosen if not given.
+        classes: Names of classes to explain in place of the ``top`` most probable (``cam``).
+        top: How many classes (``cam``) or maps (``features``).
+
+    Raises:
+        ConfigError: If the model is no classifier, has no such part or class, or no attention to follow.
+    """
+    if method not in get_args(Method):
+        raise ConfigError(f"unknown method '{method}'.{did_you_mean(method, get_args(Method))}")
+    if top < 1:
+        raise ConfigError(f"top is how many classes or maps to show, at least 1; got {top}.")
+    classifier = classifier_of(model, "explain").eval()
+    canvas, geometry = fit_image(image, model.input_spec)
+    device = next(model.parameters()).device
+    pixels = torch.from_numpy(np.ascontiguousarray(canvas))[None].permute(0, 3, 1, 2).to(device)
+    images = Normalize(model.input_spec).to(device)(pixels)
+    with torch.no_grad():
+        decoded = classifier.decode(classifier(images))
+    info = ImageInfo(0, path, geometry, image)
+    (result,) = get_task(model.task).results(decoded, [info], model.class_names)
+    assert isinstance(result, Classification)
+    nothing = np.zeros((0, *image.shape[:2]), np.float32)
+    if method == "features":
+        layer = default_layer(model, images) if layer is None else find_module(model, layer)
+        maps, channels = _strongest_maps(model, images, layer, top)
+        return Explanation(result, method, layer, (), nothing, maps, channels)
+    if method == "rollout":
+        heat = attention_rollout(model, images)
+        return Explanation(result, method, "", (), _on_picture(heat, geometry), nothing, ())
+    labels = _labels(result, classes, top)
+    layer = default_layer(model, images) if layer is None else layer
+    repeated = images.expand(len(labels), -1, -1, -1)
+    heat = grad_cam(model, repeated, torch.tensor(labels, device=device), layer)
+    return Explanation(result, method, layer, labels, _on_picture(heat, geometry), nothing, ())
+
+
+def _labels(result: Classification, classes: Sequence[str], top: int) -> tuple[int, ...]:
+    if not classes:
+        return tuple(int(label) for label in np.argsort(-result.probabilities, kind="stable")[:top])
+    names = list(result.class_names)
+    for name in classes:
+        if name not in names:
+            raise ConfigError(f"the model knows no class '{name}'.{did_you_mean(name, names)}")
+    return tuple(names.index(name) for name in classes)
+
+
+def _strongest_maps(
+    model: Model, images: Tensor, layer: str, count: int
+) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """The maps with the largest range of values, each stretched to 0..1, and their channels."""
+    with torch.no_grad(), watched(model, (layer,)) as outputs:
+        model(images)
+    activation = outputs.get(layer)
+    maps = None if activation is None else map_of(model, activation, (images.shape[2], images.shape[3]))
+    if maps is None:
+        raise ConfigError(f"'{layer}' of '{model.builder_name}' gives no map with places. Name an earlier part.")
+    values = maps[0].float()
+    lowest, highest = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    strongest = (highest - lowest).flatten().topk(min(count, len(values))).indices
+    stretched = (values - lowest) / (highest - lowest).clamp_min(1e-12)
+    return stretched[strongest].cpu().numpy(), tuple(strongest.tolist())
+
+
+def _on_picture(heat: Tensor, geometry: Geometry) -> NDArray[np.float32]:
+    """Heat of the canvas in pixels of the picture; what the canvas does not show is 0."""
+    height, width = geometry.size
+    (left, top), (right, bottom) = geometry.invert_points(np.array([[0.0, 0.0], [width, height]]))
+    rows, columns = (np.arange(side) + 0.5 for side in geometry.original_size)
+    seen = ((rows > top) & (rows < bottom))[:, None] & ((columns > left) & (columns < right))
+    maps = (np.asarray(geometry.invert_map(one, linear=True), np.float32) for one in heat.cpu().numpy())
+    return np.stack([one * seen for one in maps]).astype(np.float32)
+
+
+def _enlarged(values: NDArray[np.float32], side: int = 448) -> NDArray[np.float32]:
+    """A small map whose places are large enough to be seen, as squares."""
+    import cv2
+
+    factor = max(1, side // max(values.shape))
+    return np.asarray(cv2.resize(values, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST), np.float32)

@@ -1,0 +1,330 @@
+"""A mended copy of a data set, and the list of everything that was changed; the source is never touched."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.check.objects import repeated_boxes
+from saccade.data.check.run import source_splits
+from saccade.data.derived.combine import without_unions
+from saccade.data.open import open_raw, resolve_source
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.faults import box_faults
+from saccade.data.tables.outlines import Outlines
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers import WRITERS, Writer, get_writer
+from saccade.data.writers._common import LossReport, write_text
+from saccade.errors import DataError
+
+__all__ = ["CHANGES_FILE", "Change", "RepairReport", "mend_table", "repair_source"]
+
+CHANGES_FILE = "changes.json"
+_FALLBACK = "coco"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that was changed.
+
+    Args:
+        file: Of the source, where it stood.
+        field: What in that file.
+        before: As it was.
+        after: As it is now; None if it was removed.
+        reason: Which fault it answers.
+        split: Part of the data set.
+    """
+
+    file: str
+    field: str
+    before: Any
+    after: Any
+    reason: str
+    split: str = ""
+
+
+@dataclass
+class RepairReport:
+    """What a repair did.
+
+    Args:
+        out: Folder of the copy.
+        format: In which it was written.
+        changes: Everything that differs from the source.
+        losses: What the format could not hold.
+    """
+
+    out: Path
+    format: str
+    changes: list[Change]
+    losses: LossReport = field(default_factory=lambda: LossReport("", ""))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Changes by reason."""
+        return dict(Counter(change.reason for change in self.changes))
+
+
+def repair_source(
+    source: str | Path,
+    out: str | Path,
+    split: str | None = None,
+    format: str | None = None,
+    task: str | None = None,
+    **options: Any,
+) -> RepairReport:
+    """Write a copy of a data set without the faults that can be mended, and ``changes.json`` beside it.
+
+    Inverted boxes get their corners swapped, boxes that leave their picture are clipped; objects without area, with
+    numbers that are not finite, of unknown classes or given twice are removed; keypoints outside become unlabelled;
+    polygons of fewer than three points are removed, and so are pictures that cannot be decoded. A split that only joins
+    others (VOC's ``trainval``) is not written unless it is named.
+
+    Args:
+        source: Name in the catalogue, or a folder.
+        out: Folder to write; it must be empty or not exist, and not lie in the source.
+        split: Parts, joined by ``+``; all that the source has if not given.
+        format: Reader; found by looking if not given.
+        task: Which truth to read, where there are several.
+        **options: Of the reader.
+
+    Returns:
+        What was changed.
+
+    Raises:
+        DataError: If the source cannot be read, no format can hold it, or ``out`` is not an empty folder.
+    """
+    out = Path(out)
+    resolved = resolve_source(source, format, **options)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
+    if resolved.root.resolve() in (out.resolve(), *out.resolve().parents):
+        raise DataError(f"{out}: this lies in the data set itself. Name a folder outside of it.")
+    names = source_splits(source, split, format, **options)
+    parts = [open_raw(source, name, format=format, task=task, **options) for name in names]
+    parts = parts if split is not None else without_unions(parts)
+    tables = [part for part in parts if isinstance(part, TableDataset)]
+    if len(tables) < len(parts):
+        raise DataError(f"'{source}' is made on the fly; there are no annotations to mend.")
+    target, writer = _writer(resolved.format, tables[0].info.task)
+    losses = LossReport(resolved.format, target)
+    changes: list[Change] = []
+    for part in tables:
+        name = part.info.split
+        mended, found = _mend(part)
+        changes += found
+        if not len(mended):
+            raise DataError(f"{resolved.root}: no picture of split '{name}' can be kept. Restore the pictures.")
+        writer.write(mended, out, name, "copy", losses)
+    report = RepairReport(out, target, changes, losses)
+    values = {
+        "source": str(source),
+        "format": target,
+        "counts": report.counts,
+        "not held by the format": losses.to_json()["rows"],
+        "changes": [asdict(change) for change in changes],
+    }
+    write_text(out / CHANGES_FILE, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    return report
+
+
+def _writer(format_name: str, task: str) -> tuple[str, Writer]:
+    """The format itself if it can be written and holds the task, else COCO."""
+    if format_name in WRITERS:
+        writer = get_writer(format_name)
+        if task in writer.TASKS:
+            return format_name, writer
+    writer = get_writer(_FALLBACK)
+    if task not in writer.TASKS:
+        raise DataError(f"no format that can be written holds what '{format_name}' says for task '{task}'.")
+    return _FALLBACK, writer
+
+
+def _mend(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
+    """A split without its faults, and what was changed."""
+    changes: list[Change] = []
+    with ThreadPoolExecutor() as pool:
+        states = list(pool.map(lambda index: _state(dataset, index), range(len(dataset))))
+    sizes = dataset.table.sizes.copy()
+    for index, state in enumerate(states):
+        if isinstance(state, tuple) and not sizes[index].all():
+            sizes[index] = state
+    readable = np.array([not isinstance(state, str) for state in states], np.bool_)
+    for index in np.flatnonzero(~readable).tolist():
+        path = dataset.path(index)
+        reason = "picture cannot be read"
+        changes.append(Change(path, "picture", str(states[index]), None, reason, dataset.info.split))
+    kept = np.flatnonzero(readable)
+    table = replace(dataset.table, sizes=sizes).select_images(kept)
+    part = dataset.with_table(table)
+    mended, more = mend_table(part)
+    return part.with_table(mended), changes + more
+
+
+def _state(dataset: TableDataset, index: int) -> tuple[int, int] | str:
+    """Upright (height, width) of a picture, or why it cannot be read."""
+    try:
+        shape = dataset.pixels(index).shape
+    except DataError as error:
+        return str(error)
+    return shape[0], shape[1]
+
+
+def mend_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
+    """A table without the faults that can be mended.
+
+    Args:
+        dataset: The split; sizes of 0 hide boxes and points that leave their picture.
+
+    Returns:
+        The table, and what was changed, by picture.
+    """
+    table, changes = dataset.table, _Changes(dataset)
+    bad = table.labels < 0
+    changes.remove(bad, "unknown class")
+    if table.boxes is not None:
+        table, faulty = _mend_boxes(table, changes, bad)
+        bad |= faulty
+    if table.keypoints.shape[1]:
+        infinite = ~np.isfinite(table.keypoints).all(axis=(1, 2)) & ~bad
+        changes.remove(infinite, "not finite")
+        bad |= infinite
+        table = _hide_points(table, changes, bad)
+    if table.outlines is not None:
+        table = replace(table, outlines=_drop_rings(table.outlines, changes, bad))
+    if dataset.info.task == "classification":
+        table = table.select_images(np.flatnonzero(~bad))  # one object a picture: without it there is no picture
+    else:
+        table = table.select_objects(~bad)
+    return table, changes.sorted()
+
+
+def _mend_boxes(
+    table: AnnotationTable, changes: _Changes, bad: NDArray[np.bool_]
+) -> tuple[AnnotationTable, NDArray[np.bool_]]:
+    assert table.boxes is not None, "the caller looked"
+    sizes = table.sizes[table.image_index]
+    boxes, area = table.boxes.copy(), table.area.copy()
+    removed = np.zeros(len(boxes), np.bool_)
+
+    def drop(found: NDArray[np.bool_], reason: str) -> None:
+        chosen = found & ~bad & ~removed
+        changes.remove(chosen, reason)
+        removed[chosen] = True
+
+    drop(box_faults(boxes, sizes)["not finite"], "not finite")
+    inverted = box_faults(boxes, sizes)["inverted"] & ~bad
+    boxes[inverted] = np.sort(boxes[inverted].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    drop(box_faults(boxes, sizes)["zero area"], "zero area")
+    outside = box_faults(boxes, sizes)["outside"] & ~bad & ~removed
+    ends = sizes[outside][:, ::-1].astype(np.float64)
+    ends[ends == 0] = np.inf
+    boxes[outside] = np.clip(boxes[outside], 0, np.concatenate([ends, ends], axis=1))
+    drop(box_faults(boxes, sizes)["zero area"], "outside")  # nothing of it is in the picture
+    changed = (inverted | outside) & ~removed
+    for row in np.flatnonzero(changed).tolist():
+        reason = " and ".join(word for word, found in (("inverted", inverted), ("outside", outside)) if found[row])
+        changes.add(row, "box", table.boxes[row].tolist(), boxes[row].tolist(), reason)
+    areas = (boxes[changed, 2:] - boxes[changed, :2]).prod(axis=1)
+    # An area of its own (a mask's) stays, unless it is larger than what is left of the box.
+    area[changed] = np.where(inverted[changed], areas, np.minimum(areas, area[changed]))
+    live = ~bad & ~removed
+    rows = np.flatnonzero(live)
+    first = repeated_boxes(table.image_index[rows], table.labels[rows], boxes[rows])
+    repeated = np.zeros(len(boxes), np.bool_)
+    repeated[rows[first >= 0]] = True
+    drop(repeated, "given twice")
+    return replace(table, boxes=boxes, area=area), removed
+
+
+def _hide_points(table: AnnotationTable, changes: _Changes, bad: NDArray[np.bool_]) -> AnnotationTable:
+    points = table.keypoints.copy()
+    sizes = table.sizes[table.image_index]
+    height, width = sizes[:, :1], sizes[:, 1:]
+    x, y, visibility = np.moveaxis(points, -1, 0)
+    past = ((x > width) & (width > 0)) | ((y > height) & (height > 0))
+    outside = (visibility > 0) & ((x < 0) | (y < 0) | past) & ~bad[:, None]
+    for row, point in np.argwhere(outside).tolist():
+        changes.add(row, f"keypoint {point}", points[row, point].tolist(), [0.0, 0.0, 0.0], "keypoint outside")
+    points[outside] = 0
+    return replace(table, keypoints=points)
+
+
+def _drop_rings(outlines: Outlines, changes: _Changes, bad: NDArray[np.bool_]) -> Outlines:
+    """Outlines without rings of fewer than three points."""
+    points = np.diff(outlines.point_offsets)
+    rows = np.repeat(np.arange(len(outlines)), np.diff(outlines.ring_offsets))
+    keep = points >= 3
+    for ring in np.flatnonzero(~keep & ~bad[rows]).tolist():
+        row = int(rows[ring])
+        first, end = outlines.point_offsets[ring : ring + 2].tolist()
+        field_name = f"polygon {ring - int(outlines.ring_offsets[row])}"
+        before = [[_plain(value) for value in point] for point in outlines.points_xy[first:end].tolist()]
+        changes.add(row, field_name, before, None, "polygon of fewer than three points")
+    return replace(
+        outlines,
+        ring_offsets=_offsets(np.bincount(rows[keep], minlength=len(outlines))),
+        point_offsets=_offsets(points[keep]),
+        points_xy=outlines.points_xy[np.repeat(keep, points)],
+        holes=outlines.holes[keep],
+    )
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+class _Changes:
+    """Collects changes by the object's row, named as the source names it."""
+
+    def __init__(self, dataset: TableDataset) -> None:
+        self._dataset = dataset
+        self._images = dataset.table.image_index
+        self._found: list[tuple[int, Change]] = []
+
+    def add(self, row: int, name: str, before: Any, after: Any, reason: str) -> None:
+        """One change of an object."""
+        place = f"{self._object(row)}{': ' if name else ''}{name}"
+        file = self._dataset.annotation_path(int(self._images[row]))
+        self._found.append((row, Change(file, place, before, after, reason, self._dataset.info.split)))
+
+    def remove(self, rows: NDArray[np.bool_], reason: str) -> None:
+        """Objects that are left out."""
+        for row in np.flatnonzero(rows).tolist():
+            self.add(row, "", self._content(row), None, reason)
+
+    def sorted(self) -> list[Change]:
+        """All of them in the order of the objects."""
+        return [change for _, change in sorted(self._found, key=lambda pair: pair[0])]
+
+    def _object(self, row: int) -> str:
+        table, index = self._dataset.table, int(self._images[row])
+        return f"object {row - int(table.offsets[index])} ({self._name(row)})"
+
+    def _name(self, row: int) -> str:
+        info, label = self._dataset.info, int(self._dataset.table.labels[row])
+        names = info.class_names if info.task != "keypoints" else ("object",)
+        return self._dataset.table.class_name(label, names)
+
+    def _content(self, row: int) -> dict[str, Any]:
+        """An object as plain values."""
+        table = self._dataset.table
+        content: dict[str, Any] = {"class": self._name(row)}
+        if table.boxes is not None:
+            content["box"] = [_plain(value) for value in table.boxes[row].tolist()]
+        if table.keypoints.shape[1]:
+            content["keypoints"] = [[_plain(value) for value in point] for point in table.keypoints[row].tolist()]
+        return content
+
+
+def _plain(value: float) -> float | str:
+    """A number that JSON knows; others as their name."""
+    return value if np.isfinite(value) else str(value)

@@ -1,0 +1,147 @@
+"""Parts and unions of data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.errors import DataError
+from saccade.structures.dataset import VisionDataset
+from saccade.structures.sample import Sample, Target
+
+__all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
+
+
+class SubsetDataset:
+    """Some pictures of another data set.
+
+    Args:
+        dataset: Where they come from.
+        indices: Which, in the order wanted.
+        split: Name of the part; the data set's own if not given.
+    """
+
+    def __init__(self, dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> None:
+        self.info = replace(dataset.info, split=dataset.info.split if split is None else split)
+        self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
+        self._dataset = dataset
+        self._indices = np.asarray(indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """Number of each picture, shape (M,), int64."""
+        return _image_ids(self._dataset)[self._indices]
+
+    def path(self, index: int) -> str:
+        """File of picture ``index``."""
+        return self._dataset.path(int(self._indices[index]))
+
+    def target(self, index: int) -> Target:
+        """The truth in original pixels."""
+        return self._dataset.target(int(self._indices[index]))
+
+    def read(self, index: int) -> Sample:
+        """Picture and truth of ``index``."""
+        return self._dataset.read(int(self._indices[index]))
+
+
+def subset(dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> VisionDataset:
+    """Some pictures of a data set; of a table, a smaller table rather than a layer around it.
+
+    Args:
+        dataset: Any data set.
+        indices: Which pictures, in the order wanted.
+        split: Name of the part; the data set's own if not given.
+    """
+    if not isinstance(dataset, TableDataset):
+        return SubsetDataset(dataset, indices, split)
+    part = dataset.with_table(dataset.table.select_images(indices))
+    part.info = replace(dataset.info, split=dataset.info.split if split is None else split)
+    return part
+
+
+class ConcatDataset:
+    """Data sets of the same task and classes, one after another (``train+val``).
+
+    Pictures keep their numbers if all of them differ; else they are numbered by position, because evaluation counts a
+    number once.
+
+    Args:
+        parts: At least one data set.
+
+    Raises:
+        DataError: If task or classes of the parts differ.
+    """
+
+    def __init__(self, parts: Sequence[VisionDataset]) -> None:
+        first = parts[0].info
+        for part in parts[1:]:
+            if part.info.task != first.task or part.info.class_names != first.class_names:
+                names = " / ".join(", ".join(info.class_names) for info in (first, part.info))
+                raise DataError(
+                    f"{first.name}: splits '{first.split}' and '{part.info.split}' have different tasks or classes "
+                    f"({names}). Give both the same class list."
+                )
+        self.info = replace(first, split="+".join(part.info.split for part in parts))
+        self.repairs: dict[str, int] = {}
+        for part in parts:
+            for fault, count in getattr(part, "repairs", {}).items():
+                self.repairs[fault] = self.repairs.get(fault, 0) + count
+        self.parts = tuple(parts)
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        ids = np.concatenate([_image_ids(part) for part in parts])
+        self.image_ids: NDArray[np.int64] = ids if len(np.unique(ids)) == len(ids) else np.arange(len(ids))
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def locate(self, index: int) -> tuple[VisionDataset, int]:
+        """Part and index within it of picture ``index``."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.parts[part], index - int(self._starts[part])
+
+    def path(self, index: int) -> str:
+        """File of picture ``index``."""
+        part, inner = self.locate(index)
+        return part.path(inner)
+
+    def annotation_path(self, index: int) -> str:
+        """File that holds the truth of picture ``index``, for messages."""
+        part, inner = self.locate(index)
+        return part.annotation_path(inner) if isinstance(part, TableDataset) else part.path(inner)
+
+    def target(self, index: int) -> Target:
+        """The truth in original pixels."""
+        part, inner = self.locate(index)
+        return part.target(inner)
+
+    def read(self, index: int) -> Sample:
+        """Picture and truth of ``index``."""
+        part, inner = self.locate(index)
+        sample = part.read(inner)
+        return replace(sample, info=replace(sample.info, image_id=int(self.image_ids[index])))
+
+
+def without_unions(parts: Sequence[VisionDataset]) -> list[VisionDataset]:
+    """The splits without those that only join others, as VOC's ``trainval`` joins ``train`` and ``val``."""
+    paths = [frozenset(part.path(index) for index in range(len(part))) for part in parts]
+    kept = []
+    for part, own in zip(parts, paths, strict=True):
+        smaller: frozenset[str] = frozenset().union(*(other for other in paths if other < own))
+        if smaller != own:
+            kept.append(part)
+    return kept
+
+
+def _image_ids(dataset: VisionDataset) -> NDArray[np.int64]:
+    ids = getattr(dataset, "image_ids", None)
+    return np.arange(len(dataset)) if ids is None else np.asarray(ids, np.int64)

@@ -1,0 +1,160 @@
+"""Batches: who is in them (the sampler), how they are stacked, and the worker processes that make them.
+
+The sampler sends the whole key of a sample to the worker, ``(epoch, index, size, stage)``; workers hold no state. So
+they live through all epochs, a run resumes at the exact batch, and any number of workers, none included, makes the same
+bits.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from saccade.data.loading.collate import collate
+from saccade.data.loading.sampler import EpochSampler, SampleKey
+from saccade.errors import DataError, SaccadeError
+from saccade.structures.batch import Batch
+from saccade.structures.sample import Sample
+
+__all__ = ["BatchLoader", "Pipeline", "make_eval_loader", "make_train_loader"]
+
+
+class Pipeline(Protocol):
+    """``EvalPipeline`` or ``TrainPipeline``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: SampleKey) -> Sample: ...
+
+
+class BatchLoader:
+    """Batches of one epoch after another, made by worker processes.
+
+    Args:
+        pipeline: Makes samples.
+        sampler: Says which.
+        workers: Processes; 0 makes the batches in this one.
+    """
+
+    def __init__(self, pipeline: Pipeline, sampler: EpochSampler, workers: int = 0) -> None:
+        self.sampler = sampler
+        # A generator of its own leaves the global one, and so the run's randomness, alone.
+        self._loader: DataLoader[Batch | _Failure] = DataLoader(
+            _Batches(pipeline),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_as_is,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Batches left in the sampler's epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches of the epoch that the sampler is set to.
+
+        Raises:
+            DataError: If a picture could not be read, or a worker died.
+        """
+        batches = self._start()
+        while True:
+            try:
+                batch = next(batches, None)
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                # A worker that dies while it hands over a batch is seen as a broken connection.
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                    raise
+                raise DataError(
+                    f"a loader worker died ({error}). Memory may be short: lower workers or batch_size, "
+                    "or give the container more shared memory (docker --shm-size)."
+                ) from error
+            if batch is None:
+                return
+            if isinstance(batch, _Failure):
+                raise batch.error
+            yield batch
+
+    def _start(self) -> Iterator[Batch | _Failure]:
+        if not hasattr(signal, "SIGCHLD"):
+            return iter(self._loader)
+        before = signal.getsignal(signal.SIGCHLD)
+        batches = iter(self._loader)
+        # Torch's handler raises wherever the main process happens to be when a worker dies, in the middle of a step
+        # too. Without it, asking for the next batch tells, within seconds.
+        if signal.getsignal(signal.SIGCHLD) is not before:
+            signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+        return batches
+
+
+def make_train_loader(pipeline: Pipeline, sampler: EpochSampler, workers: int = 0) -> BatchLoader:
+    """Batches for training; ``sampler.set_epoch`` before every epoch.
+
+    Args:
+        pipeline: A ``TrainPipeline``.
+        sampler: Over its length.
+        workers: Processes.
+    """
+    return BatchLoader(pipeline, sampler, workers)
+
+
+def make_eval_loader(
+    pipeline: Pipeline, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
+) -> BatchLoader:
+    """Every picture, in order.
+
+    With several processes each takes its share; a few pictures are seen twice to make the shares equal.
+
+    Args:
+        pipeline: An ``EvalPipeline``.
+        batch_size: Pictures at a time.
+        workers: Processes.
+        rank: This process.
+        world_size: Number of processes that evaluate together.
+    """
+    sampler = EpochSampler(len(pipeline), batch_size, shuffle=False, rank=rank, world_size=world_size)
+    return BatchLoader(pipeline, sampler, workers)
+
+
+class _Failure:
+    """An error on its way to the main process; torch would wrap it in a traceback and lose its type."""
+
+    def __init__(self, error: SaccadeError) -> None:
+        self.error = error
+
+
+class _Batches(Dataset["Batch | _Failure"]):
+    """Whole batches by their keys, so that stacking happens in the worker."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def __getitems__(self, keys: list[SampleKey]) -> Batch | _Failure:
+        try:
+            return collate([self.pipeline[key] for key in keys])
+        except SaccadeError as error:
+            return _Failure(error)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    import cv2
+
+    # Workers share the cores among them; 0 also keeps OpenCV from a thread pool that was forked without its threads.
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches every process of the terminal; the main one saves and ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The collector writes into the objects inherited from the main process, and so copies their pages: 145 MB a worker
+    # once a training run's packages are loaded, 30 MB without (benchmarks/worker_memory.py).
+    gc.freeze()

@@ -1,0 +1,202 @@
+"""From a data set to what the network sees: the evaluation pipeline resizes, the training pipeline also augments.
+
+A training sample goes this way; every step is skipped if its setting is zero:
+
+    read - crop - expand - crop around objects - quarter turn
+    - mosaic, or resize rule (or a crop in its place) and affine - perspective - elastic
+    - copy-paste - mixup or CutMix - mirror - one's own - policy - colours - blur - JPEG - erasing
+
+All randomness of a sample comes from ``default_rng([seed, epoch, index])``, partners included: which worker makes it,
+and what else is in the batch, does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.loading.reduced_decode import read_at_least
+from saccade.data.loading.sampler import SampleKey
+from saccade.data.transforms.affine import Transform
+from saccade.data.transforms.config import AugmentConfig
+from saccade.data.transforms.mix import blend_classes, cut_classes
+from saccade.data.transforms.resize import Fit, fit_image
+from saccade.data.transforms.steps import Steps, check_settings
+from saccade.errors import DataError, SaccadeError
+from saccade.structures.dataset import VisionDataset
+from saccade.structures.input_spec import InputSpec
+from saccade.structures.sample import Sample
+
+__all__ = ["EvalPipeline", "TrainPipeline", "fit_image"]
+
+
+class EvalPipeline:
+    """Pictures as the network is evaluated on them, with their truth both on the canvas and in original pixels.
+
+    Args:
+        dataset: Where pictures come from.
+        spec: Of the network.
+        size: Canvas (height, width) instead of the spec's own.
+    """
+
+    def __init__(self, dataset: VisionDataset, spec: InputSpec, size: tuple[int, int] | None = None) -> None:
+        self.dataset = dataset
+        self.spec = spec if size is None else spec.with_size(size)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """Sample ``key.index``; nothing else of the key matters here.
+
+        Raises:
+            DataError: If the picture cannot be read.
+        """
+        sample = _read(self.dataset, key.index, self.spec.channels)
+        fitted = Fit(self.spec)(sample)
+        fitted.original = sample.target
+        return fitted
+
+
+class TrainPipeline:
+    """Pictures as the network is trained on them.
+
+    Args:
+        dataset: Where pictures come from.
+        spec: Of the network.
+        stages: Augmentation by stage; a key says which one holds.
+        seed: Of the run.
+        extra: Transforms of one's own, run between the mirror and the colours, in every stage; those of torchvision
+            come through :func:`saccade.data.transforms.torchvision_v2.from_torchvision`. They must keep the size of the
+            canvas.
+
+    Raises:
+        ConfigError: If a setting is out of range, or does not go with the data set's kind of truth.
+    """
+
+    def __init__(
+        self,
+        dataset: VisionDataset,
+        spec: InputSpec,
+        stages: Sequence[AugmentConfig],
+        seed: int = 0,
+        extra: Sequence[Transform] = (),
+    ) -> None:
+        self.dataset = dataset
+        self.spec = spec
+        self.seed = seed
+        self.extra = tuple(extra)
+        target = dataset.target(0) if len(dataset) else {}
+        for number, config in enumerate(stages):
+            check_settings(config, spec, dataset.info, target, f"stage {number}: augment" if number else "augment")
+        self.stages = [Steps(config, spec, dataset.info.flip_pairs) for config in stages]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """The sample of that key; the same key gives the same bits.
+
+        Raises:
+            DataError: If a picture cannot be read; the message names the file.
+        """
+        spec = self.spec if key.size is None else self.spec.with_size(key.size)
+        again = [key.repeat] if key.repeat else []  # a picture's first time in an epoch has the seed it always had
+        rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
+        steps = self.stages[key.stage]
+        config = steps.config
+        if rng.random() < config.mosaic:
+            indices = (key.index, *rng.integers(len(self.dataset), size=config.mosaic_tiles - 1))
+            sample = steps.mosaic(
+                lambda tile, size: self._source(indices[tile], spec, steps, rng, size), spec.canvas, rng
+            )
+        else:
+            sample = self._single(key.index, spec, steps, rng)
+        for transform in steps.deform:
+            sample = transform(sample, rng)
+        if config.copy_paste > 0:
+            sample = self._paste(sample, spec, steps, rng)
+        if config.mixup > 0 or config.cutmix > 0:
+            sample = self._mix(sample, spec, steps, rng)
+        for transform in (*steps.mirror, *self.extra, *steps.finish):
+            sample = transform(sample, rng)
+        return sample
+
+    def _source(
+        self,
+        index: int,
+        spec: InputSpec,
+        steps: Steps,
+        rng: np.random.Generator,
+        at_least: tuple[int, int] | None = None,
+    ) -> Sample:
+        """A picture before it meets the canvas; it may be decoded smaller, but not smaller than ``at_least`` needs."""
+        # A random crop is counted in pixels of the original, and a crop around an object may enlarge it.
+        whole = at_least is None or steps.crops
+        sample = _read(self.dataset, int(index), spec.channels, None if whole else at_least)
+        for transform in steps.source:
+            sample = transform(sample, rng)
+        return sample
+
+    def _single(self, index: int, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
+        """One picture by the network's resize rule, or a crop in its place, then the affine warp."""
+        sample = self._source(index, spec, steps, rng)
+        crop = steps.resized_crop(spec)
+        sample = Fit(spec)(sample) if crop is None else crop(sample, rng)
+        return sample if steps.affine.is_identity else steps.affine(sample, rng)
+
+    def _paste(self, sample: Sample, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
+        """Objects of another picture, which is warped and mirrored on its own."""
+        if rng.random() >= steps.config.copy_paste:
+            return sample
+        partner = self._single(int(rng.integers(len(self.dataset))), spec, steps, rng)
+        for transform in steps.mirror:
+            partner = transform(partner, rng)
+        return steps.copy_paste(sample, partner, rng)
+
+    def _mix(self, sample: Sample, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
+        config = steps.config
+        chosen = int(rng.integers(len(self.dataset))) if rng.random() < config.mixup else None
+        if self.dataset.info.task == "classification":
+            classes = len(self.dataset.info.class_names)
+            if chosen is None and config.cutmix > 0 and rng.random() < config.cutmix:
+                other = self._single(int(rng.integers(len(self.dataset))), spec, steps, rng)
+                return cut_classes(sample, other, config.cutmix_alpha, classes, rng)
+            partner = None if chosen is None else self._single(chosen, spec, steps, rng)
+            return blend_classes(sample, partner, config.mixup_alpha, classes, rng)
+        if chosen is None:
+            return sample
+        return steps.mixup(sample, self._source(chosen, spec, steps, rng), rng)
+
+
+def _read(dataset: VisionDataset, index: int, channels: int, at_least: tuple[int, int] | None = None) -> Sample:
+    """Picture and truth with the network's number of channels; any fault names the file."""
+    try:
+        sample = dataset.read(index) if at_least is None else read_at_least(dataset, index, at_least)
+    except SaccadeError:
+        raise
+    except Exception as error:
+        path = dataset.path(index)
+        raise DataError(
+            f"{path}: the picture cannot be read ({type(error).__name__}: {error}). Repair the file, or remove it."
+        ) from error
+    sample.image = _match_channels(sample.image, channels, sample.info.path)
+    return sample
+
+
+def _match_channels(image: NDArray[Any], channels: int, path: str) -> NDArray[Any]:
+    have = image.shape[2]
+    if have == channels:
+        return image
+    if have == 1:
+        return np.repeat(image, channels, axis=2)
+    if have == 3 and channels == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[..., None]
+    raise DataError(
+        f"{path}: the picture has {have} channels, but the network takes {channels}. "
+        f"Build the model with channels={have}."
+    )

@@ -1,0 +1,143 @@
+"""Who is in a batch: the sampler sends the whole key of a sample to the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from saccade.errors import ConfigError
+
+__all__ = ["EpochSampler", "SampleKey"]
+
+
+class SampleKey(NamedTuple):
+    """All that decides a sample, besides data set and configuration.
+
+    Args:
+        epoch: Counted from 0.
+        index: Picture.
+        size: Canvas (height, width); the network's own if None.
+        stage: Which augmentation holds.
+        repeat: How often the picture was in this epoch before.
+    """
+
+    epoch: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of that name, which nobody needs of a key
+    size: tuple[int, int] | None = None
+    stage: int = 0
+    repeat: int = 0
+
+
+class EpochSampler:
+    """The keys of each batch of an epoch, for one of several processes.
+
+    Process r takes every ``world_size``-th position of the epoch's order, from r on, so that batch b of all processes
+    together is the same set of pictures for any number of processes with the same total batch. The order is repeated
+    from its start until all processes have equally many.
+
+    Args:
+        length: Pictures in the data set.
+        batch_size: Pictures a batch and process.
+        seed: Of the run.
+        shuffle: A new order every epoch; else the data set's own.
+        drop_last: Leave out the last batch if it is not full.
+        rank: This process.
+        world_size: Number of processes.
+        multiscale: By stage, canvas sides to draw from and the number of steps between two draws.
+        repeats: Times that a picture of an epoch is in it, one after the other, each time augmented anew; an epoch is
+            as long as ever and so has a share of the pictures only (Berman et al. 2019, MultiGrain, section 3.2).
+
+    Raises:
+        ConfigError: If there would be no batch.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        multiscale: Mapping[int, tuple[Sequence[int], int]] | None = None,
+        repeats: int = 1,
+    ) -> None:
+        if repeats < 1:
+            raise ConfigError(f"data.repeats must be at least 1, got {repeats}.")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
+        if drop_last and length < batch_size * world_size:
+            raise ConfigError(
+                f"{length} pictures do not fill one batch of {batch_size} in {world_size} processes. Lower batch_size."
+            )
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self.multiscale = dict(multiscale or {})
+        self.repeats = repeats
+        self.set_epoch(0)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of a whole epoch."""
+        if self.drop_last:
+            return self.length // (self.batch_size * self.world_size)
+        return -(-self._share // self.batch_size)
+
+    @property
+    def _share(self) -> int:
+        return -(-self.length // self.world_size)
+
+    def set_epoch(self, epoch: int, start_batch: int = 0, stage: int = 0, size: tuple[int, int] | None = None) -> None:
+        """What the next iteration gives.
+
+        Args:
+            epoch: Counted from 0.
+            start_batch: First batch, to go on in the middle of an epoch.
+            stage: Which augmentation holds.
+            size: Canvas (height, width); the network's own if None. The stage's ``multiscale`` goes before it.
+        """
+        self.epoch = epoch
+        self.start_batch = start_batch
+        self.stage = stage
+        self.size = size
+
+    def __len__(self) -> int:
+        """Batches left in this epoch."""
+        return max(self.batches_per_epoch - self.start_batch, 0)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return self._batches(self.epoch, self.start_batch, self.stage, self.size)
+
+    def first_keys(self, count: int) -> list[SampleKey]:
+        """The first keys that the next iteration gives."""
+        return list(islice((key for batch in self for key in batch), count))
+
+    def _batches(self, epoch: int, start: int, stage: int, size: tuple[int, int] | None) -> Iterator[list[SampleKey]]:
+        # [seed, epoch, length] is the stream of no sample: indices end before length. Trailing zeros would be dropped
+        # by SeedSequence.
+        rng = np.random.default_rng([self.seed, epoch, self.length])
+        order = rng.permutation(self.length) if self.shuffle else np.arange(self.length)
+        positions = np.arange(self.rank, self._share * self.world_size, self.world_size) % max(self.length, 1)
+        for batch in range(start, self.batches_per_epoch):
+            canvas = self._canvas(epoch * self.batches_per_epoch + batch, stage, size)
+            chosen = positions[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [
+                SampleKey(epoch, int(order[place // self.repeats]), canvas, stage, int(place % self.repeats))
+                for place in chosen
+            ]
+
+    def _canvas(self, step: int, stage: int, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        sides, every = self.multiscale.get(stage, ((), 1))
+        if not sides:
+            return size
+        side = int(np.random.default_rng([self.seed, step // every, self.length + 1]).choice(sides))
+        return side, side

@@ -1,0 +1,289 @@
+"""Shapes of labelme: what a JSON file holds, and the box, rings or mask of each kind of shape.
+
+Points are continuous: 0, 0 is the outer corner of the first pixel. A ``mask`` is a small PNG in base64 whose first
+pixel is the one in which its first point lies; a ``circle`` is its centre and a point on its edge; a ``rectangle`` is
+any two opposite corners, or all four. Versions 3 to 5 differ in keys only; those that are not known here are kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.images.decode import MAX_PIXELS, read_image
+from saccade.data.tables.outlines import runs_of_mask
+from saccade.errors import DataError
+
+__all__ = [
+    "LINE_KINDS",
+    "RING_KINDS",
+    "Kept",
+    "LabelmeFile",
+    "Outline",
+    "Shape",
+    "embedded_picture",
+    "load",
+    "outline",
+    "parse_shape",
+]
+
+# Kinds that are one ring; several of a group are one object.
+RING_KINDS = frozenset({"polygon", "circle", "rotation", "oriented_rectangle"})
+# Kinds without area.
+LINE_KINDS = frozenset({"line", "linestrip", "point", "points"})
+_KINDS = RING_KINDS | LINE_KINDS | {"rectangle", "mask"}
+_LEAST_POINTS = {"rectangle": 2, "circle": 2, "mask": 2}
+_OWN_KEYS = frozenset({"shapes", "flags", "version", "imagePath", "imageData", "imageHeight", "imageWidth"})
+# How far the sides of the polygon for a circle may lie inside of it, pixels.
+_CIRCLE_ERROR = 0.05
+# Pixels; what is farther than this is a slip, and its squares and sums would overflow.
+_FARTHEST = 1e6
+
+
+class Kept(msgspec.Struct, omit_defaults=True):
+    """What Saccade writes into a shape because labelme has no place for it."""
+
+    box: tuple[float, float, float, float] | None = None
+    area: float | None = None
+    iscrowd: bool = False
+    hole: bool = False
+    extras: dict[str, Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]] = {}
+
+
+class _Known(msgspec.Struct):
+    label: str
+    points: list[tuple[float, float]]
+    shape_type: str | None = None
+    group_id: int | str | None = None
+    description: str | None = None
+    flags: dict[str, Any] | None = None
+    mask: str | None = None
+    saccade: Kept | None = None
+
+
+@dataclass(slots=True)
+class Shape:
+    """One shape as written.
+
+    Args:
+        label: Its class.
+        kind: ``polygon``, ``rectangle``, ...
+        points_xy: (P, 2) float64, pixels.
+        group: What joins it to others.
+        description: Free text.
+        flags: Marks by name.
+        mask: PNG in base64, of a mask.
+        kept: What Saccade added.
+        more: All other keys.
+        position: Place in the file.
+        raw: The whole of it, as written.
+    """
+
+    label: str
+    kind: str
+    points_xy: NDArray[np.float64]
+    group: int | str | None
+    description: str
+    flags: dict[str, Any]
+    mask: str | None
+    kept: Kept
+    more: dict[str, Any]
+    position: int
+    raw: dict[str, Any]
+
+
+@dataclass(slots=True)
+class LabelmeFile:
+    """One JSON file.
+
+    Args:
+        path: Where it is.
+        shapes: In the order of the file.
+        flags: Marks of the picture by name.
+        picture: Its file as written, relative to this one; empty if not given.
+        size: (height, width), 0 where not given.
+        embedded: Whether the picture itself is in the file.
+        more: All other keys.
+    """
+
+    path: Path
+    shapes: list[Shape]
+    flags: dict[str, Any]
+    picture: str
+    size: tuple[int, int]
+    embedded: bool
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outline:
+    """Where a shape lies.
+
+    Args:
+        box_xyxy: Pixels.
+        area: Pixels.
+        ring: x, y, x, y, ...; empty for rectangles and masks.
+        runs: Of a mask of the whole picture; empty for others.
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    area: float
+    ring: list[float] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
+
+
+def load(path: Path) -> LabelmeFile:
+    """Read a file; its picture, if it is inside, is not decoded.
+
+    Raises:
+        DataError: If the file or a field is missing or malformed.
+    """
+    raw = _raw(path)
+    try:
+        shapes = msgspec.json.decode(raw["shapes"], type=list[dict[str, Any]])
+        flags = msgspec.json.decode(raw.get("flags", b"null"), type=dict[str, Any] | None)
+        picture = msgspec.json.decode(raw.get("imagePath", b"null"), type=str | None)
+        height, width = (
+            msgspec.json.decode(raw.get(key, b"null"), type=int | None) or 0 for key in ("imageHeight", "imageWidth")
+        )
+        more = {key: msgspec.json.decode(value) for key, value in raw.items() if key not in _OWN_KEYS}
+    except KeyError as error:
+        raise DataError(f"{path}: shapes is missing. Write it as labelme does, or remove the file.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = str(error).replace("`", "")
+        raise DataError(f"{path}: shapes, flags or the picture's fields: {problem}. Correct them.") from error
+    if min(height, width) < 0 or max(height, width, height * width) > MAX_PIXELS:
+        raise DataError(f"{path}: imageHeight and imageWidth are {height} and {width}. Correct them.")
+    found = [parse_shape(entry, position, path) for position, entry in enumerate(shapes)]
+    embedded = bytes(raw.get("imageData", b"null")).strip() not in (b"null", b'""')
+    return LabelmeFile(path, found, flags or {}, picture or "", (height, width), embedded, more)
+
+
+def embedded_picture(path: Path) -> bytes | None:
+    """The encoded picture inside a file; None if there is none.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    try:
+        data = msgspec.json.decode(_raw(path).get("imageData", b"null"), type=str | None)
+        return base64.b64decode(data, validate=True) if data else None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise DataError(f"{path}: imageData is no picture in base64 ({error}). Put the picture beside it.") from error
+
+
+def _raw(path: Path) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: this is no labelme file ({error}). Write it again, or remove it.") from error
+
+
+def parse_shape(entry: dict[str, Any], position: int, path: Path) -> Shape:
+    """A shape as it stands in a file.
+
+    Args:
+        entry: Its keys.
+        position: Its place in the file.
+        path: The file, for messages.
+
+    Raises:
+        DataError: If a key is missing or malformed.
+    """
+    where = f"shapes[{position}]"
+    try:
+        known = msgspec.convert(entry, _Known)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).replace("`", "").partition(" - at $")
+        problem = problem[:1].lower() + problem[1:]
+        raise DataError(f"{path}: {where}{place}: {problem}. Correct or remove the shape.") from error
+    kind = known.shape_type or "polygon"  # version 3 had nothing else
+    if kind not in _KINDS:
+        raise DataError(f"{path}: {where}.shape_type is '{kind[:80]}', which is not known. Draw a polygon instead.")
+    points = np.array(known.points, np.float64).reshape(-1, 2)
+    if not (np.abs(points) <= _FARTHEST).all():
+        raise DataError(f"{path}: {where}.points: a number is out of range. Correct or remove the shape.")
+    least = _LEAST_POINTS.get(kind, 1)
+    if len(known.points) < least:
+        raise DataError(
+            f"{path}: {where}.points: a {kind} has {least} or more, not {len(known.points)}. Correct or remove it."
+        )
+    if kind == "mask" and not known.mask:
+        raise DataError(f"{path}: {where}.mask is missing. Add it, or remove the shape.")
+    return Shape(
+        label=known.label,
+        kind=kind,
+        points_xy=points,
+        group=known.group_id,
+        description=known.description or "",
+        flags=known.flags or {},
+        mask=known.mask,
+        kept=known.saccade or Kept(),
+        more={key: value for key, value in entry.items() if key not in _Known.__struct_fields__},
+        position=position,
+        raw=entry,
+    )
+
+
+def outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
+    """Box, area and outline of a shape that has an area.
+
+    Args:
+        shape: Any but those of ``LINE_KINDS``.
+        size: (height, width) of the picture, for masks.
+        path: Its file, for messages.
+
+    Raises:
+        DataError: If its mask is damaged.
+    """
+    if shape.kind == "mask":
+        return _mask_outline(shape, size, path)
+    if shape.kind == "circle":
+        return _circle_outline(shape)
+    x, y = shape.points_xy.T
+    box = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
+    if shape.kind == "rectangle":
+        return Outline(box, (box[2] - box[0]) * (box[3] - box[1]))
+    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return Outline(box, area, ring=shape.points_xy.reshape(-1).tolist())
+
+
+def _circle_outline(shape: Shape) -> Outline:
+    (x, y), edge = shape.points_xy[0].tolist(), shape.points_xy[1].tolist()
+    radius = math.dist((x, y), edge)
+    # Half the angle of a side whose middle lies _CIRCLE_ERROR inside of the circle.
+    half = math.acos(max(1 - _CIRCLE_ERROR / radius, 0.0)) if radius else math.pi
+    # A multiple of four: the outermost points of the circle are corners, so the box is the same.
+    count = 4 * max(4, math.ceil(math.pi / (4 * half)))
+    angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    ring = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
+    return Outline((x - radius, y - radius, x + radius, y + radius), math.pi * radius**2, ring.reshape(-1).tolist())
+
+
+def _mask_outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
+    where = f"{path}: shapes[{shape.position}].mask"
+    try:
+        encoded = base64.b64decode(shape.mask or "", validate=True)
+        pixels = read_image(encoded, channels=1)[:, :, 0] > 0
+    except (ValueError, DataError) as error:
+        raise DataError(f"{where} is no picture in base64 ({error}). Draw it again, or remove the shape.") from error
+    height, width = size
+    left, top = (math.floor(value) for value in shape.points_xy.min(axis=0).tolist())
+    right, bottom = min(left + pixels.shape[1], width), min(top + pixels.shape[0], height)
+    if right <= max(left, 0) or bottom <= max(top, 0):
+        raise DataError(f"{where} lies outside of the {width}x{height} picture. Draw it again, or remove the shape.")
+    whole = np.zeros((height, width), np.bool_)
+    inside = pixels[max(-top, 0) : bottom - top, max(-left, 0) : right - left]
+    whole[max(top, 0) : bottom, max(left, 0) : right] = inside
+    ys, xs = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
+    if not len(ys):
+        raise DataError(f"{where} is empty. Draw it again, or remove the shape.")
+    box = (float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1))
+    return Outline(box, float(whole.sum()), runs=runs_of_mask(whole))

@@ -1,0 +1,148 @@
+"""What the readers of XML share: parsing that no document type or entity gets through, numbers, and plain values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+
+from saccade.data.images.decode import MAX_PIXELS
+from saccade.errors import DataError
+
+__all__ = ["begins_with", "children", "number", "parse_elements", "parse_xml", "picture_size", "plain_value"]
+
+_START = 4096  # bytes
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
+
+
+def begins_with(path: Path, tag: str) -> bool:
+    """Whether the first element of a file is ``tag``; looks at its first bytes alone."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_START)
+    except OSError:
+        return False
+    found = re.search(rb"<([A-Za-z_][\w.-]*)", re.sub(rb"<!--.*?-->", b"", start, flags=re.DOTALL))
+    return found is not None and found[1] == tag.encode()
+
+
+def parse_xml(path: Path, root: str) -> Element:
+    """The root element of a small file.
+
+    Args:
+        path: File.
+        root: Name that the root element must have.
+
+    Raises:
+        DataError: If the file is missing, no valid XML, declares a document type or entities, or is another document.
+    """
+    with _named_errors(path):
+        tree = ElementTree.parse(path, forbid_dtd=True).getroot()
+    assert tree is not None, "a parsed document has a root"
+    if tree.tag != root:
+        raise DataError(f"{path}: the first element is '{tree.tag}', not '{root}'. Write or copy the file again.")
+    return tree
+
+
+def parse_elements(path: Path, tags: Collection[str], root: str) -> Iterator[Element]:
+    """The elements of some names right below the root, one after another; each is emptied once the next is asked for.
+
+    Args:
+        path: File, which may be large.
+        tags: Names of the elements.
+        root: Name that the root element must have.
+
+    Raises:
+        DataError: As :func:`parse_xml`.
+    """
+    depth = 0
+    with _named_errors(path), path.open("rb") as stream:
+        for event, element in ElementTree.iterparse(stream, events=("start", "end"), forbid_dtd=True):
+            if event == "start":
+                if depth == 0 and element.tag != root:
+                    raise DataError(
+                        f"{path}: the first element is '{element.tag}', not '{root}'. Write or copy the file again."
+                    )
+                depth += 1
+                continue
+            depth -= 1
+            if depth == 1:
+                if element.tag in tags:
+                    yield element
+                element.clear()
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: the annotation does not exist. Write it, or take the id off the split list."
+        ) from error
+    except DefusedXmlException as error:
+        raise DataError(
+            f"{path}: the XML declares a document type or entities, which are not read. Remove them."
+        ) from error
+    except (ParseError, OSError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+        raise DataError(f"{path}: this is not valid XML ({error}). Write the annotation again.") from error
+
+
+def number(text: str | None, path: Path, field: str, remedy: str = "Correct it, or remove the object.") -> float:
+    """The number that a field holds.
+
+    Raises:
+        DataError: If it is missing or no number.
+    """
+    try:
+        return float(text or "")
+    except ValueError:
+        raise DataError(f"{path}: {field} is '{str(text)[:80]}', not a number. {remedy}") from None
+
+
+def picture_size(height: str | None, width: str | None, path: Path, field: str) -> tuple[int, int]:
+    """(height, width) of a picture; 0 where it is not known.
+
+    Raises:
+        DataError: If one is missing or no whole number, or the picture would be too large.
+    """
+    remedy = "Correct it, or remove both height and width."
+    rows, columns = number(height, path, f"{field}.height", remedy), number(width, path, f"{field}.width", remedy)
+    whole = rows.is_integer() and columns.is_integer()
+    if not whole or min(rows, columns) < 0 or max(rows, columns, rows * columns) > MAX_PIXELS:
+        raise DataError(f"{path}: {field} is {columns:g}x{rows:g} pixels. {remedy}")
+    return int(rows), int(columns)
+
+
+def plain_value(text: str) -> int | float | str:
+    """``"3"`` as 3 and ``"0.5"`` as 0.5, if the number is written back as the same text; other text as it is."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return text
+    value = float(text) if found[1] else int(text)
+    return value if repr(value) == text else text
+
+
+def children(element: Element, skip: Collection[str] = (), depth: int = 3) -> dict[str, Any]:
+    """What an element's children say, by their names; those that have children themselves become tables.
+
+    Args:
+        element: Parent.
+        skip: Names of children to leave out.
+        depth: Levels that are read; what lies deeper is left out.
+    """
+    values: dict[str, Any] = {}
+    for child in element if depth else ():
+        text = (child.text or "").strip()
+        value: Any = children(child, depth=depth - 1) if len(child) else plain_value(text)
+        if child.tag not in skip and value not in ("", {}):
+            values.setdefault(child.tag, value)
+    return values

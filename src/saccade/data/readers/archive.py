@@ -1,0 +1,306 @@
+"""Pictures in a folder or in a zip, listed and read in the same way; a zip is read where it lies, never unpacked.
+
+:func:`open_tree` gives a :class:`FolderTree` or a :class:`ZipTree`. A reader that asks only these can read both. A zip
+keeps no open file: each picture opens it, so that loader workers may be forked, spawned or threads. What a zip says of
+itself is not trusted: names may not leave it, and nothing is unpacked beyond its declared size, which is limited.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.images.decode import IMAGE_SUFFIXES, read_image
+from saccade.data.readers._common import check_name, has_images, list_images, natural_key, subfolders
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
+
+__all__ = [
+    "MAX_MEMBER_BYTES",
+    "SPLIT_FOLDERS",
+    "FolderTree",
+    "Tree",
+    "ZipDataset",
+    "ZipTree",
+    "is_archive",
+    "make_dataset",
+    "open_tree",
+]
+
+MAX_MEMBER_BYTES = 1 << 30  # of one picture or list, unpacked
+SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+_STORED, _DEFLATED = 0, 8
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
+
+
+class Tree(Protocol):
+    """Files below a root; names are relative and have slashes."""
+
+    root: Path
+
+    def folders(self, below: str = "") -> list[str]:
+        """Names of the folders directly in a folder, sorted; hidden ones are passed over."""
+        ...
+
+    def pictures(self, below: str = "") -> list[str]:
+        """Pictures in a folder and all below it, relative to it, in natural order."""
+        ...
+
+    def has_pictures(self, below: str = "") -> bool:
+        """Whether there is a picture in a folder or below it."""
+        ...
+
+    def texts(self) -> list[str]:
+        """Names of the ``.txt`` files at the top, sorted."""
+        ...
+
+    def contains(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Content of a file.
+
+        Raises:
+            DataError: If it is missing or damaged.
+        """
+        ...
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is a zip that can be read in place."""
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def open_tree(root: Path) -> Tree:
+    """The files of a folder or of a zip.
+
+    Raises:
+        DataError: If the zip is damaged or holds what is not read.
+    """
+    if not is_archive(root):
+        return FolderTree(root)
+    state = root.stat()
+    return _open_zip(root, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _open_zip(path: Path, modified: int, size: int) -> ZipTree:
+    """Opening a data set asks for its files several times; the list of a large zip takes seconds to read."""
+    return ZipTree(path)
+
+
+class FolderTree:
+    """Files in a folder.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folders(self, below: str = "") -> list[str]:
+        """Names of the folders directly in a folder, sorted; hidden ones are passed over."""
+        return subfolders(self.root / below) if (self.root / below).is_dir() else []
+
+    def pictures(self, below: str = "") -> list[str]:
+        """Pictures in a folder and all below it, relative to it, in natural order."""
+        return list_images(self.root / below, recursive=True)
+
+    def has_pictures(self, below: str = "") -> bool:
+        """Whether there is a picture in a folder or below it; stops at the first."""
+        return has_images(self.root / below)
+
+    def texts(self) -> list[str]:
+        """Names of the ``.txt`` files at the top, sorted."""
+        return sorted(file.name for file in self.root.glob("*.txt") if file.is_file())
+
+    def contains(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        try:
+            return (self.root / name).is_file()
+        except OSError:  # no file system has so long a name
+            return False
+
+    def read(self, name: str) -> bytes:
+        """Content of a file.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.root / name}: the file cannot be read ({error.strerror}). Restore it.") from error
+
+
+class ZipTree:
+    """Files in a zip, stored or deflated.
+
+    Where each file lies is kept in a few arrays, sorted by name. A folder that holds everything else, as many tools
+    make it, is passed over, unless it is named like a split.
+
+    Args:
+        path: The zip.
+        keep_top: Do not pass over that folder.
+
+    Raises:
+        DataError: If it is damaged, or a name leaves it.
+    """
+
+    def __init__(self, path: Path, keep_top: bool = False) -> None:
+        self.root = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = sorted(
+                    {member.filename: member for member in archive.infolist() if _is_visible(member)}.values(),
+                    key=lambda member: member.filename.encode(),
+                )
+        except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
+            raise DataError(f"{path}: the zip cannot be read ({error}). Copy or download it again.") from error
+        for member in members:
+            check_name(member.filename, path, "a name in it")
+        names = [member.filename for member in members]
+        self._top = "" if keep_top else _lone_folder(names)
+        self._names = np.array([name.encode() for name in names], np.bytes_)
+        # Place of the local header, packed size, unpacked size, checksum, method, flags.
+        self._members: NDArray[np.int64] = np.array(
+            [(m.header_offset, m.compress_size, m.file_size, m.CRC, m.compress_type, m.flag_bits & 1) for m in members],
+            np.int64,
+        ).reshape(-1, 6)
+
+    def folders(self, below: str = "") -> list[str]:
+        """Names of the folders directly in a folder, sorted; also of empty ones that the zip lists."""
+        rest = (name.split("/", 1) for name in self._below(below))
+        return sorted({parts[0] for parts in rest if len(parts) == 2 and parts[0]})
+
+    def pictures(self, below: str = "") -> list[str]:
+        """Pictures in a folder and all below it, relative to it, in natural order."""
+        return sorted((name for name in self._below(below) if _is_picture(name)), key=natural_key)
+
+    def has_pictures(self, below: str = "") -> bool:
+        """Whether there is a picture in a folder or below it."""
+        return any(_is_picture(name) for name in self._below(below))
+
+    def texts(self) -> list[str]:
+        """Names of the ``.txt`` files at the top, sorted."""
+        return sorted(name for name in self._below("") if "/" not in name and name.endswith(".txt"))
+
+    def contains(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        return self._find(name) is not None
+
+    def read(self, name: str) -> bytes:
+        """Content of a file; never more than it declares.
+
+        Raises:
+            DataError: If it is missing, damaged, too large, encrypted or packed by a method that is not read.
+        """
+        row = self._find(name)
+        full = f"{self.root}/{name}"
+        if row is None:
+            raise DataError(f"{full}: the zip holds no such file. Restore it, or remove it from the list.")
+        offset, packed_size, size, checksum, method, encrypted = self._members[row].tolist()
+        if encrypted or method not in (_STORED, _DEFLATED):
+            how = "is encrypted" if encrypted else f"is packed by method {method}"
+            raise DataError(f"{full}: it {how}, which is not read. Unpack the zip, and open the folder.")
+        if max(size, packed_size) > MAX_MEMBER_BYTES:
+            raise DataError(f"{full}: {size:,} bytes exceed the limit of {MAX_MEMBER_BYTES:,}. Remove it from the zip.")
+        try:
+            with self.root.open("rb") as file:
+                file.seek(offset)
+                signature, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+                file.seek(name_length + extra_length, 1)
+                packed = file.read(packed_size)
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1) if method else packed
+        except (OSError, struct.error, zlib.error) as error:
+            raise DataError(f"{full}: it cannot be read ({error}). Copy or download the zip again.") from error
+        if signature != b"PK\3\4" or len(content) != size or zlib.crc32(content) != checksum:
+            raise DataError(f"{full}: the zip is damaged here. Copy or download it again.")
+        return content
+
+    def _find(self, name: str) -> int | None:
+        wanted = (self._top + name).encode()
+        row = int(np.searchsorted(self._names, np.bytes_(wanted))) if len(self._names) else 0
+        return row if row < len(self._names) and bytes(self._names[row]) == wanted else None
+
+    def _below(self, folder: str) -> Iterable[str]:
+        """Names below a folder, relative to it; sorted names lie side by side."""
+        prefix = (self._top + (folder.rstrip("/") + "/" if folder else "")).encode()
+        # No UTF-8 text holds the byte 255.
+        first, end = (int(np.searchsorted(self._names, np.bytes_(edge))) for edge in (prefix, prefix + b"\xff"))
+        return (bytes(name).decode()[len(prefix.decode()) :] for name in self._names[first:end])
+
+
+class ZipDataset(TableDataset):
+    """A table whose pictures are files of a zip.
+
+    Args:
+        info: Name, task and classes.
+        tree: The zip.
+        table: Annotations; paths are names in the zip.
+        channels: Channels of the pictures.
+        allow_16bit: Give the pixels of 16-bit files as they are.
+    """
+
+    def __init__(
+        self, info: DatasetInfo, tree: ZipTree, table: AnnotationTable, channels: int = 3, allow_16bit: bool = False
+    ) -> None:
+        super().__init__(info, tree.root, table, channels=channels, allow_16bit=allow_16bit)
+        self.tree = tree
+
+    def content(self, index: int) -> bytes:
+        """The encoded picture."""
+        return self.tree.read(self.table.path(index))
+
+    def pixels(self, index: int) -> NDArray[Any]:
+        """The decoded picture, shape (H, W, C)."""
+        return read_image(self.content(index), self.channels, self.allow_16bit, name=self.path(index))
+
+
+def make_dataset(
+    info: DatasetInfo, tree: Tree, table: AnnotationTable, channels: int = 3, allow_16bit: bool = False
+) -> TableDataset:
+    """The data set of a table whose paths are names in a tree.
+
+    Args:
+        info: Name, task and classes.
+        tree: Where the pictures lie.
+        table: Annotations.
+        channels: Channels of the pictures.
+        allow_16bit: Give the pixels of 16-bit files as they are.
+    """
+    if isinstance(tree, ZipTree):
+        return ZipDataset(info, tree, table, channels, allow_16bit)
+    return TableDataset(info, tree.root, table, channels=channels, allow_16bit=allow_16bit)
+
+
+def _is_visible(member: zipfile.ZipInfo) -> bool:
+    """Whether it is no hidden file, nor the shadow that macOS adds to each file."""
+    parts = PurePosixPath(member.filename).parts
+    return bool(parts) and parts[0] != "__MACOSX" and not any(part[0] == "." and part != ".." for part in parts)
+
+
+def _is_picture(name: str) -> bool:
+    return not name.endswith("/") and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _lone_folder(names: list[str]) -> str:
+    """The folder, with its slash, that holds everything else in folders of its own; empty if there is none."""
+    tops = {name.split("/", 1)[0] for name in names}
+    if len(tops) != 1 or any("/" not in name for name in names):
+        return ""
+    (top,) = tops
+    deeper = any(name.count("/") > 1 for name in names)
+    return f"{top}/" if deeper and top.lower() not in SPLIT_FOLDERS else ""

@@ -1,0 +1,257 @@
+"""All annotations of a data set in a few flat arrays, and the data set that reads pictures beside them.
+
+Objects of all pictures lie one after another; ``offsets[i]:offsets[i + 1]`` are those of picture ``i`` (compressed
+rows, CSR). Workers that are forked share the arrays, workers that are spawned receive a handful of buffers; one Python
+object a box would be copied into every worker as its reference count is touched (pytorch/pytorch#13246).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.tables.outlines import OutlineBuilder, Outlines, TextBuilder, Texts
+
+__all__ = ["AnnotationTable", "TableBuilder"]
+
+
+@dataclass(frozen=True)
+class AnnotationTable:
+    """M pictures and their N objects.
+
+    Args:
+        paths: File of each picture below the data folder, shape (M,), UTF-8 bytes.
+        image_ids: The source's numbers of the pictures, shape (M,), int64.
+        sizes: Annotated (height, width), shape (M, 2), int32; 0 where the source does not say.
+        offsets: First object of each picture and the end, shape (M + 1,), int64.
+        labels: Class of each object, shape (N,), int64; ``-1 - k`` is ``unknown_classes[k]``.
+        boxes: (N, 4) float64 xyxy in pixels, as annotated, faults included; None where the source has no boxes.
+        iscrowd: (N,) bool.
+        area: (N,) float64, pixels.
+        keypoints: (N, K, 3) float32: x, y, visibility; K is 0 without keypoints.
+        maps: File of each picture's label map or instance map, shape (M,), UTF-8 bytes; None where there are none.
+        extras: More per-object arrays of the reader, first dimension N.
+        unknown_classes: Names that objects have and the class list lacks.
+        outlines: Polygons or masks of the objects; None where the source has none.
+        attributes: What else the source says of each object; None where it says nothing.
+        image_attributes: What else the source says of each picture, M rows.
+    """
+
+    paths: NDArray[np.bytes_]
+    image_ids: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float64] | None
+    iscrowd: NDArray[np.bool_]
+    area: NDArray[np.float64]
+    keypoints: NDArray[np.float32]
+    maps: NDArray[np.bytes_] | None = None
+    extras: dict[str, NDArray[Any]] = field(default_factory=dict)
+    unknown_classes: tuple[str, ...] = ()
+    outlines: Outlines | None = None
+    attributes: Texts | None = None
+    image_attributes: Texts | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def image_index(self) -> NDArray[np.int64]:
+        """Picture of each object, shape (N,), int64."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+    def path(self, index: int) -> str:
+        """File of picture ``index`` below the data folder."""
+        return bytes(self.paths[index]).decode()
+
+    def map_path(self, index: int) -> str:
+        """File of the label map of picture ``index`` below the data folder."""
+        assert self.maps is not None, "the reader gave no maps"
+        return bytes(self.maps[index]).decode()
+
+    def objects(self, index: int) -> slice:
+        """Where the objects of picture ``index`` lie in the flat arrays."""
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def class_name(self, label: int, class_names: Sequence[str]) -> str:
+        """Name of a label, also of an unknown one."""
+        if 0 <= label < len(class_names):
+            return class_names[label]
+        return self.unknown_classes[-1 - label] if label < 0 and -label <= len(self.unknown_classes) else str(label)
+
+    def select_images(self, indices: Sequence[int] | NDArray[np.int64]) -> AnnotationTable:
+        """The table of some pictures, in the order given."""
+        chosen = np.asarray(indices, np.int64)
+        counts = np.diff(self.offsets)[chosen]
+        offsets = _offsets(counts)
+        # Object j of the new table is the (j - offsets[image])-th of its picture in the old one.
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts)
+        table = replace(
+            self,
+            paths=self.paths[chosen],
+            image_ids=self.image_ids[chosen],
+            sizes=self.sizes[chosen],
+            offsets=offsets,
+            maps=None if self.maps is None else self.maps[chosen],
+            image_attributes=None if self.image_attributes is None else self.image_attributes.take(chosen),
+        )
+        return table._take(rows)
+
+    def select_objects(self, keep: NDArray[np.bool_]) -> AnnotationTable:
+        """The table without the objects where ``keep`` (N,) is false; pictures stay, even if they become empty."""
+        counts = np.bincount(self.image_index[keep], minlength=len(self))
+        return replace(self, offsets=_offsets(counts))._take(np.flatnonzero(keep))
+
+    def _take(self, rows: NDArray[np.int64]) -> AnnotationTable:
+        return replace(
+            self,
+            labels=self.labels[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
+            iscrowd=self.iscrowd[rows],
+            area=self.area[rows],
+            keypoints=self.keypoints[rows],
+            extras={name: values[rows] for name, values in self.extras.items()},
+            outlines=None if self.outlines is None else self.outlines.take(rows),
+            attributes=None if self.attributes is None else self.attributes.take(rows),
+        )
+
+
+class TableBuilder:
+    """Collects annotations one by one while a reader parses, in typed buffers rather than lists of objects.
+
+    Args:
+        class_names: Names of labels 0..N-1; other names are kept as unknown classes.
+        num_keypoints: K, points an object.
+        boxes: Whether objects have boxes.
+        outlines: Whether objects have outlines.
+
+    Example:
+        >>> builder = TableBuilder(["cat", "dog"])
+        >>> builder.add_image("a.jpg", size=(480, 640))
+        >>> builder.add_object("dog", (10, 20, 110, 220))
+        >>> table = builder.build()
+    """
+
+    def __init__(
+        self, class_names: Sequence[str], num_keypoints: int = 0, boxes: bool = True, outlines: bool = False
+    ) -> None:
+        self._labels_by_name = {name: label for label, name in enumerate(class_names)}
+        self._unknown: list[str] = []
+        self._num_keypoints = num_keypoints
+        self._has_boxes = boxes
+        self._paths: list[bytes] = []
+        self._maps: list[bytes] = []
+        self._image_ids, self._counts, self._labels = array("q"), array("q"), array("q")
+        self._sizes = array("i")
+        self._boxes, self._areas, self._keypoints = array("d"), array("d"), array("f")
+        self._crowd = array("b")
+        self._extras: dict[str, array[int]] = {}
+        self._outlines = OutlineBuilder() if outlines else None
+        self._attributes, self._image_attributes = TextBuilder(), TextBuilder()
+
+    def add_image(
+        self,
+        path: str,
+        image_id: int | None = None,
+        size: tuple[int, int] = (0, 0),
+        map_path: str = "",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin a picture.
+
+        Args:
+            path: File below the data folder.
+            image_id: Its number; its position if not given.
+            size: Annotated (height, width).
+            map_path: File of its label map below the data folder, for every picture or none.
+            attributes: What else the source says of it.
+        """
+        self._image_attributes.add(attributes)
+        self._image_ids.append(len(self._paths) if image_id is None else image_id)
+        self._paths.append(path.encode())
+        if map_path:
+            self._maps.append(map_path.encode())
+        self._sizes.extend(size)
+        self._counts.append(0)
+
+    def add_object(
+        self,
+        class_name: str,
+        box_xyxy: Sequence[float] = (),
+        iscrowd: bool = False,
+        area: float | None = None,
+        keypoints: Sequence[float] = (),
+        rings: Sequence[Sequence[float]] = (),
+        holes: Sequence[bool] = (),
+        runs: Sequence[int] = (),
+        run_size: tuple[int, int] = (0, 0),
+        attributes: Mapping[str, Any] | None = None,
+        **extras: int,
+    ) -> None:
+        """Add an object to the picture begun last.
+
+        Args:
+            class_name: Name, known or not.
+            box_xyxy: Pixels, as annotated; empty without boxes.
+            iscrowd: A crowd region rather than one object.
+            area: Pixels; that of the box if not given, 0 without boxes.
+            keypoints: K times x, y, visibility.
+            rings: Polygons, each x, y, x, y, ... in pixels.
+            holes: Which of them are holes; none if empty.
+            runs: Of a mask, instead of polygons (:class:`~saccade.data.tables.outlines.Outlines`).
+            run_size: (height, width) of that mask.
+            attributes: What else the source says of it.
+            **extras: Whole numbers of the reader, the same names for every object.
+        """
+        label = self._labels_by_name.get(class_name)
+        if label is None:
+            if class_name not in self._unknown:
+                self._unknown.append(class_name)
+            label = -1 - self._unknown.index(class_name)
+        if area is None:
+            x1, y1, x2, y2 = box_xyxy or (0.0, 0.0, 0.0, 0.0)
+            area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
+        self._labels.append(label)
+        self._boxes.extend(box_xyxy)
+        self._areas.append(area)
+        self._crowd.append(iscrowd)
+        self._keypoints.extend(keypoints)
+        if self._outlines is not None:
+            self._outlines.add(rings, holes, runs, run_size)
+        self._attributes.add(attributes)
+        for name, value in extras.items():
+            self._extras.setdefault(name, array("q")).append(value)
+        self._counts[-1] += 1
+
+    def build(self) -> AnnotationTable:
+        """The arrays of everything added."""
+        count = len(self._labels)
+        return AnnotationTable(
+            paths=np.array(self._paths, np.bytes_),
+            image_ids=np.array(self._image_ids, np.int64),
+            sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
+            offsets=_offsets(np.array(self._counts, np.int64)),
+            labels=np.array(self._labels, np.int64),
+            boxes=np.array(self._boxes, np.float64).reshape(count, 4) if self._has_boxes else None,
+            iscrowd=np.array(self._crowd, np.bool_),
+            area=np.array(self._areas, np.float64),
+            keypoints=np.array(self._keypoints, np.float32).reshape(count, self._num_keypoints, 3),
+            maps=np.array(self._maps, np.bytes_) if self._maps else None,
+            extras={name: np.array(values, np.int64) for name, values in self._extras.items()},
+            unknown_classes=tuple(self._unknown),
+            outlines=None if self._outlines is None else self._outlines.build(),
+            attributes=self._attributes.build(),
+            image_attributes=self._image_attributes.build(),
+        )
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets

@@ -1,0 +1,131 @@
+"""Label faults that break or mislead training, and the policies that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.errors import DataError
+
+__all__ = ["OUTSIDE_TOLERANCE", "BadLabels", "apply_policy", "box_faults", "table_faults"]
+
+BadLabels = Literal["error", "drop", "repair"]
+
+# Pixels by which a box may pass the edge: rounded coordinates, and tools that count pixels from 1.
+OUTSIDE_TOLERANCE = 1.0
+_LISTED = 5
+
+
+def box_faults(boxes_xyxy: NDArray[np.floating[Any]], sizes: NDArray[np.int32]) -> dict[str, NDArray[np.bool_]]:
+    """Which boxes cannot be learnt from.
+
+    Args:
+        boxes_xyxy: (N, 4), pixels.
+        sizes: (height, width) of the picture of each box, (N, 2), or of all, (2,); 0 where unknown.
+
+    Returns:
+        By kind of fault, (N,) bool. A box has one kind at most, the first that fits.
+    """
+    x1, y1, x2, y2 = boxes_xyxy.T
+    height, width = np.broadcast_to(sizes, (len(boxes_xyxy), 2)).T
+    tests = {
+        "not finite": ~np.isfinite(boxes_xyxy).all(axis=1),
+        "inverted": (x2 < x1) | (y2 < y1),
+        "zero area": (x2 == x1) | (y2 == y1),
+        "outside": (np.minimum(x1, y1) < -OUTSIDE_TOLERANCE)
+        | ((x2 > width + OUTSIDE_TOLERANCE) & (width > 0))
+        | ((y2 > height + OUTSIDE_TOLERANCE) & (height > 0)),
+    }
+    free = np.ones(len(boxes_xyxy), np.bool_)
+    faults: dict[str, NDArray[np.bool_]] = {}
+    for kind, found in tests.items():
+        faults[kind] = found & free
+        free &= ~found
+    return faults
+
+
+def table_faults(table: AnnotationTable) -> dict[str, NDArray[np.bool_]]:
+    """:func:`box_faults` of every object, with ``unknown class`` and keypoints that are not finite."""
+    faults = {"unknown class": table.labels < 0}
+    if table.boxes is not None:
+        faults |= box_faults(table.boxes, table.sizes[table.image_index])
+    if table.keypoints.shape[1]:
+        finite = np.isfinite(table.keypoints).reshape(len(table.labels), -1).all(axis=1)
+        faults["not finite"] = faults.get("not finite", np.zeros_like(finite)) | ~finite
+    return faults
+
+
+def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
+    """Refuse, leave out or mend faulty labels; what was done is counted in ``repairs``.
+
+    Args:
+        dataset: As its reader gave it; it is not changed.
+        policy: ``error`` raises; ``drop`` leaves faulty objects out; ``repair`` swaps inverted corners, clips boxes to
+            the picture, and leaves out what has no area then, is not finite or has an unknown class.
+
+    Raises:
+        DataError: If the policy is ``error`` and there are faults; the first few are listed.
+    """
+    faults = table_faults(dataset.table)
+    total = sum(int(found.sum()) for found in faults.values())
+    if not total:
+        return dataset
+    if policy == "error":
+        lines = [line for line, _ in zip(_describe(dataset, faults), range(_LISTED), strict=False)]
+        raise DataError(
+            f"{dataset.info.name} ({dataset.info.split}): {total} faulty label{'s' if total > 1 else ''}:\n  "
+            + "\n  ".join(lines + ([f"... and {total - _LISTED} more"] if total > _LISTED else []))
+            + "\nCorrect them, or set bad_labels to 'drop' (leave them out) or 'repair' (clip or swap what can be)."
+        )
+    repairs: dict[str, int] = {}
+    table = dataset.table
+    if policy == "repair" and table.boxes is not None:
+        table = _mend(table, faults)
+        repairs = {"swapped inverted": int(faults["inverted"].sum()), "clipped outside": int(faults["outside"].sum())}
+        faults = table_faults(table)
+    bad = np.zeros(len(table.labels), np.bool_)
+    for kind, found in faults.items():
+        repairs[f"dropped {kind}"] = int((found & ~bad).sum())
+        bad |= found
+    if dataset.info.task == "classification":
+        table = table.select_images(np.flatnonzero(~bad))  # one object a picture: without it there is no picture
+    else:
+        table = table.select_objects(~bad)
+    return dataset.with_table(table, dataset.repairs | {name: count for name, count in repairs.items() if count})
+
+
+def _mend(table: AnnotationTable, faults: dict[str, NDArray[np.bool_]]) -> AnnotationTable:
+    """Sort the corners of inverted boxes and clip all faulty ones to their picture; areas follow."""
+    assert table.boxes is not None
+    rows = np.flatnonzero(faults["inverted"] | faults["outside"])
+    chosen = table.boxes[rows]
+    low, high = np.minimum(chosen[:, :2], chosen[:, 2:]), np.maximum(chosen[:, :2], chosen[:, 2:])
+    ends = table.sizes[table.image_index[rows]][:, ::-1].astype(np.float32)
+    ends[ends == 0] = np.inf
+    mended = np.concatenate([np.clip(low, 0, ends), np.clip(high, 0, ends)], axis=1)
+    areas = (mended[:, 2] - mended[:, 0]) * (mended[:, 3] - mended[:, 1])
+    boxes, area = table.boxes.copy(), table.area.copy()
+    boxes[rows] = mended
+    area[rows] = np.where(faults["inverted"][rows], areas, np.minimum(areas, area[rows]))
+    return replace(table, boxes=boxes, area=area)
+
+
+def _describe(dataset: TableDataset, faults: dict[str, NDArray[np.bool_]]) -> Iterator[str]:
+    """One line a fault: file, field, problem."""
+    table = dataset.table
+    images = table.image_index
+    for kind, found in faults.items():
+        for row in np.flatnonzero(found).tolist():
+            index = int(images[row])
+            name = table.class_name(int(table.labels[row]), dataset.info.class_names)
+            box = "" if table.boxes is None else " " + ", ".join(f"{value:g}" for value in table.boxes[row].tolist())
+            place = f"object {row - int(table.offsets[index])} ({name})"
+            height, width = table.sizes[index].tolist()
+            picture = f" of the {width}x{height} picture" if kind == "outside" else ""
+            yield f"{dataset.annotation_path(index)}: {place}: box{box}: {kind}{picture}"

@@ -1,0 +1,152 @@
+"""The data set that reads images beside one table of annotations."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.images.decode import read_image
+from saccade.data.tables.annotations import AnnotationTable
+from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo, Sample, Target
+
+__all__ = ["TableDataset"]
+
+
+class TableDataset:
+    """A :class:`~saccade.structures.dataset.VisionDataset` of pictures in a folder and one :class:`AnnotationTable`.
+
+    Readers whose truth is more than boxes, labels and keypoints override :meth:`target`, those whose pictures are no
+    files override :meth:`pixels` and :meth:`path`.
+
+    Args:
+        info: Name, task and classes.
+        root: Data folder.
+        table: Annotations.
+        annotations: File that holds the truth of a picture, below ``root``, for messages; ``{stem}`` is the picture's.
+        channels: Channels of the pictures that are read, 3 or 1.
+        allow_16bit: Give the pixels of 16-bit files as they are.
+        image_root: Folder that the pictures' names start from, if it is not ``root``.
+        masks: Give each object's mask as well, where the table has outlines.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        root: Path,
+        table: AnnotationTable,
+        annotations: str = "",
+        channels: int = 3,
+        allow_16bit: bool = False,
+        image_root: Path | None = None,
+        masks: bool = False,
+    ) -> None:
+        self.info = info
+        self.root = Path(root)
+        self.image_root = self.root if image_root is None else Path(image_root)
+        self.masks = masks
+        self.table = table
+        self.channels = channels
+        self.allow_16bit = allow_16bit
+        self.repairs: dict[str, int] = {}
+        self._annotations = annotations
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """Number of each picture, shape (M,), int64."""
+        return self.table.image_ids
+
+    def path(self, index: int) -> str:
+        """File of picture ``index``."""
+        return str(self.image_root / self.table.path(index))
+
+    def annotation_path(self, index: int) -> str:
+        """File that holds the truth of picture ``index``, for messages."""
+        if not self._annotations:
+            return self.path(index)
+        return str(self.root / self._annotations.format(stem=Path(self.table.path(index)).stem))
+
+    def pixels(self, index: int) -> NDArray[Any]:
+        """The decoded picture, shape (H, W, C)."""
+        return read_image(self.path(index), self.channels, self.allow_16bit)
+
+    def target(self, index: int) -> Target:
+        """The truth in original pixels; the arrays are the caller's own."""
+        rows = self.table.objects(index)
+        if self.info.task == "classification":
+            return {"labels": self.table.labels[rows][0].copy()}
+        if self.info.task == "segmentation":
+            return {"label_map": self._label_map(index)}
+        target: Target = {"labels": self.table.labels[rows].copy()}
+        if self.table.keypoints.shape[1]:
+            target["keypoints"] = self.table.keypoints[rows].copy()
+        if self.table.boxes is not None:
+            target["boxes"] = self.table.boxes[rows].copy()
+            target["area"] = self.table.area[rows].copy()
+            target["iscrowd"] = self.table.iscrowd[rows].copy()
+        if "difficult" in self.table.extras:
+            target["difficult"] = self.table.extras["difficult"][rows].astype(bool)
+        if self.masks:
+            target["masks"] = self.object_masks(index)
+        return target
+
+    def _label_map(self, index: int) -> NDArray[np.uint8]:
+        """Objects painted from the largest to the smallest over background 0."""
+        rows = self.table.objects(index)
+        masks, labels, areas = self.object_masks(index), self.table.labels[rows], self.table.area[rows]
+        label_map = np.zeros(self._size(index), np.uint8)
+        for position in np.argsort(-areas, kind="stable"):
+            label_map[masks[position] > 0] = labels[position] + 1 if labels[position] >= 0 else 255
+        return label_map
+
+    def object_masks(self, index: int) -> NDArray[np.uint8]:
+        """One mask an object of picture ``index``, (N, H, W) of 0 and 1.
+
+        Raises:
+            DataError: If an outline is malformed.
+        """
+        assert self.table.outlines is not None, "the reader gave no outlines"
+        height, width = self._size(index)
+        rows = range(*self.table.objects(index).indices(len(self.table.labels)))
+        masks = np.zeros((len(rows), height, width), np.uint8)
+        position = 0
+        try:
+            for position, row in enumerate(rows):
+                masks[position] = self.table.outlines.mask(row, height, width)
+        except ValueError as error:
+            raise DataError(
+                f"{self.annotation_path(index)}: the outline of object {position} of {self.table.path(index)} "
+                f"is malformed ({error}). Correct it, or remove the object."
+            ) from error
+        return masks
+
+    def _size(self, index: int) -> tuple[int, int]:
+        """(height, width) as annotated, or of the picture itself."""
+        height, width = self.table.sizes[index].tolist()
+        if not (height and width):
+            height, width = self.pixels(index).shape[:2]
+        return height, width
+
+    def read(self, index: int) -> Sample:
+        """Picture and truth of ``index``."""
+        image = self.pixels(index)
+        info = ImageInfo(
+            int(self.image_ids[index]), self.path(index), Geometry.identity((image.shape[0], image.shape[1]))
+        )
+        return Sample(image, self.target(index), info)
+
+    def with_table(self, table: AnnotationTable, repairs: dict[str, int] | None = None) -> TableDataset:
+        """The same reader over another table; this one is left alone."""
+        clone = copy.copy(self)
+        clone.table = table
+        clone.repairs = dict(self.repairs if repairs is None else repairs)
+        return clone

@@ -1,0 +1,210 @@
+"""Windows of random place and size: Inception's crop for classes, SSD's crop around objects and its expansion.
+
+Each is exact: the window lies on whole pixels, so the geometry record says where every pixel went. Objects of which too
+little is left are dropped (:func:`saccade.data.transforms.move.clip_objects`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.transforms.move import move_sample, resize_pixels, select_objects
+from saccade.errors import ConfigError
+from saccade.structures.sample import Sample
+
+__all__ = ["Expand", "IoUCrop", "RandomResizedCrop"]
+
+# Pixels of an expanded canvas, beyond which the picture on it is made smaller instead.
+_MAX_CANVAS = 4096 * 4096
+
+
+class RandomResizedCrop:
+    """A window of random area and aspect, stretched to one size (Szegedy et al. 2015, "Going deeper", section 6).
+
+    Ten windows are tried; if none fits into the picture, it is the largest one in the middle whose aspect is allowed.
+
+    Args:
+        size: Result (height, width).
+        area: Range of the window's share of the picture's area.
+        aspect: Range of width / height, from which the logarithm is drawn evenly.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        area: tuple[float, float] = (0.08, 1.0),
+        aspect: tuple[float, float] = (0.75, 4 / 3),
+    ) -> None:
+        self.size = size
+        self.area = area
+        self.aspect = aspect
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The window at ``size``."""
+        top, left, height, width = self._window(sample.size, rng)
+        gain_y, gain_x = self.size[0] / height, self.size[1] / width
+        matrix = np.array([[gain_x, 0, -left * gain_x], [0, gain_y, -top * gain_y], [0, 0, 1.0]])
+
+        def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
+            window = pixels[top : top + height, left : left + width]
+            return np.ascontiguousarray(resize_pixels(window, self.size, linear))
+
+        return move_sample(sample, matrix, self.size, remap, fill=0, tight=True)
+
+    def _window(self, picture: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """(top, left, height, width) in a picture of (height, width)."""
+        rows, columns = picture
+        low, high = math.log(self.aspect[0]), math.log(self.aspect[1])
+        for _ in range(10):
+            area = rows * columns * rng.uniform(*self.area)
+            aspect = math.exp(rng.uniform(low, high))
+            height, width = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+            if 0 < height <= rows and 0 < width <= columns:
+                return int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1)), height, width
+        height = min(rows, max(round(columns / self.aspect[0]), 1)) if columns / rows < self.aspect[0] else rows
+        width = min(columns, max(round(rows * self.aspect[1]), 1)) if columns / rows > self.aspect[1] else columns
+        return (rows - height) // 2, (columns - width) // 2, height, width
+
+
+class IoUCrop:
+    """A window that overlaps an object by a wanted share (Liu et al. 2016, SSD, section 2.2).
+
+    One of these is chosen: the whole picture; any window; a window whose intersection over union with some object is at
+    least 0.1, 0.3, 0.5, 0.7 or 0.9. Windows have 0.3 to 1 of the picture's size and 1/2 to 2 of its aspect. Objects
+    stay if their centre is inside, as in the paper, and are cut at the edge; crowd regions stay as far as they are to
+    be seen. A window without the centre of any object is not taken. Where fifty windows fail, the choice is made anew.
+
+    Args:
+        probability: How often anything is done, 0..1.
+        min_overlaps: Wanted intersection over union.
+        scale: Range of the square root of the window's share of the area.
+        aspect: Range of the window's aspect relative to the picture's.
+    """
+
+    _TRIALS = 50
+    _ROUNDS = 50
+
+    def __init__(
+        self,
+        probability: float = 1.0,
+        min_overlaps: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
+        scale: tuple[float, float] = (0.3, 1.0),
+        aspect: tuple[float, float] = (0.5, 2.0),
+    ) -> None:
+        self.probability = probability
+        self.min_overlaps = tuple(min_overlaps)
+        self.scale = scale
+        self.aspect = aspect
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The window, or the whole picture.
+
+        Raises:
+            ConfigError: If the truth has no boxes.
+        """
+        if rng.random() >= self.probability:
+            return sample
+        if "boxes" not in sample.target:
+            raise ConfigError("augment.iou_crop looks for windows around boxes, and there are none. Set it to 0.")
+        boxes = np.asarray(sample.target["boxes"], np.float64)
+        crowd = sample.target.get("iscrowd", np.zeros(len(boxes), bool))
+        for _ in range(self._ROUNDS):
+            choice = int(rng.integers(2 + len(self.min_overlaps)))
+            if choice == 0:
+                return sample
+            wanted = 0.0 if choice == 1 else self.min_overlaps[choice - 2]
+            windows = self._draw(sample.size, rng)
+            good = _accepted(windows, boxes[~crowd], wanted)
+            if good.any():
+                return _cut(sample, windows[int(np.argmax(good))], crowd)
+        return sample
+
+    def _draw(self, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Windows (T, 4), xyxy on whole pixels, of a picture of (height, width)."""
+        drawn = rng.random((self._TRIALS, 4))
+        scale = self.scale[0] + (self.scale[1] - self.scale[0]) * drawn[:, 0]
+        # No side may be longer than the picture's.
+        low, high = np.maximum(self.aspect[0], scale**2), np.minimum(self.aspect[1], 1 / scale**2)
+        root = np.sqrt(low + (high - low) * drawn[:, 1])
+        picture = np.array(size[::-1])
+        sides = np.clip(picture * np.stack([scale * root, scale / root], axis=1), 1, picture).astype(np.int64)
+        corner = (drawn[:, 2:] * (picture - sides + 1)).astype(np.int64)
+        return np.concatenate([corner, corner + sides], axis=1)
+
+
+class Expand:
+    """The picture at a random place of a larger empty canvas, which makes small objects (SSD, section 3.6).
+
+    A canvas of more than 16.8 million pixels is not made: the picture on it is reduced instead.
+
+    Args:
+        probability: How often, 0..1.
+        largest: The canvas is 1 to this many times as wide and high.
+        fill: Value of the canvas, one for all channels or one for each; the paper takes the mean of the training set.
+    """
+
+    def __init__(self, probability: float, largest: float = 4.0, fill: float | Sequence[float] = 114) -> None:
+        self.probability = probability
+        self.largest = largest
+        self.fill = np.asarray(fill)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample on a canvas."""
+        if rng.random() >= self.probability:
+            return sample
+        height, width = sample.size
+        ratio = rng.uniform(1.0, self.largest)
+        shrink = min(1.0, math.sqrt(_MAX_CANVAS / (height * width)) / ratio)
+        picture = max(round(height * shrink), 1), max(round(width * shrink), 1)
+        size = int(picture[0] * ratio), int(picture[1] * ratio)
+        top, left = (int(rng.integers(free - side + 1)) for free, side in zip(size, picture, strict=True))
+        matrix = np.array([[picture[1] / width, 0, left], [0, picture[0] / height, top], [0, 0, 1.0]])
+
+        def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
+            canvas = np.empty((*size, *pixels.shape[2:]), pixels.dtype)
+            canvas[...] = self.fill if linear else fill
+            canvas[top : top + picture[0], left : left + picture[1]] = resize_pixels(pixels, picture, linear)
+            return canvas
+
+        return move_sample(sample, matrix, size, remap, fill=0)
+
+
+def _accepted(windows: NDArray[np.int64], boxes: NDArray[np.float64], wanted: float) -> NDArray[np.bool_]:
+    """Which windows (T, 4) hold the centre of a box (N, 4) that they overlap by ``wanted``.
+
+    Where there is no box, all do if nothing is wanted.
+    """
+    if not len(boxes):
+        return np.full(len(windows), wanted == 0)
+    inside = _holds_centres(windows, boxes)
+    low = np.maximum(windows[:, None, :2], boxes[:, :2])
+    high = np.minimum(windows[:, None, 2:], boxes[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = (windows[:, 2:] - windows[:, :2]).prod(axis=1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return np.asarray((inside & (shared >= wanted * (areas - shared))).any(axis=1))
+
+
+def _holds_centres(windows: NDArray[np.int64], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(T, N)."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.asarray(((centres > windows[:, None, :2]) & (centres < windows[:, None, 2:])).all(axis=2))
+
+
+def _cut(sample: Sample, window: NDArray[np.int64], crowd: NDArray[np.bool_]) -> Sample:
+    """The window alone, with the objects whose centre it holds."""
+    x1, y1, x2, y2 = window.tolist()
+    boxes = np.asarray(sample.target["boxes"], np.float64)
+    held = _holds_centres(window[None], boxes)[0] | crowd
+    kept = replace(sample, target=select_objects(sample.target, held))
+
+    def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
+        return np.ascontiguousarray(pixels[y1:y2, x1:x2])
+
+    matrix = np.array([[1, 0, -x1], [0, 1, -y1], [0, 0, 1.0]])
+    return move_sample(kept, matrix, (y2 - y1, x2 - x1), remap, fill=0, tight=True)

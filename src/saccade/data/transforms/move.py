@@ -1,0 +1,216 @@
+"""How truth moves with its picture: boxes, masks, label maps and keypoints in one step, and what is dropped afterwards.
+
+Every geometric transform is one call of :func:`move_sample`: it gives the affine map of the coordinates and a function
+that does the same to a picture. Nothing is changed in place, since a data set may hand out arrays that it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo, Sample, Target
+
+__all__ = [
+    "IGNORE",
+    "MIN_SIDE",
+    "MIN_VISIBLE",
+    "OBJECT_KEYS",
+    "area_factor",
+    "boxes_of_masks",
+    "clip_objects",
+    "has_objects",
+    "join_objects",
+    "move_sample",
+    "move_target",
+    "resize_pixels",
+    "select_objects",
+    "warp_pixels",
+]
+
+# Label of pixels that count for nothing, and what a label map shows where no picture is.
+IGNORE = 255
+# A box that a step pushed over the edge stays if this share of its area is still visible ...
+MIN_VISIBLE = 0.1
+# ... and both its sides still have this many pixels.
+MIN_SIDE = 2.0
+# First dimension is the object.
+OBJECT_KEYS = ("boxes", "labels", "area", "iscrowd", "difficult", "masks", "keypoints")
+
+Matrix = NDArray[np.float64]
+# (H, W) or (H, W, C) pixels, fill value, whether values may be interpolated -> the moved pixels, of the same rank.
+Remap = Callable[[NDArray[Any], int, bool], NDArray[Any]]
+
+
+def has_objects(target: Target) -> bool:
+    """Whether the truth is a list of objects, rather than a class or a label map alone."""
+    return any(key in target for key in ("boxes", "masks", "keypoints"))
+
+
+def select_objects(target: Target, keep: NDArray[np.bool_]) -> Target:
+    """The target with the objects where ``keep`` (N,) is true."""
+    return {key: value[keep] if key in OBJECT_KEYS else value for key, value in target.items()}
+
+
+def join_objects(targets: Sequence[Target]) -> Target:
+    """All objects of several targets, in order; values of the whole image come from the first."""
+    return {
+        key: np.concatenate([target[key] for target in targets]) if key in OBJECT_KEYS else value
+        for key, value in targets[0].items()
+    }
+
+
+def clip_objects(target: Target, window: tuple[float, float, float, float], tight: bool = False) -> Target:
+    """Clip boxes to a window and drop the objects that are no longer to be seen, with all that belongs to them.
+
+    An object stays if more than ``MIN_VISIBLE`` of its box is inside and both sides keep ``MIN_SIDE`` pixels. Keypoints
+    outside become unlabelled, (0, 0, 0); an object without a box stays even if it loses all of them.
+
+    Args:
+        target: Truth in pixels of the canvas.
+        window: x1, y1, x2, y2 in pixels.
+        tight: Take boxes and area from the masks, where there are masks.
+    """
+    clipped = dict(target)
+    if "keypoints" in target:
+        clipped["keypoints"] = _hide_outside(target["keypoints"], window)
+    if "boxes" not in target:
+        return clipped
+    boxes = target["boxes"]
+    x1, y1, x2, y2 = window
+    inside = np.clip(boxes, np.array([x1, y1, x1, y1], np.float32), np.array([x2, y2, x2, y2], np.float32))
+    sides = inside[:, 2:] - inside[:, :2]
+    whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    visible = sides[:, 0] * sides[:, 1] / np.maximum(whole, 1e-9)
+    keep = (visible > MIN_VISIBLE) & (sides >= MIN_SIDE).all(axis=1)
+    clipped["boxes"] = inside
+    if "area" in target:
+        clipped["area"] = (target["area"] * np.minimum(visible, 1.0)).astype(np.float32)
+    if tight and "masks" in target:
+        clipped["boxes"], pixels = boxes_of_masks(target["masks"])
+        keep &= (clipped["boxes"][:, 2:] - clipped["boxes"][:, :2] >= MIN_SIDE).all(axis=1)
+        if "area" in target:
+            clipped["area"] = pixels
+    return clipped if keep.all() else select_objects(clipped, keep)
+
+
+def boxes_of_masks(masks: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Tight boxes (N, 4) xyxy and pixel counts (N,) of masks (N, H, W); zeros for an empty mask."""
+    boxes = np.zeros((len(masks), 4), np.float32)
+    areas = np.zeros(len(masks), np.float32)
+    for row, mask in enumerate(masks):
+        x, y, width, height = cv2.boundingRect(mask)
+        boxes[row] = x, y, x + width, y + height
+        areas[row] = cv2.countNonZero(mask)
+    return boxes, areas
+
+
+def area_factor(matrix: Matrix) -> float:
+    """By how much an affine map enlarges areas: the absolute determinant."""
+    return abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
+
+
+def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> Target:
+    """Coordinates by ``matrix``, maps by ``remap``; nothing is clipped or dropped yet.
+
+    A second picture moves with the first if they show the same thing (``paired``), with ``fill`` where it is uncovered.
+    """
+    moved = dict(target)
+    if not moved.keys() - {"labels"}:
+        return moved  # a class goes wherever its picture goes
+    step = Geometry((0, 0), (0, 0)).then(matrix, (0, 0))
+    if "boxes" in target:
+        moved["boxes"] = step.boxes(target["boxes"])
+    if "area" in target:
+        moved["area"] = (target["area"] * area_factor(matrix)).astype(np.float32)
+    if "keypoints" in target:
+        moved["keypoints"] = np.concatenate(
+            [step.points(target["keypoints"][..., :2]), target["keypoints"][..., 2:]], axis=-1
+        )
+    if "masks" in target:
+        maps = [remap(mask, 0, False) for mask in target["masks"]]
+        # An empty stack has no map to learn the new size from.
+        moved["masks"] = (
+            np.stack(maps) if maps else remap(np.zeros(target["masks"].shape[1:], np.uint8), 0, False)[None][:0]
+        )
+    if "label_map" in target:
+        moved["label_map"] = remap(target["label_map"], IGNORE, False)
+    if "target_image" in target and target["paired"]:
+        moved["target_image"] = remap(target["target_image"], fill, True)
+    return moved
+
+
+def move_sample(
+    sample: Sample, matrix: Matrix, size: tuple[int, int], remap: Remap, fill: int, tight: bool = False
+) -> Sample:
+    """One geometric step for everything a sample holds.
+
+    Args:
+        sample: Picture and truth.
+        matrix: (2, 3) or (3, 3), present to next pixel coordinates (half-pixel centres).
+        size: Next (height, width).
+        remap: Does to an array of pixels what ``matrix`` does to coordinates.
+        fill: Value of uncovered pixels of the picture; label maps get 255 and masks 0 there.
+        tight: After steps that turn or cut, boxes of objects with masks are taken anew from the masks.
+    """
+    target = clip_objects(move_target(sample.target, matrix, remap, fill), (0, 0, size[1], size[0]), tight)
+    info = sample.info
+    moved = ImageInfo(info.image_id, info.path, info.geometry.then(matrix, size), info.image)
+    return Sample(remap(sample.image, fill, True), target, moved, sample.original)
+
+
+def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fill: int, linear: bool) -> NDArray[Any]:
+    """Affine warp of a picture or map.
+
+    Args:
+        pixels: (H, W) or (H, W, C).
+        matrix: (2, 3) or (3, 3), present to next pixel coordinates (half-pixel centres).
+        size: (height, width) of the result.
+        fill: Value where nothing lands.
+        linear: Interpolate; else the nearest value is taken.
+    """
+    # OpenCV counts pixel centres from 0, coordinates here from 0.5: A(x + 0.5) + b - 0.5.
+    centred = np.array(matrix[:2], np.float64)
+    centred[:, 2] += 0.5 * (centred[:, 0] + centred[:, 1]) - 0.5
+    # OpenCV 5 interpolates four channels more than twice as fast as three (benchmarks/data_pipeline.py).
+    rgb = linear and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+    source = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA) if rgb else np.ascontiguousarray(pixels)
+    flags = cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST
+    warped: NDArray[Any] = cv2.warpAffine(source, centred, size[::-1], flags=flags, borderValue=(fill,) * 4)
+    return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB) if rgb else warped.reshape(*size, *pixels.shape[2:])
+
+
+def resize_pixels(pixels: NDArray[Any], size: tuple[int, int], linear: bool = True) -> NDArray[Any]:
+    """Resize a picture or map to (height, width).
+
+    Interpolated values are means over the covered area from a half downwards, where bilinear sampling would begin to
+    skip pixels.
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    gains = size[0] / pixels.shape[0], size[1] / pixels.shape[1]
+    if linear and min(gains) <= 0.5 and max(gains) > 1:
+        # OpenCV takes means only where both sides shrink, so the side that shrinks goes first.
+        first = (size[0], pixels.shape[1]) if gains[0] < gains[1] else (pixels.shape[0], size[1])
+        return resize_pixels(resize_pixels(pixels, first), size)
+    if linear and min(gains) <= 0.5 and pixels.ndim == 3 and pixels.shape[2] > 4:
+        # OpenCV takes means of at most four channels at a time.
+        groups = [resize_pixels(pixels[..., first : first + 4], size) for first in range(0, pixels.shape[2], 4)]
+        return np.concatenate(groups, axis=2)
+    smooth = cv2.INTER_AREA if min(gains) <= 0.5 else cv2.INTER_LINEAR
+    method = smooth if linear else cv2.INTER_NEAREST_EXACT  # INTER_NEAREST of OpenCV is off by half a pixel
+    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size[::-1], interpolation=method)).reshape(
+        *size, *pixels.shape[2:]
+    )
+
+
+def _hide_outside(keypoints: NDArray[np.float32], window: tuple[float, float, float, float]) -> NDArray[np.float32]:
+    x1, y1, x2, y2 = window
+    x, y = keypoints[..., 0], keypoints[..., 1]
+    seen = (keypoints[..., 2] > 0) & (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
+    return np.where(seen[..., None], keypoints, np.float32(0))

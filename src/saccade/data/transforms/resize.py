@@ -1,0 +1,132 @@
+"""The one rule by which a picture of any size becomes a network's canvas: in training, evaluation and prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.transforms.move import move_sample, resize_pixels
+from saccade.structures.geometry import Geometry
+from saccade.structures.input_spec import InputSpec
+from saccade.structures.sample import Sample
+
+__all__ = ["Fit", "fit_image"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Resize to ``resized``, then lay that at ``top``, ``left`` of ``canvas``; negative offsets crop.
+
+    All sizes are (height, width).
+    """
+
+    resized: tuple[int, int]
+    canvas: tuple[int, int]
+    top: int
+    left: int
+
+    def matrix(self, original: tuple[int, int]) -> NDArray[np.float64]:
+        """Original to canvas pixels, with the rounded sizes rather than the nominal gain."""
+        return np.array(
+            [[self.resized[1] / original[1], 0, self.left], [0, self.resized[0] / original[0], self.top], [0, 0, 1]]
+        )
+
+    def apply(self, pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
+        """Do it to a picture or map."""
+        return shift_pixels(resize_pixels(pixels, self.resized, linear), self.canvas, self.top, self.left, fill)
+
+
+def fit_image(
+    image: NDArray[Any], spec: InputSpec, size: tuple[int, int] | None = None
+) -> tuple[NDArray[Any], Geometry]:
+    """Resize, pad or crop a picture to a network's canvas.
+
+    Args:
+        image: Pixels, shape (H, W, C).
+        spec: Gives the rule.
+        size: Canvas (height, width) instead of the spec's own; rounded up to its ``pad_multiple``. The rules ``none``
+            and ``multiple`` have no use for it.
+
+    Returns:
+        The canvas, shape (H', W', C), and where the pixels went.
+
+    Example:
+        >>> canvas, geometry = fit_image(image, InputSpec(size=(1280, 1280), resize="letterbox"))
+    """
+    original = (image.shape[0], image.shape[1])
+    plan = _plan(original, spec if size is None else spec.with_size(size))
+    geometry = Geometry(original, original).then(plan.matrix(original), plan.canvas)
+    return plan.apply(image, spec.pad_value, True), geometry
+
+
+class Fit:
+    """:func:`fit_image` for a sample, with its truth.
+
+    Args:
+        spec: Gives the rule and the canvas.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        self.spec = spec
+
+    def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Sample:
+        """The sample on its canvas; nothing is random."""
+        plan = _plan(sample.size, self.spec)
+        return move_sample(sample, plan.matrix(sample.size), plan.canvas, plan.apply, self.spec.pad_value)
+
+
+def shift_pixels(pixels: NDArray[Any], size: tuple[int, int], top: int, left: int, fill: int) -> NDArray[Any]:
+    """Lay pixels (H, W[, C]) at ``top``, ``left`` of a canvas; what is outside is cut, what is free gets ``fill``."""
+    kept = pixels[max(-top, 0) : size[0] - top, max(-left, 0) : size[1] - left]
+    if kept.shape[:2] == size:
+        return np.ascontiguousarray(kept)
+    above, before = max(top, 0), max(left, 0)
+    below, after = size[0] - above - kept.shape[0], size[1] - before - kept.shape[1]
+    border = (above, below, before, after)
+    padded = cv2.copyMakeBorder(np.ascontiguousarray(kept), *border, cv2.BORDER_CONSTANT, value=(fill,) * 4)
+    return np.asarray(padded).reshape(*size, *pixels.shape[2:])
+
+
+def _plan(original: tuple[int, int], spec: InputSpec) -> _Plan:
+    height, width = original
+    multiple = spec.pad_multiple
+    canvas = spec.canvas
+    if spec.resize == "multiple":
+        canvas = (_nearest_multiple(height, multiple), _nearest_multiple(width, multiple))
+    if spec.resize in ("stretch", "multiple"):
+        return _Plan(canvas, canvas, 0, 0)
+    if spec.resize == "center_crop":
+        # The shorter side becomes canvas / crop_fraction, the longer follows, rounded down as torchvision's Resize
+        # does.
+        wanted = (round(canvas[0] / spec.crop_fraction), round(canvas[1] / spec.crop_fraction))
+        if wanted[0] * width >= wanted[1] * height:
+            resized = (wanted[0], max(wanted[0] * width // height, canvas[1]))
+        else:
+            resized = (max(wanted[1] * height // width, canvas[0]), wanted[1])
+        return _Plan(resized, canvas, -round((resized[0] - canvas[0]) / 2), -round((resized[1] - canvas[1]) / 2))
+    if spec.resize == "letterbox":
+        gain = min(canvas[0] / height, canvas[1] / width)
+        resized = (max(round(height * gain), 1), max(round(width * gain), 1))
+    else:
+        resized = _shorter_side(original, spec.size) if spec.resize == "shorter_side" else original
+        canvas = (-(-resized[0] // multiple) * multiple, -(-resized[1] // multiple) * multiple)
+    if spec.align == "top_left":
+        return _Plan(resized, canvas, 0, 0)
+    return _Plan(resized, canvas, (canvas[0] - resized[0]) // 2, (canvas[1] - resized[1]) // 2)
+
+
+def _shorter_side(original: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
+    """Size by torchvision's detectors: gain = min(smaller / shorter side, larger / longer side), rounded down."""
+    shorter, longer = sorted(original)
+    smallest, largest = sorted(limits)
+    # In whole numbers: a floating gain would lose a pixel where the product is whole.
+    above, below = (smallest, shorter) if smallest * longer <= largest * shorter else (largest, longer)
+    return max(original[0] * above // below, 1), max(original[1] * above // below, 1)
+
+
+def _nearest_multiple(side: int, multiple: int) -> int:
+    return max((side + multiple // 2) // multiple, 1) * multiple

@@ -1,0 +1,344 @@
+"""Both ways between Saccade's transforms and those of ``torchvision.transforms.v2``.
+
+Ours take a sample and a numpy generator, theirs any structure of ``tv_tensors`` and torch's global generator.
+Coordinates are the same, except that torchvision mirrors keypoints as indices of pixels, where everything else of it
+counts from the edge of the picture; points that go through :func:`from_torchvision` are mirrored like its boxes.
+
+This module loads torchvision's transforms; import it where they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tvf
+
+from saccade.data.transforms.affine import Transform
+from saccade.data.transforms.color import check_bytes
+from saccade.data.transforms.config import AugmentConfig
+from saccade.data.transforms.move import IGNORE, OBJECT_KEYS, clip_objects, has_objects
+from saccade.errors import ConfigError
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo, Sample, Target
+
+__all__ = ["Policy", "as_torchvision", "from_torchvision"]
+
+# Of an object, what does not move.
+_PLAIN = tuple(key for key in OBJECT_KEYS if key not in ("boxes", "masks", "keypoints"))
+
+
+def from_torchvision(transform: Callable[..., Any]) -> Transform:
+    """A torchvision transform for use on samples.
+
+    The picture becomes a ``tv_tensors.Image``, boxes ``BoundingBoxes``, masks and label map ``Mask``, keypoints
+    ``KeyPoints``. Pixels of a label map that the transform leaves uncovered become 255. Boxes come back already cut, so
+    how much of an object is still to be seen is not known: only those with a side of less than two pixels are dropped,
+    unless the transform drops more (``SanitizeBoundingBoxes``). Through a mirror, points keep their names: use
+    :class:`saccade.data.transforms.affine.Flip` where left and right are to be exchanged.
+
+    The geometry record follows by the affine map that is nearest to what the transform did to some points of the
+    picture: exact for affine transforms.
+
+    Args:
+        transform: Takes and returns a dictionary of tv_tensors: any of ``torchvision.transforms.v2`` that does not
+            change the depth or the channels of the picture, or a ``Compose`` of them. Randomness comes from the
+            sample's generator; torch's own is left alone.
+
+    Returns:
+        A transform of samples. It raises ConfigError where torchvision cannot treat a sample.
+
+    Example:
+        >>> from torchvision.transforms import v2
+        >>> jitter = from_torchvision(v2.ColorJitter(0.2, 0.2))
+        >>> sample = jitter(sample, np.random.default_rng(0))
+    """
+    return _FromTorchvision(transform)
+
+
+def as_torchvision(transform: Transform) -> nn.Module:
+    """One of our transforms for use in torchvision's pipelines.
+
+    The module takes ``(image, target)`` or ``image`` alone, as all of ``torchvision.transforms.v2`` do. The image is a
+    ``tv_tensors.Image``, a tensor (C, H, W) or a Pillow image; the result is a ``tv_tensors.Image``. The target is a
+    ``Mask`` (a label map), a class, or a dictionary with any of ``boxes`` (``BoundingBoxes`` of any upright format,
+    returned as XYXY), ``labels``, ``area``, ``iscrowd``, ``difficult``, ``masks``, ``keypoints`` (``KeyPoints``,
+    (N, K, 2), with ``visibility`` (N, K) beside it, which is added if it was not there) and ``label_map``; other keys
+    are passed on.
+
+    Args:
+        transform: Any of ours. It draws from a generator that torch's global one seeds.
+
+    Example:
+        >>> from torchvision.transforms import v2
+        >>> augment = v2.Compose([as_torchvision(IoUCrop()), v2.ToDtype(torch.float32, scale=True)])
+        >>> image, target = augment(image, target)
+    """
+    return _AsTorchvision(transform)
+
+
+class Policy:
+    """torchvision's RandAugment, AutoAugment (on ImageNet) or TrivialAugment: random sequences of operations.
+
+    They move the pixels and tell nobody where to, so they are for classes only.
+
+    Args:
+        config: Gives name, strength and fill.
+
+    Raises:
+        ConfigError: If there is no such policy.
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        makers: dict[str, Callable[[], Any]] = {
+            "randaugment": lambda: v2.RandAugment(config.policy_operations, config.policy_magnitude, fill=config.fill),
+            "autoaugment": lambda: v2.AutoAugment(fill=config.fill),
+            "trivialaugment": lambda: v2.TrivialAugmentWide(fill=config.fill),
+        }
+        if config.policy not in makers:
+            raise ConfigError(f"augment.policy '{config.policy}' is unknown. Choose from: {', '.join(makers)}.")
+        self.transform = makers[config.policy]()
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample after the drawn operations.
+
+        Raises:
+            ConfigError: If the truth has a place in the picture, or the pixels are not 8-bit RGB or grey.
+        """
+        if has_objects(sample.target) or "label_map" in sample.target:
+            raise ConfigError(
+                "augment.policy moves the pixels without the boxes, masks, label maps or keypoints on them. "
+                "Set it to 'none', and use degrees, translate, shear, hsv and contrast instead."
+            )
+        check_bytes(sample, "policy", (1, 3))
+        with _seeded(rng):
+            image = self.transform(_to_image(sample.image))
+        return replace(sample, image=_to_pixels(image))
+
+
+class _Points(tv_tensors.KeyPoints):
+    """Keypoints in coordinates that count from the edge of the picture, as boxes do."""
+
+
+def _mirror_points(points: Any) -> Any:
+    plain = points.as_subclass(Tensor)
+    mirrored = torch.stack([points.canvas_size[1] - plain[..., 0], plain[..., 1]], dim=-1)
+    return tv_tensors.wrap(mirrored, like=points)
+
+
+def _mirror_points_vertically(points: Any) -> Any:
+    plain = points.as_subclass(Tensor)
+    mirrored = torch.stack([plain[..., 0], points.canvas_size[0] - plain[..., 1]], dim=-1)
+    return tv_tensors.wrap(mirrored, like=points)
+
+
+tvf.register_kernel("horizontal_flip", _Points)(_mirror_points)
+tvf.register_kernel("vertical_flip", _Points)(_mirror_points_vertically)
+
+
+class _FromTorchvision:
+    def __init__(self, transform: Callable[..., Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        probes = _probes(sample.size)
+        inputs = _to_inputs(sample, probes)
+        try:
+            with _seeded(rng):
+                outputs = self.transform(inputs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"{self._name} cannot treat {sample.info.path}: {error}") from error
+        image = _to_pixels(outputs["image"])
+        if image.dtype != sample.image.dtype or image.shape[2] != sample.image.shape[2]:
+            raise ConfigError(
+                f"{self._name} made {image.dtype} {image.shape} of {sample.image.dtype} {sample.image.shape}. "
+                "Depth and channels belong to the input spec; leave ToDtype, Normalize and Grayscale out."
+            )
+        size = image.shape[0], image.shape[1]
+        points = _to_array(outputs["points"]).astype(np.float64)
+        if len(points) != len(inputs["points"]):
+            raise ConfigError(f"{self._name} removes keypoints; ours become unlabelled instead. Leave it out.")
+        target = _moved_target(sample.target, outputs, points[: len(points) - len(probes)], size)
+        matrix = _nearest_affine(probes, points[len(points) - len(probes) :])
+        info = replace(sample.info, geometry=sample.info.geometry.then(matrix, size))
+        return Sample(image, clip_objects(target, (0, 0, size[1], size[0]), tight=True), info, sample.original)
+
+    @property
+    def _name(self) -> str:
+        return f"torchvision's {type(self.transform).__name__}"
+
+
+class _AsTorchvision(nn.Module):
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, image: Any, *targets: Any) -> Any:
+        if isinstance(image, (Mapping, tuple, list)) or len(targets) > 1:
+            raise ConfigError("a Saccade transform takes (image) or (image, target), not a structure of its own.")
+        pixels = _to_pixels(image if isinstance(image, Tensor) else tvf.pil_to_tensor(image))
+        size = pixels.shape[0], pixels.shape[1]
+        target = _read_target(targets[0]) if targets else {}
+        sample = Sample(pixels, target, ImageInfo(0, "array", Geometry.identity(size)))
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        moved = self.transform(sample, rng)
+        output = _to_image(moved.image)
+        return (output, _write_target(moved, targets[0])) if targets else output
+
+
+@contextmanager
+def _seeded(rng: np.random.Generator) -> Iterator[None]:
+    """The processor's generator of torch, seeded from ``rng``, and afterwards as it was."""
+    # Not torch.manual_seed, which would seed the accelerators too.
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(int(rng.integers(2**62)))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def _to_tensor(array: NDArray[Any]) -> Tensor:
+    """A copy: a data set may keep its arrays, and torchvision may write into them."""
+    return torch.from_numpy(np.array(array, order="C"))
+
+
+def _to_array(tensor: Any) -> NDArray[Any]:
+    return np.asarray(tensor.as_subclass(Tensor).cpu())
+
+
+def _to_image(pixels: NDArray[Any]) -> Any:
+    return tv_tensors.Image(_to_tensor(np.moveaxis(pixels, 2, 0)))
+
+
+def _to_pixels(image: Any) -> NDArray[Any]:
+    return np.ascontiguousarray(np.moveaxis(_to_array(image), 0, 2))
+
+
+def _probes(size: tuple[int, int]) -> NDArray[np.float64]:
+    """Points in the middle of a picture of (height, width) that tell where its pixels go, (P, 2)."""
+    share = np.linspace(0.25, 0.75, 4)
+    x, y = np.meshgrid(share * size[1], share * size[0])
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def _to_inputs(sample: Sample, probes: NDArray[np.float64]) -> dict[str, Any]:
+    target, size = sample.target, sample.size
+    inputs: dict[str, Any] = {"image": _to_image(sample.image)}
+    points = [probes]
+    if has_objects(target):
+        key = next(key for key in ("boxes", "masks", "keypoints") if key in target)
+        # Numbers of the objects in place of their labels: who removes boxes removes these too, and so says which.
+        inputs["labels"] = torch.arange(len(target[key]))
+    if "boxes" in target:
+        boxes = _to_tensor(target["boxes"].astype(np.float32))
+        inputs["boxes"] = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)
+    if "masks" in target:
+        inputs["masks"] = tv_tensors.Mask(_to_tensor(target["masks"]))
+    if "label_map" in target:
+        inputs["label_map"] = tv_tensors.Mask(_to_tensor(target["label_map"]))
+    if "masks" in target or "label_map" in target:
+        inputs["covered"] = tv_tensors.Mask(torch.ones(size, dtype=torch.uint8))
+    if "keypoints" in target:
+        points.insert(0, target["keypoints"][..., :2].reshape(-1, 2).astype(np.float64))
+    inputs["points"] = _Points(_to_tensor(np.concatenate(points).astype(np.float32)), canvas_size=size)
+    return inputs
+
+
+def _moved_target(
+    target: Target, outputs: Mapping[str, Any], points: NDArray[np.float64], size: tuple[int, int]
+) -> Target:
+    moved = dict(target)
+    if has_objects(target):
+        kept = _to_array(outputs["labels"])
+        moved = {key: value[kept] if key in OBJECT_KEYS else value for key, value in target.items()}
+    if "boxes" in target:
+        before, after = moved["boxes"], _to_array(outputs["boxes"]).astype(np.float32)
+        moved["boxes"] = after.reshape(-1, 4)
+        if "area" in target:
+            factor = _areas(moved["boxes"]) / np.maximum(_areas(before), 1e-9)
+            moved["area"] = (moved["area"] * factor).astype(np.float32)
+    if "keypoints" in target:
+        shape = target["keypoints"].shape
+        whole = np.concatenate([points.reshape(*shape[:2], 2), target["keypoints"][..., 2:]], axis=-1)
+        moved["keypoints"] = whole.astype(np.float32)[kept]
+    if "masks" in target:
+        masks = _to_array(outputs["masks"])
+        masks = masks if len(masks) == len(kept) else masks[kept]
+        moved["masks"] = ((masks > 0) & (_to_array(outputs["covered"]) == 1)).astype(np.uint8).reshape(-1, *size)
+    if "label_map" in target:
+        labels = _to_array(outputs["label_map"])
+        moved["label_map"] = np.where(_to_array(outputs["covered"]) == 1, labels, IGNORE).astype(np.uint8)
+    return moved
+
+
+def _areas(boxes_xyxy: NDArray[Any]) -> NDArray[Any]:
+    areas: NDArray[Any] = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
+    return areas
+
+
+def _nearest_affine(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, 3) affine map of points (P, 2) by least squares."""
+    ones = np.ones((len(before), 1))
+    solution = np.linalg.lstsq(np.concatenate([before, ones], axis=1), after, rcond=None)[0]
+    return np.concatenate([solution.T, [[0.0, 0.0, 1.0]]])
+
+
+def _read_target(target: Any) -> Target:
+    """A target of torchvision as ours; keys that are not ours are left out."""
+    if target is None:
+        return {}
+    if isinstance(target, tv_tensors.Mask):
+        return {"label_map": _to_array(target).astype(np.uint8)}
+    if not isinstance(target, Mapping):
+        return {"labels": np.asarray(target)}
+    read: Target = {key: np.asarray(target[key]) for key in _PLAIN if key in target}
+    if "boxes" in target:
+        boxes = tvf.convert_bounding_box_format(target["boxes"], new_format=tv_tensors.BoundingBoxFormat.XYXY)
+        read["boxes"] = _to_array(boxes).astype(np.float32).reshape(-1, 4)
+    for key in ("masks", "label_map"):
+        if key in target:
+            read[key] = _to_array(target[key]).astype(np.uint8)
+    for key in ("iscrowd", "difficult"):
+        if key in read:
+            read[key] = read[key].astype(bool)
+    if "keypoints" in target:
+        points = _to_array(target["keypoints"]).astype(np.float32)
+        visibility = np.asarray(target["visibility"]) if "visibility" in target else np.full(points.shape[:-1], 2)
+        read["keypoints"] = np.concatenate([points, visibility[..., None]], axis=-1, dtype=np.float32)
+    return read
+
+
+def _write_target(sample: Sample, given: Any) -> Any:
+    """The target of a moved sample in the form in which it was given."""
+    target, size = sample.target, sample.size
+    if given is None:
+        return None
+    if isinstance(given, tv_tensors.Mask):
+        return tv_tensors.Mask(_to_tensor(target["label_map"]))
+    if not isinstance(given, Mapping):
+        return _to_tensor(target["labels"]) if isinstance(given, Tensor) else target["labels"].item()
+    written = dict(given)
+    for key in _PLAIN:
+        if key in target:
+            written[key] = _to_tensor(target[key])
+    if "boxes" in target:
+        written["boxes"] = tv_tensors.BoundingBoxes(
+            _to_tensor(target["boxes"].astype(np.float32)), format="XYXY", canvas_size=size
+        )
+    for key in ("masks", "label_map"):
+        if key in target:
+            written[key] = tv_tensors.Mask(_to_tensor(target[key]))
+    if "keypoints" in target:
+        points = _to_tensor(target["keypoints"])
+        written["keypoints"] = tv_tensors.KeyPoints(points[..., :2], canvas_size=size)
+        written["visibility"] = points[..., 2]
+    return written

@@ -1,0 +1,84 @@
+"""What writers share: the account of what was kept and dropped, names of pictures, whole files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from saccade.data.tables.table_dataset import TableDataset
+
+__all__ = ["ImagePolicy", "LossReport", "unique_names", "write_text"]
+
+ImagePolicy = Literal["copy", "link", "none"]
+
+
+@dataclass
+class LossReport:
+    """What a conversion kept and what it dropped, counted by kind.
+
+    Args:
+        source: Format that was read.
+        target: Format that was written.
+        kept: Count by kind: ``images``, ``objects``, ``boxes``, ``polygons``, ``holes``, ``masks``, ``keypoints``,
+            ``label maps``, ``classes``, ``attribute NAME``.
+        dropped: The same, with the reason: ``{("holes", "YOLO has no holes"): 3}``.
+        changed: What was kept in another form: ``{("masks", "written as polygons"): 12}``.
+    """
+
+    source: str
+    target: str
+    kept: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    changed: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether everything was kept."""
+        return not self.dropped and not self.changed
+
+    def keep(self, kind: str, count: int = 1) -> None:
+        """Count something kept."""
+        if count:
+            self.kept[kind] += count
+
+    def drop(self, kind: str, reason: str, count: int = 1) -> None:
+        """Count something dropped; ``reason`` is a short clause."""
+        if count:
+            self.dropped[kind, reason] += count
+
+    def change(self, kind: str, how: str, count: int = 1) -> None:
+        """Count something that was kept in another form."""
+        if count:
+            self.changed[kind, how] += count
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a kind and fate, for a table."""
+        return [
+            *({"what": kind, "fate": "kept", "count": count, "why": ""} for kind, count in sorted(self.kept.items())),
+            *(
+                {"what": kind, "fate": fate, "count": count, "why": why}
+                for fate, counts in (("changed", self.changed), ("dropped", self.dropped))
+                for (kind, why), count in sorted(counts.items())
+            ),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"from": self.source, "to": self.target, "lossless": self.lossless, "rows": self.rows()}
+
+
+def unique_names(dataset: TableDataset) -> list[str]:
+    """File name of each picture without its folders; with them, joined by ``_``, where two would be the same."""
+    paths = [PurePosixPath(dataset.table.path(index)) for index in range(len(dataset))]
+    counts = Counter(path.name.lower() for path in paths)
+    return [path.name if counts[path.name.lower()] == 1 else "_".join(path.parts) for path in paths]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

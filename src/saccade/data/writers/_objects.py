@@ -1,0 +1,112 @@
+"""What writers of boxes and polygons share: names, sizes, and outlines of masks and label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.images.decode import upright_size
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.transforms.move import IGNORE
+from saccade.data.writers._common import LossReport
+from saccade.errors import DataError
+
+__all__ = ["class_names_of", "has_background", "picture_size", "regions_of", "rings_of", "unique_stems"]
+
+
+def unique_stems(names: Sequence[str], report: LossReport) -> list[str]:
+    """Names whose annotations do not meet in one file: ``a.png`` beside ``a.jpg`` becomes ``a_png.png``.
+
+    Args:
+        names: File names without folders.
+        report: Counts the renamed.
+    """
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        path = PurePosixPath(name)
+        stem = path.stem
+        while stem.lower() in taken:
+            stem += f"_{path.suffix[1:] or '2'}"
+        report.change("images", "renamed, because another has the same stem", int(stem != path.stem))
+        taken.add(stem.lower())
+        found.append(stem + path.suffix)
+    return found
+
+
+def class_names_of(dataset: TableDataset) -> tuple[str, ...]:
+    """Names of labels 0..N-1 as the table counts them."""
+    info = dataset.info
+    if info.task == "keypoints":  # the names there are those of the points
+        last = int(dataset.table.labels.max(initial=0))
+        return info.object_names or (tuple(f"class_{label}" for label in range(last + 1)) if last else ("object",))
+    return info.class_names[1:] if info.task == "segmentation" and has_background(dataset) else info.class_names
+
+
+def has_background(dataset: TableDataset) -> bool:
+    """Whether value 0 of label maps is no class; in maps that are painted from objects it never is."""
+    return dataset.table.outlines is not None or dataset.info.class_names[:1] == ("background",)
+
+
+def picture_size(dataset: TableDataset, index: int) -> tuple[int, int]:
+    """(height, width) of the picture itself, upright; as annotated where the picture is not to be had.
+
+    Raises:
+        DataError: If neither is to be had.
+    """
+    height, width = dataset.table.sizes[index].tolist()
+    path = Path(dataset.path(index))
+    if path.is_file() or not (height and width):
+        try:
+            return upright_size(path) if path.is_file() else dataset.read(index).size
+        except DataError:
+            if not (height and width):
+                raise
+    return height, width
+
+
+def rings_of(mask: NDArray[Any]) -> tuple[list[NDArray[np.float64]], list[bool]]:
+    """Rings (P, 2) along the edges of a mask's pixels, and which are holes; filled, they give the mask again.
+
+    Args:
+        mask: (H, W), anything but 0 is inside.
+    """
+    inside = (np.asarray(mask) != 0).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(inside)
+    if not width:
+        return [], []
+    # OpenCV follows the centres of the outermost pixels. Where each pixel is three by three, those centres lie in the
+    # first or the last third of a pixel, and so tell which of its edges is meant.
+    large = np.kron(inside[top : top + height, left : left + width], np.ones((3, 3), np.uint8))
+    found, tree = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    rings = []
+    for contour in found:
+        corners = (contour.reshape(-1, 2) + 1) // 3 + (left, top)
+        moved = (corners != np.roll(corners, 1, axis=0)).any(axis=1)
+        rings.append(corners[moved].astype(np.float64))
+    return rings, [bool(parent >= 0) for _, _, _, parent in tree[0]]
+
+
+def regions_of(
+    label_map: NDArray[np.uint8], first: int, report: LossReport
+) -> Iterator[tuple[int, list[NDArray[np.float64]], list[bool]]]:
+    """Value, rings and hole flags of each connected region of a label map.
+
+    Args:
+        label_map: (H, W), 255 where nothing counts.
+        first: The smallest value that is a class.
+        report: Counts the map, and what of it is lost.
+    """
+    report.change("label maps", "written as polygons around each region")
+    report.drop("pixels to ignore", "polygons have no such regions", int((label_map == IGNORE).sum()))
+    for value in np.unique(label_map[(label_map >= first) & (label_map != IGNORE)]).tolist():
+        count, regions, extents, _ = cv2.connectedComponentsWithStats((label_map == value).astype(np.uint8))
+        for region in range(1, count):
+            left, top, width, height, _ = extents[region].tolist()
+            rings, holes = rings_of(regions[top : top + height, left : left + width] == region)
+            yield value, [np.add(ring, (left, top)) for ring in rings], holes

@@ -1,0 +1,68 @@
+"""From one format to another, with an account of what was kept and what was lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from saccade.data.derived.combine import without_unions
+from saccade.data.open import open_raw, resolve_source, split_names
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.writers import get_writer
+from saccade.data.writers._common import ImagePolicy, LossReport
+from saccade.errors import DataError
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    to: str,
+    format: str | None = None,
+    splits: str | None = None,
+    task: str | None = None,
+    pictures: ImagePolicy = "copy",
+    **options: Any,
+) -> LossReport:
+    """Read a data set and write it in another format; labels are carried over as they are, faults included.
+
+    Args:
+        source: Name in the catalogue, a folder, or a zip of pictures.
+        out: Folder to write; it must be empty or not exist.
+        to: Format to write.
+        format: Format to read; found by looking if not given.
+        splits: Parts, joined by ``+``; if not given, all that the source has; those that only join others
+            (``trainval``) are left out where the format has a folder a split.
+        task: Which truth to read, where the source has several.
+        pictures: ``copy``, ``link`` or ``none``.
+        **options: Of the reader.
+
+    Returns:
+        What was kept, changed and dropped, over all splits.
+
+    Raises:
+        DataError: If the source cannot be read, the target cannot hold its task, or ``out`` is not empty.
+    """
+    writer = get_writer(to)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
+    resolved = resolve_source(source, format, **options)
+    report = LossReport(resolved.format, to)
+    names = splits.split("+") if splits else split_names(resolved)
+    parts = [open_raw(source, name, format=format, task=task, **options) for name in names]
+    if splits is None and not getattr(writer, "KEEPS_UNIONS", False):
+        every = len(parts)
+        parts = without_unions(parts)
+        report.drop("splits", "they only join others", every - len(parts))
+    for dataset in parts:
+        if not isinstance(dataset, TableDataset):
+            raise DataError(f"'{source}' is made on the fly; there are no annotations to convert.")
+        if dataset.info.task not in writer.TASKS:
+            raise DataError(
+                f"format '{to}' cannot hold the truth of task '{dataset.info.task}'; "
+                f"it holds: {', '.join(writer.TASKS)}."
+            )
+        writer.write(dataset, out, dataset.info.split, pictures, report)
+    return report

@@ -1,0 +1,115 @@
+"""Score a runtime on a data set: the same code in training, from the command line and after export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from saccade.data.loading.loader import make_eval_loader
+from saccade.data.loading.pipeline import EvalPipeline
+from saccade.deploy.runtime import Runtime
+from saccade.engine.predict.tiled import Tiling, predict_batch_tiled
+from saccade.errors import ConfigError
+from saccade.metrics.base import Evaluator, MetricReport
+from saccade.structures.batch import Batch
+from saccade.structures.dataset import VisionDataset
+from saccade.tasks import get_task
+
+__all__ = ["evaluate"]
+
+LossFunction = Callable[[Batch], Mapping[str, Tensor]]
+
+
+def evaluate(
+    runtime: Runtime,
+    dataset: VisionDataset,
+    batch_size: int = 1,
+    workers: int = 0,
+    loss: LossFunction | None = None,
+    size: tuple[int, int] | None = None,
+    progress: Callable[[Iterable[Batch], int], Iterable[Batch]] | None = None,
+    tiling: Tiling | None = None,
+) -> MetricReport:
+    """Predict every picture and score the answers in original pixels.
+
+    With several processes each takes its share, and all return the figures of the whole set.
+
+    Args:
+        runtime: What predicts: a model in memory or an exported file.
+        dataset: Pictures with truth.
+        batch_size: Pictures at a time.
+        workers: Loader processes.
+        loss: Also report the mean of these terms, as ``loss`` and ``loss/<term>``.
+        size: Canvas (height, width); the model's own if not given.
+        progress: Wraps the batches, given their number, to show a bar.
+        tiling: Look at each picture tile by tile, ``batch_size`` tiles at a time; not together with ``loss``.
+
+    Raises:
+        ConfigError: If the model's task or classes are not the data set's, or there is a loss of tiles.
+    """
+    _check_fits(runtime, dataset)
+    if tiling is not None and loss is not None:
+        raise ConfigError("a loss is one of whole canvases. Evaluate without loss, or without tiles.")
+    task = get_task(runtime.task)
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    spec = runtime.input_spec if size is None else runtime.input_spec.with_size(size)
+    if tiling is None:
+        loader = make_eval_loader(EvalPipeline(dataset, spec), batch_size, workers, rank, world_size)
+    else:
+        as_they_are = replace(spec, resize="none", pad_multiple=1)
+        loader = make_eval_loader(EvalPipeline(dataset, as_they_are), 1, workers, rank, world_size)
+    evaluator = task.evaluator(replace(dataset.info, class_names=tuple(runtime.class_names)))
+    totals: dict[str, float] = {}
+    seen = 0
+    batches: Iterable[Batch] = loader if progress is None else progress(loader, len(loader))
+    for batch in batches:
+        if tiling is None:
+            results = task.results(runtime(batch.images), batch.infos, runtime.class_names)
+        else:
+            results = predict_batch_tiled(runtime, batch, tiling, batch_size, size)
+        evaluator.update(results, batch.originals)
+        if loss is not None:
+            with torch.no_grad():
+                for name, value in loss(batch).items():
+                    totals[name] = totals.get(name, 0.0) + value.item() * len(batch.infos)
+        seen += len(batch.infos)
+    if world_size > 1:
+        totals, seen = _gather(evaluator, totals, seen)
+    report = evaluator.compute()
+    if loss is not None:
+        report.values.update({f"loss/{name}": total / seen for name, total in totals.items()})
+        report.values["loss"] = sum(totals.values()) / seen
+    return report
+
+
+def _gather(evaluator: Evaluator, totals: dict[str, float], seen: int) -> tuple[dict[str, float], int]:
+    gathered: list[tuple[object, dict[str, float], int]] = [None] * dist.get_world_size()  # type: ignore[list-item]
+    dist.all_gather_object(gathered, (evaluator.state(), totals, seen))
+    evaluator.merge([state for state, _, _ in gathered])
+    merged: dict[str, float] = {}
+    for _, part, _ in gathered:
+        for name, value in part.items():
+            merged[name] = merged.get(name, 0.0) + value
+    return merged, sum(count for _, _, count in gathered)
+
+
+def _check_fits(runtime: Runtime, dataset: VisionDataset) -> None:
+    info = dataset.info
+    if runtime.task != info.task:
+        raise ConfigError(
+            f"{runtime.name} solves {runtime.task}, but data set '{info.name}' is read for {info.task}. "
+            f"Pass task='{runtime.task}'."
+        )
+    names = tuple(runtime.class_names)
+    if names and names != info.class_names and len(names) != 1:
+        missing = [name for name in info.class_names if name not in names]
+        raise ConfigError(
+            f"{runtime.name} knows the classes {list(names)[:8]}, "
+            f"data set '{info.name}' has {list(info.class_names)[:8]}"
+            + (f"; unknown to the model: {missing[:8]}" if missing else " in another order")
+            + ". Evaluate on data with the model's classes, or train a new head with --init."
+        )

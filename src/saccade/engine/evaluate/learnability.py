@@ -1,0 +1,361 @@
+"""Whether a network can learn a data set at all, told before it is trained.
+
+Three questions that need no training: does the truth itself get the best score, how much of it survives the network's
+resize rule, and has every object a place in the network that could answer for it. What stands in the way is said in
+words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from torch import Tensor
+
+from saccade.data.loading.pipeline import EvalPipeline
+from saccade.data.loading.sampler import SampleKey
+from saccade.data.transforms.move import clip_objects
+from saccade.errors import ConfigError, DataError
+from saccade.metrics.base import MetricReport
+from saccade.models.base import Model
+from saccade.models.detection.yolox import YOLOX
+from saccade.models.detection.yolox_assign import candidate_regions
+from saccade.ops.anchors import grid_points
+from saccade.ops.iou import pairwise_iou
+from saccade.structures.dataset import VisionDataset
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.tasks import get_task
+
+__all__ = ["FitReport", "check_fit", "find_places"]
+
+# COCO's bounds of small and medium objects: root of the area, pixels of the original.
+_SIZES = (("small (below 32 pixels)", 32.0), ("medium (32 to 96)", 96.0), ("large (96 and more)", np.inf))
+_SCORED = 100  # answers an image that average precision counts
+_MATCHED = 0.5  # overlap above which an anchor answers for an object
+_LISTED = 10
+_STRETCHED = 2.0  # by how much the resize rule may change the aspect before it is worth a word
+_HIGH_THRESHOLD = 0.05  # scores below which answers may be dropped without harm to average precision
+
+
+@dataclass
+class FitReport:
+    """What :func:`check_fit` found.
+
+    Args:
+        model: Name of the network.
+        data: Name of the data set and its split.
+        images: Pictures that were looked at.
+        metric: Name of the figure that decides.
+        perfect: Its best value.
+        truth: What the truth itself scores; NaN if there is nothing to score.
+        resized: What the truth scores once it went through the resize rule and back.
+        spoilers: Pictures on which the truth does not get the best score, and why.
+        sizes: One row an object size: objects, how many the resize rule loses, how many are smaller than the finest
+            stride, how many have a place, and the recall that is possible.
+        reasons: Why the score would be 0, or lower than it could be.
+    """
+
+    model: str
+    data: str
+    images: int = 0
+    metric: str = ""
+    perfect: float = 1.0
+    truth: float = float("nan")
+    resized: float = float("nan")
+    spoilers: list[str] = field(default_factory=list)
+    sizes: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the truth gets the best score and nothing stands in the way."""
+        return abs(self.truth - self.perfect) < 1e-6 and not self.reasons
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        plain = {name: None if value != value else value for name, value in asdict(self).items()}  # NaN is no JSON
+        return {**plain, "ok": self.ok}
+
+    def to_text(self) -> str:
+        """Lines of text."""
+        lines = [
+            f"{self.model} on {self.data}, {self.images} pictures",
+            f"  the truth itself scores {self.metric} {self.truth:.4f}; the best is {self.perfect:g}",
+            f"  after the resize rule and back: {self.metric} {self.resized:.4f}",
+            *(f"    {line}" for line in self.spoilers),
+        ]
+        lines += ["  " + ", ".join(f"{name}: {_show(value)}" for name, value in row.items()) for row in self.sizes]
+        lines += [f"  ! {reason}" for reason in self.reasons]
+        return "\n".join(lines)
+
+
+def check_fit(model: Model, dataset: VisionDataset, look_at: int = 200) -> FitReport:
+    """Hold a network and a data set against each other, without training.
+
+    Args:
+        model: The network; only its settings matter, not its weights.
+        dataset: Pictures with truth, faults included.
+        look_at: How many pictures, evenly spaced, are looked at.
+
+    Raises:
+        ConfigError: If the network solves another task than the data set is read for.
+    """
+    info = dataset.info
+    if model.task != info.task:
+        raise ConfigError(
+            f"{model.builder_name} solves {model.task}, but data set '{info.name}' is read for {info.task}. "
+            f"Pass task='{model.task}', or choose another model."
+        )
+    report = FitReport(model.builder_name or type(model).__name__, f"{info.name} ({info.split})")
+    report.reasons += _class_reasons(model, info.class_names)
+    pipeline = EvalPipeline(dataset, model.input_spec)
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int)).tolist()
+    scores = _Scores(model.task, dataset)
+    objects = _Objects(model)
+    stretch = 1.0
+    for index in indices:
+        try:
+            sample = pipeline[SampleKey(0, index)]
+        except DataError as error:
+            report.reasons.append(f"a picture cannot be read: {error}")
+            continue
+        report.images += 1
+        scores.add(sample, report.reasons)
+        objects.add(sample)
+        gains = np.diag(sample.info.geometry.matrix)[:2]
+        stretch = max(stretch, float(gains.max() / gains.min()))
+    truth, resized = scores.direct.compute(), scores.back.compute()
+    report.metric, report.perfect = truth.primary, 1.0 if truth.higher_is_better else 0.0
+    report.truth, report.resized = truth.values[truth.primary], resized.values[truth.primary]
+    if np.isfinite(report.truth) and abs(report.truth - report.perfect) >= 1e-6:
+        report.spoilers = [line for line, _ in zip(scores.spoilers(pipeline, indices), range(_LISTED), strict=False)]
+    report.sizes = objects.rows()
+    report.reasons += _score_reasons(report, objects, model)
+    if stretch >= _STRETCHED:
+        report.reasons.append(
+            f"the resize rule '{model.input_spec.resize}' changes the aspect of a picture by a factor of "
+            f"{stretch:.1f}: objects look unlike those of other pictures. Use letterbox."
+        )
+    return report
+
+
+class _Scores:
+    """The truth scored against itself: as it is, and by way of the network's canvas."""
+
+    def __init__(self, task: str, dataset: VisionDataset) -> None:
+        self.task = get_task(task)
+        self.info = dataset.info
+        self.direct, self.back = self.task.evaluator(self.info), self.task.evaluator(self.info)
+
+    def add(self, sample: Sample, reasons: list[str]) -> None:
+        """Take one picture; what the evaluator refuses becomes a reason."""
+        original = _original(sample)
+        try:
+            self.direct.update([self._as_it_is(sample, original)], [original])
+            self.back.update([self.task.truth(sample.target, sample.info, self.info.class_names)], [original])
+        except (DataError, IndexError, ValueError) as error:
+            reasons.append(f"{sample.info.path}: its truth cannot be scored: {error}")
+
+    def spoilers(self, pipeline: EvalPipeline, indices: list[int]) -> Iterator[str]:
+        """Pictures whose truth does not get the best score alone."""
+        for index in indices:
+            sample = pipeline[SampleKey(0, index)]
+            original = _original(sample)
+            alone = self.task.evaluator(self.info)
+            alone.update([self._as_it_is(sample, original)], [original])
+            report: MetricReport = alone.compute()
+            value = report.values[report.primary]
+            if np.isfinite(value) and abs(value - (1.0 if report.higher_is_better else 0.0)) >= 1e-6:
+                yield f"{sample.info.path}: {report.primary} {value:.4f}{_why(original)}"
+
+    def _as_it_is(self, sample: Sample, original: Target) -> Any:
+        size = sample.info.geometry.original_size
+        info = ImageInfo(sample.info.image_id, sample.info.path, Geometry.identity(size))
+        return self.task.truth(original, info, self.info.class_names)
+
+
+def _original(sample: Sample) -> Target:
+    assert sample.original is not None, "the evaluation pipeline keeps the truth in original pixels"
+    return sample.original
+
+
+def _why(target: Target) -> str:
+    """What may keep a truth from the best score."""
+    boxes = target.get("boxes")
+    if boxes is None:
+        return ""
+    parts = []
+    flat = int((~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)).sum())
+    if flat:
+        parts.append(f"{flat} boxes have no area, nothing overlaps them")
+    if len(boxes) > _SCORED:
+        parts.append(f"it has {len(boxes)} objects, of which {_SCORED} answers a class at most are counted")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+class _Objects:
+    """What becomes of the objects on the canvas, by their size in the original."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.stride = min(model.feature_strides, default=0)
+        self.crowds = 0
+        self._sides: list[NDArray[np.float64]] = []
+        self._kept: list[NDArray[np.bool_]] = []
+        self._below: list[NDArray[np.bool_]] = []
+        self._placed: list[NDArray[np.bool_]] = []
+        self._has_places = True
+
+    def add(self, sample: Sample) -> None:
+        """Take the boxes of one picture."""
+        original = _original(sample)
+        if "boxes" not in original:
+            return
+        crowd = original.get("iscrowd", np.zeros(len(original["boxes"]), np.bool_))
+        self.crowds += int(crowd.sum())
+        boxes = original["boxes"][~crowd]
+        sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        boxes = boxes[sound]
+        canvas = sample.info.geometry.boxes(boxes)
+        numbered: Target = {"boxes": canvas, "labels": np.arange(len(boxes))}
+        height, width = sample.size
+        left = clip_objects(numbered, (0, 0, width, height))
+        kept = np.zeros(len(boxes), np.bool_)
+        kept[left["labels"]] = True
+        placed = kept.copy()
+        found = find_places(self.model, torch.from_numpy(left["boxes"]).float(), sample.size)
+        if found is None:
+            self._has_places = False
+        else:
+            placed[left["labels"]] = found.numpy()
+        self._sides.append(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))
+        self._kept.append(kept)
+        self._below.append((canvas[:, 2:] - canvas[:, :2]).min(axis=1, initial=np.inf) < self.stride)
+        self._placed.append(placed)
+
+    @property
+    def count(self) -> int:
+        """Objects that could be found."""
+        return sum(len(sides) for sides in self._sides)
+
+    @property
+    def lost(self) -> int:
+        """Objects that the resize rule leaves too little of."""
+        return sum(int((~kept).sum()) for kept in self._kept)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the truth has boxes at all."""
+        return bool(self._sides)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a size that occurs."""
+        if not self._sides:
+            return []
+        sides, kept = np.concatenate(self._sides), np.concatenate(self._kept)
+        below, placed = np.concatenate(self._below), np.concatenate(self._placed)
+        rows, low = [], 0.0
+        for name, high in _SIZES:
+            chosen = (sides >= low) & (sides < high)
+            low = high
+            if not chosen.any():
+                continue
+            row: dict[str, Any] = {
+                "size": name,
+                "objects": int(chosen.sum()),
+                "lost by the resize rule": int((~kept & chosen).sum()),
+            }
+            if self.stride:
+                row[f"below the stride of {self.stride}"] = int((below & chosen).sum())
+            if self._has_places:
+                row["with a place"] = int((placed & chosen).sum())
+                row["best possible recall"] = float(placed[chosen].mean())
+            rows.append(row)
+        return rows
+
+
+def find_places(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor | None:
+    """Which objects have a place in a network that could answer for them.
+
+    A network with anchors offers them by a method ``anchors(size)``, (A, 4) xyxy of a canvas (height, width): an object
+    has a place if one overlaps it by half. YOLOX has none: there an object needs a point of the grid among the
+    candidates of its assignment, and one that no other object needs.
+
+    Args:
+        model: The network.
+        boxes_xyxy: Objects of one picture, (N, 4), pixels of the canvas.
+        size: Canvas (height, width).
+
+    Returns:
+        (N,) bool; None for a network that does not say where it looks.
+    """
+    anchors: Callable[[tuple[int, int]], Tensor] | None = getattr(model, "anchors", None)
+    if callable(anchors):
+        overlaps = pairwise_iou(boxes_xyxy[None], anchors(size)[None])[0]
+        return (overlaps >= _MATCHED).any(dim=1)
+    if not isinstance(model, YOLOX):
+        return None
+    maps = [torch.zeros(1, 1, size[0] // stride, size[1] // stride) for stride in model.feature_strides]
+    points, strides = grid_points(maps, model.feature_strides)
+    valid = torch.ones(1, len(boxes_xyxy), dtype=torch.bool)
+    either, _ = candidate_regions((points + 0.5) * strides[:, None], strides, boxes_xyxy[None], valid)
+    # A point says one box, so two objects need two points.
+    partner = maximum_bipartite_matching(csr_array(either[0].numpy()), perm_type="column")
+    return torch.from_numpy(partner >= 0)
+
+
+def _class_reasons(model: Model, names: tuple[str, ...]) -> list[str]:
+    """What is wrong between the classes of a network and those of a data set."""
+    known = model.class_names
+    if known and known != names:
+        missing = [name for name in names if name not in known]
+        detail = f"it does not know {', '.join(missing[:_LISTED])}" if missing else "they stand in another order"
+        return [
+            f"the network's classes are not the data's: {detail}. Train a new head (--init), or rename the classes."
+        ]
+    if model.num_classes not in (len(names), 1):
+        return [f"the network has {model.num_classes} classes, the data {len(names)}. Build it with as many."]
+    return []
+
+
+def _score_reasons(report: FitReport, objects: _Objects, model: Model) -> list[str]:
+    """Why the score would be 0, undefined or low."""
+    reasons = []
+    if objects.has_boxes and objects.count == 0:
+        what = (
+            f"all {objects.crowds} objects are crowds, which are neither found nor missed"
+            if objects.crowds
+            else ("there is no object with an area in these pictures")
+        )
+        reasons.append(f"{what}: there is nothing to find, and the score is undefined. Look at the labels.")
+    elif objects.lost:
+        share = 100 * objects.lost / objects.count
+        height, width = model.input_spec.size
+        reasons.append(
+            f"the resize rule '{model.input_spec.resize}' to {width}x{height} loses {objects.lost} of {objects.count} "
+            f"objects ({share:.1f} %): less than two pixels, or a tenth, is left of them. "
+            "Use a larger canvas, or cut the pictures into tiles."
+        )
+    if np.isfinite(report.truth) and abs(report.truth - report.perfect) >= 1e-6:
+        reasons.append(
+            f"not even the truth gets the best score ({report.metric} {report.truth:.4f}). "
+            "Correct the pictures listed ('saccade check DATA' names their faults)."
+        )
+    threshold = getattr(model, "score_threshold", 0.0)
+    if threshold > _HIGH_THRESHOLD:
+        reasons.append(
+            f"answers below score_threshold={threshold:g} are dropped before they are scored, which costs average "
+            "precision. Set it to 0.01 or less for evaluation."
+        )
+    return reasons
+
+
+def _show(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

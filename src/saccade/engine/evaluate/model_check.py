@@ -1,0 +1,247 @@
+"""The whole check of a network on a data set: what can be told without training, and whether four pictures are learnt.
+
+A network that cannot learn four pictures by heart has a fault that no amount of data will cure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from saccade.data.check.run import source_splits
+from saccade.data.derived.combine import ConcatDataset, subset
+from saccade.data.open import open_raw
+from saccade.data.tables.faults import apply_policy
+from saccade.data.tables.table_dataset import TableDataset
+from saccade.data.transforms.move import has_objects
+from saccade.deploy.runtime import EagerRuntime
+from saccade.engine.evaluate.evaluate import evaluate
+from saccade.engine.evaluate.learnability import FitReport, check_fit
+from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.engine.train.fit import fit
+from saccade.engine.train.setup import Datasets
+from saccade.errors import ConfigError, DataError, NonFiniteLossError, did_you_mean
+from saccade.models.base import Model
+from saccade.models.checkpoint import load_model
+from saccade.models.registry import create_model, get_builder, list_models
+from saccade.structures.dataset import VisionDataset
+
+__all__ = ["ModelReport", "Overfit", "check_model", "check_source", "overfit_few"]
+
+_EPOCHS = 3  # of equally many steps; the losses of the first and the last are compared
+_MOMENTUM = 0.1  # of running statistics, which have few steps to settle
+_FELL = 0.9  # share of the first loss that the last one must be below
+
+
+@dataclass(frozen=True)
+class Overfit:
+    """How a few pictures were learnt by heart.
+
+    Args:
+        images: Files of the pictures.
+        steps: Steps of training.
+        metric: Name of the figure.
+        before: Its value before the first step; NaN if it is undefined.
+        after: Its value after the last.
+        higher_is_better: Direction of the figure.
+        first_loss: Mean loss of the first third of the steps.
+        last_loss: Of the last third; NaN if the loss stopped being a number.
+    """
+
+    images: list[str]
+    steps: int
+    metric: str
+    before: float
+    after: float
+    higher_is_better: bool
+    first_loss: float
+    last_loss: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the loss fell and the score did not."""
+        worse = self.after < self.before if self.higher_is_better else self.after > self.before
+        return self.last_loss < _FELL * self.first_loss and not worse
+
+    def to_text(self) -> str:
+        """One or two lines."""
+        line = (
+            f"  {len(self.images)} pictures, {self.steps} steps: loss {self.first_loss:.4f} -> {self.last_loss:.4f}, "
+            f"{self.metric} {self.before:.4f} -> {self.after:.4f}"
+        )
+        if self.ok:
+            return line
+        if math.isnan(self.last_loss):
+            return f"{line}\n  ! the loss stopped being a number. Lower the learning rate, or look at the labels."
+        return f"{line}\n  ! they are not learnt. Look at the labels of these pictures, or take more steps (--steps)."
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What :func:`check_model` found.
+
+    Args:
+        fit: What can be told without training.
+        overfit: How four pictures were learnt; None if that was not asked for or cannot be.
+    """
+
+    fit: FitReport
+    overfit: Overfit | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stands in the way."""
+        return self.fit.ok and (self.overfit is None or self.overfit.ok)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        overfit = None
+        if self.overfit is not None:
+            values = asdict(self.overfit)
+            plain = {name: None if value != value else value for name, value in values.items()}  # NaN is no JSON
+            overfit = {**plain, "ok": self.overfit.ok}
+        return {"ok": self.ok, "fit": self.fit.to_json(), "overfit": overfit}
+
+    def to_text(self) -> str:
+        """Lines of text."""
+        lines = [self.fit.to_text(), *([] if self.overfit is None else [self.overfit.to_text()])]
+        return "\n".join([*lines, "nothing stands in the way" if self.ok else "see the lines that begin with '!'"])
+
+
+def check_model(model: Model, dataset: VisionDataset, steps: int = 100, look_at: int = 200) -> ModelReport:
+    """Hold a network against a data set, and let it learn four pictures by heart.
+
+    Args:
+        model: The network; it is left as it is.
+        dataset: As :func:`saccade.data.open.open_raw` gives it, faults included.
+        steps: Steps of training; 0 leaves it out.
+        look_at: How many pictures, evenly spaced, are looked at.
+
+    Raises:
+        ConfigError: If the network solves another task than the data set is read for.
+    """
+    found = check_fit(model, dataset, look_at)
+    # Labels that the head has no output for cannot be learnt; that is among the reasons already.
+    fits = model.num_classes in (1, len(dataset.info.class_names)) and not model.loss_groups
+    few = _pick(_sound(dataset)) if steps and fits else None
+    return ModelReport(found, None if few is None else overfit_few(model, few, steps))
+
+
+def check_source(
+    model: str | Path | Model,
+    source: str,
+    split: str | None = None,
+    format: str | None = None,
+    task: str | None = None,
+    steps: int = 100,
+    look_at: int = 200,
+) -> ModelReport:
+    """:func:`check_model` for names: opens the data set, and builds or loads the network.
+
+    Args:
+        model: Name of a network, checkpoint, or the network itself.
+        source: Name in the catalogue, or a folder.
+        split: Part of it; the one for training if not given.
+        format: Reader; found by looking if not given.
+        task: Which truth to read; the network's own if not given.
+        steps: Steps of training; 0 leaves it out.
+        look_at: How many pictures, evenly spaced, are looked at.
+
+    Raises:
+        SaccadeError: If there is no such network, checkpoint or data set, or the two belong to different tasks.
+    """
+    if split is None:
+        names = source_splits(source, None, format)
+        split = next((name for name in names if name.lower().startswith("train")), names[0])
+    if isinstance(model, str) and model in list_models():
+        dataset = open_raw(source, split, format=format, task=task or get_builder(model).task)
+        network = create_model(model, num_classes=len(dataset.info.class_names))
+    else:
+        network = model if isinstance(model, Model) else _load(model)
+        dataset = open_raw(source, split, format=format, task=task or network.task)
+    return check_model(network, dataset, steps, look_at)
+
+
+def _load(model: str | Path) -> Model:
+    if not Path(model).is_file():
+        raise ConfigError(f"'{model}' is neither a network nor a checkpoint.{did_you_mean(str(model), list_models())}")
+    return load_model(model)
+
+
+def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 3e-3) -> Overfit:
+    """Train a copy of a network on a few pictures and score it on the same.
+
+    Args:
+        model: The network; it is left as it is.
+        few: The pictures.
+        steps: Steps of one batch of all of them.
+        lr: Learning rate.
+    """
+    student = copy.deepcopy(model)
+    student.class_names = few.info.class_names
+    for module in student.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = _MOMENTUM
+    # Pictures that keep their own size do not fit into one batch.
+    batch = 1 if model.input_spec.resize == "none" else len(few)
+    before = evaluate(EagerRuntime(copy.deepcopy(student)), few, batch)
+    each = max(1, steps // _EPOCHS)
+    # An epoch is as many batches as there are steps in it, so that one epoch is one line of progress.
+    repeated = subset(few, list(range(len(few))) * each)
+    paths = [few.path(index) for index in range(len(few))]
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(
+            name="few",
+            model=student.builder_name,
+            data=DataConfig(source=few.info.name, batch_size=batch, val_batch_size=batch, workers=0),
+            optimizer=OptimizerConfig(name="adamw", lr=lr),
+            schedule=ScheduleConfig(name="cosine"),  # small steps at the end, in which running statistics settle
+            clip_norm=10.0,
+            precision="32",
+            epochs=_EPOCHS,
+            evaluate_every=_EPOCHS,
+            out=str(Path(folder)),
+        )
+        value = before.values[before.primary]
+        start = (paths, _EPOCHS * each, before.primary, value)
+        try:
+            # What a run says of itself, its folder above all, would only confuse here.
+            with contextlib.redirect_stderr(io.StringIO()):
+                result = fit(config, model=student, data=Datasets(repeated, few))
+        except NonFiniteLossError:
+            return Overfit(*start, math.nan, before.higher_is_better, math.nan, math.nan)
+    losses = [row["train/loss"] for row in result.history]
+    after = result.metrics[before.primary]
+    return Overfit(*start, after, before.higher_is_better, losses[0], losses[-1])
+
+
+def _sound(dataset: VisionDataset) -> VisionDataset:
+    """The data set without its faulty labels."""
+    if isinstance(dataset, ConcatDataset):
+        return ConcatDataset([_sound(part) for part in dataset.parts])
+    return apply_policy(dataset, "drop") if isinstance(dataset, TableDataset) else dataset
+
+
+def _pick(dataset: VisionDataset, count: int = 4, look_at: int = 60) -> VisionDataset | None:
+    """Pictures that can be read and have something to learn, evenly spaced; None if there are none."""
+    spread = np.unique(np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int)).tolist()
+    chosen = [index for index in spread if _teaches(dataset, index)]
+    places = np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int)).tolist() if chosen else []
+    return subset(dataset, [chosen[place] for place in places]) if places else None
+
+
+def _teaches(dataset: VisionDataset, index: int) -> bool:
+    try:
+        target = dataset.read(index).target
+    except DataError:
+        return False
+    return not has_objects(target) or len(target["labels"]) > 0

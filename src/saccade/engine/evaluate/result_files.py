@@ -1,0 +1,212 @@
+"""Score a file of predictions: COCO's result format against any data set.
+
+https://cocodataset.org/#format-results: a list of ``{image_id, category_id, score}`` with ``bbox`` (x, y, width,
+height), ``segmentation`` (run lengths) or ``keypoints`` (x, y, anything, ... as indices of pixels). Category ids are
+those of the data set; where it has none of its own, they are its labels. The file is decoded some thousand entries at a
+time into arrays. Run lengths are checked before the compiled code that trusts them sees them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.tables.outlines import decompress_runs
+from saccade.errors import DataError
+from saccade.metrics.base import MetricReport
+from saccade.metrics.coco import CocoEvaluator
+from saccade.metrics.coco_results import result_evaluator
+from saccade.metrics.overlaps import RunLengths
+from saccade.structures.dataset import DatasetInfo, VisionDataset
+
+__all__ = ["evaluate_predictions"]
+
+_AT_A_TIME = 20_000
+
+
+class _Runs(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+    counts: list[int] | str
+
+
+class _Entry(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    score: float
+
+
+class _Box(_Entry, gc=False):
+    bbox: tuple[float, float, float, float]
+
+
+class _Mask(_Entry, gc=False):
+    segmentation: _Runs
+
+
+class _Points(_Entry, gc=False):
+    keypoints: list[float]
+
+
+def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str | None = None) -> MetricReport:
+    """The figures of the predictions in a COCO result file.
+
+    Pictures of which the file says nothing count as pictures where nothing was found.
+
+    Args:
+        path: JSON file.
+        dataset: Pictures with truth; for ``segm`` opened with ``masks=True``. The pictures themselves are not read.
+        iou_type: ``bbox``, ``segm`` or ``keypoints``; boxes or keypoints, as the data set is read, if not given.
+
+    Raises:
+        DataError: If the file is malformed, or names an image or a category that the data set does not have.
+        ConfigError: If the data set is not read for ``iou_type``.
+
+    Example:
+        >>> data = open_dataset("data/coco", "val2017")
+        >>> evaluate_predictions("results.json", data).values["AP"]
+    """
+    source = Path(path)
+    evaluator = result_evaluator(dataset.info, iou_type)
+    known = getattr(dataset, "image_ids", None)
+    image_ids = np.arange(len(dataset)) if known is None else np.asarray(known, np.int64)
+    file = _ResultFile(source, dataset.info, image_ids)
+    if not isinstance(evaluator, CocoEvaluator):
+        file.read(_Points)
+    else:
+        file.read(_Box if evaluator.iou_type == "bbox" else _Mask)
+    for index, image_id in enumerate(image_ids.tolist()):
+        rows = file.rows(index)
+        about = dataset.path(index), image_id, file.scores[rows]
+        target = dataset.target(index)
+        if not isinstance(evaluator, CocoEvaluator):
+            evaluator.add_points(*about, target, file.values[rows])
+        elif evaluator.iou_type == "bbox":
+            evaluator.add_boxes(*about, file.labels[rows], target, file.values[rows])
+        else:
+            evaluator.add_masks(*about, file.labels[rows], target, [file.masks[row] for row in rows.tolist()])
+    return evaluator.compute()
+
+
+class _ResultFile:
+    """Entries as arrays; :meth:`read` once, then :meth:`rows` of any picture.
+
+    Args:
+        source: The file.
+        info: Of the data set.
+        image_ids: Numbers of its pictures.
+    """
+
+    def __init__(self, source: Path, info: DatasetInfo, image_ids: NDArray[np.int64]) -> None:
+        self.source = source
+        self._points = len(info.class_names)
+        categories = info.category_ids or range(len(info.class_names))
+        self._labels_of = {number: label for label, number in enumerate(categories)}
+        self._index_of = {number: index for index, number in enumerate(image_ids.tolist())}
+        self._position = 0
+        self.scores = np.zeros(0)
+        self.labels = np.zeros(0, np.int64)
+        self.values = np.zeros(0)  # boxes (N, 4), or points (N, K, 2) in pixels
+        self.masks: list[RunLengths] = []
+        self._order = np.zeros(0, np.int64)
+        self._bounds = np.zeros(len(image_ids) + 1, np.int64)
+
+    def rows(self, index: int) -> NDArray[np.int64]:
+        """Entries of a picture, in the file's order."""
+        return self._order[self._bounds[index] : self._bounds[index + 1]]
+
+    def read(self, kind: type[_Entry]) -> None:
+        """Decode the file; entries must have the fields of ``kind``."""
+        chunks = self._chunks()
+        images, labels, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+        values: list[NDArray[np.float64]] = [self._values([], kind)]
+        for chunk in chunks:
+            entries = self._decode(chunk, kind)
+            images.append(self._look_up(entries, "image_id", self._index_of))
+            labels.append(self._look_up(entries, "category_id", self._labels_of))
+            scores.append(np.array([entry.score for entry in entries]))
+            values.append(self._values(entries, kind))
+            self._position += len(entries)
+        image = np.concatenate(images)
+        self.labels, self.scores, self.values = np.concatenate(labels), np.concatenate(scores), np.concatenate(values)
+        self._order = np.argsort(image, kind="stable")
+        np.cumsum(np.bincount(image, minlength=len(self._bounds) - 1), out=self._bounds[1:])
+
+    def _chunks(self) -> list[list[msgspec.Raw]]:
+        try:
+            entries = msgspec.json.decode(self.source.read_bytes(), type=list[msgspec.Raw])
+        except msgspec.ValidationError as error:
+            raise DataError(
+                f"{self.source}: predictions are a list of entries, and this is none ({error}). "
+                "Write it as in COCO's results format."
+            ) from error
+        except (OSError, msgspec.DecodeError, RecursionError) as error:
+            raise DataError(
+                f"{self.source}: this is not valid JSON ({error}). Write or copy the file again."
+            ) from error
+        return [entries[start : start + _AT_A_TIME] for start in range(0, len(entries), _AT_A_TIME)]
+
+    def _decode(self, chunk: list[msgspec.Raw], kind: type[_Entry]) -> list[Any]:
+        try:
+            entries: list[Any] = msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[kind])  # type: ignore[valid-type]
+        except (msgspec.DecodeError, RecursionError) as error:
+            problem, _, place = str(error).replace("`", "").partition(" - at $")
+            match = re.match(r"\[(\d+)\]\.?(.*)", place)
+            number, field = (int(match[1]), match[2]) if match else (0, "")
+            raise self._fault(number, field, problem[:1].lower() + problem[1:]) from error
+        return entries
+
+    def _look_up(self, entries: list[Any], field: str, numbers: dict[int, int]) -> NDArray[np.int64]:
+        found = np.array([numbers.get(getattr(entry, field), -1) for entry in entries], np.int64)
+        if (found < 0).any():
+            number = int(np.argmax(found < 0))
+            wrong = getattr(entries[number], field)
+            raise self._fault(number, field, f"{wrong} is not in the data set; it has {_some(list(numbers))}")
+        return found
+
+    def _values(self, entries: list[Any], kind: type[_Entry]) -> NDArray[np.float64]:
+        """Boxes or points; masks go to their own list."""
+        if kind is _Box:
+            return np.array([entry.bbox for entry in entries], np.float64).reshape(-1, 4)
+        if kind is _Points:
+            for number, entry in enumerate(entries):
+                if len(entry.keypoints) != 3 * self._points:
+                    problem = f"there are {len(entry.keypoints)} numbers, not {3 * self._points}"
+                    raise self._fault(number, _Points.__struct_fields__[-1], problem)
+            points = np.array([entry.keypoints for entry in entries], np.float64).reshape(-1, self._points, 3)
+            return points[..., :2] + 0.5  # from the index of a pixel to its centre
+        for number, entry in enumerate(entries):
+            self.masks.append(self._run_lengths(number, entry.segmentation))
+        return np.zeros(len(entries))
+
+    def _run_lengths(self, number: int, mask: _Runs) -> RunLengths:
+        from faster_coco_eval.core import mask as codec
+
+        field = _Mask.__struct_fields__[-1]
+        height, width = mask.size
+        try:
+            counts = decompress_runs(mask.counts) if isinstance(mask.counts, str) else np.array(mask.counts, np.int64)
+        except (ValueError, OverflowError) as error:
+            raise self._fault(number, field, str(error)) from error
+        if (counts < 0).any():
+            raise self._fault(number, field, "a run is negative")
+        if height < 1 or width < 1 or int(counts.sum()) != height * width:
+            raise self._fault(number, field, f"the runs sum to {int(counts.sum())}, not to {height} x {width} pixels")
+        if isinstance(mask.counts, str):
+            return {"size": [height, width], "counts": mask.counts.encode()}
+        plain = {"size": [height, width], "counts": mask.counts}
+        encoded: RunLengths = codec.frPyObjects(plain, height, width)
+        return encoded
+
+    def _fault(self, number: int, field: str, problem: str) -> DataError:
+        where = f"[{self._position + number}]" + (f".{field}" if field else "")
+        return DataError(f"{self.source}: {where}: {problem}. Correct or remove the entry.")
+
+
+def _some(numbers: list[int]) -> str:
+    """The first few of many."""
+    return ", ".join(map(str, numbers[:5])) + (f", ... ({len(numbers)})" if len(numbers) > 5 else "")

@@ -1,0 +1,154 @@
+"""Pictures that are read window by window, so that one of any size costs the memory of a tile.
+
+Arrays, memory-mapped arrays, ``.npy`` files and uncompressed TIFF files stay where they are; everything else has to be
+decoded whole and is subject to the limit of :mod:`saccade.data.images.decode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.images.decode import MAX_PIXELS, read_image, upright_size
+from saccade.data.transforms.resize import shift_pixels
+from saccade.engine.predict.sources import expand_source, to_pixels
+from saccade.errors import DataError
+
+__all__ = ["LargePicture", "open_pictures"]
+
+
+@dataclass(frozen=True)
+class LargePicture:
+    """Pixels that need not be in memory.
+
+    Args:
+        name: File, or a name such as ``array-3``.
+        pixels: (H, W) or (H, W, C), uint8 or float 0..1; perhaps mapped from a file.
+        channels: What a window has, 1 or 3.
+        position: Place in the source, for messages.
+    """
+
+    name: str
+    pixels: NDArray[Any]
+    channels: int
+    position: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def window(self, top: int, left: int, size: tuple[int, int], fill: int = 114, mirror: bool = False) -> NDArray[Any]:
+        """Pixels of a window, (h, w, channels) uint8.
+
+        Args:
+            top: First row; may be negative.
+            left: First column; may be negative.
+            size: (height, width) of the window, which may reach past the picture.
+            fill: Grey value outside of the picture.
+            mirror: Continue the picture outside by its mirror image instead (Ronneberger et al. 2015, figure 2).
+        """
+        height, width = self.size
+        rows, columns = np.arange(top, top + size[0]), np.arange(left, left + size[1])
+        inside = top >= 0 and left >= 0 and top + size[0] <= height and left + size[1] <= width
+        if mirror and not inside:
+            block = self.pixels[np.ix_(_reflect(rows, height), _reflect(columns, width))]
+            return to_pixels(block, self.channels, self.position)
+        y, x = max(top, 0), max(left, 0)
+        block = self.pixels[y : max(top + size[0], 0), x : max(left + size[1], 0)]
+        return shift_pixels(to_pixels(block, self.channels, self.position), size, y - top, x - left, fill)
+
+
+def open_pictures(source: Any, channels: int) -> Iterator[LargePicture]:
+    """Pictures of a source one by one; those that can be are left where they lie.
+
+    Args:
+        source: Anything ``engine.predict.sources.iter_source`` takes, and ``.npy`` files of shape (H, W[, C]).
+        channels: What the network takes, 1 or 3.
+
+    Raises:
+        DataError: If nothing is there, or a thing is no picture, or too large to be decoded whole.
+    """
+    for position, item in enumerate(expand_source(source)):
+        if isinstance(item, Path):
+            yield LargePicture(str(item), _open_file(item, channels), channels, position)
+            continue
+        if hasattr(item, "detach"):
+            item = item.detach().cpu().numpy()
+            pixels = np.moveaxis(item, 0, -1) if item.ndim == 3 else item
+        else:
+            pixels = to_pixels(item, channels, position) if hasattr(item, "getbands") else np.asanyarray(item)
+        to_pixels(pixels[:1, :1], channels, position)  # what is no picture is told now, not in the middle
+        yield LargePicture(f"array-{position}", pixels, channels, position)
+
+
+def _open_file(path: Path, channels: int) -> NDArray[Any]:
+    if path.suffix.lower() == ".npy":
+        try:
+            pixels: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: this is no array file ({error}). Write it with numpy.save.") from error
+        if pixels.ndim not in (2, 3) or pixels.dtype != np.uint8 or not pixels.size:
+            raise DataError(
+                f"{path}: expected pixels (H, W[, C]) as uint8, got {pixels.dtype} {pixels.shape}. "
+                "Save the picture as bytes 0..255."
+            )
+        return pixels
+    mapped = _map_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
+    if mapped is not None:
+        return mapped
+    height, width = upright_size(path)
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{path}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,} for a file that has to be decoded "
+            "whole. Save it as a .npy array or as an uncompressed TIFF with 8 bits, which are read in parts."
+        )
+    return read_image(path, channels)
+
+
+def _map_tiff(path: Path) -> NDArray[Any] | None:
+    """The pixels of a TIFF that stores them as they are, in order and in one place, mapped; None of any other."""
+    from PIL import TiffImagePlugin
+
+    try:
+        with path.open("rb") as file:
+            # Image.open would refuse large pictures; here nothing is decoded.
+            tags = dict(TiffImagePlugin.TiffImageFile(file).tag_v2)
+    except (OSError, SyntaxError, ValueError, KeyError):
+        return None  # whoever decodes it finds the words
+    width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+    samples = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    starts, lengths = tags.get(TiffImagePlugin.STRIPOFFSETS), tags.get(TiffImagePlugin.STRIPBYTECOUNTS)
+    expected = {
+        TiffImagePlugin.COMPRESSION: (1,),
+        TiffImagePlugin.PLANAR_CONFIGURATION: (1,),
+        TiffImagePlugin.FILLORDER: (1,),
+        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: (1, 2),  # 0 is black where the file is grey; RGB
+        _ORIENTATION: (1,),
+    }
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+    plain = all(tags.get(tag, 1) in values for tag, values in expected.items()) and set(bits) == {8}
+    if not plain or samples not in (1, 3, 4) or starts is None or lengths is None:
+        return None
+    starts, lengths = np.atleast_1d(starts).astype(np.int64), np.atleast_1d(lengths).astype(np.int64)
+    in_one_place = bool((starts[1:] == starts[:-1] + lengths[:-1]).all())
+    if not in_one_place or lengths.sum() != height * width * samples:
+        return None
+    if path.stat().st_size < starts[0] + lengths.sum():
+        return None
+    return np.memmap(path, np.uint8, "r", int(starts[0]), (height, width, samples))
+
+
+_ORIENTATION = 274
+
+
+def _reflect(indices: NDArray[Any], length: int) -> NDArray[Any]:
+    """Indices continued by mirroring at the first and the last one, which are not repeated."""
+    period = max(2 * (length - 1), 1)
+    folded = indices % period
+    return np.minimum(folded, period - folded) if length > 1 else np.zeros_like(indices)

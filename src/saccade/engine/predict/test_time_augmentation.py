@@ -1,0 +1,105 @@
+"""Test-time augmentation: a runtime that looks at every canvas several times and gives one answer.
+
+It is a runtime itself, so evaluation, prediction and tiles take it as they take any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade.data.transforms.move import resize_pixels
+from saccade.deploy.base import as_bytes
+from saccade.deploy.runtime import Runtime
+from saccade.errors import ConfigError
+from saccade.models.base import Decoded
+from saccade.ops.views import Fuse, View, flip_order, has_points, merge_views
+from saccade.tasks import get_task
+
+__all__ = ["AugmentedRuntime"]
+
+
+class AugmentedRuntime:
+    """Predicts views of each canvas (every scale, plain and in a left-right mirror) and merges what is said of them.
+
+    Probabilities of a picture or of its pixels are averaged; boxes go through weighted boxes fusion over the views
+    (Solovyev et al. 2021) or suppression; points are averaged, with left and right exchanged in the mirror. The time
+    is that of as many predictions as there are views.
+
+    Args:
+        runtime: What predicts.
+        flip: Also look at the mirror image.
+        scales: Factors on the canvas, each rounded to the network's ``pad_multiple``; exported files take their own
+            canvas only.
+        flip_pairs: Pairs of points that a mirror exchanges (``DatasetInfo.flip_pairs``), which checkpoints do not hold;
+            a point with itself where none has a partner.
+        merge: Of boxes: ``wbf`` or ``nms``.
+        iou_threshold: Of boxes: overlap above which two views have seen the same object.
+
+    Raises:
+        ConfigError: If a value is out of range, or the mirror would exchange points and nobody says which.
+
+    Example:
+        >>> runtime = AugmentedRuntime(open_runtime("best.safetensors"), scales=(0.83, 1.0, 1.2))
+        >>> evaluate(runtime, dataset).values["AP"]
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        flip: bool = True,
+        scales: Sequence[float] = (1.0,),
+        flip_pairs: Sequence[tuple[int, int]] = (),
+        merge: Fuse = "wbf",
+        iou_threshold: float = 0.55,
+    ) -> None:
+        if not scales or not all(0 < scale < math.inf for scale in scales):
+            raise ConfigError(f"augmentation: scales are factors above 0, at least one; got {tuple(scales)}.")
+        if merge not in ("wbf", "nms"):
+            raise ConfigError(f"augmentation: merge is '{merge}'. Choose from: nms, wbf.")
+        if not 0 < iou_threshold <= 1:
+            raise ConfigError(f"augmentation: iou_threshold is a share, above 0 to 1; got {iou_threshold}.")
+        points = len(runtime.class_names) if has_points(get_task(runtime.task).decoded_keys) else 0
+        if flip and points > 1 and not flip_pairs:
+            raise ConfigError(
+                f"augmentation: a mirror exchanges left and right points, and {runtime.name} does not say which. Pass "
+                "flip_pairs, such as those of the data set (dataset.info.flip_pairs; a point with itself if none has a "
+                "partner), or flip=False."
+            )
+        if points:
+            flip_order(flip_pairs, points)  # refuses pairs of other points now
+        self.runtime = runtime
+        self.flips = (False, True) if flip else (False,)
+        self.scales = tuple(scales)
+        self.flip_pairs = tuple(flip_pairs)
+        self.merge: Fuse = merge
+        self.iou_threshold = iou_threshold
+        self.task, self.class_names, self.input_spec = runtime.task, runtime.class_names, runtime.input_spec
+        number = len(self.flips) * len(self.scales)
+        self.name = f"{runtime.name}, {number} view{'s' if number != 1 else ''}"
+
+    def __call__(self, images: Tensor) -> Decoded:
+        """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8."""
+        pictures = as_bytes(images).permute(0, 2, 3, 1).numpy()
+        canvas = (pictures.shape[1], pictures.shape[2])
+        decoded, views = [], []
+        for scale in self.scales:
+            size = self._size(canvas, scale)
+            resized = np.stack([resize_pixels(picture, size) for picture in pictures])
+            for mirrored in self.flips:
+                pixels = np.ascontiguousarray(resized[:, :, ::-1]) if mirrored else resized
+                decoded.append(self.runtime(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
+                views.append(View(canvas, size, mirrored))
+        return merge_views(decoded, views, self.flip_pairs, self.merge, self.iou_threshold)
+
+    def _size(self, canvas: tuple[int, int], scale: float) -> tuple[int, int]:
+        """The canvas as it is, or resized to the nearest size that the network takes."""
+        if scale == 1:
+            return canvas
+        multiple = self.input_spec.pad_multiple
+        height, width = (max(round(scale * side / multiple), 1) * multiple for side in canvas)
+        return height, width

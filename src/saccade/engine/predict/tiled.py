@@ -1,0 +1,189 @@
+"""Prediction over tiles: a large picture is looked at piece by piece, and the answers become those of one picture.
+
+Every tile has the same size in pixels of the picture, so objects have the same scale in all of them. How boxes, points
+and classes are put together is said in ``engine.predict.tiled_results``, how class maps are in
+``engine.predict.tiled_maps``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from saccade.data.derived.tiles import TileGrid, tile_grid
+from saccade.data.transforms.resize import fit_image
+from saccade.deploy.runtime import Runtime
+from saccade.engine.predict.large_images import LargePicture, open_pictures
+from saccade.engine.predict.tiled_maps import MapBands
+from saccade.engine.predict.tiled_results import Tiling, join_results
+from saccade.errors import ConfigError
+from saccade.models.base import Decoded
+from saccade.results.base import Result
+from saccade.structures.batch import Batch
+from saccade.structures.sample import ImageInfo
+from saccade.tasks import get_task
+from saccade.tasks.base import as_array
+
+__all__ = ["Tiling", "predict_batch_tiled", "predict_tiled"]
+
+# Of networks with one class, the probability of each pixel is kept for pictures up to so many pixels (200 MB).
+_MAX_SCORED = 50_000_000
+
+# What a runtime says of some tiles, one after another in the grid, and their geometries.
+_Tiles = tuple[Decoded, list[ImageInfo]]
+
+
+def predict_tiled(
+    runtime: Runtime,
+    source: Any,
+    tiling: Tiling,
+    batch_size: int = 1,
+    size: tuple[int, int] | None = None,
+    keep_images: bool = True,
+    map_folder: str | Path | None = None,
+) -> Iterator[Result]:
+    """Results in the order of the source, in pixels of the originals.
+
+    Memory: arrays, ``.npy`` files and uncompressed TIFFs are read tile by tile, so that the answer is what counts: a
+    class map is one byte a pixel, or nothing with ``map_folder``; masks of objects are kept as the bits of their boxes.
+    Networks with one class give their probabilities as well for pictures of up to 50 million pixels.
+
+    Args:
+        runtime: What predicts.
+        source: Anything ``engine.predict.sources.iter_source`` takes, and ``.npy`` files of shape (H, W[, C]).
+        tiling: How pictures are cut.
+        batch_size: Tiles at a time.
+        size: Canvas (height, width) of a tile; the model's own if not given.
+        keep_images: Keep the pixels on the result; mapped files stay mapped.
+        map_folder: Folder for class maps, ``<name>.npy``, which the results then map from there.
+
+    Raises:
+        DataError: If a thing is no picture, or too large to be decoded whole.
+        ConfigError: If the model's answers cannot be put together, or not with mirrored borders.
+    """
+    _check(runtime, tiling)
+    used: set[str] = set()
+    for number, picture in enumerate(open_pictures(source, runtime.input_spec.channels)):
+        about = {"path": picture.name, "image_id": number, "image": picture.pixels if keep_images else None}
+        map_file = None if map_folder is None else _map_file(Path(map_folder), picture.name, used)
+        yield _predict_picture(runtime, picture, tiling, about, batch_size, size, map_file)
+
+
+def predict_batch_tiled(
+    runtime: Runtime, batch: Batch, tiling: Tiling, batch_size: int = 1, size: tuple[int, int] | None = None
+) -> list[Result]:
+    """Results of pictures that the loader gives in their original size.
+
+    Args:
+        runtime: What predicts.
+        batch: Whole pictures, uint8.
+        tiling: How they are cut.
+        batch_size: Tiles at a time.
+        size: Canvas (height, width) of a tile; the model's own if not given.
+    """
+    _check(runtime, tiling)
+    results = []
+    for pixels, info in zip(batch.images.permute(0, 2, 3, 1).numpy(), batch.infos, strict=True):
+        picture = LargePicture(info.path, pixels, runtime.input_spec.channels)
+        about = {"path": info.path, "image_id": info.image_id, "image": info.image}
+        results.append(_predict_picture(runtime, picture, tiling, about, batch_size, size, None))
+    return results
+
+
+def _check(runtime: Runtime, tiling: Tiling) -> None:
+    if tiling.mirror and "probabilities" not in get_task(runtime.task).decoded_keys:
+        raise ConfigError(
+            f"tile: mirror continues pictures for class maps; {runtime.name} would find objects in the mirror. "
+            "Leave it off."
+        )
+
+
+def _map_file(folder: Path, name: str, used: set[str]) -> Path:
+    """``folder/photo.npy``, ``photo-2.npy`` for the next picture of that name."""
+    stem = unique = Path(name).stem
+    number = 1
+    while unique in used:
+        number += 1
+        unique = f"{stem}-{number}"
+    used.add(unique)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{unique}.npy"
+
+
+def _predict_picture(
+    runtime: Runtime,
+    picture: LargePicture,
+    tiling: Tiling,
+    about: Mapping[str, Any],
+    batch_size: int,
+    size: tuple[int, int] | None,
+    map_file: Path | None,
+) -> Result:
+    grid = tile_grid(picture.size, tiling.tile, tiling.overlap, tiling.mirror)
+    tiles = _look(runtime, picture, grid, tiling.mirror, batch_size, size)
+    first = next(tiles)
+    every = chain([first], tiles)
+    task = get_task(runtime.task)
+    if "probabilities" in first[0] and first[0]["probabilities"].ndim == 4:
+        # One tile tells what kind of result it is; its own map is not used.
+        decoded, infos = first
+        example = task.results({key: value[:1] for key, value in decoded.items()}, infos[:1], runtime.class_names)[0]
+        result = replace(example, **_class_map(every, grid, tiling, example, map_file))
+    else:
+        results = (one for decoded, infos in every for one in task.results(decoded, infos, runtime.class_names))
+        result = join_results(results, grid, tiling)
+    return replace(result, image_size=picture.size, **about)
+
+
+def _look(
+    runtime: Runtime,
+    picture: LargePicture,
+    grid: TileGrid,
+    mirror: bool,
+    batch_size: int,
+    size: tuple[int, int] | None,
+) -> Iterator[_Tiles]:
+    """What the runtime says of the tiles, batch by batch."""
+    spec = runtime.input_spec
+    for first in range(0, len(grid), batch_size):
+        canvases, infos = [], []
+        for index in range(first, min(first + batch_size, len(grid))):
+            window = picture.window(*grid.origin(index), grid.tile, spec.pad_value, mirror)
+            canvas, geometry = fit_image(window, spec, size)
+            canvases.append(canvas)
+            infos.append(ImageInfo(index, picture.name, geometry))
+        yield runtime(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2)), infos
+
+
+def _class_map(
+    tiles: Iterator[_Tiles], grid: TileGrid, tiling: Tiling, example: Result, file: Path | None
+) -> dict[str, Any]:
+    """Labels of all pixels, and how sure a network with one class is of them, for a result like ``example``."""
+    scored = getattr(example, "probabilities", None) is not None and grid.size[0] * grid.size[1] <= _MAX_SCORED
+    scores = np.zeros(grid.size, np.float32) if scored else None
+    bands: MapBands | None = None
+    for decoded, infos in tiles:
+        probabilities = as_array(decoded["probabilities"])
+        if bands is None:
+            dtype = np.dtype(np.uint8 if probabilities.shape[1] <= 255 else np.int16)
+            bands = MapBands(grid, tiling.blend == "tent", _labels(grid.size, dtype, file), scores)
+        for one, info in zip(probabilities, infos, strict=True):
+            bands.add(info.image_id, one, info.geometry)
+    assert bands is not None  # a grid has at least one tile
+    if isinstance(bands.labels, np.memmap):
+        bands.labels.flush()
+    return {"label_map": bands.labels, "probabilities": scores}
+
+
+def _labels(size: tuple[int, int], dtype: np.dtype[Any], file: Path | None) -> NDArray[Any]:
+    if file is None:
+        return np.zeros(size, dtype)
+    mapped: NDArray[Any] = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=size)
+    return mapped

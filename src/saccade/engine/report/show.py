@@ -1,0 +1,127 @@
+"""What a network really sees of a data set: training pictures after augmentation, with their truth drawn on them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from saccade.data.catalogue.catalogue import CATALOGUE
+from saccade.data.loading.pipeline import TrainPipeline
+from saccade.data.loading.sampler import EpochSampler
+from saccade.data.open import open_dataset, resolve_source, split_names
+from saccade.engine.report.pictures import draw_sample
+from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.phases import resolve_stages, settings_at
+from saccade.engine.train.setup import build_model, open_datasets
+from saccade.errors import ConfigError
+from saccade.models.base import Model
+from saccade.results.drawing import draw_caption, montage
+from saccade.structures.dataset import VisionDataset
+from saccade.structures.input_spec import InputSpec
+
+__all__ = ["draw_training_pictures", "on_data", "task_of"]
+
+# Where no network is named.
+_PLAIN = InputSpec(size=(320, 320), resize="letterbox")
+
+
+def task_of(data: str, split: str | None = None, format: str | None = None) -> str:
+    """The task that a data set is opened for unless another is asked for.
+
+    Args:
+        data: Catalogue name or path.
+        split: Part of it; that for training if not given.
+        format: Reader; found by looking if not given.
+    """
+    return open_dataset(data, split or _training_split(data, format), format=format, bad_labels="drop").info.task
+
+
+def on_data(
+    config: TrainConfig, data: str, split: str | None = None, format: str | None = None, seed: int | None = None
+) -> TrainConfig:
+    """The configuration, pointed at a data set that need not be its own.
+
+    Faulty labels are dropped where a training would stop at them, so that the rest can be seen.
+
+    Args:
+        config: A recipe's, for example.
+        data: Catalogue name or path.
+        split: Part of it; the configuration's own if it is its data, else that for training.
+        format: Reader; found by looking if not given.
+        seed: Instead of the configuration's.
+    """
+    own = config.data.source == data and format is None
+    settings = replace(
+        config.data,
+        source=data,
+        format=config.data.format if own else format,
+        train=split or (config.data.train if own else _training_split(data, format)),
+        val=None,
+        test=None,
+        bad_labels="drop" if config.data.bad_labels == "error" else config.data.bad_labels,
+    )
+    return replace(config, data=settings, seed=config.seed if seed is None else seed)
+
+
+def draw_training_pictures(
+    config: TrainConfig, count: int = 16, epoch: int = 0, task: str | None = None
+) -> NDArray[Any]:
+    """The first pictures of an epoch, as a training by this configuration would see them.
+
+    Args:
+        config: Data, network, augmentation, stages and seed. The classes come from the data. Without a network the
+            pictures are letterboxed to 320 x 320.
+        count: How many pictures; fewer if there are fewer.
+        epoch: Counted from 0, or from the end if negative.
+        task: Which truth to read, where there are several and no network decides.
+
+    Returns:
+        A sheet (H, W, 3), uint8 RGB, of pictures with their truth; below each stand its file, the stage of the
+        configuration, and its size.
+
+    Raises:
+        ConfigError: If there is no such epoch, or a setting does not go with the data.
+        DataError: If the data is missing or broken.
+    """
+    if count < 1:
+        raise ConfigError(f"count must be at least 1; got {count}.")
+    number = epoch if epoch >= 0 else config.epochs + epoch
+    if not 0 <= number < config.epochs:
+        raise ConfigError(f"epoch {epoch}: the run has {config.epochs} epochs, 0 to {config.epochs - 1}.")
+    dataset, model = _open(config, task)
+    stages = resolve_stages(config, model)
+    settings = settings_at(config, stages, number, config.epochs)
+    pipeline = TrainPipeline(dataset, model.input_spec, [stage.augment for stage in stages], config.seed)
+    multiscale = {stage.index: (stage.augment.multiscale, stage.augment.multiscale_every) for stage in stages}
+    sampler = EpochSampler(len(dataset), config.data.batch_size, config.seed, multiscale=multiscale)
+    sampler.set_epoch(number, stage=settings.index, size=settings.size)
+    pictures = []
+    for key in sampler.first_keys(count):
+        sample = pipeline[key]
+        height, width = sample.size
+        title = f"{Path(sample.info.path).name}, stage {key.stage}, {width} x {height}"
+        pictures.append(draw_caption(draw_sample(sample, model.task, dataset.info.class_names), [title]))
+    return montage(pictures, columns=math.ceil(math.sqrt(len(pictures))))
+
+
+def _open(config: TrainConfig, task: str | None) -> tuple[VisionDataset, Model]:
+    """The training pictures, and the network or a stand-in without layers that says how they are resized."""
+    if config.model:
+        dataset = open_datasets(config).train
+        return dataset, build_model(config, dataset.info, pretrained=False)
+    data = config.data
+    dataset = open_dataset(data.source, data.train, format=data.format, task=task, bad_labels=data.bad_labels)
+    model = Model()
+    model.task, model.input_spec = dataset.info.task, _PLAIN
+    return dataset, model
+
+
+def _training_split(data: str, format: str | None) -> str:
+    """``train``, or the first part of a data set that calls its parts otherwise."""
+    entry = CATALOGUE.get(data)
+    names = split_names(resolve_source(data, format)) if entry is None else entry.splits
+    return "train" if not names or "train" in names or names == ("all",) else names[0]

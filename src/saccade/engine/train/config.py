@@ -1,0 +1,138 @@
+"""The typed configuration of a training run.
+
+A recipe is a function that returns one; the command line overrides any field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from saccade.data.transforms.config import AugmentConfig
+
+__all__ = [
+    "DataConfig",
+    "EmaConfig",
+    "FreezeConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "Stage",
+    "TileConfig",
+    "TrainConfig",
+]
+
+
+@dataclass
+class TileConfig:
+    """Pictures cut into tiles before anything else sees them; off unless a size is given."""
+
+    size: tuple[int, int] | None = None  # tile (height, width) in pixels of the pictures
+    overlap: float = 0.2  # share of a tile that its neighbour shows too
+    keep_empty: float = 1.0  # share of the training tiles without truth that stays
+
+
+@dataclass
+class DataConfig:
+    """Where pictures come from and how they are batched."""
+
+    source: str = ""  # name in the catalogue, or a path
+    format: str | None = None  # reader; found by looking at the folder if not given
+    train: str = "train"  # split, or several joined by "+"
+    val: str | None = "val"  # split scored after every epoch; None: nothing is chosen by a score
+    test: str | None = None  # split scored once, at the very end, with the weights that are kept
+    size: tuple[int, int] | None = None  # canvas (height, width); the model's own if not given
+    batch_size: int = 16
+    repeats: int = 1  # repeated augmentation: times that a picture of an epoch is in it, each time augmented anew
+    val_batch_size: int | None = None  # twice batch_size if not given
+    workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
+    bad_labels: Literal["error", "drop", "repair"] = "error"
+    tile: TileConfig = field(default_factory=TileConfig)
+
+
+@dataclass
+class OptimizerConfig:
+    """One optimiser; biases, norms and one-dimensional parameters are not decayed."""
+
+    name: Literal["sgd", "adamw", "adam", "rmsprop"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    alpha: float = 0.9  # rmsprop: how much of the mean square stays each step
+    eps: float | None = None  # beside the root in adam, adamw and rmsprop; torch's 1e-8 if not given
+    weight_decay: float = 0.0
+    decay_norm_and_bias: bool = False
+    lr_scale: dict[str, float] = field(default_factory=dict)  # parameter name prefix -> factor on lr
+    layer_decay: float = 1.0  # factor on lr from each layer to the one before it; the head has the full lr
+
+
+@dataclass
+class ScheduleConfig:
+    """Learning rate over the run, counted in steps, as a factor on the optimiser's lr."""
+
+    name: Literal["constant", "cosine", "poly", "step", "linear", "exponential"] = "cosine"
+    warmup_epochs: float = 0.0
+    warmup_power: float = 1.0  # 2 for YOLOX's quadratic warm-up
+    final_factor: float = 0.0  # where cosine, poly and linear end
+    power: float = 0.9  # of poly
+    milestones: tuple[float, ...] = ()  # epochs at which step multiplies by gamma
+    gamma: float = 0.1
+    gamma_epochs: float = 1.0  # exponential multiplies by gamma every so many epochs, in one step
+    flat_epochs: float = 0.0  # last epochs held at final_factor
+
+
+@dataclass
+class EmaConfig:
+    """Exponential moving average of the weights; what is evaluated and kept."""
+
+    decay: float = 0.0  # 0: no average
+    warmup_steps: float = 2000.0  # decay * (1 - exp(-step / warmup_steps))
+
+
+@dataclass
+class FreezeConfig:
+    """What does not move."""
+
+    trainable: str = "all"  # "all", "head", or "last:k" for the last k stages and the head
+    batch_norm: Literal["train", "frozen_stats", "frozen_all"] = "train"
+
+
+@dataclass
+class Stage:
+    """From an epoch on, other settings: attributes of the model, fields of the augmentation, the canvas."""
+
+    from_epoch: int  # negative counts from the end: -15 is the last fifteen epochs
+    model: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    freeze: FreezeConfig | None = None
+
+
+@dataclass
+class TrainConfig:
+    """Everything that decides a run. ``config.yaml`` in the run folder is this, resolved."""
+
+    name: str = "run"
+    model: str = ""
+    model_args: dict[str, Any] = field(default_factory=dict)
+    init: str | None = None  # published weights or a checkpoint to start from
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    freeze: FreezeConfig = field(default_factory=FreezeConfig)
+    stages: tuple[Stage, ...] = ()
+    epochs: int = 10
+    max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
+    accumulate: int = 1
+    clip_norm: float | None = None
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"  # auto: bf16 where the processor computes in it
+    channels_last: bool = True
+    compile: bool = False
+    evaluate_every: int = 1
+    patience: int | None = None  # evaluations without a better score before stopping
+    checkpoint_every: int | None = None  # steps between checkpoints inside an epoch; one an epoch if not given
+    deterministic: bool = False
+    seed: int = 0
+    out: str = "runs"

@@ -1,0 +1,45 @@
+"""Exponential moving average of weights and buffers: what is evaluated and kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from saccade.engine.train.config import EmaConfig
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage:
+    """A shadow of the model that moves slowly (Polyak and Juditsky 1992; warm-up as in YOLOX).
+
+    Args:
+        model: Its weights at the start are the average's; it stays where it is (its tensors are remembered).
+        config: Decay and warm-up.
+    """
+
+    def __init__(self, model: nn.Module, config: EmaConfig) -> None:
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        self.config = config
+        self.updates = 0
+        # Listed once: walking the modules would cost ten times the arithmetic of a step.
+        pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
+        self._averages = [average for average, _ in pairs if average.is_floating_point()]
+        self._values = [value for _, value in pairs if value.is_floating_point()]
+        self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move a step towards the model; integer buffers are copied."""
+        self.updates += 1
+        decay = self.config.decay * (1.0 - math.exp(-self.updates / self.config.warmup_steps))
+        torch._foreach_lerp_(self._averages, self._values, 1.0 - decay)
+        for average, value in self._counters:
+            average.copy_(value)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]

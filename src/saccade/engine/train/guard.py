@@ -1,0 +1,105 @@
+"""Two things that stop a run in good order: a loss that is no number, and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saccade.errors import NonFiniteLossError
+from saccade.structures.batch import Batch
+from saccade.weights.files import atomic_write
+
+__all__ = ["InterruptGuard", "LossGuard"]
+
+
+class LossGuard:
+    """Stops the run on a NaN or infinite loss and saves the batch that gave it.
+
+    A step is looked at when the next one has been queued, so that a GPU never waits; the checkpoint before it is
+    untouched by then.
+
+    Args:
+        folder: Where the batch goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pending: tuple[dict[str, Tensor], Batch, int] | None = None
+
+    def check(self, terms: Mapping[str, Tensor], batch: Batch, step: int) -> None:
+        """Remember this step and look at the one before.
+
+        Raises:
+            NonFiniteLossError: If the one before was not finite.
+        """
+        self.flush()
+        self._pending = ({name: value.detach() for name, value in terms.items()}, batch, step)
+
+    def flush(self) -> None:
+        """Look at the step that is still waiting.
+
+        Raises:
+            NonFiniteLossError: If it was not finite; the message names the loss terms, the pictures and the saved
+            batch.
+        """
+        if self._pending is None:
+            return
+        terms, batch, step = self._pending
+        self._pending = None
+        if bool(torch.isfinite(torch.stack([value.float() for value in terms.values()])).all()):
+            return
+        bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
+        paths = [info.path for info in batch.infos]
+        target = self.folder / "batch.pt"
+        saved: dict[str, Any] = {
+            "images": batch.images.cpu(),
+            "targets": {key: value.cpu() for key, value in batch.targets.items()},
+            "paths": paths,
+        }
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, lambda path: torch.save(saved, path))
+        shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
+        raise NonFiniteLossError(
+            f"step {step}: loss {', '.join(bad)} is not finite. The batch is saved in {target} (pictures: {shown}). "
+            "The last checkpoint is intact; lower --optimizer.lr, set --clip-norm, or use --precision 32, and --resume."
+        )
+
+
+class InterruptGuard:
+    """Turns the first Ctrl-C into a stop after the step under way; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: Any = None
+
+    def __enter__(self) -> InterruptGuard:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def raise_if_requested(self) -> None:
+        """End the run here if Ctrl-C was pressed.
+
+        Raises:
+            KeyboardInterrupt: If it was.
+        """
+        if self.requested:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

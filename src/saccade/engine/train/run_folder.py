@@ -1,0 +1,115 @@
+"""``runs/<name>/``: everything a run leaves behind, each file complete or absent."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.configfile import config_to_yaml
+from saccade.errors import ConfigError, WeightsError
+from saccade.weights.files import atomic_write, previous_path
+
+__all__ = ["RunFolder", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    atomic_write(path, write)
+
+
+class RunFolder:
+    """Paths and writers of one run.
+
+    Args:
+        config: The run's configuration; names the folder.
+        resume: Go on in an existing folder instead of refusing it.
+
+    Raises:
+        ConfigError: If the folder holds a run already and ``resume`` is not set, or holds none and it is.
+    """
+
+    def __init__(self, config: TrainConfig, resume: bool) -> None:
+        self.path = Path(config.out) / config.name
+        self.state_path = self.path / "last" / "state.pt"
+        self.last_model = self.path / "last" / "model.safetensors"
+        self.best_model = self.path / "best.safetensors"
+        self._events: Any = None
+        if not resume and (self.path / "config.yaml").exists():
+            raise ConfigError(
+                f"{self.path} already holds a run. "
+                "Add --resume to go on with it, --name OTHER to keep it, or delete the folder."
+            )
+
+    def start(self, config: TrainConfig) -> None:
+        """Make the folder and write ``config.yaml``."""
+        (self.path / "last").mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.yaml", config_to_yaml(config))
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        """``metrics.csv``, one row an epoch; columns that appear later are empty before."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([{key: f"{value:.9g}" for key, value in row.items()} for row in rows])
+        write_text(self.path / "metrics.csv", text.getvalue())
+
+    def log_events(self, row: Mapping[str, float], step: int) -> None:
+        """TensorBoard scalars of one epoch."""
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(self.path / "events"), purge_step=step)
+        for key, value in row.items():
+            self._events.add_scalar(key, value, step)
+        self._events.flush()
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Training state, readable with ``weights_only=True``; the one before is kept beside it."""
+
+        def write(path: Path) -> None:
+            # Through a Python file a full disk is an OSError, but torch's writer covers it with a riddle of its own.
+            try:
+                with path.open("wb") as file:
+                    torch.save(state, file)
+            except RuntimeError as riddle:
+                cause = riddle.__context__
+                raise cause if isinstance(cause, OSError) else riddle from None
+
+        atomic_write(self.state_path, write, keep_previous=True)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The newest training state that reads, or None before the first was written.
+
+        Raises:
+            WeightsError: If neither the last nor the previous state reads.
+        """
+        existing = [path for path in (self.state_path, previous_path(self.state_path)) if path.exists()]
+        for path in existing:
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:
+                damage = error
+                continue
+            return state
+        if existing:
+            raise WeightsError(
+                f"{self.state_path} and the one before it are damaged ({damage}). "
+                "Start the run anew under another --name."
+            )
+        return None
+
+    def close(self) -> None:
+        """Finish the event file."""
+        if self._events is not None:
+            self._events.close()

@@ -1,0 +1,117 @@
+"""From names in the configuration to data sets and a model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from saccade.data.derived.tiles import TiledDataset
+from saccade.data.open import open_dataset
+from saccade.engine.train.config import TrainConfig
+from saccade.errors import ConfigError
+from saccade.models.base import Model
+from saccade.models.registry import create_model, get_builder
+from saccade.structures.dataset import DatasetInfo, VisionDataset
+
+__all__ = ["Datasets", "build_model", "open_datasets", "worker_count"]
+
+logger = logging.getLogger("saccade")
+
+
+@dataclass
+class Datasets:
+    """The splits of a run.
+
+    Args:
+        train: What is learnt from.
+        val: Scored after every epoch; decides which weights are kept.
+        test: Scored once, with the kept weights.
+    """
+
+    train: VisionDataset
+    val: VisionDataset | None = None
+    test: VisionDataset | None = None
+
+    def describe(self) -> str:
+        """One line: sizes, classes, and what the label policy repaired or dropped."""
+        parts = [
+            f"{name} {len(data)}"
+            for name, data in (("train", self.train), ("val", self.val), ("test", self.test))
+            if data is not None
+        ]
+        parts.append(f"{len(self.train.info.class_names)} classes")
+        for name, count in getattr(self.train, "repairs", {}).items():
+            parts.append(f"{name} {count}")
+        return f"{self.train.info.name}: " + ", ".join(parts)
+
+
+def open_datasets(config: TrainConfig) -> Datasets:
+    """Open the splits that ``config.data`` names, for the task of ``config.model``, cut into tiles if it says so.
+
+    Raises:
+        ConfigError: If no data source is named, or the tiles make no sense.
+        DataError: If a split is missing or its labels are faulty and the policy is ``error``.
+    """
+    data = config.data
+    if not data.source:
+        raise ConfigError(
+            "data.source is empty. Name a data set (see 'saccade datasets') or a folder: --data.source PATH."
+        )
+    task = get_builder(config.model).task
+
+    def open_split(split: str | None, keep_empty: float = 1.0) -> VisionDataset | None:
+        if split is None:
+            return None
+        opened = open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels)
+        if data.tile.size is None:
+            return opened
+        return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)
+
+    # Only training may pass over tiles without truth; scores are those of all.
+    train = open_split(data.train, data.tile.keep_empty)
+    assert train is not None
+    return Datasets(train, open_split(data.val), open_split(data.test))
+
+
+def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True) -> Model:
+    """Build ``config.model`` for the classes of the data.
+
+    Args:
+        config: Names the model, its options, the canvas and the weights to start from.
+        info: Gives the classes.
+        pretrained: Load ``config.init``; a resumed run has its own weights.
+    """
+    from saccade.weights.published import published_arguments
+
+    # Options that published weights were trained with hold for a resumed run too; what the run says goes before them.
+    options = {**published_arguments(config.model, config.init or ""), **config.model_args}
+    options.setdefault("num_classes", len(info.class_names))
+    model = create_model(config.model, **options)
+    model.class_names = info.class_names
+    if config.data.size is not None:
+        model.input_spec = model.input_spec.with_size(config.data.size)
+    if config.init is not None and pretrained:
+        from saccade.weights import load_weights
+
+        report = load_weights(model, config.init)
+        logger.info("%s", report)
+        if report.file_head is not None and _body_stands_still(config):
+            model.earlier_heads = (*report.earlier_heads, report.file_head)
+            logger.info("the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))", config.init)
+    return model
+
+
+def _body_stands_still(config: TrainConfig) -> bool:
+    """Whether nothing but the head moves in the whole run, so that the head of before stays right."""
+    freezes = [config.freeze, *(stage.freeze for stage in config.stages if stage.freeze is not None)]
+    return all(freeze.trainable == "head" for freeze in freezes)
+
+
+def worker_count(wanted: int | None) -> int:
+    """Loader processes: as asked, or one less than the cores, 1 to 8."""
+    if wanted is not None:
+        return wanted
+    return min(
+        max(len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 2) - 1, 1), 8
+    )

@@ -1,0 +1,54 @@
+"""What every reader gives: pictures with their truth, by index, and the names of the classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from saccade.structures.sample import Sample, Target
+
+__all__ = ["DatasetInfo", "VisionDataset"]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a model, an evaluator and a drawing need to know of a data set.
+
+    Args:
+        name: Short name for tables.
+        task: ``classification``, ``detection``, ``segmentation``, ``keypoints`` or ``translation``.
+        class_names: Names of labels 0..N-1 (for keypoints: of the points). Background is not one of them.
+        split: Which part this is.
+        flip_pairs: Pairs of keypoints that a mirror exchanges.
+        category_ids: The source's own ids of the classes, where it has them (COCO's have gaps).
+        object_names: Names of the labels of objects with keypoints, as ``class_names`` names the points there.
+    """
+
+    name: str
+    task: str
+    class_names: tuple[str, ...]
+    split: str = "train"
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    category_ids: tuple[int, ...] = field(default=())
+    object_names: tuple[str, ...] = field(default=())
+
+
+@runtime_checkable
+class VisionDataset(Protocol):
+    """Readers implement this; annotations live in a few arrays, so that loader workers share them."""
+
+    info: DatasetInfo
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Sample:
+        """Decode image ``index`` (EXIF orientation applied) with its target in original pixels."""
+        ...
+
+    def target(self, index: int) -> Target:
+        """The truth alone, in original pixels, without decoding the photograph."""
+        ...
+
+    def path(self, index: int) -> str:
+        """File of image ``index`` for messages."""
+        ...

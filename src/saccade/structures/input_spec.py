@@ -1,0 +1,90 @@
+"""What a network expects of an image: size rule, normalisation, channel order. One record for training and export."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from saccade.errors import ConfigError, did_you_mean
+
+__all__ = ["InputSpec"]
+
+ResizeRule = Literal["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none"]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How an image of any size becomes the network's input.
+
+    Args:
+        size: Canvas (height, width) in pixels at which the network is trained and evaluated by default.
+        channels: 3 for colour, 1 for grey; images are converted on reading.
+        resize: ``letterbox`` keeps the aspect and pads; ``stretch`` does not; ``center_crop`` resizes the shorter side
+            to ``size / crop_fraction`` and crops. The canvas of these is ``size``; that of the others follows the
+            picture: ``shorter_side`` keeps the aspect and makes the shorter side the smaller number of ``size``, or the
+            longer side the larger one if it would exceed it (torchvision's detectors: (800, 1333)), then pads to
+            ``pad_multiple``; ``multiple`` stretches each side to the nearest multiple of ``pad_multiple``; ``none``
+            keeps the pixels and pads to ``pad_multiple``.
+        align: Where a picture sits on a canvas that it does not fill.
+        pad_value: Grey value 0..255 of the padding.
+        pad_multiple: Height and width of the canvas are multiples of this.
+        mean: Subtracted per channel, in units of 0..255.
+        std: Divided by per channel, in units of 0..255.
+        channel_order: ``rgb`` or ``bgr`` (what the *network* sees; images are RGB everywhere else).
+        crop_fraction: Share of the shorter side that ``center_crop`` keeps (0.875 on ImageNet).
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    resize: ResizeRule = "stretch"
+    align: Literal["center", "top_left"] = "center"
+    pad_value: int = 114
+    pad_multiple: int = 1
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (255.0, 255.0, 255.0)
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    crop_fraction: float = 0.875
+
+    def __post_init__(self) -> None:
+        if self.resize not in get_args(ResizeRule):
+            raise ConfigError(
+                f"input_spec.resize is '{self.resize}'.{did_you_mean(str(self.resize), get_args(ResizeRule))}"
+            )
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ConfigError(
+                f"input_spec.mean and .std need {self.channels} values each, got {self.mean} and {self.std}."
+            )
+
+    def with_size(self, size: tuple[int, int]) -> InputSpec:
+        """The same rules at another canvas (height, width), rounded up to ``pad_multiple``.
+
+        The limits of ``shorter_side`` are no canvas and stay as they are.
+        """
+        sized = replace(self, size=size)
+        return sized if self.resize == "shorter_side" else replace(sized, size=sized.canvas)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """``size`` rounded up to ``pad_multiple``: what joined and cropped pictures are made in, whatever the rule."""
+        height, width = (-(-side // self.pad_multiple) * self.pad_multiple for side in self.size)
+        return height, width
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> InputSpec:
+        """Inverse of :meth:`to_dict`; unknown keys are errors.
+
+        Raises:
+            ConfigError: If a key is unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"input_spec has no field '{key}'.{did_you_mean(key, known)}")
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**plain)
