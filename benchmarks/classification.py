@@ -1,12 +1,12 @@
 """Every family of the classification line against torchvision or timm, with equal weights.
 
-*Prediction.* One picture at 224 pixels. Theirs: the network as torch has it, in evaluation mode, float32, channels
+*Prediction.* One image at 224 pixels. Theirs: the network as torch has it, in evaluation mode, float32, channels
 first, given normalised floats. Ours: the runtime that a checkpoint gets by default, given bytes; normalisation, softmax
 and the way there and back are in. The same path told to compute in float32 is the one of equal precision; our network
 eager, in float32 and channels last, is measured besides. Answers in float32 must be equal and those of the default path
 nearly parallel, or the benchmark breaks.
 
-*Training step.* Sixteen pictures (the engine's default batch) at 128 pixels (ViT: 224): forward, cross entropy,
+*Training step.* Sixteen images (the engine's default batch) at 128 pixels (ViT: 224): forward, cross entropy,
 backward, a step of SGD with momentum. Theirs in float32, channels first. Ours as the engine runs it without being told
 anything (bfloat16 where the processor computes in it, channels last), and in float32 and channels last: the same
 precision. The engine keeps freed memory in the process; here that serves theirs too.
@@ -64,9 +64,9 @@ FAMILIES: tuple[tuple[str, Callable[[], nn.Module], dict[str, object]], ...] = (
 )
 
 
-def noise(pictures: int) -> Tensor:
-    """Random bytes as pictures (N, 3, SIDE, SIDE)."""
-    return torch.randint(0, 256, (pictures, 3, SIDE, SIDE), dtype=torch.uint8)
+def noise(images: int) -> Tensor:
+    """Random bytes as images (N, 3, SIDE, SIDE)."""
+    return torch.randint(0, 256, (images, 3, SIDE, SIDE), dtype=torch.uint8)
 
 
 def pair(name: str, reference: Callable[[], nn.Module], options: dict[str, object]) -> tuple[Model, nn.Module]:
@@ -89,7 +89,7 @@ def pair(name: str, reference: Callable[[], nn.Module], options: dict[str, objec
 
 
 def predicts(ours: Model, theirs: nn.Module, rounds: int) -> dict[str, float]:
-    """Seconds a picture of each, and of ours in float32: by the same runtime, and eager."""
+    """Seconds an image of each, and of ours in float32: by the same runtime, and eager."""
     runtime, exact = best_cpu_runtime(ours), OpenVinoRuntime(ours, "32")
     pixels = noise(1)
     spec = ours.input_spec
@@ -169,7 +169,7 @@ def run(rounds: int = 8) -> list[Figure]:
     for name, reference, options in FAMILIES:
         ours, theirs = pair(name, reference, options)
         predicted = predicts(ours, theirs, rounds)
-        # timm's ViT takes pictures of its own size only.
+        # timm's ViT takes images of its own size only.
         learnt = learns(ours, theirs, SIDE if name == "vit_ti_16" else TRAIN_SIDE, max(3, rounds // 2))
         ratios["predict"].append(predicted["theirs"] / predicted["default"])
         ratios["equal predict"].append(predicted["theirs"] / predicted["equal"])

@@ -1,9 +1,9 @@
-"""COCO's figures of 5,000 pictures with 100 detections each in 80 classes, beside pycocotools and faster-coco-eval.
+"""COCO's figures of 5,000 images with 100 detections each in 80 classes, beside pycocotools and faster-coco-eval.
 
-About seven objects a picture, as in COCO; half of the detections lie about an object, the others anywhere. Timed is the
+About seven objects an image, as in COCO; half of the detections lie about an object, the others anywhere. Timed is the
 way from results as a network gives them (arrays), or as a result file holds them (dictionaries, decoded already), to
 the twelve figures. Saccade's time includes what the others do not compute: the best confidence, the confusion matrix
-and the breakdown of errors. ``python -m benchmarks.coco_evaluation 500`` does it with fewer pictures.
+and the breakdown of errors. ``python -m benchmarks.coco_evaluation 500`` does it with fewer images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from saccade.metrics.coco import COCO_FIGURES, CocoEvaluator
 from saccade.results.detections import Detections
 from saccade.structures.sample import Target
 
-PICTURES, DETECTIONS, CLASSES = 5_000, 100, 80
+IMAGES, DETECTIONS, CLASSES = 5_000, 100, 80
 NAMES = tuple(f"class {label}" for label in range(CLASSES))
 
 MEMORY = """
@@ -45,14 +45,14 @@ print(json.dumps((kilobytes("VmHWM") - idle) * 1024 / 1e6))
 """
 
 
-def scenes(pictures: int) -> Iterator[tuple[Detections, Target]]:
-    """Detections and truth of one picture after the other, 640 x 480; the same every time."""
+def scenes(images: int) -> Iterator[tuple[Detections, Target]]:
+    """Detections and ground truth of one image after the other, 640 x 480; the same every time."""
     rng = np.random.default_rng(0)
-    for number in range(pictures):
+    for number in range(images):
         count = int(rng.poisson(7))
         sides = np.exp(rng.uniform(np.log(10), np.log(300), (count, 2)))
         corners = rng.uniform(0, 1, (count, 2)) * (np.array([640.0, 480.0]) - sides)
-        truth = np.concatenate([corners, corners + sides], axis=1)
+        ground_truth = np.concatenate([corners, corners + sides], axis=1)
         labels = rng.integers(0, CLASSES, count)
         found = np.zeros((DETECTIONS, 4))
         found[:, :2] = rng.uniform(0, 400, (DETECTIONS, 2))
@@ -60,7 +60,7 @@ def scenes(pictures: int) -> Iterator[tuple[Detections, Target]]:
         named = rng.integers(0, CLASSES, DETECTIONS)
         if count:
             about = rng.integers(0, count, DETECTIONS // 2)
-            found[: len(about)] = truth[about] + rng.normal(0, 0.08, (len(about), 4)) * np.tile(sides[about], 2)
+            found[: len(about)] = ground_truth[about] + rng.normal(0, 0.08, (len(about), 4)) * np.tile(sides[about], 2)
             named[: len(about)] = np.where(rng.random(len(about)) < 0.8, labels[about], named[: len(about)])
         # A step sideways must not turn a box inside out.
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
@@ -74,7 +74,7 @@ def scenes(pictures: int) -> Iterator[tuple[Detections, Target]]:
             labels=named,
         )
         target: Target = {
-            "boxes": truth,
+            "boxes": ground_truth,
             "labels": labels,
             "area": sides.prod(axis=1),
             "iscrowd": rng.random(count) < 0.01,
@@ -82,9 +82,9 @@ def scenes(pictures: int) -> Iterator[tuple[Detections, Target]]:
         yield result, target
 
 
-def run(pictures: int = PICTURES) -> list[Figure]:
+def run(images: int = IMAGES) -> list[Figure]:
     """Seconds of all three one after the other, the ratio, and the memory of ours."""
-    everything = list(scenes(pictures))
+    everything = list(scenes(images))
     dataset, found = _dictionaries(everything)
 
     start = time.perf_counter()
@@ -101,9 +101,9 @@ def run(pictures: int = PICTURES) -> list[Figure]:
     between_them = float(np.nanmax(np.abs(stats_faster - stats)))
     assert max(difference, between_them) < 1e-9, f"figures differ by {difference} and {between_them}"
 
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(pictures)], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(images)], check=True, capture_output=True, text=True)
     megabytes = json.loads(done.stdout.splitlines()[-1])
-    note = f"{pictures:,} pictures x {DETECTIONS} detections, {CLASSES} classes"
+    note = f"{images:,} images x {DETECTIONS} detections, {CLASSES} classes"
     return [
         Figure("COCO figures against pycocotools", theirs / ours, "x", 4.0, True, f"{note}; one run of each"),
         Figure("COCO figures", ours, "s", note=note),
@@ -116,7 +116,7 @@ def run(pictures: int = PICTURES) -> list[Figure]:
 
 def _dictionaries(everything: list[tuple[Detections, Target]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the reference tools take."""
-    truths: list[dict[str, Any]] = []
+    ground_truths: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for result, target in everything:
         found += result.to_coco()
@@ -124,12 +124,17 @@ def _dictionaries(everything: list[tuple[Detections, Target]]) -> tuple[dict[str
         boxes[:, 2:] -= boxes[:, :2]
         rows = zip(boxes.tolist(), target["labels"].tolist(), target["area"].tolist(), target["iscrowd"], strict=True)
         for box, label, area, crowd in rows:
-            truth = {"id": len(truths) + 1, "image_id": result.image_id, "category_id": label, "bbox": box}
-            truths.append({**truth, "area": area, "iscrowd": int(crowd)})
+            ground_truth = {
+                "id": len(ground_truths) + 1,
+                "image_id": result.image_id,
+                "category_id": label,
+                "bbox": box,
+            }
+            ground_truths.append({**ground_truth, "area": area, "iscrowd": int(crowd)})
     dataset = {
         "images": [{"id": result.image_id, "height": 480, "width": 640} for result, _ in everything],
         "categories": [{"id": label, "name": name} for label, name in enumerate(NAMES)],
-        "annotations": truths,
+        "annotations": ground_truths,
     }
     return dataset, found
 
@@ -141,10 +146,10 @@ def _pycocotools(dataset: dict[str, Any], found: list[dict[str, Any]]) -> tuple[
     found = [dict(entry) for entry in found]
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = dataset
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(found), "bbox")
+        ground_truth = COCO()
+        ground_truth.dataset = dataset
+        ground_truth.createIndex()
+        evaluation = COCOeval(ground_truth, ground_truth.loadRes(found), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -156,8 +161,8 @@ def _faster_coco_eval(dataset: dict[str, Any], found: list[dict[str, Any]]) -> t
 
     found = [dict(entry) for entry in found]
     start = time.perf_counter()
-    truth = COCO(dataset)
-    evaluation = COCOeval_faster(truth, truth.loadRes(found), "bbox")
+    ground_truth = COCO(dataset)
+    evaluation = COCOeval_faster(ground_truth, ground_truth.loadRes(found), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -166,5 +171,5 @@ def _faster_coco_eval(dataset: dict[str, Any], found: list[dict[str, Any]]) -> t
 
 if __name__ == "__main__":
     print_machine()
-    for figure in run(int(sys.argv[1]) if len(sys.argv) > 1 else PICTURES):
+    for figure in run(int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES):
         print(f"{figure.name:<46} {figure.value:10.3g} {figure.unit:<3} {figure.note}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.common import Figure
 
-OBJECTS, PICTURES, CLASSES = 1_000_000, 100_000, 80
+OBJECTS, IMAGES, CLASSES = 1_000_000, 100_000, 80
 
 READ = """
 import json, resource, sys, time
@@ -37,7 +37,7 @@ def run() -> list[Figure]:
             [sys.executable, "-c", READ, folder, str(OBJECTS)], check=True, capture_output=True, text=True
         )
     values = json.loads(done.stdout.splitlines()[-1])
-    note = f"{OBJECTS:,} boxes in {PICTURES:,} pictures, one process"
+    note = f"{OBJECTS:,} boxes in {IMAGES:,} images, one process"
     return [
         Figure("COCO file of a million boxes", values["seconds"], "s", 15.0, note=note),
         Figure("memory above idle while it is read", values["megabytes"], "MB", 600.0, note=note),
@@ -47,19 +47,19 @@ def run() -> list[Figure]:
 def _write(root: Path) -> None:
     rng = np.random.default_rng(0)
     boxes = rng.random((OBJECTS, 4)) * 300
-    pictures, classes = rng.integers(0, PICTURES, OBJECTS), rng.integers(0, CLASSES, OBJECTS)
+    images, classes = rng.integers(0, IMAGES, OBJECTS), rng.integers(0, CLASSES, OBJECTS)
     (root / "annotations").mkdir()
     with (root / "annotations" / "instances_train.json").open("w") as stream:
         stream.write('{"images":[')
         stream.write(
-            ",".join(f'{{"id":{i},"file_name":"{i:012d}.jpg","height":640,"width":640}}' for i in range(PICTURES))
+            ",".join(f'{{"id":{i},"file_name":"{i:012d}.jpg","height":640,"width":640}}' for i in range(IMAGES))
         )
         stream.write('],"categories":[')
         stream.write(",".join(f'{{"id":{i},"name":"class {i}"}}' for i in range(CLASSES)))
         stream.write('],"annotations":[')
         for i, (x, y, width, height) in enumerate(boxes.tolist()):
             stream.write(
-                f'{"," if i else ""}{{"id":{i},"image_id":{pictures[i]},"category_id":{classes[i]},'
+                f'{"," if i else ""}{{"id":{i},"image_id":{images[i]},"category_id":{classes[i]},'
                 f'"bbox":[{x:.2f},{y:.2f},{width:.2f},{height:.2f}],"area":{width * height:.2f},"iscrowd":0}}'
             )
         stream.write("]}")

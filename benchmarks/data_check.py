@@ -1,7 +1,7 @@
-"""Seconds of ``saccade check`` on 100,000 annotations, and pictures a second once they are decoded and compared.
+"""Seconds of ``saccade check`` on 100,000 annotations, and images a second once they are decoded and compared.
 
-The annotations are a COCO file of 20,000 pictures in two splits, five boxes with polygons each; one in a hundred is
-faulty. The pictures of the last figure are scikit-learn's two photographs, cut at random to 640 x 400, at quality 90.
+The annotations are a COCO file of 20,000 images in two splits, five boxes with polygons each; one in a hundred is
+faulty. The images of the last figure are scikit-learn's two photographs, cut at random to 640 x 400, at quality 90.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from benchmarks.common import Figure
 from saccade.data.check import CheckReport, check_source
 
 IMAGES, BOXES, FAULTY = 20_000, 5, 0.01
-PICTURES = 400
+FILES = 400
 
 
 def write_annotations(root: Path) -> None:
-    """``annotations/instances_train.json`` and ``instances_val.json``; there are no pictures."""
+    """``annotations/instances_train.json`` and ``instances_val.json``; there are no images."""
     rng = np.random.default_rng(0)
     (root / "annotations").mkdir(parents=True)
     for split, count in (("train", IMAGES * 4 // 5), ("val", IMAGES // 5)):
@@ -53,17 +53,17 @@ def write_annotations(root: Path) -> None:
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
-def write_pictures(root: Path) -> None:
-    """One folder a class, half of the pictures in each."""
+def write_images(root: Path) -> None:
+    """One folder a class, half of the images in each."""
     rng = np.random.default_rng(0)
     sources = load_sample_images().images
-    for number in range(PICTURES):
+    for number in range(FILES):
         folder = root / ("train" if number % 4 else "val") / ("a" if number % 2 else "b")
         folder.mkdir(parents=True, exist_ok=True)
         photo = cv2.resize(sources[number % 2], None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC)
         top, left = int(rng.integers(photo.shape[0] - 400)), int(rng.integers(photo.shape[1] - 640))
-        picture = photo[top : top + 400, left : left + 640, ::-1]
-        cv2.imwrite(str(folder / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        image = photo[top : top + 400, left : left + 640, ::-1]
+        cv2.imwrite(str(folder / f"{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 def _timed(root: Path, images: bool) -> tuple[float, CheckReport]:
@@ -77,16 +77,16 @@ def run() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         annotated, decoded = Path(folder) / "annotated", Path(folder) / "decoded"
         write_annotations(annotated)
-        write_pictures(decoded)
+        write_images(decoded)
         seconds, report = min((_timed(annotated, images=False) for _ in range(3)), key=lambda pair: pair[0])
         start = time.perf_counter()
         report.to_html(Path(folder) / "page.html")
         page = time.perf_counter() - start
         looking = min(_timed(decoded, images=True)[0] for _ in range(3))
-    objects = f"{report.objects:,} boxes of {report.images:,} pictures, {len(report.issues):,} faults; best of 3"
-    threads = f"{PICTURES} JPEGs of 640x400, {min(os.cpu_count() or 1, 16)} threads; best of 3"
+    objects = f"{report.objects:,} boxes of {report.images:,} images, {len(report.issues):,} faults; best of 3"
+    threads = f"{IMAGES} JPEGs of 640x400, {min(os.cpu_count() or 1, 16)} threads; best of 3"
     return [
         Figure("check of 100,000 annotations", seconds, "s", 20.0, note=objects),
         Figure("its HTML page", page, "s", note=objects),
-        Figure("decode and compare pictures", PICTURES / looking, "images/s", note=threads),
+        Figure("decode and compare images", FILES / looking, "images/s", note=threads),
     ]

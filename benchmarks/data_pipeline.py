@@ -1,4 +1,4 @@
-"""Training pictures a second on one core: mosaic + affine + HSV to 640 x 640, from four 1280 x 960 JPEGs each.
+"""Training images a second on one core: mosaic + affine + HSV to 640 x 640, from four 1280 x 960 JPEGs each.
 
 The JPEGs are scikit-learn's two photographs, enlarged, at quality 90; decoding is part of the time.
 """
@@ -39,8 +39,8 @@ def make_dataset(root: Path, count: int = 16) -> TableDataset:
         photo = sources[number % len(sources)]
         enlarged = cv2.resize(photo, (1480, 988), interpolation=cv2.INTER_CUBIC)
         top, left = int(rng.integers(0, 28)), int(rng.integers(0, 200))
-        picture = enlarged[top : top + 960, left : left + 1280, ::-1]
-        cv2.imwrite(str(root / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        image = enlarged[top : top + 960, left : left + 1280, ::-1]
+        cv2.imwrite(str(root / f"{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
         builder.add_image(f"{number}.jpg", size=(960, 1280))
         for _ in range(20):
             x, y = rng.uniform(0, 1100), rng.uniform(0, 800)
@@ -61,14 +61,14 @@ def per_second(step: Callable[[int], object], count: int = 64, rounds: int = 6) 
 
 
 def run() -> list[Figure]:
-    """Pictures a second of one core, and where the time goes."""
+    """Images a second of one core, and where the time goes."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         dataset = make_dataset(Path(folder))
         kilobytes = np.mean([file.stat().st_size for file in Path(folder).glob("*.jpg")]) / 1e3
         spec = InputSpec(SIZE, resize="letterbox")
-        # A zoom of at most 1, so that all four pictures of every mosaic are seen and decoded.
+        # A zoom of at most 1, so that all four images of every mosaic are seen and decoded.
         config = AugmentConfig(
             mosaic=1.0, degrees=10.0, translate=0.1, scale=(0.6, 1.0), shear=2.0, hsv=(0.015, 0.7, 0.4), flip=0.5
         )
@@ -97,7 +97,7 @@ def run() -> list[Figure]:
 
 
 def _loader_rate(pipeline: TrainPipeline, epochs: int = 6) -> float:
-    """Wall-clock pictures a second of the loader without workers, the best epoch."""
+    """Wall-clock images a second of the loader without workers, the best epoch."""
     sampler = EpochSampler(len(pipeline), 8)
     loader = make_train_loader(pipeline, sampler)
     best = 0.0

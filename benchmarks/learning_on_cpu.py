@@ -3,7 +3,7 @@
 *Depthwise convolutions.* Forward and backward pass of ``DepthwiseConv2d`` against ``nn.Conv2d`` with equal weights,
 16 maps, channels last, under the engine's default autocast; shapes are layers of the line at 128 pixels.
 
-*Freed memory.* Steps of AlexNet and ResNet-50, 16 pictures at 128 pixels, with ``keep_freed_memory`` and without, each
+*Freed memory.* Steps of AlexNet and ResNet-50, 16 images at 128 pixels, with ``keep_freed_memory`` and without, each
 in a process of its own, as the setting cannot be taken back; the largest memory of both.
 """
 
@@ -26,7 +26,7 @@ from saccade.deploy.precision import has_bf16
 from saccade.engine.train.memory import keep_freed_memory
 from saccade.models.registry import create_model
 
-PICTURES = 16
+IMAGES = 16
 # Channels, side of the map, kernel, stride.
 LAYERS = {
     "MobileNetV2, 3x3 / 2": (96, 64, 3, 2),
@@ -46,7 +46,7 @@ def depthwise() -> list[Figure]:
         own = DepthwiseConv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
         own.load_state_dict(plain.state_dict())
         dtype = torch.bfloat16 if has_bf16() else torch.float32
-        x = torch.randn(PICTURES, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        x = torch.randn(IMAGES, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
             direction = torch.randn_like(plain(x))
 
@@ -69,8 +69,8 @@ def steps(name: str, keep: bool) -> str:
         keep_freed_memory()
     model = create_model(name).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-5, momentum=0.9, fused=True)
-    images = torch.randn(PICTURES, 3, 128, 128).contiguous(memory_format=torch.channels_last)
-    targets = {"labels": torch.randint(0, 1000, (PICTURES,))}
+    images = torch.randn(IMAGES, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    targets = {"labels": torch.randint(0, 1000, (IMAGES,))}
     seconds = []
     for _ in range(12):
         start = time.perf_counter()

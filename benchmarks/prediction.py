@@ -3,7 +3,7 @@
 *Against eager.* ``predict`` with the runtime that a checkpoint gets by default (OpenVINO, bfloat16 where the processor
 computes in it), against ``predict`` with the network as torch has it: float32, channels first, BatchNorm as it is. Same
 file, same weights, same reading, resizing, decoding and results; only the network's way of running differs. Eager with
-channels last, which is how ``predict`` lays pictures out, is measured beside them.
+channels last, which is how ``predict`` lays images out, is measured beside them.
 
 *Against the bare network.* What ``predict`` costs above reading the file and one call of the compiled network that is
 given floats, normalised and laid out beforehand, and gives raw outputs.
@@ -45,7 +45,7 @@ CANDIDATES = 300
 
 
 class ChannelsFirst(EagerRuntime):
-    """Eager torch with pictures laid out as torch does it by default."""
+    """Eager torch with images laid out as torch does it by default."""
 
     def __call__(self, images: Tensor) -> Decoded:
         return super().__call__(images.contiguous())

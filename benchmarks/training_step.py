@@ -1,7 +1,7 @@
 """A training step: what the engine adds to it, what its defaults gain, and what label assignment takes of it.
 
 *Engine overhead.* The same network, weights, optimiser, precision and 16 batches are trained in turn by ``fit`` and by
-a bare loop of forward, loss, backward and optimiser step. Pictures are decoded beforehand, have the size of the canvas
+a bare loop of forward, loss, backward and optimiser step. Images are decoded beforehand, have the size of the canvas
 and are not augmented, so that the cost of augmentation (see ``data_pipeline.py``) stays out; everything else that the
 engine does a step is in: its worker process and the wait for it, the copy of pixels, normalisation, schedule, progress
 bar, sums and the check of the loss. The bare loop's batches are normalised and laid out beforehand. A step is timed
@@ -9,7 +9,7 @@ from the start of one forward pass to the start of the next, after the first thr
 starting, checkpoint) is not part of a step. Both loops must end with the same weights, else the benchmark breaks:
 that is what makes the work equal. ``python -m benchmarks`` lets waiting threads sleep here, as the command line does.
 
-*Defaults.* One step of YOLOX-tiny, 416 pixels, batch 8, 50 boxes a picture, as the engine runs it without being told
+*Defaults.* One step of YOLOX-tiny, 416 pixels, batch 8, 50 boxes an image, as the engine runs it without being told
 anything (bfloat16 where the processor multiplies it in hardware, channels last), against float32 and channels first.
 
 *Assignment.* The seconds within ``simota``, inside that very step, as a share of the step.
@@ -225,7 +225,7 @@ def defaults(rounds: int = 6, size: int = 416, boxes: int = 50) -> list[Figure]:
             statistics.median(shares[1:]),
             "%",
             15.0,
-            note=f"{boxes} boxes a picture; {'bfloat16' if has_bf16() else 'float32'}",
+            note=f"{boxes} boxes an image; {'bfloat16' if has_bf16() else 'float32'}",
         ),
     ]
 

@@ -25,7 +25,7 @@ IMAGES, BOXES = 20_000, 10
 
 
 def make_dataset(root: Path) -> TableDataset:
-    """20,000 pictures (names of one file) with ten boxes each."""
+    """20,000 images (names of one file) with ten boxes each."""
     rng = np.random.default_rng(0)
     cv2.imwrite(str(root / "photo.png"), rng.integers(0, 256, (240, 320, 3)).astype(np.uint8))
     builder = TableBuilder(["a", "b", "c"])
@@ -44,7 +44,7 @@ def private_megabytes(process: int) -> float:
 
 
 def run() -> list[Figure]:
-    """Private memory of each of two workers, at the end of 640 pictures and at the end of 3,200."""
+    """Private memory of each of two workers, at the end of 640 images and at the end of 3,200."""
     with tempfile.TemporaryDirectory() as folder:
         dataset = make_dataset(Path(folder))
         config = AugmentConfig(mosaic=1.0, scale=(0.5, 1.5), degrees=10.0, flip=0.5, hsv=(0.015, 0.7, 0.4))
@@ -59,6 +59,6 @@ def run() -> list[Figure]:
                 break
     note = f"{len(dataset.table.labels):,} boxes; the larger of two workers"
     return [
-        Figure("private memory of a worker, 640 pictures", sizes[40], "MB", 40.0, note=note),
-        Figure("private memory of a worker, 3,200 pictures", sizes[200], "MB", 40.0, note=note),
+        Figure("private memory of a worker, 640 images", sizes[40], "MB", 40.0, note=note),
+        Figure("private memory of a worker, 3,200 images", sizes[200], "MB", 40.0, note=note),
     ]

@@ -37,14 +37,14 @@ LINE: tuple[tuple[int, str, dict[str, Any], int, float], ...] = (
 
 
 def images_per_second(model: Any, rounds: int) -> float:
-    """Of the runtime that a checkpoint gets by default, one picture of its canvas at a time."""
+    """Of the runtime that a checkpoint gets by default, one image of its canvas at a time."""
     runtime = best_cpu_runtime(model)
-    picture = torch.randint(0, 256, (1, 3, *model.input_spec.size), dtype=torch.uint8)
+    image = torch.randint(0, 256, (1, 3, *model.input_spec.size), dtype=torch.uint8)
     for _ in range(3):
-        runtime(picture)
+        runtime(image)
     start = time.perf_counter()
     for _ in range(rounds):
-        runtime(picture)
+        runtime(image)
     return rounds / (time.perf_counter() - start)
 
 

@@ -30,10 +30,10 @@ def make_voc(root: Path) -> None:
     count = 0
     for index in range(len(scenes)):
         sample = scenes.read(index)
-        file = root / "pictures" / f"scene_{index}.png"
+        file = root / "images" / f"scene_{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), sample.image[..., ::-1])
-        builder.add_image(f"pictures/{file.name}", size=sample.size)
+        builder.add_image(f"images/{file.name}", size=sample.size)
         for label, box in zip(sample.target["labels"], sample.target["boxes"], strict=True):
             marks = {"pose": "Frontal", "difficult": int(count % 3 == 0)}
             builder.add_object(scenes.info.class_names[label], box.tolist(), attributes=marks)
@@ -60,7 +60,7 @@ def main(out: Path) -> None:
         one, other = before.target(index), after.target(order[Path(before.path(index)).name])
         assert one["labels"].tolist() == other["labels"].tolist()
         largest = max(largest, float(np.abs(one["boxes"] - other["boxes"]).max()))
-    print(f"{len(before)} pictures came back; the largest difference of an edge is {largest:.1e} pixels")
+    print(f"{len(before)} images came back; the largest difference of an edge is {largest:.1e} pixels")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a folder of pictures to a trained classifier and its answers. Half a minute on two cores.
+"""From a folder of images to a trained classifier and its answers. Half a minute on two cores.
 
 python examples/first_classifier.py
 """
@@ -35,7 +35,7 @@ def main(out: Path) -> None:
     for answer in list(saccade.predict(run.model_path, out / "digits" / "val" / "7"))[:5]:
         print(answer.name, round(answer.score, 3))
         answer.save(out / "answers" / f"{answer.image_id}.png")
-    print(f"pictures are in {out / 'answers'}, the report is {run.folder / 'report.html'}")
+    print(f"images are in {out / 'answers'}, the report is {run.folder / 'report.html'}")
 
 
 if __name__ == "__main__":

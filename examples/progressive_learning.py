@@ -1,4 +1,4 @@
-"""Progressive learning (EfficientNetV2) against pictures of one size: the same epochs, time and accuracy.
+"""Progressive learning (EfficientNetV2) against images of one size: the same epochs, time and accuracy.
 
 python examples/progressive_learning.py             # writes docs/results/progressive_learning.md
 """
@@ -48,7 +48,7 @@ def main(out: Path, epochs: int = 4, seeds: int = 1, sizes: tuple[int, int] = (3
             scores[name].append(100 * run.metrics["top1"])
             minutes[name].append(run.history[-1]["minutes"])
             print(name, seed, scores[name][-1], minutes[name][-1], flush=True)
-    lines = ["| training pictures | top-1 on 120 photographs, by seed | mean | minutes of training, by seed |"]
+    lines = ["| training images | top-1 on 120 photographs, by seed | mean | minutes of training, by seed |"]
     lines += ["|---|---|---:|---|"]
     for name in stages:
         sides = " to ".join(str(side) for side in sizes) if name == "progressive" else str(sizes[1])

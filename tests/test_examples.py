@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 SAYS = {
     "compare_line.py": "shufflenet_v2_x1_0",
-    "convert_round_trip.py": "pictures came back",
+    "convert_round_trip.py": "images came back",
     "export_and_compare.py": "same numbers",
     "features_of_any_classifier.py": "unet over resnet18: (1, 5, 224, 224)",
     "first_classifier.py": "the report is",

@@ -116,12 +116,12 @@ def evaluate(
         data: Catalogue name or path; the training run's data if not given and ``model`` lies in a run folder.
         split: Part of the data; the run's held-out part if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read; the model's own if not given.
-        batch_size: Pictures (or tiles) at a time.
+        task: Which ground truth to read; the model's own if not given.
+        batch_size: Images (or tiles) at a time.
         workers: Loader processes.
-        tile: Look at each picture in tiles of so many of its pixels, a side or (height, width).
+        tile: Look at each image in tiles of so many of its pixels, a side or (height, width).
         overlap: Share of a tile that its neighbour shows too.
-        augment: Look at each picture (or tile) in the mirror too, and merge the answers.
+        augment: Look at each image (or tile) in the mirror too, and merge the answers.
         scales: With ``augment``: factors on the canvas at which to look.
         flip_pairs: With ``augment``: points that a mirror exchanges; those of the data set if not given.
     """
@@ -184,18 +184,18 @@ def predict(
     scales: Sequence[float] = (1.0,),
     flip_pairs: Sequence[tuple[int, int]] = (),
 ) -> Iterator[Result]:
-    """Predict pictures one by one, in bounded memory.
+    """Predict images one by one, in bounded memory.
 
     Args:
         model: Checkpoint, model or exported file.
         source: Path, folder, glob, array, Pillow image, tensor, or a list of any of them.
         score_threshold: Leave out answers below this score, where the task has any.
-        batch_size: Pictures (or tiles) at a time.
+        batch_size: Images (or tiles) at a time.
         device: Such as ``cuda``; the processor through the fastest runtime installed if not given.
         keep_images: Keep the pixels on each result.
-        tile: Look at each picture in tiles of so many of its pixels, a side or (height, width).
+        tile: Look at each image in tiles of so many of its pixels, a side or (height, width).
         overlap: Share of a tile that its neighbour shows too.
-        augment: Look at each picture (or tile) in the mirror too, and merge the answers.
+        augment: Look at each image (or tile) in the mirror too, and merge the answers.
         scales: With ``augment``: factors on the canvas at which to look.
         flip_pairs: With ``augment`` and keypoints: points that a mirror exchanges.
     """
@@ -271,14 +271,12 @@ def check(
         data: Catalogue name or path.
         split: Part of the data; several are joined by "+". All if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read, where there are several.
-        images: Also decode every picture.
+        task: Which ground truth to read, where there are several.
+        images: Also decode every image.
     """
     from saccade.data.check import check_source
 
-    return check_source(
-        data, split, format, task, images, progress=lambda looks, total: track(looks, total, "pictures")
-    )
+    return check_source(data, split, format, task, images, progress=lambda looks, total: track(looks, total, "images"))
 
 
 def repair(
@@ -291,7 +289,7 @@ def repair(
         out: Folder to write; it must be empty or not exist.
         split: Part of the data; several are joined by "+". All if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read, where there are several.
+        task: Which ground truth to read, where there are several.
     """
     from saccade.data.check.repair import repair_source
 
@@ -313,8 +311,8 @@ def check_model(
         data: Catalogue name or path.
         split: Part of the data; several are joined by "+". The one for training if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read; the network's own if not given.
-        steps: Steps in which four pictures are learnt by heart; 0 leaves it out.
+        task: Which ground truth to read; the network's own if not given.
+        steps: Steps in which four images are learnt by heart; 0 leaves it out.
     """
     from saccade.engine.evaluate.model_check import check_source as run
 
@@ -328,24 +326,24 @@ def convert(
     format: str | None = None,
     splits: str | None = None,
     task: str | None = None,
-    pictures: ImagePolicy = "copy",
+    image_files: ImagePolicy = "copy",
     **options: Any,
 ) -> LossReport:
     """Write a data set in another format, with an account of what was kept, changed and dropped.
 
     Args:
-        source: Catalogue name, folder or zip of pictures.
+        source: Catalogue name, folder or zip of images.
         out: Folder to write; it must be empty or not exist.
         to: Format to write.
         format: Reader; found by looking if not given.
         splits: Parts, joined by "+"; all if not given.
-        task: Which truth to read, where there are several.
-        pictures: Copy the pictures, ``link`` them, or write annotations only (``none``).
-        **options: Of the reader, such as ``images="../photos"`` for pictures that lie elsewhere.
+        task: Which ground truth to read, where there are several.
+        image_files: Copy the images, ``link`` them, or write annotations only (``none``).
+        **options: Of the reader, such as ``images="../photos"`` for images that lie elsewhere.
     """
     from saccade.data.writers.convert import convert as run
 
-    return run(source, out, to, format, splits, task, pictures, **options)
+    return run(source, out, to, format, splits, task, image_files, **options)
 
 
 def show(
@@ -361,7 +359,7 @@ def show(
     seed: int | None = None,
     save: str | Path | None = None,
 ) -> NDArray[Any]:
-    """Draw what a network really sees of a data set: training pictures after augmentation, with their truth.
+    """Draw what a network really sees of a data set: training images after augmentation, with their ground truth.
 
     Args:
         data: Catalogue name or path; it need not be the recipe's own, the classes come from it.
@@ -370,16 +368,16 @@ def show(
             the data's task on a canvas of 320 x 320.
         split: Part of the data; several are joined by "+". The part for training if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read, where there are several and no network decides.
-        count: How many pictures.
+        task: Which ground truth to read, where there are several and no network decides.
+        count: How many images.
         epoch: Of the run, from 0, or from the end if negative.
         seed: Of the run; the recipe's if not given.
-        save: Picture to write.
+        save: Image to write.
 
     Returns:
         The sheet, (H, W, 3) uint8 RGB.
     """
-    from saccade.engine.report.show import draw_training_pictures, on_data, task_of
+    from saccade.engine.report.show import draw_training_images, on_data, task_of
     from saccade.recipes import default_recipe, get_recipe
     from saccade.recipes.defaults import DEFAULTS
     from saccade.results.drawing import write_image
@@ -392,7 +390,7 @@ def show(
         config = default_recipe(model, data)
     else:
         config = DEFAULTS.get(task or task_of(data, split, format), TrainConfig)()
-    sheet = draw_training_pictures(on_data(config, data, split, format, seed), count, epoch, task)
+    sheet = draw_training_images(on_data(config, data, split, format, seed), count, epoch, task)
     if save is not None:
         write_image(save, sheet)
     return sheet
@@ -409,34 +407,34 @@ def explain(
     top: int = 3,
     save: str | Path | None = None,
 ) -> Explanation:
-    """Explain what a classifier says of a picture: where it looks, what it attends to, what a stage has found.
+    """Explain what a classifier says of an image: where it looks, what it attends to, what a stage has found.
 
     Args:
         model: Checkpoint or model, or the name of a network with ``weights``.
-        image: One picture: path, array, Pillow image or tensor.
+        image: One image: path, array, Pillow image or tensor.
         weights: Published weights or a file of any known layout, for a network given by name.
         method: ``cam`` (Grad-CAM), ``rollout`` (attention) or ``features``.
         layer: Part of the network (``cam``, ``features``); chosen if not given.
         classes: Classes to explain in place of the ``top`` most probable (``cam``).
         top: How many classes (``cam``) or maps (``features``).
-        save: Picture to write.
+        save: Image to write.
     """
-    from saccade.analysis.explanation import explain_picture
+    from saccade.analysis.explanation import explain_image
     from saccade.engine.predict.sources import iter_source
 
     network = _network(model, weights)
-    pictures = list(islice(iter_source(image, network.input_spec.channels), 2))
-    if len(pictures) != 1:
-        raise ConfigError(f"explain takes one picture at a time; '{image}' holds several.")
-    ((path, pixels),) = pictures
-    explanation = explain_picture(network, pixels, path, method, layer, classes, top)
+    images = list(islice(iter_source(image, network.input_spec.channels), 2))
+    if len(images) != 1:
+        raise ConfigError(f"explain takes one image at a time; '{image}' holds several.")
+    ((path, pixels),) = images
+    explanation = explain_image(network, pixels, path, method, layer, classes, top)
     if save is not None:
         explanation.save(save)
     return explanation
 
 
 def describe(source: str | Path) -> DatasetDescription:
-    """What a data set holds: format, licence, place, and pictures, objects and classes of each split.
+    """What a data set holds: format, licence, place, and images, objects and classes of each split.
 
     Args:
         source: Catalogue name or path.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from saccade.analysis.activations import watched
 from saccade.analysis.cam import default_layer, grad_cam
-from saccade.analysis.explanation import explain_picture
+from saccade.analysis.explanation import explain_image
 from saccade.analysis.rollout import attention_rollout
 from saccade.cli import main
 from saccade.errors import ConfigError
@@ -24,7 +24,7 @@ from saccade.structures.input_spec import InputSpec
 
 
 class TwoSpots(Classifier):
-    """Class 0 is how red a picture is, class 1 how blue: what speaks for each is known."""
+    """Class 0 is how red an image is, class 1 how blue: what speaks for each is known."""
 
     input_spec = InputSpec((32, 32), mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     stage_names = ("stage",)
@@ -49,7 +49,7 @@ class TwoSpots(Classifier):
         return {"logits": self.head(self.features(images)[0].mean((2, 3)))}
 
 
-def _picture() -> np.ndarray:
+def _image() -> np.ndarray:
     image = np.zeros((32, 32, 3), np.uint8)
     image[4:12, 4:12, 0] = 255
     image[20:28, 16:24, 2] = 255
@@ -62,7 +62,7 @@ def _centre(heat: np.ndarray) -> tuple[float, float]:
 
 
 def test_heat_lies_where_the_class_is() -> None:
-    explanation = explain_picture(TwoSpots(), _picture(), top=2)
+    explanation = explain_image(TwoSpots(), _image(), top=2)
     assert explanation.layer == "stage"
     assert explanation.heat.shape == (2, 32, 32)
     heat = dict(zip(explanation.labels, explanation.heat, strict=True))
@@ -155,11 +155,11 @@ def test_rollout_of_swin_follows_windows_and_merging() -> None:
 @pytest.mark.parametrize("name", ["resnet20_cifar", "mobilevit_xxs"])
 def test_networks_whose_answer_is_not_made_of_attention_say_so(name: str) -> None:
     with pytest.raises(ConfigError, match="no attention to follow"):
-        explain_picture(create_model(name), _picture(), method="rollout")
+        explain_image(create_model(name), _image(), method="rollout")
 
 
 def test_features_show_the_strongest_maps() -> None:
-    explanation = explain_picture(TwoSpots(), _picture(), method="features", top=5)
+    explanation = explain_image(TwoSpots(), _image(), method="features", top=5)
     assert explanation.maps.shape == (2, 8, 8)
     assert sorted(explanation.channels) == [0, 1]
     assert explanation.maps.max() == 1.0
@@ -169,8 +169,8 @@ def test_features_show_the_strongest_maps() -> None:
 def test_what_the_canvas_does_not_show_is_cold() -> None:
     model = TwoSpots()
     model.input_spec = InputSpec((32, 32), resize="center_crop", mean=(0.0,) * 3, std=(255.0,) * 3, crop_fraction=1.0)
-    wide = np.concatenate([np.zeros((32, 32, 3), np.uint8), _picture(), np.zeros((32, 32, 3), np.uint8)], axis=1)
-    explanation = explain_picture(model, wide, classes=("blue",))
+    wide = np.concatenate([np.zeros((32, 32, 3), np.uint8), _image(), np.zeros((32, 32, 3), np.uint8)], axis=1)
+    explanation = explain_image(model, wide, classes=("blue",))
     assert explanation.labels == (1,)
     assert explanation.heat.shape == (1, 32, 96)
     assert not explanation.heat[0][:, :31].any()
@@ -190,29 +190,29 @@ def test_what_the_canvas_does_not_show_is_cold() -> None:
 )
 def test_wrong_words_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        explain_picture(TwoSpots(), _picture(), **options)
+        explain_image(TwoSpots(), _image(), **options)
 
 
 def test_the_verb_draws_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = create_model("resnet20_cifar", num_classes=2)
     model.class_names = ("cat", "dog")
     file = save_model(model, tmp_path / "model.safetensors")
-    cv2.imwrite(str(tmp_path / "picture.png"), np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "image.png"), np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8))
     for method in ("cam", "features"):
         out = tmp_path / f"{method}.png"
-        words = ["explain", str(file), str(tmp_path / "picture.png"), "--method", method, "--save", str(out)]
+        words = ["explain", str(file), str(tmp_path / "image.png"), "--method", method, "--save", str(out)]
         assert main(words) == 0
         assert min(cv2.imread(str(out)).shape[:2]) > 100
     said = capsys.readouterr().out
     assert "cat" in said
     assert "dog" in said
-    assert main(["explain", "resnet20_cifar", str(tmp_path / "picture.png")]) == 2
+    assert main(["explain", "resnet20_cifar", str(tmp_path / "image.png")]) == 2
     assert "random weights" in capsys.readouterr().err
-    assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "picture.png")]) == 2
+    assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "image.png")]) == 2
     assert "Check the path" in capsys.readouterr().err
-    assert main(["explain", str(tmp_path), str(tmp_path / "picture.png")]) == 2
+    assert main(["explain", str(tmp_path), str(tmp_path / "image.png")]) == 2
     assert f"Give the checkpoint in it: {file}" in capsys.readouterr().err
-    assert main(["explain", "resnet20_cifra", str(tmp_path / "picture.png")]) == 2
+    assert main(["explain", "resnet20_cifra", str(tmp_path / "image.png")]) == 2
     assert "Did you mean 'resnet20_cifar'" in capsys.readouterr().err
     assert main(["explain", str(file), str(tmp_path), "--save", str(tmp_path / "x.png")]) == 2
-    assert "one picture at a time" in capsys.readouterr().err
+    assert "one image at a time" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_field_is_what_gradients_reach() -> None:
 
 
 @pytest.mark.parametrize("name", ["vit_ti_16", "mobilevit_xxs"])
-def test_attention_sees_the_whole_picture(name: str) -> None:
+def test_attention_sees_the_whole_image(name: str) -> None:
     assert math.isinf(summary(name).stages[-1].receptive_field)
 
 

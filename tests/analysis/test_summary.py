@@ -100,7 +100,7 @@ def test_macs_counted_by_hand() -> None:
         ({"name_or_model": "resnet5"}, "unknown model 'resnet5'.*resnet50"),
         ({"name_or_model": "resnet18", "input_size": (1, 64, 64)}, "takes 3 channels"),
         ({"name_or_model": "resnet18", "input_size": (64,)}, r"input_size is \(H, W\) or \(C, H, W\)"),
-        ({"name_or_model": "lenet5", "input_size": (8, 8)}, "'lenet5' cannot take pictures of 1 x 8 x 8"),
+        ({"name_or_model": "lenet5", "input_size": (8, 8)}, "'lenet5' cannot take images of 1 x 8 x 8"),
     ],
 )
 def test_mistakes_are_named(arguments: dict[str, Any], message: str) -> None:

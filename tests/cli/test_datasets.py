@@ -28,7 +28,7 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SACCADE_DATA", raising=False)
 
 
-def picture(value: int) -> bytes:
+def image(value: int) -> bytes:
     done, data = cv2.imencode(".png", np.full((8, 8, 3), value, np.uint8))
     assert done
     return data.tobytes()
@@ -41,7 +41,7 @@ def pets(own_places: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as target:
         for number, name in enumerate(("train/cat/1", "train/dog/1", "train/dog/2", "test/cat/1")):
-            target.writestr(f"pets/{name}.png", picture(number))
+            target.writestr(f"pets/{name}.png", image(number))
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "pets.zip").write_bytes(stream.getvalue())
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from saccade.cli import main
-from saccade.engine.report.show import draw_training_pictures, on_data
+from saccade.engine.report.show import draw_training_images, on_data
 from saccade.engine.train.config import DataConfig, Stage, TrainConfig
 from saccade.errors import ConfigError
 from saccade.recipes import get_recipe
@@ -17,7 +17,7 @@ from saccade.recipes import get_recipe
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
-    """A VOC folder of 6 pictures with a red square each, in splits of its own names."""
+    """A VOC folder of 6 images with a red square each, in splits of its own names."""
     root = tmp_path / "shapes"
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
@@ -81,15 +81,15 @@ def test_what_cannot_be_shown_is_said_in_a_line(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_nothing_there_and_no_picture_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_there_and_no_image_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
     assert main(["show", "digit_scenes", "--count", "1", "--save", str(tmp_path / "out.doc")]) == 2
-    assert "picture format" in capsys.readouterr().err
+    assert "image format" in capsys.readouterr().err
 
 
 def test_the_epoch_chooses_the_stage(shapes: Path) -> None:
-    """Late stages without augmentation show the plain picture; the same seed shows the same."""
+    """Late stages without augmentation show the plain image; the same seed shows the same."""
     config = on_data(
         TrainConfig(
             data=DataConfig(batch_size=4),
@@ -99,14 +99,14 @@ def test_the_epoch_chooses_the_stage(shapes: Path) -> None:
         str(shapes),
     )
     config.augment.flip = 1.0
-    early, again, late = (draw_training_pictures(config, 4, epoch) for epoch in (1, 1, -1))
+    early, again, late = (draw_training_images(config, 4, epoch) for epoch in (1, 1, -1))
     assert early.dtype == np.uint8
     np.testing.assert_array_equal(early, again)
     assert early.shape != late.shape or (early != late).any()
-    other = draw_training_pictures(on_data(config, str(shapes), seed=9), 4, 1)
+    other = draw_training_images(on_data(config, str(shapes), seed=9), 4, 1)
     assert other.shape == early.shape
     with pytest.raises(ConfigError, match="epoch -6"):
-        draw_training_pictures(config, 4, -6)
+        draw_training_images(config, 4, -6)
 
 
 def test_a_recipe_keeps_its_split_on_its_own_data_and_takes_the_first_of_other_data(shapes: Path) -> None:

@@ -68,43 +68,43 @@ class _Seen(Result):
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "one.jpg").touch()
     return tmp_path
 
 
-def _seen(pictures: Path) -> Any:
-    return iter([_Seen(str(pictures / "a/one.jpg"), ["cat", "dog", "cat"]), _Seen(str(pictures / "b/one.jpg"), [])])
+def _seen(images: Path) -> Any:
+    return iter([_Seen(str(images / "a/one.jpg"), ["cat", "dog", "cat"]), _Seen(str(images / "b/one.jpg"), [])])
 
 
-def test_predict_prints_a_line_a_picture(api: _Api, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    api.answers["predict"] = _seen(pictures)
-    words = ["predict", "--model", "m.onnx", "--source", f"{pictures}/*/*.jpg", "--score-threshold", "0.5"]
+def test_predict_prints_a_line_a_image(api: _Api, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["predict"] = _seen(images)
+    words = ["predict", "--model", "m.onnx", "--source", f"{images}/*/*.jpg", "--score-threshold", "0.5"]
     assert main(words) == 0
     out, err = capsys.readouterr()
-    assert out == f"{pictures}/a/one.jpg: 2 cat, 1 dog\n{pictures}/b/one.jpg: nothing\n"
-    assert err == "2 pictures\n"
+    assert out == f"{images}/a/one.jpg: 2 cat, 1 dog\n{images}/b/one.jpg: nothing\n"
+    assert err == "2 images\n"
     name, args, options = api.calls[0]
-    assert (name, args) == ("predict", ("m.onnx", f"{pictures}/*/*.jpg"))
+    assert (name, args) == ("predict", ("m.onnx", f"{images}/*/*.jpg"))
     assert options["score_threshold"] == 0.5
     assert options["keep_images"] is False
 
 
-def test_predict_saves_pictures_of_one_name_apart(
-    api: _Api, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_predict_saves_images_of_one_name_apart(
+    api: _Api, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.answers["predict"] = _seen(pictures)
+    api.answers["predict"] = _seen(images)
     out = tmp_path / "out"
-    assert main(["predict", "--model", "m", "--source", str(pictures), "--save", str(out)]) == 0
+    assert main(["predict", "--model", "m", "--source", str(images), "--save", str(out)]) == 0
     assert sorted(file.name for file in out.iterdir()) == ["one-2.jpg", "one.jpg"]
     assert api.calls[0][2]["keep_images"] is True
 
 
-def test_predict_json_is_one_object_a_line(api: _Api, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    api.answers["predict"] = _seen(pictures)
-    assert main(["predict", "--model", "m", "--source", str(pictures), "--json"]) == 0
+def test_predict_json_is_one_object_a_line(api: _Api, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["predict"] = _seen(images)
+    assert main(["predict", "--model", "m", "--source", str(images), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [len(line["objects"]) for line in lines] == [3, 0]
 

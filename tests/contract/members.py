@@ -144,7 +144,7 @@ def _standardize(model: Model, images: Tensor) -> None:
         hook.remove()
 
 
-def pictures_for(model: Model, size: tuple[int, int], batch: int, seed: int = 0) -> Tensor:
+def pixels_for(model: Model, size: tuple[int, int], batch: int, seed: int = 0) -> Tensor:
     """Pixels, (B, C, H, W) uint8: patches of colour under noise, which large strides tell apart too."""
     generator = torch.Generator().manual_seed(seed)
     channels = model.input_spec.channels
@@ -156,7 +156,7 @@ def pictures_for(model: Model, size: tuple[int, int], batch: int, seed: int = 0)
 def images_for(model: Model, size: tuple[int, int], batch: int = 2, seed: int = 0) -> Tensor:
     """The same, normalised."""
     spec = model.input_spec
-    pixels = pictures_for(model, size, batch, seed).float()
+    pixels = pixels_for(model, size, batch, seed).float()
     return (pixels - torch.tensor(spec.mean).view(1, -1, 1, 1)) / torch.tensor(spec.std).view(1, -1, 1, 1)
 
 
@@ -183,7 +183,7 @@ def _classification(model: Model, size: tuple[int, int], objects: int) -> dict[s
     return {"labels": torch.tensor(objects % model.num_classes)}
 
 
-# A truth of each task with so many objects; 0 gives the emptiest truth the task knows.
+# A ground truth of each task with so many objects; 0 gives the emptiest ground truth the task knows.
 TARGETS: dict[str, Callable[[Model, tuple[int, int], int], dict[str, Tensor]]] = {
     "classification": _classification,
     "detection": _detection,
@@ -193,5 +193,5 @@ TARGETS: dict[str, Callable[[Model, tuple[int, int], int], dict[str, Tensor]]] =
 
 
 def targets_for(model: Model, size: tuple[int, int], objects: tuple[int, ...]) -> list[dict[str, Tensor]]:
-    """One truth an image, with so many objects each."""
+    """One ground truth an image, with so many objects each."""
     return [TARGETS[model.task](model, size, count) for count in objects]

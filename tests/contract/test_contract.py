@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.contract.hand_counts import REFERENCE, hand_counts
-from tests.contract.members import MEMBERS, Member, build, images_for, pictures_for, targets_for
+from tests.contract.members import MEMBERS, Member, build, images_for, pixels_for, targets_for
 from torch import Tensor, nn
 
 from saccade.analysis.counts import kept_counts
@@ -97,7 +97,7 @@ def assert_same_answers(found: Mapping[str, Tensor], expected: Mapping[str, Tens
 
 
 def slice_of(tensors: Mapping[str, Tensor], image: int, batch: int) -> dict[str, Tensor]:
-    """What belongs to one picture, or to all."""
+    """What belongs to one image, or to all."""
     return {name: value[image : image + 1] if len(value) == batch else value for name, value in tensors.items()}
 
 
@@ -212,7 +212,7 @@ def test_loss_is_finite_and_reaches_every_parameter(
 
 
 @ALL
-def test_loss_has_the_same_terms_for_any_truth(member: Member, model: Model) -> None:
+def test_loss_has_the_same_terms_for_any_ground_truth(member: Member, model: Model) -> None:
     images = images_for(model, member.size, 2)
     with torch.no_grad():
         names = [list(model.loss(images, targets_for(model, member.size, counts))) for counts in ((2, 1), (0, 0))]
@@ -313,7 +313,7 @@ def test_torch_export_with_dynamic_batch(member: Member, model: Model) -> None:
 
 def exported_answers_are_the_same(member: Member, model: Model, format: str, folder: Path) -> None:
     path = export_model(model, folder / f"model{SUFFIXES[format]}", format=format, size=member.size)
-    report = verify_export(model, path, pictures_for(model, member.size, 3), batch_sizes=(1, 3), tolerance=ROUNDING)
+    report = verify_export(model, path, pixels_for(model, member.size, 3), batch_sizes=(1, 3), tolerance=ROUNDING)
     assert report.passed, report
     assert report.unmatched == 0, report
     assert tuple(report.max_abs) == tuple(name for name in SHAPES[model.task] if name != "count")

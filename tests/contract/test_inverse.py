@@ -1,4 +1,4 @@
-"""Dense detectors: outputs built from the truth by the inverse of decoding must decode to the truth."""
+"""Dense detectors: outputs built from the ground truth by the inverse of decoding must decode to the ground truth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INVERSES: dict[str, Inverse] = {"YOLOX": yolox_outputs_from_targets}
 
 
 @pytest.mark.parametrize("name", list_models("detection"))
-def test_truth_through_the_decoder_scores_one(name: str) -> None:
+def test_ground_truth_through_the_decoder_scores_one(name: str) -> None:
     size = (320, 416)
     with torch.device("meta"), torch.no_grad():
         model = create_model(name, num_classes=6).eval()
@@ -31,17 +31,17 @@ def test_truth_through_the_decoder_scores_one(name: str) -> None:
     family = type(model).__name__
     assert family in INVERSES, f"{name}: write the inverse of {family}.decode (tests/models/detection/inverse.py)"
     rng = np.random.default_rng(0)
-    truths = []
+    ground_truths = []
     for count in (7, 0, 12):
         corner = rng.uniform(0, (300, 220), (count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(8, 100, (count, 2))], axis=1).astype(np.float32)
-        truths.append({"boxes": boxes, "labels": rng.integers(0, 6, count)})
-    tensors = [{key: torch.from_numpy(value) for key, value in truth.items()} for truth in truths]
+        ground_truths.append({"boxes": boxes, "labels": rng.integers(0, 6, count)})
+    tensors = [{key: torch.from_numpy(value) for key, value in ground_truth.items()} for ground_truth in ground_truths]
     outputs = INVERSES[family](model, tensors, size)
     assert {key: value.shape for key, value in outputs.items()} == {key: value.shape for key, value in forward.items()}
     infos = [ImageInfo(index, f"image-{index}", Geometry.identity(size)) for index in range(3)]
     names = tuple("abcdef")
     task = get_task("detection")
     evaluator = task.evaluator(DatasetInfo("inverse", "detection", names))
-    evaluator.update(task.results(model.decode(outputs), infos, names), truths)
+    evaluator.update(task.results(model.decode(outputs), infos, names), ground_truths)
     assert evaluator.compute().values["AP"] >= 0.99

@@ -20,7 +20,7 @@ _OBJECT = (
 
 @pytest.fixture
 def write_image() -> WriteImage:
-    """Write a noise picture of (height, width) and give its path."""
+    """Write a noise image of (height, width) and give its path."""
 
     def write(path: Path, size: tuple[int, int] = (40, 60), channels: int = 3) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write_image() -> WriteImage:
 
 @pytest.fixture
 def write_voc(write_image: WriteImage) -> WriteVoc:
-    """Write a VOC folder from ``{id: [(name, xmin, ymin, xmax, ymax[, difficult])]}``; pictures are 40 x 60."""
+    """Write a VOC folder from ``{id: [(name, xmin, ymin, xmax, ymax[, difficult])]}``; images are 40 x 60."""
 
     def write(
         root: Path, objects: dict[str, Sequence[tuple[object, ...]]], splits: dict[str, list[str]] | None = None

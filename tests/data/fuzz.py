@@ -27,7 +27,7 @@ def use(source: Path, split: str = "all", reader: str | None = None, task: str |
     """Open, read and mend a data set; the text of the error that names it, or nothing if it loads.
 
     Raises:
-        AssertionError: If a picture lies outside the data folder, what is loaded is no use to a network, or the error
+        AssertionError: If an image lies outside the data folder, what is loaded is no use to a network, or the error
             does not say which file or folder it is about.
     """
     inside = source.resolve()

@@ -46,7 +46,7 @@ class Specimen:
 
 
 def photograph(seed: int = 0, channels: int = 3, bits: int = 8) -> np.ndarray:
-    """A smooth picture with some noise, so that every encoder has something to do."""
+    """A smooth image with some noise, so that every encoder has something to do."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     base = 120 + 60 * np.sin(x / 5) + 40 * np.cos(y / 4)
@@ -56,7 +56,7 @@ def photograph(seed: int = 0, channels: int = 3, bits: int = 8) -> np.ndarray:
 
 
 def encode(suffix: str, pixels: np.ndarray) -> bytes:
-    """The bytes of a picture file."""
+    """The bytes of an image file."""
     if suffix in (".gif", ".avif"):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format=suffix[1:])
@@ -68,10 +68,10 @@ def encode(suffix: str, pixels: np.ndarray) -> bytes:
 
 def palette_map(values: np.ndarray) -> bytes:
     """A palette PNG, as PASCAL VOC keeps label maps."""
-    picture = Image.fromarray(values.astype(np.uint8), mode=None)
-    picture.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
+    image = Image.fromarray(values.astype(np.uint8), mode=None)
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -88,13 +88,13 @@ def put(path: Path, content: bytes | str) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def pictures(root: Path, *names: str) -> None:
+def images(root: Path, *names: str) -> None:
     for seed, name in enumerate(names):
         put(root / name, encode(Path(name).suffix, photograph(seed)))
 
 
 def folder_of(suffix: str, channels: int = 3, bits: int = 8) -> Callable[[Path], None]:
-    """One class with one picture of a format."""
+    """One class with one image of a format."""
 
     def build(root: Path) -> None:
         put(root / "cat" / f"x{suffix}", encode(suffix, photograph(0, channels, bits)))
@@ -142,7 +142,7 @@ VOC_XML = """<annotation>
 
 
 def build_voc(root: Path) -> None:
-    pictures(root / "JPEGImages", "a.jpg", "b.jpg")
+    images(root / "JPEGImages", "a.jpg", "b.jpg")
     put(root / "Annotations" / "a.xml", VOC_XML)
     put(root / "Annotations" / "b.xml", VOC_XML.replace("a.jpg", "b.jpg"))
     put(root / "ImageSets" / "Main" / "train.txt", "a\nb\n")
@@ -169,12 +169,12 @@ def coco() -> dict[str, object]:
 
 
 def build_coco(root: Path) -> None:
-    pictures(root / "train", "a.jpg", "b.jpg")
+    images(root / "train", "a.jpg", "b.jpg")
     put(root / "annotations" / "instances_train.json", json.dumps(coco(), indent=1))
 
 
 def build_coco_points(root: Path) -> None:
-    pictures(root / "train", "a.jpg", "b.jpg")
+    images(root / "train", "a.jpg", "b.jpg")
     content = coco()
     points = [5, 6, 2, 0, 0, 0, 11.5, 7, 1]
     content["annotations"] = [
@@ -187,14 +187,14 @@ def build_coco_points(root: Path) -> None:
 
 
 def build_yolo(root: Path) -> None:
-    pictures(root / "images" / "train", "a.jpg", "b.jpg")
+    images(root / "images" / "train", "a.jpg", "b.jpg")
     put(root / "labels" / "train" / "a.txt", "0 0.5 0.5 0.25 0.4\n1 0.2 0.2 0.6 0.25 0.5 0.7 0.1 0.6\n")
     put(root / "labels" / "train" / "b.txt", "1 0.3 0.6 0.1 0.2\n")
     put(root / "data.yaml", "path: .\ntrain: images/train\nval: images/train\nnc: 2\nnames: [cat, 'dog']\n")
 
 
 def build_labelme(root: Path) -> None:
-    pictures(root, "a.jpg", "b.jpg")
+    images(root, "a.jpg", "b.jpg")
     shapes = [
         {"label": "cat", "points": [[2.5, 3.0], [12, 14]], "shape_type": "rectangle"},
         {"label": "dog", "points": [[1, 1], [9, 2], [8.5, 12.25], [3, 9]], "shape_type": "polygon"},
@@ -229,12 +229,12 @@ CVAT_XML = """<?xml version="1.0" encoding="utf-8"?>
 
 
 def build_cvat(root: Path) -> None:
-    pictures(root / "images", "a.jpg", "b.jpg")
+    images(root / "images", "a.jpg", "b.jpg")
     put(root / "annotations.xml", CVAT_XML)
 
 
 def build_openimages(root: Path) -> None:
-    pictures(root / "train", "a1.jpg", "b2.jpg")
+    images(root / "train", "a1.jpg", "b2.jpg")
     head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,"
     rows = [
         "a1,xclick,/m/01,1,0.1,0.5,0.2,0.75,0,0,0,0,0",
@@ -246,14 +246,14 @@ def build_openimages(root: Path) -> None:
 
 
 def build_csv(root: Path) -> None:
-    pictures(root / "images", "a.jpg", "b.jpg")
+    images(root / "images", "a.jpg", "b.jpg")
     rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
     rows += ["a.jpg,28,20,cat,3,4,12,15", "a.jpg,28,20,dog,1.5,2,27,19.5", "b.jpg,28,20,cat,0,0,5,5"]
     put(root / "annotations.csv", "\n".join(rows) + "\n")
 
 
 def build_keypoint_csv(root: Path) -> None:
-    pictures(root / "images", "a.jpg", "b.jpg")
+    images(root / "images", "a.jpg", "b.jpg")
     put(root / "points.csv", ",0,1,2,3\na.jpg,3.5,4.0,12,15\nb.jpg,5,,8,9.25\n")
 
 
@@ -273,8 +273,8 @@ def build_plain_idx(root: Path) -> None:
 
 def build_options(root: Path) -> None:
     build_masks(root)
-    (root / "images").rename(root / "pictures")
-    text = "format: masks\ntask: segmentation\nimage_dir: pictures\nlabel_dir: masks\nclass_names: [sky, road, car]\n"
+    (root / "images").rename(root / "images")
+    text = "format: masks\ntask: segmentation\nimage_dir: images\nlabel_dir: masks\nclass_names: [sky, road, car]\n"
     put(root / "saccade.yaml", text + "values: {0: 0, 1: 1, 2: 2}\nignore: [255]\nranges: {train: 0-1, val: '1'}\n")
 
 
@@ -285,7 +285,7 @@ def build_zip(root: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), encode(Path(name).suffix, photograph(seed)))
 
 
-_PICTURES = (
+_IMAGES = (
     ("jpeg", ".jpg", {}),
     ("grey jpeg", ".jpg", {"channels": 1}),
     ("png", ".png", {}),
@@ -300,10 +300,7 @@ _PICTURES = (
 )
 
 SPECIMENS = (
-    *(
-        Specimen(name, "folder", "all", f"cat/x{suffix}", folder_of(suffix, **about))
-        for name, suffix, about in _PICTURES
-    ),
+    *(Specimen(name, "folder", "all", f"cat/x{suffix}", folder_of(suffix, **about)) for name, suffix, about in _IMAGES),
     Specimen("jpeg with exif", "folder", "all", "cat/x.jpg", build_exif),
     Specimen("palette mask", "masks", "all", "masks/0.png", build_masks),
     Specimen("mask of 16 bits", "masks", "all", "masks/1.png", build_grey_masks),
@@ -328,7 +325,7 @@ SPECIMENS = (
     Specimen("csv", "csv", "all", "annotations.csv", build_csv, mutants=80),
     Specimen("keypoint csv", "keypoint_csv", "all", "points.csv", build_keypoint_csv),
     Specimen("idx, gzipped", "idx", "train", "train-images-idx3-ubyte.gz", build_idx),
-    Specimen("idx pictures", "idx", "train", "train-images-idx3-ubyte", build_plain_idx, mutants=30),
+    Specimen("idx images", "idx", "train", "train-images-idx3-ubyte", build_plain_idx, mutants=30),
     Specimen("idx labels", "idx", "train", "train-labels-idx1-ubyte", build_plain_idx, mutants=30),
     Specimen("options", "masks", "train", "saccade.yaml", build_options, mutants=100),
     Specimen("zip", "folder", "all", "pets.zip", build_zip, source="pets.zip"),

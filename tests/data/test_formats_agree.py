@@ -1,4 +1,4 @@
-"""One truth in six formats: the boxes and classes that each reader makes of it are the same.
+"""One ground truth in six formats: the boxes and classes that each reader makes of it are the same.
 
 The hundred photographs of ``voc100_multiformat`` were labelled once, in VOC XML, and converted by the tools of their
 source. Those tools carried VOC's numbers over as they stand, without the step from pixels counted from 1 to continuous
@@ -34,8 +34,8 @@ FORMATS: dict[str, tuple[str, dict[str, Any], float]] = {
 Truth = dict[str, list[tuple[str, tuple[float, ...]]]]
 
 
-def truth(data: TableDataset) -> Truth:
-    """Class name and box of each object by the picture's name, sorted."""
+def ground_truth(data: TableDataset) -> Truth:
+    """Class name and box of each object by the image's name, sorted."""
     found: Truth = {}
     for index in range(len(data)):
         target = data.target(index)
@@ -57,27 +57,27 @@ def load(data_root: Path, name: str, **options: Any) -> TableDataset:
 @pytest.mark.parametrize("name", FORMATS)
 def test_boxes_and_classes_are_those_of_voc(data_root: Path, name: str) -> None:
     data = load(data_root, name)
-    expected, found = truth(load(data_root, "voc")), truth(data)
+    expected, found = ground_truth(load(data_root, "voc")), ground_truth(data)
     assert len(found) == 100
     assert sum(len(objects) for objects in found.values()) == 273
     assert len(data.info.class_names) == 20
     assert sorted(found) == sorted(expected)
     largest = 0.0
-    for picture, objects in expected.items():
-        assert [class_name for class_name, _ in found[picture]] == [class_name for class_name, _ in objects]
+    for image, objects in expected.items():
+        assert [class_name for class_name, _ in found[image]] == [class_name for class_name, _ in objects]
         if objects:
-            mine, theirs = (np.array([box for _, box in each]) for each in (found[picture], objects))
+            mine, theirs = (np.array([box for _, box in each]) for each in (found[image], objects))
             largest = max(largest, float(np.abs(mine - theirs).max()))
     assert largest <= FORMATS[name][2]
 
 
 def test_voc_itself_counts_pixels_from_one(data_root: Path) -> None:
     """Every left and upper edge lies a pixel before the number, every right and lower one on it."""
-    written, read = truth(load(data_root, "voc")), truth(load(data_root, "voc", one_based=True))
+    written, read = ground_truth(load(data_root, "voc")), ground_truth(load(data_root, "voc", one_based=True))
     differences = {
         tuple(np.subtract(one, other).tolist())
-        for picture in written
-        for (_, one), (_, other) in zip(written[picture], read[picture], strict=True)
+        for image in written
+        for (_, one), (_, other) in zip(written[image], read[image], strict=True)
     }
     assert differences == {(1.0, 1.0, 0.0, 0.0)}
 

@@ -67,7 +67,7 @@ def test_xml_nested_deeply(name: str, root: str, tmp_path: Path) -> None:
     refused(tmp_path, str(file), split=specimen.split, reader=specimen.format)
 
 
-# -------------------------------------------------------------------------------------------------------- pictures
+# -------------------------------------------------------------------------------------------------------- images
 
 
 def png(width: int, height: int, pixels: bytes = b"", colour: int = 2) -> bytes:
@@ -102,12 +102,12 @@ BOMBS = {
     "webp": b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + b"\xff" * 6,
     "jpeg": b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 17, 8, 65_535, 65_535, 3) + bytes(9) + b"\xff\xd9",
     "nothing": b"",
-    "text": b"this is not a picture",
+    "text": b"this is not an image",
 }
 
 
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
-def test_pictures_of_absurd_size_are_refused_before_they_are_decoded(content: bytes, tmp_path: Path) -> None:
+def test_images_of_absurd_size_are_refused_before_they_are_decoded(content: bytes, tmp_path: Path) -> None:
     put(tmp_path / "cat" / "x.png", content)
     refused(tmp_path, str(tmp_path / "cat" / "x.png"), reader="folder")
 
@@ -121,7 +121,7 @@ def test_label_maps_of_absurd_size_are_refused_too(name: str, colour: int, tmp_p
     refused(tmp_path, str(tmp_path / specimen.file), reader=specimen.format)
 
 
-def test_what_lies_behind_the_last_row_of_a_picture_is_not_unpacked(tmp_path: Path) -> None:
+def test_what_lies_behind_the_last_row_of_a_image_is_not_unpacked(tmp_path: Path) -> None:
     packed, size = zlib.compressobj(), 500 << 20  # in 500 kB
     head, block = packed.compress(b"") + packed.flush(zlib.Z_FULL_FLUSH), packed.compress(bytes(1 << 20))
     checksum = struct.pack(">I", size % 65521 << 16 | 1)  # Adler-32 of zeros
@@ -246,8 +246,8 @@ STRANGE = (
 )
 
 
-def name_picture(kind: str, root: Path, name: str) -> None:
-    """Write a data set whose annotations name a picture; no other is there in its place."""
+def name_image(kind: str, root: Path, name: str) -> None:
+    """Write a data set whose annotations name an image; no other is there in its place."""
     specimen = BY_NAME[kind]
     specimen.build(root)
     file, raw = root / specimen.file, name.encode("utf-8", "surrogatepass")
@@ -259,8 +259,8 @@ def name_picture(kind: str, root: Path, name: str) -> None:
     else:
         text = text.replace(b"a.jpg", raw.replace(b"&", b"&amp;")).replace(b"a1,", raw + b",")
     file.write_bytes(text)
-    for picture in (*root.rglob("a.jpg"), *root.rglob("a1.jpg")):
-        picture.unlink()
+    for image in (*root.rglob("a.jpg"), *root.rglob("a1.jpg")):
+        image.unlink()
 
 
 @pytest.mark.parametrize(
@@ -272,9 +272,9 @@ def test_no_name_leads_out_of_the_data_folder(kind: str, tmp_path: Path) -> None
     specimen = BY_NAME[kind]
     for number, name in enumerate((*LEADING_OUT, *STRANGE)):
         root = tmp_path / str(number)
-        name_picture(kind, root, str(secret) if name == "SECRET" else name)
+        name_image(kind, root, str(secret) if name == "SECRET" else name)
         text = use(root, specimen.split, specimen.format)
-        assert text, f"{name!r} was taken for a picture"
+        assert text, f"{name!r} was taken for an image"
         if name in LEADING_OUT and kind in ("coco json", "voc xml", "voc list", "cvat xml"):
             assert str(root / specimen.file) in text, (name, text)
 
@@ -282,7 +282,7 @@ def test_no_name_leads_out_of_the_data_folder(kind: str, tmp_path: Path) -> None
 def test_options_with_absurd_names_are_refused(tmp_path: Path) -> None:
     specimen = BY_NAME["options"]
     specimen.build(tmp_path)
-    for place in ("a" * 5000, "a/" * 3000, "pictures\0", "nothing-there"):
+    for place in ("a" * 5000, "a/" * 3000, "images\0", "nothing-there"):
         text = f"format: masks\nimage_dir: {json.dumps(place)}\nlabel_dir: masks\n"
         put(tmp_path / "saccade.yaml", text)
         refused(tmp_path, str(tmp_path))

@@ -15,7 +15,7 @@ from saccade.data.transforms.affine import mirror
 from saccade.errors import ConfigError, DataError
 from saccade.structures.dataset import VisionDataset
 
-# Pictures are 60 wide, 40 high; VOC counts from 1.
+# Images are 60 wide, 40 high; VOC counts from 1.
 FAULTY: dict[str, list[tuple[Any, ...]]] = {
     "a": [("cat", 1, 1, 60, 40), ("cat", 9, 9, 9, 9)],
     "b": [("dog", 30, 30, 11, 21), ("dog", 5, 5, 90, 20), ("cat", 100, 5, 120, 20)],
@@ -42,7 +42,7 @@ def test_error_lists_file_field_and_remedy(tmp_path: Path, write_voc: Any) -> No
     assert "set (train): 5 faulty labels" in message
     assert f"{tmp_path / 'set' / 'Annotations' / 'a.xml'}: object 1 (cat): box 9, 9, 9, 9: zero area" in message
     assert "b.xml: object 0 (dog): box 30, 30, 10, 20: inverted" in message
-    assert "b.xml: object 1 (dog): box 4, 4, 90, 20: outside of the 60x40 picture" in message
+    assert "b.xml: object 1 (dog): box 4, 4, 90, 20: outside of the 60x40 image" in message
     assert "bad_labels to 'drop'" in message
 
 
@@ -111,7 +111,7 @@ def test_wrong_words_are_answered_with_the_right_ones(tmp_path: Path, write_voc:
         open_dataset(tmp_path / "set", "train+tes")
     with pytest.raises(DataError, match=r"no format 'vok'. Did you mean 'voc'"):
         open_dataset(tmp_path / "set", format="vok")
-    with pytest.raises(DataError, match="'voc' has no truth for task 'keypoints'; it offers: detection"):
+    with pytest.raises(DataError, match="'voc' has no ground truth for task 'keypoints'; it offers: detection"):
         open_dataset(tmp_path / "set", task="keypoints")
     with pytest.raises(ConfigError, match="bad_labels is 'fix'"):
         open_dataset(tmp_path / "set", bad_labels="fix")  # type: ignore[arg-type]
@@ -128,19 +128,19 @@ def test_empty_and_strange_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no known layout.*coco, labelme, voc"):
         open_dataset(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)
-    with pytest.raises(DataError, match="there are no pictures"):
+    with pytest.raises(DataError, match="there are no images"):
         open_dataset(tmp_path, format="folder")
 
 
 def test_options_file_is_checked(tmp_path: Path, write_image: Any) -> None:
-    write_image(tmp_path / "pictures" / "1.png")
+    write_image(tmp_path / "images" / "1.png")
     write_image(tmp_path / "truth" / "1.png", channels=1)
     options = tmp_path / "saccade.yaml"
-    options.write_text("format: masks\nimage_dir: pictures\nlabel_dir: truth\nclas_names: [a]\n")
+    options.write_text("format: masks\nimage_dir: images\nlabel_dir: ground truth\nclas_names: [a]\n")
     with pytest.raises(DataError, match=r"no option 'clas_names'. Did you mean 'class_names'"):
         open_dataset(tmp_path, "all")
     options.write_text(
-        "format: masks\nimage_dir: pictures\nlabel_dir: truth\nclass_names: [low, high]\nvalues: {0: 0}\n"
+        "format: masks\nimage_dir: images\nlabel_dir: ground truth\nclass_names: [low, high]\nvalues: {0: 0}\n"
     )
     assert open_dataset(tmp_path, "all").info.class_names == ("low", "high")
     options.write_text("format: [")
@@ -208,7 +208,7 @@ def test_catalogue_opens_with_the_documented_counts(
         assert sample.target.keys() == data.target(index).keys()
 
 
-def test_a_zip_of_pictures_is_opened_in_place(tmp_path: Path, write_image: Any) -> None:
+def test_a_zip_of_images_is_opened_in_place(tmp_path: Path, write_image: Any) -> None:
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             write_image(tmp_path / "set" / split / name / "a.png")
@@ -223,7 +223,7 @@ def test_a_zip_of_pictures_is_opened_in_place(tmp_path: Path, write_image: Any) 
         open_dataset(packed, format="coco")
 
 
-def test_paired_pictures_move_together_and_unpaired_ones_do_not(tmp_path: Path, write_image: Any) -> None:
+def test_paired_images_move_together_and_unpaired_ones_do_not(tmp_path: Path, write_image: Any) -> None:
     for domain, names in (("A", "ab"), ("B", "ab")):
         for name in names:
             write_image(tmp_path / "paired" / "train" / domain / f"{name}.png")

@@ -76,7 +76,7 @@ class SmallDetector(Model):
         return batched_nms_fixed(boxes, scores, labels, 0.5, 0.6, 100, 20)
 
 
-def pictures(model: Model, count: int, seed: int = 0) -> Tensor:
+def pixels(model: Model, count: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(
         0, 256, (count, model.input_spec.channels, *model.input_spec.size), dtype=torch.uint8, generator=generator

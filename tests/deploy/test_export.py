@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tests.deploy.small import SmallClassifier, SmallDetector, pictures
+from tests.deploy.small import SmallClassifier, SmallDetector, pixels
 from torch import Tensor
 
 from saccade.deploy.export import SUFFIXES, export_model
@@ -38,7 +38,7 @@ def test_file_alone_gives_the_numbers_of_the_network(
         runtime = OpenVinoFileRuntime(path, "32")  # opened without a word, it computes in bfloat16 where there is that
     eager = EagerRuntime(model)
     for count in (1, 3):
-        images = pictures(model, count)
+        images = pixels(model, count)
         found, expected = runtime(images), eager(images)
         assert tuple(found) == get_task(model.task).decoded_keys
         for key, tensor in expected.items():
@@ -87,7 +87,7 @@ def test_builder_and_version_travel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_one_picture_at_a_time_and_another_canvas(kind: str, tmp_path: Path) -> None:
+def test_one_image_at_a_time_and_another_canvas(kind: str, tmp_path: Path) -> None:
     model = SmallClassifier()
     path = export_model(model, tmp_path / "m", format=kind, size=(24, 24), dynamic_batch=False)
     runtime: Runtime = open_runtime(path)
@@ -98,15 +98,15 @@ def test_one_picture_at_a_time_and_another_canvas(kind: str, tmp_path: Path) -> 
     torch.testing.assert_close(
         runtime(images)["probabilities"], EagerRuntime(model)(images)["probabilities"], rtol=0, atol=1e-5
     )
-    with pytest.raises(ExportError, match=r"takes pictures of 3 x 24 x 24, got 3 x 32 x 48.*size="):
-        runtime(pictures(model, 1))
+    with pytest.raises(ExportError, match=r"takes images of 3 x 24 x 24, got 3 x 32 x 48.*size="):
+        runtime(pixels(model, 1))
 
 
 def test_without_decoding_the_raw_outputs_are_given(tmp_path: Path) -> None:
     model = SmallDetector()
     path = export_model(model, tmp_path / "raw.onnx", nms=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    images = pictures(model, 2)
+    images = pixels(model, 2)
     arrays = session.run(["logits", "sides", "points"], {"images": images.numpy()})
     with torch.no_grad():
         expected = model(images.float() / 255)

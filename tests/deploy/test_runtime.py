@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.deploy.small import SmallClassifier, SmallDetector, pictures
+from tests.deploy.small import SmallClassifier, SmallDetector, pixels
 from torch import Tensor
 
 from saccade.deploy import runtime as runtimes
@@ -45,7 +45,7 @@ def test_every_runtime_gives_the_same_numbers(network: type[Model], build: Any) 
     runtime = build(model)
     assert (runtime.task, runtime.class_names, runtime.input_spec) == (model.task, model.class_names, model.input_spec)
     for count in (1, 3, 2, 1):
-        images = pictures(model, count, seed=count)
+        images = pixels(model, count, seed=count)
         decoded = runtime(images)
         _assert_close(decoded, _slow(model, images))
     if "count" in decoded:
@@ -79,14 +79,14 @@ class Unexportable(SmallClassifier):
 
 def test_network_that_cannot_be_converted_still_predicts(caplog: pytest.LogCaptureFixture) -> None:
     model = Unexportable()
-    images = pictures(model, 2)
+    images = pixels(model, 2)
     _assert_close(OpenVinoRuntime(model, "32")(images), _slow(model, images))
     assert "cannot be exported as one graph" in caplog.text
 
 
 def test_half_precision_is_close_and_decodes_in_float32() -> None:
     model = SmallClassifier()
-    images = pictures(model, 2)
+    images = pixels(model, 2)
     decoded = EagerRuntime(model, precision="bf16")(images)
     assert decoded["probabilities"].dtype == torch.float32
     torch.testing.assert_close(decoded["probabilities"], _slow(model, images)["probabilities"], rtol=0, atol=0.03)
@@ -101,7 +101,7 @@ def test_auto_precision_is_what_the_processor_computes_in() -> None:
 @pytest.mark.parametrize("build", [FusedRuntime, OpenVinoRuntime])
 def test_a_runtime_does_not_change_with_the_training_of_its_model(build: Any) -> None:
     model = SmallClassifier()
-    images = pictures(model, 1)
+    images = pixels(model, 1)
     before = FusedRuntime(model, "32")(images)
     runtime = build(model, "32")
     model.train()
@@ -146,7 +146,7 @@ def test_checkpoints_and_networks_open(tmp_path: Path) -> None:
     model = create_model("lenet5", num_classes=3).eval()
     model.class_names = ("a", "b", "c")
     path = save_model(model, tmp_path / "m.safetensors")
-    images = pictures(model, 2)
+    images = pixels(model, 2)
     for source in (model, path, str(path)):
         runtime = open_runtime(source, "cpu")
         assert runtime.class_names == ("a", "b", "c")
@@ -186,12 +186,12 @@ def test_openvino_neither_calls_home_nor_leaves_files(tmp_path: Path) -> None:
             raise AssertionError("a socket was opened")
         socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
         import torch
-        from tests.deploy.small import SmallClassifier, pictures
+        from tests.deploy.small import SmallClassifier, pixels
         from saccade.deploy.runtime import best_cpu_runtime
         model = SmallClassifier()
         runtime = best_cpu_runtime(model)
         assert "OpenVINO" in runtime.name
-        runtime(pictures(model, 1))
+        runtime(images(model, 1))
         assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
         assert runtime._torch is None
     """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.deploy.small import SmallClassifier, SmallDetector, pictures
+from tests.deploy.small import SmallClassifier, SmallDetector, pixels
 from torch import Tensor, nn
 
 from saccade.deploy.export import export_model
@@ -96,12 +96,12 @@ def test_file_of_another_network_does_not_pass(tmp_path: Path) -> None:
     other = SmallDetector()
     with torch.no_grad():
         other.head.weight += 0.05
-    assert verify_export(SmallDetector(), path, pictures(other, 2)).passed
-    assert not verify_export(other, path, pictures(other, 2)).passed
+    assert verify_export(SmallDetector(), path, pixels(other, 2)).passed
+    assert not verify_export(other, path, pixels(other, 2)).passed
 
 
 @pytest.mark.parametrize("network", [SmallClassifier, SmallDetector])
-def test_pictures_are_made_where_none_are_given(network: type[SmallClassifier], tmp_path: Path) -> None:
+def test_images_are_made_where_none_are_given(network: type[SmallClassifier], tmp_path: Path) -> None:
     model = network()
     report = verify_export(model, export_model(model, tmp_path / "m.pt2", format="torch"))
     assert report.passed

@@ -21,7 +21,7 @@ def as_they_are(**options: object) -> InputSpec:
 def paint(
     size: tuple[int, int], boxes: NDArray[np.int64] | list[list[int]], labels: NDArray[np.int64] | list[int]
 ) -> NDArray[np.uint8]:
-    """A dark picture with coloured rectangles."""
+    """A dark image with coloured rectangles."""
     image = np.zeros((*size, 3), np.uint8)
     for (x1, y1, x2, y2), label in zip(np.asarray(boxes).tolist(), np.asarray(labels).tolist(), strict=True):
         image[y1:y2, x1:x2] = COLOURS[label]
@@ -29,7 +29,7 @@ def paint(
 
 
 def scatter(size: tuple[int, int], largest: int, number: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Boxes (N, 4) inside the picture with room between them, and their labels."""
+    """Boxes (N, 4) inside the image with room between them, and their labels."""
     rng = np.random.default_rng(seed)
     taken = np.zeros(size, np.bool_)
     boxes = []

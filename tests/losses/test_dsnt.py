@@ -59,12 +59,12 @@ def test_gaussians_equal_the_authors_library(points):
 
 
 def test_a_gaussian_of_the_wanted_width_costs_nothing():
-    truth = torch.tensor([[[0.1, -0.2]]])
-    exact = gaussian(truth, (40, 40), 1.0)
-    torch.testing.assert_close(expectation(exact), truth, atol=1e-4, rtol=0)
+    ground_truth = torch.tensor([[[0.1, -0.2]]])
+    exact = gaussian(ground_truth, (40, 40), 1.0)
+    torch.testing.assert_close(expectation(exact), ground_truth, atol=1e-4, rtol=0)
     for value in (
-        kl_regularizer(exact, truth, 1.0),
-        js_regularizer(exact, truth, 1.0),
+        kl_regularizer(exact, ground_truth, 1.0),
+        js_regularizer(exact, ground_truth, 1.0),
         variance_regularizer(exact, 1.0),
     ):
         assert value.abs().max() < 1e-3

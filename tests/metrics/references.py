@@ -22,10 +22,10 @@ IDS = [3, 7, 8, 90]
 def pycocotools_evaluation(dataset: Dataset, found: Entries, iou_type: str = "bbox") -> COCOeval:
     """The finished evaluation of the reference tool."""
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = copy.deepcopy(dataset)
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(found)), iou_type)
+        ground_truth = COCO()
+        ground_truth.dataset = copy.deepcopy(dataset)
+        ground_truth.createIndex()
+        evaluation = COCOeval(ground_truth, ground_truth.loadRes(copy.deepcopy(found)), iou_type)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -39,9 +39,9 @@ def pycocotools_figures(dataset: Dataset, found: Entries, iou_type: str = "bbox"
 
 def faster_figures(dataset: Dataset, found: Entries, iou_type: str = "bbox") -> list[float]:
     """The same of faster-coco-eval."""
-    truth = faster_coco_eval.COCO(copy.deepcopy(dataset))
-    found_there = truth.loadRes(copy.deepcopy(found))
-    evaluation = faster_coco_eval.COCOeval_faster(truth, found_there, iou_type)
+    ground_truth = faster_coco_eval.COCO(copy.deepcopy(dataset))
+    found_there = ground_truth.loadRes(copy.deepcopy(found))
+    evaluation = faster_coco_eval.COCOeval_faster(ground_truth, found_there, iou_type)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -53,9 +53,9 @@ def _figures(stats: Any) -> list[float]:
 
 
 def random_set(seed: int, images: int = 30) -> tuple[Dataset, Entries]:
-    """Jittered detections of random truth: crowds, ties of scores, empty images, unused categories, ids with gaps."""
+    """Jittered detections of random ground truth: crowds, ties of scores, empty images, unused categories, ids with gaps."""
     rng = np.random.default_rng(seed)
-    truths: Entries = []
+    ground_truths: Entries = []
     found: Entries = []
     for image in range(images):
         for _ in range(int(rng.integers(0, 9)) if image % 5 else 0):
@@ -63,21 +63,25 @@ def random_set(seed: int, images: int = 30) -> tuple[Dataset, Entries]:
             box = [*rng.uniform(0, 400, 2).tolist(), *size.tolist()]
             category, crowd = int(rng.choice(IDS[:3])), int(rng.random() < 0.15)
             area = float(size.prod() * rng.uniform(0.4, 1))
-            truth = {"image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
-            truths.append({"id": len(truths) + 1, **truth})
+            ground_truth = {"image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
+            ground_truths.append({"id": len(ground_truths) + 1, **ground_truth})
             for _ in range(int(rng.integers(0, 4))):
                 jittered = [float(value + rng.normal(0, 0.12) * size[i % 2]) for i, value in enumerate(box)]
                 jittered[2:] = [max(1.0, value) for value in jittered[2:]]
                 guess = category if rng.random() < 0.8 else int(rng.choice(IDS))
                 score = round(float(rng.random()), 1)
                 found.append({"image_id": image, "category_id": guess, "bbox": jittered, "score": score})
-    return {"images": [{"id": i} for i in range(images)], "categories": _categories(), "annotations": truths}, found
+    return {
+        "images": [{"id": i} for i in range(images)],
+        "categories": _categories(),
+        "annotations": ground_truths,
+    }, found
 
 
 def random_masks(seed: int, images: int = 12, size: tuple[int, int] = (120, 160)) -> tuple[Dataset, Entries]:
     """The same with masks: ellipses, moved and cut for the detections."""
     rng = np.random.default_rng(seed)
-    truths: Entries = []
+    ground_truths: Entries = []
     found: Entries = []
     rows, columns = np.mgrid[: size[0], : size[1]]
 
@@ -92,16 +96,21 @@ def random_masks(seed: int, images: int = 12, size: tuple[int, int] = (120, 160)
             if not mask.any():
                 continue
             category, crowd = int(rng.choice(IDS[:3])), int(rng.random() < 0.15)
-            truth = {"image_id": image, "category_id": category, "segmentation": run_lengths(mask), "iscrowd": crowd}
+            ground_truth = {
+                "image_id": image,
+                "category_id": category,
+                "segmentation": run_lengths(mask),
+                "iscrowd": crowd,
+            }
             box = codec.toBbox(codec.encode(np.asfortranarray(mask.astype(np.uint8)))).tolist()
-            truths.append({"id": len(truths) + 1, **truth, "area": float(mask.sum()), "bbox": box})
+            ground_truths.append({"id": len(ground_truths) + 1, **ground_truth, "area": float(mask.sum()), "bbox": box})
             for _ in range(int(rng.integers(0, 4))):
                 guess = ellipse(x + rng.normal(0, 0.15) * a, y + rng.normal(0, 0.15) * b, a * rng.uniform(0.7, 1.3), b)
                 if guess.any():
                     entry = {"image_id": image, "category_id": category, "segmentation": run_lengths(guess)}
                     found.append({**entry, "score": round(float(rng.random()), 1)})
-    pictures = [{"id": i, "height": size[0], "width": size[1], "file_name": f"{i}.jpg"} for i in range(images)]
-    return {"images": pictures, "categories": _categories(), "annotations": truths}, found
+    entries = [{"id": i, "height": size[0], "width": size[1], "file_name": f"{i}.jpg"} for i in range(images)]
+    return {"images": entries, "categories": _categories(), "annotations": ground_truths}, found
 
 
 def run_lengths(mask: Any) -> dict[str, Any]:

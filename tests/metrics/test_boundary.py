@@ -11,7 +11,7 @@ from saccade.metrics.boundary import mask_boundary, relaxed_boundary_scores
 
 
 def plain_boundary(mask: np.ndarray) -> set[tuple[int, int]]:
-    """Mask pixels with one of eight neighbours inside the picture and outside the mask."""
+    """Mask pixels with one of eight neighbours inside the image and outside the mask."""
     height, width = mask.shape
     return {
         (y, x)
@@ -24,9 +24,11 @@ def plain_boundary(mask: np.ndarray) -> set[tuple[int, int]]:
     }
 
 
-def plain_scores(predicted: np.ndarray, truth: np.ndarray, slack: float, beta_squared: float) -> tuple[float, ...]:
+def plain_scores(
+    predicted: np.ndarray, ground_truth: np.ndarray, slack: float, beta_squared: float
+) -> tuple[float, ...]:
     """The definition: every boundary pixel against every other."""
-    found, there = plain_boundary(predicted), plain_boundary(truth)
+    found, there = plain_boundary(predicted), plain_boundary(ground_truth)
 
     def share(pixels: set[tuple[int, int]], others: set[tuple[int, int]]) -> float:
         near = [min((math.dist(pixel, other) for other in others), default=math.inf) <= slack for pixel in pixels]
@@ -41,7 +43,7 @@ def plain_scores(predicted: np.ndarray, truth: np.ndarray, slack: float, beta_sq
 
 
 def blobs(seed: int, height: int, width: int) -> np.ndarray:
-    """A few random rectangles, some of them through the edge of the picture."""
+    """A few random rectangles, some of them through the edge of the image."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((height, width), bool)
     for _ in range(rng.integers(0, 4)):
@@ -58,12 +60,12 @@ def blobs(seed: int, height: int, width: int) -> np.ndarray:
     slack=st.sampled_from([0.0, 1.0, 1.5, 3.0, 5.0]),
 )
 def test_equal_to_the_plain_definition(seed: int, height: int, width: int, slack: float) -> None:
-    predicted, truth = blobs(seed, height, width), blobs(seed + 1, height, width)
-    scores = relaxed_boundary_scores(predicted, truth, slack, 0.3)
-    assert tuple(scores) == pytest.approx(plain_scores(predicted, truth, slack, 0.3), nan_ok=True)
+    predicted, ground_truth = blobs(seed, height, width), blobs(seed + 1, height, width)
+    scores = relaxed_boundary_scores(predicted, ground_truth, slack, 0.3)
+    assert tuple(scores) == pytest.approx(plain_scores(predicted, ground_truth, slack, 0.3), nan_ok=True)
 
 
-def test_the_boundary_is_one_pixel_wide_and_not_along_the_edge_of_the_picture() -> None:
+def test_the_boundary_is_one_pixel_wide_and_not_along_the_edge_of_the_image() -> None:
     mask = np.zeros((7, 9), bool)
     mask[2:5, 3:7] = True
     expected = mask.copy()
@@ -74,12 +76,12 @@ def test_the_boundary_is_one_pixel_wide_and_not_along_the_edge_of_the_picture() 
 
 
 def test_a_shift_within_the_slack_costs_nothing_and_one_beyond_it_does() -> None:
-    truth = np.zeros((60, 60), bool)
-    truth[20:40, 20:40] = True
-    assert relaxed_boundary_scores(np.roll(truth, 3, axis=1), truth).f_measure == 1.0
-    scores = relaxed_boundary_scores(np.roll(truth, 4, axis=1), truth)
+    ground_truth = np.zeros((60, 60), bool)
+    ground_truth[20:40, 20:40] = True
+    assert relaxed_boundary_scores(np.roll(ground_truth, 3, axis=1), ground_truth).f_measure == 1.0
+    scores = relaxed_boundary_scores(np.roll(ground_truth, 4, axis=1), ground_truth)
     assert 0.5 < scores.f_measure < 1.0
-    assert relaxed_boundary_scores(np.roll(truth, 4, axis=1), truth, slack=4).f_measure == 1.0
+    assert relaxed_boundary_scores(np.roll(ground_truth, 4, axis=1), ground_truth, slack=4).f_measure == 1.0
 
 
 def test_masks_without_a_boundary() -> None:

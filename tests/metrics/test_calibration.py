@@ -60,7 +60,7 @@ def test_equal_confidences_share_a_bin_so_that_order_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("measure", [calibration_error, adaptive_calibration_error])
-def test_nothing_is_undefined_and_one_picture_is_not(measure: object) -> None:
+def test_nothing_is_undefined_and_one_image_is_not(measure: object) -> None:
     assert callable(measure)
     error, curve = measure(np.zeros(0), np.zeros(0, bool))
     assert math.isnan(error)

@@ -26,30 +26,30 @@ def classification(image_id: int, probabilities: np.ndarray, names: tuple[str, .
 
 def random_evaluator(count: int = 300) -> tuple[ClassificationEvaluator, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, 6, count)  # class g never occurs
-    logits = rng.normal(size=(count, 7)) + 1.5 * np.eye(7)[truth]
+    ground_truth = rng.integers(0, 6, count)  # class g never occurs
+    logits = rng.normal(size=(count, 7)) + 1.5 * np.eye(7)[ground_truth]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     evaluator = ClassificationEvaluator(NAMES)
     for start in range(0, count, 64):
         batch = range(start, min(count, start + 64))
         results = [classification(i, probabilities[i]) for i in batch]
-        evaluator.update(results, [{"labels": np.array(truth[i])} for i in batch])
-    return evaluator, probabilities, truth
+        evaluator.update(results, [{"labels": np.array(ground_truth[i])} for i in batch])
+    return evaluator, probabilities, ground_truth
 
 
 def test_figures_equal_those_of_scikit_learn() -> None:
-    evaluator, probabilities, truth = random_evaluator()
+    evaluator, probabilities, ground_truth = random_evaluator()
     report = evaluator.compute()
     labels = np.arange(7)
     predicted = probabilities.argmax(axis=1)
     assert report.primary == "top1"
-    assert report.values["top1"] == pytest.approx(top_k_accuracy_score(truth, probabilities, k=1, labels=labels))
-    assert report.values["top5"] == pytest.approx(top_k_accuracy_score(truth, probabilities, k=5, labels=labels))
-    assert report.values["nll"] == pytest.approx(log_loss(truth, probabilities, labels=labels))
+    assert report.values["top1"] == pytest.approx(top_k_accuracy_score(ground_truth, probabilities, k=1, labels=labels))
+    assert report.values["top5"] == pytest.approx(top_k_accuracy_score(ground_truth, probabilities, k=5, labels=labels))
+    assert report.values["nll"] == pytest.approx(log_loss(ground_truth, probabilities, labels=labels))
     assert report.confusion["labels"] == list(NAMES)
-    assert report.confusion["matrix"] == confusion_matrix(truth, predicted, labels=labels).tolist()
+    assert report.confusion["matrix"] == confusion_matrix(ground_truth, predicted, labels=labels).tolist()
     precision, recall, f1, support = precision_recall_fscore_support(
-        truth, predicted, labels=labels, zero_division=np.nan
+        ground_truth, predicted, labels=labels, zero_division=np.nan
     )
     for label, row in enumerate(report.per_class):
         assert row["class"] == NAMES[label]
@@ -60,12 +60,14 @@ def test_figures_equal_those_of_scikit_learn() -> None:
         assert row["F1"] == pytest.approx(f1[label], nan_ok=True)
     assert report.values["mean_class_accuracy"] == pytest.approx(np.nanmean(recall[:6]))
     with pytest.warns(UserWarning, match="classes not in y_true"):
-        assert report.values["mean_class_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+        assert report.values["mean_class_accuracy"] == pytest.approx(balanced_accuracy_score(ground_truth, predicted))
     for kind in ("macro", "weighted"):
-        expected = precision_recall_fscore_support(truth, predicted, labels=labels, average=kind, zero_division=np.nan)
+        expected = precision_recall_fscore_support(
+            ground_truth, predicted, labels=labels, average=kind, zero_division=np.nan
+        )
         assert report.values[f"{kind}_precision"] == pytest.approx(expected[0])
         assert report.values[f"{kind}_F1"] == pytest.approx(expected[2])
-    assert report.values["brier"] == pytest.approx(((probabilities - np.eye(7)[truth]) ** 2).sum(axis=1).mean())
+    assert report.values["brier"] == pytest.approx(((probabilities - np.eye(7)[ground_truth]) ** 2).sum(axis=1).mean())
 
 
 def test_top5_needs_five_classes() -> None:
@@ -86,14 +88,15 @@ def test_top5_needs_five_classes() -> None:
 
 
 def test_any_k_can_be_asked_for() -> None:
-    _, probabilities, truth = random_evaluator(50)
+    _, probabilities, ground_truth = random_evaluator(50)
     evaluator = ClassificationEvaluator(NAMES, top_k=(3, 1, 9))
     evaluator.update(
-        [classification(i, probabilities[i]) for i in range(50)], [{"labels": np.array(label)} for label in truth]
+        [classification(i, probabilities[i]) for i in range(50)],
+        [{"labels": np.array(label)} for label in ground_truth],
     )
     values = evaluator.compute().values
     assert [name for name in values if name.startswith("top")] == ["top1", "top3"]  # there are no nine classes
-    assert values["top3"] == pytest.approx(top_k_accuracy_score(truth, probabilities, k=3, labels=np.arange(7)))
+    assert values["top3"] == pytest.approx(top_k_accuracy_score(ground_truth, probabilities, k=3, labels=np.arange(7)))
     for wrong in ((5,), (0, 1)):
         with pytest.raises(ConfigError, match="top_k"):
             ClassificationEvaluator(NAMES, top_k=wrong)
@@ -137,5 +140,5 @@ def test_nothing_seen_is_undefined() -> None:
 
 
 def test_a_label_the_model_does_not_have_is_named() -> None:
-    with pytest.raises(DataError, match=r"3\.png: truth is label 9.*7 classes"):
+    with pytest.raises(DataError, match=r"3\.png: ground truth is label 9.*7 classes"):
         ClassificationEvaluator(NAMES).update([classification(3, np.ones(7) / 7)], [{"labels": np.array(9)}])

@@ -50,13 +50,13 @@ def evaluator_of(dataset: dict[str, Any], found: list[dict[str, Any]], iou_type:
     for image in dataset["images"]:
         mine = [entry for entry in found if entry["image_id"] == image["id"]]
         true = [entry for entry in dataset["annotations"] if entry["image_id"] == image["id"]]
-        boxes, truths = (
+        boxes, ground_truths = (
             np.array([entry.get("bbox", (0, 0, 1, 1)) for entry in part], float).reshape(-1, 4) for part in (mine, true)
         )
-        for part in (boxes, truths):
+        for part in (boxes, ground_truths):
             part[:, 2:] += part[:, :2]
         target = {
-            "boxes": truths,
+            "boxes": ground_truths,
             "labels": np.array([ids.index(entry["category_id"]) for entry in true], np.int64),
             "area": np.array([entry["area"] for entry in true]),
             "iscrowd": np.array([entry["iscrowd"] for entry in true], bool),
@@ -185,7 +185,7 @@ def test_perfect_detections_score_one_and_absent_classes_are_undefined() -> None
 
 
 @pytest.mark.parametrize("images", [0, 3])
-def test_no_truth_at_all_is_undefined_and_no_crash(images: int) -> None:
+def test_no_ground_truth_at_all_is_undefined_and_no_crash(images: int) -> None:
     evaluator = CocoEvaluator(CLASSES)
     for image in range(images):
         boxes = [[0, 0, 10, 10]] if image == 1 else []
@@ -224,8 +224,8 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_confusion_counts_hits_mistakes_misses_and_inventions() -> None:
-    truth = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [100, 0, 200, 100]])
-    target = {"boxes": truth, "labels": np.array([0, 1, 0, 1]), "iscrowd": np.array([False, False, False, True])}
+    ground_truth = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [100, 0, 200, 100]])
+    target = {"boxes": ground_truth, "labels": np.array([0, 1, 0, 1]), "iscrowd": np.array([False, False, False, True])}
     found = np.array(
         [[0.0, 0, 10, 9], [20, 0, 30, 11], [60, 0, 70, 10], [110, 10, 130, 30], [40, 0, 50, 10], [0, 0, 10, 10]]
     )
@@ -288,7 +288,7 @@ def test_masks_are_not_kept() -> None:
     evaluator.update([detections(1, np.zeros((20, 4)), np.full(20, 0.5), np.zeros(20), masks=masks)], [target])
     record = evaluator.state()[1]
     assert sum(sys.getsizeof(part) for part in record) < 20_000
-    assert record.truth_area.tolist() == record.area.tolist() == [200 * 300] * 20
+    assert record.ground_truth_area.tolist() == record.area.tolist() == [200 * 300] * 20
     assert evaluator.compute().values["AP"] == 1.0
 
 
@@ -296,7 +296,7 @@ def test_faulty_masks_are_named() -> None:
     evaluator = CocoEvaluator(CLASSES, iou_type="segm")
     masks = np.ones((1, 4, 4), bool)
     one = detections(8, [[0, 0, 1, 1]], [0.5], [0], masks=masks)
-    with pytest.raises(DataError, match=r"8\.jpg: the truth has no masks\. Open .* masks=True"):
+    with pytest.raises(DataError, match=r"8\.jpg: the ground truth has no masks\. Open .* masks=True"):
         evaluator.update([one], [{"boxes": np.zeros((0, 4))}])
     with pytest.raises(DataError, match=r"8\.jpg: masks have the sizes .*\(4, 4\), \(5, 4\)"):
         evaluator.update([one], [{"masks": np.ones((1, 5, 4), np.uint8), "labels": np.array([0])}])
@@ -343,7 +343,7 @@ def test_labels_the_classes_do_not_have_are_named() -> None:
     evaluator = CocoEvaluator(CLASSES)
     with pytest.raises(DataError, match=r"8\.jpg.*label 5.*3 classes"):
         evaluator.update([detections(8, [[0, 0, 1, 1]], [0.5], [5])], [{}])
-    with pytest.raises(DataError, match=r"8\.jpg: truth hold label -1"):
+    with pytest.raises(DataError, match=r"8\.jpg: ground truth hold label -1"):
         evaluator.update([detections(8, [], [], [])], [{"boxes": np.ones((1, 4)), "labels": np.array([-1])}])
 
 

@@ -16,9 +16,11 @@ CLASSES = ("cat", "dog")
 FAR = [500.0, 500, 510, 510]
 
 
-def evaluator(truth: Any, truth_labels: Any, found: Any, scores: Any, labels: Any, crowd: Any = None) -> CocoEvaluator:
-    """One picture; object ``i`` of ten pixels lies at 20 ``i``."""
-    target = {"boxes": np.array(truth, float).reshape(-1, 4), "labels": np.array(truth_labels, int)}
+def evaluator(
+    ground_truth: Any, ground_truth_labels: Any, found: Any, scores: Any, labels: Any, crowd: Any = None
+) -> CocoEvaluator:
+    """One image; object ``i`` of ten pixels lies at 20 ``i``."""
+    target = {"boxes": np.array(ground_truth, float).reshape(-1, 4), "labels": np.array(ground_truth_labels, int)}
     if crowd is not None:
         target["iscrowd"] = np.array(crowd, bool)
     about = {"path": "1.jpg", "image_id": 1, "image_size": (480, 640), "class_names": CLASSES}

@@ -12,15 +12,18 @@ from saccade.metrics.few_shot import FewShotEvaluator
 
 def episodes(count: int = 200) -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(0)
-    truths = [np.repeat(np.arange(5), 15) for _ in range(count)]
-    return [(np.where(rng.random(75) < 0.7, truth, rng.integers(0, 5, 75)), truth) for truth in truths]
+    ground_truths = [np.repeat(np.arange(5), 15) for _ in range(count)]
+    return [
+        (np.where(rng.random(75) < 0.7, ground_truth, rng.integers(0, 5, 75)), ground_truth)
+        for ground_truth in ground_truths
+    ]
 
 
 def test_mean_and_interval_as_papers_print_them() -> None:
     evaluator = FewShotEvaluator()
-    for number, (predicted, truth) in enumerate(episodes()):
-        evaluator.update(number, predicted, truth)
-    accuracies = [np.mean(predicted == truth) for predicted, truth in episodes()]
+    for number, (predicted, ground_truth) in enumerate(episodes()):
+        evaluator.update(number, predicted, ground_truth)
+    accuracies = [np.mean(predicted == ground_truth) for predicted, ground_truth in episodes()]
     report = evaluator.compute()
     assert report.primary == "accuracy"
     assert report.score == pytest.approx(np.mean(accuracies))
@@ -34,8 +37,8 @@ def test_the_interval_holds_the_true_accuracy_in_95_of_100_runs() -> None:
     for _ in range(400):
         evaluator = FewShotEvaluator()
         for number in range(100):
-            truth = np.zeros(20, int)
-            evaluator.update(number, (rng.random(20) > 0.6).astype(int), truth)
+            ground_truth = np.zeros(20, int)
+            evaluator.update(number, (rng.random(20) > 0.6).astype(int), ground_truth)
         values = evaluator.compute().values
         held += abs(values["accuracy"] - 0.6) <= values["interval_95"]
     assert 0.92 < held / 400 < 0.98

@@ -38,7 +38,7 @@ def test_errors_are_shares_of_the_box() -> None:
     assert curve["y"]["objects"][-1] == 1
 
 
-def test_normaliser_is_the_truths_box_or_the_tight_one_or_the_eyes() -> None:
+def test_normaliser_is_the_ground_truths_box_or_the_tight_one_or_the_eyes() -> None:
     points = with_visibility(np.array([[[0.0, 0], [30, 0], [30, 40], [500, 500]]]))[0]
     points[3, 2] = 0  # not labelled
     assert normaliser(points) == pytest.approx(math.sqrt(30 * 40))
@@ -51,12 +51,12 @@ def test_normaliser_is_the_truths_box_or_the_tight_one_or_the_eyes() -> None:
 
 
 def test_unlabelled_points_do_not_count() -> None:
-    truth = with_visibility(SQUARE)
-    truth[0, 3] = 0
+    ground_truth = with_visibility(SQUARE)
+    ground_truth[0, 3] = 0
     guess = SQUARE.copy()
     guess[0, 3] = 999
     evaluator = KeypointEvaluator()
-    evaluator.update([keypoints(0, guess)], [{"keypoints": truth}])
+    evaluator.update([keypoints(0, guess)], [{"keypoints": ground_truth}])
     report = evaluator.compute()
     assert report.values["NME"] == 0
     assert report.per_class[3]["points"] == 0
@@ -64,11 +64,11 @@ def test_unlabelled_points_do_not_count() -> None:
 
 
 def test_a_missing_object_is_a_failure_and_pairs_are_the_cheapest() -> None:
-    truth = np.concatenate([SQUARE, SQUARE + 200])
+    ground_truth = np.concatenate([SQUARE, SQUARE + 200])
     evaluator = KeypointEvaluator()
-    evaluator.update([keypoints(0, truth[::-1] + 1)], [{"keypoints": with_visibility(truth)}])
+    evaluator.update([keypoints(0, ground_truth[::-1] + 1)], [{"keypoints": with_visibility(ground_truth)}])
     assert evaluator.compute().values["NME"] == pytest.approx(math.sqrt(2) / 100)
-    evaluator.update([keypoints(1, truth[1:])], [{"keypoints": with_visibility(truth)}])
+    evaluator.update([keypoints(1, ground_truth[1:])], [{"keypoints": with_visibility(ground_truth)}])
     evaluator.update([keypoints(2, np.full((1, 4, 2), np.nan))], [{"keypoints": with_visibility(SQUARE)}])
     values = evaluator.compute().values
     assert values["failure_rate@0.1"] == pytest.approx(2 / 5)
@@ -98,5 +98,5 @@ def test_nothing_seen_and_no_objects_are_undefined() -> None:
 
 
 def test_other_numbers_of_points_are_named() -> None:
-    with pytest.raises(DataError, match=r"5\.png: predicted are 4 points, the truth has 2"):
+    with pytest.raises(DataError, match=r"5\.png: predicted are 4 points, the ground truth has 2"):
         KeypointEvaluator().update([keypoints(5, SQUARE)], [{"keypoints": np.zeros((1, 2, 3))}])

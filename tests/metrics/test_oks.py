@@ -31,7 +31,7 @@ def keypoints(image_id: int, points: Any, scores: Any = None, names: tuple[str, 
 def random_people(seed: int, images: int = 15) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """COCO dictionaries: crowds, persons without a labelled point, ties of scores, more than 20 detections."""
     rng = np.random.default_rng(seed)
-    truths: list[dict[str, Any]] = []
+    ground_truths: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for image in range(images):
         for _ in range(int(rng.integers(0, 7)) if image % 4 else 0):
@@ -42,9 +42,9 @@ def random_people(seed: int, images: int = 15) -> tuple[dict[str, Any], list[dic
             crowd = int(rng.random() < 0.1)
             area = float(width * height * rng.uniform(0.3, 0.9))
             written = np.where(visible[:, None] > 0, points, 0)
-            truths.append(
+            ground_truths.append(
                 {
-                    "id": len(truths) + 1,
+                    "id": len(ground_truths) + 1,
                     "image_id": image,
                     "category_id": 1,
                     "iscrowd": crowd,
@@ -59,9 +59,9 @@ def random_people(seed: int, images: int = 15) -> tuple[dict[str, Any], list[dic
                 values = np.concatenate([guess, np.ones((17, 1))], axis=1).ravel().tolist()
                 score = round(float(rng.random()), 1)
                 found.append({"image_id": image, "category_id": 1, "keypoints": values, "score": score})
-    pictures = [{"id": i, "height": 480, "width": 640, "file_name": f"{i}.jpg"} for i in range(images)]
+    entries = [{"id": i, "height": 480, "width": 640, "file_name": f"{i}.jpg"} for i in range(images)]
     category = {"id": 1, "name": "person", "keypoints": list(PERSON), "skeleton": []}
-    return {"images": pictures, "categories": [category], "annotations": truths}, found
+    return {"images": entries, "categories": [category], "annotations": ground_truths}, found
 
 
 def evaluator_of(dataset: dict[str, Any], found: list[dict[str, Any]]) -> OksEvaluator:
@@ -72,10 +72,10 @@ def evaluator_of(dataset: dict[str, Any], found: list[dict[str, Any]]) -> OksEva
         true = [entry for entry in dataset["annotations"] if entry["image_id"] == image["id"]]
         boxes = np.array([entry["bbox"] for entry in true], float).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        truth = np.array([entry["keypoints"] for entry in true], float).reshape(-1, 17, 3)
-        truth[..., :2] += 0.5
+        ground_truth = np.array([entry["keypoints"] for entry in true], float).reshape(-1, 17, 3)
+        ground_truth[..., :2] += 0.5
         target = {
-            "keypoints": truth,
+            "keypoints": ground_truth,
             "boxes": boxes,
             "area": np.array([entry["area"] for entry in true]),
             "iscrowd": np.array([entry["iscrowd"] for entry in true], bool),
@@ -125,9 +125,9 @@ def test_figures_of_jittered_coco_people_equal_those_of_pycocotools(data_root: P
 
 
 def test_similarity_by_hand() -> None:
-    truth = np.array([[[10.0, 10, 2], [50, 10, 1], [0, 0, 0]]])
+    ground_truth = np.array([[[10.0, 10, 2], [50, 10, 1], [0, 0, 0]]])
     found = np.array([[[10.0, 10], [53, 14], [999, 999]]])
-    similarity = object_similarity(found, truth, np.zeros((1, 4)), np.array([400.0]), np.full(3, 0.1))
+    similarity = object_similarity(found, ground_truth, np.zeros((1, 4)), np.array([400.0]), np.full(3, 0.1))
     assert similarity == pytest.approx(np.array([[(1 + math.exp(-25 / (2 * 400 * 0.2**2))) / 2]]))
 
 
@@ -164,12 +164,12 @@ def test_processes_merge_in_any_order_to_the_figures_of_one() -> None:
 def test_nothing_and_no_areas_are_undefined_and_other_points_are_named() -> None:
     evaluator = OksEvaluator(("tip", "root"))
     assert all(math.isnan(value) for value in evaluator.compute().values.values())
-    truth = np.array([[[10.0, 10, 2], [50, 10, 1]]])
-    result = keypoints(4, truth[..., :2], names=("tip", "root"))
-    evaluator.update([result], [{"keypoints": truth}])
+    ground_truth = np.array([[[10.0, 10, 2], [50, 10, 1]]])
+    result = keypoints(4, ground_truth[..., :2], names=("tip", "root"))
+    evaluator.update([result], [{"keypoints": ground_truth}])
     assert all(math.isnan(value) for value in evaluator.compute().values.values())
-    with pytest.raises(DataError, match=r"4\.png: the truth has no areas"):
-        evaluator.add_points("4.png", 4, np.ones(1), {"keypoints": truth}, truth[..., :2])
+    with pytest.raises(DataError, match=r"4\.png: the ground truth has no areas"):
+        evaluator.add_points("4.png", 4, np.ones(1), {"keypoints": ground_truth}, ground_truth[..., :2])
     with pytest.raises(DataError, match=r"4\.png: predicted are 2 points, expected were 17"):
         OksEvaluator(PERSON).update([result], [{"keypoints": np.zeros((1, 17, 3)), "area": np.ones(1)}])
     with pytest.raises(TypeError, match="Keypoints"):
@@ -201,11 +201,11 @@ def test_the_task_judges_people_by_similarity_and_other_objects_by_error() -> No
 
 def test_pckh_by_head_boxes_by_head_points_or_not_at_all() -> None:
     """Errors of 5 and 12 pixels. Head box 30 x 40: its size is 0.6 of 50, so half of it is 15; head segment: 20."""
-    truth = np.array([[[100.0, 100, 2], [100, 120, 2], [50, 50, 0]]])
-    guess = truth[..., :2] + np.array([[[3.0, 4], [12, 0], [0, 0]]])
+    ground_truth = np.array([[[100.0, 100, 2], [100, 120, 2], [50, 50, 0]]])
+    guess = ground_truth[..., :2] + np.array([[[3.0, 4], [12, 0], [0, 0]]])
     names = ("top", "neck", "hand")
     plain, segment = KeypointEvaluator(names, pck=(0.2,)), KeypointEvaluator(names, head=(0, 1))
-    boxes = {"keypoints": truth, "boxes": np.array([[50.0, 50, 150, 150]])}
+    boxes = {"keypoints": ground_truth, "boxes": np.array([[50.0, 50, 150, 150]])}
     plain.update([keypoints(1, guess, names=names)], [boxes])
     assert plain.compute().values == {
         "NME": pytest.approx(0.085),

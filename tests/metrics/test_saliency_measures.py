@@ -23,22 +23,22 @@ from saccade.metrics.saliency_measures import (
 
 
 def scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A stored map, (H, W) uint8, that half fits a mask of ellipses, some cut by the edge of the picture."""
+    """A stored map, (H, W) uint8, that half fits a mask of ellipses, some cut by the edge of the image."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
-    truth = np.zeros((height, width), bool)
+    ground_truth = np.zeros((height, width), bool)
     for _ in range(rng.integers(1, 4)):
         cy, cx = rng.uniform(0, height), rng.uniform(0, width)
         ry, rx = rng.uniform(1, 1 + height / 2.5), rng.uniform(1, 1 + width / 2.5)
-        truth |= ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
-    truth[height // 2, width // 2] = True
-    values = 255 * (0.6 * truth + 0.2) + rng.normal(0, 30, truth.shape)
-    values[rng.random(truth.shape) < 0.1] = rng.uniform(0, 255)
-    return np.clip(values, 0, 255).astype(np.uint8), truth
+        ground_truth |= ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
+    ground_truth[height // 2, width // 2] = True
+    values = 255 * (0.6 * ground_truth + 0.2) + rng.normal(0, 30, ground_truth.shape)
+    values[rng.random(ground_truth.shape) < 0.1] = rng.uniform(0, 255)
+    return np.clip(values, 0, 255).astype(np.uint8), ground_truth
 
 
-def black_and_white(truth: np.ndarray) -> np.ndarray:
-    return truth.astype(np.uint8) * 255
+def black_and_white(ground_truth: np.ndarray) -> np.ndarray:
+    return ground_truth.astype(np.uint8) * 255
 
 
 EMPTY, FULL = np.zeros((12, 17), bool), np.ones((12, 17), bool)
@@ -66,7 +66,7 @@ CASES = {
 }
 
 
-def assert_equals_the_tool(stored: np.ndarray, truth: np.ndarray) -> None:
+def assert_equals_the_tool(stored: np.ndarray, ground_truth: np.ndarray) -> None:
     """Every measure of one map; S only where the tool has one."""
     prediction = normalize_map(stored)
     fm = tool.FmeasureV2(
@@ -80,8 +80,8 @@ def assert_equals_the_tool(stored: np.ndarray, truth: np.ndarray) -> None:
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of regions without a pixel
         for measure in (fm, em, sm, wfm):
-            measure.step(pred=stored, gt=black_and_white(truth))
-    counts, adaptive = threshold_counts(prediction, truth), adaptive_threshold(prediction, truth)
+            measure.step(pred=stored, gt=black_and_white(ground_truth))
+    counts, adaptive = threshold_counts(prediction, ground_truth), adaptive_threshold(prediction, ground_truth)
     results, e, s = fm.get_results(), em.get_results()["em"], sm.get_results()["sm"]
     about = {"abs": 1e-9, "rel": 0}
     assert f_measure(counts)[::-1] == pytest.approx(results["f"]["dynamic"], **about)
@@ -89,19 +89,19 @@ def assert_equals_the_tool(stored: np.ndarray, truth: np.ndarray) -> None:
     precision, recall = precision_recall(counts)
     assert precision[::-1] == pytest.approx(results["precision"]["dynamic"], **about)
     assert recall[::-1] == pytest.approx(results["recall"]["dynamic"], **about)
-    assert weighted_f_measure(prediction, truth) == pytest.approx(wfm.get_results()["wfm"], **about)
-    if truth.size > 1:
+    assert weighted_f_measure(prediction, ground_truth) == pytest.approx(wfm.get_results()["wfm"], **about)
+    if ground_truth.size > 1:
         assert e_measure(counts)[::-1] == pytest.approx(e["curve"], **about)
         assert float(e_measure(adaptive)) == pytest.approx(e["adp"], **about)
     if np.isnan(s):
-        assert -1e-9 <= s_measure(prediction, truth) <= 1 + 1e-9
+        assert -1e-9 <= s_measure(prediction, ground_truth) <= 1 + 1e-9
     else:
-        assert s_measure(prediction, truth) == pytest.approx(s, **about)
+        assert s_measure(prediction, ground_truth) == pytest.approx(s, **about)
 
 
 @pytest.mark.parametrize(("stored", "truth"), CASES.values(), ids=CASES)
-def test_every_measure_equals_the_tool(stored: np.ndarray, truth: np.ndarray) -> None:
-    assert_equals_the_tool(stored, truth)
+def test_every_measure_equals_the_tool(stored: np.ndarray, ground_truth: np.ndarray) -> None:
+    assert_equals_the_tool(stored, ground_truth)
 
 
 @settings(max_examples=150, deadline=None, database=None, derandomize=True)
@@ -114,15 +114,15 @@ def test_every_measure_equals_the_tool(stored: np.ndarray, truth: np.ndarray) ->
 )
 def test_small_and_flat_maps_equal_the_tool(seed: int, height: int, width: int, share: float, kind: str) -> None:
     rng = np.random.default_rng(seed)
-    truth = rng.random((height, width)) < share
+    ground_truth = rng.random((height, width)) < share
     first, second = rng.integers(0, 256, 2)
     stored = {
-        "noise": rng.integers(0, 256, truth.shape),
-        "levels": rng.choice([0, 51, 128, 255], truth.shape),
-        "flat": np.full(truth.shape, first),
+        "noise": rng.integers(0, 256, ground_truth.shape),
+        "levels": rng.choice([0, 51, 128, 255], ground_truth.shape),
+        "flat": np.full(ground_truth.shape, first),
         "halves": np.where(np.arange(width) < width // 2, first, second)[None].repeat(height, axis=0),
     }[kind].astype(np.uint8)
-    assert_equals_the_tool(stored, truth)
+    assert_equals_the_tool(stored, ground_truth)
 
 
 @pytest.mark.data("human_segmentation")
@@ -130,29 +130,29 @@ def test_real_masks_equal_the_tool() -> None:
     data = open_dataset("human_segmentation", "val")
     assert len(data) > 12
     for index in range(0, len(data), 6):
-        truth = data.target(index)["label_map"] == 1
-        shifted = np.roll(truth, (7, -11), axis=(0, 1)).astype(np.float32)
+        ground_truth = data.target(index)["label_map"] == 1
+        shifted = np.roll(ground_truth, (7, -11), axis=(0, 1)).astype(np.float32)
         stored = np.rint(cv2.GaussianBlur(shifted, (0, 0), 9) * 230 + 10).astype(np.uint8)
-        assert_equals_the_tool(stored, truth)
+        assert_equals_the_tool(stored, ground_truth)
 
 
-def test_a_tiny_object_in_a_large_picture_equals_the_tool() -> None:
-    truth = np.zeros((700, 900), bool)
-    truth[350, 450] = True
-    stored = black_and_white(truth)
+def test_a_tiny_object_in_a_large_image_equals_the_tool() -> None:
+    ground_truth = np.zeros((700, 900), bool)
+    ground_truth[350, 450] = True
+    stored = black_and_white(ground_truth)
     stored[0, 0] = 128
     em = tool.Emeasure()
-    em.step(pred=stored, gt=black_and_white(truth))
-    e = e_measure(threshold_counts(normalize_map(stored), truth))
+    em.step(pred=stored, gt=black_and_white(ground_truth))
+    e = e_measure(threshold_counts(normalize_map(stored), ground_truth))
     assert e[::-1] == pytest.approx(em.get_results()["em"]["curve"], abs=1e-9)
 
 
 def test_where_regions_are_empty_the_tool_fails_and_the_others_count_here() -> None:
-    truth = np.zeros((10, 12), bool)
-    truth[2:7, -1] = True
+    ground_truth = np.zeros((10, 12), bool)
+    ground_truth[2:7, -1] = True
     with pytest.warns(RuntimeWarning):  # and its mean over the data set is lost
-        assert np.isnan(tool.Smeasure().cal_sm(truth.astype(np.float64), truth))
-    assert s_measure(truth.astype(np.float64), truth) == pytest.approx(1.0)
+        assert np.isnan(tool.Smeasure().cal_sm(ground_truth.astype(np.float64), ground_truth))
+    assert s_measure(ground_truth.astype(np.float64), ground_truth) == pytest.approx(1.0)
     # One row is two regions; with nothing below it a copy of the row changes nothing but the unbiased variances.
     stored, row = scene(20, 1, 400)
     twice = normalize_map(np.concatenate([stored, stored])), np.concatenate([row, row])
@@ -170,25 +170,25 @@ def test_maps_are_rounded_to_eight_bits_and_stretched() -> None:
 
 
 def test_counts_against_256_passes() -> None:
-    stored, truth = scene(5, 33, 47)
+    stored, ground_truth = scene(5, 33, 47)
     prediction = normalize_map(stored)
-    counts = threshold_counts(prediction, truth)
+    counts = threshold_counts(prediction, ground_truth)
     for k in range(256):
         found = np.floor(255 * prediction) >= k
-        assert counts.hits[k] == (found & truth).sum()
-        assert counts.false_alarms[k] == (found & ~truth).sum()
-    assert (counts.foreground, counts.background) == (truth.sum(), (~truth).sum())
+        assert counts.hits[k] == (found & ground_truth).sum()
+        assert counts.false_alarms[k] == (found & ~ground_truth).sum()
+    assert (counts.foreground, counts.background) == (ground_truth.sum(), (~ground_truth).sum())
 
 
 def test_e_measure_against_its_definition_pixel_by_pixel() -> None:
-    stored, truth = scene(6, 20, 30)
+    stored, ground_truth = scene(6, 20, 30)
     prediction = normalize_map(stored)
-    e = e_measure(threshold_counts(prediction, truth))
+    e = e_measure(threshold_counts(prediction, ground_truth))
     for k in range(0, 256, 15):
         found = (np.floor(255 * prediction) >= k).astype(float)
-        a, b = found - found.mean(), truth - truth.mean()
+        a, b = found - found.mean(), ground_truth - ground_truth.mean()
         enhanced = (2 * a * b / (a**2 + b**2) + 1) ** 2 / 4
-        assert e[k] == pytest.approx(enhanced.sum() / (truth.size - 1))
+        assert e[k] == pytest.approx(enhanced.sum() / (ground_truth.size - 1))
 
 
 def test_one_pixel_is_not_divided_by_zero() -> None:

@@ -21,44 +21,48 @@ def label_map(image_id: int, labels: np.ndarray, names: tuple[str, ...] = NAMES)
 def random_evaluator() -> tuple[SegmentationEvaluator, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     evaluator = SegmentationEvaluator(NAMES)
-    truths, guesses = [], []
+    ground_truths, guesses = [], []
     for image in range(6):
-        truth = rng.integers(0, 3, (20 + image, 30)).astype(np.uint8)
-        guess = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, 3, truth.shape)).astype(np.uint8)
-        truth[rng.random(truth.shape) < 0.1] = 255
-        evaluator.update([label_map(image, guess)], [{"label_map": truth}])
-        truths.append(truth[truth != 255])
-        guesses.append(guess[truth != 255])
-    return evaluator, np.concatenate(truths), np.concatenate(guesses)
+        ground_truth = rng.integers(0, 3, (20 + image, 30)).astype(np.uint8)
+        guess = np.where(
+            rng.random(ground_truth.shape) < 0.7, ground_truth, rng.integers(0, 3, ground_truth.shape)
+        ).astype(np.uint8)
+        ground_truth[rng.random(ground_truth.shape) < 0.1] = 255
+        evaluator.update([label_map(image, guess)], [{"label_map": ground_truth}])
+        ground_truths.append(ground_truth[ground_truth != 255])
+        guesses.append(guess[ground_truth != 255])
+    return evaluator, np.concatenate(ground_truths), np.concatenate(guesses)
 
 
 def test_figures_equal_those_of_scikit_learn() -> None:
-    evaluator, truth, guess = random_evaluator()
+    evaluator, ground_truth, guess = random_evaluator()
     report = evaluator.compute()
-    iou = jaccard_score(truth, guess, average=None, labels=[0, 1, 2])
-    dice = f1_score(truth, guess, average=None, labels=[0, 1, 2])
+    iou = jaccard_score(ground_truth, guess, average=None, labels=[0, 1, 2])
+    dice = f1_score(ground_truth, guess, average=None, labels=[0, 1, 2])
     assert report.primary == "mIoU"
     assert report.values["mIoU"] == pytest.approx(iou.mean())
     assert report.values["mean_Dice"] == pytest.approx(dice.mean())
-    assert report.values["frequency_weighted_IoU"] == pytest.approx(jaccard_score(truth, guess, average="weighted"))
-    assert report.values["pixel_accuracy"] == pytest.approx(accuracy_score(truth, guess))
-    recalls = [(guess[truth == label] == label).mean() for label in range(3)]
+    assert report.values["frequency_weighted_IoU"] == pytest.approx(
+        jaccard_score(ground_truth, guess, average="weighted")
+    )
+    assert report.values["pixel_accuracy"] == pytest.approx(accuracy_score(ground_truth, guess))
+    recalls = [(guess[ground_truth == label] == label).mean() for label in range(3)]
     assert report.values["mean_accuracy"] == pytest.approx(np.mean(recalls))
     for label in range(3):
         assert report.per_class[label]["IoU"] == pytest.approx(iou[label])
-        assert report.per_class[label]["pixels"] == (truth == label).sum()
+        assert report.per_class[label]["pixels"] == (ground_truth == label).sum()
     assert math.isnan(report.per_class[3]["IoU"])
-    assert np.sum(report.confusion["matrix"]) == len(truth)
+    assert np.sum(report.confusion["matrix"]) == len(ground_truth)
 
 
 @pytest.mark.parametrize("names", [("cell",), ("background", "cell")])
 def test_one_class_nets_also_report_their_foreground(names: tuple[str, ...]) -> None:
-    truth = np.zeros((10, 10), np.uint8)
-    truth[:5] = 1
+    ground_truth = np.zeros((10, 10), np.uint8)
+    ground_truth[:5] = 1
     guess = np.zeros((10, 10), np.uint8)
     guess[2:6] = 1
     evaluator = SegmentationEvaluator(names)
-    evaluator.update([label_map(0, guess, names)], [{"label_map": truth}])
+    evaluator.update([label_map(0, guess, names)], [{"label_map": ground_truth}])
     report = evaluator.compute()
     assert report.values["foreground_IoU"] == pytest.approx(30 / 60)
     assert report.values["foreground_Dice"] == pytest.approx(60 / 90)
@@ -81,7 +85,7 @@ def test_faults_are_named() -> None:
     flat = np.zeros((4, 4), np.uint8)
     with pytest.raises(DataError, match=r"1\.png.*4x4.*8x8"):
         evaluator.update([label_map(1, flat)], [{"label_map": np.zeros((8, 8), np.uint8)}])
-    with pytest.raises(DataError, match=r"2\.png: the truth holds label 7.*255"):
+    with pytest.raises(DataError, match=r"2\.png: the ground truth holds label 7.*255"):
         evaluator.update([label_map(2, flat)], [{"label_map": np.full((4, 4), 7, np.uint8)}])
 
 

@@ -37,14 +37,14 @@ def iou(first: Any, second: Any) -> float:
 def plain_definition(scenes: list[Scene], label: int) -> tuple[float, float]:
     """AP of 2007 and of 2012 of one class, as the development kit describes them, one detection at a time."""
     scenes = sorted(scenes, key=lambda scene: scene[1].image_id)
-    truths, found = {}, []
+    ground_truths, found = {}, []
     for target, result in scenes:
         mine = [i for i, other in enumerate(target["labels"]) if other == label]
-        truths[result.image_id] = [(target["boxes"][i], bool(target["difficult"][i])) for i in mine]
+        ground_truths[result.image_id] = [(target["boxes"][i], bool(target["difficult"][i])) for i in mine]
         for box, score, other in zip(result.boxes_xyxy, result.scores, result.labels, strict=True):
             if other == label:
                 found.append((float(score), result.image_id, box))
-    objects = sum(not difficult for boxes in truths.values() for _, difficult in boxes)
+    objects = sum(not difficult for boxes in ground_truths.values() for _, difficult in boxes)
     if not objects:
         return math.nan, math.nan
     taken = set()
@@ -52,11 +52,11 @@ def plain_definition(scenes: list[Scene], label: int) -> tuple[float, float]:
     curve: list[tuple[Fraction, Fraction]] = []
     for _, image_id, box in sorted(found, key=lambda entry: -entry[0]):
         best, which = 0.0, -1
-        for i, (truth, _) in enumerate(truths[image_id]):
-            if iou(box, truth) > best:
-                best, which = iou(box, truth), i
+        for i, (ground_truth, _) in enumerate(ground_truths[image_id]):
+            if iou(box, ground_truth) > best:
+                best, which = iou(box, ground_truth), i
         if best >= 0.5:
-            if truths[image_id][which][1]:
+            if ground_truths[image_id][which][1]:
                 continue
             if (image_id, which) not in taken:
                 taken.add((image_id, which))
@@ -109,9 +109,9 @@ def test_both_averages_equal_the_plain_definition(seed: int) -> None:
 
 def test_known_curve() -> None:
     """Right, wrong, right of four: recalls 1/4 and 1/2, precisions 1 and 2/3."""
-    truth = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]])
-    target = {"boxes": truth, "labels": np.zeros(4, int), "difficult": np.zeros(4, bool)}
-    found = [truth[0], [90, 90, 99, 99], truth[1]]
+    ground_truth = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]])
+    target = {"boxes": ground_truth, "labels": np.zeros(4, int), "difficult": np.zeros(4, bool)}
+    found = [ground_truth[0], [90, 90, 99, 99], ground_truth[1]]
     evaluator = VocEvaluator(CLASSES)
     evaluator.update([detections(1, found, [0.9, 0.8, 0.7], [0, 0, 0])], [target])
     values = evaluator.compute().values
@@ -120,18 +120,18 @@ def test_known_curve() -> None:
 
 
 def test_recall_of_exactly_three_tenths_reaches_the_point_of_three_tenths() -> None:
-    truth = np.array([[20.0 * i, 0, 20 * i + 10, 10] for i in range(10)])
-    target = {"boxes": truth, "labels": np.zeros(10, int)}
+    ground_truth = np.array([[20.0 * i, 0, 20 * i + 10, 10] for i in range(10)])
+    target = {"boxes": ground_truth, "labels": np.zeros(10, int)}
     evaluator = VocEvaluator(CLASSES)
-    evaluator.update([detections(1, truth[:3], [0.9, 0.8, 0.7], [0, 0, 0])], [target])
+    evaluator.update([detections(1, ground_truth[:3], [0.9, 0.8, 0.7], [0, 0, 0])], [target])
     assert evaluator.compute().values["VOC07_mAP"] == pytest.approx(4 / 11)
 
 
 def test_a_second_detection_of_an_object_is_wrong_even_if_it_could_have_had_another() -> None:
     """VOC looks at the best object only; COCO would give the second detection the free object."""
-    truth = np.array([[0.0, 0, 100, 100], [0, 40, 100, 140]])
+    ground_truth = np.array([[0.0, 0, 100, 100], [0, 40, 100, 140]])
     found = np.array([[0.0, 0, 100, 100], [0, 15, 100, 115]])  # IoU of the second: 0.74 and 0.6
-    target = {"boxes": truth, "labels": np.zeros(2, int), "difficult": np.zeros(2, bool)}
+    target = {"boxes": ground_truth, "labels": np.zeros(2, int), "difficult": np.zeros(2, bool)}
     evaluator = DetectionEvaluator(CLASSES)
     evaluator.update([detections(1, found, [0.9, 0.8], [0, 0])], [target])
     values = evaluator.compute().values
@@ -140,11 +140,13 @@ def test_a_second_detection_of_an_object_is_wrong_even_if_it_could_have_had_anot
 
 
 def test_difficult_objects_count_neither_way() -> None:
-    truth = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]])
-    target = {"boxes": truth, "labels": np.zeros(2, int), "difficult": np.array([True, False])}
+    ground_truth = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+    target = {"boxes": ground_truth, "labels": np.zeros(2, int), "difficult": np.array([True, False])}
     both, one = VocEvaluator(CLASSES), VocEvaluator(CLASSES)
-    both.update([detections(1, [truth[0], truth[0], truth[1]], [0.9, 0.8, 0.7], [0, 0, 0])], [target])
-    one.update([detections(1, [truth[1]], [0.7], [0])], [target])
+    both.update(
+        [detections(1, [ground_truth[0], ground_truth[0], ground_truth[1]], [0.9, 0.8, 0.7], [0, 0, 0])], [target]
+    )
+    one.update([detections(1, [ground_truth[1]], [0.7], [0])], [target])
     for evaluator in (both, one):
         report = evaluator.compute()
         assert report.values == {"VOC07_mAP": 1.0, "VOC12_mAP": 1.0}
@@ -195,7 +197,7 @@ def test_the_voc_reader_tells_evaluators_what_is_difficult(tmp_path: Path) -> No
 
 
 @pytest.mark.data("voc100_multiformat")
-def test_real_detections_on_voc_pictures_equal_the_plain_definition(data_root: Path) -> None:
+def test_real_detections_on_voc_images_equal_the_plain_definition(data_root: Path) -> None:
     folder = data_root / "voc100_multiformat"
     data = open_raw(folder / "gts" / "coco_format_v2", "all", task="detection")
     assert isinstance(data, TableDataset)

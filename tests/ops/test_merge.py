@@ -132,7 +132,7 @@ def test_a_box_is_dropped_only_where_another_tile_has_seen_more() -> None:
         [
             [45, 0, 60, 10],  # cut by the first tile, and inside of the second
             [30, 0, 60, 10],  # cut by the first, begins left of the second
-            [0, 0, 20, 10],  # at the picture's own end
+            [0, 0, 20, 10],  # at the image's own end
             [45, 0, 58.5, 10],  # a pixel and a half from the border
         ]
     )
@@ -197,7 +197,7 @@ def test_packed_masks_are_the_masks() -> None:
     np.testing.assert_array_equal(np.asarray(both.unite(groups)), united)
 
 
-def test_packed_masks_of_a_huge_picture_are_small() -> None:
+def test_packed_masks_of_a_huge_image_are_small() -> None:
     packed = PackedMasks.pack(np.ones((50, 64, 64), np.bool_), (20_000, 20_000), 7_000, 12_000)
     assert packed.bits.nbytes == 50 * 64 * 64 // 8
     assert packed.windows[0].tolist() == [12_000, 7_000, 12_064, 7_064]

@@ -71,7 +71,7 @@ class Watching(SmallNet):
         return super().loss(images, targets)  # type: ignore[arg-type]
 
 
-def test_a_run_sees_growing_pictures(tmp_path: Path) -> None:
+def test_a_run_sees_growing_images(tmp_path: Path) -> None:
     model = Watching()
     config = TrainConfig(
         data=DataConfig(val=None, batch_size=16, workers=0),

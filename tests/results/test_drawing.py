@@ -29,9 +29,9 @@ def luminance(color: tuple[int, int, int]) -> float:
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
-def label_area(picture: np.ndarray, name: str) -> np.ndarray:
+def label_area(image: np.ndarray, name: str) -> np.ndarray:
     """Pixels of exactly the class's colour."""
-    return (picture == np.array(class_color(name))).all(axis=-1)
+    return (image == np.array(class_color(name))).all(axis=-1)
 
 
 def test_colours_belong_to_names_for_ever() -> None:
@@ -57,7 +57,7 @@ def test_labels_contrast_with_their_ground() -> None:
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (3000, 4000), (200, 3000), (2500, 150)])
 @pytest.mark.parametrize("place", ["top left", "bottom right", "whole", "outside"])
-def test_a_label_is_inside_the_picture_at_any_size(size: tuple[int, int], place: str) -> None:
+def test_a_label_is_inside_the_image_at_any_size(size: tuple[int, int], place: str) -> None:
     height, width = size
     boxes = {
         "top left": [0, 0, width / 4, height / 4],
@@ -73,7 +73,7 @@ def test_a_label_is_inside_the_picture_at_any_size(size: tuple[int, int], place:
     changed = np.argwhere((drawn != bare).any(axis=-1))
     assert len(changed) > 0
     (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
-    # Ground on both sides: no letter was cut. Its height is readable beside that of the picture.
+    # Ground on both sides: no letter was cut. Its height is readable beside that of the image.
     ground = class_color("person")
     assert (drawn[top : bottom + 1, left] == ground).all(axis=-1).mean() > 0.9
     assert (drawn[top : bottom + 1, right] == ground).all(axis=-1).mean() > 0.9
@@ -83,12 +83,12 @@ def test_a_label_is_inside_the_picture_at_any_size(size: tuple[int, int], place:
     assert ink.any(), "letters"
 
 
-def test_text_and_lines_grow_with_the_picture() -> None:
+def test_text_and_lines_grow_with_the_image() -> None:
     sides = {}
     for side in (512, 1024, 4096):
-        picture = np.full((side, side, 3), 127, np.uint8)
+        image = np.full((side, side, 3), 127, np.uint8)
         drawn = draw_boxes(
-            picture, np.array([[side * 0.3, side * 0.3, side * 0.7, side * 0.7]]), ["dog"], np.array([0.5])
+            image, np.array([[side * 0.3, side * 0.3, side * 0.7, side * 0.7]]), ["dog"], np.array([0.5])
         )
         column = drawn[:, side // 2]
         sides[side] = (int((column != 127).any(axis=-1).sum()), int(label_area(drawn, "dog").sum()))
@@ -106,13 +106,13 @@ def test_labels_of_a_crowd_do_not_hide_each_other() -> None:
         assert label_area(drawn, name).sum() > 250, name
 
 
-def test_an_empty_picture_of_results_is_the_picture() -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (400, 500, 3), dtype=np.uint8)
-    before = picture.copy()
-    assert np.array_equal(draw_boxes(picture, np.zeros((0, 4)), [], np.zeros(0)), picture)
-    drawn = draw_boxes(picture, np.array([[10.0, 10, 90, 90]]), ["dog"], np.array([0.9]), np.ones((1, 400, 500), bool))
-    assert (drawn != picture).any()
-    assert np.array_equal(picture, before), "the caller's pixels stay as they are"
+def test_an_empty_image_of_results_is_the_image() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (400, 500, 3), dtype=np.uint8)
+    before = image.copy()
+    assert np.array_equal(draw_boxes(image, np.zeros((0, 4)), [], np.zeros(0)), image)
+    drawn = draw_boxes(image, np.array([[10.0, 10, 90, 90]]), ["dog"], np.array([0.9]), np.ones((1, 400, 500), bool))
+    assert (drawn != image).any()
+    assert np.array_equal(image, before), "the caller's pixels stay as they are"
 
 
 def test_label_maps_tint_classes_and_leave_the_rest() -> None:
@@ -144,17 +144,17 @@ def test_keypoints_are_at_their_place_and_missing_ones_are_not_drawn() -> None:
 
 
 def test_captions_and_sheets() -> None:
-    picture = np.full((64, 64), 50, np.uint8)
-    drawn = draw_caption(picture, ["seven", "one"], [0.9, 0.1])
+    image = np.full((64, 64), 50, np.uint8)
+    drawn = draw_caption(image, ["seven", "one"], [0.9, 0.1])
     assert drawn.shape[0] > drawn.shape[1] == 512
-    sheet = montage([picture, np.zeros((100, 300, 3), np.uint8), drawn], columns=2)
+    sheet = montage([image, np.zeros((100, 300, 3), np.uint8), drawn], columns=2)
     assert sheet.dtype == np.uint8
     assert max(sheet.shape) < 1100
     assert montage([], 3).ndim == 3
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.zeros((40, 50), np.uint8),
         np.zeros((40, 50, 1), np.uint8),
@@ -165,8 +165,8 @@ def test_captions_and_sheets() -> None:
     ],
     ids=["grey", "one channel", "16 bit", "float", "one pixel", "nan"],
 )
-def test_any_picture_can_be_drawn_on(picture: np.ndarray) -> None:
-    drawn = draw_boxes(picture, np.array([[0.0, 0, 1, 1]]), ["dog"], np.array([0.9]))
+def test_any_image_can_be_drawn_on(image: np.ndarray) -> None:
+    drawn = draw_boxes(image, np.array([[0.0, 0, 1, 1]]), ["dog"], np.array([0.9]))
     assert drawn.dtype == np.uint8
     assert drawn.shape[2] == 3
 
@@ -192,7 +192,7 @@ def test_chinese_names_are_drawn_and_differ() -> None:
 
 
 def test_long_names_are_shortened_to_the_room_there_is() -> None:
-    name = "a class name that is much too long for its picture"
+    name = "a class name that is much too long for its image"
     for room in (10, 60, 200):
         assert fit_text(name, 16, room).shape[1] <= room
 
@@ -207,6 +207,6 @@ def test_files_are_written_and_read_back(tmp_path: Path) -> None:
         write_image(tmp_path / "a.xyz", rgb)
     with pytest.raises(DataError, match=r"array-3.*image"):
         read_rgb("array-3")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken\.png"):
         read_rgb(tmp_path / "broken.png")

@@ -19,11 +19,11 @@ from saccade.results.keypoints import Keypoints
 from saccade.results.segmentation import SegmentationMap
 
 NAMES = ("cat", "dog", "newt")
-PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 
 
 def about(names: tuple[str, ...] = NAMES) -> dict[str, Any]:
-    return {"path": "a.jpg", "image_id": 7, "image_size": (48, 64), "class_names": names, "image": PICTURE}
+    return {"path": "a.jpg", "image_id": 7, "image_size": (48, 64), "class_names": names, "image": IMAGE}
 
 
 def classification() -> Classification:
@@ -65,13 +65,13 @@ def test_every_result_draws_saves_and_gives_plain_values(make: Any, tmp_path: Pa
     drawn = result.plot()
     assert drawn.dtype == np.uint8
     assert drawn.ndim == 3
-    assert max(drawn.shape) > 400, "a picture of 64 pixels is enlarged"
+    assert max(drawn.shape) > 400, "an image of 64 pixels is enlarged"
     assert np.asarray(Image.open(result.save(tmp_path / "deep" / "a.png"))).shape == drawn.shape
     values = json.loads(result.save(tmp_path / "a.json").read_text(encoding="utf-8"))
     assert values == result.to_json()
     assert (values["path"], values["image_id"], values["width"], values["height"]) == ("a.jpg", 7, 64, 48)
     json.dumps(result.to_coco())
-    with pytest.raises(ConfigError, match="picture format"):
+    with pytest.raises(ConfigError, match="image format"):
         result.save(tmp_path / "a.txt")
 
 
@@ -79,7 +79,7 @@ def test_every_result_draws_saves_and_gives_plain_values(make: Any, tmp_path: Pa
 def test_pixels_are_read_again_if_they_were_not_kept(make: Any, tmp_path: Path) -> None:
     result = make()
     expected = result.plot()
-    result.path = str(write_image(tmp_path / "a.png", PICTURE))
+    result.path = str(write_image(tmp_path / "a.png", IMAGE))
     result.image = None
     assert np.array_equal(result.plot(), expected)
 

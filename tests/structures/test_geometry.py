@@ -15,7 +15,7 @@ SIDES = st.integers(8, 5000)
 
 
 def _letterbox(height: int, width: int, canvas: int) -> Geometry:
-    # The plan alone: resizing thousands of large pictures would take minutes, and tests/data/test_fit.py looks at
+    # The plan alone: resizing thousands of large images would take minutes, and tests/data/test_fit.py looks at
     # pixels.
     plan = _plan((height, width), InputSpec(size=(canvas, canvas), resize="letterbox"))
     return Geometry.identity((height, width)).then(plan.matrix((height, width)), plan.canvas)
@@ -48,8 +48,8 @@ def test_ten_thousand_letterboxes_come_back_without_drift() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(height=SIDES, width=SIDES, canvas=st.integers(8, 1500))
-def test_letterboxed_picture_fills_its_canvas_in_one_direction(height: int, width: int, canvas: int) -> None:
-    """The picture's corners land on whole pixels of the canvas: what is drawn is what the record says."""
+def test_letterboxed_image_fills_its_canvas_in_one_direction(height: int, width: int, canvas: int) -> None:
+    """The image's corners land on whole pixels of the canvas: what is drawn is what the record says."""
     left, top, right, bottom = _letterbox(height, width, canvas).boxes(np.array([[0, 0, width, height]], np.float32))[0]
     assert max(right - left, bottom - top) == pytest.approx(canvas, abs=1e-2)
     for edge in (left, top, right, bottom):

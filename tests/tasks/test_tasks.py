@@ -58,10 +58,10 @@ def test_classification(kind: str) -> None:
     assert (first.name, first.image_id, first.image_size, first.path) == ("dog", 3, (100, 200), "a.jpg")
     assert first.score == 0.75
     assert second.image_size == (5, 6)
-    truth = task.truth({"labels": np.array(1)}, untouched((5, 6)), NAMES)
-    assert isinstance(truth, Classification)
-    assert truth.top(2) == [("dog", 1.0), ("cat", 0.0)]
-    mixed = task.truth({"labels": np.array([0.3, 0.7], np.float32)}, untouched((5, 6)), NAMES)
+    ground_truth = task.ground_truth({"labels": np.array(1)}, untouched((5, 6)), NAMES)
+    assert isinstance(ground_truth, Classification)
+    assert ground_truth.top(2) == [("dog", 1.0), ("cat", 0.0)]
+    mixed = task.ground_truth({"labels": np.array([0.3, 0.7], np.float32)}, untouched((5, 6)), NAMES)
     assert isinstance(mixed, Classification)
     assert mixed.score == pytest.approx(0.7)
 
@@ -71,7 +71,7 @@ def test_detection_maps_boxes_back_and_leaves_out_the_padding(kind: str) -> None
     task = get_task("detection")
     boxes = np.zeros((1, 5, 4), np.float32)
     boxes[0, 0] = (24, 17, 64, 32)  # original (20, 20, 100, 50)
-    boxes[0, 1] = (0, 0, 128, 64)  # more than the picture
+    boxes[0, 1] = (0, 0, 128, 64)  # more than the image
     boxes[0, 2] = (0, 0, 10, 10)  # padding alone
     decoded = {
         "boxes": as_kind(boxes, kind),
@@ -86,25 +86,25 @@ def test_detection_maps_boxes_back_and_leaves_out_the_padding(kind: str) -> None
     assert result.names == ["dog", "cat"]
 
 
-def test_detection_truth_keeps_or_maps_boxes_and_masks() -> None:
+def test_detection_ground_truth_keeps_or_maps_boxes_and_masks() -> None:
     task = get_task("detection")
     mask = np.zeros((1, 64, 128), np.uint8)
     mask[0, 17:32, 24:64] = 1
     target = {"boxes": np.array([[24.0, 17, 64, 32]], np.float32), "labels": np.array([1]), "masks": mask}
-    truth = task.truth(target, letterboxed(), NAMES)
-    assert isinstance(truth, Detections)
-    assert truth.boxes_xyxy.tolist() == [[20, 20, 100, 50]]
-    assert truth.scores.tolist() == [1.0]
-    assert truth.masks is not None
-    assert truth.masks.shape == (1, 100, 200)
-    rows, columns = np.nonzero(truth.masks[0])
+    ground_truth = task.ground_truth(target, letterboxed(), NAMES)
+    assert isinstance(ground_truth, Detections)
+    assert ground_truth.boxes_xyxy.tolist() == [[20, 20, 100, 50]]
+    assert ground_truth.scores.tolist() == [1.0]
+    assert ground_truth.masks is not None
+    assert ground_truth.masks.shape == (1, 100, 200)
+    rows, columns = np.nonzero(ground_truth.masks[0])
     assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (20, 20, 100, 50)
     original = {"boxes": np.array([[0.1, 0.2, 3.3, 4.4]]), "labels": np.array([0])}
-    kept = task.truth(original, untouched((10, 10)), NAMES)
+    kept = task.ground_truth(original, untouched((10, 10)), NAMES)
     assert isinstance(kept, Detections)
     assert kept.boxes_xyxy.tolist() == original["boxes"].tolist()
     none = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, np.int64), "masks": np.zeros((0, 10, 10), np.uint8)}
-    empty = task.truth(none, letterboxed(), NAMES)
+    empty = task.ground_truth(none, letterboxed(), NAMES)
     assert isinstance(empty, Detections)
     assert len(empty) == 0
     assert empty.masks is not None
@@ -141,9 +141,9 @@ def test_one_class_is_a_threshold(names: tuple[str, ...]) -> None:
     assert result.class_share() == {"background": 0.5, "cell": 0.5}
     assert result.probabilities is not None
     assert np.array_equal(result.probabilities, canvas[0, 0])
-    truth = task.truth({"label_map": result.label_map}, untouched((6, 8)), names)
-    assert isinstance(truth, SegmentationMap)
-    assert np.array_equal(truth.label_map, result.label_map)
+    ground_truth = task.ground_truth({"label_map": result.label_map}, untouched((6, 8)), names)
+    assert isinstance(ground_truth, SegmentationMap)
+    assert np.array_equal(ground_truth.label_map, result.label_map)
 
 
 def test_segmentation_with_many_classes_equals_argmax() -> None:
@@ -169,10 +169,10 @@ def test_keypoints(kind: str) -> None:
     assert result.keypoints.tolist() == [[[20, 20], [100, 50]]]
     assert result.scores.tolist() == [[0.75, 0.5]]
     target = {"keypoints": np.array([[[24, 17, 2], [0, 0, 0]]], np.float32)}
-    truth = task.truth(target, letterboxed(), ("eye", "ear"))
-    assert isinstance(truth, Keypoints)
-    assert truth.keypoints[0, 0].tolist() == [20, 20]
-    assert truth.scores.tolist() == [[1, 0]]
+    ground_truth = task.ground_truth(target, letterboxed(), ("eye", "ear"))
+    assert isinstance(ground_truth, Keypoints)
+    assert ground_truth.keypoints[0, 0].tolist() == [20, 20]
+    assert ground_truth.scores.tolist() == [[1, 0]]
 
 
 TRUTHS: dict[str, Any] = {
@@ -188,11 +188,11 @@ TRUTHS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", sorted(TRUTHS))
-def test_a_truth_scores_perfectly_against_itself(name: str) -> None:
+def test_a_ground_truth_scores_perfectly_against_itself(name: str) -> None:
     task = get_task(name)
     evaluator = task.evaluator(DatasetInfo("set", name, NAMES))
-    truth = task.truth(TRUTHS[name], untouched((64, 64), 1), NAMES)
-    evaluator.update([truth], [TRUTHS[name]])
+    ground_truth = task.ground_truth(TRUTHS[name], untouched((64, 64), 1), NAMES)
+    evaluator.update([ground_truth], [TRUTHS[name]])
     report = evaluator.compute()
     assert report.values[report.primary] == (0.0 if name == "keypoints" else 1.0)
     assert (
@@ -204,6 +204,6 @@ def test_a_truth_scores_perfectly_against_itself(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TRUTHS))
 def test_a_result_of_another_task_is_refused(name: str) -> None:
     other = "detection" if name != "detection" else "keypoints"
-    wrong = get_task(other).truth(TRUTHS[other], untouched((64, 64)), NAMES)
+    wrong = get_task(other).ground_truth(TRUTHS[other], untouched((64, 64)), NAMES)
     with pytest.raises(TypeError, match=type(wrong).__name__):
         get_task(name).evaluator(DatasetInfo("set", name, NAMES)).update([wrong], [TRUTHS[name]])

@@ -1,4 +1,4 @@
-"""What the stages of a network give for a picture."""
+"""What the stages of a network give for an image."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ def default_layer(model: Model, images: Tensor) -> str:
     maps = [name for name in model.stage_names if name in outputs and map_of(model, outputs[name], size) is not None]
     if not maps:
         raise ConfigError(
-            f"no stage of '{model.builder_name}' has more than one place for pictures of {size[0]} x {size[1]}. "
-            "Take larger pictures, or name a layer."
+            f"no stage of '{model.builder_name}' has more than one place for images of {size[0]} x {size[1]}. "
+            "Take larger images, or name a layer."
         )
     return maps[-1]
 
@@ -42,12 +42,12 @@ def grad_cam(model: Model, images: Tensor, labels: Tensor, layer: str | None = N
 
     Args:
         model: A classifier; it is put into eval mode.
-        images: Normalised pictures, (B, C, H, W).
+        images: Normalised images, (B, C, H, W).
         labels: Class to explain in each, (B,) int64.
         layer: Part whose output is weighed; :func:`default_layer` if not given.
 
     Returns:
-        (B, H, W) float32, 0..1, the largest value of each picture 1 (all zero where nothing speaks for the class).
+        (B, H, W) float32, 0..1, the largest value of each image 1 (all zero where nothing speaks for the class).
 
     Raises:
         ConfigError: If the model is no classifier, or the layer gives no map.
@@ -56,13 +56,13 @@ def grad_cam(model: Model, images: Tensor, labels: Tensor, layer: str | None = N
     layer = default_layer(model, images) if layer is None else find_module(model, layer)
     size = (images.shape[2], images.shape[3])
     with torch.enable_grad(), watched(model, (layer,)) as outputs:
-        # A frozen network gives no gradient of itself; one of the picture flows through every layer.
+        # A frozen network gives no gradient of itself; one of the image flows through every layer.
         logits = model(images.detach().clone().requires_grad_(True))["logits"].float()
         activation = outputs.get(layer)
         maps = None if activation is None else map_of(model, activation, size)
         if activation is None or maps is None:
             raise ConfigError(
-                f"'{layer}' of '{model.builder_name}' gives no map with places for pictures of {size[0]} x {size[1]}."
+                f"'{layer}' of '{model.builder_name}' gives no map with places for images of {size[0]} x {size[1]}."
             )
         chosen = logits.gather(1, labels.view(-1, 1)).sum()  # y^c before the softmax
         (gradient,) = torch.autograd.grad(chosen, activation)

@@ -20,7 +20,7 @@ COUNTS_FILE = Path(__file__).with_name("counts.json")
 
 
 class Counts(NamedTuple):
-    """Of one picture at the network's own canvas and number of classes."""
+    """Of one image at the network's own canvas and number of classes."""
 
     params: int
     macs: int

@@ -1,4 +1,4 @@
-"""One picture, explained: what the classifier says, where it looks, what a stage has found."""
+"""One image, explained: what the classifier says, where it looks, what a stage has found."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo
 from saccade.tasks import get_task
 
-__all__ = ["Explanation", "Method", "explain_picture"]
+__all__ = ["Explanation", "Method", "explain_image"]
 
 Method = Literal["cam", "rollout", "features"]
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What :func:`explain_picture` found.
+    """What :func:`explain_image` found.
 
     Args:
         result: The classes and their probabilities.
         method: ``cam``, ``rollout`` or ``features``.
         layer: Part of the network that was looked at; empty for ``rollout``, which looks at all of it.
         labels: Classes that were explained (``cam``).
-        heat: (N, H, W) float32 0..1 on the picture as it was read: one a class, or one in all for ``rollout``; N = 0
+        heat: (N, H, W) float32 0..1 on the image as it was read: one a class, or one in all for ``rollout``; N = 0
             for ``features``.
         maps: (K, h, w) float32, the strongest maps of the layer (``features``), else empty.
         channels: Their channels.
@@ -53,10 +53,10 @@ class Explanation:
     channels: tuple[int, ...]
 
     def plot(self) -> NDArray[Any]:
-        """The picture with its most probable classes, and beside it what explains them."""
+        """The image with its most probable classes, and beside it what explains them."""
         from saccade.results.drawing import draw_caption, draw_heat, heat_colors, montage
 
-        picture = self.result.pixels()
+        image = self.result.pixels()
         if self.method == "features":
             tiles = [
                 draw_caption(heat_colors(_enlarged(values)), [f"{self.layer}, channel {channel}"])
@@ -64,11 +64,11 @@ class Explanation:
             ]
             return montage([self.result.plot(), *tiles], columns=min(4, 1 + len(tiles)))
         if self.method == "rollout":
-            return montage([self.result.plot(), draw_caption(draw_heat(picture, self.heat[0]), ["attention"])], 2)
+            return montage([self.result.plot(), draw_caption(draw_heat(image, self.heat[0]), ["attention"])], 2)
         panels = [self.result.plot()]
         for label, heat in zip(self.labels, self.heat, strict=True):
             share = float(self.result.probabilities[label])
-            panels.append(draw_caption(draw_heat(picture, heat), [self.result.name_of(label)], [share]))
+            panels.append(draw_caption(draw_heat(image, heat), [self.result.name_of(label)], [share]))
         return montage(panels, columns=min(4, len(panels)))
 
     def save(self, path: str | Path) -> Path:
@@ -78,7 +78,7 @@ class Explanation:
         return write_image(path, self.plot())
 
 
-def explain_picture(
+def explain_image(
     model: Model,
     image: NDArray[Any],
     path: str = "array",
@@ -87,13 +87,13 @@ def explain_picture(
     classes: Sequence[str] = (),
     top: int = 3,
 ) -> Explanation:
-    """Explain what a classifier says of a picture.
+    """Explain what a classifier says of an image.
 
     Args:
         model: The classifier; it is put into eval mode.
         image: Pixels as read, (H, W, C).
-        path: Name of the picture, for results.
-        method: ``cam``: Grad-CAM of the classes; ``rollout``: attention followed from the answer back to the picture;
+        path: Name of the image, for results.
+        method: ``cam``: Grad-CAM of the classes; ``rollout``: attention followed from the answer back to the image;
             ``features``: the strongest maps of a part.
         layer: Part of the network (``cam``, ``features``), usually one of its stages; chosen if not given.
         classes: Names of classes to explain in place of the ``top`` most probable (``cam``).
@@ -123,12 +123,12 @@ def explain_picture(
         return Explanation(result, method, layer, (), nothing, maps, channels)
     if method == "rollout":
         heat = attention_rollout(model, images)
-        return Explanation(result, method, "", (), _on_picture(heat, geometry), nothing, ())
+        return Explanation(result, method, "", (), _on_image(heat, geometry), nothing, ())
     labels = _labels(result, classes, top)
     layer = default_layer(model, images) if layer is None else layer
     repeated = images.expand(len(labels), -1, -1, -1)
     heat = grad_cam(model, repeated, torch.tensor(labels, device=device), layer)
-    return Explanation(result, method, layer, labels, _on_picture(heat, geometry), nothing, ())
+    return Explanation(result, method, layer, labels, _on_image(heat, geometry), nothing, ())
 
 
 def _labels(result: Classification, classes: Sequence[str], top: int) -> tuple[int, ...]:
@@ -158,8 +158,8 @@ def _strongest_maps(
     return stretched[strongest].cpu().numpy(), tuple(strongest.tolist())
 
 
-def _on_picture(heat: Tensor, geometry: Geometry) -> NDArray[np.float32]:
-    """Heat of the canvas in pixels of the picture; what the canvas does not show is 0."""
+def _on_image(heat: Tensor, geometry: Geometry) -> NDArray[np.float32]:
+    """Heat of the canvas in pixels of the image; what the canvas does not show is 0."""
     height, width = geometry.size
     (left, top), (right, bottom) = geometry.invert_points(np.array([[0.0, 0.0], [width, height]]))
     rows, columns = (np.arange(side) + 0.5 for side in geometry.original_size)

@@ -1,10 +1,10 @@
-"""How much of the picture a unit of each stage can see, read off the operations that run on the ``meta`` device.
+"""How much of the image a unit of each stage can see, read off the operations that run on the ``meta`` device.
 
 Every tensor carries its field: the side of the square of pixels that can reach one of its places, and the step in
 pixels from one place to the next. A window of k places at distance d adds (k - 1) d steps to the side, and a stride
 multiplies the step (Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019,
 equations 1 and 2). Where branches meet, the larger field counts. A gate that weighs whole channels
-(squeeze-and-excitation) has seen the whole picture but says nothing of a place; it is left out.
+(squeeze-and-excitation) has seen the whole image but says nothing of a place; it is left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Field(NamedTuple):
     """What one place of a map sees.
 
     Args:
-        side: Of the square of input pixels that can reach it; infinite for the whole picture.
+        side: Of the square of input pixels that can reach it; infinite for the whole image.
         step: Pixels from one place to the next.
     """
 
@@ -52,7 +52,7 @@ class FieldTracer(TorchDispatchMode):
         self.window: int | None = None
 
     def of(self, tensor: Tensor) -> Field | None:
-        """Field of a tensor; None if nothing of the picture is in it."""
+        """Field of a tensor; None if nothing of the image is in it."""
         field: Field | None = self._fields.get(tensor)
         return field
 
@@ -75,7 +75,7 @@ class FieldTracer(TorchDispatchMode):
         return result
 
     def _joined(self, inputs: Sequence[Tensor]) -> Field:
-        """The largest field; gates (one place for the whole picture) only where there is nothing else."""
+        """The largest field; gates (one place for the whole image) only where there is nothing else."""
         maps = [tensor for tensor in inputs if tensor.ndim != 4 or tensor.shape[2:] != (1, 1)] or inputs
         fields = [self._fields[tensor] for tensor in maps]
         return Field(max(field.side for field in fields), max(field.step for field in fields))

@@ -53,10 +53,10 @@ def attention_rollout(model: Model, images: Tensor) -> Tensor:
 
     Args:
         model: A transformer (ViT, Swin); it is put into eval mode.
-        images: Normalised pictures, (B, C, H, W).
+        images: Normalised images, (B, C, H, W).
 
     Returns:
-        (B, H, W) float32, 0..1, the largest share of each picture 1.
+        (B, H, W) float32, 0..1, the largest share of each image 1.
 
     Raises:
         ConfigError: If the network has no attention to follow.
@@ -74,10 +74,10 @@ def attention_rollout(model: Model, images: Tensor) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    # Where sequences are no whole pictures (MobileViT), attention is one part of a convolutional network among others.
+    # Where sequences are no whole images (MobileViT), attention is one part of a convolutional network among others.
     if not steps or len(steps[0][1]) != len(images):
         raise ConfigError(
-            f"'{model.builder_name}' has no attention to follow from the answer to the picture; use method 'cam', or a "
+            f"'{model.builder_name}' has no attention to follow from the answer to the image; use method 'cam', or a "
             "ViT or Swin."
         )
     size = (images.shape[2], images.shape[3])

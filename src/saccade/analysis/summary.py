@@ -60,7 +60,7 @@ class StageRow:
         name: Path inside the network.
         output_shape: Shape of what it gave, batch of one.
         stride: Pixels from one place of it to the next; None once places are joined into one.
-        receptive_field: Side of the square of pixels that reaches one place; infinite for the whole picture. Gates that
+        receptive_field: Side of the square of pixels that reaches one place; infinite for the whole image. Gates that
             weigh whole channels are left out of it.
         params: Parameters in it.
         macs: Multiply-adds in it.
@@ -82,7 +82,7 @@ class Summary:
         name: Builder, or class.
         input_shape: (C, H, W) it was measured at.
         params: Parameters; one that is shared counts once, buffers (running statistics) do not count.
-        macs: Multiply-adds of one picture.
+        macs: Multiply-adds of one image.
         rows: Every module that ran, containers before what they hold.
         stages: The network's stages, from the stem to the last.
         reported: What its paper says of it; None if nothing is on record, or it has other classes than the paper's.
@@ -126,7 +126,7 @@ class Summary:
                 row.name,
                 _sides(row.output_shape),
                 "-" if row.stride is None else f"{row.stride:g}",
-                "whole picture" if math.isinf(row.receptive_field) else f"{row.receptive_field:g}",
+                "whole image" if math.isinf(row.receptive_field) else f"{row.receptive_field:g}",
                 f"{row.params:,}",
                 f"{row.macs:,}",
             )
@@ -317,7 +317,7 @@ def _trace(
             torch.func.functional_call(model, content, (images,))
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"'{name}' cannot take pictures of {' x '.join(map(str, shape))}: {reason}") from error
+        raise ConfigError(f"'{name}' cannot take images of {' x '.join(map(str, shape))}: {reason}") from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,4 +1,4 @@
-"""Fully connected layers as convolutions, so that a classifier gives a map of answers for a larger picture.
+"""Fully connected layers as convolutions, so that a classifier gives a map of answers for a larger image.
 
 Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 3.1.
 """

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels weighed by what the whole picture shows."""
+"""Squeeze-and-excitation: channels weighed by what the whole image shows."""
 
 from __future__ import annotations
 

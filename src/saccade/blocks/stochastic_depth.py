@@ -9,14 +9,14 @@ __all__ = ["StochasticDepth", "linear_rates"]
 
 
 class StochasticDepth(nn.Module):
-    """Leaves out a residual branch, picture by picture, with probability ``p``; what stays is scaled by 1 / (1 - p).
+    """Leaves out a residual branch, image by image, with probability ``p``; what stays is scaled by 1 / (1 - p).
 
     Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv 1603.09382, section 3; called drop-connect in
     EfficientNet and drop path elsewhere. Scaling in training, and nothing in evaluation, has the same mean as the
     paper's scaling in evaluation.
 
     Args:
-        p: Probability that the branch of a picture is left out, 0 to below 1.
+        p: Probability that the branch of an image is left out, 0 to below 1.
     """
 
     def __init__(self, p: float) -> None:

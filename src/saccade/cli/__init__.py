@@ -23,7 +23,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "train": "train a model by a recipe, a configuration file, or on a folder of your own",
     "evaluate": "score a checkpoint or an exported model on a data set",
-    "predict": "run a model over pictures, draw and save what it sees",
+    "predict": "run a model over images, draw and save what it sees",
     "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",
     "check": "list the faults of a data set before training on it",
     "convert": "write a data set in another format, with an account of what was kept and lost",

@@ -1,4 +1,4 @@
-"""Options of the verbs that predict: how each picture is looked at."""
+"""Options of the verbs that predict: how each image is looked at."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Looking:
     """Tiles and test-time augmentation; off unless asked for."""
 
     tile: int | None = None
-    """Look at each picture in squares of so many of its pixels, for objects that are small in large pictures."""
+    """Look at each image in squares of so many of its pixels, for objects that are small in large images."""
     overlap: float = 0.2
     """Share of a tile that its neighbour shows too."""
     tta: bool = False
-    """Look at each picture (or tile) in the mirror as well, and merge the answers."""
+    """Look at each image (or tile) in the mirror as well, and merge the answers."""
     tta_scales: tuple[float, ...] = (1.0,)
     """With --tta: factors on the canvas at which to look, such as 0.83 1 1.2."""
     flip_pairs: tuple[tuple[int, int], ...] = ()

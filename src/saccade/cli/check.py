@@ -21,8 +21,8 @@ __all__ = ["run"]
 class CheckArguments:
     """List the faults of a data set: file, field, problem, remedy. The exit code is 1 if training would refuse it.
 
-    With --model, hold a network against the data instead: does the truth itself get the best score, has every object a
-    place in the network, are four pictures learnt by heart, and what would make the score 0.
+    With --model, hold a network against the data instead: does the ground truth itself get the best score, has every
+    object a place in the network, are four images learnt by heart, and what would make the score 0.
     """
 
     source: tyro.conf.Positional[str] = ""
@@ -34,21 +34,21 @@ class CheckArguments:
     format: str | None = None
     """Reader; found by looking at the folder if not given."""
     task: str | None = None
-    """Which truth to read, where the data has several."""
+    """Which ground truth to read, where the data has several."""
     images: bool = True
-    """Decode every picture: finds broken files, wrong sizes and copies."""
+    """Decode every image: finds broken files, wrong sizes and copies."""
     limit: int = 5
     """Faults to print of each kind; all are counted."""
     json: Path | None = None
     """Write everything that was found to this file."""
     html: Path | None = None
-    """Write a page with pictures of the faults to this file."""
+    """Write a page with images of the faults to this file."""
     fix: Path | None = None
     """Write a mended copy of the data to this folder, and a list of what was changed."""
     model: str | None = None
     """Network or checkpoint to hold against the data."""
     steps: int = 100
-    """Steps in which four pictures are learnt by heart, with --model; 0 leaves it out."""
+    """Steps in which four images are learnt by heart, with --model; 0 leaves it out."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -84,7 +84,7 @@ def _run_model(arguments: CheckArguments, model: str, data: str) -> int:
     from saccade import api
 
     if arguments.steps:
-        printer(stderr=True).print(f"four pictures are learnt in {arguments.steps} steps; this may take a minute")
+        printer(stderr=True).print(f"four images are learnt in {arguments.steps} steps; this may take a minute")
     report = api.check_model(
         model,
         data,

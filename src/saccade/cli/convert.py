@@ -21,7 +21,7 @@ class ConvertArguments:
     """Write a data set in another format. What it cannot hold is counted by kind; nothing is lost in silence."""
 
     data: tyro.conf.Positional[str]
-    """Name in the catalogue, a folder, or a zip of pictures."""
+    """Name in the catalogue, a folder, or a zip of images."""
     to: str
     """Format to write: coco, voc, yolo, labelme, csv, masks, folder, keypoint_csv."""
     out: Path
@@ -31,11 +31,11 @@ class ConvertArguments:
     split: str | None = None
     """Parts, joined by "+"; all that there are if not given."""
     task: str | None = None
-    """Which truth to read, where the source has several."""
-    pictures: Literal["copy", "link", "none"] = "copy"
-    """Copy the pictures, link them (hard links), or write annotations only."""
+    """Which ground truth to read, where the source has several."""
+    image_files: Literal["copy", "link", "none"] = "copy"
+    """Copy the images, link them (hard links), or write annotations only."""
     images: str | None = None
-    """Folder of the source's pictures, if they do not lie where the format has them; relative to the data folder."""
+    """Folder of the source's images, if they do not lie where the format has them; relative to the data folder."""
     json: Path | None = None
     """Write the account to this file as well."""
 
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
         format=arguments.source_format,
         splits=arguments.split,
         task=arguments.task,
-        pictures=arguments.pictures,
+        image_files=arguments.image_files,
         **options,
     )
     print_rows(report.rows(), f"{report.source} to {report.target}")

@@ -98,7 +98,7 @@ def _show(description: DatasetDescription) -> None:
         command = f"saccade datasets {description.name} --download"
         printer().print(f"not on this machine: {command if size is not None else f'get it from {description.url}'}")
         return
-    rows = [{"split": part.split, "pictures": part.images, "objects": part.objects} for part in description.splits]
+    rows = [{"split": part.split, "images": part.images, "objects": part.objects} for part in description.splits]
     print_rows(rows, "splits")
     names = list(dict.fromkeys(name for part in description.splits for name in part.class_counts))
     classes = [

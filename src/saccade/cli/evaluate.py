@@ -31,9 +31,9 @@ class EvaluateArguments(Looking):
     format: str | None = None
     """Reader; found by looking at the folder if not given."""
     task: str | None = None
-    """Which truth to read, where the data has several; the model's own if not given."""
+    """Which ground truth to read, where the data has several; the model's own if not given."""
     batch_size: int = 16
-    """Pictures (or tiles) at a time."""
+    """Images (or tiles) at a time."""
     json: bool = False
     """Print the figures as one JSON object instead of tables."""
 

@@ -1,4 +1,4 @@
-"""``saccade explain``: what a classifier says of a picture, and where it looks."""
+"""``saccade explain``: what a classifier says of an image, and where it looks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ExplainArguments:
     model: tyro.conf.Positional[str]
     """Checkpoint, or name of a network with --weights."""
     image: tyro.conf.Positional[str]
-    """The picture."""
+    """The image."""
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     method: Literal["cam", "rollout", "features"] = "cam"
-    """cam: Grad-CAM; rollout: attention followed back to the picture (ViT, Swin); features: the strongest maps of a
+    """cam: Grad-CAM; rollout: attention followed back to the image (ViT, Swin); features: the strongest maps of a
     part."""
     layer: str | None = None
     """Part of the network to look at (cam, features); the last stage that gives a map if not given. An unknown name
@@ -36,11 +36,11 @@ class ExplainArguments:
     top: int = 3
     """How many classes (cam) or maps (features) to show."""
     save: Path = Path("explain.png")
-    """Picture to write."""
+    """Image to write."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, explain, print the classes, say where the picture is."""
+    """Parse, explain, print the classes, say where the image is."""
     arguments = parse(ExplainArguments, argv, "explain")
     from saccade import api
 

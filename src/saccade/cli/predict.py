@@ -1,4 +1,4 @@
-"""``saccade predict``: a model over pictures, one by one, in bounded memory."""
+"""``saccade predict``: a model over images, one by one, in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["describe", "run"]
 
 @dataclass(kw_only=True)
 class PredictArguments(Looking):
-    """Run a model over pictures: one line a picture, and with --save the drawings."""
+    """Run a model over images: one line an image, and with --save the drawings."""
 
     model: str
     """Checkpoint or exported file."""
     source: str
-    """Picture, folder or pattern."""
+    """Image, folder or pattern."""
     save: Path | None = None
     """Folder for the drawings."""
     json: bool = False
-    """Print one JSON object a picture instead of a line of text."""
+    """Print one JSON object an image instead of a line of text."""
     score_threshold: float = 0.25
     """Leave out answers below this score, where the task has any."""
     batch_size: int = 1
-    """Pictures (or tiles) at a time."""
+    """Images (or tiles) at a time."""
     device: str | None = None
     """Such as cuda; the processor through the fastest runtime installed if not given."""
 
@@ -55,16 +55,16 @@ def run(argv: Sequence[str]) -> int:
         keep_images=arguments.save is not None,
         **arguments.options(),
     )
-    pictures = 0
+    images = 0
     used: Counter[str] = Counter()
     for result in _watched(results, _how_many(arguments.source)):
         values = result.to_json()
         if arguments.save is not None:
             result.save(arguments.save / _file_name(result.path, used))
         sys.stdout.write(f"{json.dumps(values) if arguments.json else f'{result.path}: {describe(values)}'}\n")
-        pictures += 1
+        images += 1
     saved = f", drawings in {arguments.save}" if arguments.save is not None else ""
-    printer(stderr=True).print(f"{pictures} picture{'s' if pictures != 1 else ''}{saved}", soft_wrap=True, markup=False)
+    printer(stderr=True).print(f"{images} image{'s' if images != 1 else ''}{saved}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -109,7 +109,7 @@ def _how_many(source: str) -> int:
 
 
 def _file_name(path: str, used: Counter[str]) -> str:
-    """``photo.jpg`` for ``somewhere/photo.jpg``, ``photo-2.jpg`` for the next picture of that name."""
+    """``photo.jpg`` for ``somewhere/photo.jpg``, ``photo-2.jpg`` for the next image of that name."""
     source = Path(path)
     suffix = source.suffix.lower() if source.suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
     name = source.stem + suffix

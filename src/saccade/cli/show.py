@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 @dataclass
 class ShowArguments:
-    """Draw training pictures with their truth as they reach the network: resized, augmented, joined."""
+    """Draw training images with their ground truth as they reach the network: resized, augmented, joined."""
 
     data: tyro.conf.Positional[str]
     """Name in the catalogue, or a path."""
@@ -30,11 +30,11 @@ class ShowArguments:
     format: str | None = None
     """Reader; found by looking at the folder if not given."""
     task: str | None = None
-    """Which truth to read, where the data has several and no network decides."""
+    """Which ground truth to read, where the data has several and no network decides."""
     save: Path = Path("show.png")
-    """Picture to write."""
+    """Image to write."""
     count: int = 16
-    """How many pictures."""
+    """How many images."""
     epoch: int = 0
     """Epoch of the run, from 0; from the end if negative. Recipes may augment less towards the end."""
     seed: int | None = None
@@ -42,7 +42,7 @@ class ShowArguments:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, draw, say where the picture is."""
+    """Parse, draw, say where the image is."""
     arguments = parse(ShowArguments, argv, "show")
     from saccade import api
 

@@ -37,13 +37,13 @@ def open_dataset(
     """Open a data set for training or evaluation.
 
     A folder may hold ``saccade.yaml`` with ``format``, ``task`` and options of the reader (``class_names``, ``values``,
-    ``ranges``, ...). Sources without splits have ``all``, ``train`` and ``val`` (every fifth picture).
+    ``ranges``, ...). Sources without splits have ``all``, ``train`` and ``val`` (every fifth image).
 
     Args:
         source: Name in the catalogue, or a folder.
         split: Part of it; several are joined by ``+``.
         format: Reader; found by looking at the folder if not given.
-        task: Which truth to read, where the format has several.
+        task: Which ground truth to read, where the format has several.
         bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.tables.faults.apply_policy`).
         **options: Of the reader.
 
@@ -102,7 +102,7 @@ def resolve_source(source: str | Path, format: str | None = None, **options: Any
     """Find a data set and its reader.
 
     Args:
-        source: Name in the catalogue, a folder, or a zip of pictures.
+        source: Name in the catalogue, a folder, or a zip of images.
         format: Reader; found by looking at the folder if not given.
         **options: Of the reader; they win over those of the catalogue and of ``saccade.yaml``.
 
@@ -149,7 +149,7 @@ def _open_parts(
     for name, part in zip(names, parts, strict=True):
         if not len(part):
             raise DataError(
-                f"{found.root}: split '{name}' has no pictures. It has splits: {', '.join(reader.splits(found.root))}."
+                f"{found.root}: split '{name}' has no images. It has splits: {', '.join(reader.splits(found.root))}."
             )
     return parts
 
@@ -172,7 +172,7 @@ def _folder(source: str | Path) -> Path:
     if root.is_dir() or is_archive(root):
         return root
     if root.is_file():
-        raise DataError(f"{root}: this is a file. Name the folder that holds pictures and annotations.")
+        raise DataError(f"{root}: this is a file. Name the folder that holds images and annotations.")
     raise DataError(
         f"'{source}' is neither a folder nor a data set of the catalogue.{did_you_mean(str(source), CATALOGUE)}"
     )

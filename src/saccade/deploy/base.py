@@ -30,7 +30,7 @@ class Runtime(Protocol):
     Attributes:
         task: Name of the task.
         class_names: Names of labels 0..N-1.
-        input_spec: How pictures become its input.
+        input_spec: How images become its input.
         name: What it is, for messages and tables.
     """
 
@@ -111,6 +111,6 @@ def as_bytes(images: Tensor) -> Tensor:
         images = images.float().round().clamp(0, 255).to(torch.uint8)
     images = images.cpu()
     if images.shape[1] == 3 and images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
-        # A picture as it was decoded; OpenCV takes its channels apart in about half of torch's time.
+        # An image as it was decoded; OpenCV takes its channels apart in about half of torch's time.
         return torch.stack([torch.from_numpy(np.stack(cv2.split(one.permute(1, 2, 0).numpy()))) for one in images])
     return images.contiguous()

@@ -50,7 +50,7 @@ def export_model(
         path: File to write; the suffix of the format is added if it is not there.
         format: ``onnx``, ``openvino`` (an ``.xml`` with its ``.bin``) or ``torch`` (``.pt2``).
         size: Canvas (height, width); the network's own if not given.
-        dynamic_batch: Any number of pictures at a time, or always one.
+        dynamic_batch: Any number of images at a time, or always one.
         nms: Decode inside the graph, suppression of double boxes included. Without it the graph gives the raw outputs
             of ``forward``.
         metrics: What the network scored, to be kept in the file.

@@ -59,7 +59,7 @@ class FileRuntime:
         expected = (self.input_spec.channels, *self.input_spec.size)
         if tuple(images.shape[1:]) != expected:
             raise ExportError(
-                f"{self.name} takes pictures of {_by(expected)}, got {_by(tuple(images.shape[1:]))}. Export the model "
+                f"{self.name} takes images of {_by(expected)}, got {_by(tuple(images.shape[1:]))}. Export the model "
                 "with size=(height, width) for others."
             )
         batches = [images] if self._fixed_batch is None else images.split(self._fixed_batch)

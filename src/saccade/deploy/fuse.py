@@ -54,7 +54,7 @@ def fuse_batch_norm(model: Model, images: Tensor) -> Model:
 
     Args:
         model: Any network; it stays as it is.
-        images: Normalised pictures of any content, (B, C, H, W), that it can take, on the CPU.
+        images: Normalised images of any content, (B, C, H, W), that it can take, on the CPU.
 
     Returns:
         The copy. A folded BatchNorm is an ``nn.Identity`` in it.

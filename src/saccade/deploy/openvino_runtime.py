@@ -26,7 +26,7 @@ from saccade.structures.input_spec import InputSpec
 __all__ = ["OpenVinoFileRuntime", "OpenVinoRuntime", "convert_program", "import_openvino"]
 
 logger = logging.getLogger("saccade")
-# Compiled graphs are kept for so many shapes; pictures of ever new canvases go through torch instead.
+# Compiled graphs are kept for so many shapes; images of ever new canvases go through torch instead.
 _MAX_CANVASES = 4
 _MAX_COMPILED = 8
 _CPU = torch.device("cpu")
@@ -112,7 +112,7 @@ def _options(precision: Precision) -> dict[str, Any]:
 
 
 class OpenVinoRuntime:
-    """A network in memory, converted on its first picture of each canvas; decoding stays in torch.
+    """A network in memory, converted on its first image of each canvas; decoding stays in torch.
 
     Args:
         model: The network; a copy is taken.
@@ -182,7 +182,7 @@ class OpenVinoRuntime:
                 return True
         if self._torch is None:
             self._torch = FusedRuntime(self._model, self._precision)
-            logger.warning("%s: %s; torch takes these pictures instead.", self.name, reason)
+            logger.warning("%s: %s; torch takes these images instead.", self.name, reason)
         return False
 
 

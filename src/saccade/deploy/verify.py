@@ -33,7 +33,7 @@ class ParityReport:
 
     Args:
         runtime: What ran the file.
-        batch_sizes: Numbers of pictures it was given at a time.
+        batch_sizes: Numbers of images it was given at a time.
         max_abs: Largest difference by output.
         max_relative: The same as a share of the output's scale (its largest value).
         rows: Valid rows compared (boxes, poses), for tasks that answer with a number of them; None for others. With 0
@@ -55,8 +55,8 @@ class ParityReport:
     def __str__(self) -> str:
         if self.rows == 0:
             return (
-                f"{self.runtime}: NOTHING to compare, the network found nothing in these pictures. "
-                "Verify with pictures it was trained for, or lower its score_threshold before the export."
+                f"{self.runtime}: NOTHING to compare, the network found nothing in these images. "
+                "Verify with images it was trained for, or lower its score_threshold before the export."
             )
         worst = max(self.max_relative, key=lambda name: self.max_relative[name], default="")
         difference = f"largest difference {self.max_relative.get(worst, 0.0):.1e} of the scale ({worst})"
@@ -72,7 +72,7 @@ def verify_export(
     batch_sizes: tuple[int, ...] = (1, 3),
     tolerance: float = 1e-3,
 ) -> ParityReport:
-    """Run the file and the network on the same pictures and compare.
+    """Run the file and the network on the same images and compare.
 
     Both compute in float32. Answers with a number of rows are compared row by row after pairing each row with the
     nearest of the other side that has the same labels.
@@ -81,13 +81,13 @@ def verify_export(
         model: The network the file was made from.
         path: File written by :func:`saccade.deploy.export.export_model`.
         images: (N, C, H, W) uint8 at the file's canvas, used as often as a batch needs; generated scenes if not given.
-        batch_sizes: Numbers of pictures at a time.
+        batch_sizes: Numbers of images at a time.
         tolerance: Largest difference that passes, as a share of the output's scale.
     """
     path = Path(path)
     exported = OpenVinoFileRuntime(path, "32") if path.suffix == ".xml" else open_runtime(path)
     if images is None:
-        images = _pictures(exported.input_spec.channels, exported.input_spec.size, max(batch_sizes))
+        images = _images(exported.input_spec.channels, exported.input_spec.size, max(batch_sizes))
     images = images.repeat(-(-max(batch_sizes) // len(images)), 1, 1, 1)
     eager = EagerRuntime(model)
     report = ParityReport(exported.name, batch_sizes, {}, {}, None, 0, tolerance, True)
@@ -97,13 +97,13 @@ def verify_export(
 
 
 def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
-    """The first pictures of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`."""
+    """The first images of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`."""
     pipeline = EvalPipeline(dataset, spec)
     samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]
     return torch.stack([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples])
 
 
-def _pictures(channels: int, size: tuple[int, int], count: int) -> Tensor:
+def _images(channels: int, size: tuple[int, int], count: int) -> Tensor:
     from saccade.data.catalogue.digit_scenes import DigitScenes
 
     scenes = DigitScenes("detection", "test", count, size)

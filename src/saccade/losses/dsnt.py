@@ -1,9 +1,9 @@
 """Losses of DSNT: distance of expected coordinates, and regularisers that give heatmaps a shape.
 
 Nibali et al. 2018, arXiv 1801.07372. Heatmaps are probabilities, (B, K, H, W), each of sum one. Coordinates are
-normalised: the picture covers -1 to 1 in x and in y, and the centre of cell x (counted from 0) of n is at (2x + 1) / n
+normalised: the image covers -1 to 1 in x and in y, and the centre of cell x (counted from 0) of n is at (2x + 1) / n
 - 1, so that no cell centre lies on the border. Every loss gives one value a point, (B, K); :func:`masked_mean` leaves
-out points without a truth.
+out points without a ground truth.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def variance_regularizer(heatmaps: Tensor, sigma: float) -> Tensor:
 
 
 def kl_regularizer(heatmaps: Tensor, targets: Tensor, sigma: float) -> Tensor:
-    """Kullback-Leibler divergence D(Z || N(p, sigma^2)) of each heatmap from a Gaussian at the truth.
+    """Kullback-Leibler divergence D(Z || N(p, sigma^2)) of each heatmap from a Gaussian at the ground truth.
 
     Args:
         heatmaps: (B, K, H, W), each of sum one.
@@ -66,7 +66,7 @@ def kl_regularizer(heatmaps: Tensor, targets: Tensor, sigma: float) -> Tensor:
 
 
 def js_regularizer(heatmaps: Tensor, targets: Tensor, sigma: float) -> Tensor:
-    """Jensen-Shannon divergence between each heatmap and a Gaussian at the truth.
+    """Jensen-Shannon divergence between each heatmap and a Gaussian at the ground truth.
 
     It is symmetric and at most log 2, which keeps far-away heatmaps from ruling the loss.
 
@@ -78,9 +78,9 @@ def js_regularizer(heatmaps: Tensor, targets: Tensor, sigma: float) -> Tensor:
     Returns:
         (B, K), 0 to log 2.
     """
-    truth = _target(heatmaps, targets, sigma)
-    middle = 0.5 * (heatmaps + truth)
-    return 0.5 * _divergence(heatmaps, middle) + 0.5 * _divergence(truth, middle)
+    ground_truth = _target(heatmaps, targets, sigma)
+    middle = 0.5 * (heatmaps + ground_truth)
+    return 0.5 * _divergence(heatmaps, middle) + 0.5 * _divergence(ground_truth, middle)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ def iou_loss(boxes_xyxy: Tensor, targets_xyxy: Tensor, kind: IouKind = "iou") ->
 
     Args:
         boxes_xyxy: Predictions, (..., 4), pixels.
-        targets_xyxy: Truths, (..., 4), pixels.
+        targets_xyxy: Ground truths, (..., 4), pixels.
         kind: Which overlap, see :func:`saccade.ops.iou.aligned_iou`.
 
     Returns:
@@ -30,7 +30,7 @@ def squared_iou_loss(boxes_xyxy: Tensor, targets_xyxy: Tensor) -> Tensor:
 
     Args:
         boxes_xyxy: Predictions, (..., 4), pixels.
-        targets_xyxy: Truths, (..., 4), pixels.
+        targets_xyxy: Ground truths, (..., 4), pixels.
 
     Returns:
         (...), not reduced, 0..1.

@@ -1,4 +1,4 @@
-"""What every evaluator does: take results beside the truth, merge across processes, give named figures."""
+"""What every evaluator does: take results beside the ground truth, merge across processes, give named figures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Evaluator(Protocol):
     """Streaming; ``state`` is picklable and merges in any order to the same figures."""
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take a batch: predictions and truths, both in original pixels."""
+        """Take a batch: predictions and ground truths, both in original pixels."""
         ...
 
     def state(self) -> Any:

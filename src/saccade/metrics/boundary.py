@@ -4,7 +4,7 @@ Ehrig and Euzenat, "Relaxed Precision and Recall for Ontology Matching", 2005, a
 and U2-Net (Qin et al. 2020) apply it to salient objects: a pixel of one boundary counts as right if the
 other boundary passes within ``slack`` pixels of it.
 
-The boundary of a mask is what an erosion by 3x3 pixels takes away. Along the edge of the picture there is none: where
+The boundary of a mask is what an erosion by 3x3 pixels takes away. Along the edge of the image there is none: where
 an object goes on outside, nothing is known of its outline.
 """
 
@@ -37,23 +37,23 @@ def mask_boundary(mask: NDArray[Any]) -> NDArray[np.bool_]:
     import cv2
 
     inside = np.ascontiguousarray(mask, np.uint8)
-    # OpenCV's erosion takes what lies beyond the picture as inside.
+    # OpenCV's erosion takes what lies beyond the image as inside.
     boundary: NDArray[np.bool_] = (inside > 0) & (cv2.erode(inside, np.ones((3, 3), np.uint8)) == 0)
     return boundary
 
 
 def relaxed_boundary_scores(
-    predicted: NDArray[Any], truth: NDArray[Any], slack: float = 3.0, beta_squared: float = 0.3
+    predicted: NDArray[Any], ground_truth: NDArray[Any], slack: float = 3.0, beta_squared: float = 0.3
 ) -> BoundaryScores:
     """Relaxed precision, recall and F-measure of the boundaries of two masks.
 
     Args:
         predicted: (H, W) mask.
-        truth: (H, W) mask.
+        ground_truth: (H, W) mask.
         slack: Pixels, between pixel centres, up to which a boundary pixel counts as right.
         beta_squared: Weight of precision, beta^2.
     """
-    found, there = mask_boundary(predicted), mask_boundary(truth)
+    found, there = mask_boundary(predicted), mask_boundary(ground_truth)
     precision, recall = _share_near(found, there, slack), _share_near(there, found, slack)
     if np.isnan(precision) and np.isnan(recall):
         return BoundaryScores(precision, recall, float("nan"))

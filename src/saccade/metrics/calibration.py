@@ -31,10 +31,10 @@ def calibration_error(confidence: NDArray[Any], right: NDArray[Any], bins: int =
 def adaptive_calibration_error(
     confidence: NDArray[Any], right: NDArray[Any], bins: int = 15
 ) -> tuple[float, dict[str, Any]]:
-    """The same over bins that hold equally many pictures (Nguyen and O'Connor 2015; Nixon et al. 2019).
+    """The same over bins that hold equally many images (Nguyen and O'Connor 2015; Nixon et al. 2019).
 
-    Networks are sure of most pictures, which leaves most bins of equal width nearly empty. Equal confidences share a
-    bin, so that the error does not depend on the order of the pictures.
+    Networks are sure of most images, which leaves most bins of equal width nearly empty. Equal confidences share a
+    bin, so that the error does not depend on the order of the images.
 
     Args:
         confidence: (N,) probability of the predicted class.

@@ -17,22 +17,22 @@ from saccade.structures.sample import Target
 
 __all__ = ["ClassificationEvaluator", "Verdict"]
 
-_SMALLEST = 1e-12  # a probability of zero for the truth costs 27.6 instead of infinity
+_SMALLEST = 1e-12  # a probability of zero for the ground truth costs 27.6 instead of infinity
 
 
 class Verdict(NamedTuple):
-    """What is kept of one picture.
+    """What is kept of one image.
 
     Attributes:
-        truth: True class.
+        ground_truth: True class.
         predicted: Most probable class.
         rank: How many classes were more probable than the true one.
         loss: Negative log-probability of the true class.
-        brier: Squared distance of the probabilities from the truth, 0..2.
+        brier: Squared distance of the probabilities from the ground truth, 0..2.
         confidence: Probability of the predicted class.
     """
 
-    truth: int
+    ground_truth: int
     predicted: int
     rank: int
     loss: float
@@ -59,18 +59,18 @@ class ClassificationEvaluator:
         self._images: dict[int, Verdict] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take predictions beside their truth (``labels``: the class, or weights of which the largest counts)."""
+        """Take predictions beside their ground truth (``labels``: the class, or weights of which the largest counts)."""
         for result, target in zip(results, targets, strict=True):
             if not isinstance(result, Classification):
                 raise TypeError(f"classification metrics need Classification, got {type(result).__name__}.")
             label = np.asarray(target["labels"])
-            truth = int(np.argmax(label)) if label.ndim else int(label)
-            if not 0 <= truth < len(result.probabilities):
+            ground_truth = int(np.argmax(label)) if label.ndim else int(label)
+            if not 0 <= ground_truth < len(result.probabilities):
                 raise DataError(
-                    f"{result.path}: truth is label {truth}, but the model has {len(result.probabilities)} classes. "
+                    f"{result.path}: ground truth is label {ground_truth}, but the model has {len(result.probabilities)} classes. "
                     "Check that model and data set have the same classes."
                 )
-            self._images[int(result.image_id)] = _judge(result.probabilities, truth)
+            self._images[int(result.image_id)] = _judge(result.probabilities, ground_truth)
 
     def state(self) -> dict[int, Verdict]:
         """One verdict an image id."""
@@ -84,18 +84,18 @@ class ClassificationEvaluator:
         """All figures.
 
         ``mean_class_accuracy`` is the mean of the classes' recalls; ``macro`` figures are means over the classes for
-        which the figure is defined, ``weighted`` ones are weighted by the pictures of the class. ``ece`` is the
+        which the figure is defined, ``weighted`` ones are weighted by the images of the class. ``ece`` is the
         expected calibration error over 15 bins of equal width, ``adaptive_ece`` over 15 equally full ones.
         """
         verdicts = [self._images[image_id] for image_id in sorted(self._images)]
-        truth = np.array([verdict.truth for verdict in verdicts], np.int64)
+        ground_truth = np.array([verdict.ground_truth for verdict in verdicts], np.int64)
         predicted = np.array([verdict.predicted for verdict in verdicts], np.int64)
         rank = np.array([verdict.rank for verdict in verdicts], np.int64)
-        count = max([len(self.class_names), *(truth + 1).tolist(), *(predicted + 1).tolist()])
+        count = max([len(self.class_names), *(ground_truth + 1).tolist(), *(predicted + 1).tolist()])
         names = [*self.class_names, *(f"class {label}" for label in range(len(self.class_names), count))]
 
         matrix = np.zeros((count, count), np.int64)
-        np.add.at(matrix, (truth, predicted), 1)
+        np.add.at(matrix, (ground_truth, predicted), 1)
         per_class = _per_class(matrix, names)
         values = {f"top{k}": _mean(rank < k) for k in self.top_k if k == 1 or k <= count}
         values["mean_class_accuracy"] = _defined_mean(per_class, "recall")
@@ -105,8 +105,8 @@ class ClassificationEvaluator:
         values["nll"] = _mean(np.array([verdict.loss for verdict in verdicts]))
         values["brier"] = _mean(np.array([verdict.brier for verdict in verdicts]))
         confidence = np.array([verdict.confidence for verdict in verdicts])
-        values["ece"], curve = calibration_error(confidence, predicted == truth)
-        values["adaptive_ece"], _ = adaptive_calibration_error(confidence, predicted == truth)
+        values["ece"], curve = calibration_error(confidence, predicted == ground_truth)
+        values["adaptive_ece"], _ = adaptive_calibration_error(confidence, predicted == ground_truth)
         return MetricReport(
             values=values,
             primary="top1",
@@ -116,18 +116,18 @@ class ClassificationEvaluator:
         )
 
 
-def _judge(probabilities: NDArray[Any], truth: int) -> Verdict:
+def _judge(probabilities: NDArray[Any], ground_truth: int) -> Verdict:
     values = np.asarray(probabilities, np.float64)
     if not np.isfinite(values).all():  # a comparison with NaN is never true: without this, NaN would rank first
         guess = int(np.argmax(np.nan_to_num(values, nan=-1.0)))
-        return Verdict(truth, guess, len(values), float("nan"), float("nan"), 0.0)
+        return Verdict(ground_truth, guess, len(values), float("nan"), float("nan"), 0.0)
     # Equal probabilities rank by index, as argmax does.
-    rank = int(np.sum(values > values[truth]) + np.sum(values[:truth] == values[truth]))
+    rank = int(np.sum(values > values[ground_truth]) + np.sum(values[:ground_truth] == values[ground_truth]))
     predicted = int(np.argmax(values))
-    loss = float(-np.log(max(values[truth], _SMALLEST)))
-    # Brier 1950, equation 2: sum over classes of (probability - truth)^2; the true class has truth 1.
-    brier = float(np.sum(values**2) - values[truth] ** 2 + (1 - values[truth]) ** 2)
-    return Verdict(truth, predicted, rank, loss, brier, float(values[predicted]))
+    loss = float(-np.log(max(values[ground_truth], _SMALLEST)))
+    # Brier 1950, equation 2: sum over classes of (probability - ground truth)^2; the true class has ground truth 1.
+    brier = float(np.sum(values**2) - values[ground_truth] ** 2 + (1 - values[ground_truth]) ** 2)
+    return Verdict(ground_truth, predicted, rank, loss, brier, float(values[predicted]))
 
 
 def _per_class(matrix: NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -149,7 +149,7 @@ def _per_class(matrix: NDArray[np.int64], names: Sequence[str]) -> list[dict[str
 
 
 def _defined_mean(rows: Sequence[dict[str, Any]], figure: str, weighted: bool = False) -> float:
-    """Mean of a figure over the classes for which it is defined, weighted by their pictures if asked."""
+    """Mean of a figure over the classes for which it is defined, weighted by their images if asked."""
     values = np.array([row[figure] for row in rows], np.float64)
     weights = np.array([row["images"] for row in rows], np.float64) if weighted else np.ones(len(rows))
     defined = ~np.isnan(values)

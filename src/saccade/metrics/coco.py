@@ -64,7 +64,7 @@ class CocoEvaluator:
         self._images: dict[int, ImageRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take detections beside their truth.
+        """Take detections beside their ground truth.
 
         Targets have ``boxes`` or, for masks, ``masks``; ``labels``; and ``area`` and ``iscrowd`` if there are any.
 
@@ -88,19 +88,19 @@ class CocoEvaluator:
         """Take the detections of one image as plain arrays.
 
         Args:
-            path: Of the picture, for messages.
+            path: Of the image, for messages.
             image_id: The data set's number for it.
             scores: (N,).
             labels: (N,).
-            target: Truth, as :meth:`update` takes it.
+            target: Ground truth, as :meth:`update` takes it.
             boxes_xywh: (N, 4) float64, pixels.
         """
-        truth = to_xywh(target.get("boxes", np.zeros((0, 4))))
-        truth_area = target.get("area", truth[:, 2] * truth[:, 3])
-        overlap = box_overlaps(boxes_xywh, truth, _crowd(target, len(truth)))
+        ground_truth = to_xywh(target.get("boxes", np.zeros((0, 4))))
+        ground_truth_area = target.get("area", ground_truth[:, 2] * ground_truth[:, 3])
+        overlap = box_overlaps(boxes_xywh, ground_truth, _crowd(target, len(ground_truth)))
         area = boxes_xywh[:, 2] * boxes_xywh[:, 3]
         self._images[image_id] = make_record(
-            path, len(self.class_names), scores, labels, area, target, truth_area, overlap
+            path, len(self.class_names), scores, labels, area, target, ground_truth_area, overlap
         )
 
     def add_masks(
@@ -109,21 +109,21 @@ class CocoEvaluator:
         """Take the detections of one image with masks as run lengths; else as :meth:`add_boxes`.
 
         Raises:
-            DataError: If the truth has no masks, or masks of another size.
+            DataError: If the ground truth has no masks, or masks of another size.
         """
         if "masks" not in target:
-            raise DataError(f"{path}: the truth has no masks. Open the data set with masks=True.")
-        truth = encode_masks(target["masks"])
-        sizes = {tuple(mask["size"]) for mask in (*masks, *truth)}
+            raise DataError(f"{path}: the ground truth has no masks. Open the data set with masks=True.")
+        ground_truth = encode_masks(target["masks"])
+        sizes = {tuple(mask["size"]) for mask in (*masks, *ground_truth)}
         if len(sizes) > 1:
             raise DataError(
                 f"{path}: masks have the sizes (height, width) {sorted(sizes)}. "
-                "Give all of them in pixels of the picture."
+                "Give all of them in pixels of the image."
             )
-        truth_area = target.get("area", mask_areas(truth))
-        overlap = mask_overlaps(masks, truth, _crowd(target, len(truth)))
+        ground_truth_area = target.get("area", mask_areas(ground_truth))
+        overlap = mask_overlaps(masks, ground_truth, _crowd(target, len(ground_truth)))
         self._images[image_id] = make_record(
-            path, len(self.class_names), scores, labels, mask_areas(masks), target, truth_area, overlap
+            path, len(self.class_names), scores, labels, mask_areas(masks), target, ground_truth_area, overlap
         )
 
     def state(self) -> dict[int, ImageRecord]:
@@ -194,24 +194,24 @@ def confusion_counts(
         min_iou: Overlap that makes a pair, at least 0.1.
 
     Returns:
-        (C + 1, C + 1): row the truth, column the prediction; the last row holds detections of nothing, the last column
-        missed objects.
+        (C + 1, C + 1): row the ground truth, column the prediction; the last row holds detections of nothing, the last
+        column missed objects.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for record in records:
-        free, open_truths = record.scores >= min_score, ~record.crowd
+        free, open_ground_truths = record.scores >= min_score, ~record.crowd
         near = (record.overlap >= min_iou) & free[record.found]
-        is_crowd = record.crowd[record.truth]
+        is_crowd = record.crowd[record.ground_truth]
         in_crowd = np.zeros(len(free), bool)
         in_crowd[record.found[near & is_crowd]] = True
         pairs = np.flatnonzero(near & ~is_crowd)
         pairs = pairs[np.argsort(-record.overlap[pairs], kind="stable")]
-        for row, column in zip(record.found[pairs].tolist(), record.truth[pairs].tolist(), strict=True):
-            if free[row] and open_truths[column]:
-                free[row] = open_truths[column] = False
-                matrix[record.truth_labels[column], record.labels[row]] += 1
+        for row, column in zip(record.found[pairs].tolist(), record.ground_truth[pairs].tolist(), strict=True):
+            if free[row] and open_ground_truths[column]:
+                free[row] = open_ground_truths[column] = False
+                matrix[record.ground_truth_labels[column], record.labels[row]] += 1
         matrix[num_classes, :-1] += np.bincount(record.labels[free & ~in_crowd], minlength=num_classes)
-        matrix[:-1, num_classes] += np.bincount(record.truth_labels[open_truths], minlength=num_classes)
+        matrix[:-1, num_classes] += np.bincount(record.ground_truth_labels[open_ground_truths], minlength=num_classes)
     return matrix
 
 

@@ -2,7 +2,7 @@
 
 The rules are those of ``COCOeval`` to the letter, and the tests hold the figures against pycocotools and
 faster-coco-eval. Those give finished curves and do not say which detection was matched. Here matching runs over all
-pictures and classes at once, one detection of each in a turn, so that neither time nor memory goes into objects of
+images and classes at once, one detection of each in a turn, so that neither time nor memory goes into objects of
 Python, and the matches are at hand for confidence curves and for the breakdown of errors. Run lengths of masks and
 their overlaps come from faster-coco-eval (:mod:`saccade.metrics.overlaps`).
 """
@@ -132,7 +132,7 @@ def precision_recall(table: RecordTable, rules: CocoRules) -> CocoCurves:
     recall = np.full((shape[0], *shape[2:], len(rules.most)), -1.0)
     rows, bounds = table.by_score(table.rank < rules.most[-1])
     for place, (_, least, greatest) in enumerate(rules.areas):
-        ignored = table.ignore | (table.truth_area < least) | (table.truth_area > greatest)
+        ignored = table.ignore | (table.ground_truth_area < least) | (table.ground_truth_area > greatest)
         taken = match_detections(table, rules.thresholds, ignored, rules.most[-1])[:, rows]
         matched = taken >= 0
         outside = (table.area[rows] < least) | (table.area[rows] > greatest)
@@ -170,11 +170,11 @@ def match_detections(
     floors = np.minimum(np.asarray(thresholds, np.float64), 1 - 1e-10)
     result = np.full((len(floors), len(table.score)), -1, np.int32)
     keep = (
-        (table.label[table.found] == table.truth_label[table.truth])
+        (table.label[table.found] == table.ground_truth_label[table.ground_truth])
         & (table.overlap >= floors.min())
         & (table.rank[table.found] < most)
     )
-    found, truth, overlap = table.found[keep], table.truth[keep], table.overlap[keep]
+    found, ground_truth, overlap = table.found[keep], table.ground_truth[keep], table.overlap[keep]
     active = np.unique(found)
     group = table.image[active] * table.num_classes + table.label[active]
     order = np.lexsort((table.rank[active], group))
@@ -182,12 +182,12 @@ def match_detections(
     turn[order] = place_in_group(group[order])
     turn = turn[np.searchsorted(active, found)]
     # Turn after turn, detection after detection; in each, the choice that would be liked best comes last.
-    order = np.lexsort((truth, overlap, ~ignored[truth], found, turn))
-    found, truth, overlap, turn = found[order], truth[order], overlap[order], turn[order]
+    order = np.lexsort((ground_truth, overlap, ~ignored[ground_truth], found, turn))
+    found, ground_truth, overlap, turn = found[order], ground_truth[order], overlap[order], turn[order]
     bounds = np.searchsorted(turn, np.arange(turn[-1] + 2 if len(turn) else 1))
-    taken = np.zeros((len(floors), len(table.truth_label)), bool)
+    taken = np.zeros((len(floors), len(table.ground_truth_label)), bool)
     for first, end in itertools.pairwise(bounds.tolist()):
-        choices = truth[first:end]
+        choices = ground_truth[first:end]
         starts = np.flatnonzero(np.diff(found[first:end], prepend=-1))
         is_open = (~taken[:, choices] | table.crowd[choices]) & (overlap[first:end] >= floors[:, None])
         best = np.maximum.reduceat(np.where(is_open, np.arange(end - first), -1), starts, axis=1)

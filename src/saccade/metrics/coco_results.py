@@ -9,7 +9,7 @@ from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["IOU_TYPES", "result_evaluator"]
 
-# COCO's name of what is compared, and the task that its truth is read for.
+# COCO's name of what is compared, and the task that its ground truth is read for.
 IOU_TYPES = {"bbox": "detection", "segm": "detection", "keypoints": "keypoints"}
 
 

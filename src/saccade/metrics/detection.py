@@ -17,10 +17,10 @@ __all__ = ["DetectionEvaluator"]
 
 
 class DetectionEvaluator:
-    """COCO's figures of boxes, and what else results and truth allow.
+    """COCO's figures of boxes, and what else results and ground truth allow.
 
-    If both have masks, ``mask_AP``, ... are added; if the truth marks difficult objects, VOC's mean average precisions.
-    Classes, curves, confusion and errors are those of the boxes.
+    If both have masks, ``mask_AP``, ... are added; if the ground truth marks difficult objects, VOC's mean average
+    precisions. Classes, curves, confusion and errors are those of the boxes.
 
     Args:
         class_names: Names of labels 0..N-1.
@@ -32,7 +32,7 @@ class DetectionEvaluator:
         self._masks = CocoEvaluator(class_names, iou_type="segm")
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take detections beside their truth (``boxes``, ``labels``; ``masks``, ``area``, ``iscrowd`` and so on)."""
+        """Take detections beside their ground truth (``boxes``, ``labels``; ``masks``, ``area``, ``iscrowd`` and so on)."""
         self._boxes.update(results, targets)
         for result, target in zip(results, targets, strict=True):
             if isinstance(result, Detections) and result.masks is not None and "masks" in target:
@@ -51,15 +51,15 @@ class DetectionEvaluator:
         """All figures; the boxes' ``AP`` decides.
 
         Raises:
-            DataError: If some pictures have masks, in result and truth, and others have none.
+            DataError: If some images have masks, in result and ground truth, and others have none.
         """
         report = self._boxes.compute()
         if self._masks.state():
             without = self._boxes.state().keys() - self._masks.state().keys()
             if without:
                 raise DataError(
-                    f"image {min(without)} and {len(without) - 1} others have no masks in result or truth, unlike the "
-                    "rest. Give masks for all pictures, (0, height, width) where nothing is found."
+                    f"image {min(without)} and {len(without) - 1} others have no masks in result or ground truth, unlike the "
+                    "rest. Give masks for all images, (0, height, width) where nothing is found."
                 )
             report.values.update({f"mask_{name}": value for name, value in self._masks.compute().values.items()})
         if any(record.difficult is not None for record in self._boxes.state().values()):

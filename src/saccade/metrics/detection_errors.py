@@ -54,8 +54,8 @@ def error_breakdown(table: RecordTable, most: int = 100) -> list[dict[str, Any]]
     hit[matched] = ~table.ignore[taken[matched]]
     wrong = (table.rank < most) & ~matched
 
-    same = table.label[table.found] == table.truth_label[table.truth]
-    counts = ~table.ignore[table.truth]
+    same = table.label[table.found] == table.ground_truth_label[table.ground_truth]
+    counts = ~table.ignore[table.ground_truth]
     overlap, own = table.best(counts & same)
     other_overlap, other = table.best(counts & ~same)
     localisation = wrong & (overlap > 0) & (overlap < _FOREGROUND)
@@ -64,7 +64,7 @@ def error_breakdown(table: RecordTable, most: int = 100) -> list[dict[str, Any]]
     background = wrong & (overlap == 0) & (other_overlap == 0)
     both = wrong & ~(localisation | classification | duplicate | background)
 
-    is_found = np.zeros(len(table.truth_label), bool)
+    is_found = np.zeros(len(table.ground_truth_label), bool)
     is_found[taken[hit]] = True
     explained = is_found.copy()
     explained[own[localisation]] = True
@@ -79,10 +79,10 @@ def error_breakdown(table: RecordTable, most: int = 100) -> list[dict[str, Any]]
         if partner is not None:
             first = _surest(table, kind & ~np.append(is_found, False)[partner], partner)
             right = hit | first
-            label = np.where(first, np.append(table.truth_label, -1)[partner], table.label)
+            label = np.where(first, np.append(table.ground_truth_label, -1)[partner], table.label)
         return _average_precision(table, label, right, (hit | wrong) & (right | ~kind), objects)
 
-    left = objects - np.bincount(table.truth_label[missed], minlength=table.num_classes)
+    left = objects - np.bincount(table.ground_truth_label[missed], minlength=table.num_classes)
     outcomes = {
         "localisation": (localisation, corrected(localisation, own)),
         "classification": (classification, corrected(classification, other)),

@@ -19,7 +19,7 @@ __all__ = ["FewShotEvaluator"]
 
 
 class FewShotEvaluator:
-    """Streaming like the evaluators of pictures; what it takes are episodes.
+    """Streaming like the evaluators of images; what it takes are episodes.
 
     Example:
         >>> evaluator = FewShotEvaluator()
@@ -32,24 +32,24 @@ class FewShotEvaluator:
     def __init__(self) -> None:
         self._episodes: dict[int, tuple[int, int]] = {}
 
-    def update(self, episode: int, predicted: NDArray[Any], truth: NDArray[Any]) -> None:
+    def update(self, episode: int, predicted: NDArray[Any], ground_truth: NDArray[Any]) -> None:
         """Take the answers of one episode.
 
         Args:
             episode: Its number; one that comes again replaces itself.
             predicted: Class of each query, shape (Q,).
-            truth: True class of each query, shape (Q,).
+            ground_truth: True class of each query, shape (Q,).
 
         Raises:
             DataError: If there are no queries, or not as many answers.
         """
-        predicted, truth = np.asarray(predicted), np.asarray(truth)
-        if predicted.shape != truth.shape or not truth.size:
+        predicted, ground_truth = np.asarray(predicted), np.asarray(ground_truth)
+        if predicted.shape != ground_truth.shape or not ground_truth.size:
             raise DataError(
-                f"episode {episode}: there are {predicted.size} answers to {truth.size} queries. "
+                f"episode {episode}: there are {predicted.size} answers to {ground_truth.size} queries. "
                 "Give one answer a query, and at least one query."
             )
-        self._episodes[int(episode)] = int(np.count_nonzero(predicted == truth)), int(truth.size)
+        self._episodes[int(episode)] = int(np.count_nonzero(predicted == ground_truth)), int(ground_truth.size)
 
     def state(self) -> dict[int, tuple[int, int]]:
         """Right answers and queries by episode."""

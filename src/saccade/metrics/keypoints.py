@@ -32,11 +32,11 @@ class _Errors(NamedTuple):
 class KeypointEvaluator:
     """Normalised mean error (NME), share of correct points (PCK) and failure rate.
 
-    A point's error is its distance to the truth in pixels over the object's size. The size is the square root of the
-    area of the object's box: of the truth's ``boxes`` if it has them, else of the tight box around its labelled
+    A point's error is its distance to the ground truth in pixels over the object's size. The size is the square root of
+    the area of the object's box: of the truth's ``boxes`` if it has them, else of the tight box around its labelled
     points; or, with ``eyes``, the distance between those two points (300-W's inter-ocular distance). NME is the mean
     over the points of an object, then over the objects. An object without a prediction has error 1 at every point.
-    Several objects in one picture are paired so that the summed error is least.
+    Several objects in one image are paired so that the summed error is least.
 
     ``PCKh@0.5`` measures in sizes of the head instead: 0.6 of the diagonal of the truth's ``head_boxes`` (M, 4), as
     MPII has it, or else the distance of the two points of ``head``. Without either it is not reported.
@@ -62,24 +62,27 @@ class KeypointEvaluator:
         self._images: dict[int, _Errors] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take predictions beside their truth (``keypoints``: (N, K, 3), visibility 0 = unlabelled)."""
+        """Take predictions beside their ground truth (``keypoints``: (N, K, 3), visibility 0 = unlabelled)."""
         for result, target in zip(results, targets, strict=True):
             if not isinstance(result, Keypoints):
                 raise TypeError(f"keypoint metrics need Keypoints, got {type(result).__name__}.")
-            truth = np.asarray(target["keypoints"], np.float64)
-            if len(result) and result.keypoints.shape[1] != truth.shape[1]:
+            ground_truth = np.asarray(target["keypoints"], np.float64)
+            if len(result) and result.keypoints.shape[1] != ground_truth.shape[1]:
                 raise DataError(
-                    f"{result.path}: predicted are {result.keypoints.shape[1]} points, the truth has {truth.shape[1]}. "
+                    f"{result.path}: predicted are {result.keypoints.shape[1]} points, the ground truth has {ground_truth.shape[1]}. "
                     "Build the model with as many keypoints as the data set has."
                 )
             boxes = target.get("boxes")
-            if boxes is not None and len(boxes) != len(truth):
+            if boxes is not None and len(boxes) != len(ground_truth):
                 boxes = None
             sizes = np.array(
-                [normaliser(each, None if boxes is None else boxes[i], self.eyes) for i, each in enumerate(truth)]
+                [
+                    normaliser(each, None if boxes is None else boxes[i], self.eyes)
+                    for i, each in enumerate(ground_truth)
+                ]
             )
             self._images[int(result.image_id)] = _errors(
-                np.asarray(result.keypoints, np.float64), truth, sizes, self._head_sizes(target, truth)
+                np.asarray(result.keypoints, np.float64), ground_truth, sizes, self._head_sizes(target, ground_truth)
             )
 
     def state(self) -> dict[int, _Errors]:
@@ -129,33 +132,35 @@ class KeypointEvaluator:
             curves={"cumulative_error": curve},
         )
 
-    def _head_sizes(self, target: Target, truth: NDArray[Any]) -> NDArray[np.float64]:
+    def _head_sizes(self, target: Target, ground_truth: NDArray[Any]) -> NDArray[np.float64]:
         """(objects,) pixels, NaN where the head is not known."""
         if "head_boxes" in target:
             boxes = np.asarray(target["head_boxes"], np.float64).reshape(-1, 4)
             sizes = _HEAD_BOX * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1)
         elif self.head is not None:
-            sizes = np.array([normaliser(each, eyes=self.head) for each in truth])
+            sizes = np.array([normaliser(each, eyes=self.head) for each in ground_truth])
         else:
-            sizes = np.full(len(truth), np.nan)
+            sizes = np.full(len(ground_truth), np.nan)
         return np.where(sizes > 0, sizes, np.nan)
 
 
 def _errors(
-    predicted: NDArray[Any], truth: NDArray[Any], sizes: NDArray[np.float64], heads: NDArray[np.float64]
+    predicted: NDArray[Any], ground_truth: NDArray[Any], sizes: NDArray[np.float64], heads: NDArray[np.float64]
 ) -> _Errors:
     """Errors of each true point, given the sizes of its object and of its head."""
-    labelled = (truth[..., 2] > 0) & (sizes > 0)[:, None]
+    labelled = (ground_truth[..., 2] > 0) & (sizes > 0)[:, None]
     # (true objects, predicted objects, K)
-    distance = np.linalg.norm(truth[:, None, :, :2] - predicted.reshape(-1, truth.shape[1], 2)[None], axis=-1)
+    distance = np.linalg.norm(
+        ground_truth[:, None, :, :2] - predicted.reshape(-1, ground_truth.shape[1], 2)[None], axis=-1
+    )
     distance = np.where(np.isfinite(distance), distance, np.inf)
     relative = distance / np.where(sizes > 0, sizes, 1.0)[:, None, None]
-    errors = np.full(truth.shape[:2], _MISSED)
-    of_head = np.full(truth.shape[:2], np.inf)
+    errors = np.full(ground_truth.shape[:2], _MISSED)
+    of_head = np.full(ground_truth.shape[:2], np.inf)
     for row, column in _pair(np.where(labelled[:, None], np.minimum(relative, 1e6), 0.0).sum(axis=-1)):
         errors[row] = np.where(np.isfinite(relative[row, column]), relative[row, column], _MISSED)
         of_head[row] = distance[row, column] / heads[row]
-    has_head = (truth[..., 2] > 0) & ~np.isnan(heads)[:, None]
+    has_head = (ground_truth[..., 2] > 0) & ~np.isnan(heads)[:, None]
     return _Errors(np.where(labelled, errors, np.nan), np.where(has_head, of_head, np.nan))
 
 
@@ -165,8 +170,8 @@ def normaliser(
     """Size of an object in pixels, by which errors are divided.
 
     Args:
-        points: (K, 3) x, y, visibility of the truth.
-        box_xyxy: Its box, if the truth has one.
+        points: (K, 3) x, y, visibility of the ground truth.
+        box_xyxy: Its box, if the ground truth has one.
         eyes: Two points whose distance is the size instead.
 
     Returns:

@@ -64,7 +64,7 @@ class OksEvaluator:
     out; if all are, every figure is NaN.
 
     Args:
-        point_names: K names; if empty, the truth says how many there are.
+        point_names: K names; if empty, the ground truth says how many there are.
         sigmas: K spreads; :func:`sigmas_of` the names if not given.
 
     Raises:
@@ -79,7 +79,7 @@ class OksEvaluator:
         self._images: dict[int, ImageRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take predictions beside their truth (``keypoints`` (M, K, 3), ``area``; ``boxes`` and ``iscrowd``).
+        """Take predictions beside their ground truth (``keypoints`` (M, K, 3), ``area``; ``boxes`` and ``iscrowd``).
 
         Raises:
             DataError: If the numbers of points differ.
@@ -101,31 +101,31 @@ class OksEvaluator:
         """Take the objects found in one image as plain arrays.
 
         Args:
-            path: Of the picture, for messages.
+            path: Of the image, for messages.
             image_id: The data set's number for it.
             scores: (N,).
-            target: Truth, as :meth:`update` takes it.
+            target: Ground truth, as :meth:`update` takes it.
             keypoints: (N, K, 2), pixels.
 
         Raises:
-            DataError: If the numbers of points differ, or the truth has no areas.
+            DataError: If the numbers of points differ, or the ground truth has no areas.
         """
         if "area" not in target:
-            raise DataError(f"{path}: the truth has no areas, without which there is no similarity. Add them.")
-        truth = np.asarray(target["keypoints"], np.float64)
-        sigmas = self.sigmas if self.point_names else np.full(truth.shape[1], UNIFORM_SIGMA)
-        for whose, points in (("predicted are", keypoints), ("the truth has", truth)):
+            raise DataError(f"{path}: the ground truth has no areas, without which there is no similarity. Add them.")
+        ground_truth = np.asarray(target["keypoints"], np.float64)
+        sigmas = self.sigmas if self.point_names else np.full(ground_truth.shape[1], UNIFORM_SIGMA)
+        for whose, points in (("predicted are", keypoints), ("the ground truth has", ground_truth)):
             if len(points) and points.shape[1] != len(sigmas):
                 raise DataError(
                     f"{path}: {whose} {points.shape[1]} points, expected were {len(sigmas)}. "
                     "Use a model and data with the same points."
                 )
-        truth = truth.reshape(-1, len(sigmas), 3)
+        ground_truth = ground_truth.reshape(-1, len(sigmas), 3)
         found = keypoints.reshape(-1, len(sigmas), 2)
-        boxes = np.asarray(target.get("boxes", np.zeros((len(truth), 4))), np.float64)
+        boxes = np.asarray(target.get("boxes", np.zeros((len(ground_truth), 4))), np.float64)
         area = np.asarray(target["area"], np.float64)
         sides = np.ptp(found, axis=1) if len(found) else np.zeros((0, 2))
-        one_class: Target = {"labels": np.zeros(len(truth), np.int64)}
+        one_class: Target = {"labels": np.zeros(len(ground_truth), np.int64)}
         if "iscrowd" in target:
             one_class["iscrowd"] = target["iscrowd"]
         self._images[image_id] = make_record(
@@ -136,8 +136,8 @@ class OksEvaluator:
             sides.prod(axis=1),
             one_class,
             area,
-            object_similarity(found, truth, boxes, area, sigmas),
-            ignore=np.asarray((truth[..., 2] <= 0).all(axis=1)),
+            object_similarity(found, ground_truth, boxes, area, sigmas),
+            ignore=np.asarray((ground_truth[..., 2] <= 0).all(axis=1)),
         )
 
     def state(self) -> dict[int, ImageRecord]:
@@ -167,7 +167,7 @@ class OksEvaluator:
 
 
 def object_similarity(
-    found: Array, truth: Array, boxes_xyxy: Array, area: Array, sigmas: NDArray[np.float64]
+    found: Array, ground_truth: Array, boxes_xyxy: Array, area: Array, sigmas: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """OKS of N detections with M objects, as ``COCOeval.computeOks``.
 
@@ -177,7 +177,7 @@ def object_similarity(
 
     Args:
         found: (N, K, 2), pixels.
-        truth: (M, K, 3), x, y, visibility.
+        ground_truth: (M, K, 3), x, y, visibility.
         boxes_xyxy: (M, 4).
         area: (M,), pixels.
         sigmas: (K,).
@@ -185,9 +185,9 @@ def object_similarity(
     Returns:
         (N, M).
     """
-    similarity = np.zeros((len(found), len(truth)))
+    similarity = np.zeros((len(found), len(ground_truth)))
     spread = (sigmas * 2) ** 2
-    for column, (points, box, size) in enumerate(zip(truth, boxes_xyxy, area, strict=True)):
+    for column, (points, box, size) in enumerate(zip(ground_truth, boxes_xyxy, area, strict=True)):
         labelled = points[:, 2] > 0
         if labelled.any():
             offset = found[:, labelled] - points[labelled, :2]

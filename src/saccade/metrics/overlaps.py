@@ -24,23 +24,23 @@ def to_xywh(boxes_xyxy: Array) -> NDArray[np.float64]:
     return np.concatenate([wide[:, :2], wide[:, 2:] - wide[:, :2]], axis=1)
 
 
-def box_overlaps(found_xywh: Array, truth_xywh: Array, crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
+def box_overlaps(found_xywh: Array, ground_truth_xywh: Array, crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
     """IoU of N boxes with M, operation by operation as COCO's ``bbIou``.
 
     Args:
         found_xywh: (N, 4) float64, pixels.
-        truth_xywh: (M, 4) float64, pixels.
+        ground_truth_xywh: (M, 4) float64, pixels.
         crowd: (M,) bool.
 
     Returns:
         (N, M) float64.
     """
-    first, second = found_xywh[:, None], truth_xywh[None]
+    first, second = found_xywh[:, None], ground_truth_xywh[None]
     low = np.maximum(first[..., :2], second[..., :2])
     sides = np.minimum(first[..., 2:] + first[..., :2], second[..., 2:] + second[..., :2]) - low
     shared = np.where((sides > 0).all(axis=2), sides[..., 0] * sides[..., 1], 0.0)
     area = (found_xywh[:, 2] * found_xywh[:, 3])[:, None]
-    union = np.where(crowd[None], area, area + (truth_xywh[:, 2] * truth_xywh[:, 3])[None] - shared)
+    union = np.where(crowd[None], area, area + (ground_truth_xywh[:, 2] * ground_truth_xywh[:, 3])[None] - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
 
 
@@ -63,12 +63,12 @@ def mask_areas(masks: Sequence[RunLengths]) -> NDArray[np.float64]:
 
 
 def mask_overlaps(
-    found: Sequence[RunLengths], truth: Sequence[RunLengths], crowd: NDArray[np.bool_]
+    found: Sequence[RunLengths], ground_truth: Sequence[RunLengths], crowd: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """IoU of N masks with M of the same size, (N, M) float64."""
     from faster_coco_eval.core import mask as codec
 
-    if not found or not truth:
-        return np.zeros((len(found), len(truth)))
-    overlaps: NDArray[np.float64] = codec.iou(list(found), list(truth), crowd.astype(int).tolist())
+    if not found or not ground_truth:
+        return np.zeros((len(found), len(ground_truth)))
+    overlaps: NDArray[np.float64] = codec.iou(list(found), list(ground_truth), crowd.astype(int).tolist())
     return overlaps

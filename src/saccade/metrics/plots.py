@@ -48,7 +48,7 @@ def plot_curves(report: MetricReport) -> dict[str, Figure]:
 
 
 def plot_confusion(report: MetricReport) -> Figure | None:
-    """The confusion table as a heat map, or None: colours are shares of the row (the truth), numbers counts."""
+    """The confusion table as a heat map, or None: colours are shares of the row (the ground truth), numbers counts."""
     matrix = np.asarray(report.confusion.get("matrix", []), np.float64)
     if not matrix.size:
         return None

@@ -1,6 +1,6 @@
-"""Pictures reduced to what figures need: scores, classes, areas and overlaps in a few arrays.
+"""Images reduced to what figures need: scores, classes, areas and overlaps in a few arrays.
 
-faster-coco-eval, like pycocotools, wants a Python dictionary for every box and every object. Here a picture becomes a
+faster-coco-eval, like pycocotools, wants a Python dictionary for every box and every object. Here an image becomes a
 record as it comes in, whatever overlaps mean (boxes, masks, keypoints), and all records become one table of flat
 arrays. Records are what processes send each other.
 """
@@ -31,13 +31,14 @@ class ImageRecord(NamedTuple):
         scores: (N,) float64.
         labels: (N,) int32.
         area: Of the detections, pixels, (N,) float64.
-        truth_labels: (M,) int32.
-        truth_area: (M,) float64; decides small, medium and large (COCO: of the mask, not of the box).
+        ground_truth_labels: (M,) int32.
+        ground_truth_area: (M,) float64; decides small, medium and large (COCO: of the mask, not of the box).
         crowd: (M,) bool; any number of detections may lie in one.
         ignore: (M,) bool; neither found nor missed (crowds among them).
-        difficult: (M,) bool, PASCAL VOC's mark, which COCO's figures do not heed; None if the truth has no such marks.
+        difficult: (M,) bool, PASCAL VOC's mark, which COCO's figures do not heed; None if the ground truth has no such
+            marks.
         found: Detection of each pair, (P,) int32, ascending.
-        truth: Object of each pair, (P,) int32.
+        ground_truth: Object of each pair, (P,) int32.
         overlap: IoU or object keypoint similarity of each pair, whatever the classes; with a crowd, the share of the
             detection that lies in it; (P,) float64.
     """
@@ -45,19 +46,19 @@ class ImageRecord(NamedTuple):
     scores: Array
     labels: Array
     area: Array
-    truth_labels: Array
-    truth_area: Array
+    ground_truth_labels: Array
+    ground_truth_area: Array
     crowd: Array
     ignore: Array
     difficult: Array | None
     found: Array
-    truth: Array
+    ground_truth: Array
     overlap: Array
 
     @property
     def marks(self) -> Array:
         """``difficult``, false where it is not known."""
-        return np.zeros(len(self.truth_labels), bool) if self.difficult is None else self.difficult
+        return np.zeros(len(self.ground_truth_labels), bool) if self.difficult is None else self.difficult
 
 
 def make_record(
@@ -67,28 +68,28 @@ def make_record(
     labels: Array,
     area: Array,
     target: Target,
-    truth_area: Array,
+    ground_truth_area: Array,
     overlap: Array,
     ignore: Array | None = None,
 ) -> ImageRecord:
     """Reduce one image.
 
     Args:
-        path: Of the picture, for messages.
+        path: Of the image, for messages.
         num_classes: C.
         scores: Of the N detections.
         labels: Their classes.
         area: Their areas in pixels.
-        target: Truth with ``labels`` (M,); ``iscrowd`` and ``difficult`` if there are any.
-        truth_area: (M,) pixels.
+        target: Ground truth with ``labels`` (M,); ``iscrowd`` and ``difficult`` if there are any.
+        ground_truth_area: (M,) pixels.
         overlap: (N, M), every detection with every object.
         ignore: (M,), objects that do not count besides crowds.
 
     Raises:
         DataError: If a label is not below ``num_classes``, or a score is not a number.
     """
-    truth_labels = np.asarray(target.get("labels", np.zeros(0))).reshape(-1).astype(np.int32)
-    for whose, found in (("truth", truth_labels), ("detections", labels)):
+    ground_truth_labels = np.asarray(target.get("labels", np.zeros(0))).reshape(-1).astype(np.int32)
+    for whose, found in (("truth", ground_truth_labels), ("detections", labels)):
         if len(found) and not 0 <= found.min() <= found.max() < num_classes:
             wrong = int(found.max()) if found.max() >= num_classes else int(found.min())
             raise DataError(
@@ -97,20 +98,20 @@ def make_record(
             )
     if not np.isfinite(scores).all():
         raise DataError(f"{path}: a detection's score is not a finite number. Check the model's last layers.")
-    crowd = np.asarray(target.get("iscrowd", np.zeros(len(truth_labels)))).reshape(-1).astype(bool)
+    crowd = np.asarray(target.get("iscrowd", np.zeros(len(ground_truth_labels)))).reshape(-1).astype(bool)
     difficult = np.asarray(target["difficult"]).reshape(-1).astype(bool) if "difficult" in target else None
     rows, columns = np.nonzero(overlap >= LEAST_OVERLAP)
     return ImageRecord(
         scores=np.asarray(scores, np.float64).reshape(-1),
         labels=np.asarray(labels).reshape(-1).astype(np.int32),
         area=np.asarray(area, np.float64).reshape(-1),
-        truth_labels=truth_labels,
-        truth_area=np.asarray(truth_area, np.float64).reshape(-1),
+        ground_truth_labels=ground_truth_labels,
+        ground_truth_area=np.asarray(ground_truth_area, np.float64).reshape(-1),
         crowd=crowd,
         ignore=crowd if ignore is None else crowd | ignore,
         difficult=difficult,
         found=rows.astype(np.int32),
-        truth=columns.astype(np.int32),
+        ground_truth=columns.astype(np.int32),
         overlap=overlap[rows, columns],
     )
 
@@ -126,13 +127,13 @@ class RecordTable:
         score: (N,).
         area: (N,), pixels.
         rank: Place of each detection among those of its image and class by falling score, from 0, (N,).
-        truth_label: (M,).
-        truth_area: (M,), pixels.
+        ground_truth_label: (M,).
+        ground_truth_area: (M,), pixels.
         crowd: (M,) bool.
         ignore: (M,) bool.
         difficult: (M,) bool.
         found: Detection of each pair, (P,).
-        truth: Object of each pair, (P,).
+        ground_truth: Object of each pair, (P,).
         overlap: Of each pair, (P,).
     """
 
@@ -142,13 +143,13 @@ class RecordTable:
     score: NDArray[np.float64]
     area: NDArray[np.float64]
     rank: NDArray[np.int64]
-    truth_label: NDArray[np.int32]
-    truth_area: NDArray[np.float64]
+    ground_truth_label: NDArray[np.int32]
+    ground_truth_area: NDArray[np.float64]
     crowd: NDArray[np.bool_]
     ignore: NDArray[np.bool_]
     difficult: NDArray[np.bool_]
     found: NDArray[np.int64]
-    truth: NDArray[np.int64]
+    ground_truth: NDArray[np.int64]
     overlap: NDArray[np.float64]
 
     @classmethod
@@ -156,7 +157,7 @@ class RecordTable:
         """The table of some records, given by image id."""
         records = [images[number] for number in sorted(images)]
         found_counts = np.array([len(record.scores) for record in records], np.int64)
-        truth_counts = np.array([len(record.truth_labels) for record in records], np.int64)
+        ground_truth_counts = np.array([len(record.ground_truth_labels) for record in records], np.int64)
         pair_counts = [len(record.overlap) for record in records]
         image = np.repeat(np.arange(len(records)), found_counts)
         label = _joined(records, "labels", np.int32)
@@ -171,13 +172,14 @@ class RecordTable:
             score=score,
             area=_joined(records, "area", np.float64),
             rank=rank,
-            truth_label=_joined(records, "truth_labels", np.int32),
-            truth_area=_joined(records, "truth_area", np.float64),
+            ground_truth_label=_joined(records, "truth_labels", np.int32),
+            ground_truth_area=_joined(records, "truth_area", np.float64),
             crowd=_joined(records, "crowd", np.bool_),
             ignore=_joined(records, "ignore", np.bool_),
             difficult=_joined(records, "marks", np.bool_),
             found=_joined(records, "found", np.int64) + np.repeat(np.cumsum(found_counts) - found_counts, pair_counts),
-            truth=_joined(records, "truth", np.int64) + np.repeat(np.cumsum(truth_counts) - truth_counts, pair_counts),
+            ground_truth=_joined(records, "truth", np.int64)
+            + np.repeat(np.cumsum(ground_truth_counts) - ground_truth_counts, pair_counts),
             overlap=_joined(records, "overlap", np.float64),
         )
 
@@ -196,14 +198,14 @@ class RecordTable:
         """
         overlap, partner = np.zeros(len(self.score)), np.full(len(self.score), -1, np.int64)
         pairs = np.flatnonzero(keep)
-        pairs = pairs[np.lexsort((-self.truth[pairs], self.overlap[pairs], self.found[pairs]))]
+        pairs = pairs[np.lexsort((-self.ground_truth[pairs], self.overlap[pairs], self.found[pairs]))]
         overlap[self.found[pairs]] = self.overlap[pairs]  # of equal indices the last stays
-        partner[self.found[pairs]] = self.truth[pairs]
+        partner[self.found[pairs]] = self.ground_truth[pairs]
         return overlap, partner
 
     def objects(self, ignored: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Objects of each class that count, (C,)."""
-        return np.bincount(self.truth_label[~ignored], minlength=self.num_classes)
+        return np.bincount(self.ground_truth_label[~ignored], minlength=self.num_classes)
 
 
 def place_in_group(groups: Array) -> NDArray[np.int64]:

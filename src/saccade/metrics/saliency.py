@@ -1,11 +1,11 @@
 """Figures of salient object detection, equal to ``py_sod_metrics``: F-, weighted F-, S- and E-measure, MAE, boundary F.
 
-Each figure is the mean over pictures of what the picture scores; for curves, of the picture's curve. ``max_F`` is the
-maximum of the mean F-curve (one threshold for all pictures), as the tool has it; papers that take F from the mean
+Each figure is the mean over images of what the image scores; for curves, of the image's curve. ``max_F`` is the
+maximum of the mean F-curve (one threshold for all images), as the tool has it; papers that take F from the mean
 precision and the mean recall print slightly other numbers.
 
-Pixels of the truth that are 255 are left out of F, E and MAE; for the measures that look at shapes, which need whole
-pictures, they are background that nothing was found in.
+Pixels of the ground truth that are 255 are left out of F, E and MAE; for the measures that look at shapes, which need
+whole images, they are background that nothing was found in.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BETA_SQUARED = 0.3
 
 
 class SaliencyRecord(NamedTuple):
-    """What is kept of one picture, 2 KB.
+    """What is kept of one image, 2 KB.
 
     Attributes:
         found: Pixels found at each of 256 thresholds, by rising threshold: foreground, then background, (2, 256)
@@ -66,18 +66,18 @@ class SaliencyRecord(NamedTuple):
         return ThresholdCounts(hits, false_alarms, int(hits[0]), int(false_alarms[0]))
 
 
-def score_map(prediction: NDArray[Any], truth: NDArray[np.bool_], scored: NDArray[np.bool_]) -> SaliencyRecord:
+def score_map(prediction: NDArray[Any], ground_truth: NDArray[np.bool_], scored: NDArray[np.bool_]) -> SaliencyRecord:
     """Score one saliency map.
 
     Args:
         prediction: (H, W), uint8 or probabilities; what is not a number counts as wrong.
-        truth: (H, W) mask of the foreground.
+        ground_truth: (H, W) mask of the foreground.
         scored: (H, W), which pixels count; at least one.
     """
     if prediction.dtype != np.uint8:
-        prediction = np.where(np.isnan(prediction), ~truth, prediction)
-    pixels, mask = normalize_map(prediction[scored]), truth[scored]
-    whole_map, whole_mask = np.zeros(truth.shape), np.zeros(truth.shape, np.bool_)
+        prediction = np.where(np.isnan(prediction), ~ground_truth, prediction)
+    pixels, mask = normalize_map(prediction[scored]), ground_truth[scored]
+    whole_map, whole_mask = np.zeros(ground_truth.shape), np.zeros(ground_truth.shape, np.bool_)
     whole_map[scored], whole_mask[scored] = pixels, mask
     counts, adaptive = threshold_counts(pixels, mask), adaptive_threshold(pixels, mask)
     return SaliencyRecord(
@@ -94,7 +94,7 @@ def score_map(prediction: NDArray[Any], truth: NDArray[np.bool_], scored: NDArra
 class SaliencyEvaluator:
     """Maximum, mean, adaptive and weighted F, MAE, S- and E-measure, and the F-measure of boundaries.
 
-    A map without probabilities is scored as black and white. Pictures without a pixel to score are left out.
+    A map without probabilities is scored as black and white. Images without a pixel to score are left out.
     """
 
     class_names = ("background", "foreground")
@@ -103,13 +103,13 @@ class SaliencyEvaluator:
         self._images: dict[int, SaliencyRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take maps beside their truth (``label_map``: 0, 1, and 255 = ignore), both of the original's size."""
+        """Take maps beside their ground truth (``label_map``: 0, 1, and 255 = ignore), both of the original's size."""
         for result, target in zip(results, targets, strict=True):
-            found, truth = check_pair(result, target, self.class_names)
-            scored = truth != IGNORE
+            found, ground_truth = check_pair(result, target, self.class_names)
+            scored = ground_truth != IGNORE
             if scored.any():
                 prediction = found.label_map == 1 if found.probabilities is None else found.probabilities
-                self._images[int(result.image_id)] = score_map(np.asarray(prediction), truth == 1, scored)
+                self._images[int(result.image_id)] = score_map(np.asarray(prediction), ground_truth == 1, scored)
 
     def state(self) -> dict[int, SaliencyRecord]:
         """One record an image id."""

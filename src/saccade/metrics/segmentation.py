@@ -17,7 +17,7 @@ from saccade.structures.sample import Target
 __all__ = ["IGNORE", "SegmentationEvaluator", "check_pair", "confusion_figures", "has_one_foreground"]
 
 IGNORE = 255
-"""Value of truth pixels that are not scored."""
+"""Value of ground truth pixels that are not scored."""
 
 
 class SegmentationEvaluator:
@@ -31,18 +31,18 @@ class SegmentationEvaluator:
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = ("background", *class_names) if len(class_names) == 1 else tuple(class_names)
-        # (truth, prediction) pairs that occur, coded as truth * C + prediction, and their pixels: small even for 150
-        # classes.
+        # (ground truth, prediction) pairs that occur, coded as ground truth * C + prediction, and their pixels: small
+        # even for 150 classes.
         self._images: dict[int, tuple[NDArray[np.int32], NDArray[np.int64]]] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take maps beside their truth (``label_map``, 255 = ignore), both of the original's size."""
+        """Take maps beside their ground truth (``label_map``, 255 = ignore), both of the original's size."""
         classes = len(self.class_names)
         for result, target in zip(results, targets, strict=True):
             found, labelled = check_pair(result, target, self.class_names)
             scored = labelled != IGNORE
-            truth, predicted = labelled[scored].astype(np.int64), found.label_map[scored].astype(np.int64)
-            counts = np.bincount(truth * classes + predicted, minlength=classes * classes)
+            ground_truth, predicted = labelled[scored].astype(np.int64), found.label_map[scored].astype(np.int64)
+            counts = np.bincount(ground_truth * classes + predicted, minlength=classes * classes)
             codes = np.flatnonzero(counts)
             self._images[int(result.image_id)] = codes.astype(np.int32), counts[codes]
 
@@ -92,38 +92,42 @@ def check_pair(result: Result, target: Target, class_names: Sequence[str]) -> tu
     """
     if not isinstance(result, SegmentationMap):
         raise TypeError(f"segmentation metrics need SegmentationMap, got {type(result).__name__}.")
-    truth, predicted = np.asarray(target["label_map"]), result.label_map
-    if truth.shape != predicted.shape:
+    ground_truth, predicted = np.asarray(target["label_map"]), result.label_map
+    if ground_truth.shape != predicted.shape:
         raise DataError(
-            f"{result.path}: the prediction has {predicted.shape[0]}x{predicted.shape[1]} pixels, the truth "
-            f"{truth.shape[0]}x{truth.shape[1]}. Give targets in original pixels."
+            f"{result.path}: the prediction has {predicted.shape[0]}x{predicted.shape[1]} pixels, the ground truth "
+            f"{ground_truth.shape[0]}x{ground_truth.shape[1]}. Give targets in original pixels."
         )
-    scored = truth != IGNORE
-    for whose, found in (("truth", truth[scored]), ("prediction", predicted[scored])):
+    scored = ground_truth != IGNORE
+    for whose, found in (("truth", ground_truth[scored]), ("prediction", predicted[scored])):
         if found.size and not 0 <= found.min() <= found.max() < len(class_names):
             raise DataError(
                 f"{result.path}: the {whose} holds label {int(found.max())}, but there are {len(class_names)} classes "
                 f"{list(class_names)}. Mark pixels that are not to be scored with 255."
             )
-    return result, truth
+    return result, ground_truth
 
 
 def confusion_figures(matrix: NDArray[Any], names: Sequence[str]) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Figures from a confusion matrix of pixels.
 
     Args:
-        matrix: (C, C), row the truth, column the prediction.
+        matrix: (C, C), row the ground truth, column the prediction.
         names: C names.
 
     Returns:
         Figures by name, and one row a class. A class that is neither there nor predicted has NaN and is left out of
         the means; one that is not there but predicted has IoU and Dice 0, and no accuracy.
     """
-    hits, truth, predicted = np.diag(matrix).astype(np.float64), matrix.sum(axis=1), matrix.sum(axis=0)
+    hits, ground_truth, predicted = np.diag(matrix).astype(np.float64), matrix.sum(axis=1), matrix.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        accuracy, iou, dice = hits / truth, hits / (truth + predicted - hits), 2 * hits / (truth + predicted)
+        accuracy, iou, dice = (
+            hits / ground_truth,
+            hits / (ground_truth + predicted - hits),
+            2 * hits / (ground_truth + predicted),
+        )
         pixel_accuracy = hits.sum() / matrix.sum()
-        frequency_weighted = np.nansum(truth * iou) / truth.sum()
+        frequency_weighted = np.nansum(ground_truth * iou) / ground_truth.sum()
     values = {
         "mIoU": _defined_mean(iou),
         "pixel_accuracy": float(pixel_accuracy),
@@ -137,7 +141,7 @@ def confusion_figures(matrix: NDArray[Any], names: Sequence[str]) -> tuple[dict[
             "IoU": float(iou[label]),
             "Dice": float(dice[label]),
             "accuracy": float(accuracy[label]),
-            "pixels": int(truth[label]),
+            "pixels": int(ground_truth[label]),
         }
         for label, name in enumerate(names)
     ]

@@ -1,7 +1,7 @@
 """PASCAL VOC's average precision: 11 points (2007) and the area under the curve (2010 on).
 
 Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015, section 2.2, and
-``VOCevaldet`` of its development kit. Detections of a class go by falling score over all pictures. Each looks at the
+``VOCevaldet`` of its development kit. Detections of a class go by falling score over all images. Each looks at the
 object of its class that it overlaps most, taken or not; it is right if the IoU is at least 0.5 and the object is still
 free, wrong otherwise. What looks at a ``difficult`` object counts neither way. No number of detections is too many.
 
@@ -43,12 +43,12 @@ class VocEvaluator:
         self._images: dict[int, ImageRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take detections beside their truth (``boxes``, ``labels``; ``difficult``, ``iscrowd`` if there are any)."""
+        """Take detections beside their ground truth (``boxes``, ``labels``; ``difficult``, ``iscrowd`` if there are any)."""
         for result, target in zip(results, targets, strict=True):
             if not isinstance(result, Detections):
                 raise TypeError(f"box metrics need Detections, got {type(result).__name__}.")
-            found, truth = to_xywh(result.boxes_xyxy), to_xywh(target.get("boxes", np.zeros((0, 4))))
-            crowd = np.asarray(target.get("iscrowd", np.zeros(len(truth)))).reshape(-1).astype(bool)
+            found, ground_truth = to_xywh(result.boxes_xyxy), to_xywh(target.get("boxes", np.zeros((0, 4))))
+            crowd = np.asarray(target.get("iscrowd", np.zeros(len(ground_truth)))).reshape(-1).astype(bool)
             self._images[int(result.image_id)] = make_record(
                 result.path,
                 len(self.class_names),
@@ -56,8 +56,8 @@ class VocEvaluator:
                 result.labels,
                 found[:, 2] * found[:, 3],
                 target,
-                truth[:, 2] * truth[:, 3],
-                box_overlaps(found, truth, crowd),
+                ground_truth[:, 2] * ground_truth[:, 3],
+                box_overlaps(found, ground_truth, crowd),
             )
 
     def state(self) -> dict[int, ImageRecord]:
@@ -108,7 +108,7 @@ def voc_average_precision(table: RecordTable, min_iou: float = 0.5) -> dict[str,
         ``VOC07`` and ``VOC12``, each (C,), NaN for a class without objects that count.
     """
     ignored = table.ignore | table.difficult
-    overlap, partner = table.best(table.label[table.found] == table.truth_label[table.truth])
+    overlap, partner = table.best(table.label[table.found] == table.ground_truth_label[table.ground_truth])
     near = overlap >= min_iou
     rows, bounds = table.by_score(~(near & np.append(ignored, False)[partner]))
     # The surest detection of an object has it; all others that look at it come too late.

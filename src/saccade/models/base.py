@@ -27,7 +27,7 @@ class Model(nn.Module):
         task: Name of the task (a file of ``saccade.tasks``).
         num_classes: Classes 0..N-1; never counts background.
         class_names: Their names once trained, else empty.
-        input_spec: How pictures become this network's input.
+        input_spec: How images become this network's input.
         feature_channels: Channels of each map that ``features`` returns, fine to coarse.
         feature_strides: Stride of each of those maps.
         builder_name, builder_args: What ``create_model`` needs to build it again (set by the registry).

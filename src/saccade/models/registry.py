@@ -26,8 +26,8 @@ class Reported:
 
     Args:
         params: Parameters.
-        macs: Multiply-adds of one picture of the paper's size (half of what a paper gives that counts both apart).
-        top1: Accuracy on its own test set (ImageNet's validation pictures unless ``source`` says otherwise), one crop
+        macs: Multiply-adds of one image of the paper's size (half of what a paper gives that counts both apart).
+        top1: Accuracy on its own test set (ImageNet's validation images unless ``source`` says otherwise), one crop
             where the paper has one, per cent.
         source: Where it stands: ``table 1``.
     """

@@ -73,7 +73,7 @@ def aligned_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: IouKind = "iou")
 
     Args:
         boxes1_xyxy: Predictions, (..., 4), float, x1 <= x2.
-        boxes2_xyxy: Truths, (..., 4).
+        boxes2_xyxy: Ground truths, (..., 4).
         kind: ``iou``; ``giou`` subtracts the empty share of the hull; ``diou`` subtracts the squared distance of the
             centres over the squared diagonal of the hull; ``ciou`` also subtracts the disagreement of the aspect
             ratios.

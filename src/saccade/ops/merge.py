@@ -1,8 +1,8 @@
-"""One answer from many: what several tiles, or several views, of one picture say of the same objects.
+"""One answer from many: what several tiles, or several views, of one image say of the same objects.
 
-Everything is a function of boxes in pixels of the picture; where a box came from (its tile or view) is its *source*.
+Everything is a function of boxes in pixels of the image; where a box came from (its tile or view) is its *source*.
 
-- :func:`cut_off`: which boxes end at a border that a tile has and the picture has not, and which of them another tile
+- :func:`cut_off`: which boxes end at a border that a tile has and the image has not, and which of them another tile
   sees with room around;
 - :func:`join_pieces`: boxes of an object too large for any tile, put together again;
 - :func:`suppress`: greedy suppression between sources;
@@ -55,10 +55,10 @@ def cut_off(
     counts, and this box is to be dropped, whether or not it found the object there.
 
     Args:
-        boxes_xyxy: (N, 4), pixels of the picture.
+        boxes_xyxy: (N, 4), pixels of the image.
         rows: (N,) row of tiles that each box comes from.
         columns: (N,) column of tiles.
-        row_spans: (R, 2) top and bottom of each row of tiles; infinite where the picture ends, which cuts nothing.
+        row_spans: (R, 2) top and bottom of each row of tiles; infinite where the image ends, which cuts nothing.
         column_spans: (C, 2) left and right of each column of tiles.
         margin: Pixels.
 
@@ -90,7 +90,7 @@ def join_pieces(boxes_xyxy: Array, labels: Array, tiles_xyxy: Array, iou_thresho
     overlap by more than ``iou_threshold``.
 
     Args:
-        boxes_xyxy: (N, 4), pixels of the picture.
+        boxes_xyxy: (N, 4), pixels of the image.
         labels: (N,).
         tiles_xyxy: (N, 4), the tile that each box comes from.
         iou_threshold: 0..1.

@@ -1,4 +1,4 @@
-"""Masks of many objects of one large picture, each kept as the bits of the rectangle around it."""
+"""Masks of many objects of one large image, each kept as the bits of the rectangle around it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["PackedMasks"]
 class PackedMasks:
     """N masks (H, W) that stand wherever a bool array (N, H, W) would: indexed, iterated, or made one.
 
-    A picture of 20,000 x 20,000 pixels has 400 MB a mask as an array; here an object costs one bit for every pixel of
+    An image of 20,000 x 20,000 pixels has 400 MB a mask as an array; here an object costs one bit for every pixel of
     its own box. A whole number gives one mask in full, a slice, a list or a boolean array gives fewer packed ones.
 
     Args:
-        size: (height, width) of the picture.
-        windows: Rectangle of each mask, (N, 4) int64, x1, y1, x2, y2 inside the picture.
+        size: (height, width) of the image.
+        windows: Rectangle of each mask, (N, 4) int64, x1, y1, x2, y2 inside the image.
         offsets: First byte of each mask and the end, (N + 1,) int64.
         bits: The rectangles row by row, eight pixels a byte, uint8.
 
@@ -47,8 +47,8 @@ class PackedMasks:
 
         Args:
             masks: (N, h, w), true inside the object.
-            size: (height, width) of the picture; what lies outside of it is cut off.
-            top: Row of the picture where the tile begins.
+            size: (height, width) of the image; what lies outside of it is cut off.
+            top: Row of the image where the tile begins.
             left: Column where it begins.
         """
         crops = []
@@ -69,7 +69,7 @@ class PackedMasks:
 
     @classmethod
     def concatenate(cls, parts: Sequence[PackedMasks]) -> PackedMasks:
-        """All masks of several packs of one picture, in order."""
+        """All masks of several packs of one image, in order."""
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         return cls(
             parts[0].size,

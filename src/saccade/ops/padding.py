@@ -1,4 +1,4 @@
-"""Pictures of any size for networks that halve their maps several times."""
+"""Images of any size for networks that halve their maps several times."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Answers about mirrored and resized views of a canvas, brought back to it and made one.
 
-Which rule holds follows from what is decoded: probabilities, of a picture or of every pixel, are averaged; boxes are
+Which rule holds follows from what is decoded: probabilities, of an image or of every pixel, are averaged; boxes are
 fused or suppressed; points are averaged object by object.
 """
 

@@ -14,10 +14,10 @@ __all__ = ["alexnet_2012_imagenet"]
 def alexnet_2012_imagenet() -> TrainConfig:
     """AlexNet as its authors train it on ImageNet (Krizhevsky et al. 2012, sections 4.1 and 5); not run by us.
 
-    Batches of 128, momentum 0.9, weight decay 0.0005, a rate of 0.01 divided by ten three times in 90 epochs. Pictures
+    Batches of 128, momentum 0.9, weight decay 0.0005, a rate of 0.01 divided by ten three times in 90 epochs. Images
     are crops of 227 from 256 pixels, mirrored half of the time, and shifted along ImageNet's principal colours. The
     paper lowers the rate when the error stops falling; here that is at fixed epochs. Its crops come from the middle
-    square of a picture; here from all of it, with the same share of the area of a square of 256.
+    square of an image; here from all of it, with the same share of the area of a square of 256.
     """
     share = (227 / 256) ** 2
     return imagenet(

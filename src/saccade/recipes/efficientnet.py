@@ -45,7 +45,7 @@ def efficientnet_b0_imagenet() -> TrainConfig:
 def efficientnet_v2_s_imagenet() -> TrainConfig:
     """EfficientNetV2-S with progressive learning on ImageNet (Tan and Le 2021, section 5.1, table 6); not run by us.
 
-    EfficientNet's optimiser over 350 epochs in four stages: pictures of 128 to 300 pixels, RandAugment of magnitude 5
+    EfficientNet's optimiser over 350 epochs in four stages: images of 128 to 300 pixels, RandAugment of magnitude 5
     to 15, dropout 0.1 to 0.3, no mixup; stochastic depth 0.2. M and L take ``sizes=(128, 380)``, magnitudes 5 to 20 and
     25, mixup up to 0.2 and 0.5, dropout up to 0.4 and 0.5. Reported: 83.9 % (table 7).
     """

@@ -13,7 +13,7 @@ __all__ = ["imagenet", "transformer_augment"]
 def transformer_augment() -> AugmentConfig:
     """What Swin and ConvNeXt train with (after Touvron et al. 2021, DeiT, table 9).
 
-    RandAugment 9, random erasing, and for every picture mixup (alpha 0.8) or CutMix (alpha 1), half of the time each.
+    RandAugment 9, random erasing, and for every image mixup (alpha 0.8) or CutMix (alpha 1), half of the time each.
     The spread of 0.5 that the authors give RandAugment's magnitude is not expressed here.
     """
     return AugmentConfig(
@@ -35,8 +35,8 @@ def imagenet(
 
     Args:
         model: Builder name.
-        epochs: Passes over the 1.28 million pictures.
-        batch_size: Pictures a batch and process; the learning rate is for this batch in one process.
+        epochs: Passes over the 1.28 million images.
+        batch_size: Images a batch and process; the learning rate is for this batch in one process.
         optimizer: With the paper's rate.
         schedule: With the paper's warm-up.
         augment: In place of Inception's crop (Szegedy et al. 2015, section 6) and mirror.

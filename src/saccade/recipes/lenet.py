@@ -13,7 +13,7 @@ __all__ = ["lenet5_1998_mnist", "lenet5_mnist"]
 def lenet5_mnist() -> TrainConfig:
     """LeNet-5 (modern form) on MNIST.
 
-    60,000 pictures to learn from, the 10,000 test pictures scored once at the end.
+    60,000 images to learn from, the 10,000 test images scored once at the end.
 
     Measured: ``saccade train --recipe lenet5_mnist`` on 2 cores of an Intel Xeon with bf16: top-1 99.45 % (the paper:
     99.05 %), 2.3 minutes. On 2 cores (AVX2, no bf16) that other programs loaded as well: 99.46 %, 7.8 minutes.

@@ -16,7 +16,7 @@ def mobilevit_s_imagenet() -> TrainConfig:
 
     AdamW, 300 epochs, batches of 1024, weight decay 0.01, a rate that rises to 0.002 in 3,000 iterations and falls to
     0.0002 by a cosine, label smoothing 0.1, Inception's crop and mirrors, an average of the weights with decay 0.9995,
-    canvases of 160 to 320 pixels (section 3.2). The paper makes batches of small pictures larger; here all are of one
+    canvases of 160 to 320 pixels (section 3.2). The paper makes batches of small images larger; here all are of one
     size. Reported: 78.4 %.
     """
     return imagenet(

@@ -1,4 +1,4 @@
-"""Progressive learning: pictures and regularisation that grow together, stage by stage.
+"""Progressive learning: images and regularisation that grow together, stage by stage.
 
 Paper: Mingxing Tan, Quoc V. Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021, arXiv 2104.00298,
 section 4.
@@ -30,7 +30,7 @@ def progressive_stages(
 
     Args:
         epochs: Length of the run.
-        sizes: First and last side of the training pictures.
+        sizes: First and last side of the training images.
         magnitude: Of RandAugment; it has to be switched on by the run's ``augment.policy``.
         mixup_alpha: Of mixup, which is off while alpha is 0.
         dropout: Of the layers before the classifier.

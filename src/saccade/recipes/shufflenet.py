@@ -11,7 +11,7 @@ __all__ = ["shufflenet_v1_imagenet", "shufflenet_v2_imagenet"]
 
 
 def _shufflenet(model: str) -> TrainConfig:
-    """300,000 iterations of 1024 pictures are 240 epochs."""
+    """300,000 iterations of 1024 images are 240 epochs."""
     return imagenet(
         model,
         epochs=240,

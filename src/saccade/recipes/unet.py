@@ -17,7 +17,7 @@ def unet_isbi() -> TrainConfig:
     program: mIoU 0.793, 9.5 minutes. The aim, 0.80, is missed by 0.007. Tried: without the Dice term and the unwarped
     last epochs 0.778 (a quarter of the width), with them 0.789; crops of 256 pixels, milder warps and four times the
     pixels 0.791; stronger warps over 280 epochs 0.792 (a quarter of the width). Three of these together, each
-    averaged over the eight turns and mirrors of a picture, give 0.796: what is missing lies in the 24 pictures rather
+    averaged over the eight turns and mirrors of an image, give 0.796: what is missing lies in the 24 images rather
     than in the settings, which were chosen after seeing such scores.
     """
     return TrainConfig(
@@ -38,7 +38,7 @@ def unet_isbi() -> TrainConfig:
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
         stages=(
-            # Crops to learn from, whole pictures to be scored on.
+            # Crops to learn from, whole images to be scored on.
             Stage(from_epoch=0, size=(192, 192), model={"dice_weight": 1.0}),
             # Warped pixels are smoother than the microscope's; the last epochs see them as they are.
             Stage(from_epoch=-40, augment={"elastic": 0.0, "scale": (1.0, 1.0)}),

@@ -15,7 +15,7 @@ def vgg16_imagenet() -> TrainConfig:
     """VGG-16 as its authors train it on ImageNet (Simonyan and Zisserman 2015, section 3.1); not run by us.
 
     Batches of 256, momentum 0.9, weight decay 0.0005, a rate of 0.01 divided by ten three times in 74 epochs. The crop
-    of 224 comes from a picture whose shorter side is drawn from 256 to 512 ("scale jittering"): a share of the area of
+    of 224 comes from an image whose shorter side is drawn from 256 to 512 ("scale jittering"): a share of the area of
     (224 / 512)^2 to (224 / 256)^2.
     """
     return imagenet(

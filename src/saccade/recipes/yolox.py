@@ -13,7 +13,7 @@ __all__ = ["demo", "yolox_s_coco", "yolox_tiny_bccd"]
 def yolox_s_coco() -> TrainConfig:
     """YOLOX-S as its authors train it on COCO (Ge et al. 2021, section 2.1); not run by us.
 
-    The learning rate is 0.01 / 64 for each picture of the batch, over all processes: with eight processes leave
+    The learning rate is 0.01 / 64 for each image of the batch, over all processes: with eight processes leave
     ``batch_size`` at 8.
     """
     return TrainConfig(
@@ -45,7 +45,7 @@ def yolox_s_coco() -> TrainConfig:
 def yolox_tiny_bccd() -> TrainConfig:
     """YOLOX-Tiny on blood cells (BCCD).
 
-    Learns from train + val (292 pictures), the last EMA weights are scored once on test (72). Settings were chosen by a
+    Learns from train + val (292 images), the last EMA weights are scored once on test (72). Settings were chosen by a
     run that learnt from train and was scored on val.
 
     Measured: ``saccade train --recipe yolox_tiny_bccd`` on 2 cores of an Intel Xeon with bf16: AP50 0.913, AP 0.588,
@@ -62,7 +62,7 @@ def yolox_tiny_bccd() -> TrainConfig:
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
         ema=EmaConfig(decay=0.998, warmup_steps=300.0),
-        # Small pictures first, where an epoch costs 0.6 of a full one; the last epochs as the network is used.
+        # Small images first, where an epoch costs 0.6 of a full one; the last epochs as the network is used.
         stages=(
             Stage(from_epoch=0, size=(192, 256)),
             Stage(from_epoch=-14, size=(256, 320)),

@@ -18,12 +18,12 @@ __all__ = ["Result", "import_supervision"]
 
 @dataclass(kw_only=True, eq=False)
 class Result(ABC):
-    """A prediction (or a truth: the same type draws and scores both) for one picture, in pixels of the original.
+    """A prediction (or a ground truth: the same type draws and scores both) for one image, in pixels of the original.
 
-    Fields are given by name. Pixels are continuous, as in ``structures.geometry``: the picture covers [0, W] x [0, H].
+    Fields are given by name. Pixels are continuous, as in ``structures.geometry``: the image covers [0, W] x [0, H].
 
     Args:
-        path: File of the picture, or a name such as ``array-3``.
+        path: File of the image, or a name such as ``array-3``.
         image_id: The data set's number for it.
         image_size: (height, width) of the original.
         class_names: Names of labels 0..N-1.
@@ -41,7 +41,7 @@ class Result(ABC):
         return self.class_names[label] if 0 <= label < len(self.class_names) else f"class {label}"
 
     def pixels(self) -> NDArray[Any]:
-        """The picture itself; its file is read again if the pixels were not kept.
+        """The image itself; its file is read again if the pixels were not kept.
 
         Raises:
             DataError: If there is neither.
@@ -60,9 +60,9 @@ class Result(ABC):
 
     @abstractmethod
     def plot(self) -> NDArray[Any]:
-        """The picture with the prediction drawn on it, (H, W, 3) uint8 RGB.
+        """The image with the prediction drawn on it, (H, W, 3) uint8 RGB.
 
-        Very small pictures are enlarged and legends are added below, so the size may differ from the original's.
+        Very small images are enlarged and legends are added below, so the size may differ from the original's.
         """
 
     @abstractmethod

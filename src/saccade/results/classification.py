@@ -1,4 +1,4 @@
-"""What a classifier says of a picture."""
+"""What a classifier says of an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Classification(Result):
     """Probabilities of the classes.
 
     Args:
-        probabilities: (C,) float32; a truth is one-hot.
+        probabilities: (C,) float32; a ground truth is one-hot.
 
     Example:
         >>> about = dict(path="a.jpg", image_id=0, image_size=(4, 4), class_names=("cat", "dog"))
@@ -51,7 +51,7 @@ class Classification(Result):
         return [(self.name_of(int(label)), float(self.probabilities[label])) for label in order]
 
     def plot(self) -> NDArray[Any]:
-        """The picture with its five most probable classes as bars below."""
+        """The image with its five most probable classes as bars below."""
         from saccade.results.drawing import class_color, draw_caption
 
         names, shares = zip(*self.top(5), strict=True)

@@ -1,4 +1,4 @@
-"""What a detector finds on a picture."""
+"""What a detector finds on an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Detections(Result):
 
     Args:
         boxes_xyxy: (N, 4) float32 or float64, pixels of the original.
-        scores: (N,) float, 0..1; a truth has 1.
+        scores: (N,) float, 0..1; a ground truth has 1.
         labels: (N,) int64.
         masks: (N, H, W) bool, where the network draws outlines too.
         plot_score: ``plot`` and ``save`` leave out what scores less; ``filter`` sets it. Detectors give boxes down to
@@ -42,7 +42,8 @@ class Detections(Result):
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes_xyxy)
-        # Doubles stay doubles: truth read from COCO's xywh would otherwise move by a float32 rounding, and AP with it.
+        # Doubles stay doubles: ground truth read from COCO's xywh would otherwise move by a float32 rounding, and AP
+        # with it.
         self.boxes_xyxy = boxes.astype(np.result_type(boxes.dtype, np.float32), copy=False).reshape(-1, 4)
         self.scores = np.asarray(self.scores).reshape(-1)
         self.labels = np.asarray(self.labels).reshape(-1).astype(np.int64, copy=False)
@@ -98,7 +99,7 @@ class Detections(Result):
         return self.filter(min_score=score)
 
     def plot(self) -> NDArray[Any]:
-        """The picture with boxes, names and scores, of those above ``plot_score``."""
+        """The image with boxes, names and scores, of those above ``plot_score``."""
         from saccade.results.drawing import draw_boxes
 
         shown = self[self.scores >= self.plot_score]

@@ -1,9 +1,9 @@
-"""Predictions on their picture, readable whether it is 64 or 6000 pixels wide.
+"""Predictions on their image, readable whether it is 64 or 6000 pixels wide.
 
-Line width and letters follow the size of the picture, labels stay inside it and out of each other's way, and very
-small pictures are enlarged first. Legends and captions are added below the picture, so that they hide none of it.
+Line width and letters follow the size of the image, labels stay inside it and out of each other's way, and very
+small images are enlarged first. Legends and captions are added below the image, so that they hide none of it.
 Shapes are OpenCV's, letters Pillow's (``saccade.results.fonts``), so class names may be in any script. Every function
-takes any picture (H, W), (H, W, C), 8 or 16 bit or float, and returns a new (H, W, 3) uint8 RGB one.
+takes any image (H, W), (H, W, C), 8 or 16 bit or float, and returns a new (H, W, 3) uint8 RGB one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.results.fonts import fit_text
-from saccade.results.images import PAPER, Picture, montage, to_rgb8, write_image
+from saccade.results.images import PAPER, Image, montage, to_rgb8, write_image
 from saccade.results.palette import Color, class_color, ink_on, oklch_to_rgb
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "write_image",
 ]
 
-_SMALL = 360  # pictures whose longer side is below this are enlarged ...
+_SMALL = 360  # images whose longer side is below this are enlarged ...
 _ENLARGED = 512  # ... to about this
 _INK: Color = (236, 237, 240)
 _IGNORE = 255
@@ -44,14 +44,14 @@ def draw_boxes(
     scores: NDArray[Any] | None = None,
     masks: NDArray[Any] | None = None,
     colors: Sequence[Color] | None = None,
-) -> Picture:
+) -> Image:
     """Boxes with their names, and their masks where there are any.
 
     Args:
-        image: The picture.
+        image: The image.
         boxes_xyxy: (N, 4) in its pixels.
         names: N class names; an empty one draws no label.
-        scores: (N,) 0..1, printed behind the names. A truth (all 1) is printed without.
+        scores: (N,) 0..1, printed behind the names. A ground truth (all 1) is printed without.
         masks: (N, H, W), true inside the object.
         colors: N colours, e.g. one for hits and one for misses; by name if not given.
     """
@@ -65,7 +65,7 @@ def draw_boxes(
     for index in np.argsort(-areas, kind="stable"):  # small ones on top
         if masks is not None:
             _tint(canvas, np.asarray(masks[index]), inks[index], line)
-        # The outline lies inside the picture even where the box touches its border.
+        # The outline lies inside the image even where the box touches its border.
         inset = line / 2
         x1, y1 = (max(inset, value) for value in boxes[index, :2])
         x2, y2 = min(canvas.shape[1] - 1 - inset, boxes[index, 2]), min(canvas.shape[0] - 1 - inset, boxes[index, 3])
@@ -84,14 +84,14 @@ def draw_boxes(
 
 def draw_label_map(
     image: NDArray[Any], label_map: NDArray[Any], class_names: Sequence[str], legend: bool = True, opacity: float = 0.5
-) -> Picture:
-    """Every pixel tinted by its class, regions outlined, names and shares of the picture below.
+) -> Image:
+    """Every pixel tinted by its class, regions outlined, names and shares of the image below.
 
     Args:
-        image: The picture.
+        image: The image.
         label_map: (H, W) class of every pixel; 255 (ignored) and a class named ``background`` stay untinted.
         class_names: Name of each label.
-        legend: Add the names below the picture.
+        legend: Add the names below the image.
         opacity: Of the tint, 0..1.
     """
     import cv2
@@ -134,13 +134,13 @@ def draw_keypoints(
     scores: NDArray[Any] | None = None,
     names: Sequence[str] = (),
     colors: Sequence[Color] | None = None,
-) -> Picture:
+) -> Image:
     """Points of every object.
 
     Up to 20 named points carry the colours of their names and a legend; more run through the rainbow by index.
 
     Args:
-        image: The picture.
+        image: The image.
         keypoints: (N, K, 2) x, y in its pixels; points that are not finite are left out.
         scores: (N, K) 0..1; points at 0 are left out, points below 0.3 are drawn hollow.
         names: K names of the points.
@@ -171,11 +171,11 @@ def draw_keypoints(
 
 def draw_caption(
     image: NDArray[Any], lines: Sequence[str], shares: Sequence[float] = (), colors: Sequence[Color] | None = None
-) -> Picture:
-    """Lines of text below the picture, each with a bar if it has a share.
+) -> Image:
+    """Lines of text below the image, each with a bar if it has a share.
 
     Args:
-        image: The picture.
+        image: The image.
         lines: What to write, top to bottom.
         shares: 0..1, length of the bar and number behind the line; none if empty.
         colors: Of the bars; by the lines' text if not given.
@@ -201,7 +201,7 @@ def draw_caption(
     return _with_strip(canvas, strip)
 
 
-def heat_colors(values: NDArray[Any]) -> Picture:
+def heat_colors(values: NDArray[Any]) -> Image:
     """Values (H, W) of 0..1 as colours, dark blue over green to dark red; not a number is 0."""
     import cv2
 
@@ -209,11 +209,11 @@ def heat_colors(values: NDArray[Any]) -> Picture:
     return np.ascontiguousarray(cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[..., ::-1])
 
 
-def draw_heat(image: NDArray[Any], heat: NDArray[Any], opacity: float = 0.65) -> Picture:
-    """Colours laid over a picture as strongly as the heat is: where it is cold, the picture stays as it is.
+def draw_heat(image: NDArray[Any], heat: NDArray[Any], opacity: float = 0.65) -> Image:
+    """Colours laid over an image as strongly as the heat is: where it is cold, the image stays as it is.
 
     Args:
-        image: The picture.
+        image: The image.
         heat: (H, W) of the same size, 0..1.
         opacity: Of the hottest place, 0..1.
     """
@@ -222,33 +222,33 @@ def draw_heat(image: NDArray[Any], heat: NDArray[Any], opacity: float = 0.65) ->
     canvas, _ = _enlarge(image)
     height, width = canvas.shape[:2]
     enlarged = cv2.resize(np.asarray(heat, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    # Full strength from half the heat on, so that the colour and not the picture below tells warm from hot.
+    # Full strength from half the heat on, so that the colour and not the image below tells warm from hot.
     alpha = opacity * np.clip(2 * np.nan_to_num(enlarged), 0, 1)[..., None]
     canvas[:] = np.rint(canvas * (1 - alpha) + heat_colors(enlarged) * alpha).astype(np.uint8)
     return canvas
 
 
-def _enlarge(image: NDArray[Any]) -> tuple[Picture, int]:
+def _enlarge(image: NDArray[Any]) -> tuple[Image, int]:
     """A copy to draw on, and by which whole factor it was enlarged."""
     import cv2
 
-    picture = to_rgb8(image)
-    longer = max(picture.shape[:2])
+    enlarged = to_rgb8(image)
+    longer = max(enlarged.shape[:2])
     factor = 1 if longer >= _SMALL else -(-_ENLARGED // max(1, longer))
     if factor == 1:
-        return picture.copy(), 1
-    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
+        return enlarged.copy(), 1
+    return cv2.resize(enlarged, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
 
 
-def _extent(canvas: Picture) -> float:
+def _extent(canvas: Image) -> float:
     return math.sqrt(canvas.shape[0] * canvas.shape[1])
 
 
-def _line_width(canvas: Picture) -> int:
+def _line_width(canvas: Image) -> int:
     return max(2, round(_extent(canvas) / 320))
 
 
-def _font_size(canvas: Picture) -> int:
+def _font_size(canvas: Image) -> int:
     return max(11, min(round(_extent(canvas) / 40), canvas.shape[0] // 3))
 
 
@@ -267,7 +267,7 @@ def _point_colors(count: int, names: Sequence[str]) -> list[Color]:
     return [oklch_to_rgb(0.78, 0.17, 5.2 * index / max(1, count)) for index in range(count)]
 
 
-def _tint(canvas: Picture, mask: NDArray[Any], color: Color, line: int) -> None:
+def _tint(canvas: Image, mask: NDArray[Any], color: Color, line: int) -> None:
     import cv2
 
     inside = cv2.resize(
@@ -278,7 +278,7 @@ def _tint(canvas: Picture, mask: NDArray[Any], color: Color, line: int) -> None:
     cv2.drawContours(canvas, contours, -1, color, max(1, line - 1), cv2.LINE_AA)
 
 
-def _stamp(canvas: Picture, mask: NDArray[np.uint8], left: int, top: int, color: Color) -> None:
+def _stamp(canvas: Image, mask: NDArray[np.uint8], left: int, top: int, color: Color) -> None:
     """Letters onto the canvas; what would fall outside is cut."""
     left, top = max(0, left), max(0, top)
     area = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
@@ -287,12 +287,12 @@ def _stamp(canvas: Picture, mask: NDArray[np.uint8], left: int, top: int, color:
 
 
 def _draw_labels(
-    canvas: Picture, boxes: NDArray[Any], texts: Sequence[str], inks: Sequence[Color], order: Any, size: int, line: int
+    canvas: Image, boxes: NDArray[Any], texts: Sequence[str], inks: Sequence[Color], order: Any, size: int, line: int
 ) -> None:
     """Labels by falling score, each at the place beside its box that hides least."""
     height, width = canvas.shape[:2]
     letters = sum(len(text) for text in texts)
-    # A crowd gets smaller letters: all labels together should cover at most a fifth of the picture.
+    # A crowd gets smaller letters: all labels together should cover at most a fifth of the image.
     crowd = math.sqrt(0.2 * height * width / max(1.0, letters * 0.6 * 1.5 * size * size))
     size = max(9, round(size * min(1.0, max(0.65, crowd))))
     pad = max(2, round(0.25 * size))
@@ -339,7 +339,7 @@ def _place(
     cost = 0.06 * np.arange(len(corners), dtype=np.float64)  # habit
     cost += 12 * _overlap(rectangles, placed).sum(axis=1) / area  # other labels
     cost += 0.25 * np.minimum(1, _overlap(rectangles, boxes).sum(axis=1) / area)  # objects
-    cost += np.abs(inside - corners).sum(axis=1) / height  # pushed back into the picture, so off its box
+    cost += np.abs(inside - corners).sum(axis=1) / height  # pushed back into the image, so off its box
     left, top = inside[int(np.argmin(cost))]
     return int(left), int(top)
 
@@ -352,7 +352,7 @@ def _overlap(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     return shared
 
 
-def _legend(entries: Sequence[tuple[str, Color]], canvas: Picture) -> Picture:
+def _legend(entries: Sequence[tuple[str, Color]], canvas: Image) -> Image:
     """Swatches with names, as many a row as fit."""
     size = _font_size(canvas)
     width = max(canvas.shape[1], 12 * size)
@@ -369,8 +369,8 @@ def _legend(entries: Sequence[tuple[str, Color]], canvas: Picture) -> Picture:
     return strip
 
 
-def _with_strip(canvas: Picture, strip: Picture) -> Picture:
-    """The strip below the picture, the narrower of the two centred on paper."""
+def _with_strip(canvas: Image, strip: Image) -> Image:
+    """The strip below the image, the narrower of the two centred on paper."""
     width = max(canvas.shape[1], strip.shape[1])
     sheet = np.full((canvas.shape[0] + strip.shape[0], width, 3), PAPER, np.uint8)
     left = (width - canvas.shape[1]) // 2

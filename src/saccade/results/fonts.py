@@ -106,9 +106,9 @@ def _pillow_mask(text: str, font: Any) -> Mask:
 
     ascent, descent = font.getmetrics()
     left, _, right, _ = font.getbbox(text)
-    picture = Image.new("L", (max(1, int(right - left)), ascent + descent))
-    ImageDraw.Draw(picture).text((-left, 0), text, fill=255, font=font)
-    return np.array(picture, np.uint8)
+    image = Image.new("L", (max(1, int(right - left)), ascent + descent))
+    ImageDraw.Draw(image).text((-left, 0), text, fill=255, font=font)
+    return np.array(image, np.uint8)
 
 
 def _opencv_mask(text: str, size: int) -> Mask | None:

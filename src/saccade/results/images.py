@@ -1,4 +1,4 @@
-"""Pictures as files and arrays, and several on one sheet."""
+"""Images as files and arrays, and several on one sheet."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, DataError
 
-__all__ = ["PAPER", "Picture", "montage", "read_rgb", "to_rgb8", "write_image"]
+__all__ = ["PAPER", "Image", "montage", "read_rgb", "to_rgb8", "write_image"]
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
-PAPER = (24, 25, 30)  # what lies behind legends and between pictures
+PAPER = (24, 25, 30)  # what lies behind legends and between images
 
 
-def to_rgb8(image: NDArray[Any]) -> Picture:
-    """Any picture as (H, W, 3) uint8 RGB.
+def to_rgb8(image: NDArray[Any]) -> Image:
+    """Any image as (H, W, 3) uint8 RGB.
 
     Args:
         image: (H, W) or (H, W, C). Grey is repeated, of more than three channels the first three are taken; 16-bit and
@@ -41,11 +41,11 @@ def to_rgb8(image: NDArray[Any]) -> Picture:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def read_rgb(path: str | Path) -> Picture:
-    """The picture of a result whose pixels were not kept, orientation applied.
+def read_rgb(path: str | Path) -> Image:
+    """The image of a result whose pixels were not kept, orientation applied.
 
     Raises:
-        DataError: If there is no such file, or it is no picture.
+        DataError: If there is no such file, or it is no image.
     """
     import cv2
 
@@ -55,15 +55,15 @@ def read_rgb(path: str | Path) -> Picture:
         raise DataError(f"{path}: cannot be drawn on ({error}). Pass the pixels as the result's `image`.") from error
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if decoded is None:
-        raise DataError(f"{path}: is not a picture that can be decoded. Pass the pixels as the result's `image`.")
+        raise DataError(f"{path}: is not an image that can be decoded. Pass the pixels as the result's `image`.")
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
-    """Write an RGB picture; the suffix decides the format (JPEG quality 95).
+    """Write an RGB image; the suffix decides the format (JPEG quality 95).
 
     Raises:
-        ConfigError: If the suffix is not that of a picture.
+        ConfigError: If the suffix is not that of an image.
     """
     import cv2
 
@@ -76,39 +76,39 @@ def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
         done = False
     if not done:
         raise ConfigError(
-            f"{target}: '{target.suffix}' is no picture format. Use .png, .jpg or .webp (or .json for the values)."
+            f"{target}: '{target.suffix}' is no image format. Use .png, .jpg or .webp (or .json for the values)."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data.tobytes())
     return target
 
 
-def montage(images: Sequence[NDArray[Any]], columns: int, cell: int = 512) -> Picture:
-    """Pictures in a grid, row by row, each as large as its cell allows with its aspect kept.
+def montage(images: Sequence[NDArray[Any]], columns: int, cell: int = 512) -> Image:
+    """Images in a grid, row by row, each as large as its cell allows with its aspect kept.
 
     Args:
-        images: Any pictures, of any sizes.
-        columns: Pictures in a row.
-        cell: Longer side of a cell in pixels; smaller if no picture is that large.
+        images: Any images, of any sizes.
+        columns: Images in a row.
+        cell: Longer side of a cell in pixels; smaller if no image is that large.
     """
     import cv2
 
     if not images:
         return np.full((cell, cell, 3), PAPER, np.uint8)
-    pictures = [to_rgb8(image) for image in images]
-    columns = max(1, min(columns, len(pictures)))
-    tallest, widest = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    tiles = [to_rgb8(image) for image in images]
+    columns = max(1, min(columns, len(tiles)))
+    tallest, widest = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
     shrink = min(1.0, cell / max(tallest, widest))
     height, width, gap = max(1, round(tallest * shrink)), max(1, round(widest * shrink)), max(2, round(0.012 * cell))
-    rows = -(-len(pictures) // columns)
+    rows = -(-len(tiles) // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), PAPER, np.uint8)
-    for index, picture in enumerate(pictures):
-        factor = min(height / picture.shape[0], width / picture.shape[1])
+    for index, tile in enumerate(tiles):
+        factor = min(height / tile.shape[0], width / tile.shape[1])
         size = (
-            max(1, min(width, round(picture.shape[1] * factor))),
-            max(1, min(height, round(picture.shape[0] * factor))),
+            max(1, min(width, round(tile.shape[1] * factor))),
+            max(1, min(height, round(tile.shape[0] * factor))),
         )
-        resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+        resized = cv2.resize(tile, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
         top = gap + (index // columns) * (height + gap) + (height - size[1]) // 2
         left = gap + (index % columns) * (width + gap) + (width - size[0]) // 2
         sheet[top : top + size[1], left : left + size[0]] = resized

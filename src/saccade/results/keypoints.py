@@ -22,7 +22,7 @@ class Keypoints(Result):
 
     Args:
         keypoints: (N, K, 2) float32, x and y in pixels of the original.
-        scores: (N, K) float32, 0..1; of a truth 1 where the point is labelled, else 0.
+        scores: (N, K) float32, 0..1; of a ground truth 1 where the point is labelled, else 0.
     """
 
     keypoints: NDArray[Any]
@@ -50,7 +50,7 @@ class Keypoints(Result):
         return [self.class_names[i] if i < len(self.class_names) else str(i) for i in range(self.keypoints.shape[1])]
 
     def plot(self) -> NDArray[Any]:
-        """The picture with the points, and their names below if there are at most 20."""
+        """The image with the points, and their names below if there are at most 20."""
         from saccade.results.drawing import draw_keypoints
 
         return draw_keypoints(self.pixels(), self.keypoints, self.scores, self.names)

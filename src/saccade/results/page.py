@@ -1,6 +1,6 @@
 """Pieces of an HTML page that is one file: no network, light and dark, on a desk and on a phone.
 
-Pictures are embedded, drawings are inline SVG in the page's own colours, and every text is escaped.
+Images are embedded, drawings are inline SVG in the page's own colours, and every text is escaped.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["page", "pictures", "plots", "section", "show", "table"]
+__all__ = ["images", "page", "plots", "section", "show", "table"]
 
 _INK = "#010203"  # stands for the page's text colour inside a drawing; no drawing uses it otherwise
-_LONGEST_SIDE = 900  # pixels of an embedded picture
+_LONGEST_SIDE = 900  # pixels of an embedded image
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; }
@@ -45,8 +45,8 @@ th { color: var(--faint); font-weight: 600; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1rem; }
 figure { margin: 0; }
 figure svg { width: 100%; height: auto; max-height: 620px; display: block; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: .75rem; }
-.pictures img { width: 100%; display: block; border-radius: 6px; }
+.images { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: .75rem; }
+.images img { width: 100%; display: block; border-radius: 6px; }
 figcaption { color: var(--faint); font-size: .85rem; overflow-wrap: anywhere; margin: .25rem 0 .5rem; }
 pre { overflow-x: auto; font-size: .85rem; margin: .75rem 0 0; }
 summary { cursor: pointer; font-weight: 600; }
@@ -119,8 +119,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def pictures(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:
-    """Pictures in a grid.
+def images(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:
+    """Images in a grid.
 
     Args:
         images: (H, W, 3) uint8 RGB; long sides above 900 pixels are reduced.
@@ -131,7 +131,7 @@ def pictures(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> st
         f'<figure><img alt="" loading="lazy" src="{_image_uri(image)}">{text}</figure>'
         for image, text in zip(images, texts, strict=True)
     )
-    return f'<div class="pictures">{"".join(cells)}</div>' if len(images) else ""
+    return f'<div class="images">{"".join(cells)}</div>' if len(images) else ""
 
 
 def _image_uri(image: NDArray[Any]) -> str:

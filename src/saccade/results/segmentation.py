@@ -23,7 +23,7 @@ class SegmentationMap(Result):
     """A class for every pixel of the original. A network with one class has two names: ``background`` and its own.
 
     Args:
-        label_map: (H, W) uint8 (int16 past 255 classes); 255 in a truth means: not to be scored.
+        label_map: (H, W) uint8 (int16 past 255 classes); 255 in a ground truth means: not to be scored.
         probabilities: (H, W) float32, how much each pixel is foreground, of networks with one class, or two of which
             the first is background; else None.
     """
@@ -36,12 +36,12 @@ class SegmentationMap(Result):
         return [int(label) for label in np.unique(self.label_map) if label != _IGNORE]
 
     def class_share(self) -> dict[str, float]:
-        """Share of the picture, 0..1, by name of the classes that occur, falling."""
+        """Share of the image, 0..1, by name of the classes that occur, falling."""
         shares = {self.name_of(label): float(np.mean(self.label_map == label)) for label in self.labels()}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def plot(self) -> NDArray[Any]:
-        """The picture tinted by class, with a legend below."""
+        """The image tinted by class, with a legend below."""
         from saccade.results.drawing import draw_label_map
 
         return draw_label_map(self.pixels(), self.label_map, self.class_names)
@@ -65,9 +65,9 @@ class SegmentationMap(Result):
         if background is not None:
             palette[background] = 0
         palette[_IGNORE] = (224, 224, 192)
-        picture = Image.fromarray(self.label_map.astype(np.uint8))
-        picture.putpalette(palette.tobytes())
-        picture.save(target, format="PNG")
+        image = Image.fromarray(self.label_map.astype(np.uint8))
+        image.putpalette(palette.tobytes())
+        image.save(target, format="PNG")
         return target
 
     def to_json(self) -> dict[str, Any]:

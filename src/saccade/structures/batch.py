@@ -30,7 +30,7 @@ _MULTIPLE = 8
 
 @dataclass(slots=True)
 class Batch:
-    """Pictures of one size, stacked.
+    """Images of one size, stacked.
 
     Args:
         images: (B, C, H, W), uint8 until it is on its device.

@@ -1,4 +1,4 @@
-"""What every reader gives: pictures with their truth, by index, and the names of the classes."""
+"""What every reader gives: images with their ground truth, by index, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class VisionDataset(Protocol):
         ...
 
     def target(self, index: int) -> Target:
-        """The truth alone, in original pixels, without decoding the photograph."""
+        """The ground truth alone, in original pixels, without decoding the photograph."""
         ...
 
     def path(self, index: int) -> str:

@@ -21,11 +21,11 @@ class InputSpec:
         channels: 3 for colour, 1 for grey; images are converted on reading.
         resize: ``letterbox`` keeps the aspect and pads; ``stretch`` does not; ``center_crop`` resizes the shorter side
             to ``size / crop_fraction`` and crops. The canvas of these is ``size``; that of the others follows the
-            picture: ``shorter_side`` keeps the aspect and makes the shorter side the smaller number of ``size``, or the
+            image: ``shorter_side`` keeps the aspect and makes the shorter side the smaller number of ``size``, or the
             longer side the larger one if it would exceed it (torchvision's detectors: (800, 1333)), then pads to
             ``pad_multiple``; ``multiple`` stretches each side to the nearest multiple of ``pad_multiple``; ``none``
             keeps the pixels and pads to ``pad_multiple``.
-        align: Where a picture sits on a canvas that it does not fill.
+        align: Where an image sits on a canvas that it does not fill.
         pad_value: Grey value 0..255 of the padding.
         pad_multiple: Height and width of the canvas are multiples of this.
         mean: Subtracted per channel, in units of 0..255.
@@ -65,7 +65,7 @@ class InputSpec:
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """``size`` rounded up to ``pad_multiple``: what joined and cropped pictures are made in, whatever the rule."""
+        """``size`` rounded up to ``pad_multiple``: what joined and cropped images are made in, whatever the rule."""
         height, width = (-(-side // self.pad_multiple) * self.pad_multiple for side in self.size)
         return height, width
 

@@ -1,4 +1,4 @@
-"""A picture with its truth, on its way from the file to the network."""
+"""An image with its ground truth, on its way from the file to the network."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Target = dict[str, NDArray[Any]]
 
 @dataclass(slots=True)
 class ImageInfo:
-    """What a result needs to know of its picture.
+    """What a result needs to know of its image.
 
     Args:
         image_id: The data set's number for it (COCO id where there is one).
-        path: File, or a name such as ``array-3`` for pictures that never were one.
+        path: File, or a name such as ``array-3`` for images that never were one.
         geometry: Where its pixels went on the canvas.
         image: Original pixels (H, W, C), where the caller wants results that can draw themselves.
     """
@@ -41,7 +41,7 @@ class ImageInfo:
 
 @dataclass(slots=True)
 class Sample:
-    """One picture and its truth; transforms take one and give one.
+    """One image and its ground truth; transforms take one and give one.
 
     Args:
         image: (H, W, C) RGB or grey, uint8 unless the data set says otherwise.

@@ -16,12 +16,12 @@ from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["ConstantAnswer", "Task", "as_array"]
 
-# What an answer that never looks at the picture says of it.
+# What an answer that never looks at the image says of it.
 ConstantAnswer = Callable[[ImageInfo], Result]
 
 
 class Task(Protocol):
-    """A task turns decoded tensors into results in original pixels, scores them, and shows a truth as a result."""
+    """A task turns decoded tensors into results in original pixels, scores them, and shows a ground truth as a result."""
 
     name: str
     decoded_keys: tuple[str, ...]  # keys of Model.decode, in the order in which an exported graph returns them
@@ -32,7 +32,7 @@ class Task(Protocol):
         """One result an image, mapped back through its geometry."""
         ...
 
-    def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """A target, in pixels of the canvas that ``info.geometry`` inverts, as the result of a perfect model."""
         ...
 
@@ -41,7 +41,7 @@ class Task(Protocol):
         ...
 
     def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer | None:
-        """The best answer that never looks at the picture, learnt from ``samples``; None where there is none.
+        """The best answer that never looks at the image, learnt from ``samples``; None where there is none.
 
         A model that does not clearly beat it has learnt nothing.
         """

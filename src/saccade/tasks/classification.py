@@ -1,4 +1,4 @@
-"""One class a picture."""
+"""One class an image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ClassificationTask:
         probabilities = as_array(decoded["probabilities"])
         return [_result(probabilities[index], info, class_names) for index, info in enumerate(infos)]
 
-    def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """Certainty of the true class (or its mixture, where labels were mixed)."""
         label = np.asarray(target["labels"])
         if label.ndim:

@@ -44,7 +44,7 @@ class DetectionTask:
             )
         return results
 
-    def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """The labelled boxes (and masks) with score 1."""
         boxes = np.asarray(target["boxes"]).reshape(-1, 4)
         geometry = info.geometry

@@ -28,7 +28,7 @@ class KeypointTask:
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
-        """One ``Keypoints`` an image; points may lie outside the picture."""
+        """One ``Keypoints`` an image; points may lie outside the image."""
         points, scores, counts = (as_array(decoded[key]) for key in self.decoded_keys)
         return [
             _result(
@@ -37,7 +37,7 @@ class KeypointTask:
             for i, info in enumerate(infos)
         ]
 
-    def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """The labelled points; score 1 where a point is labelled, else 0."""
         points = np.asarray(target["keypoints"], np.float32)
         visible = (points[..., 2] > 0).astype(np.float32)
@@ -51,7 +51,7 @@ class KeypointTask:
         return JointEvaluator(errors, similarity)
 
     def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer:
-        """The mean shape of one object, as shares of the picture's width and height."""
+        """The mean shape of one object, as shares of the image's width and height."""
         shapes, weights = [], []
         for sample in samples:
             keypoints = sample.target["keypoints"]

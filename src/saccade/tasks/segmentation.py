@@ -49,7 +49,7 @@ class SegmentationTask:
                 results.append(_result(_most_probable(image, info.geometry), info, class_names, scores))
         return results
 
-    def truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """The labelled map, 255 where it is not to be scored."""
         return _result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
 

@@ -23,7 +23,7 @@ def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
     """Tensors of a ``.weights`` file under the names of a model.
 
     Args:
-        path: The file. Its header is major, minor and revision as int32 and the number of pictures seen, which is int64
+        path: The file. Its header is major, minor and revision as int32 and the number of images seen, which is int64
             from version 0.2 on and int32 before.
         model: A network whose layers are those of the file's configuration, in the same order.
 

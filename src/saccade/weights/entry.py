@@ -77,7 +77,7 @@ def torchvision_imagenet(
     Args:
         builder: Builder it is for.
         file: Its name on the server; the digits before ``.pth`` are the first of its sha256.
-        top1: Accuracy on ImageNet-1K's validation pictures that torchvision states, per cent.
+        top1: Accuracy on ImageNet-1K's validation images that torchvision states, per cent.
         top5: Likewise.
         layout: Name of the layout it comes in.
         name: What ``weights=`` takes.
@@ -115,7 +115,7 @@ def timm_imagenet(
         builder: Builder it is for.
         model: Repository under ``timm/``, which is timm's name of the model with its tag.
         layout: Name of the layout it comes in.
-        top1: Accuracy on ImageNet-1K's validation pictures that timm states, per cent; None where we do not know it.
+        top1: Accuracy on ImageNet-1K's validation images that timm states, per cent; None where we do not know it.
         name: What ``weights=`` takes.
         arguments: Options of the builder that it was trained with, where they are not the default ones.
         **preprocessing: Fields of the input spec in which it differs from its builder.

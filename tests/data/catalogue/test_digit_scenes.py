@@ -1,4 +1,4 @@
-"""Generated scenes: the same for everybody, exact in their truth, unseen scans in held-out splits."""
+"""Generated scenes: the same for everybody, exact in their ground truth, unseen scans in held-out splits."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def tar_of(files: dict[str, bytes], mode: Any = "w:gz", extra: Callable[[Any], N
     return stream.getvalue()
 
 
-PICTURES = {"pets/train/cat/1.png": b"cat" + NOISE, "pets/train/dog/1.png": b"dog", "pets/readme.txt": b"read me"}
+IMAGES = {"pets/train/cat/1.png": b"cat" + NOISE, "pets/train/dog/1.png": b"dog", "pets/readme.txt": b"read me"}
 
 
 @dataclass
@@ -115,12 +115,12 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-UNPACKED = {name.removeprefix("pets/"): content for name, content in PICTURES.items()}
+UNPACKED = {name.removeprefix("pets/"): content for name, content in IMAGES.items()}
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
 def test_an_archive_comes_and_is_unpacked(server: Server, offer: Any, tmp_path: Path, kind: str) -> None:
-    content = zip_of(PICTURES) if kind == "zip" else tar_of(PICTURES, f"w:{kind.removeprefix('tar').lstrip('.')}")
+    content = zip_of(IMAGES) if kind == "zip" else tar_of(IMAGES, f"w:{kind.removeprefix('tar').lstrip('.')}")
     offer(server.offer(f"pets.{kind}", content))
     seen: list[tuple[int, int]] = []
     found = fetch("pets", progress=lambda done, total: seen.append((done, total)), download=download)
@@ -145,7 +145,7 @@ def test_files_that_are_read_as_they_are(server: Server, offer: Any, tmp_path: P
 
 
 def test_an_interrupted_download_goes_on(server: Server, offer: Any, tmp_path: Path) -> None:
-    content = zip_of(PICTURES)
+    content = zip_of(IMAGES)
     offer(server.offer("first.gz", gzip.compress(b"first")), server.offer("pets.zip", content))
     data = tmp_path / "cache" / "data"
 
@@ -160,25 +160,25 @@ def test_an_interrupted_download_goes_on(server: Server, offer: Any, tmp_path: P
     arrived = (data / ".pets.download" / "pets.zip.part").stat().st_size
     assert 0 < arrived < len(content)
     server.cuts = [100_000]  # and the connection breaks once more
-    assert set(tree(fetch("pets", download=download))) == {"first", *PICTURES}
+    assert set(tree(fetch("pets", download=download))) == {"first", *IMAGES}
     assert [name for name, _ in server.asked].count("/first.gz") == 1
     assert server.asked[2:] == [("/pets.zip", f"bytes={arrived}-"), ("/pets.zip", f"bytes={arrived + 100_000}-")]
     assert [path.name for path in data.iterdir()] == ["pets"]
 
 
 def test_a_wrong_hash_leaves_nothing(server: Server, offer: Any, tmp_path: Path) -> None:
-    remote = server.offer("pets.zip", zip_of(PICTURES))
+    remote = server.offer("pets.zip", zip_of(IMAGES))
     offer(remote)
-    server.files["/pets.zip"] = zip_of({**PICTURES, "pets/evil.png": b"evil"})
+    server.files["/pets.zip"] = zip_of({**IMAGES, "pets/evil.png": b"evil"})
     with pytest.raises(DataError, match=rf"sha256 .* expected {remote.sha256}.*was removed"):
         fetch("pets", download=download)
     assert tree(tmp_path / "cache") == {}
-    server.files["/pets.zip"] = zip_of(PICTURES)
+    server.files["/pets.zip"] = zip_of(IMAGES)
     assert tree(fetch("pets", download=download)) == UNPACKED
 
 
 def test_a_file_put_there_by_hand_is_taken_if_it_is_the_one(server: Server, offer: Any, tmp_path: Path) -> None:
-    content = zip_of(PICTURES)
+    content = zip_of(IMAGES)
     remote = server.offer("pets.zip", content)
     server.files.clear()
     offer(remote)
@@ -193,7 +193,7 @@ def test_a_file_put_there_by_hand_is_taken_if_it_is_the_one(server: Server, offe
 
 
 @pytest.mark.parametrize(
-    "content", [b"no archive", zip_of(PICTURES)[:-40], tar_of(PICTURES)[:-3000]], ids=["none", "zip", "tar"]
+    "content", [b"no archive", zip_of(IMAGES)[:-40], tar_of(IMAGES)[:-3000]], ids=["none", "zip", "tar"]
 )
 def test_a_damaged_archive_never_becomes_a_data_set(server: Server, offer: Any, tmp_path: Path, content: bytes) -> None:
     offer(server.offer("pets.bin", content))
@@ -205,7 +205,7 @@ def test_a_damaged_archive_never_becomes_a_data_set(server: Server, offer: Any, 
 def test_a_stop_while_unpacking_leaves_no_half(
     server: Server, offer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(server.offer("pets.zip", zip_of(PICTURES)))
+    offer(server.offer("pets.zip", zip_of(IMAGES)))
     whole = module.check_name
     calls: list[str] = []
 
@@ -231,7 +231,7 @@ def test_what_cannot_be_fetched_says_where_to_get_it(server: Server, offer: Any,
         fetch("minst", download=download)
     with pytest.raises(DataError, match="made on the fly"):
         fetch("digit_scenes", download=download)
-    offer(server.offer("pets.zip", zip_of(PICTURES)))
+    offer(server.offer("pets.zip", zip_of(IMAGES)))
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"/file.*Free some space, or choose another folder"):
         fetch("pets", tmp_path / "file", download=download)

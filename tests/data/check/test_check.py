@@ -17,7 +17,7 @@ from saccade.data.open import open_raw
 
 
 def problems(report: CheckReport, *without: str) -> list[tuple[str, str, str, str]]:
-    """Faults but those of some kinds: the pictures of these tests are all the same noise."""
+    """Faults but those of some kinds: the images of these tests are all the same noise."""
     return [
         (Path(issue.file).name, issue.field, issue.problem, issue.severity)
         for issue in report.issues
@@ -36,7 +36,7 @@ def test_box_faults_name_file_field_and_problem(tmp_path: Path, write_voc: Any) 
         ("a.xml", "object 1 (cat)", "box 9, 9, 9, 9: zero area", "error"),
         ("a.xml", "object 2 (cat)", "box and class repeat object 0", "warning"),
         ("b.xml", "object 0 (dog)", "box 30, 30, 10, 20: inverted", "error"),
-        ("b.xml", "object 1 (dog)", "box 4, 4, 90, 20: outside of the 60x40 picture", "error"),
+        ("b.xml", "object 1 (dog)", "box 4, 4, 90, 20: outside of the 60x40 image", "error"),
     ]
     assert not report.ok
     assert all(issue.remedy for issue in report.issues)
@@ -59,7 +59,7 @@ def test_tiny_boxes_are_warnings(tmp_path: Path, write_voc: Any) -> None:
     assert not check_dataset(open_raw(root, "all")).ok  # 5 .. 4.25 is inverted
 
 
-def test_broken_pictures_are_listed_and_the_rest_goes_on(tmp_path: Path, write_voc: Any) -> None:
+def test_broken_images_are_listed_and_the_rest_goes_on(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {name: [("cat", 1, 1, 9, 9)] for name in "abcd"})
     (root / "JPEGImages" / "a.jpg").unlink()
     whole = (root / "JPEGImages" / "b.jpg").read_bytes()
@@ -68,9 +68,9 @@ def test_broken_pictures_are_listed_and_the_rest_goes_on(tmp_path: Path, write_v
     report = check_dataset(open_raw(root, "all"))
     found = [(Path(issue.file).name, issue.field, issue.severity, issue.kind) for issue in report.issues]
     assert found == [
-        ("a.jpg", "picture", "error", "missing-file"),
-        ("b.jpg", "picture", "error", "truncated"),
-        ("c.jpg", "picture", "error", "empty-file"),
+        ("a.jpg", "image", "error", "missing-file"),
+        ("b.jpg", "image", "error", "truncated"),
+        ("c.jpg", "image", "error", "empty-file"),
     ]
     assert [issue.problem.split(",")[0] for issue in report.issues] == [
         "the file does not exist",
@@ -81,7 +81,7 @@ def test_broken_pictures_are_listed_and_the_rest_goes_on(tmp_path: Path, write_v
     assert check_dataset(open_raw(root, "all"), images=False).issues == []
 
 
-def test_turned_picture_is_told_from_a_wrong_size(tmp_path: Path, write_voc: Any) -> None:
+def test_turned_image_is_told_from_a_wrong_size(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)], "b": [("cat", 1, 1, 9, 9)]})
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -90,9 +90,9 @@ def test_turned_picture_is_told_from_a_wrong_size(tmp_path: Path, write_voc: Any
     (root / "JPEGImages" / "a.jpg").write_bytes(stream.getvalue())
     Image.new("RGB", (50, 50)).save(root / "JPEGImages" / "b.jpg")
     turned, wrong = check_dataset(open_raw(root, "all")).issues
-    assert turned.problem == "annotated as 60x40, the picture is 40x60 once its EXIF orientation is applied"
+    assert turned.problem == "annotated as 60x40, the image is 40x60 once its EXIF orientation is applied"
     assert "unturned" in turned.remedy
-    assert wrong.problem == "annotated as 60x40, the picture is 50x50"
+    assert wrong.problem == "annotated as 60x40, the image is 50x50"
     assert {turned.severity, wrong.severity} == {"warning"}
 
 
@@ -115,7 +115,7 @@ def test_label_maps_of_other_size_and_with_unknown_values(tmp_path: Path, write_
     (tmp_path / "saccade.yaml").write_text("class_names: [low, high]")
     report = check_dataset(open_raw(tmp_path, "all"))
     assert problems(report) == [
-        ("b.png", "picture", "the map is 8x9, its picture 8x8", "error"),
+        ("b.png", "image", "the map is 8x9, its image 8x8", "error"),
         ("c.png", "annotation", "pixel value 5 is none of 0-1", "error"),
     ]
     assert report.class_counts == {"low": 1, "high": 1}
@@ -126,7 +126,7 @@ def test_keypoints_outside_are_warnings(tmp_path: Path, write_image: Any) -> Non
     (tmp_path / "points.csv").write_text("a.png,10,10,61,5,,\n")
     report = check_dataset(open_raw(tmp_path, "all"))
     assert problems(report) == [
-        ("points.csv", "object 0, point_1", "point 61, 5 is outside of the 60x40 picture", "warning"),
+        ("points.csv", "object 0, point_1", "point 61, 5 is outside of the 60x40 image", "warning"),
         (tmp_path.name, "class 'point_2'", "it never occurs", "warning"),
     ]
     assert report.class_counts == {"point_0": 1, "point_1": 1, "point_2": 0}
@@ -136,7 +136,7 @@ def test_joined_splits_name_the_right_files(tmp_path: Path, write_voc: Any) -> N
     root = write_voc(tmp_path, {"a": [], "b": [("cat", 9, 9, 9, 9)]}, {"train": ["a"], "val": ["b"]})
     report = check_dataset(open_raw(root, "train+val"))
     assert problems(report, "leak") == [
-        (tmp_path.name, "split 'train'", "1 of 1 pictures have no object", "warning"),
+        (tmp_path.name, "split 'train'", "1 of 1 images have no object", "warning"),
         ("b.xml", "object 0 (cat)", "box 9, 9, 9, 9: zero area", "error"),
         (tmp_path.name, "class 'cat'", "it occurs in 'val', but not in 'train'", "warning"),
     ]

@@ -65,7 +65,7 @@ def test_copies_between_and_inside_splits(tmp_path: Path) -> None:
     assert report.groups()[0][0] == "leak"
 
 
-def test_many_uniform_pictures_are_not_copies(tmp_path: Path) -> None:
+def test_many_uniform_images_are_not_copies(tmp_path: Path) -> None:
     for number in range(30):
         split = "train" if number % 2 else "val"
         save(tmp_path / split / "a" / f"{number}.png", np.full((80, 80, 3), 5 * (number // 2), np.uint8))
@@ -74,7 +74,7 @@ def test_many_uniform_pictures_are_not_copies(tmp_path: Path) -> None:
     assert not found(report, "duplicate")
 
 
-def test_small_pictures_are_compared_exactly(tmp_path: Path) -> None:
+def test_small_images_are_compared_exactly(tmp_path: Path) -> None:
     small = cv2.resize(crop(0), (28, 28), interpolation=cv2.INTER_AREA)
     other = small.copy()
     other[3, 3] += 1
@@ -127,7 +127,7 @@ def test_the_same_file_in_two_lists_and_twice_in_one(tmp_path: Path, write_voc: 
     assert [(Path(issue.file).name, issue.problem) for issue in found(report, "leak")] == [
         ("a.jpg", "the same file lies in 'train'")
     ]
-    assert [Path(issue.file).name for issue in found(report, "repeated-picture")] == ["b.jpg"]
+    assert [Path(issue.file).name for issue in found(report, "repeated-image")] == ["b.jpg"]
 
 
 def test_a_split_that_joins_others_is_no_leak(tmp_path: Path, write_voc: Any) -> None:
@@ -175,10 +175,8 @@ def test_unknown_source_is_an_error(tmp_path: Path) -> None:
 def test_exchanged_sides_and_orientation_are_told_apart(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
     root = write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)]})
     write_image(root / "JPEGImages" / "a.jpg", (60, 40))
-    (issue,) = found(check_source(root), "picture-size")
-    assert (
-        issue.problem == "annotated as 60x40, the picture is 40x60, which is the same with height and width exchanged"
-    )
+    (issue,) = found(check_source(root), "image-size")
+    assert issue.problem == "annotated as 60x40, the image is 40x60, which is the same with height and width exchanged"
     assert issue.remedy.startswith("Exchange")
 
 
@@ -190,10 +188,12 @@ def test_colour_maps_are_named(tmp_path: Path, write_image: Any) -> None:
     (issue,) = found(report, "map-colours")
     assert "holds colours" in issue.problem
     assert not report.ok
-    assert len(found(check_source(tmp_path, images=False), "map-colours")) == 1  # a map is truth, and always read
+    assert (
+        len(found(check_source(tmp_path, images=False), "map-colours")) == 1
+    )  # a map is ground truth, and always read
 
 
-def test_every_picture_is_reported_to_the_bar() -> None:
+def test_every_image_is_reported_to_the_bar() -> None:
     seen: list[int] = []
 
     def progress(looks: Any, total: int) -> Any:
@@ -237,7 +237,7 @@ def page(tmp_path: Path, write_voc: Any) -> str:
     return report.to_html(tmp_path / "new" / "page.html").read_text()
 
 
-def test_page_shows_counts_histograms_and_pictures(page: str) -> None:
+def test_page_shows_counts_histograms_and_images(page: str) -> None:
     structure = _Structure()
     structure.feed(page)
     assert "boxes without area: 1" in page
@@ -259,7 +259,7 @@ def test_page_needs_no_network_and_no_name_becomes_markup(page: str) -> None:
     assert "<c>" not in page
 
 
-def test_page_of_sound_data_and_of_pictures_that_are_no_files(tmp_path: Path) -> None:
+def test_page_of_sound_data_and_of_images_that_are_no_files(tmp_path: Path) -> None:
     report = check_dataset(DigitScenes("detection", "val", count=60, size=(64, 64)))
     text = report.to_html(tmp_path / "page.html").read_text()
     assert "no faults found" in text

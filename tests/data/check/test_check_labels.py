@@ -30,7 +30,7 @@ SQUARE = [10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """A table of one picture, 40 high and 60 wide, from objects given as arguments of ``add_object``."""
+    """A table of one image, 40 high and 60 wide, from objects given as arguments of ``add_object``."""
 
     def make(
         objects: list[dict[str, Any]], names: tuple[str, ...] = ("cat", "dog"), task: str = "detection", **options: Any
@@ -65,7 +65,7 @@ def test_polygons_of_few_points_far_away_and_over_the_edge(build: Build) -> None
     (far,) = found(report, "ring-far")
     assert (far.field, far.problem) == (
         "object 2 (cat), polygon 0",
-        "the polygon reaches from 0, 0 to 9000, 9, the picture is 60x40",
+        "the polygon reaches from 0, 0 to 9000, 9, the image is 60x40",
     )
     (over,) = found(report, "ring-outside")
     assert over.field == "object 3 (cat), polygon 0"
@@ -97,7 +97,7 @@ def test_masks_of_another_size_and_of_wrong_length(build: Build) -> None:
     masks = [([0, 2400], (40, 60)), ([0, 2400], (60, 40)), ([5, 5], (40, 60))]
     dataset = build([{"runs": runs, "run_size": size} for runs, size in masks], outlines=True)
     report = check(dataset)
-    assert [issue.problem for issue in found(report, "mask-size")] == ["the mask is 40x60, its picture 60x40"]
+    assert [issue.problem for issue in found(report, "mask-size")] == ["the mask is 40x60, its image 60x40"]
     assert [(issue.field, issue.problem) for issue in found(report, "mask-runs")] == [
         ("object 2 (cat)", "the mask's runs sum to 10 pixels, not to 60x40")
     ]
@@ -114,12 +114,12 @@ def test_keypoints_that_are_no_numbers_or_outside(build: Build) -> None:
         ("object 1, keypoints", "error")
     ]
     assert [(issue.field, issue.problem) for issue in found(report, "keypoint-outside")] == [
-        ("object 0, tail", "point 61, 5 is outside of the 60x40 picture")
+        ("object 0, tail", "point 61, 5 is outside of the 60x40 image")
     ]
     assert report.class_counts == {"nose": 2, "tail": 3}
 
 
-def test_box_outside_of_the_real_picture_alone_is_a_warning(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
+def test_box_outside_of_the_real_image_alone_is_a_warning(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
     from saccade.data.open import open_raw
 
     root = write_voc(tmp_path, {"a": [("cat", 1, 1, 55, 9)], "b": [("cat", 1, 1, 75, 9)]})
@@ -127,8 +127,8 @@ def test_box_outside_of_the_real_picture_alone_is_a_warning(tmp_path: Path, writ
     write_image(root / "JPEGImages" / "b.jpg", (40, 90))
     report = check_dataset(open_raw(root, "all"))
     assert [(issue.problem, issue.severity) for issue in found(report, "outside")] == [
-        ("box 0, 0, 55, 9: outside of the 50x40 picture", "warning"),  # training goes by the annotated size
-        ("box 0, 0, 75, 9: outside of the 60x40 picture", "error"),
+        ("box 0, 0, 55, 9: outside of the 50x40 image", "warning"),  # training goes by the annotated size
+        ("box 0, 0, 75, 9: outside of the 60x40 image", "error"),
     ]
 
 
@@ -207,7 +207,7 @@ def test_splits_with_other_class_lists(build: Build) -> None:
     assert [issue.problem for issue in found(report, "class-missing")] == ["no class occurs in two of them"]
 
 
-def test_too_few_pictures_of_a_class(tmp_path: Path, write_image: Any) -> None:
+def test_too_few_images_of_a_class(tmp_path: Path, write_image: Any) -> None:
     from saccade.data.open import open_raw
 
     for name, count in (("a", 6), ("b", 2)):
@@ -215,11 +215,11 @@ def test_too_few_pictures_of_a_class(tmp_path: Path, write_image: Any) -> None:
             write_image(tmp_path / name / f"{number}.png", (8, 8 + number))
     report = check(open_raw(tmp_path, "all"))
     assert [(issue.field, issue.problem) for issue in found(report, "class-few")] == [
-        ("class 'b'", "it has only 2 pictures")
+        ("class 'b'", "it has only 2 images")
     ]
 
 
-def test_counts_of_painted_outlines_are_pictures_that_show_the_class(tmp_path: Path) -> None:
+def test_counts_of_painted_outlines_are_images_that_show_the_class(tmp_path: Path) -> None:
     objects = [(1, 2), (1, 2), (1, 5), (2, 5)]
     content = {
         "images": [{"id": number, "file_name": f"{number}.jpg", "width": 60, "height": 40} for number in (1, 2, 3)],
@@ -270,14 +270,14 @@ def test_histogram_equals_a_loop() -> None:
     assert sum(bins.values()) == len(values)
 
 
-def test_no_pictures_and_no_objects_are_no_crash(build: Build) -> None:
+def test_no_images_and_no_objects_are_no_crash(build: Build) -> None:
     report = check(build([]))
     assert report.counts == {"images": 1, "images without objects": 1, "objects": 0, "class cat": 0, "class dog": 0}
     assert report.ok
     assert json.loads(json.dumps(report.to_json()))["splits"][0]["histograms"] == {}
 
 
-def test_a_file_of_many_pictures_is_named_with_the_picture() -> None:
+def test_a_file_of_many_images_is_named_with_the_image() -> None:
     where = ("object 1 (cat)", "zero area", "", "error", "zero-area", "val")
     assert str(Issue("boxes.json", *where, image="set/7.jpg")) == "boxes.json: 7.jpg: object 1 (cat): zero area"
     assert str(Issue("set/7.xml", *where, image="set/7.jpg")) == "set/7.xml: object 1 (cat): zero area"

@@ -26,7 +26,7 @@ Build = Callable[..., TableDataset]
 
 
 def make(objects: list[dict[str, Any]], task: str = "detection", **options: Any) -> TableDataset:
-    """A table of one picture, 40 high and 60 wide."""
+    """A table of one image, 40 high and 60 wide."""
     builder = TableBuilder(("cat", "dog"), **options)
     builder.add_image("a.jpg", size=(40, 60))
     for item in objects:
@@ -126,7 +126,7 @@ def broken(tmp_path: Path, write_voc: Any) -> Path:
         "c": [("dog", 5, 5, 9, 20)],
     }
     root: Path = write_voc(tmp_path / "set", objects, {"train": ["a"], "val": ["b", "c"], "trainval": ["a", "b", "c"]})
-    (root / "JPEGImages" / "c.jpg").write_bytes(b"no picture")
+    (root / "JPEGImages" / "c.jpg").write_bytes(b"no image")
     return root
 
 
@@ -135,7 +135,7 @@ def test_the_copy_opens_and_the_source_is_untouched(broken: Path, tmp_path: Path
     report = repair_source(broken, tmp_path / "out")
     assert _content(broken) == before
     assert report.format == "voc"
-    assert report.counts == {"inverted": 1, "zero area": 1, "outside": 1, "picture cannot be read": 1}
+    assert report.counts == {"inverted": 1, "zero area": 1, "outside": 1, "image cannot be read": 1}
     assert open_dataset(tmp_path / "out", "train").target(0)["boxes"].tolist() == [[0, 0, 20, 20], [10, 20, 30, 30]]
     assert len(open_dataset(tmp_path / "out", "val")) == 1
     assert check_source(tmp_path / "out").ok
@@ -162,9 +162,9 @@ def test_generated_data_cannot_be_mended(tmp_path: Path) -> None:
         repair_source("digit_scenes", tmp_path / "out")
 
 
-def test_a_split_without_a_readable_picture_is_an_error(broken: Path, tmp_path: Path) -> None:
+def test_a_split_without_a_readable_image_is_an_error(broken: Path, tmp_path: Path) -> None:
     (broken / "JPEGImages" / "b.jpg").unlink()
-    with pytest.raises(DataError, match="no picture of split 'val'"):
+    with pytest.raises(DataError, match="no image of split 'val'"):
         repair_source(broken, tmp_path / "out")
 
 
@@ -182,7 +182,7 @@ def test_a_format_that_is_only_read_becomes_coco(tmp_path: Path, write_image: An
     assert np.array_equal(source.target(0)["boxes"], copy.target(0)["boxes"])
 
 
-def test_sizes_that_the_source_does_not_say_come_from_the_pictures(tmp_path: Path, write_voc: Any) -> None:
+def test_sizes_that_the_source_does_not_say_come_from_the_images(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path / "set", {"a": [("cat", 1, 1, 90, 20)]})
     file = root / "Annotations" / "a.xml"
     file.write_text(file.read_text().replace("<size><width>60</width><height>40</height></size>", ""))
@@ -201,7 +201,7 @@ def test_nothing_to_mend_of_label_maps(tmp_path: Path, write_image: Any) -> None
     assert np.array_equal(open_raw(tmp_path / "out", "all", format="masks").target(0)["label_map"], expected)
 
 
-def test_classification_loses_pictures_of_unknown_classes() -> None:
+def test_classification_loses_images_of_unknown_classes() -> None:
     builder = TableBuilder(("cat",), boxes=False)
     for name in ("cat", "emu"):
         builder.add_image(f"{name}.jpg")

@@ -1,4 +1,4 @@
-"""Tiles cover pictures exactly, and a tile's truth is the picture's truth seen through its window."""
+"""Tiles cover images exactly, and a tile's ground truth is the image's ground truth seen through its window."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from saccade.structures.sample import ImageInfo, Sample, Target
 
 
 class Arrays:
-    """Pictures and truths in memory; counts how often each is read."""
+    """Images and ground truths in memory; counts how often each is read."""
 
     def __init__(
-        self, pictures: list[NDArray[np.uint8]], targets: list[Target], task: str, names: tuple[str, ...]
+        self, images: list[NDArray[np.uint8]], targets: list[Target], task: str, names: tuple[str, ...]
     ) -> None:
         self.info = DatasetInfo("arrays", task, names, "train")
-        self.pictures, self.targets = pictures, targets
+        self.images, self.targets = images, targets
         self.reads: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def path(self, index: int) -> str:
-        return f"picture-{index}"
+        return f"image-{index}"
 
     def target(self, index: int) -> Target:
         return self.targets[index]
 
     def read(self, index: int) -> Sample:
         self.reads.append(index)
-        image = self.pictures[index]
+        image = self.images[index]
         info = ImageInfo(index, self.path(index), Geometry.identity((image.shape[0], image.shape[1])))
         return Sample(image, self.target(index), info)
 
@@ -84,7 +84,7 @@ def test_a_grid_covers_every_pixel_and_no_more_than_it_must(
         assert covered.all()
         assert starts[0] == -around
         assert all(0 < after - before <= tile - shared for before, after in itertools.pairwise(starts))
-        # The last one ends with the picture (and its margin), unless one tile is larger than all of it.
+        # The last one ends with the image (and its margin), unless one tile is larger than all of it.
         assert starts[-1] + tile == length + around or len(starts) == 1
 
 
@@ -98,14 +98,14 @@ def test_the_last_tile_is_shifted_inside() -> None:
 
 
 def test_tiles_show_the_pixels_under_them() -> None:
-    picture = _noise((70, 130))
-    data = TiledDataset(Arrays([picture], [{"labels": np.array(3)}], "classification", ("a", "b", "c", "d")), (50, 60))
+    image = _noise((70, 130))
+    data = TiledDataset(Arrays([image], [{"labels": np.array(3)}], "classification", ("a", "b", "c", "d")), (50, 60))
     assert isinstance(data, VisionDataset)
     seen = np.zeros((70, 130), np.bool_)
     for index in range(len(data)):
         _, top, left = data.origin(index)
         sample = data.read(index)
-        np.testing.assert_array_equal(sample.image, picture[top : top + 50, left : left + 60])
+        np.testing.assert_array_equal(sample.image, image[top : top + 50, left : left + 60])
         assert sample.target["labels"] == 3
         assert sample.info.geometry.original_size == sample.info.geometry.size == (50, 60)
         assert sample.info.image_id == data.image_ids[index]
@@ -136,14 +136,14 @@ def test_boxes_masks_and_points_are_cut_with_their_tile() -> None:
     assert second["area"].tolist() == [200, 100]
     np.testing.assert_array_equal(second["masks"], masks[1:, :, 50:])
     assert second["keypoints"].tolist() == [[[10, 25, 1]], [[45, 55, 2]]]
-    for index in range(2):  # the truth alone is the same
+    for index in range(2):  # the ground truth alone is the same
         read, alone = data.read(index).target, TiledDataset(arrays, (60, 50), 0.0).target(index)
         assert read.keys() == alone.keys()
         for key in read:
             np.testing.assert_array_equal(read[key], alone[key])
 
 
-def test_label_maps_are_cut_and_ignored_outside_of_a_small_picture() -> None:
+def test_label_maps_are_cut_and_ignored_outside_of_a_small_image() -> None:
     label_map = np.random.default_rng(0).integers(0, 4, (30, 45)).astype(np.uint8)
     data = TiledDataset(
         Arrays([_noise((30, 45))], [{"label_map": label_map}], "segmentation", ("a",) * 4), (40, 30), 0.5
@@ -156,7 +156,7 @@ def test_label_maps_are_cut_and_ignored_outside_of_a_small_picture() -> None:
     assert (sample.image[30:] == 114).all()
 
 
-def test_each_picture_is_decoded_once_when_tiles_are_read_in_order() -> None:
+def test_each_image_is_decoded_once_when_tiles_are_read_in_order() -> None:
     arrays = Arrays(
         [_noise((64, 64), seed) for seed in range(3)], [{"labels": np.array(0)}] * 3, "classification", ("a",)
     )
@@ -187,7 +187,7 @@ def test_empty_tiles_are_thinned_and_numbers_stay() -> None:
     whole = TiledDataset(arrays, (25, 25), 0.0)
     assert len(whole) == 4 * 64
     none = TiledDataset(arrays, (25, 25), 0.0, keep_empty=0.0)
-    assert [none.origin(index) for index in range(len(none))] == [(picture, 0, 0) for picture in range(4)]
+    assert [none.origin(index) for index in range(len(none))] == [(image, 0, 0) for image in range(4)]
     assert none.image_ids.tolist() == [0, 64, 128, 192]
     assert [none.read(index).info.image_id for index in range(4)] == none.image_ids.tolist()
     some = TiledDataset(arrays, (25, 25), 0.0, keep_empty=0.3, seed=1)
@@ -306,13 +306,13 @@ def test_only_training_passes_over_empty_tiles(tmp_path: Path) -> None:
 
 
 @pytest.mark.data("bccd")
-def test_tiles_of_real_pictures_lie_where_they_should(data_root: Path) -> None:
+def test_tiles_of_real_images_lie_where_they_should(data_root: Path) -> None:
     data = open_dataset("bccd", "val", bad_labels="drop")
     tiles = TiledDataset(data, (200, 260), overlap=0.2)
     assert len(tiles) == 9 * len(data)
     for index in range(9):
-        picture, top, left = tiles.origin(index)
-        sample, whole = tiles.read(index), data.read(picture)
+        image, top, left = tiles.origin(index)
+        sample, whole = tiles.read(index), data.read(image)
         np.testing.assert_array_equal(sample.image, whole.image[top : top + 200, left : left + 260])
         # Each box of the tile is a true one of its class, clipped.
         moved = whole.target["boxes"] - np.array([left, top, left, top])

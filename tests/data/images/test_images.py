@@ -1,4 +1,4 @@
-"""What users see when pictures are odd or broken."""
+"""What users see when images are odd or broken."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def encode(pixels: np.ndarray[Any, Any] | Image.Image, kind: str = "PNG", **opti
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "JPEG", "WEBP"])
-def test_colour_pictures_are_rgb_in_every_format(kind: str) -> None:
+def test_colour_images_are_rgb_in_every_format(kind: str) -> None:
     expected = np.array(Image.open(io.BytesIO(encode(BLOCKS, kind))).convert("RGB")).astype(int)
     pixels = read_image(encode(BLOCKS, kind))
     assert pixels.shape == (48, 80, 3)
@@ -49,8 +49,8 @@ def test_grey_becomes_three_equal_channels_and_colour_becomes_luma() -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_alpha_is_dropped_and_palettes_become_colours(mode: str) -> None:
-    picture = Image.fromarray(np.dstack([COLOR, RNG.integers(0, 256, (20, 30), dtype=np.uint8)])).convert(mode)
-    assert np.array_equal(read_image(encode(picture)), np.array(picture.convert("RGB")))
+    image = Image.fromarray(np.dstack([COLOR, RNG.integers(0, 256, (20, 30), dtype=np.uint8)])).convert(mode)
+    assert np.array_equal(read_image(encode(image)), np.array(image.convert("RGB")))
 
 
 def test_sixteen_bits_are_scaled_by_257_unless_asked_for() -> None:
@@ -128,8 +128,8 @@ def test_missing_empty_folder_and_text_files(tmp_path: Path) -> None:
         read_image(tmp_path / "empty.jpg")
     with pytest.raises(DataError, match="cannot be opened"):
         read_image(tmp_path)
-    with pytest.raises(DataError, match="not a picture"):
-        read_image(b"hello, this is text and no picture")
+    with pytest.raises(DataError, match="not an image"):
+        read_image(b"hello, this is text and no image")
     with pytest.raises(DataError, match="cannot be opened"):
         read_image("zero\0byte.jpg")
 
@@ -139,7 +139,7 @@ def png_header(height: int, width: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def test_pictures_above_the_limit_are_refused_by_their_header(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_above_the_limit_are_refused_by_their_header(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"40000x30000 pixels exceed.*tiles"):
         read_image(png_header(30000, 40000))
     monkeypatch.setattr(images, "MAX_PIXELS", 599)
@@ -198,12 +198,12 @@ def test_upright_size_is_that_of_the_pixels(tmp_path: Path, kind: str, orientati
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"tiffinfo": {274: orientation}} if kind == "TIFF" else {"exif": exif.tobytes()}
-    file = tmp_path / "picture.bin"
+    file = tmp_path / "image.bin"
     file.write_bytes(encode(BLOCKS, kind, **options))
     pixels = read_image(file)
     assert upright_size(file) == upright_size(file.read_bytes()) == pixels.shape[:2]
     assert image_size(file) == (48, 80)
-    # Whatever the turn, the pixels are those of the unturned picture.
+    # Whatever the turn, the pixels are those of the unturned image.
     upright = {
         1: BLOCKS,
         2: BLOCKS[:, ::-1],
@@ -241,21 +241,21 @@ def test_upright_size_of_broken_and_strange_files(tmp_path: Path) -> None:
         upright_size(tmp_path / "empty.jpg")
     with pytest.raises(DataError, match=r"gone\.jpg: the file does not exist"):
         upright_size(tmp_path / "gone.jpg")
-    (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"text\.jpg: this is not a picture"):
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(DataError, match=r"text\.jpg: this is not an image"):
         upright_size(tmp_path / "text.jpg")
     with pytest.raises(DataError, match="truncated"):
         upright_size(plain[:30])
 
 
 def test_cmyk_jpeg_becomes_rgb() -> None:
-    picture = Image.fromarray(BLOCKS).convert("CMYK")
-    pixels = read_image(encode(picture, "JPEG", quality=95))
-    assert np.abs(pixels - np.array(picture.convert("RGB")).astype(int)).mean() < 3
+    image = Image.fromarray(BLOCKS).convert("CMYK")
+    pixels = read_image(encode(image, "JPEG", quality=95))
+    assert np.abs(pixels - np.array(image.convert("RGB")).astype(int)).mean() < 3
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_the_first_of_many_pictures_is_read(kind: str) -> None:
+def test_the_first_of_many_images_is_read(kind: str) -> None:
     others = [Image.fromarray(255 - BLOCKS), Image.fromarray(BLOCKS[::-1])]
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encode(Image.fromarray(BLOCKS), kind, save_all=True, append_images=others, **options)
@@ -263,9 +263,9 @@ def test_the_first_of_many_pictures_is_read(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_one_bit_pictures_are_black_and_white(kind: str) -> None:
-    picture = Image.fromarray(COLOR).convert("1")
-    assert np.array_equal(read_image(encode(picture, kind), channels=1)[..., 0], np.array(picture) * np.uint8(255))
+def test_one_bit_images_are_black_and_white(kind: str) -> None:
+    image = Image.fromarray(COLOR).convert("1")
+    assert np.array_equal(read_image(encode(image, kind), channels=1)[..., 0], np.array(image) * np.uint8(255))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
@@ -310,7 +310,7 @@ def test_four_channels_are_rgba_upright() -> None:
 
 
 def test_messages_call_bytes_by_the_name_given() -> None:
-    with pytest.raises(DataError, match=r"a\.zip/b\.png: this is not a picture"):
+    with pytest.raises(DataError, match=r"a\.zip/b\.png: this is not an image"):
         read_image(b"nothing", name="a.zip/b.png")
 
 

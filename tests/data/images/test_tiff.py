@@ -151,7 +151,7 @@ def test_the_wrong_number_of_channels_is_named(tmp_path: Path) -> None:
     file = tmp_path / "scene.tif"
     file.write_bytes(write_tiff(noise(5)))
     for channels in (1, 3, 4):
-        with pytest.raises(DataError, match=rf"scene\.tif: the picture has 5 channels, not {channels}\. Open .*=5"):
+        with pytest.raises(DataError, match=rf"scene\.tif: the image has 5 channels, not {channels}\. Open .*=5"):
             read_image(file, channels=channels)
 
 

@@ -49,7 +49,7 @@ class Noise:
 
     def read(self, index: int) -> Sample:
         if index == self.broken:
-            raise DataError(f"{self.path(index)}: the picture is truncated. Copy it again.")
+            raise DataError(f"{self.path(index)}: the image is truncated. Copy it again.")
         if index == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         image = np.random.default_rng(index).integers(0, 256, (50, 60 + index, 3)).astype(np.uint8)
@@ -100,12 +100,12 @@ def test_an_epoch_left_early_does_not_leak_into_the_next() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_picture_is_named_without_a_traceback(workers: int) -> None:
+def test_a_broken_image_is_named_without_a_traceback(workers: int) -> None:
     dataset = Noise()
     dataset.broken = 4
     with pytest.raises(DataError) as caught:
         list(make_eval_loader(EvalPipeline(dataset, SPEC), 2, workers))
-    assert str(caught.value) == "folder/4.png: the picture is truncated. Copy it again."
+    assert str(caught.value) == "folder/4.png: the image is truncated. Copy it again."
 
 
 def test_a_killed_worker_says_what_to_do() -> None:
@@ -115,7 +115,7 @@ def test_a_killed_worker_says_what_to_do() -> None:
         list(make_eval_loader(EvalPipeline(dataset, SPEC), 2, 1))
 
 
-def test_evaluation_sees_every_picture_once_in_order() -> None:
+def test_evaluation_sees_every_image_once_in_order() -> None:
     batches = list(make_eval_loader(EvalPipeline(Noise(), SPEC), 4))
     assert [info.image_id for batch in batches for info in batch.infos] == list(range(11))
     assert all(len(batch.originals) == len(batch.infos) for batch in batches)
@@ -134,7 +134,7 @@ def test_images_are_channels_last_bytes() -> None:
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_pictures_of_different_size_name_the_way_out() -> None:
+def test_images_of_different_size_name_the_way_out() -> None:
     pipeline = EvalPipeline(Noise(), InputSpec((48, 48), resize="none"))
     with pytest.raises(DataError, match="batch_size 1"):
         collate([pipeline[SampleKey(0, 0)], pipeline[SampleKey(0, 1)]])
@@ -212,7 +212,7 @@ def test_incomplete_last_batches_can_be_dropped() -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_repeated_pictures_are_neighbours_and_augmented_anew(world_size: int) -> None:
+def test_repeated_images_are_neighbours_and_augmented_anew(world_size: int) -> None:
     samplers = [EpochSampler(9, 4, seed=3, repeats=3, rank=rank, world_size=world_size) for rank in range(world_size)]
     batches = [list(sampler) for sampler in samplers]
     keys = [
@@ -223,7 +223,7 @@ def test_repeated_pictures_are_neighbours_and_augmented_anew(world_size: int) ->
     first_nine = keys[:9]
     assert [key.repeat for key in first_nine] == [0, 1, 2] * 3
     assert Counter(key.index for key in first_nine).most_common()[0][1] == 3
-    assert len({key.index for key in first_nine}) == 3  # an epoch is as long as ever, of a third of the pictures
+    assert len({key.index for key in first_nine}) == 3  # an epoch is as long as ever, of a third of the images
     assert sum(len(batch) for batch in batches[0]) * world_size in (9, 10)
     assert {key.index for key in EpochSampler(9, 4, seed=3, repeats=3).first_keys(9)} == {
         key.index for key in first_nine

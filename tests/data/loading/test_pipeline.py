@@ -46,8 +46,8 @@ EVERYTHING = AugmentConfig(
 )
 
 
-class Pictures:
-    """Noise pictures of several sizes, some without objects, some grey."""
+class Images:
+    """Noise images of several sizes, some without objects, some grey."""
 
     def __init__(self, task: str = "detection", count: int = 6) -> None:
         self.info = DatasetInfo("noise", task, ("a", "b", "c"))
@@ -84,14 +84,14 @@ class Pictures:
         )
 
 
-def test_evaluation_keeps_the_truth_in_original_pixels() -> None:
-    pipeline = EvalPipeline(Pictures(), SPEC)
+def test_evaluation_keeps_the_ground_truth_in_original_pixels() -> None:
+    pipeline = EvalPipeline(Images(), SPEC)
     batch = collate([pipeline[SampleKey(0, index)] for index in range(6)])
     assert batch.images.shape == (6, 3, 64, 64)
     assert len(batch.originals) == 6
     for index, (original, info) in enumerate(zip(batch.originals, batch.infos, strict=True)):
         assert info.image_id == 100 + index
-        np.testing.assert_array_equal(original["boxes"], Pictures().target(index)["boxes"])
+        np.testing.assert_array_equal(original["boxes"], Images().target(index)["boxes"])
         canvas = batch.targets["boxes"][index, : len(original["boxes"])].numpy()
         np.testing.assert_allclose(info.geometry.invert_boxes(canvas), original["boxes"], atol=1e-3)
 
@@ -99,7 +99,7 @@ def test_evaluation_keeps_the_truth_in_original_pixels() -> None:
 @pytest.mark.parametrize("spec", [SPEC, GREY])
 @pytest.mark.parametrize("index", range(6))
 def test_training_samples_are_whole_and_repeatable(spec: InputSpec, index: int) -> None:
-    first, second = (TrainPipeline(Pictures(), spec, [EVERYTHING], seed=3) for _ in range(2))
+    first, second = (TrainPipeline(Images(), spec, [EVERYTHING], seed=3) for _ in range(2))
     for epoch in range(6):
         sample, twin = first[SampleKey(epoch, index)], second[SampleKey(epoch, index)]
         assert sample.image.shape == (64, 64, spec.channels)
@@ -114,44 +114,44 @@ def test_training_samples_are_whole_and_repeatable(spec: InputSpec, index: int) 
 
 
 def test_seed_epoch_and_index_each_change_the_sample() -> None:
-    pipeline = TrainPipeline(Pictures(), SPEC, [EVERYTHING], seed=3)
-    other_seed = TrainPipeline(Pictures(), SPEC, [EVERYTHING], seed=4)
-    pictures = [
+    pipeline = TrainPipeline(Images(), SPEC, [EVERYTHING], seed=3)
+    other_seed = TrainPipeline(Images(), SPEC, [EVERYTHING], seed=4)
+    images = [
         pipeline[SampleKey(0, 1)],
         pipeline[SampleKey(1, 1)],
         pipeline[SampleKey(0, 2)],
         other_seed[SampleKey(0, 1)],
     ]
-    assert len({sample.image.tobytes() for sample in pictures}) == 4
+    assert len({sample.image.tobytes() for sample in images}) == 4
 
 
 def test_the_key_chooses_canvas_and_stage() -> None:
     pipeline = TrainPipeline(
-        Pictures(), InputSpec((64, 64), pad_multiple=32), [AugmentConfig(mosaic=1.0), AugmentConfig()]
+        Images(), InputSpec((64, 64), pad_multiple=32), [AugmentConfig(mosaic=1.0), AugmentConfig()]
     )
     assert pipeline[SampleKey(0, 0, (90, 120), 0)].size == (96, 128)
     plain = pipeline[SampleKey(0, 2, (96, 96), 1)]
-    expected = EvalPipeline(Pictures(), InputSpec((96, 96)))[SampleKey(0, 2)]
+    expected = EvalPipeline(Images(), InputSpec((96, 96)))[SampleKey(0, 2)]
     np.testing.assert_array_equal(plain.image, expected.image)
     np.testing.assert_array_equal(plain.target["boxes"], expected.target["boxes"])
 
 
 def test_default_settings_change_nothing() -> None:
-    train, evaluation = TrainPipeline(Pictures(), SPEC, [AugmentConfig()]), EvalPipeline(Pictures(), SPEC)
+    train, evaluation = TrainPipeline(Images(), SPEC, [AugmentConfig()]), EvalPipeline(Images(), SPEC)
     for index in range(6):
         np.testing.assert_array_equal(train[SampleKey(5, index)].image, evaluation[SampleKey(0, index)].image)
 
 
 def test_label_maps_go_through_mosaic_and_elastic() -> None:
     pipeline = TrainPipeline(
-        Pictures("segmentation"), SPEC, [AugmentConfig(mosaic=1.0, scale=(0.4, 0.6), elastic=3.0, flip=0.5)]
+        Images("segmentation"), SPEC, [AugmentConfig(mosaic=1.0, scale=(0.4, 0.6), elastic=3.0, flip=0.5)]
     )
     values = np.concatenate([np.unique(pipeline[SampleKey(0, index)].target["label_map"]) for index in range(6)])
     assert set(values.tolist()) == {0, 1, 2, 255}
 
 
 def test_classes_are_mixed_softly_in_every_sample() -> None:
-    pipeline = TrainPipeline(Pictures("classification"), SPEC, [AugmentConfig(mixup=0.5, mixup_alpha=0.8)])
+    pipeline = TrainPipeline(Images("classification"), SPEC, [AugmentConfig(mixup=0.5, mixup_alpha=0.8)])
     batch = collate([pipeline[SampleKey(epoch, index)] for epoch in range(3) for index in range(6)])
     labels = batch.targets["labels"]
     assert labels.shape == (18, 3)
@@ -185,12 +185,12 @@ def test_classes_are_mixed_softly_in_every_sample() -> None:
 )
 def test_settings_that_cannot_work_are_refused_at_once(task: str, config: AugmentConfig, field: str) -> None:
     with pytest.raises(ConfigError, match=field):
-        TrainPipeline(Pictures(task), SPEC, [AugmentConfig(), config])
+        TrainPipeline(Images(task), SPEC, [AugmentConfig(), config])
 
 
 def test_colours_of_a_grey_network_cannot_be_shifted() -> None:
     with pytest.raises(ConfigError, match="pca"):
-        TrainPipeline(Pictures(), GREY, [AugmentConfig(pca=0.1)])
+        TrainPipeline(Images(), GREY, [AugmentConfig(pca=0.1)])
 
 
 # Everything that goes with the task, but for what the settings above have already.
@@ -213,7 +213,7 @@ MORE = {
 @pytest.mark.parametrize("task", MORE)
 @pytest.mark.parametrize("spec", [SPEC, GREY])
 def test_the_newer_settings_give_whole_and_repeatable_samples(task: str, spec: InputSpec) -> None:
-    first, second = (TrainPipeline(Pictures(task), spec, [MORE[task]], seed=5) for _ in range(2))
+    first, second = (TrainPipeline(Images(task), spec, [MORE[task]], seed=5) for _ in range(2))
     samples = []
     for epoch in range(6):
         for index in range(6):
@@ -238,7 +238,7 @@ def test_the_newer_settings_give_whole_and_repeatable_samples(task: str, spec: I
 
 
 def test_the_policy_leaves_torchs_own_randomness_alone() -> None:
-    pipeline = TrainPipeline(Pictures("classification"), SPEC, [AugmentConfig(policy="trivialaugment")])
+    pipeline = TrainPipeline(Images("classification"), SPEC, [AugmentConfig(policy="trivialaugment")])
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -249,15 +249,15 @@ def test_the_policy_leaves_torchs_own_randomness_alone() -> None:
 
 def test_torchvisions_transforms_run_inside_a_pipeline() -> None:
     extra = [from_torchvision(v2.RandomAffine(15)), from_torchvision(v2.ColorJitter(0.3, 0.3))]
-    first, second = (TrainPipeline(Pictures(), SPEC, [AugmentConfig(flip=0.5)], 2, extra) for _ in range(2))
-    plain = TrainPipeline(Pictures(), SPEC, [AugmentConfig(flip=0.5)], 2)
+    first, second = (TrainPipeline(Images(), SPEC, [AugmentConfig(flip=0.5)], 2, extra) for _ in range(2))
+    plain = TrainPipeline(Images(), SPEC, [AugmentConfig(flip=0.5)], 2)
     for index in range(6):
         sample, twin = first[SampleKey(1, index)], second[SampleKey(1, index)]
         np.testing.assert_array_equal(sample.image, twin.image)
         assert sample.image.tobytes() != plain[SampleKey(1, index)].image.tobytes()
         back = sample.info.geometry.invert_boxes(sample.target["boxes"])
         for label, box in zip(sample.target["labels"], back, strict=True):
-            original = Pictures().target(index)["boxes"][label]
+            original = Images().target(index)["boxes"][label]
             assert (box[:2] <= original[2:]).all()
             assert (box[2:] >= original[:2]).all()
     collate([first[SampleKey(1, index)] for index in range(6)])
@@ -266,7 +266,7 @@ def test_torchvisions_transforms_run_inside_a_pipeline() -> None:
 def test_a_resized_crop_takes_the_place_of_the_resize_rule() -> None:
     """No padding of the letterbox is left, and the canvas is full."""
     spec = InputSpec((50, 70), resize="letterbox", pad_multiple=32)
-    pipeline = TrainPipeline(Pictures(), spec, [AugmentConfig(resized_crop=(0.2, 0.5))])
+    pipeline = TrainPipeline(Images(), spec, [AugmentConfig(resized_crop=(0.2, 0.5))])
     sample = pipeline[SampleKey(0, 0)]
     assert sample.size == (64, 96)
     shown = sample.info.geometry.invert_boxes(np.array([[0, 0, 96, 64]], np.float32), clip=False)[0]
@@ -274,14 +274,14 @@ def test_a_resized_crop_takes_the_place_of_the_resize_rule() -> None:
     assert (shown <= np.array([90, 50] * 2) + 1e-3).all()
 
 
-def test_an_expanded_picture_lies_on_the_networks_mean() -> None:
+def test_an_expanded_image_lies_on_the_networks_mean() -> None:
     spec = InputSpec((64, 64), resize="letterbox", mean=(10.0, 20.2, 30.0), std=(1.0,) * 3, channel_order="bgr")
-    pipeline = TrainPipeline(Pictures(), spec, [AugmentConfig(expand=1.0, expand_largest=8.0)])
+    pipeline = TrainPipeline(Images(), spec, [AugmentConfig(expand=1.0, expand_largest=8.0)])
     corners = [pipeline[SampleKey(epoch, 5)].image[0, 32].tolist() for epoch in range(10)]
     assert [30, 20, 10] in corners  # RGB
 
 
-class Squares(Pictures):
+class Squares(Images):
     """Solid squares with masks, on which whoever pastes can be seen."""
 
     def target(self, index: int) -> dict[str, Any]:
@@ -297,7 +297,7 @@ class Squares(Pictures):
         return Sample(image, target, ImageInfo(index, self.path(index), Geometry.identity(self.size(index))))
 
 
-def test_copy_paste_brings_objects_of_other_pictures() -> None:
+def test_copy_paste_brings_objects_of_other_images() -> None:
     pipeline = TrainPipeline(Squares(), SPEC, [AugmentConfig(copy_paste=1.0, flip=0.5)])
     counts = []
     for epoch in range(30):
@@ -309,7 +309,7 @@ def test_copy_paste_brings_objects_of_other_pictures() -> None:
 
 
 def test_keypoints_without_boxes_cannot_be_joined() -> None:
-    class Faces(Pictures):
+    class Faces(Images):
         def target(self, index: int) -> dict[str, Any]:
             return {"keypoints": np.zeros((1, 5, 3), np.float32)}
 
@@ -318,7 +318,7 @@ def test_keypoints_without_boxes_cannot_be_joined() -> None:
 
 
 def test_keypoints_are_not_mirrored_without_knowing_their_partners() -> None:
-    class Faces(Pictures):
+    class Faces(Images):
         def target(self, index: int) -> dict[str, Any]:
             return {"keypoints": np.zeros((1, 5, 3), np.float32)}
 
@@ -329,8 +329,8 @@ def test_keypoints_are_not_mirrored_without_knowing_their_partners() -> None:
     TrainPipeline(faces, SPEC, [AugmentConfig(flip=0.5)])
 
 
-def test_any_fault_of_a_picture_names_its_file() -> None:
-    class Broken(Pictures):
+def test_any_fault_of_a_image_names_its_file() -> None:
+    class Broken(Images):
         def read(self, index: int) -> Sample:
             raise OSError("disk error")
 
@@ -341,7 +341,7 @@ def test_any_fault_of_a_picture_names_its_file() -> None:
 
 
 def test_too_many_channels_are_named() -> None:
-    class Satellite(Pictures):
+    class Satellite(Images):
         def read(self, index: int) -> Sample:
             return replace(super().read(index), image=np.zeros((*self.size(index), 7), np.uint8))
 

@@ -24,7 +24,7 @@ from saccade.errors import DataError
 FILES = ("train/cat/1.png", "train/cat/10.png", "train/cat/2.png", "train/dog/a/1.png", "val/dog/ü 1.png")
 
 
-def picture(number: int) -> bytes:
+def image(number: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.full((4, 6, 3), number, np.uint8)).save(stream, "PNG")
     return stream.getvalue()
@@ -38,46 +38,46 @@ def write_zip(path: Path, files: dict[str, bytes], **options: Any) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """The same files in a folder ``pictures`` and in ``pictures.zip``."""
-    files = {name: picture(number) for number, name in enumerate(FILES)}
+def images(tmp_path: Path) -> Path:
+    """The same files in a folder ``images`` and in ``images.zip``."""
+    files = {name: image(number) for number, name in enumerate(FILES)}
     files |= {"notes.txt": b"notes", "train.txt": b"1", "train/cat/.hidden.png": b"", "empty/": b""}
     for name, content in files.items():
-        file = tmp_path / "pictures" / name
+        file = tmp_path / "images" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.mkdir() if name.endswith("/") else file.write_bytes(content)
     files["__MACOSX/train/cat/._1.png"] = b"x"
-    return write_zip(tmp_path / "pictures.zip", files, compression=zipfile.ZIP_DEFLATED)
+    return write_zip(tmp_path / "images.zip", files, compression=zipfile.ZIP_DEFLATED)
 
 
-def test_zip_and_folder_answer_alike(pictures: Path) -> None:
-    packed, plain = open_tree(pictures), open_tree(pictures.with_suffix(""))
+def test_zip_and_folder_answer_alike(images: Path) -> None:
+    packed, plain = open_tree(images), open_tree(images.with_suffix(""))
     assert isinstance(packed, ZipTree)
     assert isinstance(plain, FolderTree)
     for below in ("", "train", "train/cat", "train/dog", "val", "nowhere", "trai"):
         assert packed.folders(below) == plain.folders(below)
-        assert packed.pictures(below) == plain.pictures(below)
-        assert packed.has_pictures(below) == plain.has_pictures(below)
+        assert packed.images(below) == plain.images(below)
+        assert packed.has_images(below) == plain.has_images(below)
     assert packed.folders() == ["empty", "train", "val"]
-    assert packed.pictures("train/cat") == ["1.png", "2.png", "10.png"]
+    assert packed.images("train/cat") == ["1.png", "2.png", "10.png"]
     assert packed.texts() == plain.texts() == ["notes.txt", "train.txt"]
     for name in (*FILES, "notes.txt"):
         assert packed.contains(name)
         assert packed.read(name) == plain.read(name)
     assert not packed.contains("train/cat/3.png")
-    with pytest.raises(DataError, match=r"pictures\.zip/train/cat/3\.png: the zip holds no such file"):
+    with pytest.raises(DataError, match=r"images\.zip/train/cat/3\.png: the zip holds no such file"):
         packed.read("train/cat/3.png")
-    with pytest.raises(DataError, match=r"pictures/train/cat/3\.png: the file cannot be read"):
+    with pytest.raises(DataError, match=r"images/train/cat/3\.png: the file cannot be read"):
         plain.read("train/cat/3.png")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_pictures_of_a_zip_are_those_of_the_folder(tmp_path: Path, pictures: Path, compression: int) -> None:
-    write_zip(tmp_path / "again.zip", {name: picture(n) for n, name in enumerate(FILES)}, compression=compression)
+def test_images_of_a_zip_are_those_of_the_folder(tmp_path: Path, images: Path, compression: int) -> None:
+    write_zip(tmp_path / "again.zip", {name: image(n) for n, name in enumerate(FILES)}, compression=compression)
     data = folder.read(tmp_path / "again.zip", "train")
     assert isinstance(data, ZipDataset)
     assert data.info.name == "again"
-    plain = folder.read(tmp_path / "pictures", "train")
+    plain = folder.read(tmp_path / "images", "train")
     assert data.info.class_names == plain.info.class_names == ("cat", "dog")
     assert data.path(0) == f"{tmp_path}/again.zip/train/cat/1.png"
     for index in range(len(plain)):
@@ -87,9 +87,9 @@ def test_pictures_of_a_zip_are_those_of_the_folder(tmp_path: Path, pictures: Pat
     assert np.array_equal(subset(data, [2]).read(0).image, plain.read(2).image)
 
 
-def test_a_broken_picture_is_named(tmp_path: Path) -> None:
-    write_zip(tmp_path / "p.zip", {"cat/1.png": b"no picture", "dog/1.png": picture(0)})
-    with pytest.raises(DataError, match=r"p\.zip/cat/1\.png: this is not a picture"):
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
+    write_zip(tmp_path / "p.zip", {"cat/1.png": b"no image", "dog/1.png": image(0)})
+    with pytest.raises(DataError, match=r"p\.zip/cat/1\.png: this is not an image"):
         folder.read(tmp_path / "p.zip", "all").read(0)
 
 
@@ -111,13 +111,13 @@ def test_a_folder_around_everything_is_passed_over(tmp_path: Path) -> None:
     "name", ["../evil.png", "a/../../evil.png", "/etc/evil.png", "C:/evil.png", "a\\..\\..\\evil.png"]
 )
 def test_names_that_leave_the_zip_are_refused(tmp_path: Path, name: str) -> None:
-    path = write_zip(tmp_path / "p.zip", {"cat/1.png": picture(0), name: picture(1)})
+    path = write_zip(tmp_path / "p.zip", {"cat/1.png": image(0), name: image(1)})
     with pytest.raises(DataError, match="which is not a file inside the data folder"):
         ZipTree(path)
 
 
-def test_what_is_no_zip_is_named(tmp_path: Path, pictures: Path) -> None:
-    whole = pictures.read_bytes()
+def test_what_is_no_zip_is_named(tmp_path: Path, images: Path) -> None:
+    whole = images.read_bytes()
     for content in (b"", b"no zip", whole[:-30], whole[: len(whole) // 2]):
         (tmp_path / "p.zip").write_bytes(content)
         with pytest.raises(DataError, match=r"p\.zip: the zip cannot be read"):
@@ -154,10 +154,10 @@ def test_a_member_never_grows_beyond_what_it_declares(tmp_path: Path, monkeypatc
 
 
 def test_encryption_and_rare_methods_are_refused(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "p.zip", {"cat/1.png": picture(0)}, compression=zipfile.ZIP_LZMA)
+    path = write_zip(tmp_path / "p.zip", {"cat/1.png": image(0)}, compression=zipfile.ZIP_LZMA)
     with pytest.raises(DataError, match=r"is packed by method 14, which is not read\. Unpack the zip"):
         ZipTree(path).read("cat/1.png")
-    path = write_zip(tmp_path / "p.zip", {"cat/1.png": picture(0)})
+    path = write_zip(tmp_path / "p.zip", {"cat/1.png": image(0)})
     data = bytearray(path.read_bytes())
     central = data.index(b"PK\1\2")
     data[central + 8] |= 1
@@ -179,8 +179,8 @@ def _brightness(data: ZipDataset, index: int, answers: Any) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_forked_workers_read_at_once(pictures: Path) -> None:
-    data = folder.read(pictures, "train")
+def test_forked_workers_read_at_once(images: Path) -> None:
+    data = folder.read(images, "train")
     assert isinstance(data, ZipDataset)
     expected = {index: int(data.read(index).image[0, 0, 0]) for index in range(len(data))}
     context = multiprocessing.get_context("fork")
@@ -193,8 +193,8 @@ def test_forked_workers_read_at_once(pictures: Path) -> None:
         process.join()
 
 
-def test_a_spawned_worker_receives_no_open_file(pictures: Path) -> None:
-    data = folder.read(pictures, "train")
+def test_a_spawned_worker_receives_no_open_file(images: Path) -> None:
+    data = folder.read(images, "train")
     sent = pickle.dumps(data)  # what a spawned process gets
     again = pickle.loads(sent)
     assert np.array_equal(again.read(3).image, data.read(3).image)

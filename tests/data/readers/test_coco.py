@@ -22,7 +22,7 @@ def annotation(image: int, category: int, box: list[float], **more: Any) -> dict
 
 
 def content(**changes: Any) -> dict[str, Any]:
-    """Two pictures, the second without objects; classes with gaps in their ids, not in the order of the file."""
+    """Two images, the second without objects; classes with gaps in their ids, not in the order of the file."""
     return {
         "images": [
             {"id": 900, "file_name": "a.png", "height": 40, "width": 60},
@@ -130,7 +130,7 @@ def test_unknown_category_is_kept_as_unknown(root: Path) -> None:
 
 BAD = {
     "no list": ({"images": {}}, "images: expected array, got object"),
-    "no pictures": ({"images": [], "annotations": []}, "images is empty"),
+    "no images": ({"images": [], "annotations": []}, "images is empty"),
     "orphan": (
         {"annotations": [annotation(1, 3, [0, 0, 1, 1])]},
         r"annotations\[0\]\.image_id is 1, which no image has",

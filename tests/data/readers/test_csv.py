@@ -26,7 +26,7 @@ def write(root: Path, text: str, name: str = "labels.csv") -> Path:
 
 
 def test_boxes_by_the_names_of_the_columns(root: Path) -> None:
-    """Columns in another order and spelling; rows of a picture apart from each other."""
+    """Columns in another order and spelling; rows of an image apart from each other."""
     text = "Class,xmin,ymin,xmax,ymax,filename,width,height,Pose,note\n"
     text += "dog,1.5,2,30,20,b.png,60,40,Left,\nant,0,0,60,40,a.png,60,40,,\ndog,5,5,6,6,b.png,60,40,3,x y\n"
     write(root, text)
@@ -44,7 +44,7 @@ def test_boxes_by_the_names_of_the_columns(root: Path) -> None:
     assert [data.table.attributes.get(row) for row in range(3)] == [{"Pose": "Left"}, {"Pose": 3, "note": "x y"}, {}]
 
 
-def test_empty_boxes_are_pictures_without_objects(root: Path) -> None:
+def test_empty_boxes_are_images_without_objects(root: Path) -> None:
     write(root, "file,x1,y1,x2,y2,label,weather\na.png,,,,,,rain\nb.png,1,2,3,4,cat,\n")
     data = reader.read(root, "all")
     assert data.target(0)["boxes"].shape == (0, 4)
@@ -60,7 +60,7 @@ def test_crowds_and_areas(root: Path) -> None:
     assert target["area"].tolist() == [7.5, 16]
 
 
-def test_classes_of_pictures(root: Path) -> None:
+def test_classes_of_images(root: Path) -> None:
     write(root, "image,label\na.png,yak\nb.png,ant\n")
     data = reader.read(root, "all")
     assert data.info.task == "classification"
@@ -113,7 +113,7 @@ def test_spreadsheets_of_other_countries(root: Path, delimiter: str) -> None:
     assert reader.read(write(root, text), "all").target(0)["boxes"].tolist() == [[1.5, 2, 3, 4]]
 
 
-def test_pictures_elsewhere(root: Path, write_image: Any) -> None:
+def test_images_elsewhere(root: Path, write_image: Any) -> None:
     write_image(root.parent / "photos" / "far.png")
     write(root, "file,label\nfar.png,cat\n")
     assert reader.read(root, "all", images="../photos").read(0).image.shape == (40, 60, 3)
@@ -157,7 +157,7 @@ def test_malformed_tables_name_file_and_line(root: Path, text: str, problem: str
 
 def test_missing_columns_are_named(root: Path) -> None:
     with pytest.raises(DataError, match="no table whose heading names 'file' and 'label'"):
-        reader.read(write(root, "picture,kind\na.png,cat\n"), "all")
+        reader.read(write(root, "image,kind\na.png,cat\n"), "all")
     with pytest.raises(DataError, match=r"labels\.csv: columns of a box are missing"):
         reader.read(write(root, "file,label\na.png,cat\n"), "all", task="detection")
 

@@ -133,7 +133,7 @@ def test_shapes_without_area_are_no_objects_but_kept_and_said(root: Path, caplog
     assert shapes[3]["parts"] == [{"label": "nose", "points": "1,1"}]
 
 
-def test_tags_are_classes_of_pictures(root: Path) -> None:
+def test_tags_are_classes_of_images(root: Path) -> None:
     tag = '<tag label="{0}" source="manual"/>'
     write(root, document(image(tag.format("dog")), image(tag.format("cat &amp; co"), 8, "b.png")))
     data = cvat.read(root, "all")
@@ -150,8 +150,8 @@ def test_tags_are_classes_of_pictures(root: Path) -> None:
 
 def test_subsets_and_files_are_splits(root: Path, write_image: Any) -> None:
     write_image(root / "images" / "Train" / "c.png")
-    pictures = (image(BOX.format("", ""), 1, "c.png", ' subset="Train"'), image("", 2, "b.png", ' subset="Validation"'))
-    write(root, document(*pictures, meta=""))
+    images = (image(BOX.format("", ""), 1, "c.png", ' subset="Train"'), image("", 2, "b.png", ' subset="Validation"'))
+    write(root, document(*images, meta=""))
     assert cvat.splits(root) == ("Train", "Validation")
     train, val = cvat.read(root, "train"), cvat.read(root, "val")
     assert train.path(0) == str(root / "images" / "Train" / "c.png")
@@ -165,7 +165,7 @@ def test_subsets_and_files_are_splits(root: Path, write_image: Any) -> None:
     assert cvat.read(root, "train").path(0) == str(root / "a.png")
 
 
-def test_pictures_elsewhere_and_other_order_of_classes(root: Path, write_image: Any) -> None:
+def test_images_elsewhere_and_other_order_of_classes(root: Path, write_image: Any) -> None:
     write_image(root.parent / "photos" / "far.png")
     write(root, document(image(BOX.format("", ""), name="far.png")))
     data = cvat.read(root, "all", images="../photos", class_names=["cat & co", "dog"])
@@ -173,7 +173,7 @@ def test_pictures_elsewhere_and_other_order_of_classes(root: Path, write_image: 
     assert data.path(0) == str(root / ".." / "photos" / "far.png")
 
 
-def test_without_subsets_every_fifth_picture_is_val(root: Path) -> None:
+def test_without_subsets_every_fifth_image_is_val(root: Path) -> None:
     write(root, document(*(image(number=number, name=f"{number}.png") for number in range(10))))
     assert cvat.splits(root) == ("all", "train", "val")
     assert [Path(cvat.read(root, "val").path(index)).name for index in range(2)] == ["4.png", "9.png"]
@@ -196,7 +196,7 @@ BAD = {
     "huge mask": (MASK.format("99999999999999999999", 0), r"mask\[0\]\.rle holds what is no number"),
     "text mask": (MASK.format("a", 0), r"mask\[0\]\.rle holds what is no number"),
     "empty mask": (MASK.format("12", 0), r"mask\[0\]\.rle has no pixel"),
-    "mask outside": (MASK.format("0,12", 58), r"mask\[0\] does not lie inside the 60x40 picture"),
+    "mask outside": (MASK.format("0,12", 58), r"mask\[0\] does not lie inside the 60x40 image"),
 }
 
 
@@ -210,7 +210,7 @@ def test_malformed_shapes_name_file_and_field(root: Path, body: str, problem: st
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (document(), "there is no picture in it"),
+        (document(), "there is no image in it"),
         (document("<track/>"), "this is a video's file"),
         (
             document(image(name="../../etc/passwd")),
@@ -231,7 +231,7 @@ def test_malformed_files_are_named(root: Path, text: str, problem: str) -> None:
         cvat.read(root, "all")
 
 
-def test_masks_need_the_size_of_the_picture(root: Path) -> None:
+def test_masks_need_the_size_of_the_image(root: Path) -> None:
     write(root, document('<image name="a.png"><polygon label="dog" points="1,1;5,1;5,5"/></image>'))
     assert len(cvat.read(root, "all").table.labels) == 1
     with pytest.raises(DataError, match=r"annotations\.xml: a\.png has no width and height"):

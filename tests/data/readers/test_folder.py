@@ -22,7 +22,7 @@ def labels(data: Any) -> list[tuple[str, str]]:
 def test_split_folders_share_one_class_list(tmp_path: Path, write_image: Any) -> None:
     for name in ("train/dog/2.jpg", "train/dog/10.jpg", "train/ant/x/1.png", "val/emu/1.jpg", "train/.hidden/1.jpg"):
         write_image(tmp_path / name)
-    (tmp_path / "train" / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "train" / "dog" / "notes.txt").write_text("no image")
     assert detect_format(tmp_path) == "folder"
     assert folder.splits(tmp_path) == ("train", "val")
     train = folder.read(tmp_path, "train")
@@ -77,7 +77,7 @@ def test_what_lies_deeper_belongs_to_its_class_or_is_one(tmp_path: Path, write_i
 def test_empty_classes_are_kept_and_said(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "train" / "dog" / "1.jpg")
     (tmp_path / "train" / "cat").mkdir()
-    with pytest.warns(UserWarning, match=r"1 classes have no picture: cat\. They keep their labels"):
+    with pytest.warns(UserWarning, match=r"1 classes have no image: cat\. They keep their labels"):
         data = folder.read(tmp_path, "train")
     assert data.info.class_names == ("cat", "dog")
     assert labels(data) == [("1.jpg", "dog")]

@@ -43,14 +43,14 @@ def test_pixels_and_labels_are_those_of_the_files(tmp_path: Path) -> None:
     assert data.path(3).endswith("train-images-idx3-ubyte[3]")
 
 
-def test_a_subset_shows_its_own_pictures(tmp_path: Path) -> None:
+def test_a_subset_shows_its_own_images(tmp_path: Path) -> None:
     write(tmp_path)
     part = subset(idx.read(tmp_path, "train"), [4, 2])
     assert np.array_equal(part.read(0).image[..., 0], IMAGES[4])
     assert part.target(1)["labels"] == 9
 
 
-def test_pictures_are_copies(tmp_path: Path) -> None:
+def test_images_are_copies(tmp_path: Path) -> None:
     write(tmp_path)
     data = idx.read(tmp_path, "train")
     data.read(0).image[...] = 0
@@ -66,7 +66,7 @@ def test_pictures_are_copies(tmp_path: Path) -> None:
         (encode(LABELS), "no idx file of 3 dimensions"),
         (b"\x00\x00\x0d\x03" + encode(IMAGES)[4:], "no idx file"),
         (struct.pack(">HBB3I", 0, 8, 3, 1 << 31, 1 << 31, 4), "promises"),
-        (encode(IMAGES[:4]), "5 labels for 4 pictures"),
+        (encode(IMAGES[:4]), "5 labels for 4 images"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, images: bytes, message: str) -> None:

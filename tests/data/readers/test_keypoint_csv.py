@@ -56,7 +56,7 @@ def test_single_table_without_heading(tmp_path: Path, write_image: Any) -> None:
         ("b.jpg,1,2,3,x", "line 3 has a cell that is no number"),
         ("../b.jpg,1,2,3,4", r"line 3, column 1 is '\.\./b\.jpg', which is not a file inside"),
         ("/b.jpg,1,2,3,4", "line 3, column 1 is '/b.jpg', which is not a file inside"),
-        ("word,1,2,3,4", "line 3 begins with 'word', not a picture's name"),
+        ("word,1,2,3,4", "line 3 begins with 'word', not an image's name"),
     ],
 )
 def test_broken_rows_are_named(root: Path, line: str, message: str) -> None:
@@ -85,7 +85,7 @@ def test_face_table_is_taken_as_it_is(data_root: Path) -> None:
         assert np.array_equal(data.target(index)["keypoints"][0, :, :2], expected)
 
 
-def test_rows_of_one_picture_are_its_objects(tmp_path: Path, write_image: Any) -> None:
+def test_rows_of_one_image_are_its_objects(tmp_path: Path, write_image: Any) -> None:
     for name in ("train/a.jpg", "train/b.jpg"):
         write_image(tmp_path / name)
     (tmp_path / "train.csv").write_text("file,nose_x,nose_y,ear_x,ear_y\na.jpg,1,2,3,4\nb.jpg,5,6,7,8\na.jpg,9,10,,\n")

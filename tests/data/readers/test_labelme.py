@@ -1,4 +1,4 @@
-"""labelme's files: every kind of shape, groups, flags, pictures inside, and what is no labelme file."""
+"""labelme's files: every kind of shape, groups, flags, images inside, and what is no labelme file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LINE = shape("road", "line", [[0, 0], [50, 30]])
 
 @pytest.fixture
 def root(tmp_path: Path, write_image: Any) -> Path:
-    """Two pictures of 40 x 60, the second without shapes."""
+    """Two images of 40 x 60, the second without shapes."""
     for name in ("1", "2"):
         write_image(tmp_path / f"{name}.png", SIZE)
     write(tmp_path / "1.json", BOX, RING)
@@ -249,7 +249,7 @@ def test_points_of_a_group_are_keypoints(root: Path) -> None:
         labelme.read(root, "all", task="keypoints")
 
 
-def test_pictures_inside_the_file(tmp_path: Path) -> None:
+def test_images_inside_the_file(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     write(tmp_path / "a.json", BOX, imageData=png(pixels[..., ::-1]), imagePath="a.json")
     write(tmp_path / "b.json", imageData=png(pixels[..., ::-1]), imageHeight=None, imageWidth=None)
@@ -257,14 +257,14 @@ def test_pictures_inside_the_file(tmp_path: Path) -> None:
     assert np.array_equal(data.read(0).image, pixels)
     assert data.table.sizes.tolist() == [[40, 60], [40, 60]]
     write(tmp_path / "a.json", BOX, imageData="no base64!")
-    with pytest.raises(DataError, match=r"a\.json: imageData is no picture in base64"):
+    with pytest.raises(DataError, match=r"a\.json: imageData is no image in base64"):
         labelme.read(tmp_path, "all").read(0)
-    write(tmp_path / "a.json", BOX, imageData=base64.b64encode(b"no picture").decode())
+    write(tmp_path / "a.json", BOX, imageData=base64.b64encode(b"no image").decode())
     with pytest.raises(DataError, match=r"a\.json"):
         labelme.read(tmp_path, "all").read(0)
 
 
-def test_where_the_picture_is(tmp_path: Path, write_image: Any) -> None:
+def test_where_the_image_is(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "images" / "a.png", SIZE)
     folder = tmp_path / "labels"
     for name in ("../images/a.png", "..\\images\\a.png", "../images/../images/a.png"):
@@ -281,14 +281,14 @@ def test_where_the_picture_is(tmp_path: Path, write_image: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "/etc/passwd.png", "C:\\secret.jpg", "a/..\\..\\..\\b.jpg", "\\\\host\\x.jpg"]
 )
-def test_pictures_may_not_leave_the_folder(tmp_path: Path, write_image: Any, name: str) -> None:
+def test_images_may_not_leave_the_folder(tmp_path: Path, write_image: Any, name: str) -> None:
     write_image(tmp_path / "b.jpg", SIZE)
     write(tmp_path / "data" / "x.json", BOX, imagePath=name)
     with pytest.raises(DataError, match=r"x\.json: imagePath is .* not a file inside the data folder"):
         labelme.read(tmp_path / "data", "all")
 
 
-def test_missing_pictures_are_named_when_read(root: Path) -> None:
+def test_missing_images_are_named_when_read(root: Path) -> None:
     (root / "1.png").unlink()
     with pytest.raises(DataError, match=r"1\.png: the file does not exist"):
         labelme.read(root, "all").read(0)
@@ -312,10 +312,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "far": ({"points": [[1, 2], [1e300, 4]]}, r"shapes\[1\]\.points: a number is out of range"),
     "flags": ({"flags": [1]}, r"shapes\[1\]\.flags: expected object \| null, got array"),
     "no mask": ({"shape_type": "mask"}, r"shapes\[1\]\.mask is missing"),
-    "mask": ({"shape_type": "mask", "mask": "%%%"}, r"shapes\[1\]\.mask is no picture in base64"),
+    "mask": ({"shape_type": "mask", "mask": "%%%"}, r"shapes\[1\]\.mask is no image in base64"),
     "mask outside": (
         {"shape_type": "mask", "mask": png([[1]]), "points": [[70, 1], [70, 1]]},
-        r"shapes\[1\]\.mask lies outside of the 60x40 picture",
+        r"shapes\[1\]\.mask lies outside of the 60x40 image",
     ),
     "marks": ({"saccade": {"extras": {"difficult": 10**30}}}, r"shapes\[1\]\.saccade\.extras\[\.\.\.\]: "),
     "empty mask": ({"shape_type": "mask", "mask": png([[0]])}, r"shapes\[1\]\.mask is empty"),
@@ -336,8 +336,8 @@ def test_malformed_shapes_name_file_and_field(root: Path, case: str) -> None:
         ("{", "this is no labelme file"),
         ("[]", "this is no labelme file"),
         ("{}", "shapes is missing"),
-        ('{"shapes": 3}', "shapes, flags or the picture's fields: Expected array, got int"),
-        ('{"shapes": [], "imageHeight": "x"}', "shapes, flags or the picture's fields: Expected int"),
+        ('{"shapes": 3}', "shapes, flags or the image's fields: Expected array, got int"),
+        ('{"shapes": [], "imageHeight": "x"}', "shapes, flags or the image's fields: Expected int"),
         ('{"shapes": [], "imageHeight": 1000000, "imageWidth": 1000000}', "imageHeight and imageWidth are 1000000"),
         (
             '{"shapes": [], "imageHeight": 1000000000000, "imageWidth": 0}',

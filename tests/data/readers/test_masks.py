@@ -1,4 +1,4 @@
-"""Pictures with label maps and instance maps."""
+"""Images with label maps and instance maps."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ def test_classes_are_inferred(pair: Path) -> None:
 def test_size_mismatch_and_missing_maps_are_named(pair: Path, write_image: Any) -> None:
     write_map(pair / "masks" / "a.png", np.zeros((4, 6)))
     data = masks.read(pair, "all", class_names=["a"])
-    with pytest.raises(DataError, match=r"masks/a\.png: the map is 6x4, its picture 3x2\. Save both"):
+    with pytest.raises(DataError, match=r"masks/a\.png: the map is 6x4, its image 3x2\. Save both"):
         data.read(0)
     write_image(pair / "images" / "b.png")
-    with pytest.raises(DataError, match=r"1 pictures have no label map .*: b\.png"):
+    with pytest.raises(DataError, match=r"1 images have no label map .*: b\.png"):
         masks.read(pair, "all", class_names=["a"])
 
 
@@ -184,16 +184,16 @@ def test_colours_stand_for_classes(pair: Path, palette: Any, class_names: Any, n
     assert data.target(0)["label_map"].dtype == np.uint8
 
 
-def test_a_palette_picture_is_read_by_its_colours(pair: Path) -> None:
+def test_a_palette_image_is_read_by_its_colours(pair: Path) -> None:
     from PIL import Image
 
-    picture = Image.new("P", (3, 2))
-    picture.putdata([7, 3, 7, 3, 7, 7])
+    image = Image.new("P", (3, 2))
+    image.putdata([7, 3, 7, 3, 7, 7])
     colors = [0] * 768
     colors[9:12], colors[21:24] = [1, 2, 3], [4, 5, 6]
-    picture.putpalette(colors)
+    image.putpalette(colors)
     (pair / "masks").mkdir()
-    picture.save(pair / "masks" / "a.png")
+    image.save(pair / "masks" / "a.png")
     data = masks.read(pair, "all", palette={"#010203": 1, "#040506": 0})
     assert data.target(0)["label_map"].tolist() == [[0, 1, 0], [1, 0, 0]]
 
@@ -256,7 +256,7 @@ def test_instance_ids_hold_class_and_number(tmp_path: Path, write_image: Any) ->
     assert target["boxes"].tolist() == [[0, 0, 4, 3], [10, 5, 30, 15], [50, 20, 60, 40]]
     assert target["area"].tolist() == [12, 200, 199]
     assert np.array_equal(target["masks"][1], values == 2001)
-    with pytest.raises(DataError, match="'masks' has no truth for task 'detection'"):
+    with pytest.raises(DataError, match="'masks' has no ground truth for task 'detection'"):
         masks.read(tmp_path, "all", "detection")
     inferred = masks.read(tmp_path, "all", instance_divisor=1000)
     assert len(inferred.info.class_names) == 5

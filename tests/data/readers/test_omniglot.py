@@ -98,7 +98,7 @@ def test_one_shot_runs_come_with_their_answers(tmp_path: Path) -> None:
     [
         ("run01/test/item01.png\n", "line 1 is not"),
         ("run01/test/item01.png run01/training/class09.png\n", "line 1 is not"),
-        ("run01/test/item01.png run01/training/class01.png\n", "pictures or answers are missing"),
+        ("run01/test/item01.png run01/training/class01.png\n", "images or answers are missing"),
     ],
 )
 def test_broken_answers_are_named(tmp_path: Path, labels: str, message: str) -> None:

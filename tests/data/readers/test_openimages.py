@@ -56,8 +56,8 @@ def test_decimal_commas_of_a_spreadsheet(root: Path) -> None:
     assert openimages.read(root, "all").target(0)["boxes"].tolist() == [[15, 4, 45, 40]]
 
 
-def test_a_turned_picture_is_measured_upright(tmp_path: Path) -> None:
-    """EXIF orientation 6 turns 60x40 stored pixels into 40x60; the shares are of the turned picture."""
+def test_a_turned_image_is_measured_upright(tmp_path: Path) -> None:
+    """EXIF orientation 6 turns 60x40 stored pixels into 40x60; the shares are of the turned image."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif.tobytes())
@@ -86,7 +86,7 @@ def test_names_of_classes_and_splits(root: Path, write_image: Any) -> None:
         openimages.read(root, "train", class_descriptions="names.csv")
 
 
-def test_pictures_elsewhere(root: Path, write_image: Any) -> None:
+def test_images_elsewhere(root: Path, write_image: Any) -> None:
     write_image(root.parent / "photos" / "far.jpeg")
     write(root, "far,,dog,,0,1,0,1,,,,,\n")
     assert openimages.read(root, "all", images="../photos").read(0).image.shape == (40, 60, 3)

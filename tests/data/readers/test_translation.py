@@ -1,4 +1,4 @@
-"""Pictures of two looks, in pairs and not."""
+"""Images of two looks, in pairs and not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def values(sample: Any) -> tuple[int, int]:
     return int(sample.image[0, 0, 0]), int(sample.target["target_image"][0, 0, 0])
 
 
-def test_halves_of_one_picture(tmp_path: Path) -> None:
+def test_halves_of_one_image(tmp_path: Path) -> None:
     for split, number in (("train", 1), ("train", 2), ("val", 3)):
         write_halves(tmp_path / split / f"{number}.png", number, 100 + number)
     assert detect_format(tmp_path) == "paired"
@@ -49,7 +49,7 @@ def test_halves_of_one_picture(tmp_path: Path) -> None:
 
 def test_halves_of_an_odd_width_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "train" / "1.png", 1, (4, 7))
-    with pytest.raises(DataError, match=r"train/1\.png: the picture is 7 pixels wide, which has no halves"):
+    with pytest.raises(DataError, match=r"train/1\.png: the image is 7 pixels wide, which has no halves"):
         paired.read(tmp_path, "train").read(0)
 
 
@@ -72,10 +72,10 @@ def test_two_folders(tmp_path: Path, first: str, second: str, splits: tuple[str,
     turned = paired.read(tmp_path, splits[0], side="right")
     assert [values(turned.read(index)) for index in range(3)] == [(101, 1), (102, 2), (110, 10)]
     write(tmp_path / second / "2.png", 5, (4, 4))
-    with pytest.raises(DataError, match=r"2\.png: the picture is 4x4, its partner .*2\.jpg 6x8\. Save both"):
+    with pytest.raises(DataError, match=r"2\.png: the image is 4x4, its partner .*2\.jpg 6x8\. Save both"):
         data.read(1)
     (tmp_path / second / "2.png").unlink()
-    with pytest.raises(DataError, match=r"1 pictures have no partner of the same name .*: 2\.jpg\. Add"):
+    with pytest.raises(DataError, match=r"1 images have no partner of the same name .*: 2\.jpg\. Add"):
         paired.read(tmp_path, splits[0])
 
 
@@ -124,7 +124,7 @@ def test_the_other_domain_can_be_the_input(domains: Path) -> None:
     assert [a for _, a in found] == [0, 1, 2, 0, 1, 2, 0]
     with pytest.raises(DataError, match="side is 'A'"):
         unpaired.read(domains, "train", side="A")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="no folders of pictures 'trainA'"):
+    with pytest.raises(DataError, match="no folders of images 'trainA'"):
         unpaired.read(domains / "trainA", "train")
     with pytest.raises(DataError, match="no split 'val'; it has: train, test"):
         unpaired.read(domains, "val")

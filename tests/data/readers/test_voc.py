@@ -15,7 +15,7 @@ from saccade.errors import DataError
 
 
 def test_one_based_inclusive_boxes_become_continuous(tmp_path: Path, write_voc: Any) -> None:
-    """A box around all pixels of a 60x40 picture is written 1, 1, 60, 40."""
+    """A box around all pixels of a 60x40 image is written 1, 1, 60, 40."""
     rows = [("cat", 1, 1, 60, 40), ("cat", 7, 5, 8, 30), ("cat", 9, 9, 9, 9), ("cat", 30, 20, 11, 25)]
     data = voc.read(write_voc(tmp_path, {"a": rows}), "all")
     target = data.target(0)
@@ -38,7 +38,7 @@ def test_classes_are_the_same_for_every_split(tmp_path: Path, write_voc: Any) ->
     assert detect_format(root) == "voc"
 
 
-def test_without_lists_every_fifth_picture_is_val(tmp_path: Path, write_voc: Any) -> None:
+def test_without_lists_every_fifth_image_is_val(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {str(number): [] for number in range(1, 12)})
     names = {
         split: [Path(part.path(i)).stem for i in range(len(part))]
@@ -62,7 +62,7 @@ def test_difficult_is_kept_beside_the_target(tmp_path: Path, write_voc: Any) -> 
     assert data.target(0)["iscrowd"].tolist() == [False, False]
 
 
-def test_pictures_of_other_formats_are_found_by_id(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
+def test_images_of_other_formats_are_found_by_id(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
     root = write_voc(tmp_path, {"a": []})
     (root / "JPEGImages" / "a.jpg").unlink()
     write_image(root / "JPEGImages" / "a.png")
@@ -126,7 +126,7 @@ def test_missing_annotation_and_empty_list_are_named(tmp_path: Path, write_voc: 
         voc.read(root, "val")
 
 
-def test_missing_picture_is_named_when_it_is_read(tmp_path: Path, write_voc: Any) -> None:
+def test_missing_image_is_named_when_it_is_read(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {"a": []})
     (root / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(DataError, match=r"a\.jpg: the file does not exist"):
@@ -140,9 +140,7 @@ def annotation(body: str) -> str:
 BOX = "<bndbox><xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
 
 
-def test_what_objects_and_pictures_say_is_kept(
-    tmp_path: Path, write_voc: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_objects_and_images_say_is_kept(tmp_path: Path, write_voc: Any, caplog: pytest.LogCaptureFixture) -> None:
     root = write_voc(tmp_path, {"a": []})
     (root / "Annotations" / "a.xml").write_text(
         "<annotation><folder>VOC</folder><filename>a.jpg</filename>"
@@ -180,7 +178,7 @@ def test_fractions_of_a_pixel_are_kept(tmp_path: Path, write_voc: Any) -> None:
 
 
 def test_files_lying_flat(tmp_path: Path, write_image: Any) -> None:
-    """XML files beside nothing else; their pictures are in another folder, outside of the data folder."""
+    """XML files beside nothing else; their images are in another folder, outside of the data folder."""
     for number in range(6):
         write_image(tmp_path / "photos" / f"{number}.png")
         (tmp_path / "labels").mkdir(exist_ok=True)
@@ -211,7 +209,7 @@ def test_folders_of_splits(tmp_path: Path, write_image: Any) -> None:
     assert data.annotation_path(0) == str(tmp_path / "valid" / "dog.xml")
 
 
-def test_errors_name_the_annotation_also_where_the_picture_has_another_name(tmp_path: Path, write_voc: Any) -> None:
+def test_errors_name_the_annotation_also_where_the_image_has_another_name(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {"a": []})
     (root / "Annotations" / "b.xml").write_text(
         "<annotation><filename>other.jpg</filename><size><width>60</width><height>40</height></size></annotation>"
@@ -233,9 +231,9 @@ def test_a_list_of_classes_gives_their_order(tmp_path: Path, write_voc: Any) -> 
 
 def palette_map(path: Path, values: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(np.asarray(values, np.uint8))
-    picture.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
-    picture.save(path)
+    image = Image.fromarray(np.asarray(values, np.uint8))
+    image.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
+    image.save(path)
 
 
 def test_label_maps_are_indices_of_the_palette(tmp_path: Path, write_voc: Any) -> None:
@@ -344,7 +342,7 @@ def test_a_file_name_in_another_encoding_is_named(tmp_path: Path, write_voc: Any
 
 @pytest.mark.data("bccd")
 def test_real_blood_cells(data_root: Path) -> None:
-    """364 pictures, of which the four lists hold train, val, their union and test."""
+    """364 images, of which the four lists hold train, val, their union and test."""
     counts = {}
     for split in ("train", "val", "trainval", "test"):
         data = voc.read(data_root / "bccd", split)

@@ -26,7 +26,7 @@ def write_rows(path: Path, *rows: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, write_image: Any) -> Path:
-    """Two splits with a description; pictures are 40 x 60; the second of ``train`` has no file of rows."""
+    """Two splits with a description; images are 40 x 60; the second of ``train`` has no file of rows."""
     for name in ("train/a.png", "train/b.png", "val/c.png"):
         write_image(tmp_path / "images" / name, SIZE)
     write_rows(tmp_path / "labels" / "train" / "a.txt", "1 0.5 0.5 0.5 0.25", "0 0.1 0.2 0.1 0.1")
@@ -39,7 +39,7 @@ def paths(data: Any) -> list[str]:
     return [Path(data.path(index)).name for index in range(len(data))]
 
 
-def test_shares_become_pixels_of_the_picture(root: Path) -> None:
+def test_shares_become_pixels_of_the_image(root: Path) -> None:
     data = yolo.read(root, "train")
     assert detect_format(root) == "yolo"
     assert yolo.splits(root) == ("train", "val")
@@ -53,7 +53,7 @@ def test_shares_become_pixels_of_the_picture(root: Path) -> None:
     assert data.annotation_path(0) == str(root / "labels/train/a.txt")
 
 
-def test_pictures_without_rows_are_data(root: Path) -> None:
+def test_images_without_rows_are_data(root: Path) -> None:
     train, val = yolo.read(root, "train"), yolo.read(root, "val")
     assert paths(train) == ["a.png", "b.png"]
     assert train.target(1)["boxes"].shape == (0, 4)
@@ -61,7 +61,7 @@ def test_pictures_without_rows_are_data(root: Path) -> None:
     assert val.annotation_path(0) == str(root / "labels/val/c.txt")
 
 
-def test_sizes_are_those_of_the_upright_picture(root: Path) -> None:
+def test_sizes_are_those_of_the_upright_image(root: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn: stored 60 wide and 40 high, seen 40 wide and 60 high
     Image.new("RGB", (60, 40)).save(root / "images/val/c.jpg", exif=exif)
@@ -168,11 +168,11 @@ def test_rows_must_fit_the_shape_of_the_keypoints(root: Path) -> None:
         yolo.read(root, "train")
 
 
-def test_a_broken_picture_with_objects_is_named(root: Path) -> None:
-    (root / "images/train/b.png").write_bytes(b"no picture")
+def test_a_broken_image_with_objects_is_named(root: Path) -> None:
+    (root / "images/train/b.png").write_bytes(b"no image")
     assert len(yolo.read(root, "train")) == 2  # it has no rows that would need its size
-    (root / "images/train/a.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"a\.png: this is not a picture"):
+    (root / "images/train/a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"a\.png: this is not an image"):
         yolo.read(root, "train")
 
 
@@ -183,7 +183,7 @@ LAYOUTS = {
     "the tool's folder": "path: ../datasets/moved\ntrain: images/train\nval: images/val\ntest:\nnames: [cat, dog]\n",
     "path of another machine": "path: /content/moved\ntrain: images/train\nval: images\\val\nnames: [cat, dog]\n",
     "roboflow": "train: ../images/train\nval: ../images/val\ntest: ../test/images\nnc: 2\nnames: ['cat', 'dog']\n",
-    "lists of pictures": "train: train.txt\nval: lists/val.txt\nnames: [cat, dog]\n",
+    "lists of images": "train: train.txt\nval: lists/val.txt\nnames: [cat, dog]\n",
     "not needed": "path: ''\ntrain: images/train\nval: images/val\ndownload: http://x.org/x.zip\nnames: [cat, dog]\n",
 }
 
@@ -285,7 +285,7 @@ def test_missing_splits_are_named(root: Path) -> None:
         yolo.read(root, "test")
     for file in (root / "images/val").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match="split 'val' has no pictures"):
+    with pytest.raises(DataError, match="split 'val' has no images"):
         yolo.read(root, "val")
 
 
@@ -312,11 +312,11 @@ def test_darknet(tmp_path: Path, write_image: Any, prefix: str) -> None:
     assert yolo.read(tmp_path, "train").info.class_names == ("cat", "dog")
 
 
-def test_darknet_with_pictures_elsewhere(tmp_path: Path, write_image: Any) -> None:
+def test_darknet_with_images_elsewhere(tmp_path: Path, write_image: Any) -> None:
     darknet(tmp_path / "rows")
     for name in ("a", "b"):
-        write_image(tmp_path / f"pictures/{name}.png", SIZE)
-    data = yolo.read(tmp_path / "rows", "train", images="../pictures")
+        write_image(tmp_path / f"images/{name}.png", SIZE)
+    data = yolo.read(tmp_path / "rows", "train", images="../images")
     assert data.target(0)["boxes"].tolist() == [[15, 10, 45, 30]]
     assert data.read(1).image.shape == (40, 60, 3)
     assert data.annotation_path(0) == str(tmp_path / "rows/obj_train_data/a.txt")
@@ -358,7 +358,7 @@ def test_bare_folders_by_split(root: Path, write_image: Any) -> None:
     assert yolo.read(root, "train").target(0)["labels"].tolist() == [1, 0]
 
 
-def test_rows_beside_pictures(tmp_path: Path, write_image: Any) -> None:
+def test_rows_beside_images(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "a.png", SIZE)
     write_rows(tmp_path / "a.txt", "0 0.5 0.5 0.5 0.5")
     write_rows(tmp_path / "classes.txt", "cat")
@@ -366,12 +366,12 @@ def test_rows_beside_pictures(tmp_path: Path, write_image: Any) -> None:
     assert yolo.read(tmp_path, "all").target(0)["boxes"].tolist() == [[15, 10, 45, 30]]
 
 
-def test_bare_rows_with_pictures_elsewhere(tmp_path: Path, write_image: Any) -> None:
+def test_bare_rows_with_images_elsewhere(tmp_path: Path, write_image: Any) -> None:
     for name in ("a", "b"):
-        write_image(tmp_path / f"pictures/{name}.png", SIZE)
+        write_image(tmp_path / f"images/{name}.png", SIZE)
     write_rows(tmp_path / "rows/labels/a.txt", "0 0.5 0.5 0.5 0.5")
     write_rows(tmp_path / "rows/classes.txt", "cat")
-    data = yolo.read(tmp_path / "rows", "all", images=str(tmp_path / "pictures"))
+    data = yolo.read(tmp_path / "rows", "all", images=str(tmp_path / "images"))
     assert paths(data) == ["a.png"]
     assert data.target(0)["boxes"].tolist() == [[15, 10, 45, 30]]
 
@@ -389,7 +389,7 @@ def test_other_folders_are_not_taken_for_yolo(tmp_path: Path, write_image: Any) 
 
 @pytest.mark.data("voc100_multiformat")
 def test_voc100_equals_its_voc_files(data_root: Path) -> None:
-    """The same truth in two formats; the rows have six digits and take VOC's numbers as they are."""
+    """The same ground truth in two formats; the rows have six digits and take VOC's numbers as they are."""
     root = data_root / "voc100_multiformat"
     data = yolo.read(root / "gts/yolo_format", "train", images="../../images")
     assert len(data) == 100

@@ -17,7 +17,7 @@ from saccade.structures.dataset import DatasetInfo, VisionDataset
 
 
 def random_rows(images: int, seed: int = 0) -> list[list[tuple[str, tuple[float, ...]]]]:
-    """For each picture its objects, as plain Python values."""
+    """For each image its objects, as plain Python values."""
     rng = np.random.default_rng(seed)
     return [
         [

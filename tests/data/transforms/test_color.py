@@ -28,7 +28,7 @@ def test_hsv_is_the_textbook_formula() -> None:
         np.testing.assert_allclose(after / 255, expected, atol=0.03)  # OpenCV keeps 180 hues and 256 saturations
 
 
-def test_hsv_changes_only_the_value_of_grey_pictures() -> None:
+def test_hsv_changes_only_the_value_of_grey_images() -> None:
     image = np.full((4, 4, 1), 100, np.uint8)
     changed = HSV(0.5, 0.5, 0.5)(_sample(image), np.random.default_rng(1)).image
     factor = 1 + np.random.default_rng(1).uniform(-1, 1, 3)[2] * 0.5
@@ -72,12 +72,12 @@ def test_pca_needs_colour() -> None:
 
 
 @pytest.mark.parametrize("transform", [HSV(0.1, 0.1, 0.1), BrightnessContrast(0.1, 0.1), PCAColor(0.1)])
-def test_pictures_they_cannot_treat_are_named(transform: HSV | BrightnessContrast | PCAColor) -> None:
+def test_images_they_cannot_treat_are_named(transform: HSV | BrightnessContrast | PCAColor) -> None:
     with pytest.raises(ConfigError, match=r"photo\.jpg"):
         transform(_sample(np.zeros((4, 4, 3), np.uint16)), np.random.default_rng(0))
 
 
-def test_the_given_picture_is_left_alone() -> None:
+def test_the_given_image_is_left_alone() -> None:
     image = np.full((4, 4, 3), 100, np.uint8)
     image.setflags(write=False)
     HSV(0.1, 0.5, 0.5)(_sample(image), np.random.default_rng(0))

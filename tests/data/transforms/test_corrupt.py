@@ -1,4 +1,4 @@
-"""Blur, JPEG and erasing: what they do to the pixels, and that the truth stays."""
+"""Blur, JPEG and erasing: what they do to the pixels, and that the ground truth stays."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_erased_is_one_rectangle_of_noise_of_the_size_that_was_asked_for(channel
     assert max(aspects) < 2.2
 
 
-def test_pictures_they_cannot_treat_are_named() -> None:
+def test_images_they_cannot_treat_are_named() -> None:
     for transform, sample in (
         (JPEGArtefacts(1.0), _sample(7)),
         (JPEGArtefacts(1.0), _sample(3, np.uint16)),

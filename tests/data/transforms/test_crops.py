@@ -55,7 +55,7 @@ def test_resized_windows_have_the_area_and_aspect_that_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("size", "window"), [((20, 1000), (486, 0, 513, 20)), ((1000, 20), (0, 486, 20, 513))])
-def test_a_picture_too_narrow_for_any_window_is_cut_in_its_middle(
+def test_a_image_too_narrow_for_any_window_is_cut_in_its_middle(
     size: tuple[int, int], window: tuple[float, ...]
 ) -> None:
     cut = RandomResizedCrop((32, 32), area=(0.9, 1.0))(_sample(size), np.random.default_rng(0))
@@ -101,7 +101,7 @@ def test_the_wanted_overlap_is_reached_by_at_least_one_object() -> None:
         shared = max(min(x2, 140) - max(x1, 20), 0) * max(min(y2, 100) - max(y1, 20), 0)
         overlap = shared / ((x2 - x1) * (y2 - y1) + 120 * 80 - shared)
         found += overlap >= 0.7
-    assert found > 170  # but for those of 22 choices that want nothing: the whole picture, and any window
+    assert found > 170  # but for those of 22 choices that want nothing: the whole image, and any window
 
 
 def test_crowds_are_neither_looked_for_nor_dropped_by_their_centre() -> None:
@@ -117,7 +117,7 @@ def test_crowds_are_neither_looked_for_nor_dropped_by_their_centre() -> None:
     assert beside > 5
 
 
-def test_pictures_without_objects_are_cropped_at_random_or_left() -> None:
+def test_images_without_objects_are_cropped_at_random_or_left() -> None:
     sizes = {IoUCrop()(_sample(target=_boxes()), np.random.default_rng(seed)).size for seed in range(40)}
     assert (120, 160) in sizes
     assert len(sizes) > 5
@@ -128,7 +128,7 @@ def test_cropping_around_objects_needs_boxes() -> None:
         IoUCrop()(_sample(target={"label_map": np.zeros((120, 160), np.uint8)}), np.random.default_rng(0))
 
 
-def test_expanded_pictures_lie_whole_on_a_canvas_of_the_mean() -> None:
+def test_expanded_images_lie_whole_on_a_canvas_of_the_mean() -> None:
     ratios = []
     for seed in range(100):
         sample = _sample((30, 50), _boxes((10, 5, 30, 25)))

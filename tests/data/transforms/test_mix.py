@@ -1,4 +1,4 @@
-"""Mixup, CutMix and copy-paste: pixels and truth are mixed alike."""
+"""Mixup, CutMix and copy-paste: pixels and ground truth are mixed alike."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _objects(squares: list[tuple[int, int, int, int]], grey: int, crowd: tuple[i
             [[[x1 + 2.5, y1 + 2.5, 2], [x2 - 2.5, y2 - 2.5, 2]] for x1, y1, x2, y2 in squares], np.float32
         ).reshape(-1, 2, 3),
     }
-    return Sample(image, target, ImageInfo(grey, f"picture{grey}", Geometry.identity(SIZE)))
+    return Sample(image, target, ImageInfo(grey, f"image{grey}", Geometry.identity(SIZE)))
 
 
 UNDER = [(5, 5, 45, 45), (60, 10, 100, 50), (20, 60, 40, 80), (100, 60, 120, 90)]
@@ -117,7 +117,7 @@ def test_pasted_objects_hide_what_lies_under_them(seed: int) -> None:
     pasted = [label for label in target["labels"].tolist() if label >= 200]
     for label in range(200, 203):
         assert (joined.image == label).any() == (label in pasted)
-    assert not (joined.image == 199).any()  # nothing of the other picture's background
+    assert not (joined.image == 199).any()  # nothing of the other image's background
     np.testing.assert_array_equal(joined.image[..., 0], target["label_map"])
     for row, label in enumerate(target["labels"].tolist()):
         shown = (joined.image[..., 0] == label).astype(np.uint8)

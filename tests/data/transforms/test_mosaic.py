@@ -51,7 +51,7 @@ def _mosaic(seed: int, affine: RandomAffine, **options: object) -> tuple[Sample,
 
 @pytest.mark.parametrize("seed", range(12))
 def test_exactly_the_visible_objects_have_boxes(seed: int) -> None:
-    """Without a warp every rectangle's pixels can be counted in the picture."""
+    """Without a warp every rectangle's pixels can be counted in the image."""
     sample, _ = _mosaic(seed, RandomAffine())
     grey = sample.image[..., 0]
     boxes = dict(zip(sample.target["labels"].tolist(), sample.target["boxes"], strict=True))
@@ -82,11 +82,11 @@ def test_the_fast_way_draws_what_the_plain_way_draws(seed: int) -> None:
     labels = np.full((2 * height, 2 * width), 255, np.uint8)
     for position in range(4):
         tile = _tile(position, size=(48, 64), channels=3)
-        picture, names = resize_pixels(tile.image, SIZE), resize_pixels(tile.target["label_map"], SIZE, linear=False)
+        image, names = resize_pixels(tile.image, SIZE), resize_pixels(tile.target["label_map"], SIZE, linear=False)
         left, top = x - (0 if position % 2 else width), y - (0 if position // 2 else height)
         for row in range(max(top, 0), min(top + height, 2 * height)):
             x1, x2 = max(left, 0), min(left + width, 2 * width)
-            canvas[row, x1:x2] = picture[row - top, x1 - left : x2 - left]
+            canvas[row, x1:x2] = image[row - top, x1 - left : x2 - left]
             labels[row, x1:x2] = names[row - top, x1 - left : x2 - left]
     plain = warp_pixels(canvas, matrix, SIZE, 114, linear=True)
     assert np.abs(fast.image.astype(int) - plain).max() <= 1
@@ -95,7 +95,7 @@ def test_the_fast_way_draws_what_the_plain_way_draws(seed: int) -> None:
     assert shown <= set(seen)
 
 
-def test_pictures_without_a_share_are_not_read() -> None:
+def test_images_without_a_share_are_not_read() -> None:
     counts = [len(_mosaic(seed, RandomAffine(scale=(1.9, 1.9)))[1]) for seed in range(40)]
     assert set(counts) == {1, 2, 4}
 
@@ -108,13 +108,13 @@ def test_turned_masks_carry_their_boxes_and_points(seed: int) -> None:
     tight, _ = boxes_of_masks(target["masks"])
     np.testing.assert_allclose(target["boxes"], tight, atol=0.01)
     for value, mask, (point,) in zip(target["labels"], target["masks"], target["keypoints"], strict=True):
-        # Masks are warped from their picture, labels over the canvas: they may differ by a pixel along the outline.
+        # Masks are warped from their image, labels over the canvas: they may differ by a pixel along the outline.
         assert ((target["label_map"] == value) != (mask > 0)).sum() <= 0.12 * mask.sum() + 6
         if point[2]:
             assert mask[int(point[1]), int(point[0])]
 
 
-def test_pictures_without_objects() -> None:
+def test_images_without_objects() -> None:
     def read(position: int, size: tuple[int, int]) -> Sample:
         tile = _tile(position)
         empty = {key: value[:0] for key, value in tile.target.items() if key != "label_map"}
@@ -125,7 +125,7 @@ def test_pictures_without_objects() -> None:
     assert sample.size == SIZE
 
 
-def test_pictures_of_unequal_depth_are_named() -> None:
+def test_images_of_unequal_depth_are_named() -> None:
     def read(position: int, size: tuple[int, int]) -> Sample:
         tile = _tile(position)
         return Sample(tile.image.astype(np.uint16) if position else tile.image, tile.target, tile.info)
@@ -172,7 +172,7 @@ def test_parts_of_all_nine_are_shown_around_the_first(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_exactly_the_visible_objects_of_nine_have_boxes(seed: int) -> None:
-    """Zoomed by 3/2 every picture is shown pixel by pixel, and its rectangles can be counted."""
+    """Zoomed by 3/2 every image is shown pixel by pixel, and its rectangles can be counted."""
     sample, _ = _nine(seed, RandomAffine(scale=(1.5, 1.5)))
     grey = sample.image[..., 0]
     boxes = dict(zip(sample.target["labels"].tolist(), sample.target["boxes"], strict=True))

@@ -15,9 +15,9 @@ from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import ImageInfo, Sample
 
 
-def _centre_of_light(picture: np.ndarray) -> np.ndarray:
+def _centre_of_light(image: np.ndarray) -> np.ndarray:
     """(x, y) of the mean brightness, half-pixel centres."""
-    weights = picture[..., 0].astype(np.float64)
+    weights = image[..., 0].astype(np.float64)
     rows, columns = np.indices(weights.shape) + 0.5
     return np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
 
@@ -154,7 +154,7 @@ def test_ten_thousand_sizes_come_back_without_drift(rule: str) -> None:
         edges.append(geometry.points(np.array([[0, 0], [width, height]], np.float32)))
     assert np.abs(errors).max() < 0.5
     assert np.abs(np.mean(errors, axis=0)).max() < 1e-3
-    # The record is that of the rounded size: the edges of the picture land on whole pixels.
+    # The record is that of the rounded size: the edges of the image land on whole pixels.
     np.testing.assert_allclose(edges, np.rint(edges), atol=2e-3)
 
 

@@ -1,4 +1,4 @@
-"""torchvision's transforms in our pipelines and ours in theirs: the truth stays on its pixels."""
+"""torchvision's transforms in our pipelines and ours in theirs: the ground truth stays on its pixels."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_randomness_comes_from_the_generator_and_torchs_own_is_left_alone() -> N
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_pictures_of_any_channels_without_objects(channels: int) -> None:
+def test_images_of_any_channels_without_objects(channels: int) -> None:
     moved = from_torchvision(v2.RandomAffine(20))(_sample([], channels), np.random.default_rng(0))
     assert moved.image.shape == (*SIZE, channels)
     assert moved.target["boxes"].shape == (0, 4)
@@ -171,14 +171,14 @@ def test_what_cannot_work_says_so(transform: Any, message: str) -> None:
 
 @pytest.mark.parametrize("name", ["randaugment", "autoaugment", "trivialaugment"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_policies_change_classes_pictures_only(name: Any, channels: int) -> None:
+def test_policies_change_classes_images_only(name: Any, channels: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, channels)).astype(np.uint8)
     sample = Sample(image, {"labels": np.int64(1)}, _sample().info)
     policy = Policy(AugmentConfig(policy=name))
-    pictures = [policy(sample, np.random.default_rng(seed)) for seed in range(12)]
-    assert all(picture.image.shape == image.shape for picture in pictures)
-    assert len({picture.image.tobytes() for picture in pictures}) > 5
-    np.testing.assert_array_equal(policy(sample, np.random.default_rng(3)).image, pictures[3].image)
+    images = [policy(sample, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(pil_image.image.shape == image.shape for pil_image in images)
+    assert len({pil_image.image.tobytes() for pil_image in images}) > 5
+    np.testing.assert_array_equal(policy(sample, np.random.default_rng(3)).image, images[3].image)
     with pytest.raises(ConfigError, match="policy"):
         policy(_sample(channels=channels), np.random.default_rng(0))
     with pytest.raises(ConfigError, match=r"x\.png"):
@@ -250,16 +250,16 @@ def test_ours_take_label_maps_classes_and_pillow_images() -> None:
     from PIL import Image
 
     sample = _sample()
-    picture = Image.fromarray(sample.image)
-    moved, mask = as_torchvision(Flip(1.0))(picture, tv_tensors.Mask(torch.from_numpy(sample.target["label_map"])))
+    pil_image = Image.fromarray(sample.image)
+    moved, mask = as_torchvision(Flip(1.0))(pil_image, tv_tensors.Mask(torch.from_numpy(sample.target["label_map"])))
     assert isinstance(moved, tv_tensors.Image)
     assert isinstance(mask, tv_tensors.Mask)
     np.testing.assert_array_equal(mask, sample.target["label_map"][:, ::-1])
     np.testing.assert_array_equal(moved.permute(1, 2, 0), sample.image[:, ::-1])
-    assert as_torchvision(Flip(1.0))(picture, 3)[1] == 3
-    assert as_torchvision(Flip(1.0))(picture, torch.tensor(3))[1].item() == 3
+    assert as_torchvision(Flip(1.0))(pil_image, 3)[1] == 3
+    assert as_torchvision(Flip(1.0))(pil_image, torch.tensor(3))[1].item() == 3
     with pytest.raises(ConfigError, match="image, target"):
-        as_torchvision(Flip(1.0))({"image": picture})
+        as_torchvision(Flip(1.0))({"image": pil_image})
 
 
 def test_ours_and_back_are_ours() -> None:

@@ -1,4 +1,4 @@
-"""Geometric transforms: picture, boxes, masks, label map and keypoints must tell the same story afterwards."""
+"""Geometric transforms: image, boxes, masks, label map and keypoints must tell the same story afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AFFINE: dict[str, Callable[[], Transform]] = {
     "zoom and shift": lambda: RandomAffine(translate=0.2, scale=(0.5, 1.7)),
     "turn and shear": lambda: RandomAffine(degrees=40, translate=0.1, scale=(0.6, 1.5), shear=10),
     "crop": lambda: RandomCrop((70, 90)),
-    "crop larger than the picture": lambda: RandomCrop((200, 130)),
+    "crop larger than the image": lambda: RandomCrop((200, 130)),
     "resized crop": lambda: RandomResizedCrop((90, 110), area=(0.2, 0.9)),
     "crop around objects": lambda: IoUCrop(),
     "expand": lambda: Expand(1.0),
@@ -36,7 +36,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = AFFINE | {
 
 
 def _sample(seed: int, channels: int = 3, count: int = 5) -> Sample:
-    """Filled ellipses: each has its own grey value in picture and label map, a tight box, its centre as keypoint."""
+    """Filled ellipses: each has its own grey value in image and label map, a tight box, its centre as keypoint."""
     rng = np.random.default_rng(seed)
     image = np.zeros((*SIZE, channels), np.uint8)
     label_map = np.zeros(SIZE, np.uint8)
@@ -69,7 +69,7 @@ def _apply(name: str, sample: Sample, seed: int) -> Sample:
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("seed", range(8))
-def test_masks_boxes_and_picture_agree(name: str, seed: int) -> None:
+def test_masks_boxes_and_image_agree(name: str, seed: int) -> None:
     before = _sample(seed)
     after = _apply(name, before, seed)
     target = after.target
@@ -143,7 +143,7 @@ def test_nothing_is_changed_in_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
-def test_pictures_of_any_channels_without_objects(name: str, channels: int) -> None:
+def test_images_of_any_channels_without_objects(name: str, channels: int) -> None:
     after = _apply(name, _sample(0, channels, count=0), 0)
     assert after.image.shape == (*after.size, channels)
     assert after.target["boxes"].shape == (0, 4)
@@ -209,7 +209,7 @@ def test_warp_is_the_definition() -> None:
     assert unsure < 300
 
 
-def test_pictures_are_warped_channel_by_channel() -> None:
+def test_images_are_warped_channel_by_channel() -> None:
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (50, 70, 3)).astype(np.uint8)
     matrix = np.array([[1.3, -0.4, 3.0], [0.5, 0.9, -4.0], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Perspective and elastic deformation: the truth goes where its pixels go, found again by their colour."""
+"""Perspective and elastic deformation: the ground truth goes where its pixels go, found again by their colour."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_elastic_shows_at_every_pixel_what_the_field_says(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_field_that_folds_never_invents_a_point(seed: int) -> None:
-    """Far stronger than the picture can bear: what is still called visible lies on pixels of its own colour."""
+    """Far stronger than the image can bear: what is still called visible lies on pixels of its own colour."""
     bent = Elastic(60.0, grid=5)(_markers(masks=False), np.random.default_rng(seed))
     assert np.isfinite(bent.target["boxes"]).all()
     assert np.isfinite(bent.target["keypoints"]).all()

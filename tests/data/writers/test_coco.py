@@ -81,8 +81,8 @@ def test_coco_comes_back_word_for_word(root: Path, tmp_path: Path) -> None:
         "attribute pose": 1,
         "attribute difficult": 1,
         "attribute tags": 1,
-        "attribute of pictures: license": 1,
-        "attribute of pictures: coco_url": 1,
+        "attribute of images: license": 1,
+        "attribute of images: coco_url": 1,
     }
     assert (tmp_path / "out" / "train2017" / "b.png").read_bytes() == (root / "train2017" / "b.png").read_bytes()
     again = reader.read(tmp_path / "out", "train")
@@ -196,7 +196,7 @@ def test_a_malformed_outline_with_holes_is_named(root: Path, tmp_path: Path) -> 
     assert not list((tmp_path / "annotations").iterdir())
 
 
-def test_sizes_come_from_the_picture_where_the_source_has_none(root: Path, tmp_path: Path) -> None:
+def test_sizes_come_from_the_image_where_the_source_has_none(root: Path, tmp_path: Path) -> None:
     builder = TableBuilder(["cat"])
     builder.add_image("b.png")
     save(dataset(root / "train2017", "detection", ("cat",), builder), tmp_path)
@@ -287,7 +287,7 @@ def test_instance_maps_become_masks(tmp_path: Path, write_image: Any) -> None:
     assert report.lossless
 
 
-def test_missing_picture_is_named(root: Path, tmp_path: Path) -> None:
+def test_missing_image_is_named(root: Path, tmp_path: Path) -> None:
     (root / "train2017" / "b.png").unlink()
-    with pytest.raises(DataError, match=r"b\.png: the picture does not exist"):
+    with pytest.raises(DataError, match=r"b\.png: the image does not exist"):
         convert(root, tmp_path / "out", "coco")

@@ -29,7 +29,7 @@ def around(source: Path, out: Path, **options: Any) -> dict[str, LossReport]:
 
 
 def by_name(data: TableDataset) -> dict[str, list[tuple[str, list[float]]]]:
-    """Class and box of each object by its picture's stem."""
+    """Class and box of each object by its image's stem."""
     found = {}
     for index in range(len(data)):
         target = data.target(index)
@@ -43,9 +43,9 @@ def same_objects(before: TableDataset, after: TableDataset) -> float:
     one, other = by_name(before), by_name(after)
     assert sorted(one) == sorted(other)
     largest = 0.0
-    for picture, objects in one.items():
-        assert [name for name, _ in objects] == [name for name, _ in other[picture]]
-        for (_, box), (_, again) in zip(objects, other[picture], strict=True):
+    for image, objects in one.items():
+        assert [name for name, _ in objects] == [name for name, _ in other[image]]
+        for (_, box), (_, again) in zip(objects, other[image], strict=True):
             largest = max(largest, float(np.abs(np.subtract(box, again)).max()))
     return largest
 
@@ -73,9 +73,9 @@ def test_around_four_formats(root: Path, tmp_path: Path) -> None:
         before, after = table_of(root, split), table_of(tmp_path / "voc", split)
         assert after.info.class_names == before.info.class_names == ("ant", "cat", "dog")
         assert same_objects(before, after) <= 1e-3
-        pictures = {Path(after.path(index)).stem: after.read(index).image for index in range(len(after))}
+        images = {Path(after.path(index)).stem: after.read(index).image for index in range(len(after))}
         for index in range(len(before)):
-            assert np.array_equal(pictures[Path(before.path(index)).stem], before.read(index).image)
+            assert np.array_equal(images[Path(before.path(index)).stem], before.read(index).image)
     for step, report in reports.items():
         assert report.kept["images"] == 4, step
         assert report.kept["objects"] == 5, step
@@ -164,7 +164,7 @@ def test_nothing_is_overwritten_and_unknown_formats_are_named(root: Path, tmp_pa
         convert(root, tmp_path / "out", "coco")
     with pytest.raises(DataError, match=r"format 'cocoo' cannot be written\. Did you mean 'coco'"):
         convert(root, tmp_path / "other", "cocoo")
-    with pytest.raises(DataError, match="format 'folder' cannot hold the truth of task 'detection'"):
+    with pytest.raises(DataError, match="format 'folder' cannot hold the ground truth of task 'detection'"):
         convert(root, tmp_path / "other", "folder")
 
 
@@ -172,7 +172,7 @@ def test_nothing_is_overwritten_and_unknown_formats_are_named(root: Path, tmp_pa
 def test_real_photographs_around_four_formats(data_root: Path, tmp_path: Path) -> None:
     """100 photographs, 273 boxes; YOLO drops the marks of 38 difficult ones with all other attributes."""
     source = data_root / "voc100_multiformat" / "gts" / "pascalvoc_format"
-    reports = around(source, tmp_path, images="../../images", pictures="link")
+    reports = around(source, tmp_path, images="../../images", image_files="link")
     before = table_of(source, "all", images="../../images")
     after = table_of(tmp_path / "voc", "all")
     assert after.info.class_names == before.info.class_names
@@ -190,15 +190,15 @@ def test_real_photographs_around_four_formats(data_root: Path, tmp_path: Path) -
     assert before.table.extras["difficult"].sum() == 38
     assert not reports["labelme"].dropped
     assert not reports["voc"].dropped
-    picture = Path(after.path(0))
-    assert picture.read_bytes() == (data_root / "voc100_multiformat" / "images" / picture.name).read_bytes()
+    image = Path(after.path(0))
+    assert image.read_bytes() == (data_root / "voc100_multiformat" / "images" / image.name).read_bytes()
 
 
 @pytest.mark.data("voc100_multiformat")
 def test_real_marks_of_difficult_objects_survive_coco(data_root: Path, tmp_path: Path) -> None:
     source = data_root / "voc100_multiformat" / "gts" / "pascalvoc_format"
-    convert(source, tmp_path / "coco", "coco", images="../../images", pictures="link")
-    convert(tmp_path / "coco", tmp_path / "voc", "voc", pictures="none")
+    convert(source, tmp_path / "coco", "coco", images="../../images", image_files="link")
+    convert(tmp_path / "coco", tmp_path / "voc", "voc", image_files="none")
     before = table_of(source, "all", images="../../images")
     after = table_of(tmp_path / "voc", "all", images="../coco/all")
     assert same_objects(before, after) == 0.0
@@ -212,8 +212,8 @@ def test_real_marks_of_difficult_objects_survive_coco(data_root: Path, tmp_path:
 @pytest.mark.data("tiny_coco")
 def test_real_outlines_through_labelme(data_root: Path, tmp_path: Path) -> None:
     """Polygons are carried exactly, masks of crowds too; what labelme does with them is in its report."""
-    first = convert(data_root / "tiny_coco", tmp_path / "labelme", "labelme", splits="val2017", pictures="link")
-    convert(tmp_path / "labelme", tmp_path / "coco", "coco", pictures="link")
+    first = convert(data_root / "tiny_coco", tmp_path / "labelme", "labelme", splits="val2017", image_files="link")
+    convert(tmp_path / "labelme", tmp_path / "coco", "coco", image_files="link")
     before = open_dataset(data_root / "tiny_coco", "val2017", masks=True)
     after = open_raw(tmp_path / "coco", "val2017", masks=True)
     assert isinstance(before, TableDataset)

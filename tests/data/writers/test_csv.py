@@ -46,7 +46,7 @@ def test_boxes_come_back_bit_for_bit(tmp_path: Path, write_image: Any) -> None:
         assert np.array_equal(getattr(again, name), getattr(table, name)), name
 
 
-def test_pictures_and_splits_go_along(tmp_path: Path, write_voc: Any) -> None:
+def test_images_and_splits_go_along(tmp_path: Path, write_voc: Any) -> None:
     objects = {"a": [("cat", 1, 1, 9, 9, 1)], "b": [], "c": [("dog", 1, 1, 9, 9)]}
     root = write_voc(tmp_path / "in", objects, {"train": ["a", "b"], "val": ["c"]})
     report = convert(root, tmp_path / "out", "csv")
@@ -84,12 +84,12 @@ def test_attributes_are_columns(tmp_path: Path) -> None:
     assert report.dropped == {
         ("attribute tags", "a cell holds one number or text"): 1,
         ("attribute label", "the column of that name means something else"): 1,
-        ("attribute of pictures: licence", "a row is an object's"): 1,
+        ("attribute of images: licence", "a row is an object's"): 1,
     }
     assert report.changed == {("attribute digits", "a table does not tell numbers from text"): 1}
 
 
-def test_classes_of_pictures(tmp_path: Path, write_image: Any) -> None:
+def test_classes_of_images(tmp_path: Path, write_image: Any) -> None:
     for folder, name in (("yak", "a"), ("ant", "b"), ("ant", "a")):
         write_image(tmp_path / "in" / "train" / folder / f"{name}.png")
     report = convert(tmp_path / "in", tmp_path / "out", "csv")

@@ -20,7 +20,7 @@ from saccade.errors import DataError
 
 
 def contents(data: Any) -> list[tuple[str, bytes]]:
-    """Class and pixels of every picture."""
+    """Class and pixels of every image."""
     return sorted(
         (data.info.class_names[int(data.target(index)["labels"])], data.read(index).image.tobytes())
         for index in range(len(data))
@@ -35,9 +35,9 @@ def source(tmp_path: Path, write_image: Any) -> Path:
     return root
 
 
-@pytest.mark.parametrize("pictures", ["copy", "link"])
-def test_there_and_back(tmp_path: Path, source: Path, pictures: Any) -> None:
-    report = convert(source, tmp_path / "out", "folder", pictures=pictures)
+@pytest.mark.parametrize("images", ["copy", "link"])
+def test_there_and_back(tmp_path: Path, source: Path, images: Any) -> None:
+    report = convert(source, tmp_path / "out", "folder", images=images)
     assert report.lossless
     assert report.kept == {"images": 4, "objects": 4, "classes": 2}
     for split in ("train", "val"):
@@ -45,13 +45,13 @@ def test_there_and_back(tmp_path: Path, source: Path, pictures: Any) -> None:
         assert ours.info.class_names == theirs.info.class_names == ("cat", "dog")
         assert contents(ours) == contents(theirs)
     linked = (tmp_path / "out/val/cat/2.png").stat().st_ino == (source / "val/cat/2.png").stat().st_ino
-    assert linked == (pictures == "link")
+    assert linked == (images == "link")
     assert sorted(path.name for path in (tmp_path / "out/train/dog").iterdir()) == ["1_1.jpg", "2_1.jpg"]
 
 
 def test_order_and_empty_classes_survive(tmp_path: Path, source: Path) -> None:
     convert(source, tmp_path / "out", "folder", class_names=["emu", "dog", "cat"])
-    with pytest.warns(UserWarning, match=r"1 classes have no picture: emu"):
+    with pytest.warns(UserWarning, match=r"1 classes have no image: emu"):
         data = open_dataset(tmp_path / "out", "train")
     assert data.info.class_names == ("emu", "dog", "cat")
     assert [name for name, _ in contents(data)] == ["cat", "dog", "dog"]
@@ -72,7 +72,7 @@ def test_nested_class_names_become_nested_folders(tmp_path: Path, write_image: A
     assert contents(data) == contents(open_dataset(tmp_path / "source", "train", nested=True))
 
 
-def test_pictures_of_an_array_become_png(tmp_path: Path) -> None:
+def test_images_of_an_array_become_png(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
     labels = np.array([3, 0, 3, 3, 1, 0], np.uint8)
     for name, values in (("images-idx3", images), ("labels-idx1", labels)):
@@ -86,7 +86,7 @@ def test_pictures_of_an_array_become_png(tmp_path: Path) -> None:
     assert contents(data) == contents(open_dataset(tmp_path, "train"))
 
 
-def test_pictures_of_a_zip_are_taken_out_as_they_are(tmp_path: Path, source: Path) -> None:
+def test_images_of_a_zip_are_taken_out_as_they_are(tmp_path: Path, source: Path) -> None:
     from saccade.data.readers.folder import read
 
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as target:
@@ -115,5 +115,5 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, source: Path, write_imag
     write_image(source / "val/cat/3.png")
     gone: Any = open_raw(source, "val")
     (source / "val/cat/3.png").unlink()
-    with pytest.raises(DataError, match=r"val/cat/3\.png: the picture does not exist"):
+    with pytest.raises(DataError, match=r"val/cat/3\.png: the image does not exist"):
         folder.write(gone, tmp_path / "third", "val", "copy", report)

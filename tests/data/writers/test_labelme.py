@@ -51,7 +51,7 @@ def save(data: TableDataset, out: Path, split: str = "train", images: Any = "cop
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, write_image: Any) -> Path:
+def images(tmp_path: Path, write_image: Any) -> Path:
     for name in ("a.png", "b.png"):
         write_image(tmp_path / "in" / name, SIZE)
     return tmp_path / "in"
@@ -88,12 +88,12 @@ MASK = shape("dog", "mask", [[10.25, 20.0], [15.25, 23.0]], mask=png(np.eye(4, 6
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation", "keypoints", "classification"])
-def test_labelme_comes_back(pictures: Path, tmp_path: Path, task: str) -> None:
+def test_labelme_comes_back(images: Path, tmp_path: Path, task: str) -> None:
     flags = {"cat": True, "dog": False} if task == "classification" else {"night": True, "rain": False}
     one = content(*SHAPES, MASK, flags=flags, operator="me", attributes={"place": "zoo"})
-    (pictures / "a.json").write_text(json.dumps(one))
-    (pictures / "b.json").write_text(json.dumps(content(imagePath="b.png", flags=flags)))
-    convert(pictures, tmp_path / "out", "labelme", task=task)
+    (images / "a.json").write_text(json.dumps(one))
+    (images / "b.json").write_text(json.dumps(content(imagePath="b.png", flags=flags)))
+    convert(images, tmp_path / "out", "labelme", task=task)
     back = json.loads((tmp_path / "out/a.json").read_text())
     for found, expected in zip(back["shapes"], one["shapes"], strict=True):
         if expected["mask"]:
@@ -104,14 +104,14 @@ def test_labelme_comes_back(pictures: Path, tmp_path: Path, task: str) -> None:
         key: value for key, value in one.items() if key != "shapes"
     }
     assert json.loads((tmp_path / "out/b.json").read_text()) == content(imagePath="b.png", flags=flags)
-    assert (tmp_path / "out/a.png").read_bytes() == (pictures / "a.png").read_bytes()
+    assert (tmp_path / "out/a.png").read_bytes() == (images / "a.png").read_bytes()
 
 
 def decode(text: str) -> Any:
     return cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_GRAYSCALE) > 0
 
 
-def test_pictures_inside_the_file_become_files(tmp_path: Path, write_image: Any) -> None:
+def test_images_inside_the_file_become_files(tmp_path: Path, write_image: Any) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.json").write_text(json.dumps(content(SHAPES[0], imageData=png(pixels[..., ::-1]))))
@@ -125,7 +125,7 @@ def test_pictures_inside_the_file_become_files(tmp_path: Path, write_image: Any)
     assert (tmp_path / "out/b.png").read_bytes() == (tmp_path / "in/b.png").read_bytes()
 
 
-def test_boxes_come_back(pictures: Path, tmp_path: Path) -> None:
+def test_boxes_come_back(images: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     builder = TableBuilder(NAMES)
     for name in ("b.png", "a.png"):
@@ -134,7 +134,7 @@ def test_boxes_come_back(pictures: Path, tmp_path: Path) -> None:
             builder.add_object(
                 NAMES[rng.integers(2)], tuple(rng.uniform(-5, 70, 4).tolist()), difficult=rng.integers(2)
             )
-    data = dataset(pictures, builder)
+    data = dataset(images, builder)
     report = save(data, tmp_path / "out")
     assert report.kept["boxes"] == report.kept["objects"] == 60
     assert report.kept["images"] == report.kept["classes"] == 2
@@ -149,26 +149,26 @@ def test_boxes_come_back(pictures: Path, tmp_path: Path) -> None:
     assert np.array_equal(back.table.extras["difficult"], order.extras["difficult"])
 
 
-def test_files_look_as_those_of_labelme(pictures: Path, tmp_path: Path) -> None:
+def test_files_look_as_those_of_labelme(images: Path, tmp_path: Path) -> None:
     builder = begin()
     builder.add_object("cat", (1.5, 2, 3, 4))
-    save(dataset(pictures, builder), tmp_path)
+    save(dataset(images, builder), tmp_path)
     expected = content(shape("cat", "rectangle", [[1.5, 2.0], [3.0, 4.0]]))
     assert json.loads((tmp_path / "train/a.json").read_text()) == expected
     assert (tmp_path / "labels.txt").read_text() == "__ignore__\n_background_\ncat\ndog\n"
 
 
-def test_splits_have_folders_and_the_same_classes(pictures: Path, tmp_path: Path) -> None:
-    data = dataset(pictures, begin())
+def test_splits_have_folders_and_the_same_classes(images: Path, tmp_path: Path) -> None:
+    data = dataset(images, begin())
     for split in ("train", "val"):
         save(data, tmp_path, split)
     assert labelme.splits(tmp_path) == ("train", "val")
     assert labelme.read(tmp_path, "val").info.class_names == NAMES
     with pytest.raises(DataError, match=r"labels\.txt: this split has other classes than those before"):
-        save(dataset(pictures, begin(), names=("emu",)), tmp_path, "test")
+        save(dataset(images, begin(), names=("emu",)), tmp_path, "test")
 
 
-def test_outlines_come_back(pictures: Path, tmp_path: Path) -> None:
+def test_outlines_come_back(images: Path, tmp_path: Path) -> None:
     mask = np.zeros(SIZE, np.uint8)
     mask[5:9, 7:20] = np.arange(13) % 3 > 0
     builder = begin(outlines=True)
@@ -178,7 +178,7 @@ def test_outlines_come_back(pictures: Path, tmp_path: Path) -> None:
     builder.add_object("cat", (10, 10, 20, 20), rings=[SQUARE, hole], holes=[False, True], attributes={"group_id": 0})
     builder.add_object("emu", (8, 5, 20, 9), runs=runs_of_mask(mask), run_size=SIZE)
     builder.add_object("dog", (1, 2, 3, 4))
-    data = dataset(pictures, builder)
+    data = dataset(images, builder)
     report = save(data, tmp_path / "out")
     assert not report.dropped
     assert report.changed == {
@@ -203,10 +203,10 @@ def test_outlines_come_back(pictures: Path, tmp_path: Path) -> None:
     assert np.array_equal(back.object_masks(0), data.object_masks(0))
 
 
-def test_attributes_of_pictures_come_back(pictures: Path, tmp_path: Path) -> None:
+def test_attributes_of_images_come_back(images: Path, tmp_path: Path) -> None:
     builder = TableBuilder(NAMES)
     builder.add_image("a.png", size=SIZE, attributes={"night": True, "license": 3})
-    report = save(dataset(pictures, builder), tmp_path / "out")
+    report = save(dataset(images, builder), tmp_path / "out")
     assert report.lossless
     back = labelme.read(tmp_path / "out", "train").table.image_attributes
     assert back is not None
@@ -214,38 +214,38 @@ def test_attributes_of_pictures_come_back(pictures: Path, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "out/train/a.json").read_text())["flags"] == {"night": True}
 
 
-def test_an_attribute_of_that_name_from_elsewhere(pictures: Path, tmp_path: Path) -> None:
+def test_an_attribute_of_that_name_from_elsewhere(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (1, 2, 3, 4), attributes={"labelme": "yes"})
     builder.add_object("cat", (10, 10, 20, 20), rings=[SQUARE], attributes={"labelme": [{"shape_type": "circle"}]})
     builder.add_object("cat", (10, 10, 20, 20), rings=[SQUARE], attributes={"labelme": [{"points": "none"}]})
-    save(dataset(pictures, builder), tmp_path / "out")
+    save(dataset(images, builder), tmp_path / "out")
     shapes = json.loads((tmp_path / "out/train/a.json").read_text())["shapes"]
     assert [entry["shape_type"] for entry in shapes] == ["rectangle", "polygon", "polygon"]
     assert labelme.read(tmp_path / "out", "train").target(0)["boxes"][1:].tolist() == [[10, 10, 20, 20]] * 2
 
 
-def test_numbers_that_json_cannot_hold_are_counted(pictures: Path, tmp_path: Path) -> None:
+def test_numbers_that_json_cannot_hold_are_counted(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (float("nan"), 2, 3, 4))
     builder.add_object("cat", (1, 2, 3, 4), rings=[[1, 2, float("inf"), 4, 5, 6]])
     builder.add_object("cat", (1, 2, 3, 4), runs=[1, 2], run_size=SIZE)
     builder.add_object("cat", (1, 2, 3, 4))
-    report = save(dataset(pictures, builder), tmp_path / "out")
+    report = save(dataset(images, builder), tmp_path / "out")
     assert report.dropped == {
-        ("objects", "their numbers are not finite, or far from any picture"): 2,
+        ("objects", "their numbers are not finite, or far from any image"): 2,
         ("masks", "malformed"): 1,
     }
     assert labelme.read(tmp_path / "out", "train").target(0)["boxes"].tolist() == [[1, 2, 3, 4]] * 2
 
 
-def test_keypoints_come_back(pictures: Path, tmp_path: Path) -> None:
+def test_keypoints_come_back(images: Path, tmp_path: Path) -> None:
     points = ("nose", "left_eye", "right_eye")
     builder = TableBuilder(("person",), num_keypoints=3)
     builder.add_image("a.png", size=SIZE)
     builder.add_object("person", (1, 2, 30, 20), keypoints=(3.5, 4.3, 2, 10.25, 11.1, 1, 0, 0, 0))
     builder.add_object("person", (5, 2, 30, 20), keypoints=(0.0,) * 9)
-    data = dataset(pictures, builder, "keypoints", points)
+    data = dataset(images, builder, "keypoints", points)
     report = save(data, tmp_path / "out")
     assert report.lossless
     assert report.kept["keypoints"] == 2
@@ -255,12 +255,12 @@ def test_keypoints_come_back(pictures: Path, tmp_path: Path) -> None:
     assert np.array_equal(back.table.boxes, data.table.boxes)
 
 
-def test_classes_of_pictures_become_flags(pictures: Path, tmp_path: Path) -> None:
+def test_classes_of_images_become_flags(images: Path, tmp_path: Path) -> None:
     builder = TableBuilder(NAMES, boxes=False)
     for name, label in (("a.png", "dog"), ("b.png", "cat")):
         builder.add_image(name, size=SIZE)
         builder.add_object(label)
-    report = save(dataset(pictures, builder, "classification"), tmp_path / "out")
+    report = save(dataset(images, builder, "classification"), tmp_path / "out")
     assert report.lossless
     assert json.loads((tmp_path / "out/train/a.json").read_text())["flags"] == {"cat": False, "dog": True}
     back = labelme.read(tmp_path / "out", "train")
@@ -283,7 +283,7 @@ def test_label_maps_become_polygons_of_the_same_pixels(tmp_path: Path, write_ima
     assert np.array_equal(back.target(0)["label_map"], label_map)
 
 
-def test_pictures_of_one_stem_keep_their_own_files(tmp_path: Path, write_image: Any) -> None:
+def test_images_of_one_stem_keep_their_own_files(tmp_path: Path, write_image: Any) -> None:
     builder = TableBuilder(NAMES)
     for number, name in enumerate(("a.png", "a.jpg")):
         write_image(tmp_path / "in" / name, SIZE)

@@ -52,9 +52,9 @@ def test_there_and_back(tmp_path: Path, source: Path) -> None:
 
 def test_maps_show_the_colours_of_the_classes(tmp_path: Path, source: Path) -> None:
     convert(source, tmp_path / "out", "masks", splits="train")
-    picture = Image.open(tmp_path / "out/masks/train/1.png")
-    indices, colors = np.array(picture), np.array(picture.convert("RGB"))
-    assert picture.mode == "P"
+    image = Image.open(tmp_path / "out/masks/train/1.png")
+    indices, colors = np.array(image), np.array(image.convert("RGB"))
+    assert image.mode == "P"
     assert (colors[indices == 1] == class_color("road")).all()
     assert set(np.unique(indices)) == {0, 1, 255}
 

@@ -151,8 +151,8 @@ def test_classes_keep_their_order_also_without_objects(tmp_path: Path) -> None:
         save(other, tmp_path / "out", "val")
 
 
-def test_pictures_of_one_name_stay_apart(tmp_path: Path, write_image: Any) -> None:
-    """Two stems that are equal within a split, and one in another split that is another picture."""
+def test_images_of_one_name_stay_apart(tmp_path: Path, write_image: Any) -> None:
+    """Two stems that are equal within a split, and one in another split that is another image."""
     write_image(tmp_path / "a.png", (40, 60))
     write_image(tmp_path / "a.jpg", (30, 50))
     write_image(tmp_path / "b b.png", (20, 20))
@@ -177,7 +177,7 @@ def test_pictures_of_one_name_stay_apart(tmp_path: Path, write_image: Any) -> No
     assert [val.read(index).size for index in range(2)] == [(10, 20), (30, 50)]
 
 
-def test_label_maps_are_palette_pictures(tmp_path: Path, write_voc: Any) -> None:
+def test_label_maps_are_palette_images(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path / "in", {"a": [], "b": []}, {"train": ["a"], "val": ["b"]})
     rng = np.random.default_rng(0)
     (root / "SegmentationClass").mkdir()
@@ -187,9 +187,9 @@ def test_label_maps_are_palette_pictures(tmp_path: Path, write_voc: Any) -> None
     report = convert(root, tmp_path / "out", "voc", task="segmentation")
     assert report.lossless
     assert report.kept["label maps"] == 2
-    picture = Image.open(tmp_path / "out" / "SegmentationClass" / "a.png")
-    assert picture.mode == "P"
-    palette = np.array(picture.getpalette()).reshape(-1, 3)
+    image = Image.open(tmp_path / "out" / "SegmentationClass" / "a.png")
+    assert image.mode == "P"
+    palette = np.array(image.getpalette()).reshape(-1, 3)
     # Background, aeroplane, bicycle, television and the border, as in VOC's own files.
     assert palette[[0, 1, 2, 20, 255]].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [0, 64, 128], [224, 224, 192]]
     for split, name in (("train", "a"), ("val", "b")):

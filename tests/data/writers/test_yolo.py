@@ -41,7 +41,7 @@ def save(data: TableDataset, out: Path, split: str = "train", images: Any = "cop
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, write_image: Any) -> Path:
+def images(tmp_path: Path, write_image: Any) -> Path:
     for name in ("a.png", "b.png"):
         write_image(tmp_path / "in" / name, SIZE)
     return tmp_path / "in"
@@ -53,14 +53,14 @@ def begin(names: tuple[str, ...] = NAMES, **options: Any) -> TableBuilder:
     return builder
 
 
-def test_boxes_come_back(pictures: Path, tmp_path: Path) -> None:
+def test_boxes_come_back(images: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     builder = TableBuilder(NAMES)
     for name in ("a.png", "b.png"):
         builder.add_image(name, size=SIZE)
         for _ in range(50):
             builder.add_object(NAMES[rng.integers(2)], tuple(rng.uniform(-5, 70, 4).tolist()))
-    data = dataset(pictures, builder)
+    data = dataset(images, builder)
     report = save(data, tmp_path / "out")
     assert report.lossless
     assert report.kept == {"images": 2, "objects": 100, "boxes": 100, "classes": 2}
@@ -72,7 +72,7 @@ def test_boxes_come_back(pictures: Path, tmp_path: Path) -> None:
     assert np.array_equal(back.read(1).image, data.read(1).image)
 
 
-def test_boxes_of_huge_pictures_come_back(tmp_path: Path) -> None:
+def test_boxes_of_huge_images_come_back(tmp_path: Path) -> None:
     Image.new("1", (30_000, 2)).save(tmp_path / "a.png")
     builder = TableBuilder(NAMES)
     builder.add_image("a.png")
@@ -81,18 +81,18 @@ def test_boxes_of_huge_pictures_come_back(tmp_path: Path) -> None:
     assert np.abs(yolo.read(tmp_path / "out", "train").table.boxes - [12_345.678, 0.1, 12_346.789, 1.9]).max() < 1e-3
 
 
-def test_faults_are_carried_over(pictures: Path, tmp_path: Path) -> None:
+def test_faults_are_carried_over(images: Path, tmp_path: Path) -> None:
     builder = begin()
     for box in ((30, 20, 10, 5), (1, 1, 1, 1), (float("nan"), 1, 2, 3)):
         builder.add_object("cat", box)
-    save(dataset(pictures, builder), tmp_path / "out")
+    save(dataset(images, builder), tmp_path / "out")
     boxes = yolo.read(tmp_path / "out", "train").table.boxes
     assert boxes is not None
     assert np.allclose(boxes[:2], [[30, 20, 10, 5], [1, 1, 1, 1]], atol=1e-6)
     assert np.isnan(boxes[2, 0])
 
 
-def test_shares_are_of_the_upright_picture(tmp_path: Path) -> None:
+def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 40)).save(tmp_path / "a.jpg", exif=exif)
@@ -103,8 +103,8 @@ def test_shares_are_of_the_upright_picture(tmp_path: Path) -> None:
     assert (tmp_path / "out/labels/train/a.txt").read_text() == "0 0.5 0.5 1 1\n"
 
 
-def test_description_of_several_splits(pictures: Path, tmp_path: Path) -> None:
-    data = dataset(pictures, begin(names=("no", "1"), boxes=True), names=("no", "1"))
+def test_description_of_several_splits(images: Path, tmp_path: Path) -> None:
+    data = dataset(images, begin(names=("no", "1"), boxes=True), names=("no", "1"))
     for split in ("train2017", "valid", "extra"):
         save(data, tmp_path, split)
     content = yaml.safe_load((tmp_path / "data.yaml").read_text())
@@ -117,15 +117,15 @@ def test_description_of_several_splits(pictures: Path, tmp_path: Path) -> None:
     assert yolo.splits(tmp_path) == ("train", "val", "extra")
     assert yolo.read(tmp_path, "val").info.class_names == ("no", "1")
     with pytest.raises(DataError, match=r"data\.yaml: split 'test' has other classes"):
-        save(dataset(pictures, begin(names=("no",)), names=("no",)), tmp_path, "test")
+        save(dataset(images, begin(names=("no",)), names=("no",)), tmp_path, "test")
     assert yaml.safe_load((tmp_path / "data.yaml").read_text()) == content
     assert not (tmp_path / "labels" / "test").exists()
 
 
-def test_a_data_set_without_splits_stays_one(pictures: Path, tmp_path: Path) -> None:
+def test_a_data_set_without_splits_stays_one(images: Path, tmp_path: Path) -> None:
     builder = begin()
     builder.add_image("b.png", size=SIZE)
-    save(dataset(pictures, builder), tmp_path / "out", "all")
+    save(dataset(images, builder), tmp_path / "out", "all")
     content = yaml.safe_load((tmp_path / "out/data.yaml").read_text())
     assert content["train"] == content["val"] == content["all"] == "images/all"
     assert yolo.splits(tmp_path / "out") == ("all", "train", "val")
@@ -137,11 +137,11 @@ HOLE = [10, 10, 10, 20, 20, 20, 20, 10]
 OTHER = [40, 10, 50, 10, 50, 30]
 
 
-def test_polygons_come_back(pictures: Path, tmp_path: Path) -> None:
+def test_polygons_come_back(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("dog", (40, 10, 50, 30), rings=[OTHER])
     builder.add_object("cat", (1, 2, 3, 4))
-    report = save(dataset(pictures, builder), tmp_path / "out")
+    report = save(dataset(images, builder), tmp_path / "out")
     assert report.kept["polygons"] == report.kept["boxes"] == 1
     assert report.changed == {("boxes", "written as polygons of four corners"): 1}
     outlines = yolo.read(tmp_path / "out", "train").table.outlines
@@ -150,17 +150,17 @@ def test_polygons_come_back(pictures: Path, tmp_path: Path) -> None:
     assert np.allclose(outlines.rings(1)[0], [[1, 2], [3, 2], [3, 4], [1, 4]], atol=1e-6)
 
 
-def test_outlines_of_nothing_are_boxes(pictures: Path, tmp_path: Path) -> None:
+def test_outlines_of_nothing_are_boxes(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (1, 2, 3, 4))
-    assert save(dataset(pictures, builder), tmp_path / "out").lossless
+    assert save(dataset(images, builder), tmp_path / "out").lossless
     assert len((tmp_path / "out/labels/train/a.txt").read_text().split()) == 5
 
 
-def test_rings_and_holes_become_one_polygon_of_the_same_pixels(pictures: Path, tmp_path: Path) -> None:
+def test_rings_and_holes_become_one_polygon_of_the_same_pixels(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (5.5, 5, 50, 35), rings=[OUTER, OTHER, HOLE], holes=[False, False, True])
-    data = dataset(pictures, builder)
+    data = dataset(images, builder)
     report = save(data, tmp_path / "out")
     assert report.kept["boxes"] == 1
     assert report.changed == {
@@ -175,11 +175,11 @@ def test_rings_and_holes_become_one_polygon_of_the_same_pixels(pictures: Path, t
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.6, 0.95, 1.0])
-def test_masks_become_polygons_of_the_same_pixels(pictures: Path, tmp_path: Path, share: float) -> None:
+def test_masks_become_polygons_of_the_same_pixels(images: Path, tmp_path: Path, share: float) -> None:
     mask = (np.random.default_rng(1).random(SIZE) < share).astype(np.uint8)
     builder = begin(outlines=True)
     builder.add_object("cat", (0, 0, 60, 40), runs=runs_of_mask(mask), run_size=SIZE)
-    report = save(dataset(pictures, builder), tmp_path / "out")
+    report = save(dataset(images, builder), tmp_path / "out")
     assert report.changed["masks", "written as polygons"] == 1
     assert np.array_equal(yolo.read(tmp_path / "out", "train").object_masks(0)[0], mask)
 
@@ -199,32 +199,32 @@ def test_rings_run_along_the_edges_of_pixels() -> None:
     assert [ring.tolist() for ring in rings_of(np.ones((1, 1)))[0]] == [[[0, 0], [0, 1], [1, 1], [1, 0]]]
 
 
-def test_boxes_that_are_not_the_polygons_are_counted(pictures: Path, tmp_path: Path) -> None:
+def test_boxes_that_are_not_the_polygons_are_counted(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (40, 10, 50, 31), rings=[OTHER])
     builder.add_object("cat", (40, 10.01, 50, 30), rings=[OTHER])
-    report = save(dataset(pictures, builder), tmp_path / "out")
+    report = save(dataset(images, builder), tmp_path / "out")
     assert report.kept["boxes"] == 1
     assert report.changed == {("boxes", "became those around the polygon"): 1}
 
 
-def test_malformed_outlines_become_boxes(pictures: Path, tmp_path: Path) -> None:
+def test_malformed_outlines_become_boxes(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (1, 2, 3, 4), rings=[[1, 2, 3, 4]])
     builder.add_object("cat", (1, 2, 3, 4), runs=[5, 5], run_size=SIZE)
-    report = save(dataset(pictures, builder), tmp_path / "out")
+    report = save(dataset(images, builder), tmp_path / "out")
     assert report.dropped == {("polygons", "fewer than three points"): 1, ("masks", "too small or malformed"): 1}
     assert report.changed == {("boxes", "written as polygons of four corners"): 2}
     assert np.allclose(yolo.read(tmp_path / "out", "train").table.boxes, [[1, 2, 3, 4]] * 2, atol=1e-6)
 
 
-def test_what_yolo_cannot_hold_is_counted(pictures: Path, tmp_path: Path) -> None:
+def test_what_yolo_cannot_hold_is_counted(images: Path, tmp_path: Path) -> None:
     builder = TableBuilder(NAMES)
     builder.add_image("a.png", size=SIZE, attributes={"weather": "fog"})
     builder.add_object("cat", (1, 2, 3, 4), iscrowd=True, difficult=0)
     builder.add_object("emu", (1, 2, 3, 4), difficult=0)
     builder.add_object("dog", (1, 2, 3, 4), attributes={"pose": "left", "occluded": True}, difficult=1)
-    report = save(dataset(pictures, builder), tmp_path / "out")
+    report = save(dataset(images, builder), tmp_path / "out")
     assert report.kept["objects"] == 1
     assert report.dropped == {
         ("objects", "YOLO has no crowd regions"): 1,
@@ -232,12 +232,12 @@ def test_what_yolo_cannot_hold_is_counted(pictures: Path, tmp_path: Path) -> Non
         ("difficult", "YOLO has no such mark"): 1,
         ("attribute pose", "YOLO has no attributes"): 1,
         ("attribute occluded", "YOLO has no attributes"): 1,
-        ("attribute of pictures: weather", "YOLO has no attributes"): 1,
+        ("attribute of images: weather", "YOLO has no attributes"): 1,
     }
     assert yolo.read(tmp_path / "out", "train").target(0)["labels"].tolist() == [1]
 
 
-def test_pictures_of_one_stem_keep_their_own_rows(tmp_path: Path, write_image: Any) -> None:
+def test_images_of_one_stem_keep_their_own_rows(tmp_path: Path, write_image: Any) -> None:
     names = ("a.png", "a.jpg", "A.bmp", "x/b.png", "y/b.png")
     builder = TableBuilder(NAMES)
     for number, name in enumerate(names):
@@ -251,12 +251,12 @@ def test_pictures_of_one_stem_keep_their_own_rows(tmp_path: Path, write_image: A
     assert found == {"a.png": 1, "a_jpg.jpg": 2, "A_bmp.bmp": 3, "x_b.png": 4, "y_b.png": 5}
 
 
-def test_keypoints_come_back(pictures: Path, tmp_path: Path) -> None:
+def test_keypoints_come_back(images: Path, tmp_path: Path) -> None:
     points = ("nose", "left_eye", "right_eye")
     builder = begin(names=("person",), num_keypoints=3)
     builder.add_object("person", (1, 2, 30, 20), keypoints=(3.5, 4.5, 2, 10.25, 11.125, 1, 0, 0, 0))
     builder.add_object("person", (1, 2, 30, 20), keypoints=(0.0,) * 9)
-    data = dataset(pictures, builder, "keypoints", points, flip_pairs=((1, 2),))
+    data = dataset(images, builder, "keypoints", points, flip_pairs=((1, 2),))
     report = save(data, tmp_path / "out")
     assert report.lossless
     assert report.kept["keypoints"] == 2
@@ -271,10 +271,10 @@ def test_keypoints_come_back(pictures: Path, tmp_path: Path) -> None:
     assert np.allclose(back.table.boxes, data.table.boxes, atol=1e-6)
 
 
-def test_keypoints_without_boxes_get_some(pictures: Path, tmp_path: Path) -> None:
+def test_keypoints_without_boxes_get_some(images: Path, tmp_path: Path) -> None:
     builder = begin(names=("person",), num_keypoints=2, boxes=False)
     builder.add_object("person", keypoints=(3, 4, 2, 10, 12, 2))
-    report = save(dataset(pictures, builder, "keypoints", ("one", "two")), tmp_path / "out")
+    report = save(dataset(images, builder, "keypoints", ("one", "two")), tmp_path / "out")
     assert report.changed == {("boxes", "drawn around the keypoints, as there were none"): 1}
     assert np.allclose(yolo.read(tmp_path / "out", "train").table.boxes, [[3, 4, 10, 12]], atol=1e-6)
 
@@ -299,17 +299,17 @@ def test_label_maps_become_polygons_of_the_same_pixels(tmp_path: Path, write_ima
     assert np.array_equal(back.target(0)["label_map"], np.where(label_map == 255, 0, label_map))
 
 
-def test_pictures_may_be_left_where_they_are(pictures: Path, tmp_path: Path) -> None:
+def test_images_may_be_left_where_they_are(images: Path, tmp_path: Path) -> None:
     builder = begin()
     builder.add_object("cat", (1, 2, 3, 4))
-    save(dataset(pictures, builder), tmp_path / "out", images="none")
-    back = yolo.read(tmp_path / "out", "train", images=str(pictures))
+    save(dataset(images, builder), tmp_path / "out", image_files="none")
+    back = yolo.read(tmp_path / "out", "train", images=str(images))
     assert np.allclose(back.table.boxes, [[1, 2, 3, 4]], atol=1e-6)
-    with pytest.raises(DataError, match="split 'train' has no pictures"):
+    with pytest.raises(DataError, match="split 'train' has no images"):
         yolo.read(tmp_path / "out", "train")
 
 
-def test_pictures_inside_of_annotations_become_files(tmp_path: Path, write_image: Any) -> None:
+def test_images_inside_of_annotations_become_files(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "a.png", SIZE)
     pixels = (tmp_path / "a.png").read_bytes()
     box = {"label": "cat", "points": [[1, 2], [3, 4]], "shape_type": "rectangle"}
@@ -323,11 +323,11 @@ def test_pictures_inside_of_annotations_become_files(tmp_path: Path, write_image
     assert np.array_equal(back.read(1).image, read_image(pixels))
 
 
-def test_yolo_to_yolo_keeps_the_rows(pictures: Path, tmp_path: Path) -> None:
+def test_yolo_to_yolo_keeps_the_rows(images: Path, tmp_path: Path) -> None:
     rows = "1 0.5 0.5 0.25 0.25\n0 0.1 0.1 0.05 0.05\n"
     for split in ("train", "val"):
         (tmp_path / "one/images" / split).mkdir(parents=True)
-        (tmp_path / "one/images" / split / f"{split}.png").write_bytes((pictures / "a.png").read_bytes())
+        (tmp_path / "one/images" / split / f"{split}.png").write_bytes((images / "a.png").read_bytes())
         (tmp_path / "one/labels" / split).mkdir(parents=True)
         (tmp_path / "one/labels" / split / f"{split}.txt").write_text(rows)
     (tmp_path / "one/data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")

@@ -44,17 +44,15 @@ class Anchored(Bare):
 
 
 class Boxes(TableDataset):
-    """Boxes on black pictures of 100 x 100 that are no files."""
+    """Boxes on black images of 100 x 100 that are no files."""
 
     def pixels(self, index: int) -> Any:
         return np.zeros((100, 100, 3), np.uint8)
 
 
-def boxes(
-    pictures: Sequence[Sequence[Sequence[float]]], names: tuple[str, ...] = ("cat",), crowd: bool = False
-) -> Boxes:
+def boxes(images: Sequence[Sequence[Sequence[float]]], names: tuple[str, ...] = ("cat",), crowd: bool = False) -> Boxes:
     builder = TableBuilder(names)
-    for number, rows in enumerate(pictures):
+    for number, rows in enumerate(images):
         builder.add_image(f"{number}.png", size=(100, 100))
         for row in rows:
             builder.add_object(names[0], row, iscrowd=crowd)
@@ -62,11 +60,11 @@ def boxes(
 
 
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation", "keypoints"])
-def test_truth_gets_the_best_score_in_every_task(task: str) -> None:
+def test_ground_truth_gets_the_best_score_in_every_task(task: str) -> None:
     data = DigitScenes(task, "val", count=6, size=(96, 96))
     report = check_fit(Bare(task, len(data.info.class_names)), data)
-    assert report.truth == pytest.approx(report.perfect, abs=1e-9)
-    assert report.resized == pytest.approx(report.perfect, abs=1e-5)  # the canvas is the picture here
+    assert report.ground_truth == pytest.approx(report.perfect, abs=1e-9)
+    assert report.resized == pytest.approx(report.perfect, abs=1e-5)  # the canvas is the image here
     assert report.ok
     assert report.reasons == report.spoilers == []
     assert report.images == 6
@@ -89,7 +87,7 @@ def test_what_the_resize_rule_loses_is_said() -> None:
     data = boxes([[(10, 10, 14, 14), (50, 50, 90, 90)]])
     assert check_fit(Bare("detection", 1, (100, 100)), data).ok
     report = check_fit(Bare("detection", 1, (32, 32)), data)
-    assert report.truth == 1.0
+    assert report.ground_truth == 1.0
     assert report.resized < 1.0
     assert [row["lost by the resize rule"] for row in report.sizes] == [1, 0]
     (reason,) = report.reasons
@@ -97,16 +95,16 @@ def test_what_the_resize_rule_loses_is_said() -> None:
     assert not report.ok
 
 
-def test_boxes_without_area_spoil_the_truth_and_are_named() -> None:
+def test_boxes_without_area_spoil_the_ground_truth_and_are_named() -> None:
     report = check_fit(Bare("detection", 1, (100, 100)), boxes([[(10, 10, 40, 40)], [(10, 10, 10, 40), (1, 1, 9, 9)]]))
-    assert report.truth < 1
+    assert report.ground_truth < 1
     (line,) = report.spoilers
     assert line.startswith("folder/1.png: AP")
     assert "1 boxes have no area" in line
     assert any("not even the truth" in reason for reason in report.reasons)
 
 
-def test_more_objects_than_are_counted_spoil_the_truth() -> None:
+def test_more_objects_than_are_counted_spoil_the_ground_truth() -> None:
     crowd = [(x, y, x + 5, y + 5) for x in range(0, 100, 8) for y in range(0, 100, 8)]
     report = check_fit(Bare("detection", 1, (100, 100)), boxes([crowd]))
     assert len(crowd) == 169
@@ -118,7 +116,7 @@ def test_more_objects_than_are_counted_spoil_the_truth() -> None:
 )
 def test_nothing_to_find_is_said(rows: list[tuple[float, ...]], crowd: bool, words: str) -> None:
     report = check_fit(Bare("detection", 1), boxes([rows], crowd=crowd))
-    assert np.isnan(report.truth)
+    assert np.isnan(report.ground_truth)
     assert any(words in reason and "undefined" in reason for reason in report.reasons)
     assert not report.ok
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["truth"] is None
@@ -140,7 +138,7 @@ def test_classes_that_differ_are_said(known: tuple[str, ...], count: int, words:
     assert all(words in reason for reason in report.reasons)
 
 
-def test_threshold_and_stretched_pictures_are_said() -> None:
+def test_threshold_and_stretched_images_are_said() -> None:
     model = Bare("detection", 1, (64, 256), "stretch", score_threshold=0.3)
     reasons = "\n".join(check_fit(model, boxes([[(1, 1, 60, 60)]])).reasons)
     assert "score_threshold=0.3" in reasons
@@ -192,5 +190,5 @@ def test_yolox_can_find_every_digit() -> None:
     assert report.ok, report.to_text()
     assert all(row["best possible recall"] == 1.0 for row in report.sizes)
     text = report.to_text()
-    assert "the truth itself scores AP 1.0000" in text
+    assert "the ground truth itself scores AP 1.0000" in text
     assert "best possible recall: 1.000" in text

@@ -1,4 +1,4 @@
-"""Four pictures learnt by heart, and the whole check of a network on a data set."""
+"""Four images learnt by heart, and the whole check of a network on a data set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from saccade.models.checkpoint import save_model
 from saccade.models.registry import create_model
 
 
-def test_a_network_learns_four_pictures_by_heart_and_stays_as_it_was() -> None:
+def test_a_network_learns_four_images_by_heart_and_stays_as_it_was() -> None:
     torch.manual_seed(0)
     model = SmallNet()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -53,7 +53,7 @@ def test_what_is_not_learnt_is_said() -> None:
     assert "they are not learnt" in result.to_text()
 
 
-def test_four_pictures_are_left_out_where_classes_do_not_fit() -> None:
+def test_four_images_are_left_out_where_classes_do_not_fit() -> None:
     report = check_model(SmallNet(num_classes=3), Digits("train", 20))
     assert report.overfit is None
     assert not report.ok
@@ -69,7 +69,7 @@ def test_detector_on_scenes() -> None:
     assert report.overfit is not None
     assert len(report.overfit.images) == 4
     assert report.overfit.last_loss < report.overfit.first_loss
-    assert "4 pictures, 24 steps" in report.to_text()
+    assert "4 images, 24 steps" in report.to_text()
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["check", "--model", "lenet5", "--data", str(folder), "--steps", "30", "--json", str(target)]
     code = main(words)
     out = capsys.readouterr().out
-    assert "the truth itself scores" in out
+    assert "the ground truth itself scores" in out
     assert "30 steps: loss" in out
     values = json.loads(target.read_text())
     assert code == (0 if values["ok"] else 1)

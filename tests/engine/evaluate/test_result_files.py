@@ -18,12 +18,12 @@ from saccade.errors import ConfigError, DataError
 from saccade.metrics.coco import COCO_FIGURES
 from saccade.metrics.oks import OKS_FIGURES
 
-PICTURE = {"height": 500, "width": 700}
+IMAGE = {"height": 500, "width": 700}
 
 
 def write_coco(root: Path, dataset: dict[str, Any], prefix: str = "instances") -> None:
     (root / "annotations").mkdir(parents=True)
-    images = [{"file_name": f"{image['id']}.jpg", **PICTURE, **image} for image in dataset["images"]]
+    images = [{"file_name": f"{image['id']}.jpg", **IMAGE, **image} for image in dataset["images"]]
     (root / "annotations" / f"{prefix}_val.json").write_text(json.dumps({**dataset, "images": images}))
 
 
@@ -75,7 +75,7 @@ def test_the_toy_set_equals_pycocotools(data_root: Path, tmp_path: Path) -> None
 
 @pytest.mark.data("tiny_coco")
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_moved_masks_of_real_pictures_equal_pycocotools(split: str, data_root: Path, tmp_path: Path) -> None:
+def test_moved_masks_of_real_images_equal_pycocotools(split: str, data_root: Path, tmp_path: Path) -> None:
     """Polygons and crowds as COCO has them, against themselves moved by some pixels."""
     root = data_root / "tiny_coco"
     dataset = json.loads((root / "annotations" / f"instances_{split}2017.json").read_text())
@@ -96,7 +96,7 @@ def test_moved_masks_of_real_pictures_equal_pycocotools(split: str, data_root: P
 
 
 @pytest.mark.data("tiny_coco")
-def test_moved_people_of_real_pictures_equal_pycocotools(data_root: Path, tmp_path: Path) -> None:
+def test_moved_people_of_real_images_equal_pycocotools(data_root: Path, tmp_path: Path) -> None:
     root = data_root / "tiny_coco"
     dataset = json.loads((root / "annotations" / "person_keypoints_val2017.json").read_text())
     rng = np.random.default_rng(0)
@@ -193,7 +193,7 @@ def test_what_does_not_fit_the_data_set_is_refused(tmp_path: Path) -> None:
         evaluate_predictions(file, DigitScenes("classification", "val", count=1))
     mask = {"size": [500, 700], "counts": [350_000]}
     entry = {"image_id": 0, "category_id": 7, "segmentation": mask, "score": 1}
-    with pytest.raises(DataError, match=r"0\.jpg: the truth has no masks\. Open the data set with masks=True"):
+    with pytest.raises(DataError, match=r"0\.jpg: the ground truth has no masks\. Open the data set with masks=True"):
         evaluate_predictions(write(file, [entry]), data, "segm")
     assert isinstance(data, TableDataset)
 

@@ -24,16 +24,16 @@ def _image(seed: int = 0, size: tuple[int, int] = (96, 128)) -> Any:
     return np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC))
 
 
-def _batch(*pictures: Any) -> Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+def _batch(*images: Any) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("merge", ["wbf", "nms"])
 def test_the_mirror_changes_nothing_for_a_symmetric_detector(merge: Any) -> None:
-    pictures = [paint((96, 128), *scatter((96, 128), 30, 40, seed)) for seed in range(3)]
-    pictures.append(np.zeros_like(pictures[0]))
-    plain = Rectangles()(_batch(*pictures))
-    views = AugmentedRuntime(Rectangles(), merge=merge)(_batch(*pictures))
+    images = [paint((96, 128), *scatter((96, 128), 30, 40, seed)) for seed in range(3)]
+    images.append(np.zeros_like(images[0]))
+    plain = Rectangles()(_batch(*images))
+    views = AugmentedRuntime(Rectangles(), merge=merge)(_batch(*images))
     assert views["count"].tolist() == plain["count"].tolist()
     assert views["count"][-1] == 0
     assert {key: value.dtype for key, value in views.items()} == {key: value.dtype for key, value in plain.items()}
@@ -78,7 +78,7 @@ def test_the_mirror_changes_nothing_for_a_symmetric_segmenter(classes: int) -> N
     assert (scaled - plain).abs().mean() < 0.03
 
 
-def test_probabilities_of_a_picture_are_averaged() -> None:
+def test_probabilities_of_a_image_are_averaged() -> None:
     class Half(Brightness):
         """Looks at the left half only."""
 
@@ -94,7 +94,7 @@ def test_probabilities_of_a_picture_are_averaged() -> None:
 
 
 class _LeftEye(Corners):
-    """One object a picture: the ends of the white bar, called left and right as they lie, two pixels too far right."""
+    """One object an image: the ends of the white bar, called left and right as they lie, two pixels too far right."""
 
     def __call__(self, images: Tensor) -> Decoded:
         found = super().__call__(images)
@@ -110,7 +110,7 @@ def test_points_are_averaged_with_left_and_right_exchanged() -> None:
     plain = next(predict(Corners(), image)).keypoints
     same = next(predict(AugmentedRuntime(Corners(), flip_pairs=pairs), image)).keypoints
     np.testing.assert_array_equal(same, plain)
-    # What lies too far right in the picture lies too far left in the mirror, so the mean is right.
+    # What lies too far right in the image lies too far left in the mirror, so the mean is right.
     shifted = next(predict(AugmentedRuntime(_LeftEye(), flip_pairs=pairs), image)).keypoints
     np.testing.assert_array_equal(shifted, plain)
     # With the names left as they are, each point of an only object is averaged with its opposite.

@@ -1,4 +1,4 @@
-"""A picture looked at in tiles gives the answer of the picture looked at whole, in bounded memory."""
+"""An image looked at in tiles gives the answer of the image looked at whole, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.engine.toys import Brightness, Corners, Rectangles, Smooth, paint, sc
 
 from saccade.data.derived.tiles import tile_grid
 from saccade.engine.evaluate.evaluate import evaluate
-from saccade.engine.predict.large_images import LargePicture, open_pictures
+from saccade.engine.predict.large_images import LargeImage, open_images
 from saccade.engine.predict.predict import predict
 from saccade.engine.predict.tiled import Tiling, predict_tiled
 from saccade.engine.predict.tiled_results import join_results
@@ -75,12 +75,12 @@ def test_objects_larger_than_any_tile_are_joined(seed: int) -> None:
     assert found == expected
 
 
-def test_masks_of_tiles_become_masks_of_the_picture() -> None:
+def test_masks_of_tiles_become_masks_of_the_image() -> None:
     """With masks beside the boxes, each mask of the whole is the union of what its tiles saw."""
     size = (120, 150)
     boxes, labels = scatter(size, largest=70, number=60, seed=3)
-    truth = np.zeros((len(boxes), *size), np.bool_)
-    for mask, (x1, y1, x2, y2) in zip(truth, boxes.tolist(), strict=True):
+    ground_truth = np.zeros((len(boxes), *size), np.bool_)
+    for mask, (x1, y1, x2, y2) in zip(ground_truth, boxes.tolist(), strict=True):
         mask[y1:y2, x1:x2] = True
         mask[y1, x1] = y2 - y1 < 6  # not a rectangle
     grid, tiling = tile_grid(size, (64, 64), 0.3), Tiling((64, 64), 0.3)
@@ -88,7 +88,7 @@ def test_masks_of_tiles_become_masks_of_the_picture() -> None:
     def results() -> Any:
         for index in range(len(grid)):
             top, left = grid.origin(index)
-            seen = truth[:, top : top + 64, left : left + 64]
+            seen = ground_truth[:, top : top + 64, left : left + 64]
             keep = seen.any(axis=(1, 2))
             tight = [cv2.boundingRect(mask.astype(np.uint8)) for mask in seen[keep]]
             yield Detections(
@@ -101,12 +101,12 @@ def test_masks_of_tiles_become_masks_of_the_picture() -> None:
     assert isinstance(joined, Detections)
     assert len(joined) == len(boxes)
     order = [int(np.flatnonzero((joined.boxes_xyxy == box).all(axis=1))[0]) for box in boxes]
-    np.testing.assert_array_equal(np.asarray(joined.masks)[order], truth)
+    np.testing.assert_array_equal(np.asarray(joined.masks)[order], ground_truth)
     assert np.asarray(joined.masks).shape == (len(boxes), *size)
     assert {entry["mask_rle"]["size"][1] for entry in joined.to_json()["objects"]} == {150}
     fused = join_results(results(), grid, Tiling((64, 64), 0.3, merge="wbf"))
     assert isinstance(fused, Detections)
-    assert sorted(mask.sum() for mask in np.asarray(fused.masks)) == sorted(mask.sum() for mask in truth)
+    assert sorted(mask.sum() for mask in np.asarray(fused.masks)) == sorted(mask.sum() for mask in ground_truth)
 
 
 def test_two_close_objects_of_one_tile_are_left_to_the_network() -> None:
@@ -149,7 +149,7 @@ def test_class_maps_of_tiles_are_that_of_the_whole(size: tuple[int, int], option
         # The tile's own edge has a little weight, which decides where two classes are almost equal.
         assert agree.mean() > 0.995
         return
-    # Beyond the picture the whole sees black, and so do tiles unless they see a mirror.
+    # Beyond the image the whole sees black, and so do tiles unless they see a mirror.
     known = (slice(2, -2), slice(2, -2)) if options.get("mirror") else (slice(None), slice(None))
     assert agree[known].all()
     if classes == 1:
@@ -179,14 +179,14 @@ def test_a_tent_weighs_each_pixel_by_its_distance_from_the_edge() -> None:
     assert (result.probabilities == row).all()
 
 
-def test_mirrored_borders_show_the_picture_reflected() -> None:
+def test_mirrored_borders_show_the_image_reflected() -> None:
     pixels = _noise((30, 20))
-    picture = LargePicture("picture", pixels, 3)
+    image = LargeImage("image", pixels, 3)
     expected = cv2.copyMakeBorder(pixels, 7, 12, 9, 40, cv2.BORDER_REFLECT_101)
-    np.testing.assert_array_equal(picture.window(-7, -9, (49, 69), mirror=True), expected)
-    np.testing.assert_array_equal(picture.window(3, 4, (5, 6), mirror=True), pixels[3:8, 4:10])
+    np.testing.assert_array_equal(image.window(-7, -9, (49, 69), mirror=True), expected)
+    np.testing.assert_array_equal(image.window(3, 4, (5, 6), mirror=True), pixels[3:8, 4:10])
     padded = cv2.copyMakeBorder(pixels, 7, 12, 9, 40, cv2.BORDER_CONSTANT, value=(9, 9, 9))
-    np.testing.assert_array_equal(picture.window(-7, -9, (49, 69), fill=9), padded)
+    np.testing.assert_array_equal(image.window(-7, -9, (49, 69), fill=9), padded)
 
 
 def test_points_of_tiles_are_those_of_the_whole() -> None:
@@ -225,37 +225,39 @@ def test_tiles_go_through_the_resize_rule_of_the_model() -> None:
 
 
 class _Painted:
-    """Pictures of rectangles with their truth."""
+    """Images of rectangles with their ground truth."""
 
     def __init__(self) -> None:
         self.info = DatasetInfo("painted", "detection", ("red", "green"), "test")
-        self.truths = [scatter((130, 150 + 9 * index), largest=16, number=40, seed=index) for index in range(3)]
+        self.ground_truths = [scatter((130, 150 + 9 * index), largest=16, number=40, seed=index) for index in range(3)]
 
     def __len__(self) -> int:
-        return len(self.truths)
+        return len(self.ground_truths)
 
     def path(self, index: int) -> str:
         return f"painted-{index}"
 
     def target(self, index: int) -> Target:
-        boxes, labels = self.truths[index]
+        boxes, labels = self.ground_truths[index]
         return {"boxes": boxes.astype(np.float64), "labels": labels}
 
     def read(self, index: int) -> Sample:
         size = (130, 150 + 9 * index)
         return Sample(
-            paint(size, *self.truths[index]),
+            paint(size, *self.ground_truths[index]),
             self.target(index),
             ImageInfo(10 + index, self.path(index), Geometry.identity(size)),
         )
 
 
-def test_evaluation_over_tiles_scores_whole_pictures() -> None:
-    """A canvas of 64 cannot show these pictures; tiles of 64 find everything."""
+def test_evaluation_over_tiles_scores_whole_images() -> None:
+    """A canvas of 64 cannot show these images; tiles of 64 find everything."""
     runtime = Rectangles(InputSpec((64, 64), resize="letterbox", pad_value=0))
     report = evaluate(runtime, _Painted(), batch_size=4, tiling=Tiling((64, 64), 0.3))
     assert report.values["AP"] == pytest.approx(1.0)
-    assert sum(row["objects"] for row in report.per_class) == sum(len(truth[0]) for truth in _Painted().truths)
+    assert sum(row["objects"] for row in report.per_class) == sum(
+        len(ground_truth[0]) for ground_truth in _Painted().ground_truths
+    )
     assert evaluate(runtime, _Painted(), batch_size=4).values["AP"] < 0.5
     assert max(shape[0] for shape in runtime.batches) == 4
     with pytest.raises(ConfigError, match="a loss is one of whole canvases"):
@@ -273,7 +275,7 @@ def _peak(run: Any) -> int:
 
 @pytest.fixture(scope="module")
 def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture of 6,000 x 6,000 pixels in bands of 500 rows, in a file that can be mapped."""
+    """An image of 6,000 x 6,000 pixels in bands of 500 rows, in a file that can be mapped."""
     file = tmp_path_factory.mktemp("huge") / "huge.npy"
     pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(6000, 6000, 3))
     for row in range(0, 6000, 500):
@@ -283,8 +285,8 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("options", [{"blend": "core"}, {"blend": "tent"}, {"blend": "core", "mirror": True}])
-def test_memory_does_not_grow_with_the_height_of_the_picture(huge: Path, tmp_path: Path, options: Any) -> None:
-    """A mapped picture of 6,000 x 6,000 is 108 MB, its probabilities would be 432 MB; a band of tiles is 18 MB."""
+def test_memory_does_not_grow_with_the_height_of_the_image(huge: Path, tmp_path: Path, options: Any) -> None:
+    """A mapped image of 6,000 x 6,000 is 108 MB, its probabilities would be 432 MB; a band of tiles is 18 MB."""
 
     class Steps(Smooth):
         def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -306,8 +308,8 @@ def test_memory_does_not_grow_with_the_height_of_the_picture(huge: Path, tmp_pat
     np.testing.assert_array_equal(np.load(tmp_path / "maps" / "huge.npy")[::500, 5999], np.arange(12) % 3)
 
 
-def test_masks_of_a_large_picture_stay_small() -> None:
-    """A hundred objects, each with a mask; as arrays of the picture they would be 1.6 GB."""
+def test_masks_of_a_large_image_stay_small() -> None:
+    """A hundred objects, each with a mask; as arrays of the image they would be 1.6 GB."""
     grid, tiling = tile_grid((4000, 4000), (400, 400), 0.0), Tiling((400, 400), 0.0)
     mask = np.zeros((1, 400, 400), np.bool_)
     mask[0, 100:200, 150:300] = True
@@ -335,16 +337,16 @@ def test_files_are_read_in_parts_where_they_can_be(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", pixels)
     kinds = {}
     for name in ("plain.tif", "grey.tif", "packed.tif", "photo.png", "array.npy"):
-        (picture,) = open_pictures(tmp_path / name, 3)
-        kinds[name] = isinstance(picture.pixels, np.memmap)
+        (image,) = open_images(tmp_path / name, 3)
+        kinds[name] = isinstance(image.pixels, np.memmap)
         expected = pixels[..., :1].repeat(3, 2) if name == "grey.tif" else pixels
-        np.testing.assert_array_equal(picture.window(0, 0, (90, 120)), expected)
-        np.testing.assert_array_equal(picture.window(20, 30, (40, 50)), expected[20:60, 30:80])
+        np.testing.assert_array_equal(image.window(0, 0, (90, 120)), expected)
+        np.testing.assert_array_equal(image.window(20, 30, (40, 50)), expected[20:60, 30:80])
     assert kinds == {"plain.tif": True, "grey.tif": True, "packed.tif": False, "photo.png": False, "array.npy": True}
     cut = (tmp_path / "plain.tif").read_bytes()
     (tmp_path / "short.tif").write_bytes(cut[: len(cut) // 2])
     with pytest.raises(DataError, match=r"short\.tif"):
-        list(open_pictures(tmp_path / "short.tif", 3))
+        list(open_images(tmp_path / "short.tif", 3))
 
 
 def test_every_kind_of_source_can_be_tiled() -> None:
@@ -359,7 +361,7 @@ def test_every_kind_of_source_can_be_tiled() -> None:
     assert mixed[0].image_size == (100, 120)
 
 
-def test_what_is_too_large_or_no_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_or_no_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(_noise((90, 120))).save(tmp_path / "photo.png")
     monkeypatch.setattr("saccade.engine.predict.large_images.MAX_PIXELS", 10_000)
     tiling = Tiling((64, 64))

@@ -70,13 +70,13 @@ def _read(path: Path) -> tuple[str, _Structure]:
 
 @pytest.fixture
 def full(tmp_path: Path) -> tuple[str, _Structure]:
-    pictures = {
+    images = {
         "Hits": [np.full((40, 60, 3), (200, 20, 20), np.uint8)],
         "Misses": [np.zeros((1000, 2000, 3), np.uint8)],
     }
     tables = {"Speed": [{"runtime": "eager", "milliseconds": 23.125}, {"runtime": "other", "milliseconds": None}]}
     target = tmp_path / "new" / "report.html"
-    path = write_report(target, "a <run>", HISTORY, REPORT, pictures, tables, "name: <x>\n")
+    path = write_report(target, "a <run>", HISTORY, REPORT, images, tables, "name: <x>\n")
     assert path == target
     return _read(path)
 
@@ -116,7 +116,7 @@ def test_names_cannot_become_markup(full: tuple[str, _Structure]) -> None:
     assert "name: &lt;x&gt;" in text
 
 
-def test_pictures_keep_their_colours_and_are_limited(full: tuple[str, _Structure]) -> None:
+def test_images_keep_their_colours_and_are_limited(full: tuple[str, _Structure]) -> None:
     _, structure = full
     encoded = [
         reference.split(",", 1)[1] for reference in structure.references if reference.startswith("data:image/jpeg")

@@ -231,7 +231,7 @@ def test_two_processes_train_to_equal_weights_and_score_everything(tmp_path: Pat
     assert_equal(first["parameters"], second["parameters"])
     assert first["metrics"] == second["metrics"]
     assert first["metrics"]["top1"] > 0.7
-    assert first["images"] == 101  # odd on purpose: the padded last picture counts once
+    assert first["images"] == 101  # odd on purpose: the padded last image counts once
 
 
 def stop_run(out: Path, step: int, number: signal.Signals, *options: str) -> subprocess.CompletedProcess[str]:

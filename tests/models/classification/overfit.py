@@ -27,8 +27,8 @@ def learns_32_scenes(
         data_root: The fixture of that name; the test is marked ``@pytest.mark.data("intel_scenes")``.
         name: Builder.
         options: Its options; those that make it smaller are the test's to state.
-        size: Side of the pictures.
-        steps: Steps of AdamW over all 32 pictures, at most; it stops once the loss is small.
+        size: Side of the images.
+        steps: Steps of AdamW over all 32 images, at most; it stops once the loss is small.
         lr: Learning rate after eight steps of warm-up.
         attributes: Set on the model, such as ``dropout_rate``: a net that must learn by heart needs no regularisation.
     """

@@ -21,7 +21,7 @@ from saccade.weights import load_weights
 
 WIDTHS = (4, 8, 16, 32)
 EVEN = ((16, 24), (8, 12), (4, 6), (2, 3))
-ODD = ((19, 26), (10, 13), (5, 7), (3, 4))  # of a picture of 75 x 101: every strided 3x3 rounds up
+ODD = ((19, 26), (10, 13), (5, 7), (3, 4))  # of an image of 75 x 101: every strided 3x3 rounds up
 
 
 def _maps(sizes: tuple[tuple[int, int], ...]) -> list[Tensor]:

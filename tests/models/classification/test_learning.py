@@ -13,7 +13,7 @@ from saccade.models.registry import get_builder, list_models
 _FREE = {"dropout_rate": 0.0}  # learning by heart wants no regularisation
 
 
-# Builder: options that make it smaller, side of the pictures, learning rate, attributes.
+# Builder: options that make it smaller, side of the images, learning rate, attributes.
 ROWS: dict[str, tuple[dict[str, Any], int, float, dict[str, Any]]] = {
     "alexnet": ({"fc_channels": 256}, 96, 1e-3, _FREE),
     "alexnet_2012": ({"fc_channels": 256}, 96, 5e-4, _FREE),

@@ -75,7 +75,7 @@ def test_subsampling_adds_four_pixels_and_squashing_keeps_one():
     torch.testing.assert_close(ScaledTanh()(ones), ones, atol=1e-3, rtol=0)
 
 
-def test_output_is_the_negative_squared_distance_to_pictures_of_the_digits():
+def test_output_is_the_negative_squared_distance_to_images_of_the_digits():
     model = create_model("lenet5_1998").eval()
     codes = digit_codes()
     assert codes.shape == (10, 84)
@@ -135,7 +135,7 @@ def test_maps_lie_where_the_pixels_are(name):
 
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_1998"])
-def test_larger_pictures_are_averaged_over_places(name):
+def test_larger_images_are_averaged_over_places(name):
     model = create_model(name).eval()
     image = torch.randn(1, 1, 32, 32)
     assert model(F.pad(image, (0, 8, 0, 20)))["logits"].shape == (1, 10)

@@ -164,5 +164,5 @@ def test_left_out_branches_keep_the_mean() -> None:
     kept = drop(torch.ones(4000, 3, 2))
     assert kept.unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert kept.mean().item() == pytest.approx(1.0, abs=0.05)
-    assert (kept == kept[:, :1, :1]).all()  # picture by picture
+    assert (kept == kept[:, :1, :1]).all()  # image by image
     assert torch.equal(drop.eval()(torch.ones(4, 3)), torch.ones(4, 3))

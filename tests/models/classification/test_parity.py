@@ -27,7 +27,7 @@ class Pair:
         builder: Ours.
         reference: Makes theirs.
         options: Of ours.
-        sizes: Sides of the pictures at which both are compared; the second is another than the weights were made at.
+        sizes: Sides of the images at which both are compared; the second is another than the weights were made at.
         layout: What the loader should call the file.
     """
 

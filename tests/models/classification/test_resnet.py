@@ -97,10 +97,10 @@ def test_learns_a_few_real_scenes(data_root):
     torch.manual_seed(0)
     model = create_model("resnet18", num_classes=6)
     spec = model.input_spec
-    pictures = [
+    scenes = [
         cv2.resize(cv2.imread(str(next(iter(sorted(folder.glob("*.jpg")))))), (64, 64))[..., ::-1] for folder in folders
     ]
-    images = torch.stack([torch.from_numpy(picture.copy()).permute(2, 0, 1).float() for picture in pictures])
+    images = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1).float() for image in scenes])
     images = (images - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
     targets = {"labels": torch.arange(6)}
     optimiser = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9)

@@ -207,8 +207,8 @@ def plain_loss(outputs: Outputs, matched: list[dict[int, int]], boxes: Tensor, l
     box = classification = l1 = 0.0
     for image, points in enumerate(matched):
         for point, target in points.items():
-            truth = boxes[image, target]
-            iou = pairwise_iou(decoded[image, point : point + 1], truth[None]).item()
+            ground_truth = boxes[image, target]
+            iou = pairwise_iou(decoded[image, point : point + 1], ground_truth[None]).item()
             box += 1 - iou**2
             wanted = torch.zeros(outputs["logits"].shape[2])
             wanted[labels[image, target]] = iou
@@ -217,7 +217,7 @@ def plain_loss(outputs: Outputs, matched: list[dict[int, int]], boxes: Tensor, l
             ).item()
             objectness[image, point] = 1
             stride, (column, row) = outputs["strides"][point], outputs["points"][point]
-            centre, size = (truth[:2] + truth[2:]) / 2, truth[2:] - truth[:2]
+            centre, size = (ground_truth[:2] + ground_truth[2:]) / 2, ground_truth[2:] - ground_truth[:2]
             raw = torch.cat((centre / stride - torch.stack((column, row)), (size / stride).log()))
             l1 += (outputs["boxes"][image, point] - raw).abs().sum().item()
     count = sum(map(len, matched))
@@ -321,7 +321,7 @@ def chatter(seed: int, images: int) -> dict[str, Tensor]:
     }
 
 
-def test_perfect_outputs_decode_to_the_truth() -> None:
+def test_perfect_outputs_decode_to_the_ground_truth() -> None:
     model = small()
     decoded = model.decode(yolox_outputs_from_targets(model, [*TARGETS, NOTHING], (96, 96)))
     assert decoded["count"].tolist() == [2, 1, 0]
@@ -393,7 +393,7 @@ def test_exported_decoding_gives_the_same_detections_at_any_batch(tmp_path) -> N
 # --- Learning.
 
 
-def test_learns_two_pictures_by_heart() -> None:
+def test_learns_two_images_by_heart() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     colours = torch.tensor([[230.0, 40, 40], [40, 220, 60], [50, 60, 240]])
@@ -414,7 +414,7 @@ def test_learns_two_pictures_by_heart() -> None:
         sum(model.loss(images, targets).values()).backward()
         optimizer.step()
         schedule.step()
-    # Still in training mode: two pictures are too few for running statistics.
+    # Still in training mode: two images are too few for running statistics.
     with torch.no_grad():
         decoded = model.decode(model(images))
     for image, target in enumerate(targets):

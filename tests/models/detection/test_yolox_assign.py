@@ -29,7 +29,7 @@ def predictions(seed: int, images: int) -> Predictions:
     return Predictions(decode_points(raw, POINTS, STRIDES), objectness, logits)
 
 
-def truth(seed: int, images: int, objects: int, low: float, high: float) -> tuple[Tensor, Tensor]:
+def ground_truth(seed: int, images: int, objects: int, low: float, high: float) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     size = low + torch.rand(images, objects, 2, generator=generator) * (high - low)
     centre = torch.rand(images, objects, 2, generator=generator) * torch.tensor([160.0, 128.0])
@@ -92,7 +92,7 @@ def by_image(matches: Matches, images: int) -> list[dict[int, tuple[int, float]]
 )
 def test_equals_the_slow_version(seed: int, low: float, high: float) -> None:
     given = predictions(seed, 3)
-    boxes, labels = truth(seed, 3, 9, low, high)
+    boxes, labels = ground_truth(seed, 3, 9, low, high)
     labels[0, 4:] = -1  # padding behind
     labels[1] = -1  # an image without objects
     labels[2, 3] = -1  # a crowd box between others
@@ -109,7 +109,7 @@ def test_equals_the_slow_version(seed: int, low: float, high: float) -> None:
 
 def test_batch_mates_and_padding_change_nothing() -> None:
     given = predictions(5, 4)
-    boxes, labels = truth(5, 4, 8, 10, 80)
+    boxes, labels = ground_truth(5, 4, 8, 10, 80)
     labels[2, 2:] = -1
     together = by_image(simota(given, CENTRES, STRIDES, boxes, labels), 4)
     alone = simota(Predictions(*(value[2:3] for value in given)), CENTRES, STRIDES, boxes[2:3, :2], labels[2:3, :2])
@@ -137,5 +137,5 @@ def test_an_object_smaller_than_a_cell_gets_a_point() -> None:
 def test_saturated_scores_keep_the_cost_finite() -> None:
     given = predictions(0, 1)
     sure = Predictions(given.boxes_xyxy, torch.full_like(given.objectness, 200.0), torch.full_like(given.logits, 200.0))
-    boxes, labels = truth(0, 1, 4, 20, 60)
+    boxes, labels = ground_truth(0, 1, 4, 20, 60)
     assert len(simota(sure, CENTRES, STRIDES, boxes, labels).point) >= 4

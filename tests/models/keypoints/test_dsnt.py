@@ -47,16 +47,16 @@ def test_forward_is_the_authors_transform():
 def test_decode_inverts_targets_in_pixels():
     model = create_model("dsnt", num_classes=2)
     keypoints = torch.tensor([[[[40.5, 30.25, 2.0], [70.0, 17.0, 1.0]]]])
-    truth, visible = model.point_targets({"keypoints": keypoints}, (8, 12))  # canvas 64 x 96
+    ground_truth, visible = model.point_targets({"keypoints": keypoints}, (8, 12))  # canvas 64 x 96
     assert visible.all()
-    heatmaps = gaussian(truth, (8, 12), 1.0)
-    decoded = model.decode({"heatmaps": heatmaps, "coordinates": truth})
+    heatmaps = gaussian(ground_truth, (8, 12), 1.0)
+    decoded = model.decode({"heatmaps": heatmaps, "coordinates": ground_truth})
     torch.testing.assert_close(decoded["keypoints"], keypoints[..., :2])
     assert decoded["count"].tolist() == [1]
     assert decoded["scores"].shape == (1, 1, 2)
     assert (decoded["scores"] > 0.9).all()
     flat = torch.full_like(heatmaps, 1 / 96)
-    assert (model.decode({"heatmaps": flat, "coordinates": truth})["scores"] < 0.3).all()
+    assert (model.decode({"heatmaps": flat, "coordinates": ground_truth})["scores"] < 0.3).all()
 
 
 @pytest.mark.parametrize("size", [(70, 101), (33, 33)])
@@ -125,11 +125,11 @@ def test_learns_a_few_real_faces(name, stride, rate, steps, data_root):
     spec = model.input_spec
     images, keypoints = [], []
     for file_name, *values in rows:
-        picture = cv2.imread(str(folder / "training" / file_name))
+        image = cv2.imread(str(folder / "training" / file_name))
         points = torch.tensor([float(value) for value in values]).view(1, 68, 2)
-        points = points * torch.tensor([64 / picture.shape[1], 64 / picture.shape[0]])
+        points = points * torch.tensor([64 / image.shape[1], 64 / image.shape[0]])
         keypoints.append(torch.cat((points, torch.full((1, 68, 1), 2.0)), -1))
-        images.append(torch.from_numpy(cv2.resize(picture, (64, 64))[..., ::-1].copy()).permute(2, 0, 1).float())
+        images.append(torch.from_numpy(cv2.resize(image, (64, 64))[..., ::-1].copy()).permute(2, 0, 1).float())
     batch = (torch.stack(images) - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
     targets = [{"keypoints": one} for one in keypoints]
     optimiser = torch.optim.Adam(model.parameters(), rate)

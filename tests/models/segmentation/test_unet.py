@@ -139,11 +139,11 @@ def test_dice_can_be_added():
 @pytest.mark.parametrize("classes", [1, 2])
 def test_learns_a_few_real_cells(classes, data_root):
     folder = data_root / "isbi2012_membrane" / "train"
-    pictures = [cv2.imread(str(folder / "image" / f"{n}.png"), cv2.IMREAD_GRAYSCALE)[:64, :64] for n in range(4)]
+    crops = [cv2.imread(str(folder / "image" / f"{n}.png"), cv2.IMREAD_GRAYSCALE)[:64, :64] for n in range(4)]
     labels = [cv2.imread(str(folder / "label" / f"{n}.png"), cv2.IMREAD_GRAYSCALE)[:64, :64] // 255 for n in range(4)]
     torch.manual_seed(0)
     model = create_model("unet", num_classes=classes, in_channels=1, base_channels=8)
-    images = torch.stack([torch.from_numpy(picture)[None] / 255.0 for picture in pictures])
+    images = torch.stack([torch.from_numpy(image)[None] / 255.0 for image in crops])
     targets = {"label_map": torch.stack([torch.from_numpy(label) for label in labels])}
     optimiser = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(40):

@@ -74,7 +74,7 @@ def _mirrored(first: range, second: range) -> list[tuple[int, int]]:
 
 
 # The 68 points of Multi-PIE / iBUG: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, outer lips 48-59, inner lips 60-67;
-# left and right as seen in the picture.
+# left and right as seen in the image.
 _FACE_POINTS = tuple(
     f"{part}_{index}"
     for part, count in (
@@ -103,7 +103,7 @@ _FACE_FLIP_PAIRS = [
 ]
 
 # Addresses, sizes and hashes: the checksum lists of TensorFlow Datasets (url_checksums/mnist.txt, omniglot.txt,
-# cycle_gan.txt). The hashes of MNIST's labels and test pictures were compared with the files themselves.
+# cycle_gan.txt). The hashes of MNIST's labels and test images were compared with the files themselves.
 _MNIST_FILES = tuple(
     RemoteFile(f"https://storage.googleapis.com/cvdf-datasets/mnist/{name}-ubyte.gz", sha256, size, unpack=False)
     for name, sha256, size in (
@@ -247,7 +247,7 @@ _ENTRIES = (
         url="https://github.com/zhixuhao/unet",
         sha256=None,
         splits=("all", "train", "val"),
-        description="Neuron membranes in electron microscopy, 30 labelled pictures 512x512 (ISBI 2012 challenge).",
+        description="Neuron membranes in electron microscopy, 30 labelled images 512x512 (ISBI 2012 challenge).",
         options={
             "image_dir": "train/image",
             "label_dir": "train/label",
@@ -292,7 +292,7 @@ _ENTRIES = (
         name="facial_keypoints_68",
         task="keypoints",
         reader="keypoint_csv",
-        licence="repository MIT; not stated for the pictures (YouTube Faces)",
+        licence="repository MIT; not stated for the images (YouTube Faces)",
         url="https://github.com/udacity/P1_Facial_Keypoints",
         sha256=None,
         splits=("train", "test"),

@@ -89,7 +89,7 @@ class DigitScenes:
 
     - ``detection``: 1 to 8 digits, classes ``0`` to ``9``.
     - ``segmentation``: the same scenes; label 0 is ``background``, label d + 1 the digit d.
-    - ``classification``: one digit that fills most of the picture.
+    - ``classification``: one digit that fills most of the image.
     - ``keypoints``: one digit; the four corners of its turned frame.
 
     Args:
@@ -147,7 +147,7 @@ class DigitScenes:
         return f"digit_scenes/{self.info.split}/{index:05d}"
 
     def target(self, index: int) -> Target:
-        """The truth of scene ``index``."""
+        """The ground truth of scene ``index``."""
         return self.read(index).target
 
     def read(self, index: int) -> Sample:

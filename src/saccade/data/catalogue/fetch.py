@@ -30,7 +30,7 @@ __all__ = ["Download", "Progress", "fetch", "unpack"]
 Progress = Callable[[int, int], None]
 
 _CHUNK = 1 << 20
-# An archive of pictures grows by little when it is unpacked; this leaves room for label maps and text.
+# An archive of images grows by little when it is unpacked; this leaves room for label maps and text.
 _GROWTH = 50
 _MAX_FILES = 10_000_000
 

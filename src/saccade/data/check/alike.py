@@ -1,4 +1,4 @@
-"""Pictures that are the same, or nearly: found by content, and by a hash that survives another size or compression."""
+"""Images that are the same, or nearly: found by content, and by a hash that survives another size or compression."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from saccade.data.check.images import Look
 
 __all__ = ["Twin", "find_twins"]
 
-_MOST_BITS = 8  # of 64 in which the hashes of two copies of a picture may differ
+_MOST_BITS = 8  # of 64 in which the hashes of two copies of an image may differ
 _LEAST_CORRELATION = 0.995  # of their reduced copies
-_BLOCK = 1024  # pictures that are compared with all before them at a time
+_BLOCK = 1024  # images that are compared with all before them at a time
 
 
 @dataclass(frozen=True)
 class Twin:
-    """A picture that was there before.
+    """An image that was there before.
 
     Args:
-        image: The picture.
+        image: The image.
         first: An earlier one like it.
         exact: Whether the pixels are the same.
         leak: Whether the two lie in different splits.
@@ -35,17 +35,17 @@ class Twin:
 
 
 def find_twins(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[Twin]:
-    """Pictures that repeat an earlier one.
+    """Images that repeat an earlier one.
 
-    A picture is named at most twice: with the first like it in its own split, and with the first in another. Uniform
-    pictures are passed over, since all of them are alike.
+    An image is named at most twice: with the first like it in its own split, and with the first in another. Uniform
+    images are passed over, since all of them are alike.
 
     Args:
-        looks: Of all pictures.
+        looks: Of all images.
         splits: Number of the split of each, (M,).
 
     Returns:
-        By rising number of the picture.
+        By rising number of the image.
     """
     found: dict[tuple[int, bool], Twin] = {}
     seen: dict[bytes, dict[int, int]] = {}
@@ -64,7 +64,7 @@ def find_twins(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[Twin]:
 
 
 def _near(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[tuple[int, int, bool]]:
-    """Pairs (picture, an earlier one, whether they lie in two splits) whose hashes and reduced copies agree."""
+    """Pairs (image, an earlier one, whether they lie in two splits) whose hashes and reduced copies agree."""
     rows = np.array([index for index, look in enumerate(looks) if look.signs is not None], np.int64)
     if len(rows) < 2:
         return []

@@ -13,7 +13,7 @@ from saccade.data.tables.table_dataset import TableDataset
 
 __all__ = ["check_classes"]
 
-_FEW = 5  # pictures of a class below which little can be learnt, for one class a picture
+_FEW = 5  # images of a class below which little can be learnt, for one class an image
 _LISTED = 10
 _ERROR: Severity = "error"
 _WARNING: Severity = "warning"
@@ -119,7 +119,7 @@ def _check_counts(parts: Sequence[Part], splits: Sequence[SplitStatistics]) -> I
     used = [{name for name, count in split.class_counts.items() if count} for split in splits]
     apart = len(splits) > 1 and len(set().union(*used)) == sum(map(len, used)) and all(used)
     if apart:
-        remedy = "So it should be for metric learning; for all else divide the pictures anew."
+        remedy = "So it should be for metric learning; for all else divide the images anew."
         yield Issue(source, "splits", "no class occurs in two of them", remedy, "warning", "class-missing")
     for name in names:
         if name.lower() in _IGNORED_NAMES:
@@ -134,9 +134,9 @@ def _check_counts(parts: Sequence[Part], splits: Sequence[SplitStatistics]) -> I
         if missing and not apart:
             there = ", ".join(f"'{split}'" for split, count in counts.items() if count)
             lacking = ", ".join(f"'{split}'" for split in missing)
-            remedy = "Divide the pictures so that every class is in every split."
+            remedy = "Divide the images so that every class is in every split."
             problem = f"it occurs in {there}, but not in {lacking}"
             yield Issue(source, where, problem, remedy, "warning", "class-missing")
         if task == "classification" and total < _FEW:
-            remedy = "Add pictures, or join it with another class."
-            yield Issue(source, where, f"it has only {total} pictures", remedy, "warning", "class-few")
+            remedy = "Add images, or join it with another class."
+            yield Issue(source, where, f"it has only {total} images", remedy, "warning", "class-few")

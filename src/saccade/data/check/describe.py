@@ -1,4 +1,4 @@
-"""What a data set holds: splits, pictures, objects and classes, counted without decoding a photograph."""
+"""What a data set holds: splits, images, objects and classes, counted without decoding a photograph."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SplitDescription:
 
     Args:
         split: Its name.
-        images: Pictures.
-        objects: Annotated objects; 0 where the truth is not a list of objects.
-        class_counts: Objects by class; for label maps pictures that show the class, for keypoints labelled points.
+        images: Images.
+        objects: Annotated objects; 0 where the ground truth is not a list of objects.
+        class_counts: Objects by class; for label maps images that show the class, for keypoints labelled points.
     """
 
     split: str

@@ -1,4 +1,4 @@
-"""Faults of the files as a whole: names that clash, pictures listed twice, pictures that are alike."""
+"""Faults of the files as a whole: names that clash, images listed twice, images that are alike."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from saccade.data.tables.table_dataset import TableDataset
 __all__ = ["check_files"]
 
 _LEAK = "Take it out of one of the splits: what was learnt by heart scores too well."
-_MOSTLY = 0.5  # share of pictures without an object above which labels may be missing
+_MOSTLY = 0.5  # share of images without an object above which labels may be missing
 
 
 def check_files(parts: Sequence[Part], looks: Sequence[Sequence[Look]]) -> list[list[Placed]]:
-    """Faults that need a view over all pictures, by split.
+    """Faults that need a view over all images, by split.
 
     Args:
         parts: Splits.
-        looks: What their pictures showed.
+        looks: What their images showed.
     """
     placed: list[list[Placed]] = [[] for _ in parts]
     starts = [0, *accumulate(len(part.dataset) for part in parts)]
@@ -47,7 +47,7 @@ def check_files(parts: Sequence[Part], looks: Sequence[Sequence[Look]]) -> list[
 
 
 def _paths(part: Part) -> list[str]:
-    """File of each picture; none where one file holds all of them."""
+    """File of each image; none where one file holds all of them."""
     paths = [part.dataset.path(index) for index in range(len(part.dataset))]
     return paths if len(set(paths)) > 1 or len(paths) == 1 else []
 
@@ -65,7 +65,7 @@ def _check_names(part: Part, paths: Sequence[str]) -> Iterator[Placed]:
 
 
 def _same_files(parts: Sequence[Part], paths: Sequence[Sequence[str]]) -> Iterator[tuple[int, Placed]]:
-    """Pictures that a list names twice, or two lists name."""
+    """Images that a list names twice, or two lists name."""
     first: dict[str, tuple[int, int]] = {}
     for number, part in enumerate(parts):
         for index, path in enumerate(paths[number]):
@@ -73,11 +73,11 @@ def _same_files(parts: Sequence[Part], paths: Sequence[Sequence[str]]) -> Iterat
             if (split, before) == (number, index):
                 continue
             if split == number:
-                where = (path, "picture", "it is listed twice", "Take one of the two off the list.")
-                issue = Issue(*where, "warning", "repeated-picture", part.split, path, other=path)
+                where = (path, "image", "it is listed twice", "Take one of the two off the list.")
+                issue = Issue(*where, "warning", "repeated-image", part.split, path, other=path)
             else:
                 problem = f"the same file lies in '{parts[split].split}'"
-                issue = Issue(path, "picture", problem, _LEAK, "warning", "leak", part.split, path, other=path)
+                issue = Issue(path, "image", problem, _LEAK, "warning", "leak", part.split, path, other=path)
             yield number, Placed(index, -1, issue)
 
 
@@ -86,21 +86,21 @@ def _twin_issue(part: Part, image: int, other: Part, first: int, exact: bool) ->
     how = "its pixels equal those of" if exact else "it looks like"
     if part is other:
         remedy = "Look whether both are meant; remove one if not."
-        issue = Issue(path, "picture", f"{how} {twin}", remedy, "warning", "duplicate", part.split, path, other=twin)
+        issue = Issue(path, "image", f"{how} {twin}", remedy, "warning", "duplicate", part.split, path, other=twin)
     else:
         problem = f"{how} {twin} in '{other.split}'"
-        issue = Issue(path, "picture", problem, _LEAK, "warning", "leak", part.split, path, other=twin)
+        issue = Issue(path, "image", problem, _LEAK, "warning", "leak", part.split, path, other=twin)
     return Placed(image, -1, issue)
 
 
 def _check_empty(part: Part) -> Iterator[Placed]:
-    """A split in which most pictures have no object, which often means that labels were not found."""
+    """A split in which most images have no object, which often means that labels were not found."""
     if part.boxes is None or not len(part.dataset):
         return
     empty = len(part.dataset) - len(np.unique(part.image))
     if empty > _MOSTLY * len(part.dataset):
         source = str(part.dataset.root) if isinstance(part.dataset, TableDataset) else part.dataset.info.name
-        problem = f"{empty} of {len(part.dataset)} pictures have no object"
+        problem = f"{empty} of {len(part.dataset)} images have no object"
         remedy = "Look whether their labels are missing; if not, all is well."
         issue = Issue(source, f"split '{part.split}'", problem, remedy, "warning", "mostly-empty", part.split)
         yield Placed(LAST, 0, issue)

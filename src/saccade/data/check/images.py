@@ -1,4 +1,4 @@
-"""Every picture decoded once, in threads: what cannot be read, how large it really is, and what it looks like.
+"""Every image decoded once, in threads: what cannot be read, how large it really is, and what it looks like.
 
 OpenCV and the file system leave the interpreter to other threads while they work, so threads are as quick as processes
 here and share the data set.
@@ -26,15 +26,15 @@ from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.sample import Target
 
-__all__ = ["Look", "Progress", "check_pictures", "look_at_all", "tell_error"]
+__all__ = ["Look", "Progress", "check_images", "look_at_all", "tell_error"]
 
-# Wraps the pictures, given their number, to show a bar.
+# Wraps the images, given their number, to show a bar.
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
-_HASH_SIDE = 32  # pixels a side of the reduced picture that is compared
+_HASH_SIDE = 32  # pixels a side of the reduced image that is compared
 _THUMB_SIDE = 16
-_SMALLEST = 64  # pixels a side below which pictures are compared exactly only: small pictures are alike too easily
-_FLAT = 1.0  # grey levels of deviation below which a reduced picture has nothing to compare
+_SMALLEST = 64  # pixels a side below which images are compared exactly only: small images are alike too easily
+_FLAT = 1.0  # grey levels of deviation below which a reduced image has nothing to compare
 _IGNORE = 255
 
 # What the message of an error tells of its kind, in the order in which they are looked for.
@@ -51,11 +51,11 @@ _PHRASES = (
 
 @dataclass(slots=True)
 class Look:
-    """What one picture showed.
+    """What one image showed.
 
     Args:
         size: (height, width) as decoded, EXIF orientation applied; (0, 0) if it was not decoded.
-        target: Its truth without masks, where the data set has no table that says it.
+        target: Its ground truth without masks, where the data set has no table that says it.
         present: Labels in its label map.
         map_size: (height, width) of its label map.
         errors: What could not be read, each with the field it belongs to.
@@ -75,11 +75,11 @@ class Look:
 
 
 def look_at_all(dataset: VisionDataset, decode: bool, progress: Progress | None = None) -> list[Look]:
-    """Look at every picture of a split.
+    """Look at every image of a split.
 
     Args:
         dataset: The split.
-        decode: Decode the pictures; else only truth that is no table is read.
+        decode: Decode the images; else only ground truth that is no table is read.
         progress: Shows a bar.
     """
     if not decode and reads_table(dataset):
@@ -98,7 +98,7 @@ def _look(dataset: VisionDataset, index: int, decode: bool) -> Look:
             try:
                 pixels = dataset.pixels(index)
             except DataError as error:
-                look.errors.append(("picture", error))
+                look.errors.append(("image", error))
         if not reads_table(dataset):
             try:
                 _keep(look, dataset.target(index))
@@ -113,7 +113,7 @@ def _look(dataset: VisionDataset, index: int, decode: bool) -> Look:
             else:
                 _keep(look, dataset.target(index))
         except DataError as error:
-            look.errors.append(("picture" if decode else "annotation", error))
+            look.errors.append(("image" if decode else "annotation", error))
     if pixels is not None:
         look.size = (pixels.shape[0], pixels.shape[1])
         look.digest, look.signs, look.thumb = _prints(pixels)
@@ -121,7 +121,7 @@ def _look(dataset: VisionDataset, index: int, decode: bool) -> Look:
 
 
 def _keep(look: Look, target: Target) -> None:
-    """Remember a truth, but neither its masks nor its map, which would fill the memory."""
+    """Remember a ground truth, but neither its masks nor its map, which would fill the memory."""
     look.target = {key: value for key, value in target.items() if key not in ("masks", "label_map")}
     if "label_map" in target:
         label_map = target["label_map"]
@@ -131,9 +131,9 @@ def _keep(look: Look, target: Target) -> None:
 
 
 def _prints(pixels: NDArray[Any]) -> tuple[bytes, NDArray[np.int8] | None, NDArray[np.float32] | None]:
-    """Content hash, signs of the lowest frequencies (Zauner 2010, "pHash") and a small copy of a picture."""
+    """Content hash, signs of the lowest frequencies (Zauner 2010, "pHash") and a small copy of an image."""
     if int(pixels.max()) - int(pixels.min()) <= 2:
-        return b"", None, None  # a uniform picture is like every other, which says nothing
+        return b"", None, None  # a uniform image is like every other, which says nothing
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr(pixels.shape).encode())
     if min(pixels.shape[:2]) < _SMALLEST:
@@ -153,7 +153,7 @@ def _prints(pixels: NDArray[Any]) -> tuple[bytes, NDArray[np.int8] | None, NDArr
     return digest.digest(), signs, thumb / length if length > 0 else thumb
 
 
-def check_pictures(part: Part, looks: list[Look]) -> Iterator[Placed]:
+def check_images(part: Part, looks: list[Look]) -> Iterator[Placed]:
     """Faults of the files of a split: what cannot be read, and sizes that do not agree."""
     dataset = part.dataset
     for index, look in enumerate(looks):
@@ -163,9 +163,9 @@ def check_pictures(part: Part, looks: list[Look]) -> Iterator[Placed]:
                 yield Placed(index, -1, tell_error(dataset, index, error, name))
             said.add(str(error))
         if look.map_size is not None and look.size[0] and look.map_size != look.size:
-            problem = f"the map is {_words(look.map_size)}, its picture {_words(look.size)}"
+            problem = f"the map is {_words(look.map_size)}, its image {_words(look.size)}"
             remedy = "Save both in the same size (labels by nearest pixel)."
-            where = (part.file(index), "picture", problem, remedy)
+            where = (part.file(index), "image", problem, remedy)
             yield Placed(index, -1, Issue(*where, "error", "map-size", part.split, dataset.path(index)))
     both = (part.annotated > 0).all(axis=1) & (part.real > 0).all(axis=1)
     for index in np.flatnonzero(both & (part.annotated != part.real).any(axis=1)).tolist():
@@ -173,22 +173,22 @@ def check_pictures(part: Part, looks: list[Look]) -> Iterator[Placed]:
 
 
 def _size_issue(part: Part, index: int) -> Issue:
-    """The annotated size is another than the picture's; tells which reading of the EXIF orientation it fits."""
+    """The annotated size is another than the image's; tells which reading of the EXIF orientation it fits."""
     annotated, size = ((int(pair[0]), int(pair[1])) for pair in (part.annotated[index], part.real[index]))
-    problem = f"annotated as {_words(annotated)}, the picture is {_words(size)}"
-    remedy = "Correct the annotated size, and look whether the boxes fit the picture."
+    problem = f"annotated as {_words(annotated)}, the image is {_words(size)}"
+    remedy = "Correct the annotated size, and look whether the boxes fit the image."
     if _stored_size(part.dataset.path(index)) == annotated:
         problem += " once its EXIF orientation is applied"
         remedy = "The labels were drawn on the unturned pixels: turn the file's pixels, or draw the labels again."
     elif annotated == size[::-1]:
         problem += ", which is the same with height and width exchanged"
-        remedy = "Exchange the annotated height and width, and look whether the boxes fit the picture."
+        remedy = "Exchange the annotated height and width, and look whether the boxes fit the image."
     where = (part.file(index), "size", problem, remedy)
-    return Issue(*where, "warning", "picture-size", part.split, part.dataset.path(index))
+    return Issue(*where, "warning", "image-size", part.split, part.dataset.path(index))
 
 
 def _stored_size(path: str) -> tuple[int, int] | None:
-    """(height, width) of a file before it is turned upright; None where pictures are no files."""
+    """(height, width) of a file before it is turned upright; None where images are no files."""
     try:
         return image_size(path) if Path(path).is_file() else None
     except DataError:
@@ -202,9 +202,9 @@ def _words(size: tuple[int, int]) -> str:
 def tell_error(dataset: VisionDataset, index: int, error: DataError, field_name: str) -> Issue:
     """A ``DataError`` reads "file: problem. Remedy."; taken apart again."""
     message = str(error)
-    picture = dataset.path(index)
-    file = next((path for path in (annotation_path(dataset, index), picture) if message.startswith(path)), "")
+    image = dataset.path(index)
+    file = next((path for path in (annotation_path(dataset, index), image) if message.startswith(path)), "")
     problem, _, remedy = message.removeprefix(file).lstrip(": ").partition(". ")
     kind = next((kind for phrase, kind in _PHRASES if phrase in problem), "")
-    kind = kind or ("unreadable" if field_name == "picture" else "annotation")
-    return Issue(file or picture, field_name, problem, remedy, "error", kind, dataset.info.split, picture)
+    kind = kind or ("unreadable" if field_name == "image" else "annotation")
+    return Issue(file or image, field_name, problem, remedy, "error", kind, dataset.info.split, image)

@@ -17,9 +17,9 @@ _REMEDIES = {
     "not finite": "Write finite numbers, or remove the object.",
     "inverted": "Swap the corners, or open with bad_labels=repair.",
     "zero area": "Draw the box again, or remove it (bad_labels=drop).",
-    "outside": "Clip the box to the picture, or open with bad_labels=repair.",
+    "outside": "Clip the box to the image, or open with bad_labels=repair.",
 }
-_FAR = 10  # sides of the picture beyond which a polygon is not filled (outlines.mask_of_rings)
+_FAR = 10  # sides of the image beyond which a polygon is not filled (outlines.mask_of_rings)
 
 
 def check_objects(part: Part) -> Iterator[Placed]:
@@ -69,7 +69,7 @@ def _check_classes(part: Part) -> Iterator[Placed]:
 
 def _check_boxes(part: Part, boxes: NDArray[np.float64]) -> Iterator[Placed]:
     write = _Writer(part)
-    # Training goes by the annotated sizes; what leaves the real picture alone is learnt from, and wrongly.
+    # Training goes by the annotated sizes; what leaves the real image alone is learnt from, and wrongly.
     annotated, real = part.annotated[part.image], part.sizes[part.image]
     refused = box_faults(boxes, annotated)
     faults = dict(refused)
@@ -81,7 +81,7 @@ def _check_boxes(part: Part, boxes: NDArray[np.float64]) -> Iterator[Placed]:
             severity: Severity = "error" if refused[name][row] else "warning"
             if name == "outside":
                 height, width = (annotated if refused[name][row] else real)[row].tolist()
-                problem += f" of the {width}x{height} picture" if width and height else ""
+                problem += f" of the {width}x{height} image" if width and height else ""
             yield write.issue(row, name.replace(" ", "-"), problem, _REMEDIES[name], severity)
     bad = np.logical_or.reduce(list(faults.values()))
     sound = np.flatnonzero(~bad)
@@ -102,12 +102,12 @@ def repeated_boxes(
     """Which boxes were there before.
 
     Args:
-        image: Picture of each box, (N,).
+        image: Image of each box, (N,).
         labels: Class of each, (N,).
         boxes: (N, 4).
 
     Returns:
-        The first box of the same picture, class and coordinates, (N,) int64; -1 where there is none before it. Numbers
+        The first box of the same image, class and coordinates, (N,) int64; -1 where there is none before it. Numbers
         that are not finite equal nothing.
     """
     first = np.full(len(labels), -1, np.int64)
@@ -138,7 +138,7 @@ def _check_keypoints(part: Part) -> Iterator[Placed]:
     remedy = "Correct it, or mark it as not labelled."
     for row, point in np.argwhere(outside & finite[:, None]).tolist():
         size = f"{sizes[row, 1]}x{sizes[row, 0]} " if sizes[row].all() else ""
-        problem = f"point {x[row, point]:g}, {y[row, point]:g} is outside of the {size}picture"
+        problem = f"point {x[row, point]:g}, {y[row, point]:g} is outside of the {size}image"
         name = names[point] if point < len(names) else f"point {point}"
         field = f"object {write.position[row]}, {name}"
         yield write.issue(row, "keypoint-outside", problem, remedy, "warning", field)
@@ -183,12 +183,12 @@ def _check_rings(part: Part) -> Iterator[Placed]:
     for place in np.flatnonzero(known & over).tolist():
         height, width = sizes[place].tolist()
         (x1, y1), (x2, y2) = low[place].tolist(), high[place].tolist()
-        problem = f"the polygon reaches from {x1:g}, {y1:g} to {x2:g}, {y2:g}, the picture is {width}x{height}"
+        problem = f"the polygon reaches from {x1:g}, {y1:g} to {x2:g}, {y2:g}, the image is {width}x{height}"
         row, field = int(rows[full[place]]), field_of(int(full[place]))
         if far[place]:
             yield write.issue(row, "ring-far", problem, "Correct the points.", severity, field)
         else:
-            yield write.issue(row, "ring-outside", problem, "Clip the polygon to the picture.", "warning", field)
+            yield write.issue(row, "ring-outside", problem, "Clip the polygon to the image.", "warning", field)
 
 
 def _check_masks(part: Part) -> Iterator[Placed]:
@@ -201,14 +201,14 @@ def _check_masks(part: Part) -> Iterator[Placed]:
     made_for = outlines.run_sizes[rows]
     # A mask is drawn on a canvas of the annotated size, where there is one.
     annotated = part.annotated[part.image[rows]]
-    pictures = np.where(annotated > 0, annotated, part.real[part.image[rows]])
-    other = (made_for != pictures).any(axis=1) & pictures.all(axis=1)
+    images = np.where(annotated > 0, annotated, part.real[part.image[rows]])
+    other = (made_for != images).any(axis=1) & images.all(axis=1)
     totals = np.add.reduceat(outlines.runs.astype(np.int64), outlines.run_offsets[:-1][rows])
     short = ~other & (totals != made_for.astype(np.int64).prod(axis=1))
     for place in np.flatnonzero(other).tolist():
-        (height, width), (rows_of, columns_of) = pictures[place].tolist(), made_for[place].tolist()
-        problem = f"the mask is {columns_of}x{rows_of}, its picture {width}x{height}"
-        yield write.issue(int(rows[place]), "mask-size", problem, "Draw the mask in the picture's size.", severity)
+        (height, width), (rows_of, columns_of) = images[place].tolist(), made_for[place].tolist()
+        problem = f"the mask is {columns_of}x{rows_of}, its image {width}x{height}"
+        yield write.issue(int(rows[place]), "mask-size", problem, "Draw the mask in the image's size.", severity)
     for place in np.flatnonzero(short).tolist():
         height, width = made_for[place].tolist()
         problem = f"the mask's runs sum to {totals[place]} pixels, not to {width}x{height}"

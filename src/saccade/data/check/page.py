@@ -1,4 +1,4 @@
-"""The report of a check as one HTML file: counts, histograms, and the faults with their pictures."""
+"""The report of a check as one HTML file: counts, histograms, and the faults with their images."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from saccade.results.palette import class_color
 __all__ = ["write_page"]
 
 _LISTED = 50  # faults of a kind in a table
-_SHOWN = 6  # faults of a kind with their picture
-_SIDE = 480  # pixels of the longer side of such a picture
+_SHOWN = 6  # faults of a kind with their image
+_SIDE = 480  # pixels of the longer side of such an image
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#ef4444", "#8b5cf6", "#ca8a04")
 
 
@@ -129,9 +129,9 @@ def _group(issues: Sequence[Issue]) -> str:
     columns = ("severity", "split", "file", "field", "problem", "remedy")
     rows = [{name: str(getattr(issue, name)) for name in columns} for issue in ordered[:_LISTED]]
     more = f"<p>... and {len(ordered) - _LISTED} more; all are in the JSON report</p>" if len(ordered) > _LISTED else ""
-    shown = [(picture, issue) for issue in ordered[:_LISTED] if (picture := _picture(issue)) is not None][:_SHOWN]
-    pictures = page.pictures([picture for picture, _ in shown], [_caption(issue) for _, issue in shown])
-    return f"{pictures}<details{'' if shown else ' open'}><summary>list</summary>{page.table(rows)}{more}</details>"
+    shown = [(image, issue) for issue in ordered[:_LISTED] if (image := _image(issue)) is not None][:_SHOWN]
+    images = page.images([image for image, _ in shown], [_caption(issue) for _, issue in shown])
+    return f"{images}<details{'' if shown else ' open'}><summary>list</summary>{page.table(rows)}{more}</details>"
 
 
 def _caption(issue: Issue) -> str:
@@ -139,8 +139,8 @@ def _caption(issue: Issue) -> str:
     return f"{name} | {Path(issue.other).name}" if issue.other else f"{name}: {issue.field}: {issue.problem}"
 
 
-def _picture(issue: Issue) -> NDArray[np.uint8] | None:
-    """The fault on its picture, or the two pictures that are alike; None where there is nothing to draw."""
+def _image(issue: Issue) -> NDArray[np.uint8] | None:
+    """The fault on its image, or the two images that are alike; None where there is nothing to draw."""
     paths = [issue.image, issue.other] if issue.other and issue.other != issue.image else [issue.image]
     if not all(path and Path(path).is_file() for path in paths):
         return None

@@ -18,7 +18,7 @@ from saccade.structures.sample import Target
 
 __all__ = ["Part", "Placed", "gather", "parts_of", "reads_table"]
 
-# Where the faults of a whole split stand: behind those of its pictures.
+# Where the faults of a whole split stand: behind those of its images.
 LAST = 1 << 62
 
 
@@ -36,12 +36,12 @@ class Part:
 
     Args:
         dataset: The split itself.
-        image: Picture of each object, shape (N,), int64, rising.
+        image: Image of each object, shape (N,), int64, rising.
         labels: (N,) int64; negative for unknown classes.
         boxes: (N, 4) xyxy pixels; None without boxes.
         keypoints: (N, K, 3); K is 0 without keypoints.
         outlines: Polygons or masks; None without.
-        annotated: (height, width) of each picture as the annotations say, (M, 2) int32; 0 where they do not.
+        annotated: (height, width) of each image as the annotations say, (M, 2) int32; 0 where they do not.
         real: The same as decoded; 0 where it was not, or could not be.
     """
 
@@ -61,12 +61,12 @@ class Part:
 
     @property
     def sizes(self) -> NDArray[np.int32]:
-        """(height, width) of each picture, as decoded if it was, else as annotated; 0 where neither is known."""
+        """(height, width) of each image, as decoded if it was, else as annotated; 0 where neither is known."""
         return np.where(self.real > 0, self.real, self.annotated)
 
     @property
     def position(self) -> NDArray[np.int64]:
-        """Place of each object in its picture, (N,), int64."""
+        """Place of each object in its image, (N,), int64."""
         first = np.searchsorted(self.image, np.arange(len(self.dataset)))
         places: NDArray[np.int64] = np.arange(len(self.image)) - first[self.image]
         return places
@@ -90,12 +90,12 @@ class Part:
         return self.dataset.table.class_name(label, names) if isinstance(self.dataset, TableDataset) else str(label)
 
     def file(self, index: int) -> str:
-        """File that holds the truth of a picture."""
+        """File that holds the ground truth of an image."""
         return annotation_path(self.dataset, index)
 
 
 def annotation_path(dataset: VisionDataset, index: int) -> str:
-    """File that holds the truth of a picture; the picture's own where the data set knows no other."""
+    """File that holds the ground truth of an image; the image's own where the data set knows no other."""
     return dataset.annotation_path(index) if isinstance(dataset, TableDataset) else dataset.path(index)
 
 
@@ -107,7 +107,7 @@ def parts_of(dataset: VisionDataset) -> list[VisionDataset]:
 
 
 def reads_table(dataset: VisionDataset) -> bool:
-    """Whether the truth of a data set is what its table says; else its targets are asked for one by one."""
+    """Whether the ground truth of a data set is what its table says; else its targets are asked for one by one."""
     return isinstance(dataset, TableDataset) and type(dataset).target is TableDataset.target
 
 
@@ -116,7 +116,7 @@ def gather(dataset: VisionDataset, targets: Sequence[Target | None], real: NDArr
 
     Args:
         dataset: The split.
-        targets: Its truth by picture, None where there is none to be had; not looked at where the table says all.
+        targets: Its ground truth by image, None where there is none to be had; not looked at where the table says all.
         real: (height, width) as decoded, (M, 2), 0 where unknown.
     """
     if isinstance(dataset, TableDataset) and reads_table(dataset):

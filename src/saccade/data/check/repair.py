@@ -83,9 +83,9 @@ def repair_source(
 ) -> RepairReport:
     """Write a copy of a data set without the faults that can be mended, and ``changes.json`` beside it.
 
-    Inverted boxes get their corners swapped, boxes that leave their picture are clipped; objects without area, with
+    Inverted boxes get their corners swapped, boxes that leave their image are clipped; objects without area, with
     numbers that are not finite, of unknown classes or given twice are removed; keypoints outside become unlabelled;
-    polygons of fewer than three points are removed, and so are pictures that cannot be decoded. A split that only joins
+    polygons of fewer than three points are removed, and so are images that cannot be decoded. A split that only joins
     others (VOC's ``trainval``) is not written unless it is named.
 
     Args:
@@ -93,7 +93,7 @@ def repair_source(
         out: Folder to write; it must be empty or not exist, and not lie in the source.
         split: Parts, joined by ``+``; all that the source has if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read, where there are several.
+        task: Which ground truth to read, where there are several.
         **options: Of the reader.
 
     Returns:
@@ -122,7 +122,7 @@ def repair_source(
         mended, found = _mend(part)
         changes += found
         if not len(mended):
-            raise DataError(f"{resolved.root}: no picture of split '{name}' can be kept. Restore the pictures.")
+            raise DataError(f"{resolved.root}: no image of split '{name}' can be kept. Restore the images.")
         writer.write(mended, out, name, "copy", losses)
     report = RepairReport(out, target, changes, losses)
     values = {
@@ -160,8 +160,8 @@ def _mend(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
     readable = np.array([not isinstance(state, str) for state in states], np.bool_)
     for index in np.flatnonzero(~readable).tolist():
         path = dataset.path(index)
-        reason = "picture cannot be read"
-        changes.append(Change(path, "picture", str(states[index]), None, reason, dataset.info.split))
+        reason = "image cannot be read"
+        changes.append(Change(path, "image", str(states[index]), None, reason, dataset.info.split))
     kept = np.flatnonzero(readable)
     table = replace(dataset.table, sizes=sizes).select_images(kept)
     part = dataset.with_table(table)
@@ -170,7 +170,7 @@ def _mend(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
 
 
 def _state(dataset: TableDataset, index: int) -> tuple[int, int] | str:
-    """Upright (height, width) of a picture, or why it cannot be read."""
+    """Upright (height, width) of an image, or why it cannot be read."""
     try:
         shape = dataset.pixels(index).shape
     except DataError as error:
@@ -182,10 +182,10 @@ def mend_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
     """A table without the faults that can be mended.
 
     Args:
-        dataset: The split; sizes of 0 hide boxes and points that leave their picture.
+        dataset: The split; sizes of 0 hide boxes and points that leave their image.
 
     Returns:
-        The table, and what was changed, by picture.
+        The table, and what was changed, by image.
     """
     table, changes = dataset.table, _Changes(dataset)
     bad = table.labels < 0
@@ -201,7 +201,7 @@ def mend_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
     if table.outlines is not None:
         table = replace(table, outlines=_drop_rings(table.outlines, changes, bad))
     if dataset.info.task == "classification":
-        table = table.select_images(np.flatnonzero(~bad))  # one object a picture: without it there is no picture
+        table = table.select_images(np.flatnonzero(~bad))  # one object an image: without it there is no image
     else:
         table = table.select_objects(~bad)
     return table, changes.sorted()
@@ -228,7 +228,7 @@ def _mend_boxes(
     ends = sizes[outside][:, ::-1].astype(np.float64)
     ends[ends == 0] = np.inf
     boxes[outside] = np.clip(boxes[outside], 0, np.concatenate([ends, ends], axis=1))
-    drop(box_faults(boxes, sizes)["zero area"], "outside")  # nothing of it is in the picture
+    drop(box_faults(boxes, sizes)["zero area"], "outside")  # nothing of it is in the image
     changed = (inverted | outside) & ~removed
     for row in np.flatnonzero(changed).tolist():
         reason = " and ".join(word for word, found in (("inverted", inverted), ("outside", outside)) if found[row])

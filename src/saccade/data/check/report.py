@@ -20,36 +20,36 @@ KINDS = {
     "missing-file": "missing files",
     "empty-file": "empty files",
     "truncated": "truncated files",
-    "too-large": "pictures with too many pixels",
+    "too-large": "images with too many pixels",
     "unreadable": "files that cannot be decoded",
     "not-finite": "numbers that are not finite",
     "zero-area": "boxes without area",
     "inverted": "boxes with their corners the wrong way round",
-    "outside": "boxes that leave their picture",
+    "outside": "boxes that leave their image",
     "counted-from": "class ids counted from another number",
     "unknown-class": "unknown classes",
-    "leak": "pictures that lie in two splits",
-    "map-size": "label maps of another size than their picture",
+    "leak": "images that lie in two splits",
+    "map-size": "label maps of another size than their image",
     "map-value": "label maps with values that are no class",
     "map-colours": "label maps that hold colours",
     "ring-points": "polygons of fewer than three points",
-    "ring-far": "polygons far from their picture",
-    "mask-size": "masks of another size than their picture",
-    "mask-runs": "masks whose runs do not fill their picture",
-    "picture-size": "annotated sizes that are not the picture's",
-    "keypoint-outside": "keypoints outside of their picture",
-    "ring-outside": "polygons that leave their picture",
+    "ring-far": "polygons far from their image",
+    "mask-size": "masks of another size than their image",
+    "mask-runs": "masks whose runs do not fill their image",
+    "image-size": "annotated sizes that are not the image's",
+    "keypoint-outside": "keypoints outside of their image",
+    "ring-outside": "polygons that leave their image",
     "repeated-box": "boxes given twice",
     "tiny": "boxes below one pixel",
-    "repeated-picture": "pictures listed twice in a split",
-    "duplicate": "pictures that are alike in a split",
+    "repeated-image": "images listed twice in a split",
+    "duplicate": "images that are alike in a split",
     "class-name": "class names that differ only in case or blanks",
     "file-name": "file names that differ only in case",
     "class-unseen": "classes without an example",
     "class-missing": "classes that are not in every split",
-    "class-few": "classes with few pictures",
+    "class-few": "classes with few images",
     "id-gaps": "class ids with gaps",
-    "mostly-empty": "splits in which most pictures have no object",
+    "mostly-empty": "splits in which most images have no object",
 }
 _SHOWN = 5  # faults of a kind in text
 _LISTED = 40  # classes in text
@@ -67,9 +67,9 @@ class Issue:
         severity: ``error`` if training refuses it (or dies of it), ``warning`` if it only learns less.
         kind: Group it belongs to, a key of ``KINDS``.
         split: Part of the data set.
-        image: File of the picture, where there is one to look at.
+        image: File of the image, where there is one to look at.
         box: x1, y1, x2, y2 in its pixels, where a box is at fault.
-        other: File of the other picture, where two are alike.
+        other: File of the other image, where two are alike.
     """
 
     file: str
@@ -84,7 +84,7 @@ class Issue:
     other: str = ""
 
     def __str__(self) -> str:
-        # A file that holds the truth of many pictures does not say which of them it is.
+        # A file that holds the ground truth of many images does not say which of them it is.
         shared = bool(self.image) and Path(self.image).stem != Path(self.file).stem
         return ": ".join([self.file, *([Path(self.image).name] if shared else []), self.field, self.problem])
 
@@ -95,10 +95,10 @@ class CheckReport:
 
     Args:
         name: Data set and splits.
-        issues: All faults, by split and picture; those of the whole data set last.
+        issues: All faults, by split and image; those of the whole data set last.
         splits: Counts and sizes of each split.
         class_names: Names of the classes; for keypoints of the points.
-        images_checked: Whether pictures were decoded.
+        images_checked: Whether images were decoded.
     """
 
     name: str
@@ -114,22 +114,22 @@ class CheckReport:
 
     @property
     def images(self) -> int:
-        """Pictures in all splits."""
+        """Images in all splits."""
         return sum(split.images for split in self.splits)
 
     @property
     def objects(self) -> int:
-        """Objects in all pictures."""
+        """Objects in all images."""
         return sum(split.objects for split in self.splits)
 
     @property
     def empty_images(self) -> int:
-        """Pictures without an object, which are data like any other."""
+        """Images without an object, which are data like any other."""
         return sum(len(split.empty) for split in self.splits)
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Objects by class name; for label maps pictures that show the class, for keypoints labelled points."""
+        """Objects by class name; for label maps images that show the class, for keypoints labelled points."""
         names = self.class_names
         return {name: sum(split.class_counts.get(name, 0) for split in self.splits) for name in names}
 
@@ -198,7 +198,7 @@ class CheckReport:
         return "\n".join(lines)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write one HTML file with counts, histograms and pictures of the faults; it needs no network.
+        """Write one HTML file with counts, histograms and images of the faults; it needs no network.
 
         Args:
             path: File to write.

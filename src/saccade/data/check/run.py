@@ -11,7 +11,7 @@ import numpy as np
 
 from saccade.data.check.classes import check_classes
 from saccade.data.check.files import check_files
-from saccade.data.check.images import Look, Progress, check_pictures, look_at_all
+from saccade.data.check.images import Look, Progress, check_images, look_at_all
 from saccade.data.check.objects import check_objects
 from saccade.data.check.part import Part, Placed, gather, parts_of, reads_table
 from saccade.data.check.report import CheckReport, Issue
@@ -44,9 +44,9 @@ def check_source(
         source: Name in the catalogue, or a folder.
         split: Parts, joined by ``+``; all that the source has if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read, where there are several.
-        images: Also decode every picture, which finds broken files, wrong sizes and copies.
-        progress: Wraps the pictures of a split, given their number, to show a bar.
+        task: Which ground truth to read, where there are several.
+        images: Also decode every image, which finds broken files, wrong sizes and copies.
+        progress: Wraps the images of a split, given their number, to show a bar.
         **options: Of the reader.
 
     Raises:
@@ -85,12 +85,12 @@ def source_splits(source: str | Path, split: str | None, format: str | None, **o
 
 
 def check_dataset(dataset: VisionDataset, images: bool = True, progress: Progress | None = None) -> CheckReport:
-    """Look through every picture and its truth.
+    """Look through every image and its ground truth.
 
     Args:
         dataset: As :func:`saccade.data.open.open_raw` gives it: a label policy would have removed what is looked for.
-        images: Also decode every picture, which finds broken files, wrong sizes and copies.
-        progress: Wraps the pictures of a split, given their number, to show a bar.
+        images: Also decode every image, which finds broken files, wrong sizes and copies.
+        progress: Wraps the images of a split, given their number, to show a bar.
 
     Returns:
         Counts and issues.
@@ -105,8 +105,8 @@ def check_parts(
 
     Args:
         datasets: The splits, at least one.
-        images: Also decode every picture.
-        progress: Wraps the pictures of a split, given their number, to show a bar.
+        images: Also decode every image.
+        progress: Wraps the images of a split, given their number, to show a bar.
     """
     info = datasets[0].info
     name = f"{info.name} ({'+'.join(dataset.info.split for dataset in datasets)}), {info.task}"
@@ -120,7 +120,7 @@ def check_parts(
         parts.append(gather(dataset, [look.target for look in looks[-1]], real))
         report.splits.append(_count(parts[-1], looks[-1]))
     for part, seen, found in zip(parts, looks, check_files(parts, looks), strict=True):
-        placed: list[Placed] = [*check_objects(part), *check_pictures(part, seen), *found]
+        placed: list[Placed] = [*check_objects(part), *check_images(part, seen), *found]
         report.issues += [fault.issue for fault in sorted(placed, key=lambda fault: fault[:2])]
     report.issues += check_classes(parts, report.splits)
     return report
@@ -139,7 +139,7 @@ def _count(part: Part, looks: Sequence[Look]) -> SplitStatistics:
         labelled = (part.keypoints[..., 2] > 0).sum(axis=0).tolist()
         counts.update(dict(zip(names, labelled, strict=False)))
     elif dataset.info.task == "segmentation" and reads_table(dataset):
-        # Outlines are painted over background 0, so label v is class v + 1; counted are pictures that show a class.
+        # Outlines are painted over background 0, so label v is class v + 1; counted are images that show a class.
         known = part.labels >= 0
         pairs = np.unique(np.column_stack([part.image[known], part.labels[known]]), axis=0)
         counts[names[0]] = len(dataset)
@@ -152,7 +152,7 @@ def _count(part: Part, looks: Sequence[Look]) -> SplitStatistics:
     if has_objects and not maps:
         filled = np.zeros(len(dataset), np.bool_)
         filled[part.image] = True
-        if not reads_table(dataset):  # where the truth could not be read, nothing is said
+        if not reads_table(dataset):  # where the ground truth could not be read, nothing is said
             filled |= np.array([look.target is None for look in looks], np.bool_)
         statistics.empty = [dataset.path(index) for index in np.flatnonzero(~filled).tolist()]
     if part.boxes is not None:

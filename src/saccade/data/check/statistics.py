@@ -28,12 +28,12 @@ class SplitStatistics:
 
     Args:
         name: Of the split.
-        images: Pictures.
-        objects: Objects in all pictures.
-        empty: Files of the pictures without an object.
-        class_counts: Objects by class name; for label maps pictures that show the class, for keypoints labelled points.
+        images: Images.
+        objects: Objects in all images.
+        empty: Files of the images without an object.
+        class_counts: Objects by class name; for label maps images that show the class, for keypoints labelled points.
         sides: Width and height of every sound box, (N, 2), pixels.
-        shares: The same as shares of the picture's width and height, (K, 2), where its size is known.
+        shares: The same as shares of the image's width and height, (K, 2), where its size is known.
     """
 
     name: str
@@ -51,12 +51,12 @@ class SplitStatistics:
 
     @property
     def histograms(self) -> dict[str, dict[str, int]]:
-        """Counts by bin: root of the area in pixels, root of the share of the picture, width over height."""
+        """Counts by bin: root of the area in pixels, root of the share of the image, width over height."""
         if not len(self.sides):
             return {}
         return {
             "side in pixels": histogram(np.sqrt(self.sides.prod(axis=1)), PIXEL_EDGES),
-            "side as share of the picture's": histogram(np.sqrt(self.shares.prod(axis=1)), SHARE_EDGES),
+            "side as share of the image's": histogram(np.sqrt(self.shares.prod(axis=1)), SHARE_EDGES),
             "width over height": histogram(self.aspects, ASPECT_EDGES),
         }
 

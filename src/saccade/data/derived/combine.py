@@ -17,7 +17,7 @@ __all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
 
 
 class SubsetDataset:
-    """Some pictures of another data set.
+    """Some images of another data set.
 
     Args:
         dataset: Where they come from.
@@ -36,28 +36,28 @@ class SubsetDataset:
 
     @property
     def image_ids(self) -> NDArray[np.int64]:
-        """Number of each picture, shape (M,), int64."""
+        """Number of each image, shape (M,), int64."""
         return _image_ids(self._dataset)[self._indices]
 
     def path(self, index: int) -> str:
-        """File of picture ``index``."""
+        """File of image ``index``."""
         return self._dataset.path(int(self._indices[index]))
 
     def target(self, index: int) -> Target:
-        """The truth in original pixels."""
+        """The ground truth in original pixels."""
         return self._dataset.target(int(self._indices[index]))
 
     def read(self, index: int) -> Sample:
-        """Picture and truth of ``index``."""
+        """Image and ground truth of ``index``."""
         return self._dataset.read(int(self._indices[index]))
 
 
 def subset(dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> VisionDataset:
-    """Some pictures of a data set; of a table, a smaller table rather than a layer around it.
+    """Some images of a data set; of a table, a smaller table rather than a layer around it.
 
     Args:
         dataset: Any data set.
-        indices: Which pictures, in the order wanted.
+        indices: Which images, in the order wanted.
         split: Name of the part; the data set's own if not given.
     """
     if not isinstance(dataset, TableDataset):
@@ -70,7 +70,7 @@ def subset(dataset: VisionDataset, indices: Sequence[int], split: str | None = N
 class ConcatDataset:
     """Data sets of the same task and classes, one after another (``train+val``).
 
-    Pictures keep their numbers if all of them differ; else they are numbered by position, because evaluation counts a
+    Images keep their numbers if all of them differ; else they are numbered by position, because evaluation counts a
     number once.
 
     Args:
@@ -103,29 +103,29 @@ class ConcatDataset:
         return int(self._starts[-1])
 
     def locate(self, index: int) -> tuple[VisionDataset, int]:
-        """Part and index within it of picture ``index``."""
+        """Part and index within it of image ``index``."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
         return self.parts[part], index - int(self._starts[part])
 
     def path(self, index: int) -> str:
-        """File of picture ``index``."""
+        """File of image ``index``."""
         part, inner = self.locate(index)
         return part.path(inner)
 
     def annotation_path(self, index: int) -> str:
-        """File that holds the truth of picture ``index``, for messages."""
+        """File that holds the ground truth of image ``index``, for messages."""
         part, inner = self.locate(index)
         return part.annotation_path(inner) if isinstance(part, TableDataset) else part.path(inner)
 
     def target(self, index: int) -> Target:
-        """The truth in original pixels."""
+        """The ground truth in original pixels."""
         part, inner = self.locate(index)
         return part.target(inner)
 
     def read(self, index: int) -> Sample:
-        """Picture and truth of ``index``."""
+        """Image and ground truth of ``index``."""
         part, inner = self.locate(index)
         sample = part.read(inner)
         return replace(sample, info=replace(sample.info, image_id=int(self.image_ids[index])))

@@ -1,4 +1,4 @@
-"""Large pictures as tiles that overlap: where they lie, and a data set of them with their share of the truth."""
+"""Large images as tiles that overlap: where they lie, and a data set of them with their share of the ground truth."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["TileGrid", "TiledDataset", "check_tiles", "tile_grid"]
 
-# A process keeps its last decoded pictures while they are no more than this together, and the very last in any case.
+# A process keeps its last decoded images while they are no more than this together, and the very last in any case.
 _CACHE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where the tiles of one picture lie: every pair of a row and a column, row by row.
+    """Where the tiles of one image lie: every pair of a row and a column, row by row.
 
     Args:
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
         tile: (height, width) of every tile.
         overlap: Pixels that neighbours share at least, (down, across).
-        rows: First row of pixels of each row of tiles; negative where a margin lies around the picture.
+        rows: First row of pixels of each row of tiles; negative where a margin lies around the image.
         columns: First column of each column of tiles.
     """
 
@@ -58,9 +58,9 @@ class TileGrid:
         return self.rows[row], self.columns[column]
 
     def spans(self, axis: int) -> NDArray[np.float64]:
-        """First and last coordinate of each row (axis 0) or column (1) of tiles, (S, 2), infinite at the picture's end.
+        """First and last coordinate of each row (axis 0) or column (1) of tiles, (S, 2), infinite at the image's end.
 
-        An object that reaches the end of the picture is not cut by its tile.
+        An object that reaches the end of the image is not cut by its tile.
         """
         starts = np.array((self.rows, self.columns)[axis], np.float64)
         spans = np.stack([starts, starts + self.tile[axis]], axis=1)
@@ -70,16 +70,16 @@ class TileGrid:
 
 
 def tile_grid(size: tuple[int, int], tile: tuple[int, int], overlap: float, margin: bool = False) -> TileGrid:
-    """Tiles that cover a picture exactly.
+    """Tiles that cover an image exactly.
 
     Tiles are laid in steps of ``tile * (1 - overlap)``; the last of a row or column is shifted back inside, so it may
-    overlap more. A picture smaller than a tile has one, which reaches past its right and lower ends.
+    overlap more. An image smaller than a tile has one, which reaches past its right and lower ends.
 
     Args:
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
         tile: (height, width) of a tile.
         overlap: Share of a tile that its neighbour shows too, 0 to below 1.
-        margin: Begin half an overlap before the picture and end as much behind it, so that every pixel lies at least
+        margin: Begin half an overlap before the image and end as much behind it, so that every pixel lies at least
             that far from the edge of some tile.
 
     Raises:
@@ -122,27 +122,27 @@ def _starts(length: int, tile: int, shared: int, around: int) -> tuple[int, ...]
 
 
 class TiledDataset:
-    """Another data set, each of its pictures cut into tiles.
+    """Another data set, each of its images cut into tiles.
 
-    Where the tiles lie follows from the sizes of the pictures, which come from the annotations or the files' headers;
-    no picture is decoded for it. Truth is cut as a random crop cuts it (:mod:`saccade.data.transforms.move`): boxes are
-    clipped and dropped where a tenth or less of them is visible, points outside become unlabelled. A tile is a picture of
-    its own, with its own number and coordinates.
+    Where the tiles lie follows from the sizes of the images, which come from the annotations or the files' headers;
+    no image is decoded for it. Ground truth is cut as a random crop cuts it (:mod:`saccade.data.transforms.move`):
+    boxes are clipped and dropped where a tenth or less of them is visible, points outside become unlabelled. A tile is
+    an image of its own, with its own number and coordinates.
 
-    Each process keeps the pictures it decoded last, so that reading the tiles in order decodes every picture once.
+    Each process keeps the images it decoded last, so that reading the tiles in order decodes every image once.
 
     Args:
-        dataset: Where pictures come from.
-        size: (height, width) of a tile in pixels of the pictures.
+        dataset: Where images come from.
+        size: (height, width) of a tile in pixels of the images.
         overlap: Share of a tile that its neighbour shows too.
-        keep_empty: Share of the tiles without any truth that stays, drawn once from ``seed``: tiles without objects or
-            labelled points, or with nothing but background. To know them, every label map is read once.
+        keep_empty: Share of the tiles without any ground truth that stays, drawn once from ``seed``: tiles without
+            objects or labelled points, or with nothing but background. To know them, every label map is read once.
         seed: Of that draw.
-        fill: Grey value of what a tile shows outside of a picture smaller than itself; label maps show 255 there.
+        fill: Grey value of what a tile shows outside of an image smaller than itself; label maps show 255 there.
 
     Raises:
         ConfigError: If a setting is out of range.
-        DataError: If the size of a picture cannot be found out, or no tile is left.
+        DataError: If the size of an image cannot be found out, or no tile is left.
 
     Example:
         >>> tiles = TiledDataset(open_dataset("photos/", "train"), (640, 640), overlap=0.2, keep_empty=0.1)
@@ -167,77 +167,77 @@ class TiledDataset:
         self.size = (int(size[0]), int(size[1]))
         self.fill = fill
         self._dataset = dataset
-        self._sizes = _picture_sizes(dataset)
+        self._sizes = _image_sizes(dataset)
         self._cache: OrderedDict[int, Sample] = OrderedDict()
-        grid_of = functools.lru_cache(maxsize=4096)(lambda *picture: tile_grid(picture, self.size, overlap))
+        grid_of = functools.lru_cache(maxsize=4096)(lambda *image: tile_grid(image, self.size, overlap))
         grids = [grid_of(*size) for size in self._sizes.tolist()]
         counts = np.array([len(grid) for grid in grids], np.int64)
-        self._picture = np.repeat(np.arange(len(grids), dtype=np.int64), counts)
+        self._image = np.repeat(np.arange(len(grids), dtype=np.int64), counts)
         self._origin = np.concatenate(
             [np.zeros((0, 2), np.int64), *(np.array([grid.origin(i) for i in range(len(grid))]) for grid in grids)]
         )
-        self.image_ids: NDArray[np.int64] = np.arange(len(self._picture), dtype=np.int64)
+        self.image_ids: NDArray[np.int64] = np.arange(len(self._image), dtype=np.int64)
         if keep_empty < 1:
             self._thin(keep_empty, seed)
 
     def __len__(self) -> int:
-        return len(self._picture)
+        return len(self._image)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Pictures are not sent to workers; each keeps its own.
+        # Images are not sent to workers; each keeps its own.
         return {**self.__dict__, "_cache": OrderedDict()}
 
     def path(self, index: int) -> str:
-        """File of the picture that tile ``index`` is cut from."""
-        return self._dataset.path(int(self._picture[index]))
+        """File of the image that tile ``index`` is cut from."""
+        return self._dataset.path(int(self._image[index]))
 
     def origin(self, index: int) -> tuple[int, int, int]:
-        """Picture, top and left of tile ``index``."""
+        """Image, top and left of tile ``index``."""
         top, left = self._origin[index].tolist()
-        return int(self._picture[index]), top, left
+        return int(self._image[index]), top, left
 
     def target(self, index: int) -> Target:
-        """The truth in pixels of the tile."""
-        picture, top, left = self.origin(index)
-        known = self._cache.get(picture)
-        target = self._near(self._dataset.target(picture) if known is None else known.target, top, left)
+        """The ground truth in pixels of the tile."""
+        image, top, left = self.origin(index)
+        known = self._cache.get(image)
+        target = self._near(self._dataset.target(image) if known is None else known.target, top, left)
         moved = move_target(target, _shift(top, left), self._cut(top, left))
         return clip_objects(moved, (0, 0, self.size[1], self.size[0]), tight=True)
 
     def read(self, index: int) -> Sample:
-        """Pixels and truth of tile ``index``.
+        """Pixels and ground truth of tile ``index``.
 
         Raises:
-            DataError: If the picture cannot be read, or has another size than its annotations say.
+            DataError: If the image cannot be read, or has another size than its annotations say.
         """
-        picture, top, left = self.origin(index)
-        sample = self._whole(picture)
+        image, top, left = self.origin(index)
+        sample = self._whole(image)
         sample = Sample(sample.image, self._near(sample.target, top, left), sample.info)
         tile = move_sample(sample, _shift(top, left), self.size, self._cut(top, left), self.fill, tight=True)
         tile.info = ImageInfo(int(self.image_ids[index]), sample.info.path, Geometry.identity(self.size))
         return tile
 
     def _near(self, target: Target, top: int, left: int) -> Target:
-        """The truth without objects whose box the tile does not meet, so that their masks need not be cut."""
+        """The ground truth without objects whose box the tile does not meet, so that their masks need not be cut."""
         if "boxes" not in target:
             return target
         x1, y1, x2, y2 = np.asarray(target["boxes"]).reshape(-1, 4).T
         keep = (x2 > left) & (x1 < left + self.size[1]) & (y2 > top) & (y1 < top + self.size[0])
         return target if keep.all() else select_objects(target, keep)
 
-    def _whole(self, picture: int) -> Sample:
-        """A whole picture with its truth, decoded or remembered."""
-        sample = self._cache.get(picture)
+    def _whole(self, image: int) -> Sample:
+        """A whole image with its ground truth, decoded or remembered."""
+        sample = self._cache.get(image)
         if sample is None:
-            sample = self._dataset.read(picture)
-            height, width = self._sizes[picture].tolist()
+            sample = self._dataset.read(image)
+            height, width = self._sizes[image].tolist()
             if sample.size != (height, width):
                 raise DataError(
-                    f"{self._dataset.path(picture)}: size: {width}x{height} by its annotations or header, but the "
-                    f"picture has {sample.size[1]}x{sample.size[0]} pixels. Correct the annotated size."
+                    f"{self._dataset.path(image)}: size: {width}x{height} by its annotations or header, but the "
+                    f"image has {sample.size[1]}x{sample.size[0]} pixels. Correct the annotated size."
                 )
-            self._cache[picture] = sample
-        self._cache.move_to_end(picture)
+            self._cache[image] = sample
+        self._cache.move_to_end(image)
         while len(self._cache) > 1 and sum(map(_bytes_of, self._cache.values())) > _CACHE_BYTES:
             self._cache.popitem(last=False)
         return sample
@@ -252,23 +252,23 @@ class TiledDataset:
         names = self.info.class_names
         background = 0 if len(names) == 1 or (names and names[0].lower() == "background") else IGNORE
         keep = np.ones(len(self), np.bool_)
-        for picture in range(len(self._sizes)):
-            target = self._dataset.target(picture)
+        for image in range(len(self._sizes)):
+            target = self._dataset.target(image)
             # Boxes alone say whether anything is left; cutting the masks of every tile would take long.
             objects = {key: value for key, value in target.items() if key in ("boxes", "keypoints", "label_map")}
             if not objects:
                 continue
-            draws = np.random.default_rng([seed, picture])
-            for index in np.flatnonzero(self._picture == picture).tolist():
+            draws = np.random.default_rng([seed, image])
+            for index in np.flatnonzero(self._image == image).tolist():
                 _, top, left = self.origin(index)
                 cut = move_target(objects, _shift(top, left), self._cut(top, left))
                 cut = clip_objects(cut, (0, 0, self.size[1], self.size[0]))
                 keep[index] = draws.random() < keep_empty or not _is_empty(cut, background)
         if not keep.any():
             raise DataError(
-                f"{self.info.name}: no tile of split '{self.info.split}' holds any truth. Raise keep_empty."
+                f"{self.info.name}: no tile of split '{self.info.split}' holds any ground truth. Raise keep_empty."
             )
-        self._picture, self._origin = self._picture[keep], self._origin[keep]
+        self._image, self._origin = self._image[keep], self._origin[keep]
         self.image_ids = self.image_ids[keep]
 
 
@@ -288,15 +288,15 @@ def _bytes_of(sample: Sample) -> int:
     return sample.image.nbytes + sum(value.nbytes for value in sample.target.values())
 
 
-def _picture_sizes(dataset: VisionDataset) -> NDArray[np.int64]:
-    """(height, width) of every picture as it is read, (M, 2): annotated, else by the header, else by decoding."""
+def _image_sizes(dataset: VisionDataset) -> NDArray[np.int64]:
+    """(height, width) of every image as it is read, (M, 2): annotated, else by the header, else by decoding."""
     if isinstance(dataset, ConcatDataset):
-        return np.concatenate([_picture_sizes(part) for part in dataset.parts])
+        return np.concatenate([_image_sizes(part) for part in dataset.parts])
     sizes = np.zeros((len(dataset), 2), np.int64)
     from_files = True
     if isinstance(dataset, TableDataset):
         sizes[:] = dataset.table.sizes
-        # A reader with pixels of its own (MNIST) has no file a picture.
+        # A reader with pixels of its own (MNIST) has no file an image.
         from_files = type(dataset).pixels is TableDataset.pixels
     for index in np.flatnonzero((sizes <= 0).any(axis=1)).tolist():
         path = Path(dataset.path(index))

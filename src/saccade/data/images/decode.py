@@ -1,14 +1,14 @@
-"""Pictures and label maps from files: decoded by content, turned upright, limited in size, named when broken.
+"""Images and label maps from files: decoded by content, turned upright, limited in size, named when broken.
 
 The rules, in one place:
 
 - *Format* is told by content, never by the file's suffix.
 - *Orientation* of EXIF is applied, so pixels and labels agree.
-- *Channels*: 3 gives RGB (grey is repeated), 1 gives grey (ITU-R BT.601 luma of a colour picture). Any other number
+- *Channels*: 3 gives RGB (grey is repeated), 1 gives grey (ITU-R BT.601 luma of a colour image). Any other number
   must be that of the file, which is then kept as stored (RGBA, TIFF of many channels).
 - *Alpha* is dropped, unless four channels are asked for; the colour stored under it is kept.
 - *16 bits* become 8 by ``round(value / 257)``, which takes 0..65535 to 0..255 exactly, unless ``allow_16bit`` is set.
-- *Moving pictures* and files of many pages give their first picture.
+- *Moving images* and files of many pages give their first image.
 - *Size* is read from the header and refused above ``MAX_PIXELS`` before any pixel is decoded.
 """
 
@@ -61,13 +61,13 @@ _FIRST_TURNED = 5  # orientations 5 to 8 exchange height and width
 def read_image(
     source: str | Path | bytes, channels: int = 3, allow_16bit: bool = False, name: str | None = None
 ) -> NDArray[Any]:
-    """Decode a picture by the rules of this module.
+    """Decode an image by the rules of this module.
 
     Args:
         source: File, or the encoded bytes themselves.
         channels: 3 for RGB, 1 for grey, or the file's own number.
         allow_16bit: Keep the 16 bits of a 16-bit file instead of scaling to 8.
-        name: What messages call the picture; its path if not given.
+        name: What messages call the image; its path if not given.
 
     Returns:
         Pixels, shape (H, W, channels), uint8; uint16 for a 16-bit file if asked.
@@ -105,10 +105,10 @@ def read_image(
 
 
 def read_label_map(path: str | Path) -> NDArray[Any]:
-    """Decode a picture whose pixel values are labels: grey values, or palette indices (never the palette's colours).
+    """Decode an image whose pixel values are labels: grey values, or palette indices (never the palette's colours).
 
     Args:
-        path: Label map; a colour picture is taken only if its three channels are equal.
+        path: Label map; a colour image is taken only if its three channels are equal.
 
     Returns:
         Values as stored, shape (H, W), uint8 or uint16.
@@ -146,7 +146,7 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
 
 
 def upright_size(source: str | Path | bytes) -> tuple[int, int]:
-    """(height, width) as :func:`read_image` gives the picture, from the header alone; EXIF orientation is applied.
+    """(height, width) as :func:`read_image` gives the image, from the header alone; EXIF orientation is applied.
 
     Raises:
         DataError: If the file is missing or empty, or its header is of no known format.
@@ -176,7 +176,7 @@ def _load(source: str | Path | bytes, name: str | None = None) -> tuple[bytes, s
         with _named_errors(name):
             path = Path(source)
             if stat.S_ISFIFO(path.stat().st_mode):
-                raise DataError(f"{name}: this is a pipe, which might never end. Save the picture as a file.")
+                raise DataError(f"{name}: this is a pipe, which might never end. Save the image as a file.")
             # Python opens any file name; cv2.imread fails on some of them on Windows.
             data = path.read_bytes()
     if not data:
@@ -205,9 +205,9 @@ def _decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
     try:
         pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise DataError(f"{name}: the picture cannot be decoded ({error}). Convert it to PNG or JPEG.") from error
+        raise DataError(f"{name}: the image cannot be decoded ({error}). Convert it to PNG or JPEG.") from error
     if pixels is None:
-        raise DataError(f"{name}: the picture is truncated or damaged. {_COPY_AGAIN}")
+        raise DataError(f"{name}: the image is truncated or damaged. {_COPY_AGAIN}")
     return pixels
 
 
@@ -226,7 +226,7 @@ def _decode_as_stored(data: bytes, name: str, channels: int) -> NDArray[Any]:
     pixels = _turn(pixels, _orientation(data))
     if pixels.shape[2] != channels:
         raise DataError(
-            f"{name}: the picture has {pixels.shape[2]} channels, not {channels}. "
+            f"{name}: the image has {pixels.shape[2]} channels, not {channels}. "
             f"Open the data set with channels={pixels.shape[2]}, or convert the file."
         )
     return np.ascontiguousarray(pixels)
@@ -250,7 +250,7 @@ def _scale_to_peak(pixels: NDArray[Any], data: bytes) -> NDArray[Any]:
 
 
 def _decode_with_pillow(data: bytes, name: str, mode: str | None = None) -> NDArray[np.uint8]:
-    """Pixels in a mode of Pillow; without one the indices of a palette picture, of which OpenCV gives only colours."""
+    """Pixels in a mode of Pillow; without one the indices of a palette image, of which OpenCV gives only colours."""
     from PIL import Image
 
     try:
@@ -260,7 +260,7 @@ def _decode_with_pillow(data: bytes, name: str, mode: str | None = None) -> NDAr
         with image:
             return np.array(image if mode is None else image.convert(mode), np.uint8)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: the picture is truncated or damaged ({error}). {_COPY_AGAIN}") from error
+        raise DataError(f"{name}: the image is truncated or damaged ({error}). {_COPY_AGAIN}") from error
 
 
 def _check(data: bytes, name: str) -> None:
@@ -268,9 +268,9 @@ def _check(data: bytes, name: str) -> None:
     height, width, header_end = _read_header(data, name)
     if height * width > MAX_PIXELS:
         raise DataError(
-            f"{name}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,}. Cut the picture into tiles."
+            f"{name}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,}. Cut the image into tiles."
         )
-    # Some OpenCV versions fill the missing part of a truncated picture with grey and say nothing. The end marker is
+    # Some OpenCV versions fill the missing part of a truncated image with grey and say nothing. The end marker is
     # looked for behind the header, because an embedded thumbnail in front of it has one of its own.
     end_marker = b"\xff\xd9" if data.startswith(_JPEG) else b"IEND" if data.startswith(_PNG) else b""
     if data.rfind(end_marker) < header_end or is_cut_short(data):
@@ -291,14 +291,14 @@ def _read_header(data: Buffer, name: str) -> tuple[int, int, int]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large pictures have a limit of their own, broken ones an error
+            warnings.simplefilter("ignore")  # large images have a limit of their own, broken ones an error
             with Image.open(io.BytesIO(data)) as image:
                 return image.height, image.width, 0
     except Image.DecompressionBombError as error:
-        raise DataError(f"{name}: too many pixels ({error}). Cut the picture into tiles.") from error
+        raise DataError(f"{name}: too many pixels ({error}). Cut the image into tiles.") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
-            f"{name}: this is not a picture in a known format. Convert it to PNG or JPEG, or remove it."
+            f"{name}: this is not an image in a known format. Convert it to PNG or JPEG, or remove it."
         ) from error
 
 

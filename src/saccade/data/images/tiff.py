@@ -1,7 +1,7 @@
-"""TIFF files of any number of channels, which no decoder at hand reads: satellite, microscope and medical pictures.
+"""TIFF files of any number of channels, which no decoder at hand reads: satellite, microscope and medical images.
 
-A picture of n interleaved channels is stored like a grey picture of n times its width, and one of separate planes like
-n grey pictures. So the directory of the file is written anew in that sense, and Pillow decompresses it (OpenCV does not
+An image of n interleaved channels is stored like a grey image of n times its width, and one of separate planes like
+n grey images. So the directory of the file is written anew in that sense, and Pillow decompresses it (OpenCV does not
 say when a block is damaged).
 """
 
@@ -59,7 +59,7 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
-    """All channels of the first picture of a TIFF, as stored: (H, W, C) uint8 or uint16, orientation not applied.
+    """All channels of the first image of a TIFF, as stored: (H, W, C) uint8 or uint16, orientation not applied.
 
     Args:
         data: The file.

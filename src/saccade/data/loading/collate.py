@@ -21,15 +21,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
         samples: At least one.
 
     Returns:
-        The batch; its images are (B, C, H, W) in shape and channels-last in memory, which is how pictures are decoded.
+        The batch; its images are (B, C, H, W) in shape and channels-last in memory, which is how images are decoded.
 
     Raises:
-        DataError: If the pictures differ in shape.
+        DataError: If the images differ in shape.
     """
     shapes = {sample.image.shape for sample in samples}
     if len(shapes) > 1:
         raise DataError(
-            f"pictures of different shapes {sorted(shapes)} in one batch, for example {samples[0].info.path}. "
+            f"images of different shapes {sorted(shapes)} in one batch, for example {samples[0].info.path}. "
             "Use a model whose resize rule is not 'none', set augment.crop, or take batch_size 1."
         )
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)

@@ -63,7 +63,7 @@ class BatchLoader:
         """Batches of the epoch that the sampler is set to.
 
         Raises:
-            DataError: If a picture could not be read, or a worker died.
+            DataError: If an image could not be read, or a worker died.
         """
         batches = self._start()
         while True:
@@ -109,13 +109,13 @@ def make_train_loader(pipeline: Pipeline, sampler: EpochSampler, workers: int = 
 def make_eval_loader(
     pipeline: Pipeline, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
 ) -> BatchLoader:
-    """Every picture, in order.
+    """Every image, in order.
 
-    With several processes each takes its share; a few pictures are seen twice to make the shares equal.
+    With several processes each takes its share; a few images are seen twice to make the shares equal.
 
     Args:
         pipeline: An ``EvalPipeline``.
-        batch_size: Pictures at a time.
+        batch_size: Images at a time.
         workers: Processes.
         rank: This process.
         world_size: Number of processes that evaluate together.

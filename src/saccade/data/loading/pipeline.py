@@ -35,10 +35,10 @@ __all__ = ["EvalPipeline", "TrainPipeline", "fit_image"]
 
 
 class EvalPipeline:
-    """Pictures as the network is evaluated on them, with their truth both on the canvas and in original pixels.
+    """Images as the network is evaluated on them, with their ground truth both on the canvas and in original pixels.
 
     Args:
-        dataset: Where pictures come from.
+        dataset: Where images come from.
         spec: Of the network.
         size: Canvas (height, width) instead of the spec's own.
     """
@@ -54,7 +54,7 @@ class EvalPipeline:
         """Sample ``key.index``; nothing else of the key matters here.
 
         Raises:
-            DataError: If the picture cannot be read.
+            DataError: If the image cannot be read.
         """
         sample = _read(self.dataset, key.index, self.spec.channels)
         fitted = Fit(self.spec)(sample)
@@ -63,10 +63,10 @@ class EvalPipeline:
 
 
 class TrainPipeline:
-    """Pictures as the network is trained on them.
+    """Images as the network is trained on them.
 
     Args:
-        dataset: Where pictures come from.
+        dataset: Where images come from.
         spec: Of the network.
         stages: Augmentation by stage; a key says which one holds.
         seed: Of the run.
@@ -75,7 +75,7 @@ class TrainPipeline:
             canvas.
 
     Raises:
-        ConfigError: If a setting is out of range, or does not go with the data set's kind of truth.
+        ConfigError: If a setting is out of range, or does not go with the data set's kind of ground truth.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class TrainPipeline:
         """The sample of that key; the same key gives the same bits.
 
         Raises:
-            DataError: If a picture cannot be read; the message names the file.
+            DataError: If an image cannot be read; the message names the file.
         """
         spec = self.spec if key.size is None else self.spec.with_size(key.size)
-        again = [key.repeat] if key.repeat else []  # a picture's first time in an epoch has the seed it always had
+        again = [key.repeat] if key.repeat else []  # an image's first time in an epoch has the seed it always had
         rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
         steps = self.stages[key.stage]
         config = steps.config
@@ -134,7 +134,7 @@ class TrainPipeline:
         rng: np.random.Generator,
         at_least: tuple[int, int] | None = None,
     ) -> Sample:
-        """A picture before it meets the canvas; it may be decoded smaller, but not smaller than ``at_least`` needs."""
+        """An image before it meets the canvas; it may be decoded smaller, but not smaller than ``at_least`` needs."""
         # A random crop is counted in pixels of the original, and a crop around an object may enlarge it.
         whole = at_least is None or steps.crops
         sample = _read(self.dataset, int(index), spec.channels, None if whole else at_least)
@@ -143,14 +143,14 @@ class TrainPipeline:
         return sample
 
     def _single(self, index: int, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
-        """One picture by the network's resize rule, or a crop in its place, then the affine warp."""
+        """One image by the network's resize rule, or a crop in its place, then the affine warp."""
         sample = self._source(index, spec, steps, rng)
         crop = steps.resized_crop(spec)
         sample = Fit(spec)(sample) if crop is None else crop(sample, rng)
         return sample if steps.affine.is_identity else steps.affine(sample, rng)
 
     def _paste(self, sample: Sample, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
-        """Objects of another picture, which is warped and mirrored on its own."""
+        """Objects of another image, which is warped and mirrored on its own."""
         if rng.random() >= steps.config.copy_paste:
             return sample
         partner = self._single(int(rng.integers(len(self.dataset))), spec, steps, rng)
@@ -174,7 +174,7 @@ class TrainPipeline:
 
 
 def _read(dataset: VisionDataset, index: int, channels: int, at_least: tuple[int, int] | None = None) -> Sample:
-    """Picture and truth with the network's number of channels; any fault names the file."""
+    """Image and ground truth with the network's number of channels; any fault names the file."""
     try:
         sample = dataset.read(index) if at_least is None else read_at_least(dataset, index, at_least)
     except SaccadeError:
@@ -182,7 +182,7 @@ def _read(dataset: VisionDataset, index: int, channels: int, at_least: tuple[int
     except Exception as error:
         path = dataset.path(index)
         raise DataError(
-            f"{path}: the picture cannot be read ({type(error).__name__}: {error}). Repair the file, or remove it."
+            f"{path}: the image cannot be read ({type(error).__name__}: {error}). Repair the file, or remove it."
         ) from error
     sample.image = _match_channels(sample.image, channels, sample.info.path)
     return sample
@@ -197,6 +197,6 @@ def _match_channels(image: NDArray[Any], channels: int, path: str) -> NDArray[An
     if have == 3 and channels == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[..., None]
     raise DataError(
-        f"{path}: the picture has {have} channels, but the network takes {channels}. "
+        f"{path}: the image has {have} channels, but the network takes {channels}. "
         f"Build the model with channels={have}."
     )

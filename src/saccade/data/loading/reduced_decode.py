@@ -36,8 +36,8 @@ def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> 
 
     Args:
         dataset: Any data set.
-        index: Which picture.
-        size: Canvas (height, width) into which the picture will be letterboxed.
+        index: Which image.
+        size: Canvas (height, width) into which the image will be letterboxed.
     """
     if isinstance(dataset, ConcatDataset):
         part, inner = dataset.locate(index)
@@ -56,7 +56,7 @@ def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> 
     def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
         return resize_pixels(pixels, small, linear)
 
-    # Pixel i of the smaller picture covers pixels i * factor and on, so the scale is 1 / factor even where the last one
+    # Pixel i of the smaller image covers pixels i * factor and on, so the scale is 1 / factor even where the last one
     # is cut short.
     matrix = np.diag([1 / factor, 1 / factor, 1.0])
     info = ImageInfo(int(dataset.image_ids[index]), path, Geometry.identity(original).then(matrix, small))

@@ -18,10 +18,10 @@ class SampleKey(NamedTuple):
 
     Args:
         epoch: Counted from 0.
-        index: Picture.
+        index: Image.
         size: Canvas (height, width); the network's own if None.
         stage: Which augmentation holds.
-        repeat: How often the picture was in this epoch before.
+        repeat: How often the image was in this epoch before.
     """
 
     epoch: int
@@ -35,20 +35,20 @@ class EpochSampler:
     """The keys of each batch of an epoch, for one of several processes.
 
     Process r takes every ``world_size``-th position of the epoch's order, from r on, so that batch b of all processes
-    together is the same set of pictures for any number of processes with the same total batch. The order is repeated
+    together is the same set of images for any number of processes with the same total batch. The order is repeated
     from its start until all processes have equally many.
 
     Args:
-        length: Pictures in the data set.
-        batch_size: Pictures a batch and process.
+        length: Images in the data set.
+        batch_size: Images a batch and process.
         seed: Of the run.
         shuffle: A new order every epoch; else the data set's own.
         drop_last: Leave out the last batch if it is not full.
         rank: This process.
         world_size: Number of processes.
         multiscale: By stage, canvas sides to draw from and the number of steps between two draws.
-        repeats: Times that a picture of an epoch is in it, one after the other, each time augmented anew; an epoch is
-            as long as ever and so has a share of the pictures only (Berman et al. 2019, MultiGrain, section 3.2).
+        repeats: Times that an image of an epoch is in it, one after the other, each time augmented anew; an epoch is
+            as long as ever and so has a share of the images only (Berman et al. 2019, MultiGrain, section 3.2).
 
     Raises:
         ConfigError: If there would be no batch.
@@ -72,7 +72,7 @@ class EpochSampler:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if drop_last and length < batch_size * world_size:
             raise ConfigError(
-                f"{length} pictures do not fill one batch of {batch_size} in {world_size} processes. Lower batch_size."
+                f"{length} images do not fill one batch of {batch_size} in {world_size} processes. Lower batch_size."
             )
         self.length = length
         self.batch_size = batch_size

@@ -28,7 +28,7 @@ class Reader(Protocol):
         ...
 
 
-# In the order of detection: the most particular layout first, the bare folder of pictures last.
+# In the order of detection: the most particular layout first, the bare folder of images last.
 _NAMES = (
     "coco",
     "labelme",
@@ -74,7 +74,7 @@ def detect_format(root: Path) -> str:
         if (not is_archive(root) or getattr(reader, "READS_ARCHIVES", False)) and reader.matches(root):
             return name
     if root.is_dir() and not any(root.iterdir()):
-        raise DataError(f"{root}: the folder is empty. Put pictures and annotations there, or name another folder.")
+        raise DataError(f"{root}: the folder is empty. Put images and annotations there, or name another folder.")
     raise DataError(
-        f"{root}: no known layout of pictures and annotations was found. Name the format: {', '.join(READERS)}."
+        f"{root}: no known layout of images and annotations was found. Name the format: {', '.join(READERS)}."
     )

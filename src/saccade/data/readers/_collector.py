@@ -1,6 +1,6 @@
-"""Annotations gathered in whatever order a source names them: objects find their picture, classes are named at the end.
+"""Annotations gathered in whatever order a source names them: objects find their image, classes are named at the end.
 
-:class:`~saccade.data.tables.annotations.TableBuilder` wants the objects of a picture one after another and the
+:class:`~saccade.data.tables.annotations.TableBuilder` wants the objects of an image one after another and the
 class names beforehand. A table of rows promises neither.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["Gathered"]
 
 
 class Gathered:
-    """Collects pictures and objects in typed buffers.
+    """Collects images and objects in typed buffers.
 
     Args:
         outlines: Whether objects have outlines.
@@ -60,7 +60,7 @@ class Gathered:
         return tuple(sorted(self._codes))
 
     def find_image(self, path: str) -> int | None:
-        """Index of a picture, if it was added; of the last of that path."""
+        """Index of an image, if it was added; of the last of that path."""
         return self._index_of.get(path)
 
     def add_image(
@@ -71,13 +71,13 @@ class Gathered:
         map_path: str = "",
         attributes: Mapping[str, Any] | None = None,
     ) -> int:
-        """Add a picture.
+        """Add an image.
 
         Args:
             path: File below the data folder.
             size: Annotated (height, width).
             image_id: Its number; its position if not given.
-            map_path: File of its label map or instance map, for every picture or none.
+            map_path: File of its label map or instance map, for every image or none.
             attributes: What else the source says of it.
 
         Returns:
@@ -108,7 +108,7 @@ class Gathered:
         """Add an object.
 
         Args:
-            image: Index of its picture.
+            image: Index of its image.
             class_name: Name.
             box_xyxy: Pixels, as annotated.
             iscrowd: A crowd region rather than one object.

@@ -22,7 +22,7 @@ __all__ = [
     "subfolders",
 ]
 
-# Parts of a data set whose source has none: everything, or every fifth picture kept for validation.
+# Parts of a data set whose source has none: everything, or every fifth image kept for validation.
 UNSPLIT = ("all", "train", "val")
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 1024  # bytes
@@ -71,12 +71,12 @@ def check_task(task: str | None, offered: Sequence[str], reader: str) -> str:
     """The task to read for: the reader's first unless another that it offers is asked for.
 
     Raises:
-        DataError: If the reader cannot give that task's truth.
+        DataError: If the reader cannot give that task's ground truth.
     """
     if task is None:
         return offered[0]
     if task not in offered:
-        raise DataError(f"format '{reader}' has no truth for task '{task}'; it offers: {', '.join(offered)}.")
+        raise DataError(f"format '{reader}' has no ground truth for task '{task}'; it offers: {', '.join(offered)}.")
     return task
 
 
@@ -134,7 +134,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def list_images(folder: Path, recursive: bool = False) -> list[str]:
-    """Names of the pictures in a folder, relative to it, in natural order; hidden files are passed over.
+    """Names of the images in a folder, relative to it, in natural order; hidden files are passed over.
 
     Raises:
         DataError: If a name is no UTF-8.
@@ -149,7 +149,7 @@ def list_images(folder: Path, recursive: bool = False) -> list[str]:
 
 
 def has_images(folder: Path, recursive: bool = True) -> bool:
-    """Whether there is a picture in a folder or below it; stops at the first."""
+    """Whether there is an image in a folder or below it; stops at the first."""
     return folder.is_dir() and any(_is_image(file) for file in (folder.rglob("*") if recursive else folder.iterdir()))
 
 

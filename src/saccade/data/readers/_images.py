@@ -1,4 +1,4 @@
-"""Where the pictures lie that an annotation file names."""
+"""Where the images lie that an annotation file names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from saccade.errors import DataError
 
-__all__ = ["folder_of", "picture_root"]
+__all__ = ["find_image_root", "folder_of"]
 
 
-def picture_root(root: Path, images: str | None) -> Path:
-    """Folder that pictures' names start from: the data folder, or another that the user names.
+def find_image_root(root: Path, images: str | None) -> Path:
+    """Folder that images' names start from: the data folder, or another that the user names.
 
     Args:
         root: Data folder.
@@ -24,16 +24,16 @@ def picture_root(root: Path, images: str | None) -> Path:
         return root
     folder = root / images
     if not folder.is_dir():
-        raise DataError(f"{folder}: images: there is no such folder. Name that of the pictures, relative to {root}.")
+        raise DataError(f"{folder}: images: there is no such folder. Name that of the images, relative to {root}.")
     return folder
 
 
 def folder_of(root: Path, name: str, split: str, others: Iterable[str] = ()) -> str:
-    """Folder below ``root``, with a slash at its end, in which a picture lies; empty for ``root`` itself.
+    """Folder below ``root``, with a slash at its end, in which an image lies; empty for ``root`` itself.
 
     Args:
-        root: Folder that pictures' names start from.
-        name: The first picture.
+        root: Folder that images' names start from.
+        name: The first image.
         split: Name of the part.
         others: Folders to look into besides the usual ones.
     """

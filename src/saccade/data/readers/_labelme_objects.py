@@ -2,7 +2,7 @@
 
 An attribute ``labelme`` holds only what cannot be told from the object: of an object, one table a shape with
 ``shape_type``, ``points``, ``position``, ``flags``, ``description`` or ``more`` (and ``label``, if it is a keypoint);
-of a picture, the ``shapes`` that are no objects, each with its place in the file, and ``more``.
+of an image, the ``shapes`` that are no objects, each with its place in the file, and ``more``.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class ObjectBuilder:
         self._fill = fill
         self._extras = sorted({name for shape in shapes for name in shape.kept.extras} - _TAKEN)
 
-    def add(self, file: LabelmeFile, number: int, picture: str, size: tuple[int, int]) -> None:
-        """Add a picture of (height, width) and its objects."""
+    def add(self, file: LabelmeFile, number: int, image: str, size: tuple[int, int]) -> None:
+        """Add an image of (height, width) and its objects."""
         objects, rest = self._objects(file)
         for shape in rest:
             self.left_out[f"left out {shape.label if shape.label in NO_CLASS else shape.kind}"] += 1
-        self.table.add_image(picture, number, size, attributes=_picture_attributes(file, rest, file.flags))
+        self.table.add_image(image, number, size, attributes=_image_attributes(file, rest, file.flags))
         for parts in objects:
             self._add(parts, size, file.path)
 
@@ -125,8 +125,8 @@ class PointBuilder(ObjectBuilder):
         self.flip_pairs = flip_pairs_by_name(self.shown_names)
         self.table = TableBuilder(self.class_names, num_keypoints=len(self.shown_names), outlines=True)
 
-    def add(self, file: LabelmeFile, number: int, picture: str, size: tuple[int, int]) -> None:
-        """Add a picture of (height, width) and its objects.
+    def add(self, file: LabelmeFile, number: int, image: str, size: tuple[int, int]) -> None:
+        """Add an image of (height, width) and its objects.
 
         Raises:
             DataError: If an object has the same point twice, or one that is not in the list of names.
@@ -141,7 +141,7 @@ class PointBuilder(ObjectBuilder):
             else:
                 alone.append(shape)
                 self.left_out[f"left out {shape.label if shape.label in NO_CLASS else shape.kind}"] += 1
-        self.table.add_image(picture, number, size, attributes=_picture_attributes(file, alone, file.flags))
+        self.table.add_image(image, number, size, attributes=_image_attributes(file, alone, file.flags))
         for position, parts in enumerate(objects):
             own = points.get(position, [])
             more = [
@@ -164,7 +164,7 @@ class PointBuilder(ObjectBuilder):
 
 
 class FlagBuilder:
-    """Pictures whose class is their flag; the arguments are the same as those of :class:`ObjectBuilder`."""
+    """Images whose class is their flag; the arguments are the same as those of :class:`ObjectBuilder`."""
 
     def __init__(self, root: Path, files: Sequence[LabelmeFile], class_names: Sequence[str] | None, fill: bool) -> None:
         found = sorted({name for file in files for name in file.flags if name not in NO_CLASS})
@@ -173,8 +173,8 @@ class FlagBuilder:
         self.left_out: Counter[str] = Counter()
         self.table = TableBuilder(self.shown_names, boxes=False)
 
-    def add(self, file: LabelmeFile, number: int, picture: str, size: tuple[int, int]) -> None:
-        """Add a picture of (height, width).
+    def add(self, file: LabelmeFile, number: int, image: str, size: tuple[int, int]) -> None:
+        """Add an image of (height, width).
 
         Raises:
             DataError: If not exactly one of its flags is true.
@@ -187,7 +187,7 @@ class FlagBuilder:
             names = ", ".join(chosen) or "none"
             raise DataError(f"{file.path}: flags: one must be true, the class, but these are: {names}. Correct them.")
         others = {name: value for name, value in file.flags.items() if name not in self.shown_names}
-        self.table.add_image(picture, number, size, attributes=_picture_attributes(file, file.shapes, others))
+        self.table.add_image(image, number, size, attributes=_image_attributes(file, file.shapes, others))
         self.table.add_object(chosen[0])
 
 
@@ -219,7 +219,7 @@ def _names(given: Sequence[str] | None, listed: Path, found: Sequence[str]) -> t
     return tuple(names)
 
 
-def _picture_attributes(file: LabelmeFile, shapes: Sequence[Shape], flags: dict[str, Any]) -> dict[str, Any]:
+def _image_attributes(file: LabelmeFile, shapes: Sequence[Shape], flags: dict[str, Any]) -> dict[str, Any]:
     attributes, rest = _flat(file.more, flags)
     if shapes:
         rest["shapes"] = [[shape.position, shape.raw] for shape in shapes]

@@ -28,7 +28,7 @@ __all__ = [
     "LabelmeFile",
     "Outline",
     "Shape",
-    "embedded_picture",
+    "embedded_image",
     "load",
     "outline",
     "parse_shape",
@@ -106,17 +106,17 @@ class LabelmeFile:
     Args:
         path: Where it is.
         shapes: In the order of the file.
-        flags: Marks of the picture by name.
-        picture: Its file as written, relative to this one; empty if not given.
+        flags: Marks of the image by name.
+        image: Its file as written, relative to this one; empty if not given.
         size: (height, width), 0 where not given.
-        embedded: Whether the picture itself is in the file.
+        embedded: Whether the image itself is in the file.
         more: All other keys.
     """
 
     path: Path
     shapes: list[Shape]
     flags: dict[str, Any]
-    picture: str
+    image: str
     size: tuple[int, int]
     embedded: bool
     more: dict[str, Any] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class Outline:
         box_xyxy: Pixels.
         area: Pixels.
         ring: x, y, x, y, ...; empty for rectangles and masks.
-        runs: Of a mask of the whole picture; empty for others.
+        runs: Of a mask of the whole image; empty for others.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -140,7 +140,7 @@ class Outline:
 
 
 def load(path: Path) -> LabelmeFile:
-    """Read a file; its picture, if it is inside, is not decoded.
+    """Read a file; its image, if it is inside, is not decoded.
 
     Raises:
         DataError: If the file or a field is missing or malformed.
@@ -149,7 +149,7 @@ def load(path: Path) -> LabelmeFile:
     try:
         shapes = msgspec.json.decode(raw["shapes"], type=list[dict[str, Any]])
         flags = msgspec.json.decode(raw.get("flags", b"null"), type=dict[str, Any] | None)
-        picture = msgspec.json.decode(raw.get("imagePath", b"null"), type=str | None)
+        image = msgspec.json.decode(raw.get("imagePath", b"null"), type=str | None)
         height, width = (
             msgspec.json.decode(raw.get(key, b"null"), type=int | None) or 0 for key in ("imageHeight", "imageWidth")
         )
@@ -158,16 +158,16 @@ def load(path: Path) -> LabelmeFile:
         raise DataError(f"{path}: shapes is missing. Write it as labelme does, or remove the file.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = str(error).replace("`", "")
-        raise DataError(f"{path}: shapes, flags or the picture's fields: {problem}. Correct them.") from error
+        raise DataError(f"{path}: shapes, flags or the image's fields: {problem}. Correct them.") from error
     if min(height, width) < 0 or max(height, width, height * width) > MAX_PIXELS:
         raise DataError(f"{path}: imageHeight and imageWidth are {height} and {width}. Correct them.")
     found = [parse_shape(entry, position, path) for position, entry in enumerate(shapes)]
     embedded = bytes(raw.get("imageData", b"null")).strip() not in (b"null", b'""')
-    return LabelmeFile(path, found, flags or {}, picture or "", (height, width), embedded, more)
+    return LabelmeFile(path, found, flags or {}, image or "", (height, width), embedded, more)
 
 
-def embedded_picture(path: Path) -> bytes | None:
-    """The encoded picture inside a file; None if there is none.
+def embedded_image(path: Path) -> bytes | None:
+    """The encoded image inside a file; None if there is none.
 
     Raises:
         DataError: If it is damaged.
@@ -176,7 +176,7 @@ def embedded_picture(path: Path) -> bytes | None:
         data = msgspec.json.decode(_raw(path).get("imageData", b"null"), type=str | None)
         return base64.b64decode(data, validate=True) if data else None
     except (msgspec.DecodeError, ValueError) as error:
-        raise DataError(f"{path}: imageData is no picture in base64 ({error}). Put the picture beside it.") from error
+        raise DataError(f"{path}: imageData is no image in base64 ({error}). Put the image beside it.") from error
 
 
 def _raw(path: Path) -> dict[str, msgspec.Raw]:
@@ -237,7 +237,7 @@ def outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
 
     Args:
         shape: Any but those of ``LINE_KINDS``.
-        size: (height, width) of the picture, for masks.
+        size: (height, width) of the image, for masks.
         path: Its file, for messages.
 
     Raises:
@@ -273,12 +273,12 @@ def _mask_outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
         encoded = base64.b64decode(shape.mask or "", validate=True)
         pixels = read_image(encoded, channels=1)[:, :, 0] > 0
     except (ValueError, DataError) as error:
-        raise DataError(f"{where} is no picture in base64 ({error}). Draw it again, or remove the shape.") from error
+        raise DataError(f"{where} is no image in base64 ({error}). Draw it again, or remove the shape.") from error
     height, width = size
     left, top = (math.floor(value) for value in shape.points_xy.min(axis=0).tolist())
     right, bottom = min(left + pixels.shape[1], width), min(top + pixels.shape[0], height)
     if right <= max(left, 0) or bottom <= max(top, 0):
-        raise DataError(f"{where} lies outside of the {width}x{height} picture. Draw it again, or remove the shape.")
+        raise DataError(f"{where} lies outside of the {width}x{height} image. Draw it again, or remove the shape.")
     whole = np.zeros((height, width), np.bool_)
     inside = pixels[max(-top, 0) : bottom - top, max(-left, 0) : right - left]
     whole[max(top, 0) : bottom, max(left, 0) : right] = inside

@@ -15,7 +15,7 @@ from defusedxml.common import DefusedXmlException
 from saccade.data.images.decode import MAX_PIXELS
 from saccade.errors import DataError
 
-__all__ = ["begins_with", "children", "number", "parse_elements", "parse_xml", "picture_size", "plain_value"]
+__all__ = ["begins_with", "children", "image_size", "number", "parse_elements", "parse_xml", "plain_value"]
 
 _START = 4096  # bytes
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
@@ -108,11 +108,11 @@ def number(text: str | None, path: Path, field: str, remedy: str = "Correct it, 
         raise DataError(f"{path}: {field} is '{str(text)[:80]}', not a number. {remedy}") from None
 
 
-def picture_size(height: str | None, width: str | None, path: Path, field: str) -> tuple[int, int]:
-    """(height, width) of a picture; 0 where it is not known.
+def image_size(height: str | None, width: str | None, path: Path, field: str) -> tuple[int, int]:
+    """(height, width) of an image; 0 where it is not known.
 
     Raises:
-        DataError: If one is missing or no whole number, or the picture would be too large.
+        DataError: If one is missing or no whole number, or the image would be too large.
     """
     remedy = "Correct it, or remove both height and width."
     rows, columns = number(height, path, f"{field}.height", remedy), number(width, path, f"{field}.width", remedy)

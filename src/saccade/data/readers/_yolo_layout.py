@@ -1,12 +1,12 @@
-"""Where a YOLO data set keeps its pictures, its rows and its class names.
+"""Where a YOLO data set keeps its images, its rows and its class names.
 
 Found, in this order: a YAML file with ``names`` and ``train``, ``val``, ... (Ultralytics, Roboflow); Darknet's
-``obj.data`` with lists of pictures; bare folders ``images/`` + ``labels/`` (also one of each a split, in either order),
-or pictures and rows side by side with ``classes.txt``.
+``obj.data`` with lists of images; bare folders ``images/`` + ``labels/`` (also one of each a split, in either order),
+or images and rows side by side with ``classes.txt``.
 
 Data sets move from machine to machine, and their files name folders of the machine they came from. A name is taken if
 it leads to something inside the data folder: as it stands, without leading ``../`` (Roboflow writes ``../train/images``
-for its own ``train/images``), and in lists of pictures also without its first folders. Nothing outside the data folder
+for its own ``train/images``), and in lists of images also without its first folders. Nothing outside the data folder
 is opened.
 """
 
@@ -58,7 +58,7 @@ class Layout:
     Args:
         source: File that names the classes, or the folder itself.
         class_names: Name by class id; empty where nothing names them.
-        parts: By split, folders of pictures and lists (``.txt``) of pictures, below the data folder.
+        parts: By split, folders of images and lists (``.txt``) of images, below the data folder.
         missing: By split, what is named but not there.
         points: Of a keypoint data set.
     """
@@ -80,7 +80,7 @@ def find_layout(root: Path, elsewhere: bool = False) -> Layout:
 
     Args:
         root: Data folder.
-        elsewhere: The pictures are in another folder: bare folders of rows are enough.
+        elsewhere: The images are in another folder: bare folders of rows are enough.
 
     Raises:
         DataError: If there is none, or the file that describes it is malformed.
@@ -95,77 +95,77 @@ def find_layout(root: Path, elsewhere: bool = False) -> Layout:
     if not parts:
         raise DataError(
             f"{root}: there is no data.yaml, no obj.data, and no images/ beside labels/. Write a data.yaml, or name "
-            "the pictures' folder by the option 'images'."
+            "the images' folder by the option 'images'."
         )
     classes = next((file for file in (root / "classes.txt", root / "labels" / "classes.txt") if file.is_file()), None)
     return Layout(classes or root, _numbered(_read_names(classes), classes) if classes else {}, parts)
 
 
 def list_part(root: Path, layout: Layout, split: str, image_root: Path) -> list[tuple[str, str]]:
-    """Pictures of a split and the files of their rows, which need not exist.
+    """Images of a split and the files of their rows, which need not exist.
 
     Args:
         root: Data folder.
         layout: Its layout.
         split: One of ``layout.parts``.
-        image_root: Folder of the pictures, if it is not ``root``.
+        image_root: Folder of the images, if it is not ``root``.
 
     Returns:
-        Name of the picture below ``image_root`` and of its rows below ``root``.
+        Name of the image below ``image_root`` and of its rows below ``root``.
 
     Raises:
-        DataError: If there are no pictures, or a listed one is not there.
+        DataError: If there are no images, or a listed one is not there.
     """
     found: list[tuple[str, str]] = []
     for part in layout.parts[split]:
         if (root / part).is_file():
             found += _from_list(root, root / part, image_root)
         elif image_root == root:
-            found += [(name, _label_name(name)) for name in _pictures_below(root, part)]
+            found += [(name, _label_name(name)) for name in _images_below(root, part)]
         else:
             found += _from_labels(root, _label_folder(part), image_root)
     if not found:
-        raise DataError(f"{image_root}: split '{split}' has no pictures. Put them there, or name another folder.")
+        raise DataError(f"{image_root}: split '{split}' has no images. Put them there, or name another folder.")
     return found
 
 
-def _pictures_below(root: Path, part: str) -> list[str]:
+def _images_below(root: Path, part: str) -> list[str]:
     prefix = "" if part == "." else f"{part}/"
     return [prefix + name for name in list_images(root / part, recursive=True)]
 
 
-def _label_name(picture: str) -> str:
+def _label_name(image: str) -> str:
     """``images/train/a.jpg`` has its rows in ``labels/train/a.txt``; without such a folder they lie beside it."""
-    folder, name = posixpath.split(picture)
+    folder, name = posixpath.split(image)
     return posixpath.join(_label_folder(folder), f"{posixpath.splitext(name)[0]}.txt")
 
 
-def _label_folder(pictures: str) -> str:
+def _label_folder(images: str) -> str:
     """The last folder named ``images`` becomes ``labels``."""
-    parts = pictures.split("/")
+    parts = images.split("/")
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
     return "/".join(parts)
 
 
 def _from_labels(root: Path, labels: str, image_root: Path) -> list[tuple[str, str]]:
-    """Pictures elsewhere that have rows in a folder."""
+    """Images elsewhere that have rows in a folder."""
     pairs = ((name, f"{labels}/{PurePosixPath(name).with_suffix('.txt')}") for name in list_images(image_root, True))
     return [(name, label) for name, label in pairs if (root / label).is_file()]
 
 
 def _from_list(root: Path, source: Path, image_root: Path) -> list[tuple[str, str]]:
-    pictures = _Finder(image_root, source, loose=image_root != root)
+    images = _Finder(image_root, source, loose=image_root != root)
     rows = _Finder(root, source)
     found = []
     for number, line in enumerate(source.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
-        name = pictures.find(line.strip())
+        name = images.find(line.strip())
         if name is None:
             raise DataError(
                 f"{source}: line {number} is '{line.strip()[:200]}', which is not a file inside the data folder. "
-                "Restore the picture, or write its name relative to the folder."
+                "Restore the image, or write its name relative to the folder."
             )
         label = _label_name(name)
         if image_root != root:
@@ -262,7 +262,7 @@ def _inside(root: Path, base: Path, entry: str) -> Path | None:
 
 
 def _place(root: Path, base: Path, entry: str) -> str | None:
-    """An entry of ``train:`` below the data folder: a folder, of pictures or at least of rows, or a list."""
+    """An entry of ``train:`` below the data folder: a folder, of images or at least of rows, or a list."""
     whole = Path(os.path.normpath(root.absolute()))
     for folder, name in ((base, entry), (whole, entry), (base, re.sub(r"^(\.\.[/\\])+", "", entry))):
         path = _inside(root, folder, name)
@@ -330,7 +330,7 @@ def _whole(value: object, source: Path, key: str) -> int:
 
 
 def _darknet_names(root: Path) -> Path | None:
-    """``obj.data``, or ``obj.names`` where there are lists of pictures beside it."""
+    """``obj.data``, or ``obj.names`` where there are lists of images beside it."""
     described = sorted(file for file in root.glob("*.data") if file.is_file())
     if described:
         return described[0]
@@ -367,7 +367,7 @@ def _bare_parts(root: Path) -> dict[str, tuple[str, ...]]:
     """Splits of folders without a description."""
     if _has_rows(root / "labels") and has_images(root / "images"):
         names = [name for name in subfolders(root / "images") if has_images(root / "images" / name)]
-        # Pictures that lie in images/ itself belong to no split.
+        # Images that lie in images/ itself belong to no split.
         split = bool(names) and not has_images(root / "images", recursive=False)
         return {name: (f"images/{name}",) for name in names} if split else {"all": ("images",)}
     split_first = [
@@ -383,7 +383,7 @@ def _bare_parts(root: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _label_parts(root: Path) -> dict[str, tuple[str, ...]]:
-    """Splits of folders of rows whose pictures lie elsewhere, named as their folders of pictures would be."""
+    """Splits of folders of rows whose images lie elsewhere, named as their folders of images would be."""
     if _has_rows(root / "labels"):
         direct = any(file.name != "classes.txt" for file in (root / "labels").glob("*.txt"))
         names = [] if direct else [name for name in subfolders(root / "labels") if _has_rows(root / "labels" / name)]

@@ -1,7 +1,7 @@
-"""Pictures in a folder or in a zip, listed and read in the same way; a zip is read where it lies, never unpacked.
+"""Images in a folder or in a zip, listed and read in the same way; a zip is read where it lies, never unpacked.
 
 :func:`open_tree` gives a :class:`FolderTree` or a :class:`ZipTree`. A reader that asks only these can read both. A zip
-keeps no open file: each picture opens it, so that loader workers may be forked, spawned or threads. What a zip says of
+keeps no open file: each image opens it, so that loader workers may be forked, spawned or threads. What a zip says of
 itself is not trusted: names may not leave it, and nothing is unpacked beyond its declared size, which is limited.
 """
 
@@ -37,7 +37,7 @@ __all__ = [
     "open_tree",
 ]
 
-MAX_MEMBER_BYTES = 1 << 30  # of one picture or list, unpacked
+MAX_MEMBER_BYTES = 1 << 30  # of one image or list, unpacked
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _STORED, _DEFLATED = 0, 8
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
@@ -52,12 +52,12 @@ class Tree(Protocol):
         """Names of the folders directly in a folder, sorted; hidden ones are passed over."""
         ...
 
-    def pictures(self, below: str = "") -> list[str]:
-        """Pictures in a folder and all below it, relative to it, in natural order."""
+    def images(self, below: str = "") -> list[str]:
+        """Images in a folder and all below it, relative to it, in natural order."""
         ...
 
-    def has_pictures(self, below: str = "") -> bool:
-        """Whether there is a picture in a folder or below it."""
+    def has_images(self, below: str = "") -> bool:
+        """Whether there is an image in a folder or below it."""
         ...
 
     def texts(self) -> list[str]:
@@ -114,12 +114,12 @@ class FolderTree:
         """Names of the folders directly in a folder, sorted; hidden ones are passed over."""
         return subfolders(self.root / below) if (self.root / below).is_dir() else []
 
-    def pictures(self, below: str = "") -> list[str]:
-        """Pictures in a folder and all below it, relative to it, in natural order."""
+    def images(self, below: str = "") -> list[str]:
+        """Images in a folder and all below it, relative to it, in natural order."""
         return list_images(self.root / below, recursive=True)
 
-    def has_pictures(self, below: str = "") -> bool:
-        """Whether there is a picture in a folder or below it; stops at the first."""
+    def has_images(self, below: str = "") -> bool:
+        """Whether there is an image in a folder or below it; stops at the first."""
         return has_images(self.root / below)
 
     def texts(self) -> list[str]:
@@ -185,13 +185,13 @@ class ZipTree:
         rest = (name.split("/", 1) for name in self._below(below))
         return sorted({parts[0] for parts in rest if len(parts) == 2 and parts[0]})
 
-    def pictures(self, below: str = "") -> list[str]:
-        """Pictures in a folder and all below it, relative to it, in natural order."""
-        return sorted((name for name in self._below(below) if _is_picture(name)), key=natural_key)
+    def images(self, below: str = "") -> list[str]:
+        """Images in a folder and all below it, relative to it, in natural order."""
+        return sorted((name for name in self._below(below) if _is_image(name)), key=natural_key)
 
-    def has_pictures(self, below: str = "") -> bool:
-        """Whether there is a picture in a folder or below it."""
-        return any(_is_picture(name) for name in self._below(below))
+    def has_images(self, below: str = "") -> bool:
+        """Whether there is an image in a folder or below it."""
+        return any(_is_image(name) for name in self._below(below))
 
     def texts(self) -> list[str]:
         """Names of the ``.txt`` files at the top, sorted."""
@@ -244,13 +244,13 @@ class ZipTree:
 
 
 class ZipDataset(TableDataset):
-    """A table whose pictures are files of a zip.
+    """A table whose images are files of a zip.
 
     Args:
         info: Name, task and classes.
         tree: The zip.
         table: Annotations; paths are names in the zip.
-        channels: Channels of the pictures.
+        channels: Channels of the images.
         allow_16bit: Give the pixels of 16-bit files as they are.
     """
 
@@ -261,11 +261,11 @@ class ZipDataset(TableDataset):
         self.tree = tree
 
     def content(self, index: int) -> bytes:
-        """The encoded picture."""
+        """The encoded image."""
         return self.tree.read(self.table.path(index))
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """The decoded picture, shape (H, W, C)."""
+        """The decoded image, shape (H, W, C)."""
         return read_image(self.content(index), self.channels, self.allow_16bit, name=self.path(index))
 
 
@@ -276,9 +276,9 @@ def make_dataset(
 
     Args:
         info: Name, task and classes.
-        tree: Where the pictures lie.
+        tree: Where the images lie.
         table: Annotations.
-        channels: Channels of the pictures.
+        channels: Channels of the images.
         allow_16bit: Give the pixels of 16-bit files as they are.
     """
     if isinstance(tree, ZipTree):
@@ -292,7 +292,7 @@ def _is_visible(member: zipfile.ZipInfo) -> bool:
     return bool(parts) and parts[0] != "__MACOSX" and not any(part[0] == "." and part != ".." for part in parts)
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return not name.endswith("/") and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 

@@ -1,8 +1,8 @@
-"""COCO: ``annotations/instances_<split>.json`` or ``person_keypoints_<split>.json`` beside folders of pictures.
+"""COCO: ``annotations/instances_<split>.json`` or ``person_keypoints_<split>.json`` beside folders of images.
 
-Also read: ``<split>/_annotations.coco.json`` (pictures beside it), ``annotations/<split>.json``, and a single JSON file
+Also read: ``<split>/_annotations.coco.json`` (images beside it), ``annotations/<split>.json``, and a single JSON file
 in the folder itself. Category ids, which have gaps, become labels 0..N-1 in the order of the ids;
-``info.category_ids`` keeps the ids. Pictures without objects stay in the data set. Polygons, masks (runs, plain or
+``info.category_ids`` keeps the ids. Images without objects stay in the data set. Polygons, masks (runs, plain or
 compressed) and ``attributes`` are kept for those who convert; other fields of an annotation are not.
 
 *Coordinates.* Boxes (x, y, width, height) and polygons are continuous already. Keypoints are indices of pixels, counted
@@ -85,10 +85,10 @@ def read(
         task: ``detection``, ``keypoints``, or ``segmentation``: outlines painted as a label map, class 0 being
             ``background``.
         masks: Give each object's mask as well.
-        images: Folder of the pictures, if it is not where COCO has it; relative to ``root``.
+        images: Folder of the images, if it is not where COCO has it; relative to ``root``.
 
     Raises:
-        DataError: If the file or one of its fields is missing or malformed, or names a picture outside ``root``.
+        DataError: If the file or one of its fields is missing or malformed, or names an image outside ``root``.
     """
     task = check_task(task, _TASKS, "coco")
     files = _files(root, task)
@@ -181,7 +181,7 @@ def _where(message: str, prefix: str = "") -> str:
 
 
 class _Tables:
-    """Arrays of all annotations, filled in the file's order and then sorted by picture."""
+    """Arrays of all annotations, filled in the file's order and then sorted by image."""
 
     def __init__(self, source: Path, names: dict[int, str], num_keypoints: int) -> None:
         self.source = source
@@ -196,7 +196,7 @@ class _Tables:
         self._crowd = array("b")
 
     def build(self, content: _File, folder: Callable[[str], str]) -> AnnotationTable:
-        """The table of a file; ``folder`` finds the pictures' folder from the name of the first."""
+        """The table of a file; ``folder`` finds the images' folder from the name of the first."""
         paths, image_ids, sizes, more = self._read_images(content.images, folder)
         index_of = {int(number): index for index, number in enumerate(image_ids)}
         if len(index_of) < len(image_ids):
@@ -230,7 +230,7 @@ class _Tables:
         self, images: list[dict[str, Any]], folder: Callable[[str], str]
     ) -> tuple[list[bytes], list[int], list[tuple[int, int]], TextBuilder]:
         if not images:
-            raise DataError(f"{self.source}: images is empty. Add the pictures, or name another split.")
+            raise DataError(f"{self.source}: images is empty. Add the images, or name another split.")
         paths, image_ids, sizes, more = [], [], [], TextBuilder()
         beside: str | None = None
         for number, image in enumerate(images):
@@ -321,7 +321,7 @@ class _Tables:
 
 
 def _image_folder(image_root: Path, source: Path, split: str, images: str | None) -> Callable[[str], str]:
-    """A function that tells from the first picture's name the folder below ``image_root``, with a slash at its end."""
+    """A function that tells from the first image's name the folder below ``image_root``, with a slash at its end."""
 
     def find(name: str) -> str:
         if images is not None:

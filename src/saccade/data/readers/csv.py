@@ -1,15 +1,15 @@
-"""Tables of boxes or of classes, with a heading: one row an object, or one row a picture.
+"""Tables of boxes or of classes, with a heading: one row an object, or one row an image.
 
 *Columns* are told by the heading, in any order and letter case:
 
-- the picture: ``file``, ``filename``, ``file_name``, ``image``, ``image_path``, ``path``;
+- the image: ``file``, ``filename``, ``file_name``, ``image``, ``image_path``, ``path``;
 - its class or the object's: ``label``, ``class``, ``class_name``, ``category``;
 - a box, in pixels: ``x1 y1 x2 y2``, ``xmin ymin xmax ymax`` (or with ``_``), ``left top right bottom``;
-- if there are any: ``width`` and ``height`` of the picture, ``split`` (``set``, ``subset``), ``iscrowd``, ``area``.
+- if there are any: ``width`` and ``height`` of the image, ``split`` (``set``, ``subset``), ``iscrowd``, ``area``.
 
-Further columns are attributes of the object, of the picture where it has no object; empty cells say nothing.
+Further columns are attributes of the object, of the image where it has no object; empty cells say nothing.
 A table without a heading is read with ``columns``. Coordinates are taken as they are: continuous pixels. A row with an
-empty box and no class is a picture without objects.
+empty box and no class is an image without objects.
 
 *Splits* are the values of the split column, or tables (``train.csv``, ``val.csv``). File names are relative to the
 data folder, to a folder of the split's name, or to ``images/``.
@@ -23,9 +23,9 @@ from pathlib import Path
 
 from saccade.data.readers._collector import Gathered
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
-from saccade.data.readers._images import folder_of, picture_root
+from saccade.data.readers._images import find_image_root, folder_of
 from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
-from saccade.data.readers._xml_files import picture_size, plain_value
+from saccade.data.readers._xml_files import image_size, plain_value
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -52,7 +52,7 @@ _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "te
 
 
 def matches(root: Path) -> bool:
-    """Whether a table's heading names a column of pictures and one of classes."""
+    """Whether a table's heading names a column of images and one of classes."""
     return bool(_files(root))
 
 
@@ -91,7 +91,7 @@ def read(
     whole = list(files) == ["all"]
     own = "all" if whole else resolve_split(split, files, root)
     tables = {name: _Table(file, columns) for name, file in files.items()}
-    table, image_root = tables[own], picture_root(root, images)
+    table, image_root = tables[own], find_image_root(root, images)
     with_boxes = set(_BOX) <= set(table.columns)
     task = check_task(task or ("detection" if with_boxes else "classification"), ("detection", "classification"), "csv")
     if task == "detection" and not with_boxes:
@@ -170,7 +170,7 @@ class _Table:
         return [value for value in dict.fromkeys(row[place] for _, row in self.rows()) if value]
 
     def gather(self, image_root: Path, split: str, part: str | None, task: str) -> Gathered:
-        """Pictures and objects of the rows whose split is ``part``, of all if None."""
+        """Images and objects of the rows whose split is ``part``, of all if None."""
         gathered, folder = Gathered(), None
         sizes: dict[int, tuple[int, int]] = {}
         for line, row in self.rows():
@@ -216,4 +216,4 @@ class _Table:
         if not {"width", "height"} <= set(self.columns):
             return 0, 0
         height, width = row[self.columns["height"]], row[self.columns["width"]]
-        return picture_size(height, width, self.path, f"line {line}") if height or width else (0, 0)
+        return image_size(height, width, self.path, f"line {line}") if height or width else (0, 0)

@@ -3,15 +3,15 @@
 *Shapes.* Boxes, polygons and masks become objects; a polygon's or a mask's box is its extent. A turned box becomes the
 upright box around it, its outline the turned rectangle, its ``rotation`` an attribute. Polylines, points, ellipses,
 cuboids and skeletons cover no area that boxes and masks could tell; they are no objects, which is counted in one logged
-line, but attributes of their picture (``shapes``).
+line, but attributes of their image (``shapes``).
 Coordinates are continuous already. A mask is runs along the rows of a rectangle.
 
 *Attributes.* ``occluded``, ``z_order``, ``group_id``, ``source`` and the annotators' own are kept for each object.
-Tags are the classes of whole pictures: the truth of task ``classification``, an attribute ``tags`` of the picture
+Tags are the classes of whole images: the ground truth of task ``classification``, an attribute ``tags`` of the image
 elsewhere.
 
 *Classes* are those of ``meta`` in its order, or the labels that are used, sorted. *Splits* are the ``subset`` of the
-pictures, or the names of the files if there are several.
+images, or the names of the files if there are several.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from saccade.data.readers._collector import Gathered
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
-from saccade.data.readers._images import folder_of, picture_root
-from saccade.data.readers._xml_files import begins_with, number, parse_elements, picture_size, plain_value
+from saccade.data.readers._images import find_image_root, folder_of
+from saccade.data.readers._xml_files import begins_with, image_size, number, parse_elements, plain_value
 from saccade.data.tables.outlines import runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
@@ -75,19 +75,19 @@ def read(
         root: Data folder.
         split: Name of the part.
         task: ``detection``; ``segmentation``: outlines painted as a label map, class 0 being ``background``; or
-            ``classification``: each picture's one tag. If not given, detection unless there is nothing but tags.
+            ``classification``: each image's one tag. If not given, detection unless there is nothing but tags.
         class_names: Names of labels 0..N-1, without background.
         masks: Give each object's mask as well; of a box without a polygon or mask it is empty.
-        images: Folder of the pictures, if they lie neither in the data folder, ``images/`` nor a folder named after
+        images: Folder of the images, if they lie neither in the data folder, ``images/`` nor a folder named after
             the split; relative to ``root``.
 
     Raises:
-        DataError: If the file or one of its fields is missing or malformed, or names a picture outside ``root``.
+        DataError: If the file or one of its fields is missing or malformed, or names an image outside ``root``.
     """
     files = _files(root)
     if not files:
         raise DataError(f"{root}: there is no XML file of CVAT. Export the task as 'CVAT for images 1.1'.")
-    image_root = picture_root(root, images)
+    image_root = find_image_root(root, images)
     subset = None
     if len(files) > 1:
         source = files[resolve_split(split, files, root)]
@@ -103,7 +103,7 @@ def read(
         class_names = content.meta_names or tuple(sorted(set(used)))
     table = content.gathered.build(class_names, boxes=task != "classification")
     if not len(table):
-        raise DataError(f"{source}: there is no picture in it. Name another file or split.")
+        raise DataError(f"{source}: there is no image in it. Name another file or split.")
     if len(files) == 1 and subset is None:
         table = table.select_images(choose(len(table), split, None, root))
     names = ("background", *class_names) if task == "segmentation" else tuple(class_names)
@@ -123,7 +123,7 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _subsets(file: Path) -> tuple[str, ...]:
-    """Subsets that the pictures of a file belong to."""
+    """Subsets that the images of a file belong to."""
     return tuple(name for name in _values(file, "image", "subset") if name)
 
 
@@ -140,9 +140,9 @@ class _Content:
 
     Args:
         source: File.
-        image_root: Folder that pictures' names start from.
+        image_root: Folder that images' names start from.
         split: Name of the part.
-        subset: Pictures to take; all if not given.
+        subset: Images to take; all if not given.
         task: Which objects to gather; None decides by what there is.
     """
 
@@ -180,7 +180,7 @@ class _Content:
                 about["tags"] = tags
             size = (0, 0)
             if element.get("width") is not None or element.get("height") is not None:
-                size = picture_size(element.get("height"), element.get("width"), source, where)
+                size = image_size(element.get("height"), element.get("width"), source, where)
             number_of = _image_id(element, len(self.gathered), ids)
             image = self.gathered.add_image(folder + name, size, number_of, attributes=about)
             tagged.append((image, tags, f"{where} ({name})"))
@@ -253,7 +253,7 @@ class _Content:
         return {"box_xyxy": _extent(corners), "area": area, "rings": [corners.reshape(-1).tolist()]}
 
     def _mask(self, shape: Element, size: tuple[int, int], field: str) -> dict[str, Any]:
-        height, width = picture_size(shape.get("height"), shape.get("width"), self._source, field)
+        height, width = image_size(shape.get("height"), shape.get("width"), self._source, field)
         left, top = (self._number(shape, key, field) for key in ("left", "top"))
         try:
             runs = np.array((shape.get("rle") or "").split(","), np.int64)
@@ -263,7 +263,7 @@ class _Content:
             raise self._fault(f"{field}.rle", f"sums to {runs.sum()}, not to the {width}x{height} pixels of the mask")
         inside = left.is_integer() and top.is_integer() and left >= 0 and top >= 0
         if not (inside and top + height <= size[0] and left + width <= size[1]):
-            raise self._fault(field, f"does not lie inside the {size[1]}x{size[0]} picture")
+            raise self._fault(field, f"does not lie inside the {size[1]}x{size[0]} image")
         window = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8).reshape(height, width)
         rows, columns = np.nonzero(window)
         if not len(rows):
@@ -300,7 +300,7 @@ def _meta_names(meta: Element) -> tuple[str, ...]:
 
 
 def _image_id(element: Element, position: int, taken: set[int]) -> int:
-    """Number of a picture, or its position if it has none of its own."""
+    """Number of an image, or its position if it has none of its own."""
     text = element.get("id") or ""
     own = int(text) if re.fullmatch(r"\d{1,15}", text) and int(text) not in taken else position
     while own in taken:

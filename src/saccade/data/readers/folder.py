@@ -1,13 +1,13 @@
-"""Pictures in one folder a class, in a folder or in a zip that is read where it lies.
+"""Images in one folder a class, in a folder or in a zip that is read where it lies.
 
 - ``train/<class>/*.jpg``: classes are those of all splits together, so that one missing in a split shifts nothing.
 - ``<class>/*.jpg`` with lists ``train.txt``, ``val.txt``: a name a line, relative to the folder (or to ``images/``),
   which may be followed by the class or its number; without either the first folder of the name is the class. Names of
   numbers come from ``class_names``, from ``classes.txt``, or are the class folders by name.
-- ``<class>/*.jpg`` alone: ``all``, ``train`` and ``val`` (every fifth picture of a class).
+- ``<class>/*.jpg`` alone: ``all``, ``train`` and ``val`` (every fifth image of a class).
 
 Classes are numbered in the order of their names. What lies in folders of a class folder belongs to that class; with
-``nested`` each folder that holds pictures itself is a class, named by its path (``fish/trout``).
+``nested`` each folder that holds images itself is a class, named by its path (``fish/trout``).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _NAME_AND_CLASS = re.compile(rf"(.*?(?:{_SUFFIXES}))(?:\s*[,;\t]\s*|\s+)(.*)", r
 
 
 def matches(root: Path) -> bool:
-    """Whether some folder in ``root`` holds pictures, directly or one level down, or a list names one."""
+    """Whether some folder in ``root`` holds images, directly or one level down, or a list names one."""
     tree = archive.open_tree(root)
-    if any(tree.has_pictures(name) for name in tree.folders()):
+    if any(tree.has_images(name) for name in tree.folders()):
         return True
     return _start(tree, _split_lists(tree)) is not None
 
@@ -63,12 +63,12 @@ def read(
         split: Name of the part.
         task: ``classification``.
         class_names: Folders in the order of their labels; by name if not given.
-        nested: Each folder that holds pictures itself is a class.
+        nested: Each folder that holds images itself is a class.
         channels: 3 for RGB, 1 for grey, or the number that the files have.
         allow_16bit: Give the pixels of 16-bit files as they are.
 
     Raises:
-        DataError: If there is no such split or no picture in it, two classes differ only in upper and lower case, or a
+        DataError: If there is no such split or no image in it, two classes differ only in upper and lower case, or a
             list names an unknown class.
     """
     check_task(task, ("classification",), "folder")
@@ -90,11 +90,11 @@ def read(
     table = builder.build()
     if not len(table):
         where = lists.get(split, split if folders else "")
-        raise DataError(f"{root / where}: there are no pictures in '<class>/*.jpg'. Put one folder a class there.")
+        raise DataError(f"{root / where}: there are no images in '<class>/*.jpg'. Put one folder a class there.")
     empty = [name for name in names if name in found and not found[name]]
     if empty:
         warnings.warn(
-            f"{root}: {len(empty)} classes have no picture: {', '.join(empty[:5])}. "
+            f"{root}: {len(empty)} classes have no image: {', '.join(empty[:5])}. "
             "They keep their labels; remove the folders if they are not meant.",
             stacklevel=2,
         )
@@ -105,10 +105,10 @@ def read(
 def _in_folders(
     tree: archive.Tree, own: str, split: str, names: Sequence[str], nested: bool
 ) -> Iterator[tuple[str, str]]:
-    """Picture and class, class by class."""
+    """Image and class, class by class."""
     for name in names:
         folder = f"{own}/{name}" if own else name
-        files = tree.pictures(folder)
+        files = tree.images(folder)
         if nested:
             files = [file for file in files if "/" not in file]
         for file in files if own else [files[index] for index in choose(len(files), split, None, tree.root)]:
@@ -120,15 +120,15 @@ def _split_folders(tree: archive.Tree) -> list[str]:
 
 
 def _class_folders(tree: archive.Tree, splits: Sequence[str], nested: bool) -> dict[str, bool]:
-    """Whether a class has pictures in any split, by class."""
+    """Whether a class has images in any split, by class."""
     found: dict[str, bool] = {}
     for split in splits:
         if nested:
-            found |= {file.rpartition("/")[0]: True for file in tree.pictures(split) if "/" in file}
+            found |= {file.rpartition("/")[0]: True for file in tree.images(split) if "/" in file}
             continue
         for name in tree.folders(split):
             below = f"{split}/{name}" if split else name
-            found[name] = found.get(name, False) or tree.has_pictures(below)
+            found[name] = found.get(name, False) or tree.has_images(below)
     return found
 
 
@@ -173,13 +173,13 @@ def _lines(tree: archive.Tree, file: str) -> Iterator[tuple[int, str]]:
 
 
 def _parts(line: str) -> tuple[str, str]:
-    """Name of the picture and what stands behind it."""
+    """Name of the image and what stands behind it."""
     match = _NAME_AND_CLASS.fullmatch(line)
     return (match[1], match[2].strip()) if match else (line, "")
 
 
 def _start(tree: archive.Tree, lists: dict[str, str]) -> str | None:
-    """Folder, with a slash, in which the first picture of the lists lies; None if it is not found."""
+    """Folder, with a slash, in which the first image of the lists lies; None if it is not found."""
     for file in lists.values():
         for _, line in _lines(tree, file):
             name, _ = _parts(line)
@@ -190,7 +190,7 @@ def _start(tree: archive.Tree, lists: dict[str, str]) -> str | None:
 
 
 def _listed(tree: archive.Tree, file: str, start: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Picture and class of each line of a list."""
+    """Image and class of each line of a list."""
     source = tree.root / file
     for number, line in _lines(tree, file):
         name, word = _parts(line)

@@ -30,12 +30,12 @@ _SPLITS = {"train": "train", "t10k": "test", "test": "test", "val": "val", "vali
 
 
 class IdxDataset(TableDataset):
-    """Pictures that live in one array.
+    """Images that live in one array.
 
     Args:
         info: Name and classes.
         root: Data folder.
-        table: One object a picture.
+        table: One object an image.
         images: (M, H, W) uint8.
     """
 
@@ -53,7 +53,7 @@ class IdxDataset(TableDataset):
 
 
 def matches(root: Path) -> bool:
-    """Whether there is a file of pictures in idx form."""
+    """Whether there is a file of images in idx form."""
     return bool(_image_files(root))
 
 
@@ -81,7 +81,7 @@ def read(root: Path, split: str, task: str | None = None, class_names: Sequence[
     images = _read_idx(image_file, dimensions=3)
     labels = _read_idx(label_file, dimensions=1)
     if len(images) != len(labels):
-        raise DataError(f"{label_file}: {len(labels)} labels for {len(images)} pictures. Fetch both files again.")
+        raise DataError(f"{label_file}: {len(labels)} labels for {len(images)} images. Fetch both files again.")
     names = class_names or [str(label) for label in range(max(10, int(labels.max(initial=0)) + 1))]
     builder = TableBuilder(names, boxes=False)
     for index, label in enumerate(labels.tolist()):
@@ -92,7 +92,7 @@ def read(root: Path, split: str, task: str | None = None, class_names: Sequence[
 
 
 def _image_files(root: Path) -> dict[str, Path]:
-    """Picture file by split; a plain file is preferred to its gzipped twin."""
+    """Image file by split; a plain file is preferred to its gzipped twin."""
     found: dict[str, Path] = {}
     for file in sorted(root.glob("*images?idx3-ubyte*"), key=lambda path: path.suffix == ".gz"):
         prefix = file.name.split("images")[0].rstrip("-_.").split("-")[-1]
@@ -109,13 +109,13 @@ def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 raise DataError(f"{path}: this is no idx file of {dimensions} dimensions of bytes. Fetch it again.")
             shape = struct.unpack(f">{count}I", stream.read(4 * count))
             if 0 in shape[1:]:
-                raise DataError(f"{path}: the header gives pictures of {shape[1]}x{shape[2]} pixels. Fetch it again.")
+                raise DataError(f"{path}: the header gives images of {shape[1]}x{shape[2]} pixels. Fetch it again.")
             total = math.prod(shape)
             if total > _MAX_BYTES:
                 raise DataError(f"{path}: the header promises {total:,} values, more than are read. Fetch it again.")
             values = np.frombuffer(stream.read(total), np.uint8)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: the file does not exist. Put pictures and labels side by side.") from error
+        raise DataError(f"{path}: the file does not exist. Put images and labels side by side.") from error
     except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"{path}: the file is truncated or damaged ({error}). Fetch it again.") from error
     if len(values) != total:

@@ -1,4 +1,4 @@
-"""Pictures and instance maps (pixel value = number of the object, 0 = background), as Penn-Fudan has them.
+"""Images and instance maps (pixel value = number of the object, 0 = background), as Penn-Fudan has them.
 
 ``PNGImages/`` + ``PedMasks/<name>_mask.png``, or other folders by option. Boxes are the extent of each object's pixels.
 """
@@ -76,13 +76,13 @@ def read(
         task: ``detection``, or ``segmentation``: every object is class 1, ``background`` is class 0.
         class_name: What the objects are.
         masks: Give each object's mask as well.
-        image_dir: Folder of the pictures below ``root``.
+        image_dir: Folder of the images below ``root``.
         label_dir: Folder of the instance maps.
-        label_suffix: What a map's name has behind the picture's.
+        label_suffix: What a map's name has behind the image's.
         ranges: Splits as index ranges in natural order of the names.
 
     Raises:
-        DataError: If a picture's map is missing or broken.
+        DataError: If an image's map is missing or broken.
     """
     task = check_task(task, ("detection", "segmentation"), "instance_masks")
     names = list_images(root / image_dir)
@@ -92,7 +92,7 @@ def read(
         stem = Path(names[index]).stem + label_suffix
         if stem not in maps:
             raise DataError(
-                f"{root / label_dir}: there is no map '{stem}' for {names[index]}. Add it, or remove the picture."
+                f"{root / label_dir}: there is no map '{stem}' for {names[index]}. Add it, or remove the image."
             )
         values = read_label_map(root / label_dir / maps[stem])
         builder.add_image(f"{image_dir}/{names[index]}", index, values.shape[:2], map_path=f"{label_dir}/{maps[stem]}")
@@ -120,7 +120,7 @@ def read_objects(
     Args:
         info: Name and classes.
         root: Data folder.
-        files: Picture and map below ``root``.
+        files: Image and map below ``root``.
         lookup: Class of each value, shape (65536,), uint8; none above the classes there are is an object.
         first_value: The smallest value that is an object.
         masks: Give each object's mask as well.

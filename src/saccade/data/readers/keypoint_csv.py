@@ -1,8 +1,8 @@
-"""Keypoints in a table: first column the picture's file name, then x0, y0, x1, y1, ... in pixels; one object a row.
+"""Keypoints in a table: first column the image's file name, then x0, y0, x1, y1, ... in pixels; one object a row.
 
-``<split>*.csv`` belongs to the pictures in ``<split>/`` (``training_frames_keypoints.csv`` and ``training/``), in
-``images/``, or beside it. A first row that names no picture is a heading; if it reads ``nose_x, nose_y, ...`` it names
-the points. Rows of the same picture are its objects. An empty cell, or ``nan``, is a point that is not labelled.
+``<split>*.csv`` belongs to the images in ``<split>/`` (``training_frames_keypoints.csv`` and ``training/``), in
+``images/``, or beside it. A first row that names no image is a heading; if it reads ``nose_x, nose_y, ...`` it names
+the points. Rows of the same image are its objects. An empty cell, or ``nan``, is a point that is not labelled.
 Coordinates are taken as they are.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["matches", "read", "splits"]
 
 
 def matches(root: Path) -> bool:
-    """Whether a CSV file names a picture in its first column and has pairs of columns after it."""
+    """Whether a CSV file names an image in its first column and has pairs of columns after it."""
     return bool(_tables(root))
 
 
@@ -63,11 +63,11 @@ def read(
     source = files[own]
     rows = list(_rows(source))
     if not rows:
-        raise DataError(f"{source}: the table names no picture. Write the file name in the first column.")
-    pictures: dict[str, list[tuple[int, list[str]]]] = {}
+        raise DataError(f"{source}: the table names no image. Write the file name in the first column.")
+    images: dict[str, list[tuple[int, list[str]]]] = {}
     for line, row in rows:
-        pictures.setdefault(row[0], []).append((line, row))
-    chosen = list(pictures)
+        images.setdefault(row[0], []).append((line, row))
+    chosen = list(images)
     if whole:
         chosen = [chosen[index] for index in choose(len(chosen), split, None, root)]
     num_points = (len(rows[0][1]) - 1) // 2
@@ -75,8 +75,8 @@ def read(
     builder = TableBuilder(["object"], num_points, boxes=False)
     folder = _folder(root, own, rows[0][1][0])
     for name in chosen:
-        builder.add_image(folder + check_name(name, source, f"line {pictures[name][0][0]}, column 1"))
-        for line, row in pictures[name]:
+        builder.add_image(folder + check_name(name, source, f"line {images[name][0][0]}, column 1"))
+        for line, row in images[name]:
             if len(row) != 1 + 2 * num_points or num_points != len(names):
                 raise DataError(
                     f"{source}: line {line} has {len(row)} columns, not {1 + 2 * len(names)}. Correct or remove it."
@@ -124,7 +124,7 @@ def _point_names(file: Path, count: int) -> tuple[str, ...]:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row whose first cell is a picture's name."""
+    """Line number and cells of every row whose first cell is an image's name."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             for line, row in enumerate(csv.reader(stream), 1):
@@ -132,14 +132,14 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
                     yield line, row
                 elif row and line > 1:
                     raise DataError(
-                        f"{file}: line {line} begins with '{row[0][:80]}', not a picture's name. Correct it."
+                        f"{file}: line {line} begins with '{row[0][:80]}', not an image's name. Correct it."
                     )
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{file}: the table cannot be read ({error}). Save it as UTF-8 CSV.") from error
 
 
 def _folder(root: Path, split: str, name: str) -> str:
-    """Folder below ``root``, with a slash at its end, in which the first picture lies, or would usually."""
+    """Folder below ``root``, with a slash at its end, in which the first image lies, or would usually."""
     tree = archive.FolderTree(root)
     return next((folder for folder in (f"{split}/", "images/", "") if tree.contains(folder + name)), f"{split}/")
 

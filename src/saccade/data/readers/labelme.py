@@ -1,13 +1,13 @@
-"""labelme: one JSON file a picture, beside it or with the picture inside.
+"""labelme: one JSON file an image, beside it or with the image inside.
 
-*Layout.* JSON files in the data folder itself, or in folders that are its splits. The picture of a file is the one that
+*Layout.* JSON files in the data folder itself, or in folders that are its splits. The image of a file is the one that
 ``imagePath`` names, or the one of the same stem, or the one in ``imageData``.
 
 *Classes* are in the order of their names, or of ``labels.txt`` in the data folder, or of the option ``class_names``.
 
 *Objects.* A rectangle is a box; polygons and circles are outlines with the box around them, and those that share label
 and ``group_id`` are one object of several rings; a mask is a mask. Lines and points have no area to learn from, and
-``__ignore__`` and ``_background_`` are no classes: such shapes are attributes of their picture, from which the writer
+``__ignore__`` and ``_background_`` are no classes: such shapes are attributes of their image, from which the writer
 puts them back, and are counted in ``repairs``. In label maps ``__ignore__`` becomes 255 and ``_background_`` 0.
 
 *Attributes.* Flags, ``group_id``, ``description`` and ``attributes`` of a shape are attributes of its object by name.
@@ -17,7 +17,7 @@ What else the writer needs to give back the file as it was is in the attribute `
 labels are the names of the points, in the order of ``keypoints.txt`` or of the names. The flag ``hidden`` of a point
 says that it cannot be seen.
 
-*Classification.* The flag of the picture that is true is its class; a picture with ``__ignore__`` is left out.
+*Classification.* The flag of the image that is true is its class; an image with ``__ignore__`` is left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from saccade.data.readers._labelme_shapes import (
     LINE_KINDS,
     LabelmeFile,
     Outline,
-    embedded_picture,
+    embedded_image,
     load,
     outline,
     parse_shape,
@@ -62,13 +62,13 @@ _BUILDERS: dict[str, type[ObjectBuilder] | type[FlagBuilder]] = {
 
 
 class LabelmeDataset(TableDataset):
-    """Pictures with a JSON file each.
+    """Images with a JSON file each.
 
     Args:
         info: Name, task and classes.
         root: Data folder.
-        table: Annotations; a picture's number is its place in ``files``.
-        files: JSON file of each picture below ``root``, UTF-8 bytes.
+        table: Annotations; an image's number is its place in ``files``.
+        files: JSON file of each image below ``root``, UTF-8 bytes.
         **options: Of :class:`~saccade.data.tables.table_dataset.TableDataset`.
     """
 
@@ -84,7 +84,7 @@ class LabelmeDataset(TableDataset):
         self._files = files
 
     def annotation_path(self, index: int) -> str:
-        """JSON file of picture ``index``."""
+        """JSON file of image ``index``."""
         return str(self.root / bytes(self._files[self.table.image_ids[index]]).decode())
 
     def _label_map(self, index: int) -> NDArray[np.uint8]:
@@ -110,23 +110,23 @@ class LabelmeDataset(TableDataset):
 
 
 class EmbeddedLabelmeDataset(LabelmeDataset):
-    """The same, of files that hold some of the pictures themselves."""
+    """The same, of files that hold some of the images themselves."""
 
-    def picture_bytes(self, index: int) -> bytes | None:
-        """The encoded picture, if it is only in the JSON file.
+    def image_bytes(self, index: int) -> bytes | None:
+        """The encoded image, if it is only in the JSON file.
 
         Raises:
             DataError: If it is damaged.
         """
-        return None if Path(self.path(index)).is_file() else embedded_picture(Path(self.annotation_path(index)))
+        return None if Path(self.path(index)).is_file() else embedded_image(Path(self.annotation_path(index)))
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """The decoded picture, shape (H, W, C).
+        """The decoded image, shape (H, W, C).
 
         Raises:
             DataError: If it is damaged.
         """
-        encoded = self.picture_bytes(index)
+        encoded = self.image_bytes(index)
         if encoded is None:
             return super().pixels(index)
         return read_image(encoded, self.channels, self.allow_16bit, self.annotation_path(index))
@@ -159,11 +159,11 @@ def read(
         task: ``detection``; ``segmentation``, class 0 being ``background``; ``classification``, the default where
             files have flags, none has a shape, and there is no ``labels.txt``; or ``keypoints``.
         masks: Give each object's mask as well.
-        images: Folder of the pictures, if they are neither beside nor in the files; relative to ``root``.
+        images: Folder of the images, if they are neither beside nor in the files; relative to ``root``.
         class_names: Names of labels 0..N-1 (for keypoints: of the points), instead of those found.
 
     Raises:
-        DataError: If a file or a field is missing or malformed, or names a picture outside the data folder.
+        DataError: If a file or a field is missing or malformed, or names an image outside the data folder.
     """
     folders = _folders(root)
     if not folders:
@@ -182,10 +182,10 @@ def read(
     builder = _BUILDERS[task](root, every, class_names, masks or task == "segmentation")
     embedded = False
     for number, file in enumerate(chosen):
-        picture = _picture(file, root, image_root)
-        there = (image_root / picture).is_file()
+        image = _image(file, root, image_root)
+        there = (image_root / image).is_file()
         embedded |= file.embedded and not there
-        builder.add(file, number, picture, _size(file, image_root / picture if there else None))
+        builder.add(file, number, image, _size(file, image_root / image if there else None))
     shown = ("background", *builder.shown_names) if task == "segmentation" else builder.shown_names
     objects = builder.class_names if task == "keypoints" else ()
     info = DatasetInfo(root.name, task, shown, split, flip_pairs=builder.flip_pairs, object_names=objects)
@@ -230,28 +230,28 @@ def _json_files(root: Path, folder: str) -> list[Path]:
     return sorted(shown, key=lambda file: natural_key(file.relative_to(root).as_posix()))
 
 
-def _picture(file: LabelmeFile, root: Path, image_root: Path) -> str:
-    """Name of a file's picture below ``image_root``; it need not exist if it is embedded, or for others to complain."""
+def _image(file: LabelmeFile, root: Path, image_root: Path) -> str:
+    """Name of a file's image below ``image_root``; it need not exist if it is embedded, or for others to complain."""
     beside = file.path.parent.relative_to(root).as_posix().removeprefix(".")
-    named = file.picture.replace("\\", "/")
+    named = file.image.replace("\\", "/")
     stem = posixpath.join(beside, file.path.stem)
     candidates = [posixpath.normpath(posixpath.join(beside, named))] if named else []
     for suffix in sorted(IMAGE_SUFFIXES):
         candidates += [stem + suffix, stem + suffix.upper()]
-    if image_root != root:  # without the folders, as the pictures lie in another one
+    if image_root != root:  # without the folders, as the images lie in another one
         candidates += [posixpath.basename(name) for name in candidates]
     for name in candidates:
-        if _may_be_picture(name, file.path) and (image_root / name).is_file():
+        if _may_be_image(name, file.path) and (image_root / name).is_file():
             return name
     if not named or file.embedded:
-        # A name that is no picture's is a slip of some converters.
+        # A name that is no image's is a slip of some converters.
         own = posixpath.join(beside, posixpath.basename(named))
-        return own if _may_be_picture(own, file.path) else f"{stem}.png"
+        return own if _may_be_image(own, file.path) else f"{stem}.png"
     check_name(candidates[0], file.path, "imagePath")
     return candidates[0]
 
 
-def _may_be_picture(name: str, source: Path) -> bool:
+def _may_be_image(name: str, source: Path) -> bool:
     try:
         check_name(name, source, "imagePath")
     except DataError:
@@ -259,13 +259,13 @@ def _may_be_picture(name: str, source: Path) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _size(file: LabelmeFile, picture: Path | None) -> tuple[int, int]:
-    """(height, width) as annotated, or of the picture; 0 where both are missing, for others to complain."""
+def _size(file: LabelmeFile, image: Path | None) -> tuple[int, int]:
+    """(height, width) as annotated, or of the image; 0 where both are missing, for others to complain."""
     if all(file.size):
         return file.size
-    if picture is not None:
-        return upright_size(picture)
-    encoded = embedded_picture(file.path) if file.embedded else None
+    if image is not None:
+        return upright_size(image)
+    encoded = embedded_image(file.path) if file.embedded else None
     return upright_size(encoded) if encoded else (0, 0)
 
 

@@ -1,11 +1,11 @@
-"""Pictures and label maps of the same name in two folders, for segmentation.
+"""Images and label maps of the same name in two folders, for segmentation.
 
 Layouts that are found: ``train/`` + ``trainannot/`` (CamVid); ``train/image/`` + ``train/label/``, also ``images`` with
 ``masks`` or ``labels``; ``images/train/`` + ``masks/train/``, also ``annotations`` or ``labels``; ``images/`` +
 ``masks/``; ``JPEGImages/`` + ``SegmentationClass/``. Others are named by ``image_dir`` and ``label_dir``, in which
 ``{split}`` stands for the split.
 
-A pixel's value is its class (of a palette picture: its index), unless ``values`` maps values to classes; 255, and what
+A pixel's value is its class (of a palette image: its index), unless ``values`` maps values to classes; 255, and what
 ``ignore`` lists, counts for nothing. Two other codes are read if an option says so:
 
 - ``palette``: colours stand for classes, ``{"#804080": "road", "#000000": 255}``.
@@ -37,7 +37,7 @@ _UNKNOWN = 254  # marks values that are no class; labels therefore end at 253
 
 _LABEL_FOLDERS = ("label", "labels", "mask", "masks", "annotations")
 _PAIRS = [(images, labels) for images in ("image", "images") for labels in _LABEL_FOLDERS]
-# Picture folder, label folder; those with {split} first, because CamVid's train/ is also a folder of pictures.
+# Image folder, label folder; those with {split} first, because CamVid's train/ is also a folder of images.
 _LAYOUTS = [
     ("{split}", "{split}annot"),
     *(("{split}/" + images, "{split}/" + labels) for images, labels in _PAIRS),
@@ -48,14 +48,14 @@ _LAYOUTS = [
 
 
 class LabelMapDataset(TableDataset):
-    """Pictures with one label map each.
+    """Images with one label map each.
 
     Args:
         info: Name and classes; label v is ``class_names[v]``.
         root: Data folder.
-        table: Pictures and the files of their maps.
+        table: Images and the files of their maps.
         lookup: Class of each stored value, shape (65536,), uint8.
-        channels: Channels of the pictures.
+        channels: Channels of the images.
         allow_16bit: Give the pixels of 16-bit files as they are.
     """
 
@@ -93,7 +93,7 @@ class LabelMapDataset(TableDataset):
         return {"label_map": label_map}
 
     def read(self, index: int) -> Sample:
-        """Picture and label map.
+        """Image and label map.
 
         Raises:
             DataError: If they differ in size.
@@ -102,21 +102,21 @@ class LabelMapDataset(TableDataset):
         mapped = sample.target["label_map"].shape
         if mapped != sample.size:
             raise DataError(
-                f"{self.annotation_path(index)}: the map is {mapped[1]}x{mapped[0]}, its picture "
+                f"{self.annotation_path(index)}: the map is {mapped[1]}x{mapped[0]}, its image "
                 f"{sample.size[1]}x{sample.size[0]}. Save both in the same size (labels by nearest pixel)."
             )
         return sample
 
 
 class ColorMapDataset(LabelMapDataset):
-    """Pictures with one map each whose colours stand for classes.
+    """Images with one map each whose colours stand for classes.
 
     Args:
         info: Name and classes.
         root: Data folder.
-        table: Pictures and the files of their maps.
+        table: Images and the files of their maps.
         palette: Colours and their labels (:func:`palette_table`).
-        channels: Channels of the pictures.
+        channels: Channels of the images.
         allow_16bit: Give the pixels of 16-bit files as they are.
     """
 
@@ -191,18 +191,18 @@ def read(
             are ``background`` and ``foreground``, else label v is ``class_v``.
         values: Label of each stored value, such as ``{0: 0, 255: 1}``; values are labels if not given.
         ignore: Stored values that count for nothing, beside 255 (which ``values`` may use).
-        image_dir: Folder of the pictures below ``root``; ``{split}`` stands for the split.
+        image_dir: Folder of the images below ``root``; ``{split}`` stands for the split.
         label_dir: Folder of the label maps.
-        label_suffix: What a map's name has behind the picture's, such as ``_mask``.
+        label_suffix: What a map's name has behind the image's, such as ``_mask``.
         ranges: Splits as index ranges in natural order of the names, such as ``{"train": "0-23", "val": "24-29"}``.
         palette: Label, or name of the class, by colour (``"#804080"`` or ``(128, 64, 128)``); 255 ignores it.
         instance_divisor: Values from this number on are class * divisor + number of the object.
         masks: Give each object's mask as well, for ``detection``.
-        channels: Channels of the pictures: 3 for RGB, 1 for grey, or the number that the files have.
+        channels: Channels of the images: 3 for RGB, 1 for grey, or the number that the files have.
         allow_16bit: Give the pixels of 16-bit files as they are.
 
     Raises:
-        DataError: If folders, pictures or maps are missing, or options contradict each other.
+        DataError: If folders, images or maps are missing, or options contradict each other.
     """
     task = check_task(task, ("segmentation", "detection") if instance_divisor else ("segmentation",), "masks")
     if palette is not None and (values is not None or ignore or instance_divisor):
@@ -210,7 +210,7 @@ def read(
     layout = (image_dir, label_dir) if image_dir is not None and label_dir is not None else _find_layout(root)
     if layout is None:
         raise DataError(
-            f"{root}: no pair of folders with pictures and label maps was found. Give image_dir and label_dir."
+            f"{root}: no pair of folders with images and label maps was found. Give image_dir and label_dir."
         )
     own = resolve_split(split, _layout_splits(root, layout), root) if "{split}" in layout[0] else ""
     images, labels = (folder.format(split=own) for folder in layout)
@@ -332,7 +332,7 @@ def _find_layout(root: Path) -> tuple[str, str] | None:
 
 
 def _layout_splits(root: Path, layout: tuple[str, str]) -> list[str]:
-    """Splits for which both folders hold pictures; one empty name for a layout without splits."""
+    """Splits for which both folders hold images; one empty name for a layout without splits."""
     images, labels = layout
     if "{split}" not in images:
         names = [""]
@@ -347,18 +347,18 @@ def _layout_splits(root: Path, layout: tuple[str, str]) -> list[str]:
 
 
 def _pair(root: Path, images: str, labels: str, label_suffix: str) -> list[tuple[str, str]]:
-    """Pictures with their maps, by stem, in natural order."""
-    pictures = list_images(root / images)
+    """Images with their maps, by stem, in natural order."""
+    names = list_images(root / images)
     maps = {Path(name).stem: name for name in list_images(root / labels)}
-    if not pictures:
-        raise DataError(f"{root / images}: there are no pictures. Put them there, or name another folder.")
-    missing = [name for name in pictures if Path(name).stem + label_suffix not in maps]
+    if not names:
+        raise DataError(f"{root / images}: there are no images. Put them there, or name another folder.")
+    missing = [name for name in names if Path(name).stem + label_suffix not in maps]
     if missing:
         raise DataError(
-            f"{root / images}: {len(missing)} pictures have no label map of the same name in {root / labels}: "
-            f"{', '.join(missing[:5])}. Add the maps, or remove the pictures."
+            f"{root / images}: {len(missing)} images have no label map of the same name in {root / labels}: "
+            f"{', '.join(missing[:5])}. Add the maps, or remove the images."
         )
-    return [(name, maps[Path(name).stem + label_suffix]) for name in pictures]
+    return [(name, maps[Path(name).stem + label_suffix]) for name in names]
 
 
 def _infer(

@@ -39,9 +39,9 @@ class OneShotRun:
 
     Args:
         name: ``run01`` to ``run20``.
-        training: Pictures of the characters, (20, H, W, 1) uint8, ink is 0.
-        test: Pictures to be named, (20, H, W, 1) uint8.
-        answers: Index into ``training`` of each test picture, (20,) int64.
+        training: Images of the characters, (20, H, W, 1) uint8, ink is 0.
+        test: Images to be named, (20, H, W, 1) uint8.
+        answers: Index into ``training`` of each test image, (20,) int64.
     """
 
     name: str
@@ -80,9 +80,9 @@ def read(root: Path, split: str, task: str | None = None, alphabets: tuple[str, 
     if strange:
         raise DataError(f"{tree.root}: there is no alphabet '{strange[0]}'. It has: {', '.join(there)}.")
     found = [
-        (f"{alphabet}/{PurePosixPath(picture).parent}", f"{alphabet}/{picture}")
+        (f"{alphabet}/{PurePosixPath(image).parent}", f"{alphabet}/{image}")
         for alphabet in alphabets or there
-        for picture in tree.pictures(alphabet)
+        for image in tree.images(alphabet)
     ]
     names = sorted({name for name, _ in found})
     if not names:
@@ -115,8 +115,8 @@ def read_one_shot_runs(root: str | Path) -> list[OneShotRun]:
 
 
 def _read_run(tree: archive.Tree, folder: str) -> OneShotRun:
-    names = {part: tree.pictures(f"{folder}/{part}") for part in ("training", "test")}
-    pictures = {part: list(_pictures(tree, [f"{folder}/{part}/{name}" for name in names[part]])) for part in names}
+    names = {part: tree.images(f"{folder}/{part}") for part in ("training", "test")}
+    images = {part: list(_images(tree, [f"{folder}/{part}/{name}" for name in names[part]])) for part in names}
     index = {f"training/{name}": number for number, name in enumerate(names["training"])}
     answers: dict[str, int] = {}
     source = f"{tree.root}/{folder}/{_ANSWERS}"
@@ -128,18 +128,18 @@ def _read_run(tree: archive.Tree, folder: str) -> OneShotRun:
         if character not in index:
             raise DataError(f"{source}: line {number} is not 'RUN/test/FILE RUN/training/FILE'. Download it again.")
         answers[item.removeprefix("test/")] = index[character]
-    sizes = {picture.shape for part in pictures.values() for picture in part}
+    sizes = {image.shape for part in images.values() for image in part}
     if len(sizes) != 1 or not set(names["test"]) <= set(answers):
-        raise DataError(f"{source}: pictures or answers are missing, or pictures differ in size. Download it again.")
+        raise DataError(f"{source}: images or answers are missing, or images differ in size. Download it again.")
     return OneShotRun(
         PurePosixPath(folder).name,
-        np.stack(pictures["training"]),
-        np.stack(pictures["test"]),
+        np.stack(images["training"]),
+        np.stack(images["test"]),
         np.array([answers[name] for name in names["test"]], np.int64),
     )
 
 
-def _pictures(tree: archive.Tree, names: list[str]) -> Iterator[NDArray[Any]]:
+def _images(tree: archive.Tree, names: list[str]) -> Iterator[NDArray[Any]]:
     for name in names:
         yield read_image(tree.read(name), channels=1, name=f"{tree.root}/{name}")
 

@@ -1,14 +1,14 @@
 """Open Images boxes: tables with the columns ImageID, LabelName, XMin, XMax, YMin, YMax, and usually more.
 
-``train-annotations-bbox.csv`` belongs to the split ``train``; pictures are ``<ImageID>.jpg`` in a folder of the split's
+``train-annotations-bbox.csv`` belongs to the split ``train``; images are ``<ImageID>.jpg`` in a folder of the split's
 name, in ``images/``, or beside the table. Classes are named by ``*class-descriptions*.csv`` (two columns: the number
 that the tables use, and the name) where there is one, and sorted by name.
 
-*Coordinates* are shares of the upright picture's width and height, so every picture's header is read. Numbers may
+*Coordinates* are shares of the upright image's width and height, so every image's header is read. Numbers may
 have a decimal comma, as tables have that a spreadsheet wrote.
 
 ``IsGroupOf`` makes an object a crowd. Source, Confidence, IsOccluded, IsTruncated, IsDepiction, IsInside and further
-columns are its attributes, unless they are empty. Pictures without a row are not part of the data set.
+columns are its attributes, unless they are empty. Images without a row are not part of the data set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from saccade.data.images.decode import IMAGE_SUFFIXES, upright_size
 from saccade.data.readers._collector import Gathered
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
-from saccade.data.readers._images import folder_of, picture_root
+from saccade.data.readers._images import find_image_root, folder_of
 from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
 from saccade.data.readers._xml_files import plain_value
 from saccade.data.tables.table_dataset import TableDataset
@@ -61,10 +61,10 @@ def read(
         task: ``detection``.
         class_names: Names of labels 0..N-1; those of all tables, sorted, if not given.
         class_descriptions: Table of class names, relative to ``root``; found by its name if not given.
-        images: Folder of the pictures, relative to ``root``.
+        images: Folder of the images, relative to ``root``.
 
     Raises:
-        DataError: If a table, one of its columns or numbers, or a picture is missing or malformed, or a picture's name
+        DataError: If a table, one of its columns or numbers, or an image is missing or malformed, or an image's name
             leads out of ``root``.
     """
     task = check_task(task, ("detection",), "openimages")
@@ -73,7 +73,7 @@ def read(
         raise DataError(f"{root}: there is no table with columns {', '.join(_NEEDED)}. Put one there.")
     whole = list(files) == ["all"]
     own = "all" if whole else resolve_split(split, files, root)
-    source, image_root = files[own], picture_root(root, images)
+    source, image_root = files[own], find_image_root(root, images)
     names = _class_names(root, class_descriptions)
     gathered = _gather(source, image_root, own, names)
     if class_names is None:
@@ -136,7 +136,7 @@ def _gather(source: Path, image_root: Path, split: str, names: Mapping[str, str]
 
 
 def _folder(image_root: Path, identifier: str, split: str) -> str:
-    """Folder of the pictures, told by the first of them."""
+    """Folder of the images, told by the first of them."""
     folders = (folder_of(image_root, name, split, ["data/"]) for name in _candidates(identifier))
     return next((folder for folder in folders if folder), "")
 
@@ -147,7 +147,7 @@ def _file_name(folder: Path, identifier: str) -> str:
 
 
 def _candidates(identifier: str) -> list[str]:
-    """File names that a picture may have; its number may be one already."""
+    """File names that an image may have; its number may be one already."""
     own = [identifier] if Path(identifier).suffix.lower() in IMAGE_SUFFIXES else []
     return own or [identifier + suffix for suffix in _SUFFIXES]
 

@@ -1,6 +1,6 @@
-"""Pairs of pictures of the same thing in two looks, for image translation.
+"""Pairs of images of the same thing in two looks, for image translation.
 
-- Both in one picture, side by side, as pix2pix packs them (``train/*.jpg``, ``val/*.jpg``).
+- Both in one image, side by side, as pix2pix packs them (``train/*.jpg``, ``val/*.jpg``).
 - Or of equal names in two folders: ``A/`` and ``B/``, ``A/train/`` and ``B/train/``, ``train/A/`` and ``train/B/``; A
   counts as the left one.
 
@@ -29,17 +29,17 @@ __all__ = ["PairedDataset", "Side", "check_side", "matches", "read", "splits"]
 
 Side = Literal["left", "right"]
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-# Folders of both pictures; {split} stands for the split.
+# Folders of both images; {split} stands for the split.
 _LAYOUTS = (("A/{split}", "B/{split}"), ("{split}/A", "{split}/B"), ("A", "B"))
 
 
 class PairedDataset(TableDataset):
-    """Pictures with the picture that is to be made of each.
+    """Images with the image that is to be made of each.
 
     Args:
         info: Name of the data set.
         root: Data folder.
-        table: Files; ``maps`` are the partners. Where both are the same, they are the halves of one picture.
+        table: Files; ``maps`` are the partners. Where both are the same, they are the halves of one image.
         side: The input.
     """
 
@@ -59,15 +59,15 @@ class PairedDataset(TableDataset):
         """``target_image`` (H, W, 3) uint8, and ``paired`` () bool.
 
         Raises:
-            DataError: If a picture is broken, or the two differ in size.
+            DataError: If an image is broken, or the two differ in size.
         """
         return {"target_image": self._read_pair(index)[1], "paired": np.array(True)}
 
     def read(self, index: int) -> Sample:
-        """Both pictures.
+        """Both images.
 
         Raises:
-            DataError: If a picture is broken, or the two differ in size.
+            DataError: If an image is broken, or the two differ in size.
         """
         image, partner = self._read_pair(index)
         size = (image.shape[0], image.shape[1])
@@ -81,7 +81,7 @@ class PairedDataset(TableDataset):
             image, partner = read_image(path), read_image(other)
             if image.shape != partner.shape:
                 raise DataError(
-                    f"{other}: the picture is {partner.shape[1]}x{partner.shape[0]}, its partner {path} "
+                    f"{other}: the image is {partner.shape[1]}x{partner.shape[0]}, its partner {path} "
                     f"{image.shape[1]}x{image.shape[0]}. Save both in the same size."
                 )
             return image, partner
@@ -89,14 +89,14 @@ class PairedDataset(TableDataset):
         width = both.shape[1]
         if width % 2:
             raise DataError(
-                f"{path}: the picture is {width} pixels wide, which has no halves. Save it anew, or remove it."
+                f"{path}: the image is {width} pixels wide, which has no halves. Save it anew, or remove it."
             )
         left, right = (np.ascontiguousarray(half) for half in (both[:, : width // 2], both[:, width // 2 :]))
         return (left, right) if self.side == "left" else (right, left)
 
 
 def matches(root: Path) -> bool:
-    """Whether folders A and B stand alone with pictures of the same names, or a picture is twice as wide as high."""
+    """Whether folders A and B stand alone with images of the same names, or an image is twice as wide as high."""
     layout = _two_folders(root)
     if layout is not None:
         ours, theirs = (root / folder.format(split=_layout_splits(root, layout)[0]) for folder in layout)
@@ -141,7 +141,7 @@ def read(root: Path, split: str, task: str | None = None, side: Side = "left") -
     own = "" if whole else resolve_split(split, names, root)
     pairs = _halves(root, own) if layout is None else _partners(root, layout, own, side)
     if not pairs:
-        raise DataError(f"{root}: there are no pictures in folders A and B, nor in folders of splits. Put them there.")
+        raise DataError(f"{root}: there are no images in folders A and B, nor in folders of splits. Put them there.")
     builder = TableBuilder((), boxes=False)
     for index in choose(len(pairs), split, None, root) if whole else range(len(pairs)):
         builder.add_image(pairs[index][0], map_path=pairs[index][1])
@@ -168,7 +168,7 @@ def _two_folders(root: Path) -> tuple[str, str] | None:
 
 
 def _layout_splits(root: Path, layout: tuple[str, str]) -> list[str]:
-    """Splits for which both folders hold pictures; one empty name for folders without splits."""
+    """Splits for which both folders hold images; one empty name for folders without splits."""
     names = [""]
     if "{split}" in layout[0]:
         parent = root / layout[0].split("{split}")[0]
@@ -193,7 +193,7 @@ def _partners(root: Path, layout: tuple[str, str], split: str, side: Side) -> li
     missing = [name for name in inputs if Path(name).stem not in others]
     if missing:
         raise DataError(
-            f"{root / ours}: {len(missing)} pictures have no partner of the same name in {root / theirs}: "
-            f"{', '.join(missing[:5])}. Add the partners, or remove the pictures."
+            f"{root / ours}: {len(missing)} images have no partner of the same name in {root / theirs}: "
+            f"{', '.join(missing[:5])}. Add the partners, or remove the images."
         )
     return [(f"{ours}/{name}", f"{theirs}/{others[Path(name).stem]}") for name in inputs]

@@ -1,8 +1,8 @@
-"""Pictures of two domains that do not belong together, for image translation: ``trainA``, ``trainB``, ``testA`` ...
+"""Images of two domains that do not belong together, for image translation: ``trainA``, ``trainB``, ``testA`` ...
 
-The longer domain gives the length. Picture i of one domain meets the same picture of the other in every epoch: A is
+The longer domain gives the length. Image i of one domain meets the same image of the other in every epoch: A is
 gone through in order, B in a fixed permutation, and the shorter one begins anew when it ends; the sampler's own order
-makes an epoch random. ``target["target_image"]`` is the picture of the other domain, in its own size, and
+makes an epoch random. ``target["target_image"]`` is the image of the other domain, in its own size, and
 ``target["paired"]`` is false: it does not move with the input.
 """
 
@@ -27,7 +27,7 @@ _SEED = 0
 
 
 class UnpairedDataset(TableDataset):
-    """Pictures of one domain, each beside one of the other.
+    """Images of one domain, each beside one of the other.
 
     Args:
         info: Name of the data set.
@@ -39,20 +39,20 @@ class UnpairedDataset(TableDataset):
         super().__init__(info, root, table)
 
     def annotation_path(self, index: int) -> str:
-        """File of the picture of the other domain."""
+        """File of the image of the other domain."""
         return str(self.root / self.table.map_path(index))
 
     def target(self, index: int) -> Target:
         """``target_image`` (H, W, 3) uint8 in its own size, and ``paired`` () bool.
 
         Raises:
-            DataError: If the picture is broken.
+            DataError: If the image is broken.
         """
         return {"target_image": read_image(self.annotation_path(index)), "paired": np.array(False)}
 
 
 def matches(root: Path) -> bool:
-    """Whether there are two folders of pictures such as ``trainA`` and ``trainB``."""
+    """Whether there are two folders of images such as ``trainA`` and ``trainB``."""
     return bool(_splits(root))
 
 
@@ -77,7 +77,7 @@ def read(root: Path, split: str, task: str | None = None, side: Side = "left") -
     check_side(side)
     names = _splits(root)
     if not names:
-        raise DataError(f"{root}: there are no folders of pictures 'trainA' and 'trainB'. Put one domain in each.")
+        raise DataError(f"{root}: there are no folders of images 'trainA' and 'trainB'. Put one domain in each.")
     own = resolve_split(split, names, root)
     domains = [[f"{own}{letter}/{name}" for name in list_images(root / f"{own}{letter}")] for letter in "AB"]
     order = np.random.default_rng(_SEED).permutation(len(domains[1]))

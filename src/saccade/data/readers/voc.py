@@ -1,11 +1,11 @@
 """PASCAL VOC: ``JPEGImages/``, ``Annotations/<id>.xml``, ``ImageSets/Main/<split>.txt``.
 
 Also read: XML files lying flat in the data folder, or in ``train/``, ``val/`` (``valid/``) and ``test/``, beside their
-pictures or with the pictures elsewhere (``images``); ``images/`` and ``annotations/`` for the two folders.
+images or with the images elsewhere (``images``); ``images/`` and ``annotations/`` for the two folders.
 
 *Coordinates.* VOC counts pixels from 1 and its boxes include both end pixels (development kit of VOC2012, "Annotation
 files"). In continuous coordinates pixel ``n`` covers ``[n - 1, n]``, so a box becomes ``xmin - 1, ymin - 1, xmax,
-ymax``: one around the whole picture is ``0, 0, width, height``. Where the two written corners coincide in an axis,
+ymax``: one around the whole image is ``0, 0, width, height``. Where the two written corners coincide in an axis,
 nothing is subtracted in that axis: annotation tools write a click without a drag so, and the box is reported as one
 without area instead of being taken for a single pixel. Corners the wrong way round stay so, and are reported too.
 Tools that write continuous coordinates into this format are read with ``one_based=False``: numbers as they are.
@@ -14,11 +14,11 @@ Tools that write continuous coordinates into this format are read with ``one_bas
 sorted. Label maps hold indices, whose names XML files do not tell: without that list they are VOC's own twenty.
 
 *Difficult* objects keep their mark in ``table.extras["difficult"]``; they are ordinary objects in the target, as
-training on VOC takes them. Pose, truncated, difficult, occluded and whatever else an object or a picture says is kept
+training on VOC takes them. Pose, truncated, difficult, occluded and whatever else an object or an image says is kept
 as its attributes; ``part`` elements (heads, hands and feet of persons) are not.
 
-*Masks.* ``SegmentationClass`` holds palette pictures: the index is the class, 255 the border that counts for nothing.
-Index k of ``SegmentationObject`` is the k-th object of the XML file. ``ImageSets/Segmentation`` lists the pictures
+*Masks.* ``SegmentationClass`` holds palette images: the index is the class, 255 the border that counts for nothing.
+Index k of ``SegmentationObject`` is the k-th object of the XML file. ``ImageSets/Segmentation`` lists the images
 that have them.
 """
 
@@ -45,8 +45,8 @@ from saccade.data.readers._common import (
     natural_key,
     resolve_split,
 )
-from saccade.data.readers._images import picture_root
-from saccade.data.readers._xml_files import begins_with, children, number, parse_xml, picture_size
+from saccade.data.readers._images import find_image_root
+from saccade.data.readers._xml_files import begins_with, children, image_size, number, parse_xml
 from saccade.data.readers.masks import LabelMapDataset, label_lookup
 from saccade.data.tables.annotations import AnnotationTable, TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
@@ -82,7 +82,7 @@ VOC_CLASSES = (
 )
 
 _TASKS = ("detection", "segmentation")
-_ANNOTATIONS, _PICTURES = ("Annotations", "annotations"), ("JPEGImages", "images")
+_ANNOTATIONS, _IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 _CLASS_MAPS, _OBJECT_MAPS = ("SegmentationClassPNG", "SegmentationClass"), "SegmentationObject"
 _SPLIT_FOLDERS = ("train", "val", "valid", "test")
 _NO_CLASS = ("background", "_background_", "__ignore__")
@@ -95,10 +95,10 @@ class VocDataset(TableDataset):
     Args:
         info: Name and classes.
         root: Data folder.
-        table: Pictures and objects; a picture's number is its place in ``ids``.
+        table: Images and objects; an image's number is its place in ``ids``.
         folder: Folder of the annotations.
-        ids: File of each picture's annotation below that folder, without suffix.
-        image_root: Folder that the pictures' names start from.
+        ids: File of each image's annotation below that folder, without suffix.
+        image_root: Folder that the images' names start from.
         masks: Give each object's mask as well.
     """
 
@@ -117,7 +117,7 @@ class VocDataset(TableDataset):
         self._ids = np.array([identifier.encode() for identifier in ids], np.bytes_)
 
     def annotation_path(self, index: int) -> str:
-        """XML file of picture ``index``."""
+        """XML file of image ``index``."""
         return str(self._folder / f"{bytes(self._ids[self.image_ids[index]]).decode()}.xml")
 
 
@@ -125,7 +125,7 @@ class VocMaskDataset(VocDataset):
     """Boxes, and masks out of ``SegmentationObject``; ``extras["instance"]`` is each object's value in its map."""
 
     def object_masks(self, index: int) -> NDArray[np.uint8]:
-        """One mask an object of picture ``index``, (N, H, W) of 0 and 1; the border of VOC belongs to none.
+        """One mask an object of image ``index``, (N, H, W) of 0 and 1; the border of VOC belongs to none.
 
         Raises:
             DataError: If the map is missing or broken, or has another size than the XML file says.
@@ -142,7 +142,7 @@ class VocMaskDataset(VocDataset):
 
 
 def matches(root: Path) -> bool:
-    """Whether there are XML annotations where VOC has them, or lists of pictures with label maps."""
+    """Whether there are XML annotations where VOC has them, or lists of images with label maps."""
     folders = [root / name for name in (*_ANNOTATIONS, "", *_SPLIT_FOLDERS)]
     files = (next(folder.glob("*.xml"), None) for folder in folders)
     if any(file is not None and begins_with(file, "annotation") for file in files):
@@ -176,7 +176,7 @@ def read(
         task: ``detection``, or ``segmentation``: label maps of ``SegmentationClass``.
         class_names: Names of labels 0..N-1, with background in front for ``segmentation``.
         masks: Give each object's mask as well, from ``SegmentationObject``.
-        images: Folder of the pictures, if it is not where VOC has it; relative to ``root``.
+        images: Folder of the images, if it is not where VOC has it; relative to ``root``.
         one_based: Coordinates count pixels from 1, as VOC's do; False takes them as they are.
 
     Raises:
@@ -195,12 +195,12 @@ def read(
         class_names = None if listed is None else [name for name in listed if name not in _NO_CLASS]
     # Labels must not depend on the split: without a list of the classes, all files have their say.
     sources = ids if class_names is not None else list(dict.fromkeys([*_all_ids(folder), *ids]))
-    pictures = _Pictures(root, images, any("/" in identifier for identifier in sources))
+    finder = _Images(root, images, any("/" in identifier for identifier in sources))
     gathered, parts = Gathered(), 0
     for identifier in dict.fromkeys(sources):
         path = folder / f"{identifier}.xml"
         tree = parse_xml(path, "annotation")
-        name = pictures.name(identifier, tree, path)
+        name = finder.name(identifier, tree, path)
         parts += _add(gathered, tree, path, name, identifier if masks else "", one_based)
     if parts:
         logger.warning("%s: %d part elements (of objects) are not read", folder, parts)
@@ -210,7 +210,7 @@ def read(
     table = replace(table, image_ids=np.arange(len(ids), dtype=np.int64))
     info = DatasetInfo(root.name, task, class_names, split)
     kind = VocMaskDataset if masks else VocDataset
-    return kind(info, root, table, folder, ids, pictures.root, masks)
+    return kind(info, root, table, folder, ids, finder.root, masks)
 
 
 def _annotation_folder(root: Path) -> Path:
@@ -242,7 +242,7 @@ def _all_ids(folder: Path) -> list[str]:
 
 
 def _ids(root: Path, folder: Path, split: str, kind: str) -> list[str]:
-    """Picture ids of a split; the second column of a class's list is not read."""
+    """Image ids of a split; the second column of a class's list is not read."""
     names = _lists(root, kind)
     if names in ((), ("all",)):
         by_folder = _split_folders(root) if folder == root and not names else ()
@@ -259,7 +259,7 @@ def _listed(root: Path, kind: str, name: str) -> list[str]:
     lines = _lines(file)
     ids = [check_name(line.split()[0], file, f"line {place}") for place, line in enumerate(lines, 1) if line.strip()]
     if not ids:
-        raise DataError(f"{file}: the list is empty. Write one picture id a line.")
+        raise DataError(f"{file}: the list is empty. Write one image id a line.")
     return ids
 
 
@@ -276,25 +276,25 @@ def _lines(file: Path) -> list[str]:
         raise DataError(f"{file}: the list cannot be read ({error}). Save it as UTF-8 text.") from error
 
 
-class _Pictures:
-    """Finds the picture of an annotation.
+class _Images:
+    """Finds the image of an annotation.
 
     Args:
         root: Data folder.
-        images: Folder of the pictures below ``root``, or None to look for it.
-        recursive: Whether pictures lie in folders of that folder.
+        images: Folder of the images below ``root``, or None to look for it.
+        recursive: Whether images lie in folders of that folder.
     """
 
     def __init__(self, root: Path, images: str | None, recursive: bool) -> None:
-        prefix = next((f"{name}/" for name in _PICTURES if (root / name).is_dir()), "")
-        self.root, self._prefix = picture_root(root, images), prefix if images is None else ""
+        prefix = next((f"{name}/" for name in _IMAGES if (root / name).is_dir()), "")
+        self.root, self._prefix = find_image_root(root, images), prefix if images is None else ""
         names = list_images(self.root / self._prefix, recursive)
         self._by_id = {Path(name).with_suffix("").as_posix(): name for name in names}
 
     def name(self, identifier: str, tree: Element | None = None, path: Path | None = None) -> str:
-        """File of the picture below ``root``.
+        """File of the image below ``root``.
 
-        The id decides: ``<filename>`` is often stale, it is only asked where no picture bears the id.
+        The id decides: ``<filename>`` is often stale, it is only asked where no image bears the id.
         """
         written = "" if tree is None else (tree.findtext("filename") or "").strip()
         if written and path is not None:
@@ -303,12 +303,12 @@ class _Pictures:
 
 
 def _add(gathered: Gathered, tree: Element, path: Path, name: str, map_id: str, one_based: bool) -> int:
-    """Add a picture with its objects; tells how many ``part`` elements were passed over."""
+    """Add an image with its objects; tells how many ``part`` elements were passed over."""
     size = tree.find("size")
     about: dict[str, Any] = children(tree, ("filename", "size", "object"))
     height_width = (0, 0)
     if size is not None:
-        height_width = picture_size(size.findtext("height"), size.findtext("width"), path, "size")
+        height_width = image_size(size.findtext("height"), size.findtext("width"), path, "size")
         about |= children(size, ("height", "width"))
     map_path = f"{_OBJECT_MAPS}/{map_id}.png" if map_id else ""
     image = gathered.add_image(name, height_width, map_path=map_path, attributes=about)
@@ -358,13 +358,13 @@ def _read_label_maps(
         ids = _ids(root, folder, split, kind)
     if class_names is None:
         class_names = _label_names(root, folder, ids)
-    pictures = _Pictures(root, images, any("/" in identifier for identifier in ids))
+    finder = _Images(root, images, any("/" in identifier for identifier in ids))
     builder = TableBuilder((), boxes=False)
     for identifier in ids:
-        builder.add_image(pictures.name(identifier), map_path=f"{maps}/{identifier}.png")
+        builder.add_image(finder.name(identifier), map_path=f"{maps}/{identifier}.png")
     info = DatasetInfo(root.name, "segmentation", tuple(class_names), split)
     dataset = LabelMapDataset(info, root, builder.build(), label_lookup(len(class_names)))
-    dataset.image_root = pictures.root
+    dataset.image_root = finder.root
     return dataset
 
 

@@ -1,11 +1,11 @@
-"""YOLO: one text file a picture, one row an object, numbers as shares of the picture's width and height.
+"""YOLO: one text file an image, one row an object, numbers as shares of the image's width and height.
 
 A row is ``class cx cy width height`` (a box), ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon; four corners are a turned
-box), or, if ``data.yaml`` gives ``kpt_shape``, a box followed by ``x y`` or ``x y visibility`` of each point. A picture
-without a file of rows has no objects. Where pictures and rows lie: :mod:`saccade.data.readers._yolo_layout`.
+box), or, if ``data.yaml`` gives ``kpt_shape``, a box followed by ``x y`` or ``x y visibility`` of each point. An image
+without a file of rows has no objects. Where images and rows lie: :mod:`saccade.data.readers._yolo_layout`.
 
-*Coordinates.* Shares are of the upright picture (EXIF orientation applied), whose size is read from its header, as the
-rows do not give it. They are taken as continuous: 0.5 is the middle of the picture. The format does not say which point
+*Coordinates.* Shares are of the upright image (EXIF orientation applied), whose size is read from its header, as the
+rows do not give it. They are taken as continuous: 0.5 is the middle of the image. The format does not say which point
 of a pixel a keypoint means; x times the width is taken as it is.
 
 *Classes.* An id that has no name is kept as the unknown class ``class_id N``. Where nothing names the classes, they are
@@ -36,13 +36,13 @@ _Row = tuple[int, list[float]]
 
 
 class YoloDataset(TableDataset):
-    """Pictures with a file of rows each.
+    """Images with a file of rows each.
 
     Args:
         info: Name, task and classes.
         root: Data folder.
-        table: Annotations; a picture's number is its place in ``label_files``.
-        label_files: File of each picture's rows below ``root``, UTF-8 bytes.
+        table: Annotations; an image's number is its place in ``label_files``.
+        label_files: File of each image's rows below ``root``, UTF-8 bytes.
         **options: Of :class:`~saccade.data.tables.table_dataset.TableDataset`.
     """
 
@@ -58,17 +58,17 @@ class YoloDataset(TableDataset):
         self._label_files = label_files
 
     def annotation_path(self, index: int) -> str:
-        """File of the rows of picture ``index``, whether or not it exists."""
+        """File of the rows of image ``index``, whether or not it exists."""
         return str(self.root / bytes(self._label_files[self.table.image_ids[index]]).decode())
 
 
 def matches(root: Path) -> bool:
-    """Whether there is a ``data.yaml``, an ``obj.data``, or pictures beside files of rows."""
+    """Whether there is a ``data.yaml``, an ``obj.data``, or images beside files of rows."""
     return looks_like_yolo(root)
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the parts whose pictures are there, or ``all``, ``train``, ``val``."""
+    """Names of the parts whose images are there, or ``all``, ``train``, ``val``."""
     parts = find_layout(root, elsewhere=True).parts
     return UNSPLIT if set(parts) == {"all"} else tuple(parts)
 
@@ -89,11 +89,11 @@ def read(
         task: ``detection``; ``segmentation``, which paints the polygons as a label map, class 0 being ``background``;
             or ``keypoints``, the default where there is a ``kpt_shape``.
         masks: Give each object's mask as well.
-        images: Folder of the pictures, if it is not where YOLO has it; relative to ``root``.
+        images: Folder of the images, if it is not where YOLO has it; relative to ``root``.
         class_names: Names of the class ids 0..N-1, instead of the data set's own.
 
     Raises:
-        DataError: If a file or a row is missing or malformed, or a list names a picture outside the data folder.
+        DataError: If a file or a row is missing or malformed, or a list names an image outside the data folder.
     """
     layout = find_layout(root, elsewhere=images is not None)
     task = check_task(task, ("keypoints", "detection") if layout.points else ("detection", "segmentation"), "yolo")
@@ -108,8 +108,8 @@ def read(
     if not names:
         names = _numbered_names(root, layout, image_root)
     builder = _Builder(names, layout.points, with_points=task == "keypoints")
-    for (picture, _), objects in zip(pairs, rows, strict=True):
-        builder.add(picture, _size(image_root / picture, bool(objects)), objects)
+    for (image, _), objects in zip(pairs, rows, strict=True):
+        builder.add(image, _size(image_root / image, bool(objects)), objects)
     shown = tuple(names.values())
     if task == "segmentation":
         shown = ("background", *shown)
@@ -186,7 +186,7 @@ def _problem(values: list[float], points: PointRows | None) -> str:
 
 
 def _size(path: Path, needed: bool) -> tuple[int, int]:
-    """(height, width) of the upright picture; 0 where a broken one has no objects, for whoever reads it to complain."""
+    """(height, width) of the upright image; 0 where a broken one has no objects, for whoever reads it to complain."""
     try:
         return upright_size(path)
     except DataError:
@@ -210,9 +210,9 @@ class _Builder:
         self._count = len(points.names) if points is not None and with_points else 0
         self._table = TableBuilder(list(names.values()), num_keypoints=self._count, outlines=True)
 
-    def add(self, picture: str, size: tuple[int, int], rows: Sequence[_Row]) -> None:
-        """Add a picture of (height, width) and its objects."""
-        self._table.add_image(picture, size=size)
+    def add(self, image: str, size: tuple[int, int], rows: Sequence[_Row]) -> None:
+        """Add an image of (height, width) and its objects."""
+        self._table.add_image(image, size=size)
         height, width = size
         for number, values in rows:
             name = self._names.get(number, f"class_id {number}")

@@ -1,6 +1,6 @@
-"""All annotations of a data set in a few flat arrays, and the data set that reads pictures beside them.
+"""All annotations of a data set in a few flat arrays, and the data set that reads images beside them.
 
-Objects of all pictures lie one after another; ``offsets[i]:offsets[i + 1]`` are those of picture ``i`` (compressed
+Objects of all images lie one after another; ``offsets[i]:offsets[i + 1]`` are those of image ``i`` (compressed
 rows, CSR). Workers that are forked share the arrays, workers that are spawned receive a handful of buffers; one Python
 object a box would be copied into every worker as its reference count is touched (pytorch/pytorch#13246).
 """
@@ -22,24 +22,24 @@ __all__ = ["AnnotationTable", "TableBuilder"]
 
 @dataclass(frozen=True)
 class AnnotationTable:
-    """M pictures and their N objects.
+    """M images and their N objects.
 
     Args:
-        paths: File of each picture below the data folder, shape (M,), UTF-8 bytes.
-        image_ids: The source's numbers of the pictures, shape (M,), int64.
+        paths: File of each image below the data folder, shape (M,), UTF-8 bytes.
+        image_ids: The source's numbers of the images, shape (M,), int64.
         sizes: Annotated (height, width), shape (M, 2), int32; 0 where the source does not say.
-        offsets: First object of each picture and the end, shape (M + 1,), int64.
+        offsets: First object of each image and the end, shape (M + 1,), int64.
         labels: Class of each object, shape (N,), int64; ``-1 - k`` is ``unknown_classes[k]``.
         boxes: (N, 4) float64 xyxy in pixels, as annotated, faults included; None where the source has no boxes.
         iscrowd: (N,) bool.
         area: (N,) float64, pixels.
         keypoints: (N, K, 3) float32: x, y, visibility; K is 0 without keypoints.
-        maps: File of each picture's label map or instance map, shape (M,), UTF-8 bytes; None where there are none.
+        maps: File of each image's label map or instance map, shape (M,), UTF-8 bytes; None where there are none.
         extras: More per-object arrays of the reader, first dimension N.
         unknown_classes: Names that objects have and the class list lacks.
         outlines: Polygons or masks of the objects; None where the source has none.
         attributes: What else the source says of each object; None where it says nothing.
-        image_attributes: What else the source says of each picture, M rows.
+        image_attributes: What else the source says of each image, M rows.
     """
 
     paths: NDArray[np.bytes_]
@@ -63,20 +63,20 @@ class AnnotationTable:
 
     @property
     def image_index(self) -> NDArray[np.int64]:
-        """Picture of each object, shape (N,), int64."""
+        """Image of each object, shape (N,), int64."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
 
     def path(self, index: int) -> str:
-        """File of picture ``index`` below the data folder."""
+        """File of image ``index`` below the data folder."""
         return bytes(self.paths[index]).decode()
 
     def map_path(self, index: int) -> str:
-        """File of the label map of picture ``index`` below the data folder."""
+        """File of the label map of image ``index`` below the data folder."""
         assert self.maps is not None, "the reader gave no maps"
         return bytes(self.maps[index]).decode()
 
     def objects(self, index: int) -> slice:
-        """Where the objects of picture ``index`` lie in the flat arrays."""
+        """Where the objects of image ``index`` lie in the flat arrays."""
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
 
     def class_name(self, label: int, class_names: Sequence[str]) -> str:
@@ -86,11 +86,11 @@ class AnnotationTable:
         return self.unknown_classes[-1 - label] if label < 0 and -label <= len(self.unknown_classes) else str(label)
 
     def select_images(self, indices: Sequence[int] | NDArray[np.int64]) -> AnnotationTable:
-        """The table of some pictures, in the order given."""
+        """The table of some images, in the order given."""
         chosen = np.asarray(indices, np.int64)
         counts = np.diff(self.offsets)[chosen]
         offsets = _offsets(counts)
-        # Object j of the new table is the (j - offsets[image])-th of its picture in the old one.
+        # Object j of the new table is the (j - offsets[image])-th of its image in the old one.
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts)
         table = replace(
             self,
@@ -104,7 +104,7 @@ class AnnotationTable:
         return table._take(rows)
 
     def select_objects(self, keep: NDArray[np.bool_]) -> AnnotationTable:
-        """The table without the objects where ``keep`` (N,) is false; pictures stay, even if they become empty."""
+        """The table without the objects where ``keep`` (N,) is false; images stay, even if they become empty."""
         counts = np.bincount(self.image_index[keep], minlength=len(self))
         return replace(self, offsets=_offsets(counts))._take(np.flatnonzero(keep))
 
@@ -163,13 +163,13 @@ class TableBuilder:
         map_path: str = "",
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin a picture.
+        """Begin an image.
 
         Args:
             path: File below the data folder.
             image_id: Its number; its position if not given.
             size: Annotated (height, width).
-            map_path: File of its label map below the data folder, for every picture or none.
+            map_path: File of its label map below the data folder, for every image or none.
             attributes: What else the source says of it.
         """
         self._image_attributes.add(attributes)
@@ -194,7 +194,7 @@ class TableBuilder:
         attributes: Mapping[str, Any] | None = None,
         **extras: int,
     ) -> None:
-        """Add an object to the picture begun last.
+        """Add an object to the image begun last.
 
         Args:
             class_name: Name, known or not.

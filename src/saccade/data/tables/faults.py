@@ -27,7 +27,7 @@ def box_faults(boxes_xyxy: NDArray[np.floating[Any]], sizes: NDArray[np.int32]) 
 
     Args:
         boxes_xyxy: (N, 4), pixels.
-        sizes: (height, width) of the picture of each box, (N, 2), or of all, (2,); 0 where unknown.
+        sizes: (height, width) of the image of each box, (N, 2), or of all, (2,); 0 where unknown.
 
     Returns:
         By kind of fault, (N,) bool. A box has one kind at most, the first that fits.
@@ -67,7 +67,7 @@ def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
     Args:
         dataset: As its reader gave it; it is not changed.
         policy: ``error`` raises; ``drop`` leaves faulty objects out; ``repair`` swaps inverted corners, clips boxes to
-            the picture, and leaves out what has no area then, is not finite or has an unknown class.
+            the image, and leaves out what has no area then, is not finite or has an unknown class.
 
     Raises:
         DataError: If the policy is ``error`` and there are faults; the first few are listed.
@@ -94,14 +94,14 @@ def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
         repairs[f"dropped {kind}"] = int((found & ~bad).sum())
         bad |= found
     if dataset.info.task == "classification":
-        table = table.select_images(np.flatnonzero(~bad))  # one object a picture: without it there is no picture
+        table = table.select_images(np.flatnonzero(~bad))  # one object an image: without it there is no image
     else:
         table = table.select_objects(~bad)
     return dataset.with_table(table, dataset.repairs | {name: count for name, count in repairs.items() if count})
 
 
 def _mend(table: AnnotationTable, faults: dict[str, NDArray[np.bool_]]) -> AnnotationTable:
-    """Sort the corners of inverted boxes and clip all faulty ones to their picture; areas follow."""
+    """Sort the corners of inverted boxes and clip all faulty ones to their image; areas follow."""
     assert table.boxes is not None
     rows = np.flatnonzero(faults["inverted"] | faults["outside"])
     chosen = table.boxes[rows]
@@ -127,5 +127,5 @@ def _describe(dataset: TableDataset, faults: dict[str, NDArray[np.bool_]]) -> It
             box = "" if table.boxes is None else " " + ", ".join(f"{value:g}" for value in table.boxes[row].tolist())
             place = f"object {row - int(table.offsets[index])} ({name})"
             height, width = table.sizes[index].tolist()
-            picture = f" of the {width}x{height} picture" if kind == "outside" else ""
-            yield f"{dataset.annotation_path(index)}: {place}: box{box}: {kind}{picture}"
+            image = f" of the {width}x{height} image" if kind == "outside" else ""
+            yield f"{dataset.annotation_path(index)}: {place}: box{box}: {kind}{image}"

@@ -37,8 +37,8 @@ class Outlines:
         points_xy: (P, 2) float64, pixels, continuous coordinates.
         holes: Whether a ring cuts out, shape (R,), bool.
         run_offsets: First run of each object and the end, shape (N + 1,), int64.
-        runs: Lengths of alternating runs of 0 and 1 down the columns of the picture (COCO), shape (S,), uint32.
-        run_sizes: (height, width) of the picture that each object's mask was made for, (N, 2), int32; 0 without a mask.
+        runs: Lengths of alternating runs of 0 and 1 down the columns of the image (COCO), shape (S,), uint32.
+        run_sizes: (height, width) of the image that each object's mask was made for, (N, 2), int32; 0 without a mask.
     """
 
     ring_offsets: NDArray[np.int64]
@@ -78,13 +78,13 @@ class Outlines:
         """Filled outline of an object, (height, width) of 0 and 1.
 
         Raises:
-            ValueError: If the outline cannot belong to a picture of that size.
+            ValueError: If the outline cannot belong to an image of that size.
         """
         runs = self.mask_runs(row)
         if len(runs):
             made_for = tuple(self.run_sizes[row].tolist())
             if made_for != (height, width):
-                raise ValueError(f"the mask is {made_for[1]}x{made_for[0]}, the picture {width}x{height}")
+                raise ValueError(f"the mask is {made_for[1]}x{made_for[0]}, the image {width}x{height}")
             return mask_of_runs(runs, height, width)
         return mask_of_rings(self.rings(row), self.hole_flags(row), height, width)
 
@@ -152,7 +152,7 @@ class OutlineBuilder:
 
 @dataclass(frozen=True)
 class Texts:
-    """Attributes of N objects or pictures as JSON, one after another; most have none.
+    """Attributes of N objects or images as JSON, one after another; most have none.
 
     Args:
         offsets: First byte of each and the end, shape (N + 1,), int64.
@@ -177,7 +177,7 @@ class Texts:
 
 
 class TextBuilder:
-    """Collects attributes; :meth:`add` once an object or picture, in order."""
+    """Collects attributes; :meth:`add` once an object or image, in order."""
 
     def __init__(self) -> None:
         self._lengths = array("q")
@@ -204,16 +204,16 @@ def mask_of_rings(
     Args:
         rings: Each (P, 2), pixels, continuous coordinates.
         holes: Which of them are holes.
-        height: Of the picture.
-        width: Of the picture.
+        height: Of the image.
+        width: Of the image.
 
     Raises:
-        ValueError: If a ring has fewer than three points, or points that are not finite or far from the picture.
+        ValueError: If a ring has fewer than three points, or points that are not finite or far from the image.
     """
     limit = 10 * max(height, width)
     for ring in rings:  # the filler underneath trusts its input
         if len(ring) < 3 or not (np.abs(ring) <= limit).all():
-            raise ValueError("a polygon needs three or more finite points near the picture")
+            raise ValueError("a polygon needs three or more finite points near the image")
     if not any(holes):
         return _fill(rings, height, width)
     # From the largest to the smallest, so that a hole may hold an island.
@@ -242,7 +242,7 @@ def mask_of_runs(runs: NDArray[np.uint32] | Sequence[int], height: int, width: i
     """Mask (height, width) of 0 and 1 of alternating runs down the columns, the first of zeros.
 
     Raises:
-        ValueError: If the runs do not sum to the picture's pixels.
+        ValueError: If the runs do not sum to the image's pixels.
     """
     lengths = np.asarray(runs, np.int64)
     if (lengths.size and lengths.min() < 0) or int(lengths.sum()) != height * width:

@@ -20,19 +20,20 @@ __all__ = ["TableDataset"]
 
 
 class TableDataset:
-    """A :class:`~saccade.structures.dataset.VisionDataset` of pictures in a folder and one :class:`AnnotationTable`.
+    """A :class:`~saccade.structures.dataset.VisionDataset` of images in a folder and one :class:`AnnotationTable`.
 
-    Readers whose truth is more than boxes, labels and keypoints override :meth:`target`, those whose pictures are no
-    files override :meth:`pixels` and :meth:`path`.
+    Readers whose ground truth is more than boxes, labels and keypoints override :meth:`target`, those whose images are
+    no files override :meth:`pixels` and :meth:`path`.
 
     Args:
         info: Name, task and classes.
         root: Data folder.
         table: Annotations.
-        annotations: File that holds the truth of a picture, below ``root``, for messages; ``{stem}`` is the picture's.
-        channels: Channels of the pictures that are read, 3 or 1.
+        annotations: File that holds the ground truth of an image, below ``root``, for messages; ``{stem}`` is the
+            image's.
+        channels: Channels of the images that are read, 3 or 1.
         allow_16bit: Give the pixels of 16-bit files as they are.
-        image_root: Folder that the pictures' names start from, if it is not ``root``.
+        image_root: Folder that the images' names start from, if it is not ``root``.
         masks: Give each object's mask as well, where the table has outlines.
     """
 
@@ -62,25 +63,25 @@ class TableDataset:
 
     @property
     def image_ids(self) -> NDArray[np.int64]:
-        """Number of each picture, shape (M,), int64."""
+        """Number of each image, shape (M,), int64."""
         return self.table.image_ids
 
     def path(self, index: int) -> str:
-        """File of picture ``index``."""
+        """File of image ``index``."""
         return str(self.image_root / self.table.path(index))
 
     def annotation_path(self, index: int) -> str:
-        """File that holds the truth of picture ``index``, for messages."""
+        """File that holds the ground truth of image ``index``, for messages."""
         if not self._annotations:
             return self.path(index)
         return str(self.root / self._annotations.format(stem=Path(self.table.path(index)).stem))
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """The decoded picture, shape (H, W, C)."""
+        """The decoded image, shape (H, W, C)."""
         return read_image(self.path(index), self.channels, self.allow_16bit)
 
     def target(self, index: int) -> Target:
-        """The truth in original pixels; the arrays are the caller's own."""
+        """The ground truth in original pixels; the arrays are the caller's own."""
         rows = self.table.objects(index)
         if self.info.task == "classification":
             return {"labels": self.table.labels[rows][0].copy()}
@@ -109,7 +110,7 @@ class TableDataset:
         return label_map
 
     def object_masks(self, index: int) -> NDArray[np.uint8]:
-        """One mask an object of picture ``index``, (N, H, W) of 0 and 1.
+        """One mask an object of image ``index``, (N, H, W) of 0 and 1.
 
         Raises:
             DataError: If an outline is malformed.
@@ -130,14 +131,14 @@ class TableDataset:
         return masks
 
     def _size(self, index: int) -> tuple[int, int]:
-        """(height, width) as annotated, or of the picture itself."""
+        """(height, width) as annotated, or of the image itself."""
         height, width = self.table.sizes[index].tolist()
         if not (height and width):
             height, width = self.pixels(index).shape[:2]
         return height, width
 
     def read(self, index: int) -> Sample:
-        """Picture and truth of ``index``."""
+        """Image and ground truth of ``index``."""
         image = self.pixels(index)
         info = ImageInfo(
             int(self.image_ids[index]), self.path(index), Geometry.identity((image.shape[0], image.shape[1]))

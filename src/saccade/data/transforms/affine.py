@@ -1,4 +1,4 @@
-"""Affine transforms of training: each moves the truth with the picture, by randomness that it is given."""
+"""Affine transforms of training: each moves the ground truth with the image, by randomness that it is given."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mirror(sample: Sample, flip_pairs: Pairs, vertical: bool = False) -> Sample:
     )
 
     def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
-        # numpy's copy of a picture with reversed columns takes thirty times as long.
+        # numpy's copy of an image with reversed columns takes thirty times as long.
         return np.asarray(cv2.flip(pixels, 0 if vertical else 1)).reshape(pixels.shape)
 
     mirrored = move_sample(sample, matrix, sample.size, remap, fill=0)
@@ -98,7 +98,7 @@ class Rotate90:
 
 
 class RandomCrop:
-    """Cut a window at a random place; a smaller picture is laid at a random place of a canvas of that size.
+    """Cut a window at a random place; a smaller image is laid at a random place of a canvas of that size.
 
     Args:
         size: Window (height, width).
@@ -155,7 +155,7 @@ class RandomAffine:
 
     def draw(self, rng: np.random.Generator, source: tuple[int, int], size: tuple[int, int]) -> NDArray[np.float64]:
         """A random (3, 3) matrix from the centre of ``source`` to near the centre of ``size``, both (height, width)."""
-        # Plain numbers: on matrices of two by two, numpy would take ten times as long as the warp of a small picture.
+        # Plain numbers: on matrices of two by two, numpy would take ten times as long as the warp of a small image.
         drawn = rng.random(6).tolist()
         turn, shear_x, shear_y, right, down = (2.0 * drawn[place] - 1.0 for place in (0, 1, 2, 4, 5))
         angle = math.radians(turn * self.degrees)

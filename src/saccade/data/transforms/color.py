@@ -28,7 +28,7 @@ _DIRECTIONS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], 
 
 
 class HSV:
-    """Turn the hue, scale saturation and value, each by a random amount; a grey picture has only its value scaled.
+    """Turn the hue, scale saturation and value, each by a random amount; a grey image has only its value scaled.
 
     Args:
         hue: Largest turn, +- share of the colour circle.
@@ -59,7 +59,7 @@ class HSV:
 
 
 class BrightnessContrast:
-    """Scale all values, and their distance from the picture's mean, each by a random factor.
+    """Scale all values, and their distance from the image's mean, each by a random factor.
 
     Args:
         brightness: Largest change of the factor on the values, 1 +- this.
@@ -116,10 +116,10 @@ def _table(values: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def check_bytes(sample: Sample, name: str, channels: tuple[int, ...] = ()) -> None:
-    """Refuse pictures that a transform cannot treat.
+    """Refuse images that a transform cannot treat.
 
     Args:
-        sample: Holds the picture.
+        sample: Holds the image.
         name: Field of the augmentation that asks for the transform.
         channels: Numbers of channels that it takes; any if empty.
 
@@ -131,6 +131,6 @@ def check_bytes(sample: Sample, name: str, channels: tuple[int, ...] = ()) -> No
         counts = " or ".join(map(str, channels))
         of = f" of {counts} channel{'s' if counts != '1' else ''}" if channels else ""
         raise ConfigError(
-            f"augment.{name} needs 8-bit pictures{of}, but {sample.info.path} has {image.dtype} {image.shape}. "
+            f"augment.{name} needs 8-bit images{of}, but {sample.info.path} has {image.dtype} {image.shape}. "
             "Set it to zero for this data set."
         )

@@ -1,4 +1,4 @@
-"""What spoils a picture and leaves its truth alone: blur, JPEG's blocks, erased rectangles."""
+"""What spoils an image and leaves its ground truth alone: blur, JPEG's blocks, erased rectangles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Blur:
 
 
 class JPEGArtefacts:
-    """The picture after it was stored as a JPEG of low quality.
+    """The image after it was stored as a JPEG of low quality.
 
     Args:
         probability: How often, 0..1.
@@ -66,12 +66,12 @@ class JPEGArtefacts:
 class RandomErasing:
     """A random rectangle becomes noise (Zhong et al. 2020, section 3.2; random values, one for each pixel and channel).
 
-    The truth stays as it is: what is hidden must be told from what is left. A hundred rectangles are tried; if none
-    fits into the picture, nothing is erased.
+    The ground truth stays as it is: what is hidden must be told from what is left. A hundred rectangles are tried; if
+    none fits into the image, nothing is erased.
 
     Args:
         probability: How often, 0..1.
-        area: Range of the rectangle's share of the picture's area.
+        area: Range of the rectangle's share of the image's area.
         aspect: Smallest height / width; the largest is its inverse.
     """
 

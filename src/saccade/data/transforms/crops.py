@@ -20,18 +20,18 @@ from saccade.structures.sample import Sample
 
 __all__ = ["Expand", "IoUCrop", "RandomResizedCrop"]
 
-# Pixels of an expanded canvas, beyond which the picture on it is made smaller instead.
+# Pixels of an expanded canvas, beyond which the image on it is made smaller instead.
 _MAX_CANVAS = 4096 * 4096
 
 
 class RandomResizedCrop:
     """A window of random area and aspect, stretched to one size (Szegedy et al. 2015, "Going deeper", section 6).
 
-    Ten windows are tried; if none fits into the picture, it is the largest one in the middle whose aspect is allowed.
+    Ten windows are tried; if none fits into the image, it is the largest one in the middle whose aspect is allowed.
 
     Args:
         size: Result (height, width).
-        area: Range of the window's share of the picture's area.
+        area: Range of the window's share of the image's area.
         aspect: Range of width / height, from which the logarithm is drawn evenly.
     """
 
@@ -57,9 +57,9 @@ class RandomResizedCrop:
 
         return move_sample(sample, matrix, self.size, remap, fill=0, tight=True)
 
-    def _window(self, picture: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """(top, left, height, width) in a picture of (height, width)."""
-        rows, columns = picture
+    def _window(self, image: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """(top, left, height, width) in an image of (height, width)."""
+        rows, columns = image
         low, high = math.log(self.aspect[0]), math.log(self.aspect[1])
         for _ in range(10):
             area = rows * columns * rng.uniform(*self.area)
@@ -75,8 +75,8 @@ class RandomResizedCrop:
 class IoUCrop:
     """A window that overlaps an object by a wanted share (Liu et al. 2016, SSD, section 2.2).
 
-    One of these is chosen: the whole picture; any window; a window whose intersection over union with some object is at
-    least 0.1, 0.3, 0.5, 0.7 or 0.9. Windows have 0.3 to 1 of the picture's size and 1/2 to 2 of its aspect. Objects
+    One of these is chosen: the whole image; any window; a window whose intersection over union with some object is at
+    least 0.1, 0.3, 0.5, 0.7 or 0.9. Windows have 0.3 to 1 of the image's size and 1/2 to 2 of its aspect. Objects
     stay if their centre is inside, as in the paper, and are cut at the edge; crowd regions stay as far as they are to
     be seen. A window without the centre of any object is not taken. Where fifty windows fail, the choice is made anew.
 
@@ -84,7 +84,7 @@ class IoUCrop:
         probability: How often anything is done, 0..1.
         min_overlaps: Wanted intersection over union.
         scale: Range of the square root of the window's share of the area.
-        aspect: Range of the window's aspect relative to the picture's.
+        aspect: Range of the window's aspect relative to the image's.
     """
 
     _TRIALS = 50
@@ -103,10 +103,10 @@ class IoUCrop:
         self.aspect = aspect
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The window, or the whole picture.
+        """The window, or the whole image.
 
         Raises:
-            ConfigError: If the truth has no boxes.
+            ConfigError: If the ground truth has no boxes.
         """
         if rng.random() >= self.probability:
             return sample
@@ -126,22 +126,22 @@ class IoUCrop:
         return sample
 
     def _draw(self, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Windows (T, 4), xyxy on whole pixels, of a picture of (height, width)."""
+        """Windows (T, 4), xyxy on whole pixels, of an image of (height, width)."""
         drawn = rng.random((self._TRIALS, 4))
         scale = self.scale[0] + (self.scale[1] - self.scale[0]) * drawn[:, 0]
-        # No side may be longer than the picture's.
+        # No side may be longer than the image's.
         low, high = np.maximum(self.aspect[0], scale**2), np.minimum(self.aspect[1], 1 / scale**2)
         root = np.sqrt(low + (high - low) * drawn[:, 1])
-        picture = np.array(size[::-1])
-        sides = np.clip(picture * np.stack([scale * root, scale / root], axis=1), 1, picture).astype(np.int64)
-        corner = (drawn[:, 2:] * (picture - sides + 1)).astype(np.int64)
+        image = np.array(size[::-1])
+        sides = np.clip(image * np.stack([scale * root, scale / root], axis=1), 1, image).astype(np.int64)
+        corner = (drawn[:, 2:] * (image - sides + 1)).astype(np.int64)
         return np.concatenate([corner, corner + sides], axis=1)
 
 
 class Expand:
-    """The picture at a random place of a larger empty canvas, which makes small objects (SSD, section 3.6).
+    """The image at a random place of a larger empty canvas, which makes small objects (SSD, section 3.6).
 
-    A canvas of more than 16.8 million pixels is not made: the picture on it is reduced instead.
+    A canvas of more than 16.8 million pixels is not made: the image on it is reduced instead.
 
     Args:
         probability: How often, 0..1.
@@ -161,15 +161,15 @@ class Expand:
         height, width = sample.size
         ratio = rng.uniform(1.0, self.largest)
         shrink = min(1.0, math.sqrt(_MAX_CANVAS / (height * width)) / ratio)
-        picture = max(round(height * shrink), 1), max(round(width * shrink), 1)
-        size = int(picture[0] * ratio), int(picture[1] * ratio)
-        top, left = (int(rng.integers(free - side + 1)) for free, side in zip(size, picture, strict=True))
-        matrix = np.array([[picture[1] / width, 0, left], [0, picture[0] / height, top], [0, 0, 1.0]])
+        image = max(round(height * shrink), 1), max(round(width * shrink), 1)
+        size = int(image[0] * ratio), int(image[1] * ratio)
+        top, left = (int(rng.integers(free - side + 1)) for free, side in zip(size, image, strict=True))
+        matrix = np.array([[image[1] / width, 0, left], [0, image[0] / height, top], [0, 0, 1.0]])
 
         def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
             canvas = np.empty((*size, *pixels.shape[2:]), pixels.dtype)
             canvas[...] = self.fill if linear else fill
-            canvas[top : top + picture[0], left : left + picture[1]] = resize_pixels(pixels, picture, linear)
+            canvas[top : top + image[0], left : left + image[1]] = resize_pixels(pixels, image, linear)
             return canvas
 
         return move_sample(sample, matrix, size, remap, fill=0)

@@ -1,4 +1,4 @@
-"""Two pictures made one: mixup, CutMix and copy-paste."""
+"""Two images made one: mixup, CutMix and copy-paste."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["CopyPaste", "MixUp", "blend_classes", "cut_classes"]
 
 
 class MixUp:
-    """Two pictures laid over each other in equal parts, with the objects of both (Ge et al. 2021, YOLOX, section 2.1).
+    """Two images laid over each other in equal parts, with the objects of both (Ge et al. 2021, YOLOX, section 2.1).
 
-    The second picture is letterboxed, zoomed by 0.5 to 1.5, mirrored half of the time, and laid at a random place.
+    The second image is letterboxed, zoomed by 0.5 to 1.5, mirrored half of the time, and laid at a random place.
 
     Args:
-        fill: Value of what the second picture does not cover.
+        fill: Value of what the second image does not cover.
         flip_pairs: Keypoints that a mirror exchanges.
     """
 
@@ -64,10 +64,10 @@ class MixUp:
 
 
 class CopyPaste:
-    """Objects of one picture cut out along their masks and laid over another (Ghiasi et al. 2021).
+    """Objects of one image cut out along their masks and laid over another (Ghiasi et al. 2021).
 
-    Every object of the second picture is taken with probability 1/2; crowd regions never are. What lies under them is
-    taken out of the masks of the first picture's objects, whose boxes and areas follow; an object of which no more than
+    Every object of the second image is taken with probability 1/2; crowd regions never are. What lies under them is
+    taken out of the masks of the first image's objects, whose boxes and areas follow; an object of which no more than
     a tenth is left goes altogether. A point under a pasted object is still labelled, but hidden.
     """
 
@@ -75,8 +75,8 @@ class CopyPaste:
         """Paste.
 
         Args:
-            sample: Picture to paste onto.
-            partner: Picture of the same size and channels to take objects from.
+            sample: Image to paste onto.
+            partner: Image of the same size and channels to take objects from.
             rng: Chooses the objects.
 
         Raises:
@@ -122,9 +122,9 @@ def blend_classes(
 
 
 def cut_classes(sample: Sample, partner: Sample, alpha: float, num_classes: int, rng: np.random.Generator) -> Sample:
-    """CutMix (Yun et al. 2019, section 3.1): a rectangle of another picture, labels mixed by area.
+    """CutMix (Yun et al. 2019, section 3.1): a rectangle of another image, labels mixed by area.
 
-    The rectangle's sides are ``sqrt(1 - lam)`` of the picture's and its centre is anywhere; what sticks out is cut, and
+    The rectangle's sides are ``sqrt(1 - lam)`` of the image's and its centre is anywhere; what sticks out is cut, and
     the labels follow the area that is really covered.
 
     Args:

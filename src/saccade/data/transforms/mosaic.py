@@ -1,4 +1,4 @@
-"""Mosaic: four pictures (Bochkovskiy et al. 2020, YOLOv4, section 3.4) or nine, joined into one."""
+"""Mosaic: four images (Bochkovskiy et al. 2020, YOLOv4, section 3.4) or nine, joined into one."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ TILES = (4, 9)
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2
 
 
-# Number of a tile and the size at which it is needed -> that picture.
+# Number of a tile and the size at which it is needed -> that image.
 ReadTile = Callable[[int, tuple[int, int]], Sample]
 
-# Of nine, the picture that gives the mosaic its name lies in the middle.
+# Of nine, the image that gives the mosaic its name lies in the middle.
 _NINE = ((1, 1), (0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2))  # row, column
 _NINE_ZOOM = 2 / 3  # at which, without a further warp, parts of all nine are to be seen
-_NINE_JITTER = 0.25  # of the middle picture, +- share of its size
+_NINE_JITTER = 0.25  # of the middle image, +- share of its size
 
 
 class Mosaic:
-    """Pictures side by side, then one random affine warp. Each is first letterboxed to the canvas of the network.
+    """Images side by side, then one random affine warp. Each is first letterboxed to the canvas of the network.
 
     *Four* meet at a random point in the middle half of a canvas of twice the size. *Nine* lie in three rows of three on
     a canvas of three times the size, the middle one near its centre and the others around that one, and are shown at
     two thirds of their size. What sticks out of the large canvas is cut; the warp takes its centre to the network's
-    canvas. Boxes are clipped to the visible part of their own picture first, so none reaches into a neighbour.
+    canvas. Boxes are clipped to the visible part of their own image first, so none reaches into a neighbour.
 
-    The warp is drawn before the pictures are read: only that part of the large canvas is made which the warp will
-    show, and a picture with no share in it is never read.
+    The warp is drawn before the images are read: only that part of the large canvas is made which the warp will
+    show, and an image with no share in it is never read.
 
     Args:
-        affine: The warp; its ``fill`` is also what shows between the pictures.
+        affine: The warp; its ``fill`` is also what shows between the images.
         tiles: 4 or 9.
 
     Raises:
@@ -67,16 +67,16 @@ class Mosaic:
         self.tiles = tiles
 
     def __call__(self, read: ReadTile, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-        """Join up to ``tiles`` pictures.
+        """Join up to ``tiles`` images.
 
         Args:
-            read: Gives the picture of a number, no smaller than letterboxed into the size it is told; all of equal
+            read: Gives the image of a number, no smaller than letterboxed into the size it is told; all of equal
                 channels. Number 0 is top left of four and the middle of nine.
             size: Canvas (height, width) of the network.
             rng: Source of the places and the warp.
 
         Returns:
-            A sample of ``size`` that carries the identity of the first picture that is to be seen. Its geometry is the
+            A sample of ``size`` that carries the identity of the first image that is to be seen. Its geometry is the
             identity of the canvas, as no single original lies under it.
         """
         height, width = size
@@ -105,7 +105,7 @@ class Mosaic:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A tile's part of the large canvas, and where in it a picture lies that does not fill it.
+    """A tile's part of the large canvas, and where in it an image lies that does not fill it.
 
     Args:
         window: Of the large canvas.
@@ -122,13 +122,13 @@ class _Cell:
         x1, y1, x2, y2 = self.window
         return shown[0] < x2 and shown[2] > x1 and shown[1] < y2 and shown[3] > y1
 
-    def place(self, picture: tuple[int, int], size: tuple[int, int]) -> _Tile:
-        """The tile of a picture of that (height, width), letterboxed to ``size`` and cut at the edge of the cell."""
+    def place(self, image: tuple[int, int], size: tuple[int, int]) -> _Tile:
+        """The tile of an image of that (height, width), letterboxed to ``size`` and cut at the edge of the cell."""
         x1, y1, x2, y2 = self.window
-        gain = min(size[0] / picture[0], size[1] / picture[1])
-        height, width = max(round(picture[0] * gain), 1), max(round(picture[1] * gain), 1)
+        gain = min(size[0] / image[0], size[1] / image[1])
+        height, width = max(round(image[0] * gain), 1), max(round(image[1] * gain), 1)
         left, top = x1 + int(self.across * (x2 - x1 - width)), y1 + int(self.down * (y2 - y1 - height))
-        matrix = np.array([[width / picture[1], 0, left], [0, height / picture[0], top], [0, 0, 1]])
+        matrix = np.array([[width / image[1], 0, left], [0, height / image[0], top], [0, 0, 1]])
         window = max(left, x1), max(top, y1), min(left + width, x2), min(top + height, y2)
         return _Tile(matrix, (height, width), window)
 
@@ -169,11 +169,11 @@ def _shown_part(warp: NDArray[np.float64], size: tuple[int, int], canvas: tuple[
 
 @dataclass(frozen=True)
 class _Tile:
-    """Where a picture lies on the large canvas.
+    """Where an image lies on the large canvas.
 
     Args:
-        matrix: (3, 3), pixels of the picture to pixels of the large canvas.
-        resized: (height, width) of the picture there.
+        matrix: (3, 3), pixels of the image to pixels of the large canvas.
+        resized: (height, width) of the image there.
         window: What of it the large canvas holds.
     """
 
@@ -196,11 +196,11 @@ class _Sheet:
         self.labels = np.full(size, IGNORE, np.uint8) if "label_map" in first.target else None
 
     def paste(self, sample: Sample, tile: _Tile) -> None:
-        """Draw a picture into its tile, as far as it is shown."""
+        """Draw an image into its tile, as far as it is shown."""
         if sample.image.dtype != self.pixels.dtype:
             raise DataError(
-                f"{sample.info.path}: the picture is {sample.image.dtype}, others of its mosaic are "
-                f"{self.pixels.dtype}. Convert all pictures to one depth, or set augment.mosaic to 0."
+                f"{sample.info.path}: the image is {sample.image.dtype}, others of its mosaic are "
+                f"{self.pixels.dtype}. Convert all images to one depth, or set augment.mosaic to 0."
             )
         x1, y1 = max(tile.window[0], self.shown[0]), max(tile.window[1], self.shown[1])
         x2, y2 = min(tile.window[2], self.shown[2]), min(tile.window[3], self.shown[3])
@@ -231,10 +231,10 @@ class _Sheet:
 def _place_objects(target: Target, tile: _Tile, warp: NDArray[np.float64], size: tuple[int, int]) -> Target:
     """Objects of a tile on the final canvas: into the tile's window of the large canvas, then through the warp.
 
-    Masks go straight from the picture to the final canvas; what the window hides is cleared in the picture, before.
+    Masks go straight from the image to the final canvas; what the window hides is cleared in the image, before.
     """
     objects = {key: value for key, value in target.items() if key != "label_map"}
-    # The window in pixels of the tile's own picture.
+    # The window in pixels of the tile's own image.
     x1, y1, x2, y2 = Geometry((0, 0), (0, 0), tile.matrix).invert_boxes(
         np.array([tile.window], np.float32), clip=False
     )[0]

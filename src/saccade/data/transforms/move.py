@@ -1,7 +1,7 @@
-"""How truth moves with its picture: boxes, masks, label maps and keypoints in one step, and what is dropped afterwards.
+"""How ground truth moves with its image: boxes, masks, label maps and keypoints in one step, and what is dropped afterwards.
 
 Every geometric transform is one call of :func:`move_sample`: it gives the affine map of the coordinates and a function
-that does the same to a picture. Nothing is changed in place, since a data set may hand out arrays that it keeps.
+that does the same to an image. Nothing is changed in place, since a data set may hand out arrays that it keeps.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "warp_pixels",
 ]
 
-# Label of pixels that count for nothing, and what a label map shows where no picture is.
+# Label of pixels that count for nothing, and what a label map shows where no image is.
 IGNORE = 255
 # A box that a step pushed over the edge stays if this share of its area is still visible ...
 MIN_VISIBLE = 0.1
@@ -48,7 +48,7 @@ Remap = Callable[[NDArray[Any], int, bool], NDArray[Any]]
 
 
 def has_objects(target: Target) -> bool:
-    """Whether the truth is a list of objects, rather than a class or a label map alone."""
+    """Whether the ground truth is a list of objects, rather than a class or a label map alone."""
     return any(key in target for key in ("boxes", "masks", "keypoints"))
 
 
@@ -72,7 +72,7 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
     outside become unlabelled, (0, 0, 0); an object without a box stays even if it loses all of them.
 
     Args:
-        target: Truth in pixels of the canvas.
+        target: Ground truth in pixels of the canvas.
         window: x1, y1, x2, y2 in pixels.
         tight: Take boxes and area from the masks, where there are masks.
     """
@@ -118,11 +118,11 @@ def area_factor(matrix: Matrix) -> float:
 def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> Target:
     """Coordinates by ``matrix``, maps by ``remap``; nothing is clipped or dropped yet.
 
-    A second picture moves with the first if they show the same thing (``paired``), with ``fill`` where it is uncovered.
+    A second image moves with the first if they show the same thing (``paired``), with ``fill`` where it is uncovered.
     """
     moved = dict(target)
     if not moved.keys() - {"labels"}:
-        return moved  # a class goes wherever its picture goes
+        return moved  # a class goes wherever its image goes
     step = Geometry((0, 0), (0, 0)).then(matrix, (0, 0))
     if "boxes" in target:
         moved["boxes"] = step.boxes(target["boxes"])
@@ -151,11 +151,11 @@ def move_sample(
     """One geometric step for everything a sample holds.
 
     Args:
-        sample: Picture and truth.
+        sample: Image and ground truth.
         matrix: (2, 3) or (3, 3), present to next pixel coordinates (half-pixel centres).
         size: Next (height, width).
         remap: Does to an array of pixels what ``matrix`` does to coordinates.
-        fill: Value of uncovered pixels of the picture; label maps get 255 and masks 0 there.
+        fill: Value of uncovered pixels of the image; label maps get 255 and masks 0 there.
         tight: After steps that turn or cut, boxes of objects with masks are taken anew from the masks.
     """
     target = clip_objects(move_target(sample.target, matrix, remap, fill), (0, 0, size[1], size[0]), tight)
@@ -165,7 +165,7 @@ def move_sample(
 
 
 def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fill: int, linear: bool) -> NDArray[Any]:
-    """Affine warp of a picture or map.
+    """Affine warp of an image or map.
 
     Args:
         pixels: (H, W) or (H, W, C).
@@ -186,7 +186,7 @@ def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fil
 
 
 def resize_pixels(pixels: NDArray[Any], size: tuple[int, int], linear: bool = True) -> NDArray[Any]:
-    """Resize a picture or map to (height, width).
+    """Resize an image or map to (height, width).
 
     Interpolated values are means over the covered area from a half downwards, where bilinear sampling would begin to
     skip pixels.

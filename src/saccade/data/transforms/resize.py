@@ -1,4 +1,4 @@
-"""The one rule by which a picture of any size becomes a network's canvas: in training, evaluation and prediction."""
+"""The one rule by which an image of any size becomes a network's canvas: in training, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class _Plan:
         )
 
     def apply(self, pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
-        """Do it to a picture or map."""
+        """Do it to an image or map."""
         return shift_pixels(resize_pixels(pixels, self.resized, linear), self.canvas, self.top, self.left, fill)
 
 
 def fit_image(
     image: NDArray[Any], spec: InputSpec, size: tuple[int, int] | None = None
 ) -> tuple[NDArray[Any], Geometry]:
-    """Resize, pad or crop a picture to a network's canvas.
+    """Resize, pad or crop an image to a network's canvas.
 
     Args:
         image: Pixels, shape (H, W, C).
@@ -64,7 +64,7 @@ def fit_image(
 
 
 class Fit:
-    """:func:`fit_image` for a sample, with its truth.
+    """:func:`fit_image` for a sample, with its ground truth.
 
     Args:
         spec: Gives the rule and the canvas.

@@ -64,33 +64,33 @@ class Steps:
 
 
 def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, target: Target, name: str) -> None:
-    """Refuse what cannot work before the first picture is read.
+    """Refuse what cannot work before the first image is read.
 
     Args:
         config: The settings.
         spec: Of the network.
         info: Of the data set.
-        target: Truth of one of its pictures; empty if it has none.
+        target: Ground truth of one of its images; empty if it has none.
         name: Of the settings, for messages.
 
     Raises:
-        ConfigError: If a setting is out of range, or does not go with the network or with this kind of truth.
+        ConfigError: If a setting is out of range, or does not go with the network or with this kind of ground truth.
     """
     _check_ranges(config, name)
     if info.task == "classification":
         if config.mosaic > 0:
             raise ConfigError(
-                f"{name}.mosaic joins several pictures, which have no single class. Set it to 0 for classification."
+                f"{name}.mosaic joins several images, which have no single class. Set it to 0 for classification."
             )
     else:
         if config.cutmix > 0:
             raise ConfigError(
-                f"{name}.cutmix mixes the classes of whole pictures. Set it to 0 for {info.task}; "
-                "mosaic and copy_paste join pictures with objects."
+                f"{name}.cutmix mixes the classes of whole images. Set it to 0 for {info.task}; "
+                "mosaic and copy_paste join images with objects."
             )
         if config.policy != "none":
             raise ConfigError(
-                f"{name}.policy '{config.policy}' moves the pixels, but not the truth on them. Set it to 'none' for "
+                f"{name}.policy '{config.policy}' moves the pixels, but not the ground truth on them. Set it to 'none' for "
                 f"{info.task}, and use degrees, translate, shear, hsv and contrast instead."
             )
     if config.mixup > 0 and "label_map" in target:
@@ -152,7 +152,7 @@ def _check_ranges(config: AugmentConfig, name: str) -> None:
 
 
 def _source(config: AugmentConfig, spec: InputSpec) -> list[Transform]:
-    """What is done to a picture before it meets the canvas."""
+    """What is done to an image before it meets the canvas."""
     steps: list[Transform] = []
     if config.crop is not None:
         steps.append(RandomCrop(config.crop, config.fill))

@@ -2,7 +2,7 @@
 
 Ours take a sample and a numpy generator, theirs any structure of ``tv_tensors`` and torch's global generator.
 Coordinates are the same, except that torchvision mirrors keypoints as indices of pixels, where everything else of it
-counts from the edge of the picture; points that go through :func:`from_torchvision` are mirrored like its boxes.
+counts from the edge of the image; points that go through :func:`from_torchvision` are mirrored like its boxes.
 
 This module loads torchvision's transforms; import it where they are needed.
 """
@@ -39,18 +39,18 @@ _PLAIN = tuple(key for key in OBJECT_KEYS if key not in ("boxes", "masks", "keyp
 def from_torchvision(transform: Callable[..., Any]) -> Transform:
     """A torchvision transform for use on samples.
 
-    The picture becomes a ``tv_tensors.Image``, boxes ``BoundingBoxes``, masks and label map ``Mask``, keypoints
+    The image becomes a ``tv_tensors.Image``, boxes ``BoundingBoxes``, masks and label map ``Mask``, keypoints
     ``KeyPoints``. Pixels of a label map that the transform leaves uncovered become 255. Boxes come back already cut, so
     how much of an object is still to be seen is not known: only those with a side of less than two pixels are dropped,
     unless the transform drops more (``SanitizeBoundingBoxes``). Through a mirror, points keep their names: use
     :class:`saccade.data.transforms.affine.Flip` where left and right are to be exchanged.
 
     The geometry record follows by the affine map that is nearest to what the transform did to some points of the
-    picture: exact for affine transforms.
+    image: exact for affine transforms.
 
     Args:
         transform: Takes and returns a dictionary of tv_tensors: any of ``torchvision.transforms.v2`` that does not
-            change the depth or the channels of the picture, or a ``Compose`` of them. Randomness comes from the
+            change the depth or the channels of the image, or a ``Compose`` of them. Randomness comes from the
             sample's generator; torch's own is left alone.
 
     Returns:
@@ -111,7 +111,7 @@ class Policy:
         """The sample after the drawn operations.
 
         Raises:
-            ConfigError: If the truth has a place in the picture, or the pixels are not 8-bit RGB or grey.
+            ConfigError: If the ground truth has a place in the image, or the pixels are not 8-bit RGB or grey.
         """
         if has_objects(sample.target) or "label_map" in sample.target:
             raise ConfigError(
@@ -125,7 +125,7 @@ class Policy:
 
 
 class _Points(tv_tensors.KeyPoints):
-    """Keypoints in coordinates that count from the edge of the picture, as boxes do."""
+    """Keypoints in coordinates that count from the edge of the image, as boxes do."""
 
 
 def _mirror_points(points: Any) -> Any:
@@ -224,7 +224,7 @@ def _to_pixels(image: Any) -> NDArray[Any]:
 
 
 def _probes(size: tuple[int, int]) -> NDArray[np.float64]:
-    """Points in the middle of a picture of (height, width) that tell where its pixels go, (P, 2)."""
+    """Points in the middle of an image of (height, width) that tell where its pixels go, (P, 2)."""
     share = np.linspace(0.25, 0.75, 4)
     x, y = np.meshgrid(share * size[1], share * size[0])
     return np.stack([x.ravel(), y.ravel()], axis=1)

@@ -1,8 +1,8 @@
 """Deformations that no affine map describes: perspective and elastic.
 
-The geometry record of a sample holds an affine map and is left as it was: it says how the picture came to the canvas on
-which it was then bent. Nothing inverts the record of a training picture. The truth is bent with the picture: points go
-where their pixels go, and a box becomes the hull of its moved outline.
+The geometry record of a sample holds an affine map and is left as it was: it says how the image came to the canvas on
+which it was then bent. Nothing inverts the record of a training image. The ground truth is bent with the image: points
+go where their pixels go, and a box becomes the hull of its moved outline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from saccade.structures.sample import Sample, Target
 __all__ = ["Elastic", "Perspective"]
 
 Points = NDArray[np.float64]
-# Points (M, 2) of the picture -> where they are afterwards, and whether they are to be seen at all, (M,).
+# Points (M, 2) of the image -> where they are afterwards, and whether they are to be seen at all, (M,).
 MovePoints = Callable[[Points], tuple[Points, NDArray[np.bool_]]]
 
 _OUTLINE = 16  # points along each side of a box
@@ -29,7 +29,7 @@ _SETTLED = 0.02  # pixels by which an inverted displacement may miss
 
 
 class Perspective:
-    """The picture as seen from elsewhere: every corner moves inwards by a random amount.
+    """The image as seen from elsewhere: every corner moves inwards by a random amount.
 
     Args:
         distortion: Largest move of a corner, share of half the side, 0..1.
@@ -74,7 +74,7 @@ class Elastic:
     """Smooth random deformation (Ronneberger et al. 2015, section 3.1).
 
     Random vectors on a coarse 3 x 3 grid, Gaussian, are interpolated bicubically to a displacement of every pixel. Past
-    the edge a picture with a label map or a class is continued by reflection; one with objects is not, since a mirrored
+    the edge an image with a label map or a class is continued by reflection; one with objects is not, since a mirrored
     part of an object would be a second object that nobody labelled.
 
     The displacement says where a pixel comes from. Where a point goes is found by fixed-point iteration; where the
@@ -83,7 +83,7 @@ class Elastic:
     Args:
         sigma: Standard deviation of the vectors, pixels (10 in the paper, on 512 x 512).
         grid: Nodes along each side.
-        fill: Value of uncovered pixels of pictures with objects.
+        fill: Value of uncovered pixels of images with objects.
     """
 
     def __init__(self, sigma: float, grid: int = 3, fill: int = 114) -> None:

@@ -19,7 +19,7 @@ class Writer(Protocol):
     """A module of this folder."""
 
     TASKS: tuple[str, ...]
-    """Tasks whose truth the format can hold."""
+    """Tasks whose ground truth the format can hold."""
 
     def write(self, dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
         """Write one split into a folder that may hold other splits already."""

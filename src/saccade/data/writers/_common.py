@@ -1,4 +1,4 @@
-"""What writers share: the account of what was kept and dropped, names of pictures, whole files."""
+"""What writers share: the account of what was kept and dropped, names of images, whole files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class LossReport:
 
 
 def unique_names(dataset: TableDataset) -> list[str]:
-    """File name of each picture without its folders; with them, joined by ``_``, where two would be the same."""
+    """File name of each image without its folders; with them, joined by ``_``, where two would be the same."""
     paths = [PurePosixPath(dataset.table.path(index)) for index in range(len(dataset))]
     counts = Counter(path.name.lower() for path in paths)
     return [path.name if counts[path.name.lower()] == 1 else "_".join(path.parts) for path in paths]

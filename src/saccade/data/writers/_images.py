@@ -1,4 +1,4 @@
-"""What the writers of folders, masks and keypoint tables share: pictures of any origin, and ``saccade.yaml``."""
+"""What the writers of folders, masks and keypoint tables share: images of any origin, and ``saccade.yaml``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, write_text
 from saccade.errors import DataError
 
-__all__ = ["drop_attributes", "put_pictures", "write_options"]
+__all__ = ["drop_attributes", "put_images", "write_options"]
 
 
-def put_pictures(
+def put_images(
     dataset: TableDataset, folder: Path, policy: ImagePolicy, report: LossReport, names: Mapping[int, str]
 ) -> dict[int, str]:
-    """Put pictures into ``folder`` and say under which names.
+    """Put images into ``folder`` and say under which names.
 
-    A file is copied or linked as it is, also out of a zip; what is no file (a row of an array, half of a picture) is
+    A file is copied or linked as it is, also out of a zip; what is no file (a row of an array, half of an image) is
     saved as PNG.
 
     Args:
@@ -34,13 +34,13 @@ def put_pictures(
         folder: Where they go; made if it is not there.
         policy: ``copy``, ``link`` (a hard link, or a copy where that cannot be), or ``none``: names only.
         report: Counts them.
-        names: File name below ``folder`` by index; pictures without one are left out.
+        names: File name below ``folder`` by index; images without one are left out.
 
     Returns:
-        The names, with the suffix ``.png`` where a picture was made.
+        The names, with the suffix ``.png`` where an image was made.
 
     Raises:
-        DataError: If a picture is missing.
+        DataError: If an image is missing.
     """
     if type(dataset).pixels is TableDataset.pixels:
         for index, name in names.items():
@@ -53,7 +53,7 @@ def put_pictures(
         placed = dict(names)
     elif isinstance(dataset, EmbeddedLabelmeDataset):
         for index, name in names.items():
-            inside = dataset.picture_bytes(index)
+            inside = dataset.image_bytes(index)
             if inside is None:
                 _place(Path(dataset.path(index)), folder / name, policy)
                 continue
@@ -96,7 +96,7 @@ def write_options(folder: Path, options: Mapping[str, Any], report: LossReport |
 
 
 def drop_attributes(dataset: TableDataset, report: LossReport) -> None:
-    """Count the attributes of objects and pictures, where the format has no place for any."""
+    """Count the attributes of objects and images, where the format has no place for any."""
     for texts, kind in ((dataset.table.attributes, "object"), (dataset.table.image_attributes, "image")):
         for row in range(0 if texts is None else len(texts)):
             for name in texts.get(row) if texts is not None else ():
@@ -107,7 +107,7 @@ def _place(source: Path, target: Path, policy: ImagePolicy) -> None:
     if policy == "none":
         return
     if not source.is_file():
-        raise DataError(f"{source}: the picture does not exist. Restore it, or convert without pictures ('none').")
+        raise DataError(f"{source}: the image does not exist. Restore it, or convert without images ('none').")
     _make_parent(target).unlink(missing_ok=True)
     if policy == "link":
         try:
@@ -124,7 +124,7 @@ def _make_parent(path: Path) -> Path:
 
 
 def _png_name(name: str, index: int) -> str:
-    """A name with the picture's number, since all may come from one file."""
+    """A name with the image's number, since all may come from one file."""
     path = PurePosixPath(name)
     stem = path.name.split(".")[0].removeprefix(f"{index}_")
     return str(path.with_name(f"{index}_{stem}.png"))
@@ -135,7 +135,7 @@ def _write_png(path: Path, dataset: TableDataset, index: int) -> None:
     if pixels.shape[2] in (3, 4):
         pixels = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
     elif pixels.shape[2] != 1:
-        raise DataError(f"{dataset.path(index)}: a picture of {pixels.shape[2]} channels cannot be saved as PNG.")
+        raise DataError(f"{dataset.path(index)}: an image of {pixels.shape[2]} channels cannot be saved as PNG.")
     done, data = cv2.imencode(".png", pixels)
-    assert done, "OpenCV encodes every picture of 1, 3 or 4 channels"
+    assert done, "OpenCV encodes every image of 1, 3 or 4 channels"
     path.write_bytes(data.tobytes())

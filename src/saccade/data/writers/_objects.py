@@ -16,7 +16,7 @@ from saccade.data.transforms.move import IGNORE
 from saccade.data.writers._common import LossReport
 from saccade.errors import DataError
 
-__all__ = ["class_names_of", "has_background", "picture_size", "regions_of", "rings_of", "unique_stems"]
+__all__ = ["class_names_of", "has_background", "image_size", "regions_of", "rings_of", "unique_stems"]
 
 
 def unique_stems(names: Sequence[str], report: LossReport) -> list[str]:
@@ -53,8 +53,8 @@ def has_background(dataset: TableDataset) -> bool:
     return dataset.table.outlines is not None or dataset.info.class_names[:1] == ("background",)
 
 
-def picture_size(dataset: TableDataset, index: int) -> tuple[int, int]:
-    """(height, width) of the picture itself, upright; as annotated where the picture is not to be had.
+def image_size(dataset: TableDataset, index: int) -> tuple[int, int]:
+    """(height, width) of the image itself, upright; as annotated where the image is not to be had.
 
     Raises:
         DataError: If neither is to be had.

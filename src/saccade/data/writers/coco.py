@@ -1,7 +1,7 @@
-"""COCO: ``annotations/instances_<split>.json`` or ``person_keypoints_<split>.json``, pictures in ``<split>/``.
+"""COCO: ``annotations/instances_<split>.json`` or ``person_keypoints_<split>.json``, images in ``<split>/``.
 
-Category ids are those that the source had, else 1..N; numbers of pictures are kept; annotations are counted from 1.
-Attributes of objects become ``attributes``, those of pictures fields of their own.
+Category ids are those that the source had, else 1..N; numbers of images are kept; annotations are counted from 1.
+Attributes of objects become ``attributes``, those of images fields of their own.
 
 *Numbers* come back bit for bit. A width is written with the fewest decimals for which ``x + width`` is the right edge
 again; in rare cases no number does that, and the edge moves by one unit in the last place. Keypoints lose the half
@@ -26,8 +26,8 @@ from saccade.data.tables.outlines import runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.transforms.move import IGNORE
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
-from saccade.data.writers._images import put_pictures
-from saccade.data.writers._objects import class_names_of, has_background, picture_size
+from saccade.data.writers._images import put_images
+from saccade.data.writers._objects import class_names_of, has_background, image_size
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "compress_runs", "write"]
@@ -58,10 +58,10 @@ def write(
         compress: Write masks in COCO's compressed code rather than as lists of runs.
 
     Raises:
-        DataError: If a picture is missing, or an outline with holes is malformed.
+        DataError: If an image is missing, or an outline with holes is malformed.
     """
     keypoints = dataset.info.task == "keypoints"
-    placed = put_pictures(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
+    placed = put_images(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
     names = [placed[index] for index in range(len(dataset))]
     sizes = _sizes(dataset)
     path = folder / "annotations" / f"{'person_keypoints' if keypoints else 'instances'}_{split}.json"
@@ -117,10 +117,10 @@ def _chunks(entries: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 
 def _sizes(dataset: TableDataset) -> NDArray[np.int64]:
-    """(height, width) of each picture, from its header where the source does not say."""
+    """(height, width) of each image, from its header where the source does not say."""
     sizes = dataset.table.sizes.astype(np.int64)
     for index in np.flatnonzero(~sizes.all(axis=1)).tolist():
-        sizes[index] = picture_size(dataset, index)
+        sizes[index] = image_size(dataset, index)
     return sizes
 
 
@@ -147,10 +147,10 @@ def _images(
         entry: dict[str, Any] = {"id": number, "file_name": name, "height": height, "width": width}
         for key, value in {} if texts is None else texts.get(index).items():
             if key in _OWN_IMAGE_FIELDS:
-                report.drop(f"attribute of pictures: {key}", "COCO has a field of that name")
+                report.drop(f"attribute of images: {key}", "COCO has a field of that name")
             else:
                 entry[key] = value
-                report.keep(f"attribute of pictures: {key}")
+                report.keep(f"attribute of images: {key}")
         yield entry
 
 
@@ -160,7 +160,7 @@ class _Annotations:
     Args:
         dataset: What to write.
         category_ids: By label.
-        sizes: (height, width) of each picture.
+        sizes: (height, width) of each image.
         report: Counts what is kept and changed.
         compress: Write masks in the compressed code.
     """
@@ -226,7 +226,7 @@ class _Annotations:
                 yield entry
 
     def of_label_maps(self) -> Iterator[dict[str, Any]]:
-        """One entry a class that a picture's label map shows."""
+        """One entry a class that an image's label map shows."""
         first = int(has_background(self._dataset))
         self._report.change("label maps", "one mask a class", len(self._table))
         for index in range(len(self._table)):

@@ -22,20 +22,20 @@ def convert(
     format: str | None = None,
     splits: str | None = None,
     task: str | None = None,
-    pictures: ImagePolicy = "copy",
+    image_files: ImagePolicy = "copy",
     **options: Any,
 ) -> LossReport:
     """Read a data set and write it in another format; labels are carried over as they are, faults included.
 
     Args:
-        source: Name in the catalogue, a folder, or a zip of pictures.
+        source: Name in the catalogue, a folder, or a zip of images.
         out: Folder to write; it must be empty or not exist.
         to: Format to write.
         format: Format to read; found by looking if not given.
         splits: Parts, joined by ``+``; if not given, all that the source has; those that only join others
             (``trainval``) are left out where the format has a folder a split.
-        task: Which truth to read, where the source has several.
-        pictures: ``copy``, ``link`` or ``none``.
+        task: Which ground truth to read, where the source has several.
+        image_files: ``copy``, ``link`` or ``none``.
         **options: Of the reader.
 
     Returns:
@@ -61,8 +61,8 @@ def convert(
             raise DataError(f"'{source}' is made on the fly; there are no annotations to convert.")
         if dataset.info.task not in writer.TASKS:
             raise DataError(
-                f"format '{to}' cannot hold the truth of task '{dataset.info.task}'; "
+                f"format '{to}' cannot hold the ground truth of task '{dataset.info.task}'; "
                 f"it holds: {', '.join(writer.TASKS)}."
             )
-        writer.write(dataset, out, dataset.info.split, pictures, report)
+        writer.write(dataset, out, dataset.info.split, image_files, report)
     return report

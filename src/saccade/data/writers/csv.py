@@ -1,7 +1,7 @@
-"""Tables: ``<split>.csv``, one row an object (``detection``) or one row a picture (``classification``).
+"""Tables: ``<split>.csv``, one row an object (``detection``) or one row an image (``classification``).
 
 Columns are ``file,width,height,x1,y1,x2,y2,label`` or ``file,label``, ``iscrowd`` and ``area`` where an object needs
-them, then one column an attribute. Pictures lie in ``<split>/``. A picture without objects has a row with empty cells.
+them, then one column an attribute. Images lie in ``<split>/``. An image without objects has a row with empty cells.
 Numbers come back bit for bit. Polygons, masks and attributes that are lists or tables are dropped. The order of the
 classes, which a table does not tell, is in ``saccade.yaml``, where :func:`saccade.data.open.open_dataset` finds it.
 """
@@ -21,7 +21,7 @@ from saccade.data.readers.csv import COLUMNS
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers._images import put_pictures, write_options
+from saccade.data.writers._images import put_images, write_options
 
 __all__ = ["TASKS", "write"]
 
@@ -41,10 +41,10 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         report: Counts what is kept, changed and dropped.
 
     Raises:
-        DataError: If a picture is missing, or the classes are not those of the splits written before.
+        DataError: If an image is missing, or the classes are not those of the splits written before.
     """
     table, info = dataset.table, dataset.info
-    placed = put_pictures(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
+    placed = put_images(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
     files = [placed[index] if images == "none" else f"{split}/{placed[index]}" for index in range(len(dataset))]
     options = {"format": "csv", "task": info.task, "class_names": list(info.class_names)}
     write_options(folder, options, report)
@@ -132,4 +132,4 @@ def _count(dataset: TableDataset, report: LossReport) -> None:
         report.drop("masks", "a table has boxes only", len(table.labels))
     for row in range(0 if table.image_attributes is None else len(table.image_attributes)):
         for name in table.image_attributes.get(row) if table.image_attributes is not None else ():
-            report.drop(f"attribute of pictures: {name}", "a row is an object's")
+            report.drop(f"attribute of images: {name}", "a row is an object's")

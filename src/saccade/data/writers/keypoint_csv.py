@@ -1,7 +1,7 @@
-"""Keypoints as tables: ``<split>.csv`` for the pictures in ``<split>/``, and ``saccade.yaml`` with the points' names.
+"""Keypoints as tables: ``<split>.csv`` for the images in ``<split>/``, and ``saccade.yaml`` with the points' names.
 
 A row is an object: file name, then x and y of each point; cells of a point that is not labelled are empty. There is no
-place for whether a point is hidden, for boxes, outlines, classes and attributes, nor for pictures without objects; what
+place for whether a point is hidden, for boxes, outlines, classes and attributes, nor for images without objects; what
 is lost is counted.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, write_text
-from saccade.data.writers._images import drop_attributes, put_pictures, write_options
+from saccade.data.writers._images import drop_attributes, put_images, write_options
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "write"]
@@ -36,7 +36,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         report: Counts what is kept, changed and dropped.
 
     Raises:
-        DataError: If a picture is missing, no object has a labelled point, or the points are not those of the splits
+        DataError: If an image is missing, no object has a labelled point, or the points are not those of the splits
             written before.
     """
     names, table = dataset.info.class_names, dataset.table
@@ -46,7 +46,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     if not shown:
         raise DataError(f"{dataset.info.name} ({split}): no object has a labelled point, so there is nothing to write.")
     write_options(folder, {"format": "keypoint_csv", **options}, report)
-    placed = put_pictures(dataset, folder / split, images, report, _names(dataset, shown))
+    placed = put_images(dataset, folder / split, images, report, _names(dataset, shown))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["file", *(f"{name}_{axis}" for name in names for axis in "xy")])

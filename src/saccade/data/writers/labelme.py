@@ -1,14 +1,14 @@
-"""labelme: one JSON file a picture, in a folder a split; a data set without splits lies in the folder itself.
+"""labelme: one JSON file an image, in a folder a split; a data set without splits lies in the folder itself.
 
 Boxes become rectangles, rings polygons (those of one object share a ``group_id``), masks masks, keypoints points that
-share a ``group_id`` with their object, classes of pictures flags. Boolean attributes become flags, ``description`` and
+share a ``group_id`` with their object, classes of images flags. Boolean attributes become flags, ``description`` and
 ``group_id`` go where they came from, others into ``attributes``. ``labels.txt`` holds the order of the classes
-(``keypoints.txt`` that of points, ``flags.txt`` that of classes of pictures).
+(``keypoints.txt`` that of points, ``flags.txt`` that of classes of images).
 
 What labelme has no place for is put into a key ``saccade`` of the shape, which labelme leaves alone and Saccade reads
 back: that a ring is a hole or an object a crowd, whole numbers of the reader such as ``difficult``, and box and area
 where they are not those of the outline. What came from labelme goes back as it was, except for the version and for a
-picture inside the file, which becomes a file of its own.
+image inside the file, which becomes a file of its own.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from saccade.data.readers._labelme_shapes import Kept, outline, parse_shape
 from saccade.data.tables.outlines import Texts, mask_of_runs
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers._images import put_pictures
-from saccade.data.writers._objects import class_names_of, has_background, picture_size, regions_of, unique_stems
+from saccade.data.writers._images import put_images
+from saccade.data.writers._objects import class_names_of, has_background, image_size, regions_of, unique_stems
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "write"]
@@ -54,17 +54,17 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         dataset: What to write.
         folder: Root of the new data set; it may hold other splits.
         split: Name of the part.
-        images: Whether pictures are copied, linked or left out.
+        images: Whether images are copied, linked or left out.
         report: Counts what is kept, changed and dropped.
 
     Raises:
-        DataError: If a picture is missing, or the classes are not those of the splits written before.
+        DataError: If an image is missing, or the classes are not those of the splits written before.
     """
     place = folder if split == "all" else folder / split
-    sizes = [picture_size(dataset, index) for index in range(len(dataset))]
+    sizes = [image_size(dataset, index) for index in range(len(dataset))]
     _write_names(dataset, folder, report)
     wanted = dict(enumerate(unique_stems(unique_names(dataset), report)))
-    names = list(put_pictures(dataset, place, images, report, wanted).values())
+    names = list(put_images(dataset, place, images, report, wanted).values())
     writer = _Writer(dataset, report)
     for index, (name, size) in enumerate(zip(names, sizes, strict=True)):
         content = writer.file(index, name, size)
@@ -107,7 +107,7 @@ class _Writer:
             report.change(name, f"kept {_ONLY_SACCADE}", int(np.count_nonzero(values)))
 
     def file(self, index: int, name: str, size: tuple[int, int]) -> dict[str, Any]:
-        """Content for picture ``index``, whose file is called ``name``, of (height, width)."""
+        """Content for image ``index``, whose file is called ``name``, of (height, width)."""
         attributes, details = _split_details(
             _attributes(self.table.image_attributes, index, "image", self.report), dict
         )
@@ -165,7 +165,7 @@ class _Writer:
         for position, (row, values) in enumerate(zip(rows, attributes, strict=True)):
             parts = self._parts(row, None if masks is None else masks[position])
             if parts is None:
-                self.report.drop("objects", "their numbers are not finite, or far from any picture")
+                self.report.drop("objects", "their numbers are not finite, or far from any image")
                 continue
             self.report.keep("objects")
             placed += self._finish(row, parts, values, free, size)
@@ -342,7 +342,7 @@ def _in_order(placed: Sequence[_Placed]) -> list[dict[str, Any]]:
 
 
 def _attributes(texts: Texts | None, row: int, kind: str, report: LossReport) -> dict[str, Any]:
-    """Attributes of an object or a picture; all of them are kept."""
+    """Attributes of an object or an image; all of them are kept."""
     values = texts.get(row) if texts is not None else {}
     for name in values:
         if name != "labelme":

@@ -1,4 +1,4 @@
-"""Pictures and label maps: ``images/<split>/<name>``, ``masks/<split>/<name>.png``, and ``saccade.yaml``.
+"""Images and label maps: ``images/<split>/<name>``, ``masks/<split>/<name>.png``, and ``saccade.yaml``.
 
 A label map is a palette PNG whose indices are the labels, 255 where nothing counts; its colours are those in which
 Saccade draws the classes. Objects with outlines are painted over each other, the small ones last.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
-from saccade.data.writers._images import drop_attributes, put_pictures, write_options
+from saccade.data.writers._images import drop_attributes, put_images, write_options
 from saccade.results.palette import class_color
 
 __all__ = ["TASKS", "write"]
@@ -34,12 +34,12 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         report: Counts what is kept, changed and dropped.
 
     Raises:
-        DataError: If a picture or map is missing or broken, or the classes are not those of the splits written before.
+        DataError: If an image or map is missing or broken, or the classes are not those of the splits written before.
     """
     classes = dataset.info.class_names
     options = {"image_dir": "images/{split}", "label_dir": "masks/{split}", "class_names": list(classes)}
     write_options(folder, {"format": "masks", **options}, report)
-    names = put_pictures(dataset, folder / "images" / split, images, report, _names(dataset))
+    names = put_images(dataset, folder / "images" / split, images, report, _names(dataset))
     palette = _palette(classes)
     for index, name in names.items():
         path = folder / "masks" / split / f"{PurePosixPath(name).stem}.png"
@@ -55,7 +55,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
 
 
 def _names(dataset: TableDataset) -> dict[int, str]:
-    """File name of each picture; with its number before it where the stem would be that of another."""
+    """File name of each image; with its number before it where the stem would be that of another."""
     names = [PurePosixPath(dataset.table.path(index)).name for index in range(len(dataset))]
     stems = Counter(PurePosixPath(name).stem.casefold() for name in names)
     return {
@@ -74,6 +74,6 @@ def _palette(classes: tuple[str, ...]) -> list[int]:
 def _write_map(path: Path, label_map: NDArray[np.uint8], palette: list[int]) -> None:
     from PIL import Image
 
-    picture = Image.frombytes("P", label_map.shape[::-1], np.ascontiguousarray(label_map, np.uint8).tobytes())
-    picture.putpalette(palette)
-    picture.save(path)
+    image = Image.frombytes("P", label_map.shape[::-1], np.ascontiguousarray(label_map, np.uint8).tobytes())
+    image.putpalette(palette)
+    image.save(path)

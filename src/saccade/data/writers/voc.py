@@ -7,7 +7,7 @@ without area; such boxes are written wide enough to be read as boxes, and counte
 *Objects* get the pose, truncated and difficult that they have as attributes, or VOC's defaults; further attributes
 become elements of their names. Polygons and masks are dropped.
 
-*Label maps* (task ``segmentation``) become ``SegmentationClass/<id>.png``, palette pictures in VOC's colours, listed in
+*Label maps* (task ``segmentation``) become ``SegmentationClass/<id>.png``, palette images in VOC's colours, listed in
 ``ImageSets/Segmentation``; 255 stays what is ignored.
 """
 
@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from saccade.data.readers.voc import CLASS_FILE
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers._images import put_pictures
-from saccade.data.writers._objects import picture_size, unique_stems
+from saccade.data.writers._images import put_images
+from saccade.data.writers._objects import image_size, unique_stems
 from saccade.errors import DataError
 
 __all__ = ["TASKS", "write"]
@@ -41,7 +41,7 @@ KEEPS_UNIONS = True
 _WIDER = 1e-3
 _FIRST: dict[str, Any] = {"pose": "Unspecified", "truncated": 0, "difficult": 0}  # what every object of VOC says
 _RESERVED = frozenset({"name", "bndbox", "part"})
-_RESERVED_OF_PICTURES = frozenset({"filename", "size", "object", "annotation"})
+_RESERVED_OF_IMAGES = frozenset({"filename", "size", "object", "annotation"})
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
@@ -55,11 +55,11 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         report: Counts what is kept, changed and dropped.
 
     Raises:
-        DataError: If a picture is missing, or the classes are not those of the splits written before.
+        DataError: If an image is missing, or the classes are not those of the splits written before.
     """
     _write_classes(dataset, folder / CLASS_FILE, report)
     chosen = _unique_names(dataset, folder / "JPEGImages", split, report)
-    placed = put_pictures(dataset, folder / "JPEGImages", images, report, dict(enumerate(chosen)))
+    placed = put_images(dataset, folder / "JPEGImages", images, report, dict(enumerate(chosen)))
     names = [placed[index] for index in range(len(dataset))]
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     if dataset.info.task == "segmentation":
@@ -81,20 +81,20 @@ def _write_classes(dataset: TableDataset, path: Path, report: LossReport) -> Non
 
 
 def _unique_names(dataset: TableDataset, folder: Path, split: str, report: LossReport) -> list[str]:
-    """Names of which no two have the same stem; another split's picture keeps its name if it is the same picture."""
+    """Names of which no two have the same stem; another split's image keeps its name if it is the same image."""
     there = {file.stem.lower(): file for file in folder.glob("*")} if folder.is_dir() else {}
     names = []
     for index, name in enumerate(unique_names(dataset)):
         path = PurePosixPath("_".join(name.split()))  # an id has no blanks
         other = there.get(path.stem.lower())
-        taken = other is not None and not _same_picture(other, Path(dataset.path(index)), path.suffix)
+        taken = other is not None and not _same_image(other, Path(dataset.path(index)), path.suffix)
         names.append(f"{split}_{path}" if taken else str(path))
         report.change("images", "renamed, because another split's has the same id", taken)
         report.change("images", "renamed, because an id has no blanks", str(path) != name)
     return unique_stems(names, report)
 
 
-def _same_picture(first: Path, second: Path, suffix: str) -> bool:
+def _same_image(first: Path, second: Path, suffix: str) -> bool:
     return first.suffix == suffix and second.is_file() and filecmp.cmp(first, second, shallow=False)
 
 
@@ -104,15 +104,15 @@ def _write_label_maps(dataset: TableDataset, folder: Path, stems: list[str], rep
     target = folder / "SegmentationClass"
     target.mkdir(parents=True, exist_ok=True)
     for index, stem in enumerate(stems):
-        picture = Image.fromarray(np.ascontiguousarray(dataset.target(index)["label_map"], np.uint8))
-        picture.putpalette(_palette().tobytes())
-        picture.save(target / f"{stem}.png")
+        image = Image.fromarray(np.ascontiguousarray(dataset.target(index)["label_map"], np.uint8))
+        image.putpalette(_palette().tobytes())
+        image.save(target / f"{stem}.png")
     report.keep("label maps", len(stems))
     table = dataset.table
     if table.outlines is not None:
         report.change("objects", "painted into label maps", len(table.labels))
         _count_attributes(table.attributes, "attribute", report)
-    _count_attributes(table.image_attributes, "attribute of pictures:", report)
+    _count_attributes(table.image_attributes, "attribute of images:", report)
 
 
 def _count_attributes(texts: Any, prefix: str, report: LossReport) -> None:
@@ -147,21 +147,21 @@ def _write_annotations(
         lines = "\n".join(f"\t{line}" for line in _annotation(dataset, index, name, report))
         path, text = folder / "Annotations" / f"{stem}.xml", f"<annotation>\n{lines}\n</annotation>\n"
         if path.is_file() and path.read_text(encoding="utf-8") != text:
-            raise DataError(f"{path}: another split has other objects for this picture. Make them agree.")
+            raise DataError(f"{path}: another split has other objects for this image. Make them agree.")
         write_text(path, text)
 
 
 def _annotation(dataset: TableDataset, index: int, name: str, report: LossReport) -> Iterator[str]:
     table = dataset.table
     about = {} if table.image_attributes is None else table.image_attributes.get(index)
-    report.keep("attribute of pictures: depth", "depth" in about)
+    report.keep("attribute of images: depth", "depth" in about)
     depth = about.pop("depth", dataset.channels)
     height, width = table.sizes[index].tolist()
     if not (height and width):
-        height, width = picture_size(dataset, index)
-    yield from _elements({"folder": about.pop("folder", None)}, frozenset(), "attribute of pictures:", report)
+        height, width = image_size(dataset, index)
+    yield from _elements({"folder": about.pop("folder", None)}, frozenset(), "attribute of images:", report)
     yield _element("filename", name)
-    yield from _elements(about, _RESERVED_OF_PICTURES, "attribute of pictures:", report)
+    yield from _elements(about, _RESERVED_OF_IMAGES, "attribute of images:", report)
     yield "<size>"
     yield from (f"\t{_element(key, value)}" for key, value in (("width", width), ("height", height), ("depth", depth)))
     yield "</size>"

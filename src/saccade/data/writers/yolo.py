@@ -1,11 +1,11 @@
-"""YOLO: ``images/<split>/``, ``labels/<split>/<picture>.txt`` and ``data.yaml``, which grows with each split.
+"""YOLO: ``images/<split>/``, ``labels/<split>/<image>.txt`` and ``data.yaml``, which grows with each split.
 
 Rows hold boxes if no object of the split has an outline, polygons otherwise, or keypoints; see
 :mod:`saccade.data.readers.yolo` for what they look like. An object is one row with one polygon, so several rings
 are joined by bridges without width, which enclose nothing, and holes are cut in the same way.
 
 What has no place in a row is counted: crowd regions and unknown classes, which are left out, since a row would make
-ordinary objects of them; attributes; and pictures that had to be renamed, because another has the same stem.
+ordinary objects of them; attributes; and images that had to be renamed, because another has the same stem.
 
 A data set without splits becomes ``all``, which ``data.yaml`` names as ``train`` and ``val`` too: other tools ask for
 both.
@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
-from saccade.data.writers._images import put_pictures
+from saccade.data.writers._images import put_images
 from saccade.data.writers._objects import (
     class_names_of,
     has_background,
-    picture_size,
+    image_size,
     regions_of,
     rings_of,
     unique_stems,
@@ -51,21 +51,21 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         dataset: What to write.
         folder: Root of the new data set; it may hold other splits.
         split: Name of the part.
-        images: Whether pictures are copied, linked or left out.
+        images: Whether images are copied, linked or left out.
         report: Counts what is kept, changed and dropped.
 
     Raises:
-        DataError: If a picture is missing, or the classes are not those of the splits written before.
+        DataError: If an image is missing, or the classes are not those of the splits written before.
     """
-    sizes = [picture_size(dataset, index) for index in range(len(dataset))]
+    sizes = [image_size(dataset, index) for index in range(len(dataset))]
     _describe(dataset, folder / "data.yaml", split, report)
     names = dict(enumerate(unique_stems(unique_names(dataset), report)))
-    pictures = put_pictures(dataset, folder / "images" / split, images, report, names)
+    written = put_images(dataset, folder / "images" / split, images, report, names)
     rows = _rows_of(dataset, report)
-    for index, picture in pictures.items():
+    for index, image in written.items():
         with np.errstate(invalid="ignore", over="ignore"):  # faulty numbers are carried over
-            lines = [_line(label, numbers) for label, numbers in rows.of_picture(index, sizes[index])]
-        write_text(folder / "labels" / split / PurePosixPath(picture).with_suffix(".txt"), "".join(lines))
+            lines = [_line(label, numbers) for label, numbers in rows.of_image(index, sizes[index])]
+        write_text(folder / "labels" / split / PurePosixPath(image).with_suffix(".txt"), "".join(lines))
     _count_losses(dataset, report)
 
 
@@ -103,15 +103,15 @@ _Row = tuple[int, NDArray[np.float64]]
 
 
 class _Rows:
-    """Label and numbers of the objects of a picture, as shares of its size."""
+    """Label and numbers of the objects of an image, as shares of its size."""
 
     def __init__(self, dataset: TableDataset, report: LossReport) -> None:
         self.dataset = dataset
         self.table = dataset.table
         self.report = report
 
-    def of_picture(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
-        """Rows of picture ``index`` of (height, width)."""
+    def of_image(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
+        """Rows of image ``index`` of (height, width)."""
         scale = np.array([size[1], size[0]], np.float64)
         for row in range(*self.table.objects(index).indices(len(self.table.labels))):
             label = int(self.table.labels[row])
@@ -138,11 +138,11 @@ class _Rows:
 class _PolygonRows(_Rows):
     """One polygon an object."""
 
-    def of_picture(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
-        """Rows of picture ``index`` of (height, width)."""
+    def of_image(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
+        """Rows of image ``index`` of (height, width)."""
         self._first = int(self.table.offsets[index])
         self._masks = self.dataset.object_masks(index) if self.table.outlines is None else np.zeros((0, 0, 0), np.uint8)
-        yield from super().of_picture(index, size)
+        yield from super().of_image(index, size)
 
     def numbers(self, row: int, scale: NDArray[np.float64]) -> NDArray[np.float64]:
         """Corners of one object, x, y, x, y, ..."""
@@ -201,8 +201,8 @@ class _PolygonRows(_Rows):
 class _MapRows(_Rows):
     """One polygon a region of a label map."""
 
-    def of_picture(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
-        """Rows of the regions of each class of picture ``index``."""
+    def of_image(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
+        """Rows of the regions of each class of image ``index``."""
         label_map = self.dataset.target(index)["label_map"]
         scale = np.array(label_map.shape[::-1], np.float64)
         first = int(has_background(self.dataset))
@@ -260,7 +260,7 @@ def _join(rings: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _line(label: int, numbers: NDArray[np.float64]) -> str:
-    """A row; nine digits are a thousandth of a pixel in pictures of any size."""
+    """A row; nine digits are a thousandth of a pixel in images of any size."""
     return " ".join([str(label), *(f"{number:.9f}".rstrip("0").rstrip(".") for number in numbers.tolist())]) + "\n"
 
 
@@ -269,7 +269,7 @@ def _count_losses(dataset: TableDataset, report: LossReport) -> None:
     table = dataset.table
     for name, values in table.extras.items():
         report.drop(name, "YOLO has no such mark", int(np.count_nonzero(values)))
-    for texts, prefix in ((table.attributes, "attribute"), (table.image_attributes, "attribute of pictures:")):
+    for texts, prefix in ((table.attributes, "attribute"), (table.image_attributes, "attribute of images:")):
         names = Counter(name for row in range(len(texts)) for name in texts.get(row)) if texts is not None else {}
         for name, count in names.items():
             report.drop(f"{prefix} {name}", "YOLO has no attributes", count)

@@ -1,4 +1,4 @@
-"""What an answer that never looks at the picture would score: the figure that a trained model must beat."""
+"""What an answer that never looks at the image would score: the figure that a trained model must beat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def evaluate_constant_answer(train: VisionDataset, held_out: VisionDataset, look
     Args:
         train: What the answer is learnt from.
         held_out: What it is scored on.
-        look_at: How many training pictures, evenly spaced, are looked at.
+        look_at: How many training images, evenly spaced, are looked at.
 
     Returns:
         Its figures, or None where the task has no such answer.

@@ -34,19 +34,19 @@ def evaluate(
     progress: Callable[[Iterable[Batch], int], Iterable[Batch]] | None = None,
     tiling: Tiling | None = None,
 ) -> MetricReport:
-    """Predict every picture and score the answers in original pixels.
+    """Predict every image and score the answers in original pixels.
 
     With several processes each takes its share, and all return the figures of the whole set.
 
     Args:
         runtime: What predicts: a model in memory or an exported file.
-        dataset: Pictures with truth.
-        batch_size: Pictures at a time.
+        dataset: Images with ground truth.
+        batch_size: Images at a time.
         workers: Loader processes.
         loss: Also report the mean of these terms, as ``loss`` and ``loss/<term>``.
         size: Canvas (height, width); the model's own if not given.
         progress: Wraps the batches, given their number, to show a bar.
-        tiling: Look at each picture tile by tile, ``batch_size`` tiles at a time; not together with ``loss``.
+        tiling: Look at each image tile by tile, ``batch_size`` tiles at a time; not together with ``loss``.
 
     Raises:
         ConfigError: If the model's task or classes are not the data set's, or there is a loss of tiles.

@@ -1,8 +1,8 @@
 """Whether a network can learn a data set at all, told before it is trained.
 
-Three questions that need no training: does the truth itself get the best score, how much of it survives the network's
-resize rule, and has every object a place in the network that could answer for it. What stands in the way is said in
-words.
+Three questions that need no training: does the ground truth itself get the best score, how much of it survives the
+network's resize rule, and has every object a place in the network that could answer for it. What stands in the way is
+said in words.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class FitReport:
     Args:
         model: Name of the network.
         data: Name of the data set and its split.
-        images: Pictures that were looked at.
+        images: Images that were looked at.
         metric: Name of the figure that decides.
         perfect: Its best value.
-        truth: What the truth itself scores; NaN if there is nothing to score.
-        resized: What the truth scores once it went through the resize rule and back.
-        spoilers: Pictures on which the truth does not get the best score, and why.
+        ground_truth: What the ground truth itself scores; NaN if there is nothing to score.
+        resized: What the ground truth scores once it went through the resize rule and back.
+        spoilers: Images on which the ground truth does not get the best score, and why.
         sizes: One row an object size: objects, how many the resize rule loses, how many are smaller than the finest
             stride, how many have a place, and the recall that is possible.
         reasons: Why the score would be 0, or lower than it could be.
@@ -67,7 +67,7 @@ class FitReport:
     images: int = 0
     metric: str = ""
     perfect: float = 1.0
-    truth: float = float("nan")
+    ground_truth: float = float("nan")
     resized: float = float("nan")
     spoilers: list[str] = field(default_factory=list)
     sizes: list[dict[str, Any]] = field(default_factory=list)
@@ -75,8 +75,8 @@ class FitReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the truth gets the best score and nothing stands in the way."""
-        return abs(self.truth - self.perfect) < 1e-6 and not self.reasons
+        """Whether the ground truth gets the best score and nothing stands in the way."""
+        return abs(self.ground_truth - self.perfect) < 1e-6 and not self.reasons
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -86,8 +86,8 @@ class FitReport:
     def to_text(self) -> str:
         """Lines of text."""
         lines = [
-            f"{self.model} on {self.data}, {self.images} pictures",
-            f"  the truth itself scores {self.metric} {self.truth:.4f}; the best is {self.perfect:g}",
+            f"{self.model} on {self.data}, {self.images} images",
+            f"  the ground truth itself scores {self.metric} {self.ground_truth:.4f}; the best is {self.perfect:g}",
             f"  after the resize rule and back: {self.metric} {self.resized:.4f}",
             *(f"    {line}" for line in self.spoilers),
         ]
@@ -101,8 +101,8 @@ def check_fit(model: Model, dataset: VisionDataset, look_at: int = 200) -> FitRe
 
     Args:
         model: The network; only its settings matter, not its weights.
-        dataset: Pictures with truth, faults included.
-        look_at: How many pictures, evenly spaced, are looked at.
+        dataset: Images with ground truth, faults included.
+        look_at: How many images, evenly spaced, are looked at.
 
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
@@ -124,30 +124,33 @@ def check_fit(model: Model, dataset: VisionDataset, look_at: int = 200) -> FitRe
         try:
             sample = pipeline[SampleKey(0, index)]
         except DataError as error:
-            report.reasons.append(f"a picture cannot be read: {error}")
+            report.reasons.append(f"an image cannot be read: {error}")
             continue
         report.images += 1
         scores.add(sample, report.reasons)
         objects.add(sample)
         gains = np.diag(sample.info.geometry.matrix)[:2]
         stretch = max(stretch, float(gains.max() / gains.min()))
-    truth, resized = scores.direct.compute(), scores.back.compute()
-    report.metric, report.perfect = truth.primary, 1.0 if truth.higher_is_better else 0.0
-    report.truth, report.resized = truth.values[truth.primary], resized.values[truth.primary]
-    if np.isfinite(report.truth) and abs(report.truth - report.perfect) >= 1e-6:
+    ground_truth, resized = scores.direct.compute(), scores.back.compute()
+    report.metric, report.perfect = ground_truth.primary, 1.0 if ground_truth.higher_is_better else 0.0
+    report.ground_truth, report.resized = (
+        ground_truth.values[ground_truth.primary],
+        resized.values[ground_truth.primary],
+    )
+    if np.isfinite(report.ground_truth) and abs(report.ground_truth - report.perfect) >= 1e-6:
         report.spoilers = [line for line, _ in zip(scores.spoilers(pipeline, indices), range(_LISTED), strict=False)]
     report.sizes = objects.rows()
     report.reasons += _score_reasons(report, objects, model)
     if stretch >= _STRETCHED:
         report.reasons.append(
-            f"the resize rule '{model.input_spec.resize}' changes the aspect of a picture by a factor of "
-            f"{stretch:.1f}: objects look unlike those of other pictures. Use letterbox."
+            f"the resize rule '{model.input_spec.resize}' changes the aspect of an image by a factor of "
+            f"{stretch:.1f}: objects look unlike those of other images. Use letterbox."
         )
     return report
 
 
 class _Scores:
-    """The truth scored against itself: as it is, and by way of the network's canvas."""
+    """The ground truth scored against itself: as it is, and by way of the network's canvas."""
 
     def __init__(self, task: str, dataset: VisionDataset) -> None:
         self.task = get_task(task)
@@ -155,16 +158,16 @@ class _Scores:
         self.direct, self.back = self.task.evaluator(self.info), self.task.evaluator(self.info)
 
     def add(self, sample: Sample, reasons: list[str]) -> None:
-        """Take one picture; what the evaluator refuses becomes a reason."""
+        """Take one image; what the evaluator refuses becomes a reason."""
         original = _original(sample)
         try:
             self.direct.update([self._as_it_is(sample, original)], [original])
-            self.back.update([self.task.truth(sample.target, sample.info, self.info.class_names)], [original])
+            self.back.update([self.task.ground_truth(sample.target, sample.info, self.info.class_names)], [original])
         except (DataError, IndexError, ValueError) as error:
-            reasons.append(f"{sample.info.path}: its truth cannot be scored: {error}")
+            reasons.append(f"{sample.info.path}: its ground truth cannot be scored: {error}")
 
     def spoilers(self, pipeline: EvalPipeline, indices: list[int]) -> Iterator[str]:
-        """Pictures whose truth does not get the best score alone."""
+        """Images whose ground truth does not get the best score alone."""
         for index in indices:
             sample = pipeline[SampleKey(0, index)]
             original = _original(sample)
@@ -178,16 +181,16 @@ class _Scores:
     def _as_it_is(self, sample: Sample, original: Target) -> Any:
         size = sample.info.geometry.original_size
         info = ImageInfo(sample.info.image_id, sample.info.path, Geometry.identity(size))
-        return self.task.truth(original, info, self.info.class_names)
+        return self.task.ground_truth(original, info, self.info.class_names)
 
 
 def _original(sample: Sample) -> Target:
-    assert sample.original is not None, "the evaluation pipeline keeps the truth in original pixels"
+    assert sample.original is not None, "the evaluation pipeline keeps the ground truth in original pixels"
     return sample.original
 
 
 def _why(target: Target) -> str:
-    """What may keep a truth from the best score."""
+    """What may keep a ground truth from the best score."""
     boxes = target.get("boxes")
     if boxes is None:
         return ""
@@ -214,7 +217,7 @@ class _Objects:
         self._has_places = True
 
     def add(self, sample: Sample) -> None:
-        """Take the boxes of one picture."""
+        """Take the boxes of one image."""
         original = _original(sample)
         if "boxes" not in original:
             return
@@ -252,7 +255,7 @@ class _Objects:
 
     @property
     def has_boxes(self) -> bool:
-        """Whether the truth has boxes at all."""
+        """Whether the ground truth has boxes at all."""
         return bool(self._sides)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -290,7 +293,7 @@ def find_places(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tens
 
     Args:
         model: The network.
-        boxes_xyxy: Objects of one picture, (N, 4), pixels of the canvas.
+        boxes_xyxy: Objects of one image, (N, 4), pixels of the canvas.
         size: Canvas (height, width).
 
     Returns:
@@ -332,7 +335,7 @@ def _score_reasons(report: FitReport, objects: _Objects, model: Model) -> list[s
         what = (
             f"all {objects.crowds} objects are crowds, which are neither found nor missed"
             if objects.crowds
-            else ("there is no object with an area in these pictures")
+            else ("there is no object with an area in these images")
         )
         reasons.append(f"{what}: there is nothing to find, and the score is undefined. Look at the labels.")
     elif objects.lost:
@@ -341,12 +344,12 @@ def _score_reasons(report: FitReport, objects: _Objects, model: Model) -> list[s
         reasons.append(
             f"the resize rule '{model.input_spec.resize}' to {width}x{height} loses {objects.lost} of {objects.count} "
             f"objects ({share:.1f} %): less than two pixels, or a tenth, is left of them. "
-            "Use a larger canvas, or cut the pictures into tiles."
+            "Use a larger canvas, or cut the images into tiles."
         )
-    if np.isfinite(report.truth) and abs(report.truth - report.perfect) >= 1e-6:
+    if np.isfinite(report.ground_truth) and abs(report.ground_truth - report.perfect) >= 1e-6:
         reasons.append(
-            f"not even the truth gets the best score ({report.metric} {report.truth:.4f}). "
-            "Correct the pictures listed ('saccade check DATA' names their faults)."
+            f"not even the ground truth gets the best score ({report.metric} {report.ground_truth:.4f}). "
+            "Correct the images listed ('saccade check DATA' names their faults)."
         )
     threshold = getattr(model, "score_threshold", 0.0)
     if threshold > _HIGH_THRESHOLD:

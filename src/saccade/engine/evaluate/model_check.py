@@ -1,6 +1,6 @@
-"""The whole check of a network on a data set: what can be told without training, and whether four pictures are learnt.
+"""The whole check of a network on a data set: what can be told without training, and whether four images are learnt.
 
-A network that cannot learn four pictures by heart has a fault that no amount of data will cure.
+A network that cannot learn four images by heart has a fault that no amount of data will cure.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _FELL = 0.9  # share of the first loss that the last one must be below
 
 @dataclass(frozen=True)
 class Overfit:
-    """How a few pictures were learnt by heart.
+    """How a few images were learnt by heart.
 
     Args:
-        images: Files of the pictures.
+        images: Files of the images.
         steps: Steps of training.
         metric: Name of the figure.
         before: Its value before the first step; NaN if it is undefined.
@@ -75,14 +75,14 @@ class Overfit:
     def to_text(self) -> str:
         """One or two lines."""
         line = (
-            f"  {len(self.images)} pictures, {self.steps} steps: loss {self.first_loss:.4f} -> {self.last_loss:.4f}, "
+            f"  {len(self.images)} images, {self.steps} steps: loss {self.first_loss:.4f} -> {self.last_loss:.4f}, "
             f"{self.metric} {self.before:.4f} -> {self.after:.4f}"
         )
         if self.ok:
             return line
         if math.isnan(self.last_loss):
             return f"{line}\n  ! the loss stopped being a number. Lower the learning rate, or look at the labels."
-        return f"{line}\n  ! they are not learnt. Look at the labels of these pictures, or take more steps (--steps)."
+        return f"{line}\n  ! they are not learnt. Look at the labels of these images, or take more steps (--steps)."
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ModelReport:
 
     Args:
         fit: What can be told without training.
-        overfit: How four pictures were learnt; None if that was not asked for or cannot be.
+        overfit: How four images were learnt; None if that was not asked for or cannot be.
     """
 
     fit: FitReport
@@ -118,13 +118,13 @@ class ModelReport:
 
 
 def check_model(model: Model, dataset: VisionDataset, steps: int = 100, look_at: int = 200) -> ModelReport:
-    """Hold a network against a data set, and let it learn four pictures by heart.
+    """Hold a network against a data set, and let it learn four images by heart.
 
     Args:
         model: The network; it is left as it is.
         dataset: As :func:`saccade.data.open.open_raw` gives it, faults included.
         steps: Steps of training; 0 leaves it out.
-        look_at: How many pictures, evenly spaced, are looked at.
+        look_at: How many images, evenly spaced, are looked at.
 
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
@@ -152,9 +152,9 @@ def check_source(
         source: Name in the catalogue, or a folder.
         split: Part of it; the one for training if not given.
         format: Reader; found by looking if not given.
-        task: Which truth to read; the network's own if not given.
+        task: Which ground truth to read; the network's own if not given.
         steps: Steps of training; 0 leaves it out.
-        look_at: How many pictures, evenly spaced, are looked at.
+        look_at: How many images, evenly spaced, are looked at.
 
     Raises:
         SaccadeError: If there is no such network, checkpoint or data set, or the two belong to different tasks.
@@ -178,11 +178,11 @@ def _load(model: str | Path) -> Model:
 
 
 def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 3e-3) -> Overfit:
-    """Train a copy of a network on a few pictures and score it on the same.
+    """Train a copy of a network on a few images and score it on the same.
 
     Args:
         model: The network; it is left as it is.
-        few: The pictures.
+        few: The images.
         steps: Steps of one batch of all of them.
         lr: Learning rate.
     """
@@ -191,7 +191,7 @@ def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 
     for module in student.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = _MOMENTUM
-    # Pictures that keep their own size do not fit into one batch.
+    # Images that keep their own size do not fit into one batch.
     batch = 1 if model.input_spec.resize == "none" else len(few)
     before = evaluate(EagerRuntime(copy.deepcopy(student)), few, batch)
     each = max(1, steps // _EPOCHS)
@@ -232,7 +232,7 @@ def _sound(dataset: VisionDataset) -> VisionDataset:
 
 
 def _pick(dataset: VisionDataset, count: int = 4, look_at: int = 60) -> VisionDataset | None:
-    """Pictures that can be read and have something to learn, evenly spaced; None if there are none."""
+    """Images that can be read and have something to learn, evenly spaced; None if there are none."""
     spread = np.unique(np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int)).tolist()
     chosen = [index for index in spread if _teaches(dataset, index)]
     places = np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int)).tolist() if chosen else []

@@ -55,11 +55,11 @@ class _Points(_Entry, gc=False):
 def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str | None = None) -> MetricReport:
     """The figures of the predictions in a COCO result file.
 
-    Pictures of which the file says nothing count as pictures where nothing was found.
+    Images of which the file says nothing count as images where nothing was found.
 
     Args:
         path: JSON file.
-        dataset: Pictures with truth; for ``segm`` opened with ``masks=True``. The pictures themselves are not read.
+        dataset: Images with ground truth; for ``segm`` opened with ``masks=True``. The images themselves are not read.
         iou_type: ``bbox``, ``segm`` or ``keypoints``; boxes or keypoints, as the data set is read, if not given.
 
     Raises:
@@ -93,12 +93,12 @@ def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str
 
 
 class _ResultFile:
-    """Entries as arrays; :meth:`read` once, then :meth:`rows` of any picture.
+    """Entries as arrays; :meth:`read` once, then :meth:`rows` of any image.
 
     Args:
         source: The file.
         info: Of the data set.
-        image_ids: Numbers of its pictures.
+        image_ids: Numbers of its images.
     """
 
     def __init__(self, source: Path, info: DatasetInfo, image_ids: NDArray[np.int64]) -> None:
@@ -116,7 +116,7 @@ class _ResultFile:
         self._bounds = np.zeros(len(image_ids) + 1, np.int64)
 
     def rows(self, index: int) -> NDArray[np.int64]:
-        """Entries of a picture, in the file's order."""
+        """Entries of an image, in the file's order."""
         return self._order[self._bounds[index] : self._bounds[index + 1]]
 
     def read(self, kind: type[_Entry]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures that are read window by window, so that one of any size costs the memory of a tile.
+"""Images that are read window by window, so that one of any size costs the memory of a tile.
 
 Arrays, memory-mapped arrays, ``.npy`` files and uncompressed TIFF files stay where they are; everything else has to be
 decoded whole and is subject to the limit of :mod:`saccade.data.images.decode`.
@@ -19,11 +19,11 @@ from saccade.data.transforms.resize import shift_pixels
 from saccade.engine.predict.sources import expand_source, to_pixels
 from saccade.errors import DataError
 
-__all__ = ["LargePicture", "open_pictures"]
+__all__ = ["LargeImage", "open_images"]
 
 
 @dataclass(frozen=True)
-class LargePicture:
+class LargeImage:
     """Pixels that need not be in memory.
 
     Args:
@@ -49,9 +49,9 @@ class LargePicture:
         Args:
             top: First row; may be negative.
             left: First column; may be negative.
-            size: (height, width) of the window, which may reach past the picture.
-            fill: Grey value outside of the picture.
-            mirror: Continue the picture outside by its mirror image instead (Ronneberger et al. 2015, figure 2).
+            size: (height, width) of the window, which may reach past the image.
+            fill: Grey value outside of the image.
+            mirror: Continue the image outside by its mirror image instead (Ronneberger et al. 2015, figure 2).
         """
         height, width = self.size
         rows, columns = np.arange(top, top + size[0]), np.arange(left, left + size[1])
@@ -64,27 +64,27 @@ class LargePicture:
         return shift_pixels(to_pixels(block, self.channels, self.position), size, y - top, x - left, fill)
 
 
-def open_pictures(source: Any, channels: int) -> Iterator[LargePicture]:
-    """Pictures of a source one by one; those that can be are left where they lie.
+def open_images(source: Any, channels: int) -> Iterator[LargeImage]:
+    """Images of a source one by one; those that can be are left where they lie.
 
     Args:
         source: Anything ``engine.predict.sources.iter_source`` takes, and ``.npy`` files of shape (H, W[, C]).
         channels: What the network takes, 1 or 3.
 
     Raises:
-        DataError: If nothing is there, or a thing is no picture, or too large to be decoded whole.
+        DataError: If nothing is there, or a thing is no image, or too large to be decoded whole.
     """
     for position, item in enumerate(expand_source(source)):
         if isinstance(item, Path):
-            yield LargePicture(str(item), _open_file(item, channels), channels, position)
+            yield LargeImage(str(item), _open_file(item, channels), channels, position)
             continue
         if hasattr(item, "detach"):
             item = item.detach().cpu().numpy()
             pixels = np.moveaxis(item, 0, -1) if item.ndim == 3 else item
         else:
             pixels = to_pixels(item, channels, position) if hasattr(item, "getbands") else np.asanyarray(item)
-        to_pixels(pixels[:1, :1], channels, position)  # what is no picture is told now, not in the middle
-        yield LargePicture(f"array-{position}", pixels, channels, position)
+        to_pixels(pixels[:1, :1], channels, position)  # what is no image is told now, not in the middle
+        yield LargeImage(f"array-{position}", pixels, channels, position)
 
 
 def _open_file(path: Path, channels: int) -> NDArray[Any]:
@@ -96,7 +96,7 @@ def _open_file(path: Path, channels: int) -> NDArray[Any]:
         if pixels.ndim not in (2, 3) or pixels.dtype != np.uint8 or not pixels.size:
             raise DataError(
                 f"{path}: expected pixels (H, W[, C]) as uint8, got {pixels.dtype} {pixels.shape}. "
-                "Save the picture as bytes 0..255."
+                "Save the image as bytes 0..255."
             )
         return pixels
     mapped = _map_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
@@ -117,7 +117,7 @@ def _map_tiff(path: Path) -> NDArray[Any] | None:
 
     try:
         with path.open("rb") as file:
-            # Image.open would refuse large pictures; here nothing is decoded.
+            # Image.open would refuse large images; here nothing is decoded.
             tags = dict(TiffImagePlugin.TiffImageFile(file).tag_v2)
     except (OSError, SyntaxError, ValueError, KeyError):
         return None  # whoever decodes it finds the words

@@ -1,4 +1,4 @@
-"""From pictures to results, one by one, in bounded memory."""
+"""From images to results, one by one, in bounded memory."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def predict(
     Args:
         runtime: What predicts: a model in memory or an exported file.
         source: Anything ``engine.predict.sources.iter_source`` takes.
-        batch_size: Pictures at a time; only pictures of equal canvas share a batch.
+        batch_size: Images at a time; only images of equal canvas share a batch.
         size: Canvas (height, width); the model's own if not given.
         keep_images: Keep the pixels on the result, so that it can draw itself without reading the file again.
-        tiling: Look at each picture tile by tile; a batch is then one of tiles.
+        tiling: Look at each image tile by tile; a batch is then one of tiles.
     """
     if tiling is not None:
         yield from predict_tiled(runtime, source, tiling, batch_size, size, keep_images)

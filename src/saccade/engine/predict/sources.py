@@ -21,13 +21,13 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
     """Yield (name, RGB pixels) one by one, so that memory does not grow with the source.
 
     Args:
-        source: Path, folder (searched for pictures, not below it), glob, (H, W[, C]) array (RGB uint8, or float 0..1),
+        source: Path, folder (searched for images, not below it), glob, (H, W[, C]) array (RGB uint8, or float 0..1),
             Pillow image, (C, H, W) tensor,
             or an iterable of any of these.
         channels: What the network takes, 1 or 3.
 
     Raises:
-        DataError: If nothing is there or a thing is no picture; the message names it.
+        DataError: If nothing is there or a thing is no image; the message names it.
     """
     for position, item in enumerate(expand_source(source)):
         if isinstance(item, Path):
@@ -54,7 +54,7 @@ def _expand_path(text: str) -> Iterator[Path]:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
-            raise DataError(f"{path}: the folder holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+            raise DataError(f"{path}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         yield from files
     elif path.exists():
         yield path
@@ -74,7 +74,7 @@ def to_pixels(item: Any, channels: int, position: int) -> NDArray[Any]:
         position: Counted from 0.
 
     Raises:
-        DataError: If its values or shape are not those of a picture.
+        DataError: If its values or shape are not those of an image.
     """
     if hasattr(item, "detach"):  # a tensor, (C, H, W) or (H, W)
         pixels = item.detach().cpu().numpy()

@@ -26,7 +26,7 @@ __all__ = ["AugmentedRuntime"]
 class AugmentedRuntime:
     """Predicts views of each canvas (every scale, plain and in a left-right mirror) and merges what is said of them.
 
-    Probabilities of a picture or of its pixels are averaged; boxes go through weighted boxes fusion over the views
+    Probabilities of an image or of its pixels are averaged; boxes go through weighted boxes fusion over the views
     (Solovyev et al. 2021) or suppression; points are averaged, with left and right exchanged in the mirror. The time
     is that of as many predictions as there are views.
 
@@ -84,12 +84,12 @@ class AugmentedRuntime:
 
     def __call__(self, images: Tensor) -> Decoded:
         """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8."""
-        pictures = as_bytes(images).permute(0, 2, 3, 1).numpy()
-        canvas = (pictures.shape[1], pictures.shape[2])
+        canvases = as_bytes(images).permute(0, 2, 3, 1).numpy()
+        canvas = (canvases.shape[1], canvases.shape[2])
         decoded, views = [], []
         for scale in self.scales:
             size = self._size(canvas, scale)
-            resized = np.stack([resize_pixels(picture, size) for picture in pictures])
+            resized = np.stack([resize_pixels(image, size) for image in canvases])
             for mirrored in self.flips:
                 pixels = np.ascontiguousarray(resized[:, :, ::-1]) if mirrored else resized
                 decoded.append(self.runtime(torch.from_numpy(pixels).permute(0, 3, 1, 2)))

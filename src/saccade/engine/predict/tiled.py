@@ -1,6 +1,6 @@
-"""Prediction over tiles: a large picture is looked at piece by piece, and the answers become those of one picture.
+"""Prediction over tiles: a large image is looked at piece by piece, and the answers become those of one image.
 
-Every tile has the same size in pixels of the picture, so objects have the same scale in all of them. How boxes, points
+Every tile has the same size in pixels of the image, so objects have the same scale in all of them. How boxes, points
 and classes are put together is said in ``engine.predict.tiled_results``, how class maps are in
 ``engine.predict.tiled_maps``.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from saccade.data.derived.tiles import TileGrid, tile_grid
 from saccade.data.transforms.resize import fit_image
 from saccade.deploy.runtime import Runtime
-from saccade.engine.predict.large_images import LargePicture, open_pictures
+from saccade.engine.predict.large_images import LargeImage, open_images
 from saccade.engine.predict.tiled_maps import MapBands
 from saccade.engine.predict.tiled_results import Tiling, join_results
 from saccade.errors import ConfigError
@@ -33,7 +33,7 @@ from saccade.tasks.base import as_array
 
 __all__ = ["Tiling", "predict_batch_tiled", "predict_tiled"]
 
-# Of networks with one class, the probability of each pixel is kept for pictures up to so many pixels (200 MB).
+# Of networks with one class, the probability of each pixel is kept for images up to so many pixels (200 MB).
 _MAX_SCORED = 50_000_000
 
 # What a runtime says of some tiles, one after another in the grid, and their geometries.
@@ -53,37 +53,37 @@ def predict_tiled(
 
     Memory: arrays, ``.npy`` files and uncompressed TIFFs are read tile by tile, so that the answer is what counts: a
     class map is one byte a pixel, or nothing with ``map_folder``; masks of objects are kept as the bits of their boxes.
-    Networks with one class give their probabilities as well for pictures of up to 50 million pixels.
+    Networks with one class give their probabilities as well for images of up to 50 million pixels.
 
     Args:
         runtime: What predicts.
         source: Anything ``engine.predict.sources.iter_source`` takes, and ``.npy`` files of shape (H, W[, C]).
-        tiling: How pictures are cut.
+        tiling: How images are cut.
         batch_size: Tiles at a time.
         size: Canvas (height, width) of a tile; the model's own if not given.
         keep_images: Keep the pixels on the result; mapped files stay mapped.
         map_folder: Folder for class maps, ``<name>.npy``, which the results then map from there.
 
     Raises:
-        DataError: If a thing is no picture, or too large to be decoded whole.
+        DataError: If a thing is no image, or too large to be decoded whole.
         ConfigError: If the model's answers cannot be put together, or not with mirrored borders.
     """
     _check(runtime, tiling)
     used: set[str] = set()
-    for number, picture in enumerate(open_pictures(source, runtime.input_spec.channels)):
-        about = {"path": picture.name, "image_id": number, "image": picture.pixels if keep_images else None}
-        map_file = None if map_folder is None else _map_file(Path(map_folder), picture.name, used)
-        yield _predict_picture(runtime, picture, tiling, about, batch_size, size, map_file)
+    for number, image in enumerate(open_images(source, runtime.input_spec.channels)):
+        about = {"path": image.name, "image_id": number, "image": image.pixels if keep_images else None}
+        map_file = None if map_folder is None else _map_file(Path(map_folder), image.name, used)
+        yield _predict_image(runtime, image, tiling, about, batch_size, size, map_file)
 
 
 def predict_batch_tiled(
     runtime: Runtime, batch: Batch, tiling: Tiling, batch_size: int = 1, size: tuple[int, int] | None = None
 ) -> list[Result]:
-    """Results of pictures that the loader gives in their original size.
+    """Results of images that the loader gives in their original size.
 
     Args:
         runtime: What predicts.
-        batch: Whole pictures, uint8.
+        batch: Whole images, uint8.
         tiling: How they are cut.
         batch_size: Tiles at a time.
         size: Canvas (height, width) of a tile; the model's own if not given.
@@ -91,22 +91,22 @@ def predict_batch_tiled(
     _check(runtime, tiling)
     results = []
     for pixels, info in zip(batch.images.permute(0, 2, 3, 1).numpy(), batch.infos, strict=True):
-        picture = LargePicture(info.path, pixels, runtime.input_spec.channels)
+        image = LargeImage(info.path, pixels, runtime.input_spec.channels)
         about = {"path": info.path, "image_id": info.image_id, "image": info.image}
-        results.append(_predict_picture(runtime, picture, tiling, about, batch_size, size, None))
+        results.append(_predict_image(runtime, image, tiling, about, batch_size, size, None))
     return results
 
 
 def _check(runtime: Runtime, tiling: Tiling) -> None:
     if tiling.mirror and "probabilities" not in get_task(runtime.task).decoded_keys:
         raise ConfigError(
-            f"tile: mirror continues pictures for class maps; {runtime.name} would find objects in the mirror. "
+            f"tile: mirror continues images for class maps; {runtime.name} would find objects in the mirror. "
             "Leave it off."
         )
 
 
 def _map_file(folder: Path, name: str, used: set[str]) -> Path:
-    """``folder/photo.npy``, ``photo-2.npy`` for the next picture of that name."""
+    """``folder/photo.npy``, ``photo-2.npy`` for the next image of that name."""
     stem = unique = Path(name).stem
     number = 1
     while unique in used:
@@ -117,17 +117,17 @@ def _map_file(folder: Path, name: str, used: set[str]) -> Path:
     return folder / f"{unique}.npy"
 
 
-def _predict_picture(
+def _predict_image(
     runtime: Runtime,
-    picture: LargePicture,
+    image: LargeImage,
     tiling: Tiling,
     about: Mapping[str, Any],
     batch_size: int,
     size: tuple[int, int] | None,
     map_file: Path | None,
 ) -> Result:
-    grid = tile_grid(picture.size, tiling.tile, tiling.overlap, tiling.mirror)
-    tiles = _look(runtime, picture, grid, tiling.mirror, batch_size, size)
+    grid = tile_grid(image.size, tiling.tile, tiling.overlap, tiling.mirror)
+    tiles = _look(runtime, image, grid, tiling.mirror, batch_size, size)
     first = next(tiles)
     every = chain([first], tiles)
     task = get_task(runtime.task)
@@ -139,12 +139,12 @@ def _predict_picture(
     else:
         results = (one for decoded, infos in every for one in task.results(decoded, infos, runtime.class_names))
         result = join_results(results, grid, tiling)
-    return replace(result, image_size=picture.size, **about)
+    return replace(result, image_size=image.size, **about)
 
 
 def _look(
     runtime: Runtime,
-    picture: LargePicture,
+    image: LargeImage,
     grid: TileGrid,
     mirror: bool,
     batch_size: int,
@@ -155,10 +155,10 @@ def _look(
     for first in range(0, len(grid), batch_size):
         canvases, infos = [], []
         for index in range(first, min(first + batch_size, len(grid))):
-            window = picture.window(*grid.origin(index), grid.tile, spec.pad_value, mirror)
+            window = image.window(*grid.origin(index), grid.tile, spec.pad_value, mirror)
             canvas, geometry = fit_image(window, spec, size)
             canvases.append(canvas)
-            infos.append(ImageInfo(index, picture.name, geometry))
+            infos.append(ImageInfo(index, image.name, geometry))
         yield runtime(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2)), infos
 
 

@@ -1,4 +1,4 @@
-"""Class maps of large pictures from the probabilities of their tiles, band by band."""
+"""Class maps of large images from the probabilities of their tiles, band by band."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MapBands:
     """Takes the tiles of a grid in order and writes the most probable class of each pixel.
 
     Either probabilities are blended where tiles overlap, each weighing the less the nearer its own edge is (a tent):
-    then one band of ``classes x tile height x picture width`` float32 is held, whatever the picture's height. Or each
+    then one band of ``classes x tile height x image width`` float32 is held, whatever the image's height. Or each
     pixel is taken from the one tile in whose middle it lies (the valid core, Ronneberger et al. 2015, section 3):
     then nothing but the answer is held.
 
@@ -89,7 +89,7 @@ class MapBands:
 
 
 def _cores(starts: tuple[int, ...], tile: int, length: int) -> list[tuple[int, int]]:
-    """Pixels of the picture that each tile decides: up to the middle of what it shares with its neighbours."""
+    """Pixels of the image that each tile decides: up to the middle of what it shares with its neighbours."""
     middles = [(after + before + tile) // 2 for before, after in itertools.pairwise(starts)]
     edges = [0, *(min(max(middle, 0), length) for middle in middles), length]
     return list(itertools.pairwise(edges))

@@ -1,4 +1,4 @@
-"""Results of the tiles of a picture, put together to one of the picture.
+"""Results of the tiles of an image, put together to one of the image.
 
 - *Boxes and objects of points.* An answer that ends at a border between tiles is dropped where another tile shows all
   of it with room around: that tile has seen more (``ops.merge.cut_off``). What remains cut belongs to objects that no
@@ -34,16 +34,16 @@ _MARGIN = 0.005
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a picture is cut, and how the answers are put together.
+    """How an image is cut, and how the answers are put together.
 
     Args:
-        tile: (height, width) in pixels of the picture; the model's resize rule makes it its canvas.
+        tile: (height, width) in pixels of the image; the model's resize rule makes it its canvas.
         overlap: Share of a tile that its neighbour shows too. An object is seen whole by some tile if it is no larger
             than what they share.
         merge: ``nms`` keeps the best of several boxes of one object, ``wbf`` takes their weighted mean.
         iou_threshold: Overlap above which boxes of different tiles are one object.
         blend: Of class maps: ``tent`` blends in the overlap, ``core`` takes each pixel from one tile.
-        mirror: Of class maps: let tiles begin half an overlap outside of the picture, where it is continued by its
+        mirror: Of class maps: let tiles begin half an overlap outside of the image, where it is continued by its
             mirror image, so that no pixel is judged at the edge of a tile (Ronneberger et al. 2015, figure 2).
 
     Raises:
@@ -67,7 +67,7 @@ class Tiling:
 
 
 def join_results(results: Iterable[Result], grid: TileGrid, tiling: Tiling) -> Result:
-    """One result in pixels of the picture; the caller fills in which picture it is.
+    """One result in pixels of the image; the caller fills in which image it is.
 
     Args:
         results: One a tile, in pixels of the tile, in the order of the grid; read one by one.

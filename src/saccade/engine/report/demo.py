@@ -54,7 +54,7 @@ def run_demo(config: TrainConfig, minutes: float, out: Path) -> Path:
     report = evaluate(best_cpu_runtime(model), held_out, config.data.batch_size, worker_count(config.data.workers))
     result.report = report
     page = write_run_report(
-        result, data, {"Speed of each runtime, one picture at a time": speeds, "Parity of the exported files": parity}
+        result, data, {"Speed of each runtime, one image at a time": speeds, "Parity of the exported files": parity}
     )
     summary = {
         "metrics": report.values,
@@ -71,8 +71,8 @@ def run_demo(config: TrainConfig, minutes: float, out: Path) -> Path:
 
 
 def _draw(model: Model, dataset: VisionDataset, folder: Path, count: int = 12) -> None:
-    pictures = (dataset.read(index).image for index in range(min(count, len(dataset))))
-    for number, result in enumerate(predict(best_cpu_runtime(model), pictures)):
+    images = (dataset.read(index).image for index in range(min(count, len(dataset))))
+    for number, result in enumerate(predict(best_cpu_runtime(model), images)):
         result.above(0.3).save(folder / f"{number:02d}.png")
 
 

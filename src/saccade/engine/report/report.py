@@ -24,7 +24,7 @@ def write_report(
     title: str,
     history: Sequence[Mapping[str, float]],
     report: MetricReport | None,
-    pictures: Mapping[str, Sequence[NDArray[Any]]],
+    drawings: Mapping[str, Sequence[NDArray[Any]]],
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
     config_yaml: str,
 ) -> Path:
@@ -35,7 +35,7 @@ def write_report(
         title: Heading.
         history: Rows of ``metrics.csv``: ``epoch``, ``train/...``, ``val/...``.
         report: Final figures, with their curves and confusion matrix.
-        pictures: Section title -> pictures, (H, W, 3) uint8 RGB; long sides above 900 pixels are reduced.
+        drawings: Section title -> images, (H, W, 3) uint8 RGB; long sides above 900 pixels are reduced.
         tables: Section title -> rows; the columns are the keys.
         config_yaml: The run's configuration.
 
@@ -49,7 +49,7 @@ def write_report(
         page.section("By class", page.table(report.per_class)) if report else "",
         page.section("Errors", page.table(report.breakdown)) if report else "",
         page.section("Curves and confusion", page.plots(_class_figures(report))) if report else "",
-        *(page.section(name, page.pictures(images)) for name, images in pictures.items()),
+        *(page.section(name, page.images(shown)) for name, shown in drawings.items()),
         *(page.section(name, page.table(rows)) for name, rows in tables.items()),
         page.section(
             "Configuration", f"<details><summary>show</summary><pre>{html.escape(config_yaml)}</pre></details>"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.deploy.runtime import open_runtime
-from saccade.engine.report.pictures import hits_and_misses
+from saccade.engine.report.drawings import hits_and_misses
 from saccade.engine.report.report import write_report
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import load_config
@@ -33,13 +33,13 @@ def write_run_report(
     config: TrainConfig = load_config(config_path)
     data = data or open_datasets(config)
     held_out = data.test or data.val
-    pictures = {} if held_out is None else hits_and_misses(open_runtime(result.model_path), held_out)
+    drawings = {} if held_out is None else hits_and_misses(open_runtime(result.model_path), held_out)
     return write_report(
         result.folder / "report.html",
         title=config.name,
         history=result.history,
         report=result.report,
-        pictures=pictures,
+        drawings=drawings,
         tables=tables or {},
         config_yaml=config_path.read_text(encoding="utf-8"),
     )

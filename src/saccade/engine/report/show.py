@@ -1,4 +1,4 @@
-"""What a network really sees of a data set: training pictures after augmentation, with their truth drawn on them."""
+"""What a network really sees of a data set: training images after augmentation, with their ground truth drawn on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saccade.data.catalogue.catalogue import CATALOGUE
 from saccade.data.loading.pipeline import TrainPipeline
 from saccade.data.loading.sampler import EpochSampler
 from saccade.data.open import open_dataset, resolve_source, split_names
-from saccade.engine.report.pictures import draw_sample
+from saccade.engine.report.drawings import draw_sample
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.phases import resolve_stages, settings_at
 from saccade.engine.train.setup import build_model, open_datasets
@@ -23,7 +23,7 @@ from saccade.results.drawing import draw_caption, montage
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 
-__all__ = ["draw_training_pictures", "on_data", "task_of"]
+__all__ = ["draw_training_images", "on_data", "task_of"]
 
 # Where no network is named.
 _PLAIN = InputSpec(size=(320, 320), resize="letterbox")
@@ -67,20 +67,18 @@ def on_data(
     return replace(config, data=settings, seed=config.seed if seed is None else seed)
 
 
-def draw_training_pictures(
-    config: TrainConfig, count: int = 16, epoch: int = 0, task: str | None = None
-) -> NDArray[Any]:
-    """The first pictures of an epoch, as a training by this configuration would see them.
+def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, task: str | None = None) -> NDArray[Any]:
+    """The first images of an epoch, as a training by this configuration would see them.
 
     Args:
         config: Data, network, augmentation, stages and seed. The classes come from the data. Without a network the
-            pictures are letterboxed to 320 x 320.
-        count: How many pictures; fewer if there are fewer.
+            images are letterboxed to 320 x 320.
+        count: How many images; fewer if there are fewer.
         epoch: Counted from 0, or from the end if negative.
-        task: Which truth to read, where there are several and no network decides.
+        task: Which ground truth to read, where there are several and no network decides.
 
     Returns:
-        A sheet (H, W, 3), uint8 RGB, of pictures with their truth; below each stand its file, the stage of the
+        A sheet (H, W, 3), uint8 RGB, of images with their ground truth; below each stand its file, the stage of the
         configuration, and its size.
 
     Raises:
@@ -99,17 +97,17 @@ def draw_training_pictures(
     multiscale = {stage.index: (stage.augment.multiscale, stage.augment.multiscale_every) for stage in stages}
     sampler = EpochSampler(len(dataset), config.data.batch_size, config.seed, multiscale=multiscale)
     sampler.set_epoch(number, stage=settings.index, size=settings.size)
-    pictures = []
+    images = []
     for key in sampler.first_keys(count):
         sample = pipeline[key]
         height, width = sample.size
         title = f"{Path(sample.info.path).name}, stage {key.stage}, {width} x {height}"
-        pictures.append(draw_caption(draw_sample(sample, model.task, dataset.info.class_names), [title]))
-    return montage(pictures, columns=math.ceil(math.sqrt(len(pictures))))
+        images.append(draw_caption(draw_sample(sample, model.task, dataset.info.class_names), [title]))
+    return montage(images, columns=math.ceil(math.sqrt(len(images))))
 
 
 def _open(config: TrainConfig, task: str | None) -> tuple[VisionDataset, Model]:
-    """The training pictures, and the network or a stand-in without layers that says how they are resized."""
+    """The training images, and the network or a stand-in without layers that says how they are resized."""
     if config.model:
         dataset = open_datasets(config).train
         return dataset, build_model(config, dataset.info, pretrained=False)

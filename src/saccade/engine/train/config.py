@@ -24,16 +24,16 @@ __all__ = [
 
 @dataclass
 class TileConfig:
-    """Pictures cut into tiles before anything else sees them; off unless a size is given."""
+    """Images cut into tiles before anything else sees them; off unless a size is given."""
 
-    size: tuple[int, int] | None = None  # tile (height, width) in pixels of the pictures
+    size: tuple[int, int] | None = None  # tile (height, width) in pixels of the images
     overlap: float = 0.2  # share of a tile that its neighbour shows too
-    keep_empty: float = 1.0  # share of the training tiles without truth that stays
+    keep_empty: float = 1.0  # share of the training tiles without ground truth that stays
 
 
 @dataclass
 class DataConfig:
-    """Where pictures come from and how they are batched."""
+    """Where images come from and how they are batched."""
 
     source: str = ""  # name in the catalogue, or a path
     format: str | None = None  # reader; found by looking at the folder if not given
@@ -42,7 +42,7 @@ class DataConfig:
     test: str | None = None  # split scored once, at the very end, with the weights that are kept
     size: tuple[int, int] | None = None  # canvas (height, width); the model's own if not given
     batch_size: int = 16
-    repeats: int = 1  # repeated augmentation: times that a picture of an epoch is in it, each time augmented anew
+    repeats: int = 1  # repeated augmentation: times that an image of an epoch is in it, each time augmented anew
     val_batch_size: int | None = None  # twice batch_size if not given
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"

@@ -21,7 +21,7 @@ from saccade.data.loading.sampler import EpochSampler
 from saccade.deploy.runtime import EagerRuntime
 from saccade.engine.evaluate.baseline import evaluate_constant_answer
 from saccade.engine.evaluate.evaluate import evaluate
-from saccade.engine.report.pictures import save_batch_picture
+from saccade.engine.report.drawings import save_batch_image
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.ema import WeightAverage
 from saccade.engine.train.guard import InterruptGuard, LossGuard
@@ -55,7 +55,7 @@ class RunResult:
         model_path: The weights that were kept (``best.safetensors``).
         history: One row an epoch, as in ``metrics.csv``.
         report: Figures of the kept weights on the test split, or on the validation split; None without either.
-        baseline: Figures, on the same pictures, of an answer that never looks at them; None where there is none.
+        baseline: Figures, on the same images, of an answer that never looks at them; None where there is none.
         is_main: This process is the first of the run's, the one that writes files.
     """
 
@@ -149,7 +149,7 @@ class _Run:
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         if self._is_main:
             self.folder.start(self.config)
-            save_batch_picture(self.folder.path / "batch.png", pipeline, sampler, self.model)
+            save_batch_image(self.folder.path / "batch.png", pipeline, sampler, self.model)
             self.display.say(self.data.describe())
         report = None
         with InterruptGuard() as self.interrupt:
@@ -262,7 +262,7 @@ class _Run:
         baseline = None if held_out is None else evaluate_constant_answer(self.data.train, held_out)
         if baseline is not None:
             value = baseline.values[baseline.primary]
-            self.display.say(f"the same answer for every picture scores {baseline.primary} {value:.4f}")
+            self.display.say(f"the same answer for every image scores {baseline.primary} {value:.4f}")
         self.display.say(f"kept {self.folder.best_model}")
         return RunResult(self.folder.path, self.folder.best_model, self.at.history, report, baseline, self._is_main)
 
@@ -283,7 +283,7 @@ class _Run:
     def _sampler(self, count: int) -> EpochSampler:
         if count == 0:
             raise ConfigError(
-                f"data.train: split '{self.config.data.train}' of {self.config.data.source} holds no pictures."
+                f"data.train: split '{self.config.data.train}' of {self.config.data.source} holds no images."
             )
         return EpochSampler(
             count,

@@ -46,7 +46,7 @@ class LossGuard:
         """Look at the step that is still waiting.
 
         Raises:
-            NonFiniteLossError: If it was not finite; the message names the loss terms, the pictures and the saved
+            NonFiniteLossError: If it was not finite; the message names the loss terms, the images and the saved
             batch.
         """
         if self._pending is None:
@@ -67,7 +67,7 @@ class LossGuard:
         atomic_write(target, lambda path: torch.save(saved, path))
         shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
         raise NonFiniteLossError(
-            f"step {step}: loss {', '.join(bad)} is not finite. The batch is saved in {target} (pictures: {shown}). "
+            f"step {step}: loss {', '.join(bad)} is not finite. The batch is saved in {target} (images: {shown}). "
             "The last checkpoint is intact; lower --optimizer.lr, set --clip-norm, or use --precision 32, and --resume."
         )
 

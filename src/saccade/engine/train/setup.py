@@ -68,7 +68,7 @@ def open_datasets(config: TrainConfig) -> Datasets:
             return opened
         return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)
 
-    # Only training may pass over tiles without truth; scores are those of all.
+    # Only training may pass over tiles without ground truth; scores are those of all.
     train = open_split(data.train, data.tile.keep_empty)
     assert train is not None
     return Datasets(train, open_split(data.val), open_split(data.test))

@@ -6,7 +6,7 @@ Networks", NeurIPS 2012; Alex Krizhevsky, "One weird trick for parallelizing con
 
 LeNet's plan, a hundred times larger: convolutions that shrink the map and widen the channels, then fully connected
 layers. What made it trainable is the ReLU, which does not saturate; what made it general is dropout in the large
-layers, and pictures that are cropped, mirrored and tinted anew each time they are seen. It was trained on two cards of
+layers, and images that are cropped, mirrored and tinted anew each time they are seen. It was trained on two cards of
 3 GB, each with half of the kernels, which talk to each other in conv3 and the fully connected layers only.
 
     2012, two columns                          2014, one column
@@ -26,7 +26,7 @@ Differences from the paper: the paper of 2012 says 224 x 224, but 55 places at s
 pixels; ``alexnet_2012`` takes 227 without padding, which is the usual reading (the other, 224 with three pixels of
 padding in all, sees the same pixels). Pooling windows of 3 at stride 2 overlap, as in section 3.4. Normalisation is the
 paper's, whose alpha is not divided by the window (see ``blocks.local_response_norm``). ``alexnet`` has no paper's
-initialisation to follow and takes He's. Pictures of other sizes are brought to 6 x 6 places by adaptive pooling.
+initialisation to follow and takes He's. Images of other sizes are brought to 6 x 6 places by adaptive pooling.
 
 Published weights: torchvision publishes the one-column form.
 """
@@ -87,7 +87,7 @@ class _AlexNet(Classifier):
     def features(self, images: Tensor) -> list[Tensor]:
         """conv1, conv2, conv5 and pool5, at strides 4, 8, 16 and 32; images (B, 3, H, W).
 
-        The picture is framed so that 11 pixels lie around the middle of every 4, and poolings see a window that begins
+        The image is framed so that 11 pixels lie around the middle of every 4, and poolings see a window that begins
         on the map: maps then have H / stride places, which lie where the pixels are.
         """
         first = self.trunk[0]
@@ -110,7 +110,7 @@ class _AlexNet(Classifier):
         return {"logits": self.classifier(x.flatten(1))}
 
     def to_fully_convolutional(self) -> nn.Sequential:
-        """The same weights for pictures of any size: (B, 3, H, W) to a map of logits (B, num_classes, h, w).
+        """The same weights for images of any size: (B, 3, H, W) to a map of logits (B, num_classes, h, w).
 
         At the network's own size the map has one place, which holds its logits.
         """

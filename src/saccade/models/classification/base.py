@@ -15,7 +15,7 @@ from saccade.structures.input_spec import InputSpec
 
 __all__ = ["IMAGENET_SPEC", "Classifier", "build_backbone"]
 
-# What most networks after 2015 are fed on ImageNet: the middle of a picture whose shorter side is 256.
+# What most networks after 2015 are fed on ImageNet: the middle of an image whose shorter side is 256.
 IMAGENET_SPEC = InputSpec(
     size=(224, 224),
     resize="center_crop",

@@ -1,4 +1,4 @@
-"""ResNets for pictures of 32 x 32 pixels, 20 to 1202 layers.
+"""ResNets for images of 32 x 32 pixels, 20 to 1202 layers.
 
 Paper: Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
 arXiv 1512.03385, section 4.2.

@@ -3,7 +3,7 @@
 Paper: Mingxing Tan, Quoc V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
 arXiv 1905.11946.
 
-A network can be made larger by more layers, more channels or larger pictures, and each alone soon stops helping. The
+A network can be made larger by more layers, more channels or larger images, and each alone soon stops helping. The
 paper grows all three at a fixed ratio: depth alpha^phi, width beta^phi, resolution gamma^phi with alpha beta^2 gamma^2
 ~ 2, so that phi doubles the work (equation 3; a grid search on B0 gave alpha = 1.2, beta = 1.1, gamma = 1.15). B0
 itself was found by search: MobileNetV2's inverted residuals with squeeze-and-excitation and swish.
@@ -25,7 +25,7 @@ which are the powers of alpha and beta rounded; widths are made multiples of 8, 
 
 Differences from the paper: none in the layers. Resolutions are those at which the published weights were evaluated: B2
 takes 288 where the paper has 260. BatchNorm's eps is 1e-3 (momentum 0.01) in the authors' code; published weights of
-torchvision have 1e-5 (0.1) for B0 to B4, and so have these. Pictures are resized by this library's rule, where the
+torchvision have 1e-5 (0.1) for B0 to B4, and so have these. Images are resized by this library's rule, where the
 published figures were taken with bicubic interpolation.
 
 Published weights: torchvision; its names, with ``features`` called ``trunk``.
@@ -86,7 +86,7 @@ class Scale(NamedTuple):
     Args:
         depth: Factor on the units of each stage, rounded up.
         width: Factor on the channels, rounded to a multiple of 8.
-        size: Side of the pictures.
+        size: Side of the images.
         resize: Side they are resized to before the crop.
         dropout: Before the fc layer.
     """

@@ -1,11 +1,11 @@
-"""EfficientNetV2: whole convolutions early, and pictures that grow while the network learns.
+"""EfficientNetV2: whole convolutions early, and images that grow while the network learns.
 
 Paper: Mingxing Tan, Quoc V. Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021, arXiv 2104.00298.
 
 Depthwise convolutions save operations but not time where maps are large and channels few, so the early stages replace
 expansion and depthwise convolution by one whole 3x3 ("Fused-MBConv"), as a search that counts training time found. The
-second half of the paper is about that time: training starts on small pictures with little regularisation, and both grow
-in stages; large pictures need more regularisation than small ones (section 4; ``recipes.progressive``).
+second half of the paper is about that time: training starts on small images with little regularisation, and both grow
+in stages; large images need more regularisation than small ones (section 4; ``recipes.progressive``).
 
     S (table 4)           stride  channels  units        M: channels (units)              L: channels (units)
     3x3                     2       24                    24                               32
@@ -90,7 +90,7 @@ class EfficientNetV2(EfficientNet):
 
     Args:
         rows: Stages.
-        size: Side of the pictures at evaluation; training begins with much smaller ones.
+        size: Side of the images at evaluation; training begins with much smaller ones.
         stem: Channels of the stem; those of the first stage if not given.
         last: Channels of the last 1x1.
         num_classes: Outputs of the fc layer.

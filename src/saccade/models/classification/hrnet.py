@@ -3,7 +3,7 @@
 Paper: Jingdong Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", TPAMI 2020, arXiv
 1908.07919 (first: Ke Sun, Bin Xiao, Dong Liu, Jingdong Wang, CVPR 2019, arXiv 1902.09212).
 
-Other networks go down to coarse maps and, for dense tasks, back up again. HRNet keeps a map at a quarter of the picture
+Other networks go down to coarse maps and, for dense tasks, back up again. HRNet keeps a map at a quarter of the image
 from beginning to end, adds coarser ones beside it stage by stage, and lets all of them exchange what they know again
 and again: each map is the sum of all maps, brought to its size.
 

@@ -21,9 +21,9 @@ step, because where exactly a feature lies matters less than how features lie to
 ReLU, max pooling, a linear output and cross entropy.
 
 Differences from the paper: the squashing function, the subsampling, table I, the initialisation and the criterion of
-``lenet5_1998`` are the paper's (section II.B, II.C and appendix A). The 7 x 12 pictures of the ten digits that serve as
+``lenet5_1998`` are the paper's (section II.B, II.C and appendix A). The 7 x 12 images of the ten digits that serve as
 codes are drawn anew, in the same spirit; the paper's set covers all of ASCII. Its stochastic diagonal
-Levenberg-Marquardt step is not part of the network. Larger pictures than 32 x 32 give several C5 columns, as the paper
+Levenberg-Marquardt step is not part of the network. Larger images than 32 x 32 give several C5 columns, as the paper
 says; they are averaged.
 
 Published weights: none.
@@ -61,7 +61,7 @@ TABLE_I: Final = (
     (0, 1, 2, 3, 4, 5),
 )  # fmt: skip
 
-# Ten pictures of 7 x 12 pixels, side by side: what the 84 units of F6 should show for each digit (compare figure 3).
+# Ten images of 7 x 12 pixels, side by side: what the 84 units of F6 should show for each digit (compare figure 3).
 DIGITS: Final = """
 ..###.. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
 .##.##. ..###.. ##...## ##...## ...###. ##..... .##.... .....## ##...## ##...##
@@ -79,7 +79,7 @@ DIGITS: Final = """
 
 
 def digit_codes() -> Tensor:
-    """The pictures of ``DIGITS`` as targets of F6: (10, 84), +1 ink and -1 paper."""
+    """The images of ``DIGITS`` as targets of F6: (10, 84), +1 ink and -1 paper."""
     rows = [line.split() for line in DIGITS.strip().splitlines()]  # twelve rows of ten digits
     return torch.tensor([[1.0 if dot == "#" else -1.0 for row in rows for dot in row[digit]] for digit in range(10)])
 
@@ -160,8 +160,8 @@ class _LeNet(Classifier):
     def features(self, images: Tensor) -> list[Tensor]:
         """S2 and S4 at strides 2 and 4.
 
-        The convolutions are unpadded, so the picture gets a border first: with 6 pixels more on every side, S4 covers
-        the picture exactly, and S2 does without its outermost two.
+        The convolutions are unpadded, so the image gets a border first: with 6 pixels more on every side, S4 covers
+        the image exactly, and S2 does without its outermost two.
         """
         s2, s4 = self._subsampled(F.pad(images, (6, 6, 6, 6), mode="replicate"))
         return [s2[..., 2:-2, 2:-2], s4]
@@ -203,7 +203,7 @@ class LeNet5(_LeNet):
 
 
 class RadialBasis(nn.Module):
-    """Squared distance of F6 to the fixed picture of each class, y_i = sum_j (x_j - w_ij)^2 (equation 7)."""
+    """Squared distance of F6 to the fixed image of each class, y_i = sum_j (x_j - w_ij)^2 (equation 7)."""
 
     codes: Tensor
 
@@ -212,7 +212,7 @@ class RadialBasis(nn.Module):
         self.register_buffer("codes", digit_codes())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 84) to penalties (B, 10), zero where F6 shows the picture exactly."""
+        """(B, 84) to penalties (B, 10), zero where F6 shows the image exactly."""
         return (x.unsqueeze(1) - self.codes).square().sum(-1)
 
 
@@ -220,7 +220,7 @@ class LeNet5Original(_LeNet):
     """The network of 1998.
 
     Attributes:
-        rubbish_penalty: j of equation 9: the penalty of a picture for being none of the ten digits. Penalties of wrong
+        rubbish_penalty: j of equation 9: the penalty of an image for being none of the ten digits. Penalties of wrong
             digits that are well above it are pushed up no further.
     """
 
@@ -257,7 +257,7 @@ class LeNet5Original(_LeNet):
     def criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Maximum a posteriori criterion, equation 9: y_D + log(exp(-j) + sum_i exp(-y_i)), mean over the batch.
 
-        That is cross entropy with an eleventh class of constant penalty j which is never the truth.
+        That is cross entropy with an eleventh class of constant penalty j which is never the ground truth.
         """
         rubbish = torch.full_like(logits[:, :1], -self.rubbish_penalty)
         if labels.is_floating_point():
@@ -276,11 +276,11 @@ def lenet5_1998(num_classes: int = 10, weights: str | None = None) -> LeNet5Orig
     """LeNet-5 of the paper; 60,000 trainable parameters.
 
     Raises:
-        ConfigError: If ``num_classes`` is not 10: the fixed codes are pictures of the ten digits.
+        ConfigError: If ``num_classes`` is not 10: the fixed codes are images of the ten digits.
     """
     if num_classes != 10:
         raise ConfigError(
-            f"lenet5_1998 has no {num_classes} classes: its output units are fixed pictures of the ten digits. "
+            f"lenet5_1998 has no {num_classes} classes: its output units are fixed images of the ten digits. "
             "Use 'lenet5', whose output is trained."
         )
     return LeNet5Original()

@@ -6,7 +6,7 @@ Paper: Andrew G. Howard et al., "MobileNets: Efficient Convolutional Neural Netw
 A 3x3 convolution filters and combines channels in one step. Split into a depthwise 3x3, which filters each channel
 alone, and a 1x1, which combines them, it costs 1/N + 1/9 of the work (section 3.1) and loses little. Two numbers make
 the network smaller still: the width multiplier alpha thins all layers, and the resolution multiplier rho shrinks the
-picture (sections 3.3 and 3.4); work falls with the square of either.
+image (sections 3.3 and 3.4); work falls with the square of either.
 
     image              3 x 224 x 224
     3x3 / 2           32 x 112 x 112

@@ -4,7 +4,7 @@ Paper: Ze Liu et al., "Swin Transformer: Hierarchical Vision Transformer using S
 2103.14030.
 
 Attention among all tokens costs the square of their number, which forbids fine maps. Swin attends inside windows of 7 x
-7 tokens, so the cost grows with the picture's area, and every second block shifts the windows by half, so that what was
+7 tokens, so the cost grows with the image's area, and every second block shifts the windows by half, so that what was
 parted by a border is together in the next block. Between stages 2 x 2 tokens are merged into one of twice the channels,
 which gives the pyramid of maps that dense tasks want.
 
@@ -151,7 +151,7 @@ class WindowAttention(nn.Module):
         query, key, value = self._split(self.to_windows(x))
         bias = self._bias(size).to(query.dtype)
         if bias.shape[0] > 1:
-            # Windows as further heads: one bias serves all pictures of the batch without being copied.
+            # Windows as further heads: one bias serves all images of the batch without being copied.
             shape = (-1, bias.shape[0] * self.heads, *query.shape[2:])
             query, key, value = (part.reshape(shape) for part in (query, key, value))
             bias = bias.reshape(1, shape[1], *bias.shape[2:])

@@ -18,7 +18,7 @@ map is halved and the channels are doubled. Going from 11 to 19 layers, error fa
 Differences from the paper: the forms with BatchNorm (``_bn``) are younger than the paper. Weights start from He's
 initialisation for convolutions and N(0, 0.01) for fully connected layers; the paper trains A from N(0, 0.01), starts
 the deeper ones from it, and remarks that Glorot's initialisation does without that (section 3.1). Configuration C, with
-1x1 convolutions, is left out, as nobody uses it. Pictures of other sizes are brought to 7 x 7 places by adaptive
+1x1 convolutions, is left out, as nobody uses it. Images of other sizes are brought to 7 x 7 places by adaptive
 pooling; the paper tests densely instead, which :meth:`VGG.to_fully_convolutional` does.
 
 Published weights: torchvision and timm; the names of their flat row of layers are converted.
@@ -120,7 +120,7 @@ class VGG(Classifier):
         return {"logits": self.classifier(x.flatten(1))}
 
     def to_fully_convolutional(self) -> nn.Sequential:
-        """The same weights for pictures of any size (section 3.2): (B, 3, H, W) to logits (B, num_classes, h, w).
+        """The same weights for images of any size (section 3.2): (B, 3, H, W) to logits (B, num_classes, h, w).
 
         FCN, DeepLab, SSD and Fast R-CNN start from its parts: 0 the trunk, 1 fc6 (7x7), 4 fc7 (1x1), 7 the scores. At
         224 x 224 the map has one place, which holds the network's logits.

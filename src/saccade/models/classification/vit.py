@@ -1,10 +1,10 @@
-"""Vision Transformer: a picture as a sentence of patches.
+"""Vision Transformer: an image as a sentence of patches.
 
 Paper: Alexey Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", ICLR
 2021, arXiv 2010.11929.
 
-Cut a picture into patches, project each linearly to a token, add what is learnt of its position, put a class token in
-front, and let a plain transformer encoder do the rest; the class token's answer is the picture's. Nothing in it knows
+Cut an image into patches, project each linearly to a token, add what is learnt of its position, put a class token in
+front, and let a plain transformer encoder do the rest; the class token's answer is the image's. Nothing in it knows
 of neighbourhoods. With little data that is a weakness; with much, such a network overtakes convolutions.
 
     image                     3 x 224 x 224
@@ -21,7 +21,7 @@ The hybrid (section 3.1) takes the places of a ResNet's map as its patches: R50 
 standardisation (Kolesnikov et al. 2020, BiT), its last stage left out for patches of 16 pixels
 (``models.classification. bit``).
 
-Differences from the paper: the hidden layer of the head in pre-training is left out. Pictures whose sides are no
+Differences from the paper: the hidden layer of the head in pre-training is left out. Images whose sides are no
 multiple of the patch are filled up with zeros at the right and below. Position embeddings of another grid are
 interpolated bicubically (section 3.2). Dropout is 0 unless asked for (the paper's 0.1 for training on ImageNet alone is
 the recipe's).
@@ -102,12 +102,12 @@ class VisionTransformer(Classifier):
     """Embedding, encoder, fc.
 
     Args:
-        embedding: Pictures to a map of tokens.
+        embedding: Images to a map of tokens.
         patch: Pixels from one token to the next.
         depth: Blocks.
         settings: Of the blocks.
         num_classes: Outputs of the fc layer.
-        image_size: Side of the pictures whose grid has its own position embeddings; others are interpolated.
+        image_size: Side of the images whose grid has its own position embeddings; others are interpolated.
         stochastic_depth: Rate of the last block; lower ones have proportionally less.
 
     Raises:

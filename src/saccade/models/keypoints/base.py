@@ -25,7 +25,7 @@ class HeatmapModel(Model):
     Args:
         num_classes: Points, K.
         backbone: Builder name of a classifier with feature maps.
-        output_stride: Pixels of the picture a heatmap cell is wide.
+        output_stride: Pixels of the image a heatmap cell is wide.
         sigma: Standard deviation of the Gaussian that stands for a point, in heatmap cells.
 
     Raises:
@@ -50,7 +50,7 @@ class HeatmapModel(Model):
         self.enlarge = stride // output_stride
         self.multiple = max(self.feature_strides)
         self.head = nn.Conv2d(self.feature_channels[-1], num_classes, 1)
-        # Nearly flat heatmaps at first, so that every point starts in the middle of the picture.
+        # Nearly flat heatmaps at first, so that every point starts in the middle of the image.
         nn.init.normal_(self.head.weight, std=0.01)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -72,14 +72,14 @@ class HeatmapModel(Model):
         return logits
 
     def point_targets(self, targets: Targets, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Points of the first object of each picture.
+        """Points of the first object of each image.
 
         Args:
             targets: ``keypoints`` (B, N, K, 3) in pixels of the canvas.
             size: (h, w) of the heatmaps.
 
         Returns:
-            Normalised x and y (B, K, 2), and whether the point has a truth (B, K), bool.
+            Normalised x and y (B, K, 2), and whether the point has a ground truth (B, K), bool.
         """
         first = pad_targets(targets)["keypoints"][:, 0].float()
         height, width = size

@@ -4,7 +4,7 @@ Paper: Aiden Nibali, Zhen He, Stuart Morgan, Luke Prendergast, "Numerical Coordi
 Neural Networks", 2018, arXiv 1801.07372.
 
 Heatmap networks are trained to draw a blob and then read by argmax, which has no gradient and knows only whole cells.
-Fully connected ones give numbers but must learn each place of the picture anew. DSNT normalises a heatmap to
+Fully connected ones give numbers but must learn each place of the image anew. DSNT normalises a heatmap to
 probabilities and takes the mean position: that has a gradient, is finer than a cell, adds no parameter and leaves the
 network convolutional. The loss is the distance itself; a regulariser says that the mass should also sit in one blob.
 
@@ -19,8 +19,8 @@ network convolutional. The loss is the distance itself; a regulariser says that 
 
 Differences from the paper: the backbone is any classifier here and ResNet-18 by default, where the paper has ResNets of
 34 layers and more and stacked hourglasses. The variance regulariser counts in heatmap cells and not in normalised
-units, as the authors' later library does. Points without a truth are left out of the loss. ``heatmap_regression``
-beside this file is the baseline of the paper's comparison.
+units, as the authors' later library does. Points without a ground truth are left out of the loss.
+``heatmap_regression`` beside this file is the baseline of the paper's comparison.
 
 Published weights: none.
 """
@@ -52,7 +52,7 @@ class DSNT(HeatmapModel):
         backbone: Builder name of a classifier with feature maps.
         regularizer: ``js``, ``kl``, ``variance`` or ``none``.
         sigma: Standard deviation that heatmaps should have, in cells.
-        output_stride: Pixels of the picture a heatmap cell is wide.
+        output_stride: Pixels of the image a heatmap cell is wide.
 
     Attributes:
         regularizer_weight: lambda.
@@ -76,15 +76,15 @@ class DSNT(HeatmapModel):
         return {"heatmaps": heatmaps, "coordinates": expectation(heatmaps)}
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """``coordinates`` and ``regularizer`` for ``keypoints`` (B, N, K, 3): means over the points with a truth."""
+        """``coordinates`` and ``regularizer`` for ``keypoints`` (B, N, K, 3): means over the points with a ground truth."""
         outputs = self(images)
         heatmaps = outputs["heatmaps"]
-        truth, visible = self.point_targets(targets, (heatmaps.shape[-2], heatmaps.shape[-1]))
-        terms = {"coordinates": masked_mean(euclidean_loss(outputs["coordinates"], truth), visible)}
+        ground_truth, visible = self.point_targets(targets, (heatmaps.shape[-2], heatmaps.shape[-1]))
+        terms = {"coordinates": masked_mean(euclidean_loss(outputs["coordinates"], ground_truth), visible)}
         if self.regularizer == "js":
-            penalty = js_regularizer(heatmaps, truth, self.sigma)
+            penalty = js_regularizer(heatmaps, ground_truth, self.sigma)
         elif self.regularizer == "kl":
-            penalty = kl_regularizer(heatmaps, truth, self.sigma)
+            penalty = kl_regularizer(heatmaps, ground_truth, self.sigma)
         elif self.regularizer == "variance":
             penalty = variance_regularizer(heatmaps, self.sigma)
         else:
@@ -118,7 +118,7 @@ def dsnt(
         backbone: Builder name of the classifier.
         regularizer: ``js``, ``kl``, ``variance`` or ``none``.
         sigma: Standard deviation that heatmaps should have, in cells.
-        output_stride: Pixels of the picture a heatmap cell is wide; 8 gives 28 x 28 at 224.
+        output_stride: Pixels of the image a heatmap cell is wide; 8 gives 28 x 28 at 224.
         weights: As everywhere.
 
     Example:

@@ -14,8 +14,8 @@ reads the map knows only whole cells.
     argmax         K x 2            centre of the highest cell
 
 Differences from the paper: the network is the one of ``dsnt``, so that only the output layer differs. The squared error
-is summed over the cells of a map and then averaged over the points that have a truth, so that a learning rate does not
-depend on the number of cells.
+is summed over the cells of a map and then averaged over the points that have a ground truth, so that a learning rate
+does not depend on the number of cells.
 
 Published weights: none.
 """
@@ -47,8 +47,8 @@ class HeatmapRegression(HeatmapModel):
         """``heatmap``: squared error against Gaussians of height 1 at ``keypoints`` (B, N, K, 3)."""
         heatmaps = self(images)["heatmaps"]
         size = (heatmaps.shape[-2], heatmaps.shape[-1])
-        truth, visible = self.point_targets(targets, size)
-        error = (heatmaps - gaussian(truth, size, self.sigma, peak_one=True)).square().sum((-2, -1))
+        ground_truth, visible = self.point_targets(targets, size)
+        error = (heatmaps - gaussian(ground_truth, size, self.sigma, peak_one=True)).square().sum((-2, -1))
         return {"heatmap": masked_mean(error, visible)}
 
     def decode(self, outputs: Outputs) -> Decoded:
@@ -80,7 +80,7 @@ def heatmap_regression(
         num_classes: Points.
         backbone: Builder name of the classifier.
         sigma: Standard deviation of the blobs, in heatmap cells.
-        output_stride: Pixels of the picture a heatmap cell is wide.
+        output_stride: Pixels of the image a heatmap cell is wide.
         weights: As everywhere.
     """
     return HeatmapRegression(num_classes, backbone, output_stride, sigma)

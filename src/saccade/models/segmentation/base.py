@@ -13,7 +13,7 @@ __all__ = ["Segmenter"]
 
 
 class Segmenter(Model):
-    """Base of networks whose ``forward`` gives ``{"logits": (B, C, H, W)}`` at the size of the pictures.
+    """Base of networks whose ``forward`` gives ``{"logits": (B, C, H, W)}`` at the size of the images.
 
     With one class it separates foreground (label 1) from background by a sigmoid, else classes by a softmax. Label 255
     is ignored.

@@ -1,4 +1,4 @@
-"""U-Net: label maps from few pictures.
+"""U-Net: label maps from few images.
 
 Paper: Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net: Convolutional Networks for Biomedical Image
 Segmentation", MICCAI 2015, arXiv 1505.04597.
@@ -6,7 +6,7 @@ Segmentation", MICCAI 2015, arXiv 1505.04597.
 To say *what* a pixel belongs to takes a wide view, and so small maps; to say *where* the border runs takes the large
 ones. U-Net goes down to small maps with many channels and back up again, and at every size on the way up puts the map
 of the same size from the way down beside its own (figure 1). The way up is as rich as the way down, so borders come out
-sharp from a few dozen training pictures.
+sharp from a few dozen training images.
 
     encoder.0  64 x H    x W    ------------------------->  decoder.3  64 x H    x W  -> head 1x1 -> C x H x W
     encoder.1 128 x H/2  x W/2  ----------------->  decoder.2 128 x H/2 x W/2
@@ -20,9 +20,9 @@ sharp from a few dozen training pictures.
 ``unet_backbone`` takes the maps of any classifier for the way down and nearest upsampling for the way up;
 ``unet_resnet34`` is the best known of these.
 
-Differences from the paper: convolutions are padded, so that the answer has the size of the picture (the paper's 572
+Differences from the paper: convolutions are padded, so that the answer has the size of the image (the paper's 572
 gives 388), and have BN instead of a bias, as in nearly all later use; there is no dropout at the end of the way down
-and no weight map for touching cells. Pictures whose sides are no multiple of 16 are padded by their last row and column
+and no weight map for touching cells. Images whose sides are no multiple of 16 are padded by their last row and column
 and the answer is cropped.
 
 Published weights: the Carvana car masks for ``unet`` (values 0..1 in, hence the input spec),

@@ -1,7 +1,7 @@
 """U-Net files of the Carvana car masks (milesial): ``inc.double_conv.0 ... up4.conv.double_conv.0 ... outc.conv``.
 
 Only the form with transposed convolutions has the parameters of ``unet``; the one with bilinear upsampling has other
-widths and is refused by its shapes. The values in it were trained on pictures of 0..1.
+widths and is refused by its shapes. The values in it were trained on images of 0..1.
 """
 
 from __future__ import annotations

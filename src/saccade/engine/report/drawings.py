@@ -1,4 +1,4 @@
-"""Pictures of a run: what the network sees, what it got right, what it got wrong."""
+"""Images of a run: what the network sees, what it got right, what it got wrong."""
 
 from __future__ import annotations
 
@@ -20,34 +20,32 @@ from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample
 from saccade.tasks import get_task
 
-__all__ = ["hits_and_misses", "save_batch_picture"]
+__all__ = ["hits_and_misses", "save_batch_image"]
 
 
-def save_batch_picture(
-    path: Path, pipeline: TrainPipeline, sampler: EpochSampler, model: Model, count: int = 8
-) -> None:
-    """Draw the first training pictures after augmentation, with their truth."""
+def save_batch_image(path: Path, pipeline: TrainPipeline, sampler: EpochSampler, model: Model, count: int = 8) -> None:
+    """Draw the first training images after augmentation, with their ground truth."""
     keys = sampler.first_keys(count)
     write_image(path, montage([draw_sample(pipeline[key], model.task, model.class_names) for key in keys], columns=4))
 
 
 def draw_sample(sample: Sample, task: str, class_names: Sequence[str]) -> NDArray[Any]:
-    """One sample as the network sees it, with its truth drawn."""
+    """One sample as the network sees it, with its ground truth drawn."""
     info = ImageInfo(sample.info.image_id, sample.info.path, Geometry.identity(sample.size), sample.image)
-    return get_task(task).truth(sample.target, info, class_names).plot()
+    return get_task(task).ground_truth(sample.target, info, class_names).plot()
 
 
 def hits_and_misses(
     runtime: Runtime, dataset: VisionDataset, look_at: int = 48, show: int = 6
 ) -> dict[str, list[NDArray[Any]]]:
-    """Pictures on which the runtime does best and worst, truth left and prediction right.
+    """Images on which the runtime does best and worst, ground truth left and prediction right.
 
-    Each picture is scored alone by the task's own metric; pictures whose score is undefined (no object) are left out.
+    Each image is scored alone by the task's own metric; images whose score is undefined (no object) are left out.
 
     Args:
         runtime: What predicts.
-        dataset: Pictures with truth.
-        look_at: How many pictures, evenly spaced, are scored.
+        dataset: Images with ground truth.
+        look_at: How many images, evenly spaced, are scored.
         show: How many of each kind are drawn.
     """
     task = get_task(runtime.task)
@@ -60,11 +58,11 @@ def hits_and_misses(
         evaluator.update([result], [sample.target])
         score = evaluator.compute().score
         if np.isfinite(score):
-            truth = draw_sample(sample, runtime.task, dataset.info.class_names)
-            scored.append((score, montage([truth, result.plot()], columns=2)))
+            ground_truth = draw_sample(sample, runtime.task, dataset.info.class_names)
+            scored.append((score, montage([ground_truth, result.plot()], columns=2)))
     scored.sort(key=lambda pair: pair[0])
     half = min(show, len(scored) // 2)
     return {
-        "hits": [picture for _, picture in reversed(scored[len(scored) - half :])],
-        "misses": [picture for _, picture in scored[:half]],
+        "hits": [image for _, image in reversed(scored[len(scored) - half :])],
+        "misses": [image for _, image in scored[:half]],
     }
