@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import Figure, alternate, use_threads
 from saccade.data.images.decode import read_image
-from saccade.data.loading.pipeline import fit_image
+from saccade.data.loading.pipeline import resize_image
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.openvino_runtime import _options, convert_program, import_openvino
 from saccade.deploy.runtime import EagerRuntime, Runtime, best_cpu_runtime
@@ -105,7 +105,7 @@ def measure(name: str, path: Path, rounds: int) -> list[Figure]:
     """The figures of one network."""
     torch.manual_seed(0)
     model = create_model(name)
-    canvas, _ = fit_image(read_image(path, model.input_spec.channels), model.input_spec)
+    canvas, _ = resize_image(read_image(path, model.input_spec.channels), model.input_spec)
     images = Normalize(model.input_spec)(torch.from_numpy(canvas)[None].permute(0, 3, 1, 2))
     enliven(model, images)
     with torch.inference_mode():

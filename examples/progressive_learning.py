@@ -11,34 +11,34 @@ from pathlib import Path
 
 import saccade
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import Stage
-from saccade.recipes.progressive import progressive_stages
+from saccade.engine.train.config import Phase
+from saccade.recipes.progressive import progressive_phases
 from saccade.recipes.scenes import scenes
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "progressive_learning.md"
 
 
 def main(out: Path, epochs: int = 4, seeds: int = 1, sizes: tuple[int, int] = (32, 48)) -> str:
-    stages = {
-        "progressive": progressive_stages(
+    phases = {
+        "progressive": progressive_phases(
             epochs, sizes, magnitude=(3, 9), mixup_alpha=(0.0, 0.2), dropout=(0.0, 0.2), multiple=8
         ),
         "fixed size": (
-            Stage(
+            Phase(
                 from_epoch=0, size=(sizes[1], sizes[1]), augment={"policy_magnitude": 9}, model={"dropout_rate": 0.2}
             ),
         ),
     }
-    scores: dict[str, list[float]] = {name: [] for name in stages}
-    minutes: dict[str, list[float]] = {name: [] for name in stages}
+    scores: dict[str, list[float]] = {name: [] for name in phases}
+    minutes: dict[str, list[float]] = {name: [] for name in phases}
     for seed in range(seeds):
-        for name, chosen in stages.items():  # in turn, so that what slows the machine down slows both
+        for name, chosen in phases.items():  # in turn, so that what slows the machine down slows both
             config = scenes(
                 "efficientnet_v2_b0",
                 sizes[1],
                 minutes=None,
                 augment=AugmentConfig(resized_crop=(0.35, 1.0), flip=0.5, policy="randaugment"),
-                stages=chosen,
+                phases=chosen,
                 epochs=epochs,
                 seed=seed,
                 name=f"{name.replace(' ', '_')}_{seed}",
@@ -50,7 +50,7 @@ def main(out: Path, epochs: int = 4, seeds: int = 1, sizes: tuple[int, int] = (3
             print(name, seed, scores[name][-1], minutes[name][-1], flush=True)
     lines = ["| training images | top-1 on 120 photographs, by seed | mean | minutes of training, by seed |"]
     lines += ["|---|---|---:|---|"]
-    for name in stages:
+    for name in phases:
         sides = " to ".join(str(side) for side in sizes) if name == "progressive" else str(sizes[1])
         top1 = ", ".join(f"{score:.1f}" for score in scores[name])
         times = ", ".join(f"{value:.2f}" for value in minutes[name])

@@ -84,7 +84,7 @@ def _modules() -> dict[str, Path]:
 
 
 def _graph() -> dict[str, set[str]]:
-    """Modules that each module imports, inside functions too; ``from package import module`` is an import of the module."""
+    """Imports of each module, those inside functions too; ``from package import module`` imports the module."""
     modules = _modules()
     graph: dict[str, set[str]] = {}
     for name, file in modules.items():

@@ -10,7 +10,7 @@ import pytest
 
 from saccade.cli import main
 from saccade.engine.report.show import draw_training_images, on_data
-from saccade.engine.train.config import DataConfig, Stage, TrainConfig
+from saccade.engine.train.config import DataConfig, Phase, TrainConfig
 from saccade.errors import ConfigError
 from saccade.recipes import get_recipe
 
@@ -89,11 +89,11 @@ def test_nothing_there_and_no_image_format(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_the_epoch_chooses_the_stage(shapes: Path) -> None:
-    """Late stages without augmentation show the plain image; the same seed shows the same."""
+    """Late phases without augmentation show the plain image; the same seed shows the same."""
     config = on_data(
         TrainConfig(
             data=DataConfig(batch_size=4),
-            stages=(Stage(from_epoch=-1, augment={"flip": 0.0}, size=(96, 128)),),
+            phases=(Phase(from_epoch=-1, augment={"flip": 0.0}, size=(96, 128)),),
             epochs=5,
         ),
         str(shapes),

@@ -12,14 +12,14 @@ import yaml
 
 import saccade
 from saccade.cli import main
-from saccade.engine.train.config import Stage, TrainConfig
+from saccade.engine.train.config import Phase, TrainConfig
 from saccade.engine.train.configfile import config_to_yaml, load_config
 
 
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
     config = TrainConfig(name="mine", model="resnet18", epochs=3, out=str(tmp_path / "runs"))
-    config.stages = (Stage(-1, model={"use_l1": True}),)
+    config.phases = (Phase(-1, model={"use_l1": True}),)
     config.data.source = "somewhere"
     path = tmp_path / "config.yaml"
     path.write_text(config_to_yaml(config))
@@ -56,7 +56,7 @@ def test_any_field_is_overridden_by_its_name(config_file: Path, capsys: pytest.C
     assert values["ema"]["decay"] == 0.9
     assert values["channels_last"] is False
     assert (values["seed"], values["name"]) == (7, "other")
-    assert values["stages"][0]["model"] == {"use_l1": True}  # what was not named stays
+    assert values["phases"][0]["model"] == {"use_l1": True}  # what was not named stays
 
 
 def test_model_data_and_model_arguments(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

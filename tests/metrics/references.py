@@ -53,7 +53,7 @@ def _figures(stats: Any) -> list[float]:
 
 
 def random_set(seed: int, images: int = 30) -> tuple[Dataset, Entries]:
-    """Jittered detections of random ground truth: crowds, ties of scores, empty images, unused categories, ids with gaps."""
+    """Jittered detections of random boxes: crowds, ties of scores, empty images, unused categories, ids with gaps."""
     rng = np.random.default_rng(seed)
     ground_truths: Entries = []
     found: Entries = []

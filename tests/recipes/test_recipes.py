@@ -12,7 +12,7 @@ from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_from_dict, config_to_yaml, load_config
 from saccade.engine.train.fit import RunResult, fit
 from saccade.engine.train.optim import build_optimizer, layers_of
-from saccade.engine.train.phases import resolve_stages
+from saccade.engine.train.phases import resolve_phases
 from saccade.errors import ConfigError
 from saccade.models.registry import create_model
 from saccade.recipes import default_recipe, get_recipe, list_recipes
@@ -27,7 +27,7 @@ def test_recipe_resolves_and_survives_yaml(name: str, tmp_path: Path) -> None:
     assert load_config(path) == config
     with torch.device("meta"):
         model = create_model(config.model, **config.model_args)
-    resolve_stages(config, model)  # unknown attributes are errors
+    resolve_phases(config, model)  # unknown attributes are errors
     build_optimizer(model.named_parameters(), config.optimizer, layers_of(model))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saccade.data.transforms.resize import _plan, fit_image
+from saccade.data.transforms.resize import _plan, resize_image
 from saccade.structures.geometry import Geometry
 from saccade.structures.input_spec import InputSpec
 
@@ -23,7 +23,7 @@ def _letterbox(height: int, width: int, canvas: int) -> Geometry:
 
 def test_letterbox_of_the_size_that_shifted_boxes_elsewhere() -> None:
     image = np.full((1571, 3775, 3), 255, np.uint8)
-    canvas, geometry = fit_image(image, InputSpec(size=(1280, 1280), resize="letterbox", pad_value=0))
+    canvas, geometry = resize_image(image, InputSpec(size=(1280, 1280), resize="letterbox", pad_value=0))
     rows = np.flatnonzero(canvas[:, 640, 0])
     assert (rows[0], len(rows)) == (373, 533)
     box = np.array([[0, 0, 3775, 1571]], np.float32)

@@ -9,7 +9,7 @@ import torch
 
 import saccade
 from saccade.data.catalogue.digit_scenes import DigitScenes
-from saccade.engine.train.config import DataConfig, EmaConfig, FreezeConfig, OptimizerConfig, Stage, TrainConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, FreezeConfig, OptimizerConfig, Phase, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.setup import Datasets
 from saccade.errors import WeightsError
@@ -81,7 +81,7 @@ def test_resuming_keeps_it(tmp_path: Path, before: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"trainable": "all"}, {"trainable": "last:1"}, {"stages": (Stage(0, freeze=FreezeConfig("all")),)}],
+    [{"trainable": "all"}, {"trainable": "last:1"}, {"phases": (Phase(0, freeze=FreezeConfig("all")),)}],
     ids=str,
 )
 def test_a_network_that_moves_keeps_no_old_head(tmp_path: Path, before: Path, changes: dict[str, object]) -> None:

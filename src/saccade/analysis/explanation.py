@@ -15,7 +15,7 @@ from torch import Tensor
 from saccade.analysis.activations import classifier_of, find_module, map_of, watched
 from saccade.analysis.cam import default_layer, grad_cam
 from saccade.analysis.rollout import attention_rollout
-from saccade.data.transforms.resize import fit_image
+from saccade.data.transforms.resize import resize_image
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.normalize import Normalize
@@ -107,7 +107,7 @@ def explain_image(
     if top < 1:
         raise ConfigError(f"top is how many classes or maps to show, at least 1; got {top}.")
     classifier = classifier_of(model, "explain").eval()
-    canvas, geometry = fit_image(image, model.input_spec)
+    canvas, geometry = resize_image(image, model.input_spec)
     device = next(model.parameters()).device
     pixels = torch.from_numpy(np.ascontiguousarray(canvas))[None].permute(0, 3, 1, 2).to(device)
     images = Normalize(model.input_spec).to(device)(pixels)

@@ -6,10 +6,10 @@ from collections.abc import Container, Iterable
 
 from torch import Tensor, nn
 
-__all__ = ["tapped"]
+__all__ = ["collect_features"]
 
 
-def tapped(layers: Iterable[nn.Module], x: Tensor, ends: Container[int]) -> list[Tensor]:
+def collect_features(layers: Iterable[nn.Module], x: Tensor, ends: Container[int]) -> list[Tensor]:
     """Outputs of the layers whose numbers are in ``ends``, in order.
 
     Args:

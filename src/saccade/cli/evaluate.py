@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from saccade.cli._arguments import parse
 from saccade.cli._console import print_mapping, print_rows, printer
-from saccade.cli._looking import Looking
+from saccade.cli._inference_options import InferenceOptions
 from saccade.errors import ConfigError
 
 __all__ = ["run"]
 
 
 @dataclass(kw_only=True)
-class EvaluateArguments(Looking):
+class EvaluateArguments(InferenceOptions):
     """Score a checkpoint or an exported model on a data set."""
 
     model: str | None = None

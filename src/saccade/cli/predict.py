@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from saccade.cli._arguments import parse
 from saccade.cli._console import printer
-from saccade.cli._looking import Looking
+from saccade.cli._inference_options import InferenceOptions
 
 if TYPE_CHECKING:
     from saccade.results.base import Result
@@ -22,7 +22,7 @@ __all__ = ["describe", "run"]
 
 
 @dataclass(kw_only=True)
-class PredictArguments(Looking):
+class PredictArguments(InferenceOptions):
     """Run a model over images: one line an image, and with --save the drawings."""
 
     model: str

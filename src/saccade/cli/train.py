@@ -77,7 +77,7 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     """
     words, model_arguments = _take_model_arguments(argv)
     names = [*option_names(TrainArguments), *option_names(TrainConfig)]
-    refuse_unknown(words, [name for name in names if name not in ("model_args", "stages")])
+    refuse_unknown(words, [name for name in names if name not in ("model_args", "phases")])
     arguments, rest = tyro.cli(
         TrainArguments, args=words, prog="saccade train", config=FLAGS, return_unknown_args=True, add_help=False
     )

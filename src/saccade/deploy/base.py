@@ -19,7 +19,7 @@ from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
 from saccade.tasks import get_task
 
-__all__ = ["ExportForm", "Runtime", "as_bytes", "export_program", "file_metadata"]
+__all__ = ["ExportForm", "Runtime", "as_uint8", "export_program", "file_metadata"]
 
 
 class Runtime(Protocol):
@@ -105,7 +105,7 @@ def file_metadata(
     return {**model_metadata(model, metrics), "input_spec": spec.to_dict(), "outputs": list(names), "decoded": decoded}
 
 
-def as_bytes(images: Tensor) -> Tensor:
+def as_uint8(images: Tensor) -> Tensor:
     """``images`` as exported graphs take them: uint8 on the CPU, contiguous; other values 0..255 are rounded."""
     if images.dtype != torch.uint8:
         images = images.float().round().clamp(0, 255).to(torch.uint8)

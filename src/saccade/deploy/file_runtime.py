@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.deploy.base import as_bytes
+from saccade.deploy.base import as_uint8
 from saccade.errors import ExportError
 from saccade.models.base import Decoded
 from saccade.models.checkpoint import FORMAT_VERSION, library_version
@@ -55,7 +55,7 @@ class FileRuntime:
 
     def __call__(self, images: Tensor) -> Decoded:
         """Decoded tensors of ``images`` (B, C, H, W), uint8, at the canvas the file was made for."""
-        images = as_bytes(images)
+        images = as_uint8(images)
         expected = (self.input_spec.channels, *self.input_spec.size)
         if tuple(images.shape[1:]) != expected:
             raise ExportError(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.deploy.base import ExportForm, as_bytes, export_program
+from saccade.deploy.base import ExportForm, as_uint8, export_program
 from saccade.deploy.file_runtime import FileRuntime
 from saccade.deploy.precision import Precision, resolve_precision
 from saccade.deploy.torch_runtime import FusedRuntime
@@ -139,7 +139,7 @@ class OpenVinoRuntime:
 
     def __call__(self, images: Tensor) -> Decoded:
         """Decoded tensors of ``images`` (B, C, H, W), uint8."""
-        images = as_bytes(images)
+        images = as_uint8(images)
         with self._lock:
             found = self._compile(tuple(images.shape))
             if found is None:

@@ -9,7 +9,7 @@ __all__ = ["pixel_binary_cross_entropy", "pixel_cross_entropy"]
 
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tensor:
-    """Softmax cross entropy, mean over the pixels that have a ground truth; zero where none has.
+    """Softmax cross entropy, mean over the labelled pixels; zero where none is.
 
     Args:
         logits: (B, C, H, W).
@@ -24,7 +24,7 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, ignore: int = 255) -> Te
 
 
 def pixel_binary_cross_entropy(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tensor:
-    """Sigmoid cross entropy of one foreground class, mean over the pixels that have a ground truth; zero where none has.
+    """Sigmoid cross entropy of one foreground class, mean over the labelled pixels; zero where none is.
 
     Args:
         logits: (B, 1, H, W).

@@ -59,7 +59,7 @@ class ClassificationEvaluator:
         self._images: dict[int, Verdict] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take predictions beside their ground truth (``labels``: the class, or weights of which the largest counts)."""
+        """Take predictions and ground truth (``labels``: the class, or weights of which the largest counts)."""
         for result, target in zip(results, targets, strict=True):
             if not isinstance(result, Classification):
                 raise TypeError(f"classification metrics need Classification, got {type(result).__name__}.")
@@ -67,7 +67,7 @@ class ClassificationEvaluator:
             ground_truth = int(np.argmax(label)) if label.ndim else int(label)
             if not 0 <= ground_truth < len(result.probabilities):
                 raise DataError(
-                    f"{result.path}: ground truth is label {ground_truth}, but the model has {len(result.probabilities)} classes. "
+                    f"{result.path}: ground truth is label {ground_truth}, the model has {len(result.probabilities)} classes. "
                     "Check that model and data set have the same classes."
                 )
             self._images[int(result.image_id)] = _judge(result.probabilities, ground_truth)

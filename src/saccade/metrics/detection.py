@@ -32,7 +32,7 @@ class DetectionEvaluator:
         self._masks = CocoEvaluator(class_names, iou_type="segm")
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take detections beside their ground truth (``boxes``, ``labels``; ``masks``, ``area``, ``iscrowd`` and so on)."""
+        """Take detections and ground truth (``boxes``, ``labels``; ``masks``, ``area``, ``iscrowd`` and so on)."""
         self._boxes.update(results, targets)
         for result, target in zip(results, targets, strict=True):
             if isinstance(result, Detections) and result.masks is not None and "masks" in target:
@@ -58,8 +58,8 @@ class DetectionEvaluator:
             without = self._boxes.state().keys() - self._masks.state().keys()
             if without:
                 raise DataError(
-                    f"image {min(without)} and {len(without) - 1} others have no masks in result or ground truth, unlike the "
-                    "rest. Give masks for all images, (0, height, width) where nothing is found."
+                    f"image {min(without)} and {len(without) - 1} others have no masks in result or ground truth, unlike "
+                    "the rest. Give masks for all images, (0, height, width) where nothing is found."
                 )
             report.values.update({f"mask_{name}": value for name, value in self._masks.compute().values.items()})
         if any(record.difficult is not None for record in self._boxes.state().values()):

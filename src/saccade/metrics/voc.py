@@ -43,7 +43,7 @@ class VocEvaluator:
         self._images: dict[int, ImageRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take detections beside their ground truth (``boxes``, ``labels``; ``difficult``, ``iscrowd`` if there are any)."""
+        """Take detections and ground truth (``boxes``, ``labels``; ``difficult``, ``iscrowd`` if there are any)."""
         for result, target in zip(results, targets, strict=True):
             if not isinstance(result, Detections):
                 raise TypeError(f"box metrics need Detections, got {type(result).__name__}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 
 __all__ = ["DEFAULTS"]
 
@@ -28,7 +28,7 @@ def _detection() -> TrainConfig:
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
         ema=EmaConfig(decay=0.9995, warmup_steps=500.0),
-        stages=(Stage(from_epoch=-10, augment={"mosaic": 0.0, "mixup": 0.0}),),
+        phases=(Phase(from_epoch=-10, augment={"mosaic": 0.0, "mixup": 0.0}),),
         clip_norm=10.0,
         epochs=60,
     )

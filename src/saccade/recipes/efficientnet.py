@@ -6,7 +6,7 @@ from saccade.data.transforms.config import AugmentConfig
 from saccade.engine.train.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
 from saccade.recipes.imagenet import imagenet
-from saccade.recipes.progressive import progressive_stages
+from saccade.recipes.progressive import progressive_phases
 
 __all__ = ["efficientnet_b0_imagenet", "efficientnet_v2_s_imagenet"]
 
@@ -45,7 +45,7 @@ def efficientnet_b0_imagenet() -> TrainConfig:
 def efficientnet_v2_s_imagenet() -> TrainConfig:
     """EfficientNetV2-S with progressive learning on ImageNet (Tan and Le 2021, section 5.1, table 6); not run by us.
 
-    EfficientNet's optimiser over 350 epochs in four stages: images of 128 to 300 pixels, RandAugment of magnitude 5
+    EfficientNet's optimiser over 350 epochs in four phases: images of 128 to 300 pixels, RandAugment of magnitude 5
     to 15, dropout 0.1 to 0.3, no mixup; stochastic depth 0.2. M and L take ``sizes=(128, 380)``, magnitudes 5 to 20 and
     25, mixup up to 0.2 and 0.5, dropout up to 0.4 and 0.5. Reported: 83.9 % (table 7).
     """
@@ -58,5 +58,5 @@ def efficientnet_v2_s_imagenet() -> TrainConfig:
         augment=AugmentConfig(resized_crop=(0.08, 1.0), flip=0.5, policy="randaugment"),
         label_smoothing=0.1,
         ema=EmaConfig(decay=0.9999),
-        stages=progressive_stages(350, sizes=(128, 300), magnitude=(5, 15), dropout=(0.1, 0.3)),
+        phases=progressive_phases(350, sizes=(128, 300), magnitude=(5, 15), dropout=(0.1, 0.3)),
     )

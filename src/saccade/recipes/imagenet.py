@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.engine.train.config import DataConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 
 __all__ = ["imagenet", "transformer_augment"]
 
@@ -53,5 +53,5 @@ def imagenet(
         **fields,
     )
     if label_smoothing > 0:
-        config.stages = (Stage(from_epoch=0, model={"label_smoothing": label_smoothing}), *config.stages)
+        config.phases = (Phase(from_epoch=0, model={"label_smoothing": label_smoothing}), *config.phases)
     return config

@@ -1,4 +1,4 @@
-"""Progressive learning: images and regularisation that grow together, stage by stage.
+"""Progressive learning: images and regularisation that grow together, phase by phase.
 
 Paper: Mingxing Tan, Quoc V. Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021, arXiv 2104.00298,
 section 4.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from saccade.engine.train.config import Stage
+from saccade.engine.train.config import Phase
 from saccade.errors import ConfigError
 
-__all__ = ["progressive_stages"]
+__all__ = ["progressive_phases"]
 
 
-def progressive_stages(
+def progressive_phases(
     epochs: int,
     sizes: tuple[int, int],
     magnitude: tuple[float, float] | None = None,
@@ -22,10 +22,10 @@ def progressive_stages(
     dropout: tuple[float, float] | None = None,
     steps: int = 4,
     multiple: int = 1,
-) -> tuple[Stage, ...]:
-    """Stages of a run in which everything goes linearly from its first to its last value (algorithm 1).
+) -> tuple[Phase, ...]:
+    """Phases of a run in which everything goes linearly from its first to its last value (algorithm 1).
 
-    Stage i of M, from 0, begins at epoch ``epochs * i / M`` and has S_i = S_0 + (S_e - S_0) i / (M - 1) pixels a side,
+    Phase i of M, from 0, begins at epoch ``epochs * i / M`` and has S_i = S_0 + (S_e - S_0) i / (M - 1) pixels a side,
     and likewise for each regulariser. The canvas of evaluation is that of the network and does not change.
 
     Args:
@@ -34,23 +34,23 @@ def progressive_stages(
         magnitude: Of RandAugment; it has to be switched on by the run's ``augment.policy``.
         mixup_alpha: Of mixup, which is off while alpha is 0.
         dropout: Of the layers before the classifier.
-        steps: M, how many stages.
+        steps: M, how many phases.
         multiple: Sides are rounded to multiples of this.
 
     Raises:
-        ConfigError: If there are fewer epochs than stages, or fewer than two stages.
+        ConfigError: If there are fewer epochs than phases, or fewer than two phases.
 
     Example:
-        >>> [stage.size for stage in progressive_stages(8, (128, 300))]
+        >>> [phase.size for phase in progressive_phases(8, (128, 300))]
         [(128, 128), (185, 185), (243, 243), (300, 300)]
     """
     if not 2 <= steps <= epochs:
-        raise ConfigError(f"progressive learning takes 2 stages or more and an epoch each: {steps} in {epochs} epochs.")
+        raise ConfigError(f"progressive learning takes 2 phases or more and an epoch each: {steps} in {epochs} epochs.")
 
     def at(index: int, ends: tuple[float, float]) -> float:
         return ends[0] + (ends[1] - ends[0]) * index / (steps - 1)
 
-    stages = []
+    phases = []
     for index in range(steps):
         side = round(at(index, sizes) / multiple) * multiple
         augment: dict[str, Any] = {}
@@ -60,5 +60,5 @@ def progressive_stages(
             alpha = at(index, mixup_alpha)
             augment |= {"mixup": 1.0 if alpha > 0 else 0.0, "mixup_alpha": alpha if alpha > 0 else 1.0}
         model = {} if dropout is None else {"dropout_rate": at(index, dropout)}
-        stages.append(Stage(from_epoch=epochs * index // steps, model=model, augment=augment, size=(side, side)))
-    return tuple(stages)
+        phases.append(Phase(from_epoch=epochs * index // steps, model=model, augment=augment, size=(side, side)))
+    return tuple(phases)

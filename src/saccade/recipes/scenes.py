@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
 
 __all__ = ["darknet19_scenes", "resnet18_scenes", "scenes"]
@@ -35,7 +35,7 @@ def scenes(model: str, size: int = 96, lr: float = 2e-3, minutes: float | None =
         "optimizer": OptimizerConfig(name="adamw", lr=lr, weight_decay=0.05),
         "schedule": ScheduleConfig(name="cosine", warmup_epochs=2.0),
         "ema": EmaConfig(decay=0.995, warmup_steps=100.0),
-        "stages": (Stage(from_epoch=0, model={"label_smoothing": 0.1}),),
+        "phases": (Phase(from_epoch=0, model={"label_smoothing": 0.1}),),
         "epochs": 200,
         "max_minutes": minutes,
     }

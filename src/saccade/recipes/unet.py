@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
 
 __all__ = ["unet_isbi"]
@@ -37,11 +37,11 @@ def unet_isbi() -> TrainConfig:
         optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0),
         ema=EmaConfig(decay=0.995, warmup_steps=100.0),
-        stages=(
+        phases=(
             # Crops to learn from, whole images to be scored on.
-            Stage(from_epoch=0, size=(192, 192), model={"dice_weight": 1.0}),
+            Phase(from_epoch=0, size=(192, 192), model={"dice_weight": 1.0}),
             # Warped pixels are smoother than the microscope's; the last epochs see them as they are.
-            Stage(from_epoch=-40, augment={"elastic": 0.0, "scale": (1.0, 1.0)}),
+            Phase(from_epoch=-40, augment={"elastic": 0.0, "scale": (1.0, 1.0)}),
         ),
         epochs=150,
     )

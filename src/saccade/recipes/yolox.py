@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
 
 __all__ = ["demo", "yolox_s_coco", "yolox_tiny_bccd"]
@@ -35,7 +35,7 @@ def yolox_s_coco() -> TrainConfig:
             name="cosine", warmup_epochs=5.0, warmup_power=2.0, final_factor=0.05, flat_epochs=15.0
         ),
         ema=EmaConfig(decay=0.9998, warmup_steps=2000.0),
-        stages=(Stage(from_epoch=-15, model={"use_l1": True}, augment={"mosaic": 0.0, "mixup": 0.0}),),
+        phases=(Phase(from_epoch=-15, model={"use_l1": True}, augment={"mosaic": 0.0, "mixup": 0.0}),),
         epochs=300,
         evaluate_every=10,
     )
@@ -63,10 +63,10 @@ def yolox_tiny_bccd() -> TrainConfig:
         schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
         ema=EmaConfig(decay=0.998, warmup_steps=300.0),
         # Small images first, where an epoch costs 0.6 of a full one; the last epochs as the network is used.
-        stages=(
-            Stage(from_epoch=0, size=(192, 256)),
-            Stage(from_epoch=-14, size=(256, 320)),
-            Stage(from_epoch=-8, model={"use_l1": True}, augment={"mosaic": 0.0}),
+        phases=(
+            Phase(from_epoch=0, size=(192, 256)),
+            Phase(from_epoch=-14, size=(256, 320)),
+            Phase(from_epoch=-8, model={"use_l1": True}, augment={"mosaic": 0.0}),
         ),
         clip_norm=10.0,
         epochs=36,

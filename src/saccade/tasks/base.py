@@ -14,14 +14,14 @@ from saccade.results.base import Result
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
 
-__all__ = ["ConstantAnswer", "Task", "as_array"]
+__all__ = ["ConstantBaseline", "Task", "as_array"]
 
 # What an answer that never looks at the image says of it.
-ConstantAnswer = Callable[[ImageInfo], Result]
+ConstantBaseline = Callable[[ImageInfo], Result]
 
 
 class Task(Protocol):
-    """A task turns decoded tensors into results in original pixels, scores them, and shows a ground truth as a result."""
+    """Turns decoded tensors into results in original pixels, scores them, and shows a target as a result."""
 
     name: str
     decoded_keys: tuple[str, ...]  # keys of Model.decode, in the order in which an exported graph returns them
@@ -40,7 +40,7 @@ class Task(Protocol):
         """A fresh evaluator with the field's metric."""
         ...
 
-    def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer | None:
+    def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline | None:
         """The best answer that never looks at the image, learnt from ``samples``; None where there is none.
 
         A model that does not clearly beat it has learnt nothing.

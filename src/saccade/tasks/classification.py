@@ -12,7 +12,7 @@ from saccade.results.base import Result
 from saccade.results.classification import Classification
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.base import ConstantAnswer, as_array
+from saccade.tasks.base import ConstantBaseline, as_array
 
 __all__ = ["TASK", "ClassificationTask"]
 
@@ -43,7 +43,7 @@ class ClassificationTask:
         """Top-1 accuracy decides."""
         return ClassificationEvaluator(data.class_names)
 
-    def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer:
+    def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
         """The share of each class."""
         labels = [int(sample.target["labels"]) for sample in samples]
         shares = np.bincount(labels, minlength=len(data.class_names)).astype(np.float32) / len(labels)

@@ -62,7 +62,7 @@ class DetectionTask:
         """COCO's average precision of boxes decides; masks are scored as well, where there are any."""
         return DetectionEvaluator(data.class_names)
 
-    def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> None:
+    def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> None:
         """None: boxes that are always the same score next to nothing."""
         return
 

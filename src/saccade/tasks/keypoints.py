@@ -14,7 +14,7 @@ from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.base import ConstantAnswer, as_array
+from saccade.tasks.base import ConstantBaseline, as_array
 
 __all__ = ["TASK", "KeypointTask"]
 
@@ -50,7 +50,7 @@ class KeypointTask:
             return JointEvaluator(similarity, errors)
         return JointEvaluator(errors, similarity)
 
-    def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer:
+    def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
         """The mean shape of one object, as shares of the image's width and height."""
         shapes, weights = [], []
         for sample in samples:

@@ -17,7 +17,7 @@ from saccade.results.segmentation import SegmentationMap
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.base import ConstantAnswer, as_array
+from saccade.tasks.base import ConstantBaseline, as_array
 
 __all__ = ["TASK", "SegmentationTask"]
 
@@ -58,7 +58,7 @@ class SegmentationTask:
         overlap = SegmentationEvaluator(data.class_names)
         return JointEvaluator(overlap, SaliencyEvaluator()) if has_one_foreground(data.class_names) else overlap
 
-    def constant_answer(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantAnswer:
+    def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
         """The most frequent class everywhere."""
         counts = sum(np.bincount(sample.target["label_map"].ravel(), minlength=256)[:255] for sample in samples)
         label = int(np.argmax(counts))

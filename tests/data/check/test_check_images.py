@@ -15,8 +15,8 @@ from sklearn.datasets import load_sample_images
 
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.check import CheckReport, Issue, check_dataset, check_source
-from saccade.data.check.alike import find_twins
-from saccade.data.check.images import Look, look_at_all
+from saccade.data.check.duplicates import find_duplicates
+from saccade.data.check.images import ImageStats, look_at_all
 from saccade.data.open import open_raw
 from saccade.errors import DataError
 
@@ -102,7 +102,7 @@ def test_twins_equal_a_loop_over_all_pairs() -> None:
         signs[copy, rng.choice(64, bits, replace=False)] *= -1
         thumbs[copy] = thumbs[source] + blend * thumbs[copy]
         thumbs[copy] /= np.linalg.norm(thumbs[copy])
-    looks = [Look(signs=signs[i], thumb=thumbs[i], digest=bytes([i])) for i in range(40)]
+    looks = [ImageStats(signs=signs[i], thumb=thumbs[i], digest=bytes([i])) for i in range(40)]
     splits = np.arange(40) // 15
     expected = set()
     for image in range(40):
@@ -116,7 +116,7 @@ def test_twins_equal_a_loop_over_all_pairs() -> None:
             ]
             if partners:
                 expected.add((image, partners[0], leak))
-    assert {(twin.image, twin.first, twin.leak) for twin in find_twins(looks, splits)} == expected
+    assert {(twin.image, twin.first, twin.leak) for twin in find_duplicates(looks, splits)} == expected
     assert {pair[0] for pair in expected} == {10, 20, 39}
 
 

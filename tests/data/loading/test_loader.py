@@ -189,14 +189,14 @@ def test_sizes_change_every_few_steps_and_are_one_a_batch() -> None:
     sampler = EpochSampler(40, 2, 0, multiscale={1: (tuple(range(320, 640, 32)), 10)})
     steps = []
     for epoch in range(3):
-        sampler.set_epoch(epoch, stage=1)
+        sampler.set_epoch(epoch, phase=1)
         for batch in sampler:
             assert len({key.size for key in batch}) == 1
             steps.append(batch[0].size)
     for start in range(0, 60, 10):
         assert len(set(steps[start : start + 10])) == 1
     assert len(set(steps)) > 2
-    sampler.set_epoch(0, stage=0, size=(224, 224))
+    sampler.set_epoch(0, phase=0, size=(224, 224))
     assert {key.size for batch in sampler for key in batch} == {(224, 224)}
 
 

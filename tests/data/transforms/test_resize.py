@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tvf
 
-from saccade.data.transforms.resize import Fit, _plan, fit_image
+from saccade.data.transforms.resize import Resize, _plan, resize_image
 from saccade.structures.geometry import Geometry
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import ImageInfo, Sample
@@ -41,7 +41,7 @@ def test_light_lands_where_the_record_says(
     spec = InputSpec(
         (side, side), channels=1, mean=(0.0,), std=(1.0,), resize=rule, align=align, pad_value=0, pad_multiple=32
     )
-    canvas, geometry = fit_image(image, spec)
+    canvas, geometry = resize_image(image, spec)
     assert canvas.shape[:2] == geometry.size
     assert all(length % 32 == 0 for length in geometry.size)
     expected = geometry.points(np.array([x + 8, y + 8], np.float32))
@@ -58,7 +58,7 @@ def test_no_rule_shifts_to_one_side() -> None:
         x, y = int(rng.integers(8, width - 24)), int(rng.integers(8, height - 24))
         image = np.zeros((height, width, 3), np.uint8)
         image[y : y + 16, x : x + 16] = 255
-        canvas, geometry = fit_image(image, InputSpec((160, 160), resize="letterbox", pad_value=0))
+        canvas, geometry = resize_image(image, InputSpec((160, 160), resize="letterbox", pad_value=0))
         errors.append(geometry.invert_points(_centre_of_light(canvas)) - [x + 8, y + 8])
     assert np.abs(np.mean(errors, axis=0)).max() < 0.02
 
@@ -68,7 +68,7 @@ def test_no_rule_shifts_to_one_side() -> None:
 def test_centre_crop_takes_torchvisions_window(size: tuple[int, int], canvas: int, fraction: float) -> None:
     """Coordinates as channels: the window of torchvision's Resize + CenterCrop starts and ends at the same place."""
     spec = InputSpec((canvas, canvas), resize="center_crop", crop_fraction=fraction)
-    geometry = fit_image(np.zeros((*size, 3), np.uint8), spec)[1]
+    geometry = resize_image(np.zeros((*size, 3), np.uint8), spec)[1]
     rows, columns = np.indices(size, dtype=np.float32) + 0.5
     grid = torch.from_numpy(np.stack([columns, rows]))
     resized = tvf.resize(grid, [round(canvas / fraction)], antialias=True)
@@ -85,7 +85,7 @@ def test_padding_is_labelled_ignore_and_hidden_in_masks() -> None:
         "boxes": np.array([[0, 0, 40, 20]], np.float32),
     }
     sample = Sample(np.full((20, 40, 3), 9, np.uint8), target, ImageInfo(0, "x", Geometry.identity((20, 40))))
-    fitted = Fit(InputSpec((64, 64), resize="letterbox", pad_value=114))(sample)
+    fitted = Resize(InputSpec((64, 64), resize="letterbox", pad_value=114))(sample)
     assert (fitted.image[0] == 114).all()
     assert (fitted.image[32] == 9).all()
     expected = np.full((64, 64), 255)
@@ -106,7 +106,7 @@ def test_label_maps_are_resized_about_the_centres_of_pixels(size: tuple[int, int
     sample = Sample(
         np.zeros((62, 94, 3), np.uint8), {"label_map": labels}, ImageInfo(0, "x", Geometry.identity((62, 94)))
     )
-    fitted = Fit(InputSpec(size, resize="stretch"))(sample).target["label_map"]
+    fitted = Resize(InputSpec(size, resize="stretch"))(sample).target["label_map"]
     rows, columns = (np.arange(size[0]) + 0.5) * 62 / size[0], (np.arange(size[1]) + 0.5) * 94 / size[1]
     allowed = [
         labels[(rows + down).astype(int)][:, (columns + right).astype(int)]
@@ -122,7 +122,7 @@ def test_label_maps_are_resized_about_the_centres_of_pixels(size: tuple[int, int
 def test_any_shape_and_depth_is_fitted(shape: tuple[int, int, int], rule: str, dtype: type) -> None:
     channels = shape[2]
     spec = InputSpec((64, 96), channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, resize=rule)
-    canvas, geometry = fit_image(np.ones(shape, dtype), spec)
+    canvas, geometry = resize_image(np.ones(shape, dtype), spec)
     assert canvas.shape == (*geometry.size, channels)
     if rule not in ("shorter_side", "multiple"):
         assert geometry.size == (64, 96)
@@ -131,7 +131,7 @@ def test_any_shape_and_depth_is_fitted(shape: tuple[int, int, int], rule: str, d
 
 
 def test_size_overrides_the_spec_and_is_rounded_up() -> None:
-    canvas, _ = fit_image(np.zeros((50, 70, 3), np.uint8), InputSpec((64, 64), pad_multiple=32), size=(100, 130))
+    canvas, _ = resize_image(np.zeros((50, 70, 3), np.uint8), InputSpec((64, 64), pad_multiple=32), size=(100, 130))
     assert canvas.shape == (128, 160, 3)
 
 
@@ -159,7 +159,7 @@ def test_ten_thousand_sizes_come_back_without_drift(rule: str) -> None:
 
 
 def test_letterbox_of_3775_by_1571_pads_373_rows() -> None:
-    canvas, geometry = fit_image(
+    canvas, geometry = resize_image(
         np.full((1571, 3775, 1), 255, np.uint8),
         InputSpec((1280, 1280), channels=1, mean=(0.0,), std=(1.0,), resize="letterbox", pad_value=0),
     )

@@ -14,7 +14,7 @@ import torch
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.engine.evaluate.learnability import check_fit, find_places
+from saccade.engine.evaluate.learnability import assignable, check_learnability
 from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.registry import create_model
@@ -62,7 +62,7 @@ def boxes(images: Sequence[Sequence[Sequence[float]]], names: tuple[str, ...] = 
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation", "keypoints"])
 def test_ground_truth_gets_the_best_score_in_every_task(task: str) -> None:
     data = DigitScenes(task, "val", count=6, size=(96, 96))
-    report = check_fit(Bare(task, len(data.info.class_names)), data)
+    report = check_learnability(Bare(task, len(data.info.class_names)), data)
     assert report.ground_truth == pytest.approx(report.perfect, abs=1e-9)
     assert report.resized == pytest.approx(report.perfect, abs=1e-5)  # the canvas is the image here
     assert report.ok
@@ -71,7 +71,7 @@ def test_ground_truth_gets_the_best_score_in_every_task(task: str) -> None:
 
 
 def test_objects_are_counted_by_size() -> None:
-    report = check_fit(
+    report = check_learnability(
         Bare("detection", 1, (100, 100), feature_strides=(8, 16)),
         boxes([[(10, 10, 15, 40), (50, 50, 90, 90)], [(0, 0, 100, 100)]]),
     )
@@ -85,8 +85,8 @@ def test_objects_are_counted_by_size() -> None:
 
 def test_what_the_resize_rule_loses_is_said() -> None:
     data = boxes([[(10, 10, 14, 14), (50, 50, 90, 90)]])
-    assert check_fit(Bare("detection", 1, (100, 100)), data).ok
-    report = check_fit(Bare("detection", 1, (32, 32)), data)
+    assert check_learnability(Bare("detection", 1, (100, 100)), data).ok
+    report = check_learnability(Bare("detection", 1, (32, 32)), data)
     assert report.ground_truth == 1.0
     assert report.resized < 1.0
     assert [row["lost by the resize rule"] for row in report.sizes] == [1, 0]
@@ -96,7 +96,9 @@ def test_what_the_resize_rule_loses_is_said() -> None:
 
 
 def test_boxes_without_area_spoil_the_ground_truth_and_are_named() -> None:
-    report = check_fit(Bare("detection", 1, (100, 100)), boxes([[(10, 10, 40, 40)], [(10, 10, 10, 40), (1, 1, 9, 9)]]))
+    report = check_learnability(
+        Bare("detection", 1, (100, 100)), boxes([[(10, 10, 40, 40)], [(10, 10, 10, 40), (1, 1, 9, 9)]])
+    )
     assert report.ground_truth < 1
     (line,) = report.spoilers
     assert line.startswith("folder/1.png: AP")
@@ -106,7 +108,7 @@ def test_boxes_without_area_spoil_the_ground_truth_and_are_named() -> None:
 
 def test_more_objects_than_are_counted_spoil_the_ground_truth() -> None:
     crowd = [(x, y, x + 5, y + 5) for x in range(0, 100, 8) for y in range(0, 100, 8)]
-    report = check_fit(Bare("detection", 1, (100, 100)), boxes([crowd]))
+    report = check_learnability(Bare("detection", 1, (100, 100)), boxes([crowd]))
     assert len(crowd) == 169
     assert "it has 169 objects" in report.spoilers[0]
 
@@ -115,7 +117,7 @@ def test_more_objects_than_are_counted_spoil_the_ground_truth() -> None:
     ("rows", "crowd", "words"), [([(1, 1, 9, 9)], True, "all 1 objects are crowds"), ([], False, "no object")]
 )
 def test_nothing_to_find_is_said(rows: list[tuple[float, ...]], crowd: bool, words: str) -> None:
-    report = check_fit(Bare("detection", 1), boxes([rows], crowd=crowd))
+    report = check_learnability(Bare("detection", 1), boxes([rows], crowd=crowd))
     assert np.isnan(report.ground_truth)
     assert any(words in reason and "undefined" in reason for reason in report.reasons)
     assert not report.ok
@@ -133,14 +135,14 @@ def test_nothing_to_find_is_said(rows: list[tuple[float, ...]], crowd: bool, wor
 )
 def test_classes_that_differ_are_said(known: tuple[str, ...], count: int, words: str) -> None:
     model = Bare("detection", count, class_names=known)
-    report = check_fit(model, boxes([[(1, 1, 40, 40)]], ("cat", "dog")))
+    report = check_learnability(model, boxes([[(1, 1, 40, 40)]], ("cat", "dog")))
     assert bool(report.reasons) == bool(words)
     assert all(words in reason for reason in report.reasons)
 
 
 def test_threshold_and_stretched_images_are_said() -> None:
     model = Bare("detection", 1, (64, 256), "stretch", score_threshold=0.3)
-    reasons = "\n".join(check_fit(model, boxes([[(1, 1, 60, 60)]])).reasons)
+    reasons = "\n".join(check_learnability(model, boxes([[(1, 1, 60, 60)]])).reasons)
     assert "score_threshold=0.3" in reasons
     assert "by a factor of 4.0" in reasons
 
@@ -148,45 +150,45 @@ def test_threshold_and_stretched_images_are_said() -> None:
 def test_unknown_classes_cannot_be_scored() -> None:
     data = boxes([[(1, 1, 40, 40)]])
     data.table.labels[:] = 5
-    report = check_fit(Bare("detection", 1), data)
+    report = check_learnability(Bare("detection", 1), data)
     assert any("cannot be scored" in reason for reason in report.reasons)
 
 
 def test_another_task_is_an_error() -> None:
     with pytest.raises(ConfigError, match="solves segmentation"):
-        check_fit(Bare("segmentation", 1), boxes([[(1, 1, 40, 40)]]))
+        check_learnability(Bare("segmentation", 1), boxes([[(1, 1, 40, 40)]]))
 
 
 def test_anchors_answer_for_what_they_overlap_by_half() -> None:
     wanted = torch.tensor([[0.0, 0, 16, 16], [2, 2, 18, 18], [30, 30, 46, 46], [80, 84, 96, 100], [0, 0, 100, 100]])
-    found = find_places(Anchored("detection", 1), wanted, (100, 100))
+    found = assignable(Anchored("detection", 1), wanted, (100, 100))
     assert found is not None
     assert found.tolist() == [True, True, False, True, False]
-    report = check_fit(Anchored("detection", 1, (100, 100)), boxes([wanted.tolist()]))
+    report = check_learnability(Anchored("detection", 1, (100, 100)), boxes([wanted.tolist()]))
     assert [row["best possible recall"] for row in report.sizes] == [pytest.approx(3 / 4), 0.0]
 
 
 def test_yolox_places_run_out_where_objects_crowd() -> None:
     model = create_model("yolox_nano", num_classes=1)
     apart = torch.tensor([[0.0, 0, 20, 20], [40, 40, 60, 60], [30, 0, 34, 4]])
-    found = find_places(model, apart, (64, 64))
+    found = assignable(model, apart, (64, 64))
     assert found is not None
     assert found.all()
     same = torch.tensor([[30.0, 30, 34, 34]]).repeat(200, 1)
-    found = find_places(model, same, (64, 64))
+    found = assignable(model, same, (64, 64))
     assert found is not None
     near = 0
     for stride in (8, 16, 32):
         centres = np.arange(stride / 2, 64, stride)
         near += int((np.abs(centres - 32) < 2.5 * stride).sum()) ** 2
     assert int(found.sum()) == near < 200  # each of them can answer for one
-    assert find_places(Bare("detection", 1), same, (64, 64)) is None
+    assert assignable(Bare("detection", 1), same, (64, 64)) is None
 
 
 def test_yolox_can_find_every_digit() -> None:
     model = create_model("yolox_nano", num_classes=10)
     model.input_spec = model.input_spec.with_size((96, 96))
-    report = check_fit(model, DigitScenes("detection", "val", count=8, size=(96, 96)))
+    report = check_learnability(model, DigitScenes("detection", "val", count=8, size=(96, 96)))
     assert report.ok, report.to_text()
     assert all(row["best possible recall"] == 1.0 for row in report.sizes)
     text = report.to_text()

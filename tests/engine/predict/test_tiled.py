@@ -288,7 +288,7 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_memory_does_not_grow_with_the_height_of_the_image(huge: Path, tmp_path: Path, options: Any) -> None:
     """A mapped image of 6,000 x 6,000 is 108 MB, its probabilities would be 432 MB; a band of tiles is 18 MB."""
 
-    class Steps(Smooth):
+    class Ramps(Smooth):
         def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"probabilities": images.float() / 765}
 
@@ -296,7 +296,7 @@ def test_memory_does_not_grow_with_the_height_of_the_image(huge: Path, tmp_path:
     tiling = Tiling((256, 256), 0.125, **options)
 
     def run() -> None:
-        found.extend(predict_tiled(Steps(), huge, tiling, 8, keep_images=False, map_folder=tmp_path / "maps"))
+        found.extend(predict_tiled(Ramps(), huge, tiling, 8, keep_images=False, map_folder=tmp_path / "maps"))
 
     band = 3 * 256 * 6000 * 4
     assert _peak(run) < 30e6 + (band if options["blend"] == "tent" else 0)

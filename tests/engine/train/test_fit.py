@@ -14,7 +14,7 @@ import pytest
 import torch
 from tests.engine.small import SmallGan, SmallNet, small_config, small_data
 
-from saccade.engine.train.config import EmaConfig, FreezeConfig, OptimizerConfig, ScheduleConfig, Stage
+from saccade.engine.train.config import EmaConfig, FreezeConfig, OptimizerConfig, Phase, ScheduleConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.seeding import seed_step
 from saccade.engine.train.setup import Datasets
@@ -110,7 +110,7 @@ def test_interrupt_saves_the_step_and_resumes(tmp_path: Path) -> None:
 
 
 def test_nan_loss_stops_and_saves_the_batch(tmp_path: Path) -> None:
-    config = small_config(str(tmp_path), stages=(Stage(from_epoch=2, model={"poison": True}),))
+    config = small_config(str(tmp_path), phases=(Phase(from_epoch=2, model={"poison": True}),))
     with pytest.raises(NonFiniteLossError, match="cross_entropy is not finite"):
         fit(config, model=build(), data=small_data())
     saved = torch.load(tmp_path / "small" / "nonfinite" / "batch.pt", weights_only=True)
@@ -188,7 +188,7 @@ def test_early_stopping(tmp_path: Path) -> None:
 def test_stage_with_an_unknown_attribute_offers_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'poison'"):
         fit(
-            small_config(str(tmp_path), stages=(Stage(from_epoch=1, model={"posion": True}),)),
+            small_config(str(tmp_path), phases=(Phase(from_epoch=1, model={"posion": True}),)),
             model=build(),
             data=small_data(),
         )

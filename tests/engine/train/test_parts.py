@@ -10,11 +10,11 @@ import torch
 from tests.engine.small import SmallNet
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import EmaConfig, FreezeConfig, OptimizerConfig, ScheduleConfig, Stage, TrainConfig
+from saccade.engine.train.config import EmaConfig, FreezeConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 from saccade.engine.train.configfile import config_to_yaml, load_config
 from saccade.engine.train.ema import WeightAverage
 from saccade.engine.train.optim import apply_freeze, build_optimizer, layers_of
-from saccade.engine.train.phases import resolve_stages, settings_at
+from saccade.engine.train.phases import resolve_phases, settings_at
 from saccade.engine.train.schedule import lr_factor
 from saccade.errors import ConfigError
 from saccade.models.registry import create_model
@@ -143,7 +143,7 @@ def test_average_equals_its_definition() -> None:
 
 
 def test_config_survives_yaml(tmp_path: Path) -> None:
-    config = TrainConfig(model="yolox_nano", stages=(Stage(from_epoch=-3, model={"use_l1": True}, size=(64, 96)),))
+    config = TrainConfig(model="yolox_nano", phases=(Phase(from_epoch=-3, model={"use_l1": True}, size=(64, 96)),))
     config.augment.scale = (0.5, 1.5)
     path = tmp_path / "config.yaml"
     path.write_text(config_to_yaml(config))
@@ -176,13 +176,13 @@ def test_stages_hold_from_their_epoch_and_go_back_by_none() -> None:
     config = TrainConfig(
         augment=AugmentConfig(mosaic=1.0),
         epochs=20,
-        stages=(
-            Stage(from_epoch=5, size=(16, 16)),
-            Stage(from_epoch=-3, model={"poison": True}, augment={"mosaic": 0.0}),
+        phases=(
+            Phase(from_epoch=5, size=(16, 16)),
+            Phase(from_epoch=-3, model={"poison": True}, augment={"mosaic": 0.0}),
         ),
     )
-    stages = resolve_stages(config, model)
-    at = [settings_at(config, stages, epoch, 20) for epoch in (0, 5, 16, 17)]
+    phases = resolve_phases(config, model)
+    at = [settings_at(config, phases, epoch, 20) for epoch in (0, 5, 16, 17)]
     assert [settings.augment.mosaic for settings in at] == [1.0, 1.0, 1.0, 0.0]
     assert [settings.size for settings in at] == [None, (16, 16), (16, 16), (16, 16)]
     assert [settings.model for settings in at] == [{"poison": False}] * 3 + [{"poison": True}]

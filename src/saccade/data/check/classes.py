@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from saccade.data.check.part import Part
 from saccade.data.check.report import Issue, Severity, SplitStatistics
+from saccade.data.check.split_view import SplitView
 from saccade.data.tables.table_dataset import TableDataset
 
 __all__ = ["check_classes"]
@@ -20,7 +20,7 @@ _WARNING: Severity = "warning"
 _IGNORED_NAMES = frozenset({"background"})
 
 
-def check_classes(parts: Sequence[Part], splits: Sequence[SplitStatistics]) -> Iterator[Issue]:
+def check_classes(parts: Sequence[SplitView], splits: Sequence[SplitStatistics]) -> Iterator[Issue]:
     """Faults of the class list of a data set.
 
     Args:
@@ -34,13 +34,13 @@ def check_classes(parts: Sequence[Part], splits: Sequence[SplitStatistics]) -> I
         yield from _check_counts(parts, splits)
 
 
-def _source(part: Part) -> str:
+def _source(part: SplitView) -> str:
     """File or folder that the class list belongs to."""
     dataset = part.dataset
     return str(dataset.root) if isinstance(dataset, TableDataset) else dataset.info.name
 
 
-def _check_names(parts: Sequence[Part]) -> Iterator[Issue]:
+def _check_names(parts: Sequence[SplitView]) -> Iterator[Issue]:
     names = dict.fromkeys(name for part in parts for name in part.dataset.info.class_names)
     names.update(dict.fromkeys(name for part in parts for name in _unknown_names(part)))
     groups: dict[str, list[str]] = {}
@@ -53,11 +53,11 @@ def _check_names(parts: Sequence[Part]) -> Iterator[Issue]:
             yield Issue(_source(parts[0]), "classes", problem, remedy, "warning", "class-name")
 
 
-def _unknown_names(part: Part) -> tuple[str, ...]:
+def _unknown_names(part: SplitView) -> tuple[str, ...]:
     return part.dataset.table.unknown_classes if isinstance(part.dataset, TableDataset) else ()
 
 
-def _check_ids(parts: Sequence[Part]) -> Iterator[Issue]:
+def _check_ids(parts: Sequence[SplitView]) -> Iterator[Issue]:
     info = parts[0].dataset.info
     if info.task == "keypoints" and not info.category_ids:
         return
@@ -90,7 +90,7 @@ def _check_ids(parts: Sequence[Part]) -> Iterator[Issue]:
         yield Issue(_source(parts[0]), "classes", problem, remedy, "warning", "id-gaps")
 
 
-def _check_lists(parts: Sequence[Part]) -> Iterator[Issue]:
+def _check_lists(parts: Sequence[SplitView]) -> Iterator[Issue]:
     """Splits whose class lists differ, so that a label means two things."""
     first = parts[0].dataset.info
     for part in parts[1:]:
@@ -113,7 +113,7 @@ def _few(names: Sequence[str]) -> str:
     return f"{listed} and {len(names) - _LISTED} more" if len(names) > _LISTED else listed
 
 
-def _check_counts(parts: Sequence[Part], splits: Sequence[SplitStatistics]) -> Iterator[Issue]:
+def _check_counts(parts: Sequence[SplitView], splits: Sequence[SplitStatistics]) -> Iterator[Issue]:
     source, task = _source(parts[0]), parts[0].dataset.info.task
     names = dict.fromkeys(name for part in parts for name in part.dataset.info.class_names)
     used = [{name for name, count in split.class_counts.items() if count} for split in splits]

@@ -8,10 +8,10 @@ from pathlib import PurePath
 
 import numpy as np
 
-from saccade.data.check.alike import find_twins
-from saccade.data.check.images import Look
-from saccade.data.check.part import LAST, Part, Placed
+from saccade.data.check.duplicates import find_duplicates
+from saccade.data.check.images import ImageStats
 from saccade.data.check.report import Issue
+from saccade.data.check.split_view import LAST, LocatedIssue, SplitView
 from saccade.data.tables.table_dataset import TableDataset
 
 __all__ = ["check_files"]
@@ -20,14 +20,14 @@ _LEAK = "Take it out of one of the splits: what was learnt by heart scores too w
 _MOSTLY = 0.5  # share of images without an object above which labels may be missing
 
 
-def check_files(parts: Sequence[Part], looks: Sequence[Sequence[Look]]) -> list[list[Placed]]:
+def check_files(parts: Sequence[SplitView], looks: Sequence[Sequence[ImageStats]]) -> list[list[LocatedIssue]]:
     """Faults that need a view over all images, by split.
 
     Args:
         parts: Splits.
         looks: What their images showed.
     """
-    placed: list[list[Placed]] = [[] for _ in parts]
+    placed: list[list[LocatedIssue]] = [[] for _ in parts]
     starts = [0, *accumulate(len(part.dataset) for part in parts)]
     splits = np.repeat(np.arange(len(parts)), np.diff(starts))
     paths = [_paths(part) for part in parts]
@@ -38,21 +38,21 @@ def check_files(parts: Sequence[Part], looks: Sequence[Sequence[Look]]) -> list[
     for number, found in same_file:
         placed[number].append(found)
     known = {(number, found.image) for number, found in same_file}
-    for twin in find_twins([look for part in looks for look in part], splits):
+    for twin in find_duplicates([look for part in looks for look in part], splits):
         own, other = int(splits[twin.image]), int(splits[twin.first])
         image, first = twin.image - starts[own], twin.first - starts[other]
         if (own, image) not in known:
-            placed[own].append(_twin_issue(parts[own], image, parts[other], first, twin.exact))
+            placed[own].append(_duplicate_issue(parts[own], image, parts[other], first, twin.exact))
     return placed
 
 
-def _paths(part: Part) -> list[str]:
+def _paths(part: SplitView) -> list[str]:
     """File of each image; none where one file holds all of them."""
     paths = [part.dataset.path(index) for index in range(len(part.dataset))]
     return paths if len(set(paths)) > 1 or len(paths) == 1 else []
 
 
-def _check_names(part: Part, paths: Sequence[str]) -> Iterator[Placed]:
+def _check_names(part: SplitView, paths: Sequence[str]) -> Iterator[LocatedIssue]:
     """Names that some file systems take for one."""
     first: dict[str, int] = {}
     for index, path in enumerate(paths):
@@ -61,10 +61,10 @@ def _check_names(part: Part, paths: Sequence[str]) -> Iterator[Placed]:
             problem = f"its name differs from {PurePath(paths[before]).name} only in case"
             remedy = "Rename one of the two: some systems take them for one file."
             where = (path, "name", problem, remedy)
-            yield Placed(index, -1, Issue(*where, "warning", "file-name", part.split, path, other=paths[before]))
+            yield LocatedIssue(index, -1, Issue(*where, "warning", "file-name", part.split, path, other=paths[before]))
 
 
-def _same_files(parts: Sequence[Part], paths: Sequence[Sequence[str]]) -> Iterator[tuple[int, Placed]]:
+def _same_files(parts: Sequence[SplitView], paths: Sequence[Sequence[str]]) -> Iterator[tuple[int, LocatedIssue]]:
     """Images that a list names twice, or two lists name."""
     first: dict[str, tuple[int, int]] = {}
     for number, part in enumerate(parts):
@@ -78,10 +78,10 @@ def _same_files(parts: Sequence[Part], paths: Sequence[Sequence[str]]) -> Iterat
             else:
                 problem = f"the same file lies in '{parts[split].split}'"
                 issue = Issue(path, "image", problem, _LEAK, "warning", "leak", part.split, path, other=path)
-            yield number, Placed(index, -1, issue)
+            yield number, LocatedIssue(index, -1, issue)
 
 
-def _twin_issue(part: Part, image: int, other: Part, first: int, exact: bool) -> Placed:
+def _duplicate_issue(part: SplitView, image: int, other: SplitView, first: int, exact: bool) -> LocatedIssue:
     path, twin = part.dataset.path(image), other.dataset.path(first)
     how = "its pixels equal those of" if exact else "it looks like"
     if part is other:
@@ -90,10 +90,10 @@ def _twin_issue(part: Part, image: int, other: Part, first: int, exact: bool) ->
     else:
         problem = f"{how} {twin} in '{other.split}'"
         issue = Issue(path, "image", problem, _LEAK, "warning", "leak", part.split, path, other=twin)
-    return Placed(image, -1, issue)
+    return LocatedIssue(image, -1, issue)
 
 
-def _check_empty(part: Part) -> Iterator[Placed]:
+def _check_empty(part: SplitView) -> Iterator[LocatedIssue]:
     """A split in which most images have no object, which often means that labels were not found."""
     if part.boxes is None or not len(part.dataset):
         return
@@ -103,4 +103,4 @@ def _check_empty(part: Part) -> Iterator[Placed]:
         problem = f"{empty} of {len(part.dataset)} images have no object"
         remedy = "Look whether their labels are missing; if not, all is well."
         issue = Issue(source, f"split '{part.split}'", problem, remedy, "warning", "mostly-empty", part.split)
-        yield Placed(LAST, 0, issue)
+        yield LocatedIssue(LAST, 0, issue)

@@ -18,15 +18,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.check.part import Part, Placed, annotation_path, reads_table
 from saccade.data.check.report import Issue
+from saccade.data.check.split_view import LocatedIssue, SplitView, annotation_path, reads_table
 from saccade.data.images.decode import image_size
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.sample import Target
 
-__all__ = ["Look", "Progress", "check_images", "look_at_all", "tell_error"]
+__all__ = ["ImageStats", "Progress", "check_images", "look_at_all", "tell_error"]
 
 # Wraps the images, given their number, to show a bar.
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -50,7 +50,7 @@ _PHRASES = (
 
 
 @dataclass(slots=True)
-class Look:
+class ImageStats:
     """What one image showed.
 
     Args:
@@ -74,7 +74,7 @@ class Look:
     thumb: NDArray[np.float32] | None = None
 
 
-def look_at_all(dataset: VisionDataset, decode: bool, progress: Progress | None = None) -> list[Look]:
+def look_at_all(dataset: VisionDataset, decode: bool, progress: Progress | None = None) -> list[ImageStats]:
     """Look at every image of a split.
 
     Args:
@@ -83,15 +83,15 @@ def look_at_all(dataset: VisionDataset, decode: bool, progress: Progress | None 
         progress: Shows a bar.
     """
     if not decode and reads_table(dataset):
-        return [Look() for _ in range(len(dataset))]
+        return [ImageStats() for _ in range(len(dataset))]
     workers = min(os.cpu_count() or 1, 16)
     with ThreadPoolExecutor(workers) as pool:
-        looks: Iterable[Look] = pool.map(lambda index: _look(dataset, index, decode), range(len(dataset)))
+        looks: Iterable[ImageStats] = pool.map(lambda index: _look(dataset, index, decode), range(len(dataset)))
         return list(looks if progress is None else progress(looks, len(dataset)))
 
 
-def _look(dataset: VisionDataset, index: int, decode: bool) -> Look:
-    look = Look()
+def _look(dataset: VisionDataset, index: int, decode: bool) -> ImageStats:
+    look = ImageStats()
     pixels: NDArray[Any] | None = None
     if isinstance(dataset, TableDataset):
         if decode:
@@ -120,7 +120,7 @@ def _look(dataset: VisionDataset, index: int, decode: bool) -> Look:
     return look
 
 
-def _keep(look: Look, target: Target) -> None:
+def _keep(look: ImageStats, target: Target) -> None:
     """Remember a ground truth, but neither its masks nor its map, which would fill the memory."""
     look.target = {key: value for key, value in target.items() if key not in ("masks", "label_map")}
     if "label_map" in target:
@@ -153,26 +153,26 @@ def _prints(pixels: NDArray[Any]) -> tuple[bytes, NDArray[np.int8] | None, NDArr
     return digest.digest(), signs, thumb / length if length > 0 else thumb
 
 
-def check_images(part: Part, looks: list[Look]) -> Iterator[Placed]:
+def check_images(part: SplitView, looks: list[ImageStats]) -> Iterator[LocatedIssue]:
     """Faults of the files of a split: what cannot be read, and sizes that do not agree."""
     dataset = part.dataset
     for index, look in enumerate(looks):
         said = set()
         for name, error in look.errors:
             if str(error) not in said:
-                yield Placed(index, -1, tell_error(dataset, index, error, name))
+                yield LocatedIssue(index, -1, tell_error(dataset, index, error, name))
             said.add(str(error))
         if look.map_size is not None and look.size[0] and look.map_size != look.size:
             problem = f"the map is {_words(look.map_size)}, its image {_words(look.size)}"
             remedy = "Save both in the same size (labels by nearest pixel)."
             where = (part.file(index), "image", problem, remedy)
-            yield Placed(index, -1, Issue(*where, "error", "map-size", part.split, dataset.path(index)))
+            yield LocatedIssue(index, -1, Issue(*where, "error", "map-size", part.split, dataset.path(index)))
     both = (part.annotated > 0).all(axis=1) & (part.real > 0).all(axis=1)
     for index in np.flatnonzero(both & (part.annotated != part.real).any(axis=1)).tolist():
-        yield Placed(index, -1, _size_issue(part, index))
+        yield LocatedIssue(index, -1, _size_issue(part, index))
 
 
-def _size_issue(part: Part, index: int) -> Issue:
+def _size_issue(part: SplitView, index: int) -> Issue:
     """The annotated size is another than the image's; tells which reading of the EXIF orientation it fits."""
     annotated, size = ((int(pair[0]), int(pair[1])) for pair in (part.annotated[index], part.real[index]))
     problem = f"annotated as {_words(annotated)}, the image is {_words(size)}"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.check.part import Part, Placed
 from saccade.data.check.report import Issue, Severity
+from saccade.data.check.split_view import LocatedIssue, SplitView
 from saccade.data.tables.faults import OUTSIDE_TOLERANCE, box_faults
 
 __all__ = ["check_objects", "repeated_boxes"]
@@ -22,7 +22,7 @@ _REMEDIES = {
 _FAR = 10  # sides of the image beyond which a polygon is not filled (outlines.mask_of_rings)
 
 
-def check_objects(part: Part) -> Iterator[Placed]:
+def check_objects(part: SplitView) -> Iterator[LocatedIssue]:
     """Every fault of the objects of a split."""
     yield from _check_classes(part)
     if part.boxes is not None:
@@ -37,7 +37,7 @@ def check_objects(part: Part) -> Iterator[Placed]:
 class _Writer:
     """Makes the issue of an object."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: SplitView) -> None:
         self.part = part
         self.position = part.position
 
@@ -45,7 +45,9 @@ class _Writer:
         """``object 3 (cat)``."""
         return f"object {self.position[row]} ({self.part.class_name(int(self.part.labels[row]))})"
 
-    def issue(self, row: int, kind: str, problem: str, remedy: str, severity: Severity, field: str = "") -> Placed:
+    def issue(
+        self, row: int, kind: str, problem: str, remedy: str, severity: Severity, field: str = ""
+    ) -> LocatedIssue:
         part, index = self.part, int(self.part.image[row])
         box: tuple[float, float, float, float] | None = None
         if part.boxes is not None and np.isfinite(part.boxes[row]).all():
@@ -53,10 +55,10 @@ class _Writer:
             box = (x1, y1, x2, y2)
         file, image = part.file(index), part.dataset.path(index)
         found = Issue(file, field or self.place(row), problem, remedy, severity, kind, part.split, image, box)
-        return Placed(index, int(self.position[row]), found)
+        return LocatedIssue(index, int(self.position[row]), found)
 
 
-def _check_classes(part: Part) -> Iterator[Placed]:
+def _check_classes(part: SplitView) -> Iterator[LocatedIssue]:
     unknown = part.labels < 0
     if part.dataset.info.task != "keypoints":  # whose class names are those of the points
         unknown |= part.labels >= len(part.known_classes)
@@ -67,7 +69,7 @@ def _check_classes(part: Part) -> Iterator[Placed]:
         yield write.issue(row, "unknown-class", problem, remedy, "error", f"object {write.position[row]}")
 
 
-def _check_boxes(part: Part, boxes: NDArray[np.float64]) -> Iterator[Placed]:
+def _check_boxes(part: SplitView, boxes: NDArray[np.float64]) -> Iterator[LocatedIssue]:
     write = _Writer(part)
     # Training goes by the annotated sizes; what leaves the real image alone is learnt from, and wrongly.
     annotated, real = part.annotated[part.image], part.sizes[part.image]
@@ -123,7 +125,7 @@ def repeated_boxes(
     return first
 
 
-def _check_keypoints(part: Part) -> Iterator[Placed]:
+def _check_keypoints(part: SplitView) -> Iterator[LocatedIssue]:
     write = _Writer(part)
     finite = np.logical_and.reduce(np.isfinite(part.keypoints), axis=(1, 2))
     for row in np.flatnonzero(~finite).tolist():
@@ -144,13 +146,13 @@ def _check_keypoints(part: Part) -> Iterator[Placed]:
         yield write.issue(row, "keypoint-outside", problem, remedy, "warning", field)
 
 
-def _draws_outlines(part: Part) -> Severity:
+def _draws_outlines(part: SplitView) -> Severity:
     """What a malformed outline costs: an error where training fills outlines, else a warning."""
     fills = part.dataset.info.task == "segmentation" or getattr(part.dataset, "masks", False)
     return "error" if fills else "warning"
 
 
-def _check_rings(part: Part) -> Iterator[Placed]:
+def _check_rings(part: SplitView) -> Iterator[LocatedIssue]:
     outlines = part.outlines
     assert outlines is not None, "asked for outlines"
     write, severity = _Writer(part), _draws_outlines(part)
@@ -191,7 +193,7 @@ def _check_rings(part: Part) -> Iterator[Placed]:
             yield write.issue(row, "ring-outside", problem, "Clip the polygon to the image.", "warning", field)
 
 
-def _check_masks(part: Part) -> Iterator[Placed]:
+def _check_masks(part: SplitView) -> Iterator[LocatedIssue]:
     outlines = part.outlines
     assert outlines is not None, "asked for outlines"
     rows = np.flatnonzero(outlines.has_runs())

@@ -11,10 +11,10 @@ import numpy as np
 
 from saccade.data.check.classes import check_classes
 from saccade.data.check.files import check_files
-from saccade.data.check.images import Look, Progress, check_images, look_at_all
+from saccade.data.check.images import ImageStats, Progress, check_images, look_at_all
 from saccade.data.check.objects import check_objects
-from saccade.data.check.part import Part, Placed, gather, parts_of, reads_table
 from saccade.data.check.report import CheckReport, Issue
+from saccade.data.check.split_view import LocatedIssue, SplitView, gather, parts_of, reads_table
 from saccade.data.check.statistics import SplitStatistics
 from saccade.data.derived.combine import without_unions
 from saccade.data.open import open_raw, resolve_source, split_names
@@ -112,21 +112,21 @@ def check_parts(
     name = f"{info.name} ({'+'.join(dataset.info.split for dataset in datasets)}), {info.task}"
     names = tuple(dict.fromkeys(name for dataset in datasets for name in dataset.info.class_names))
     report = CheckReport(name, class_names=names, images_checked=images)
-    parts: list[Part] = []
-    looks: list[list[Look]] = []
+    parts: list[SplitView] = []
+    looks: list[list[ImageStats]] = []
     for dataset in datasets:
         looks.append(look_at_all(dataset, images, progress))
         real = np.array([look.size for look in looks[-1]], np.int32).reshape(-1, 2)
         parts.append(gather(dataset, [look.target for look in looks[-1]], real))
         report.splits.append(_count(parts[-1], looks[-1]))
     for part, seen, found in zip(parts, looks, check_files(parts, looks), strict=True):
-        placed: list[Placed] = [*check_objects(part), *check_images(part, seen), *found]
+        placed: list[LocatedIssue] = [*check_objects(part), *check_images(part, seen), *found]
         report.issues += [fault.issue for fault in sorted(placed, key=lambda fault: fault[:2])]
     report.issues += check_classes(parts, report.splits)
     return report
 
 
-def _count(part: Part, looks: Sequence[Look]) -> SplitStatistics:
+def _count(part: SplitView, looks: Sequence[ImageStats]) -> SplitStatistics:
     dataset, names = part.dataset, part.dataset.info.class_names
     statistics = SplitStatistics(part.split, len(dataset), len(part.labels))
     counts: Counter[str] = Counter(dict.fromkeys(names, 0))

@@ -1,6 +1,6 @@
 """Batches: who is in them (the sampler), how they are stacked, and the worker processes that make them.
 
-The sampler sends the whole key of a sample to the worker, ``(epoch, index, size, stage)``; workers hold no state. So
+The sampler sends the whole key of a sample to the worker, ``(epoch, index, size, phase)``; workers hold no state. So
 they live through all epochs, a run resumes at the exact batch, and any number of workers, none included, makes the same
 bits.
 """

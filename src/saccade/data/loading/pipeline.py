@@ -24,14 +24,14 @@ from saccade.data.loading.sampler import SampleKey
 from saccade.data.transforms.affine import Transform
 from saccade.data.transforms.config import AugmentConfig
 from saccade.data.transforms.mix import blend_classes, cut_classes
-from saccade.data.transforms.resize import Fit, fit_image
-from saccade.data.transforms.steps import Steps, check_settings
+from saccade.data.transforms.resize import Resize, resize_image
+from saccade.data.transforms.steps import AugmentationSteps, check_settings
 from saccade.errors import DataError, SaccadeError
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Sample
 
-__all__ = ["EvalPipeline", "TrainPipeline", "fit_image"]
+__all__ = ["EvalPipeline", "TrainPipeline", "resize_image"]
 
 
 class EvalPipeline:
@@ -57,7 +57,7 @@ class EvalPipeline:
             DataError: If the image cannot be read.
         """
         sample = _read(self.dataset, key.index, self.spec.channels)
-        fitted = Fit(self.spec)(sample)
+        fitted = Resize(self.spec)(sample)
         fitted.original = sample.target
         return fitted
 
@@ -68,9 +68,9 @@ class TrainPipeline:
     Args:
         dataset: Where images come from.
         spec: Of the network.
-        stages: Augmentation by stage; a key says which one holds.
+        phases: Augmentation by phase; a key says which one holds.
         seed: Of the run.
-        extra: Transforms of one's own, run between the mirror and the colours, in every stage; those of torchvision
+        extra: Transforms of one's own, run between the mirror and the colours, in every phase; those of torchvision
             come through :func:`saccade.data.transforms.torchvision_v2.from_torchvision`. They must keep the size of the
             canvas.
 
@@ -82,7 +82,7 @@ class TrainPipeline:
         self,
         dataset: VisionDataset,
         spec: InputSpec,
-        stages: Sequence[AugmentConfig],
+        phases: Sequence[AugmentConfig],
         seed: int = 0,
         extra: Sequence[Transform] = (),
     ) -> None:
@@ -91,9 +91,9 @@ class TrainPipeline:
         self.seed = seed
         self.extra = tuple(extra)
         target = dataset.target(0) if len(dataset) else {}
-        for number, config in enumerate(stages):
-            check_settings(config, spec, dataset.info, target, f"stage {number}: augment" if number else "augment")
-        self.stages = [Steps(config, spec, dataset.info.flip_pairs) for config in stages]
+        for number, config in enumerate(phases):
+            check_settings(config, spec, dataset.info, target, f"phase {number}: augment" if number else "augment")
+        self.phases = [AugmentationSteps(config, spec, dataset.info.flip_pairs) for config in phases]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -107,7 +107,7 @@ class TrainPipeline:
         spec = self.spec if key.size is None else self.spec.with_size(key.size)
         again = [key.repeat] if key.repeat else []  # an image's first time in an epoch has the seed it always had
         rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
-        steps = self.stages[key.stage]
+        steps = self.phases[key.phase]
         config = steps.config
         if rng.random() < config.mosaic:
             indices = (key.index, *rng.integers(len(self.dataset), size=config.mosaic_tiles - 1))
@@ -130,7 +130,7 @@ class TrainPipeline:
         self,
         index: int,
         spec: InputSpec,
-        steps: Steps,
+        steps: AugmentationSteps,
         rng: np.random.Generator,
         at_least: tuple[int, int] | None = None,
     ) -> Sample:
@@ -142,14 +142,14 @@ class TrainPipeline:
             sample = transform(sample, rng)
         return sample
 
-    def _single(self, index: int, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
+    def _single(self, index: int, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
         """One image by the network's resize rule, or a crop in its place, then the affine warp."""
         sample = self._source(index, spec, steps, rng)
         crop = steps.resized_crop(spec)
-        sample = Fit(spec)(sample) if crop is None else crop(sample, rng)
+        sample = Resize(spec)(sample) if crop is None else crop(sample, rng)
         return sample if steps.affine.is_identity else steps.affine(sample, rng)
 
-    def _paste(self, sample: Sample, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
+    def _paste(self, sample: Sample, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
         """Objects of another image, which is warped and mirrored on its own."""
         if rng.random() >= steps.config.copy_paste:
             return sample
@@ -158,7 +158,7 @@ class TrainPipeline:
             partner = transform(partner, rng)
         return steps.copy_paste(sample, partner, rng)
 
-    def _mix(self, sample: Sample, spec: InputSpec, steps: Steps, rng: np.random.Generator) -> Sample:
+    def _mix(self, sample: Sample, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
         config = steps.config
         chosen = int(rng.integers(len(self.dataset))) if rng.random() < config.mixup else None
         if self.dataset.info.task == "classification":

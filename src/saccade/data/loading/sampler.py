@@ -20,14 +20,14 @@ class SampleKey(NamedTuple):
         epoch: Counted from 0.
         index: Image.
         size: Canvas (height, width); the network's own if None.
-        stage: Which augmentation holds.
+        phase: Which augmentation holds.
         repeat: How often the image was in this epoch before.
     """
 
     epoch: int
     index: int  # type: ignore[assignment]  # a tuple has a method of that name, which nobody needs of a key
     size: tuple[int, int] | None = None
-    stage: int = 0
+    phase: int = 0
     repeat: int = 0
 
 
@@ -46,7 +46,7 @@ class EpochSampler:
         drop_last: Leave out the last batch if it is not full.
         rank: This process.
         world_size: Number of processes.
-        multiscale: By stage, canvas sides to draw from and the number of steps between two draws.
+        multiscale: By phase, canvas sides to draw from and the number of steps between two draws.
         repeats: Times that an image of an epoch is in it, one after the other, each time augmented anew; an epoch is
             as long as ever and so has a share of the images only (Berman et al. 2019, MultiGrain, section 3.2).
 
@@ -96,18 +96,18 @@ class EpochSampler:
     def _share(self) -> int:
         return -(-self.length // self.world_size)
 
-    def set_epoch(self, epoch: int, start_batch: int = 0, stage: int = 0, size: tuple[int, int] | None = None) -> None:
+    def set_epoch(self, epoch: int, start_batch: int = 0, phase: int = 0, size: tuple[int, int] | None = None) -> None:
         """What the next iteration gives.
 
         Args:
             epoch: Counted from 0.
             start_batch: First batch, to go on in the middle of an epoch.
-            stage: Which augmentation holds.
-            size: Canvas (height, width); the network's own if None. The stage's ``multiscale`` goes before it.
+            phase: Which augmentation holds.
+            size: Canvas (height, width); the network's own if None. The phase's ``multiscale`` goes before it.
         """
         self.epoch = epoch
         self.start_batch = start_batch
-        self.stage = stage
+        self.phase = phase
         self.size = size
 
     def __len__(self) -> int:
@@ -115,28 +115,28 @@ class EpochSampler:
         return max(self.batches_per_epoch - self.start_batch, 0)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        return self._batches(self.epoch, self.start_batch, self.stage, self.size)
+        return self._batches(self.epoch, self.start_batch, self.phase, self.size)
 
     def first_keys(self, count: int) -> list[SampleKey]:
         """The first keys that the next iteration gives."""
         return list(islice((key for batch in self for key in batch), count))
 
-    def _batches(self, epoch: int, start: int, stage: int, size: tuple[int, int] | None) -> Iterator[list[SampleKey]]:
+    def _batches(self, epoch: int, start: int, phase: int, size: tuple[int, int] | None) -> Iterator[list[SampleKey]]:
         # [seed, epoch, length] is the stream of no sample: indices end before length. Trailing zeros would be dropped
         # by SeedSequence.
         rng = np.random.default_rng([self.seed, epoch, self.length])
         order = rng.permutation(self.length) if self.shuffle else np.arange(self.length)
         positions = np.arange(self.rank, self._share * self.world_size, self.world_size) % max(self.length, 1)
         for batch in range(start, self.batches_per_epoch):
-            canvas = self._canvas(epoch * self.batches_per_epoch + batch, stage, size)
+            canvas = self._canvas(epoch * self.batches_per_epoch + batch, phase, size)
             chosen = positions[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield [
-                SampleKey(epoch, int(order[place // self.repeats]), canvas, stage, int(place % self.repeats))
+                SampleKey(epoch, int(order[place // self.repeats]), canvas, phase, int(place % self.repeats))
                 for place in chosen
             ]
 
-    def _canvas(self, step: int, stage: int, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        sides, every = self.multiscale.get(stage, ((), 1))
+    def _canvas(self, step: int, phase: int, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        sides, every = self.multiscale.get(phase, ((), 1))
         if not sides:
             return size
         side = int(np.random.default_rng([self.seed, step // every, self.length + 1]).choice(sides))

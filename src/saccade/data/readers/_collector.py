@@ -16,17 +16,17 @@ import numpy as np
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.outlines import OutlineBuilder, TextBuilder
 
-__all__ = ["Gathered"]
+__all__ = ["AnnotationCollector"]
 
 
-class Gathered:
+class AnnotationCollector:
     """Collects images and objects in typed buffers.
 
     Args:
         outlines: Whether objects have outlines.
 
     Example:
-        >>> gathered = Gathered()
+        >>> gathered = AnnotationCollector()
         >>> cat, dog = gathered.add_image("cat.jpg"), gathered.add_image("dog.jpg")
         >>> gathered.add_object(dog, "dog", (0, 0, 10, 10))
         >>> gathered.add_object(cat, "cat", (5, 5, 8, 8))

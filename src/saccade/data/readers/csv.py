@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from saccade.data.readers._collector import Gathered
+from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
 from saccade.data.readers._images import find_image_root, folder_of
 from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
@@ -169,9 +169,9 @@ class _Table:
         place = self.columns["split"]
         return [value for value in dict.fromkeys(row[place] for _, row in self.rows()) if value]
 
-    def gather(self, image_root: Path, split: str, part: str | None, task: str) -> Gathered:
+    def gather(self, image_root: Path, split: str, part: str | None, task: str) -> AnnotationCollector:
         """Images and objects of the rows whose split is ``part``, of all if None."""
-        gathered, folder = Gathered(), None
+        gathered, folder = AnnotationCollector(), None
         sizes: dict[int, tuple[int, int]] = {}
         for line, row in self.rows():
             if part is not None and row[self.columns["split"]] != part:

@@ -29,7 +29,7 @@ from xml.sax.saxutils import unescape
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.readers._collector import Gathered
+from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
 from saccade.data.readers._images import find_image_root, folder_of
 from saccade.data.readers._xml_files import begins_with, image_size, number, parse_elements, plain_value
@@ -147,7 +147,7 @@ class _Content:
     """
 
     def __init__(self, source: Path, image_root: Path, split: str, subset: str | None, task: str | None) -> None:
-        self.gathered = Gathered(outlines=task != "classification")
+        self.gathered = AnnotationCollector(outlines=task != "classification")
         self.meta_names: tuple[str, ...] = ()
         self.natural_task = "detection"
         self._source = source

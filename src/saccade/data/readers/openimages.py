@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from saccade.data.images.decode import IMAGE_SUFFIXES, upright_size
-from saccade.data.readers._collector import Gathered
+from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
 from saccade.data.readers._images import find_image_root, folder_of
 from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
@@ -102,8 +102,8 @@ def _split_name(file: Path) -> str:
     return re.sub(r"^oidv\d+-|[-_]annotations.*$", "", file.stem)
 
 
-def _gather(source: Path, image_root: Path, split: str, names: Mapping[str, str]) -> Gathered:
-    gathered = Gathered()
+def _gather(source: Path, image_root: Path, split: str, names: Mapping[str, str]) -> AnnotationCollector:
+    gathered = AnnotationCollector()
     rows = read_rows(source)
     _, head = next(rows)
     columns = {name: place for place, name in enumerate(head)}

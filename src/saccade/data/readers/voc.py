@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import read_label_map
-from saccade.data.readers._collector import Gathered
+from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import (
     UNSPLIT,
     check_name,
@@ -196,7 +196,7 @@ def read(
     # Labels must not depend on the split: without a list of the classes, all files have their say.
     sources = ids if class_names is not None else list(dict.fromkeys([*_all_ids(folder), *ids]))
     finder = _Images(root, images, any("/" in identifier for identifier in sources))
-    gathered, parts = Gathered(), 0
+    gathered, parts = AnnotationCollector(), 0
     for identifier in dict.fromkeys(sources):
         path = folder / f"{identifier}.xml"
         tree = parse_xml(path, "annotation")
@@ -302,7 +302,7 @@ class _Images:
         return self._prefix + (self._by_id.get(identifier) or written or f"{identifier}.jpg")
 
 
-def _add(gathered: Gathered, tree: Element, path: Path, name: str, map_id: str, one_based: bool) -> int:
+def _add(gathered: AnnotationCollector, tree: Element, path: Path, name: str, map_id: str, one_based: bool) -> int:
     """Add an image with its objects; tells how many ``part`` elements were passed over."""
     size = tree.find("size")
     about: dict[str, Any] = children(tree, ("filename", "size", "object"))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.tables.outlines import OutlineBuilder, Outlines, TextBuilder, Texts
+from saccade.data.tables.outlines import AttributeTexts, OutlineBuilder, Outlines, TextBuilder
 
 __all__ = ["AnnotationTable", "TableBuilder"]
 
@@ -55,8 +55,8 @@ class AnnotationTable:
     extras: dict[str, NDArray[Any]] = field(default_factory=dict)
     unknown_classes: tuple[str, ...] = ()
     outlines: Outlines | None = None
-    attributes: Texts | None = None
-    image_attributes: Texts | None = None
+    attributes: AttributeTexts | None = None
+    image_attributes: AttributeTexts | None = None
 
     def __len__(self) -> int:
         return len(self.paths)

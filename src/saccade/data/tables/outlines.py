@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "AttributeTexts",
     "OutlineBuilder",
     "Outlines",
     "TextBuilder",
-    "Texts",
     "decompress_runs",
     "mask_of_rings",
     "mask_of_runs",
@@ -151,7 +151,7 @@ class OutlineBuilder:
 
 
 @dataclass(frozen=True)
-class Texts:
+class AttributeTexts:
     """Attributes of N objects or images as JSON, one after another; most have none.
 
     Args:
@@ -171,9 +171,9 @@ class Texts:
         values: dict[str, Any] = json.loads(text) if text else {}
         return values
 
-    def take(self, rows: NDArray[np.int64]) -> Texts:
+    def take(self, rows: NDArray[np.int64]) -> AttributeTexts:
         """Those of some rows, in the order given."""
-        return Texts(_offsets(np.diff(self.offsets)[rows]), self.content[_expand(self.offsets, rows)])
+        return AttributeTexts(_offsets(np.diff(self.offsets)[rows]), self.content[_expand(self.offsets, rows)])
 
 
 class TextBuilder:
@@ -189,11 +189,13 @@ class TextBuilder:
         self._lengths.append(len(text))
         self._content += text
 
-    def build(self) -> Texts | None:
+    def build(self) -> AttributeTexts | None:
         """The arrays of everything added; None if no row has any."""
         if not self._content:
             return None
-        return Texts(_offsets(np.array(self._lengths, np.int64)), np.frombuffer(bytes(self._content), np.uint8))
+        return AttributeTexts(
+            _offsets(np.array(self._lengths, np.int64)), np.frombuffer(bytes(self._content), np.uint8)
+        )
 
 
 def mask_of_rings(

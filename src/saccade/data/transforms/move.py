@@ -1,4 +1,4 @@
-"""How ground truth moves with its image: boxes, masks, label maps and keypoints in one step, and what is dropped afterwards.
+"""How ground truth moves with its image: boxes, masks, label maps and keypoints together, and what is dropped.
 
 Every geometric transform is one call of :func:`move_sample`: it gives the affine map of the coordinates and a function
 that does the same to an image. Nothing is changed in place, since a data set may hand out arrays that it keeps.

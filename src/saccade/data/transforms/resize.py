@@ -14,7 +14,7 @@ from saccade.structures.geometry import Geometry
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Sample
 
-__all__ = ["Fit", "fit_image"]
+__all__ = ["Resize", "resize_image"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Plan:
         return shift_pixels(resize_pixels(pixels, self.resized, linear), self.canvas, self.top, self.left, fill)
 
 
-def fit_image(
+def resize_image(
     image: NDArray[Any], spec: InputSpec, size: tuple[int, int] | None = None
 ) -> tuple[NDArray[Any], Geometry]:
     """Resize, pad or crop an image to a network's canvas.
@@ -55,7 +55,7 @@ def fit_image(
         The canvas, shape (H', W', C), and where the pixels went.
 
     Example:
-        >>> canvas, geometry = fit_image(image, InputSpec(size=(1280, 1280), resize="letterbox"))
+        >>> canvas, geometry = resize_image(image, InputSpec(size=(1280, 1280), resize="letterbox"))
     """
     original = (image.shape[0], image.shape[1])
     plan = _plan(original, spec if size is None else spec.with_size(size))
@@ -63,8 +63,8 @@ def fit_image(
     return plan.apply(image, spec.pad_value, True), geometry
 
 
-class Fit:
-    """:func:`fit_image` for a sample, with its ground truth.
+class Resize:
+    """:func:`resize_image` for a sample, with its ground truth.
 
     Args:
         spec: Gives the rule and the canvas.

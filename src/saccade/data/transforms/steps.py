@@ -18,7 +18,7 @@ from saccade.structures.dataset import DatasetInfo
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Target
 
-__all__ = ["Steps", "check_settings"]
+__all__ = ["AugmentationSteps", "check_settings"]
 
 _PROBABILITIES = (
     "mosaic", "mixup", "cutmix", "copy_paste", "flip", "flip_vertical", "rotate90", "iou_crop", "expand", "blur",
@@ -27,7 +27,7 @@ _PROBABILITIES = (
 _JOINING = ("mosaic", "mixup")
 
 
-class Steps:
+class AugmentationSteps:
     """The transforms that a configuration asks for, in groups by their place on the way.
 
     Args:
@@ -90,8 +90,8 @@ def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, ta
             )
         if config.policy != "none":
             raise ConfigError(
-                f"{name}.policy '{config.policy}' moves the pixels, but not the ground truth on them. Set it to 'none' for "
-                f"{info.task}, and use degrees, translate, shear, hsv and contrast instead."
+                f"{name}.policy '{config.policy}' moves the pixels, but not the ground truth on them. Set it to 'none' "
+                f"for {info.task}, and use degrees, translate, shear, hsv and contrast instead."
             )
     if config.mixup > 0 and "label_map" in target:
         raise ConfigError(f"{name}.mixup cannot blend label maps. Set it to 0 for segmentation.")

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from saccade.data.readers._labelme_objects import NO_CLASS
 from saccade.data.readers._labelme_shapes import Kept, outline, parse_shape
-from saccade.data.tables.outlines import Texts, mask_of_runs
+from saccade.data.tables.outlines import AttributeTexts, mask_of_runs
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
 from saccade.data.writers._images import put_images
@@ -341,7 +341,7 @@ def _in_order(placed: Sequence[_Placed]) -> list[dict[str, Any]]:
     return shapes
 
 
-def _attributes(texts: Texts | None, row: int, kind: str, report: LossReport) -> dict[str, Any]:
+def _attributes(texts: AttributeTexts | None, row: int, kind: str, report: LossReport) -> dict[str, Any]:
     """Attributes of an object or an image; all of them are kept."""
     values = texts.get(row) if texts is not None else {}
     for name in values:

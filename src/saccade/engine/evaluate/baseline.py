@@ -8,10 +8,12 @@ from saccade.metrics.base import MetricReport
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
 
-__all__ = ["evaluate_constant_answer"]
+__all__ = ["evaluate_constant_baseline"]
 
 
-def evaluate_constant_answer(train: VisionDataset, held_out: VisionDataset, look_at: int = 500) -> MetricReport | None:
+def evaluate_constant_baseline(
+    train: VisionDataset, held_out: VisionDataset, look_at: int = 500
+) -> MetricReport | None:
     """Score the task's constant answer.
 
     Args:
@@ -24,7 +26,7 @@ def evaluate_constant_answer(train: VisionDataset, held_out: VisionDataset, look
     """
     task = get_task(train.info.task)
     indices = np.unique(np.linspace(0, len(train) - 1, min(look_at, len(train))).astype(int))
-    answer = task.constant_answer((train.read(int(index)) for index in indices), train.info)
+    answer = task.constant_baseline((train.read(int(index)) for index in indices), train.info)
     if answer is None:
         return None
     evaluator = task.evaluator(held_out.info)

@@ -33,7 +33,7 @@ from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks import get_task
 
-__all__ = ["FitReport", "check_fit", "find_places"]
+__all__ = ["LearnabilityReport", "assignable", "check_learnability"]
 
 # COCO's bounds of small and medium objects: root of the area, pixels of the original.
 _SIZES = (("small (below 32 pixels)", 32.0), ("medium (32 to 96)", 96.0), ("large (96 and more)", np.inf))
@@ -45,8 +45,8 @@ _HIGH_THRESHOLD = 0.05  # scores below which answers may be dropped without harm
 
 
 @dataclass
-class FitReport:
-    """What :func:`check_fit` found.
+class LearnabilityReport:
+    """What :func:`check_learnability` found.
 
     Args:
         model: Name of the network.
@@ -96,7 +96,7 @@ class FitReport:
         return "\n".join(lines)
 
 
-def check_fit(model: Model, dataset: VisionDataset, look_at: int = 200) -> FitReport:
+def check_learnability(model: Model, dataset: VisionDataset, look_at: int = 200) -> LearnabilityReport:
     """Hold a network and a data set against each other, without training.
 
     Args:
@@ -113,7 +113,7 @@ def check_fit(model: Model, dataset: VisionDataset, look_at: int = 200) -> FitRe
             f"{model.builder_name} solves {model.task}, but data set '{info.name}' is read for {info.task}. "
             f"Pass task='{model.task}', or choose another model."
         )
-    report = FitReport(model.builder_name or type(model).__name__, f"{info.name} ({info.split})")
+    report = LearnabilityReport(model.builder_name or type(model).__name__, f"{info.name} ({info.split})")
     report.reasons += _class_reasons(model, info.class_names)
     pipeline = EvalPipeline(dataset, model.input_spec)
     indices = np.unique(np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int)).tolist()
@@ -233,7 +233,7 @@ class _Objects:
         kept = np.zeros(len(boxes), np.bool_)
         kept[left["labels"]] = True
         placed = kept.copy()
-        found = find_places(self.model, torch.from_numpy(left["boxes"]).float(), sample.size)
+        found = assignable(self.model, torch.from_numpy(left["boxes"]).float(), sample.size)
         if found is None:
             self._has_places = False
         else:
@@ -284,7 +284,7 @@ class _Objects:
         return rows
 
 
-def find_places(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor | None:
+def assignable(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor | None:
     """Which objects have a place in a network that could answer for them.
 
     A network with anchors offers them by a method ``anchors(size)``, (A, 4) xyxy of a canvas (height, width): an object
@@ -328,7 +328,7 @@ def _class_reasons(model: Model, names: tuple[str, ...]) -> list[str]:
     return []
 
 
-def _score_reasons(report: FitReport, objects: _Objects, model: Model) -> list[str]:
+def _score_reasons(report: LearnabilityReport, objects: _Objects, model: Model) -> list[str]:
     """Why the score would be 0, undefined or low."""
     reasons = []
     if objects.has_boxes and objects.count == 0:

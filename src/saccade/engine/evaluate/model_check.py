@@ -25,7 +25,7 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.transforms.move import has_objects
 from saccade.deploy.runtime import EagerRuntime
 from saccade.engine.evaluate.evaluate import evaluate
-from saccade.engine.evaluate.learnability import FitReport, check_fit
+from saccade.engine.evaluate.learnability import LearnabilityReport, check_learnability
 from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.setup import Datasets
@@ -94,7 +94,7 @@ class ModelReport:
         overfit: How four images were learnt; None if that was not asked for or cannot be.
     """
 
-    fit: FitReport
+    fit: LearnabilityReport
     overfit: Overfit | None
 
     @property
@@ -129,7 +129,7 @@ def check_model(model: Model, dataset: VisionDataset, steps: int = 100, look_at:
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
     """
-    found = check_fit(model, dataset, look_at)
+    found = check_learnability(model, dataset, look_at)
     # Labels that the head has no output for cannot be learnt; that is among the reasons already.
     fits = model.num_classes in (1, len(dataset.info.class_names)) and not model.loss_groups
     few = _pick(_sound(dataset)) if steps and fits else None

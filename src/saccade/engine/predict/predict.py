@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from saccade.data.loading.pipeline import fit_image
+from saccade.data.loading.pipeline import resize_image
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.sources import iter_source
 from saccade.engine.predict.tiled import Tiling, predict_tiled
@@ -44,7 +44,7 @@ def predict(
     spec = runtime.input_spec
     waiting: list[tuple[NDArray[Any], ImageInfo]] = []
     for number, (name, image) in enumerate(iter_source(source, spec.channels)):
-        canvas, geometry = fit_image(image, spec, size)
+        canvas, geometry = resize_image(image, spec, size)
         if waiting and (len(waiting) == batch_size or waiting[0][0].shape != canvas.shape):
             yield from _run(runtime, waiting)
             waiting = []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from saccade.data.transforms.move import resize_pixels
-from saccade.deploy.base import as_bytes
+from saccade.deploy.base import as_uint8
 from saccade.deploy.runtime import Runtime
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
@@ -84,7 +84,7 @@ class AugmentedRuntime:
 
     def __call__(self, images: Tensor) -> Decoded:
         """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8."""
-        canvases = as_bytes(images).permute(0, 2, 3, 1).numpy()
+        canvases = as_uint8(images).permute(0, 2, 3, 1).numpy()
         canvas = (canvases.shape[1], canvases.shape[2])
         decoded, views = [], []
         for scale in self.scales:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from saccade.data.derived.tiles import TileGrid, tile_grid
-from saccade.data.transforms.resize import fit_image
+from saccade.data.transforms.resize import resize_image
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.large_images import LargeImage, open_images
 from saccade.engine.predict.tiled_maps import MapBands
@@ -156,7 +156,7 @@ def _look(
         canvases, infos = [], []
         for index in range(first, min(first + batch_size, len(grid))):
             window = image.window(*grid.origin(index), grid.tile, spec.pad_value, mirror)
-            canvas, geometry = fit_image(window, spec, size)
+            canvas, geometry = resize_image(window, spec, size)
             canvases.append(canvas)
             infos.append(ImageInfo(index, image.name, geometry))
         yield runtime(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2)), infos

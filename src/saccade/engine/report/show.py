@@ -1,4 +1,4 @@
-"""What a network really sees of a data set: training images after augmentation, with their ground truth drawn on them."""
+"""What a network really sees of a data set: training images after augmentation, with their ground truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from saccade.data.loading.sampler import EpochSampler
 from saccade.data.open import open_dataset, resolve_source, split_names
 from saccade.engine.report.drawings import draw_sample
 from saccade.engine.train.config import TrainConfig
-from saccade.engine.train.phases import resolve_stages, settings_at
+from saccade.engine.train.phases import resolve_phases, settings_at
 from saccade.engine.train.setup import build_model, open_datasets
 from saccade.errors import ConfigError
 from saccade.models.base import Model
@@ -71,14 +71,14 @@ def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, t
     """The first images of an epoch, as a training by this configuration would see them.
 
     Args:
-        config: Data, network, augmentation, stages and seed. The classes come from the data. Without a network the
+        config: Data, network, augmentation, phases and seed. The classes come from the data. Without a network the
             images are letterboxed to 320 x 320.
         count: How many images; fewer if there are fewer.
         epoch: Counted from 0, or from the end if negative.
         task: Which ground truth to read, where there are several and no network decides.
 
     Returns:
-        A sheet (H, W, 3), uint8 RGB, of images with their ground truth; below each stand its file, the stage of the
+        A sheet (H, W, 3), uint8 RGB, of images with their ground truth; below each stand its file, the phase of the
         configuration, and its size.
 
     Raises:
@@ -91,17 +91,17 @@ def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, t
     if not 0 <= number < config.epochs:
         raise ConfigError(f"epoch {epoch}: the run has {config.epochs} epochs, 0 to {config.epochs - 1}.")
     dataset, model = _open(config, task)
-    stages = resolve_stages(config, model)
-    settings = settings_at(config, stages, number, config.epochs)
-    pipeline = TrainPipeline(dataset, model.input_spec, [stage.augment for stage in stages], config.seed)
-    multiscale = {stage.index: (stage.augment.multiscale, stage.augment.multiscale_every) for stage in stages}
+    phases = resolve_phases(config, model)
+    settings = settings_at(config, phases, number, config.epochs)
+    pipeline = TrainPipeline(dataset, model.input_spec, [phase.augment for phase in phases], config.seed)
+    multiscale = {phase.index: (phase.augment.multiscale, phase.augment.multiscale_every) for phase in phases}
     sampler = EpochSampler(len(dataset), config.data.batch_size, config.seed, multiscale=multiscale)
-    sampler.set_epoch(number, stage=settings.index, size=settings.size)
+    sampler.set_epoch(number, phase=settings.index, size=settings.size)
     images = []
     for key in sampler.first_keys(count):
         sample = pipeline[key]
         height, width = sample.size
-        title = f"{Path(sample.info.path).name}, stage {key.stage}, {width} x {height}"
+        title = f"{Path(sample.info.path).name}, stage {key.phase}, {width} x {height}"
         images.append(draw_caption(draw_sample(sample, model.task, dataset.info.class_names), [title]))
     return montage(images, columns=math.ceil(math.sqrt(len(images))))
 

@@ -15,8 +15,8 @@ __all__ = [
     "EmaConfig",
     "FreezeConfig",
     "OptimizerConfig",
+    "Phase",
     "ScheduleConfig",
-    "Stage",
     "TileConfig",
     "TrainConfig",
 ]
@@ -98,7 +98,7 @@ class FreezeConfig:
 
 
 @dataclass
-class Stage:
+class Phase:
     """From an epoch on, other settings: attributes of the model, fields of the augmentation, the canvas."""
 
     from_epoch: int  # negative counts from the end: -15 is the last fifteen epochs
@@ -122,7 +122,7 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     freeze: FreezeConfig = field(default_factory=FreezeConfig)
-    stages: tuple[Stage, ...] = ()
+    phases: tuple[Phase, ...] = ()
     epochs: int = 10
     max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
     accumulate: int = 1

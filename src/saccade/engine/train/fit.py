@@ -19,7 +19,7 @@ from saccade.data.loading.loader import make_train_loader
 from saccade.data.loading.pipeline import TrainPipeline
 from saccade.data.loading.sampler import EpochSampler
 from saccade.deploy.runtime import EagerRuntime
-from saccade.engine.evaluate.baseline import evaluate_constant_answer
+from saccade.engine.evaluate.baseline import evaluate_constant_baseline
 from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.report.drawings import save_batch_image
 from saccade.engine.train.config import TrainConfig
@@ -28,7 +28,7 @@ from saccade.engine.train.guard import InterruptGuard, LossGuard
 from saccade.engine.train.launch import launch_fabric
 from saccade.engine.train.memory import keep_freed_memory
 from saccade.engine.train.optim import apply_freeze, build_optimizer, layers_of
-from saccade.engine.train.phases import EpochSettings, resolve_stages, settings_at
+from saccade.engine.train.phases import EpochSettings, resolve_phases, settings_at
 from saccade.engine.train.progress import TrainingDisplay
 from saccade.engine.train.run_folder import RunFolder
 from saccade.engine.train.schedule import lr_factor
@@ -118,8 +118,8 @@ class _Run:
         torch.use_deterministic_algorithms(config.deterministic)
         self.data = data or open_datasets(config)
         self.model = model or build_model(config, self.data.train.info, pretrained=state is None)
-        self.stages = resolve_stages(config, self.model)
-        partial = bool(self.model.loss_groups) or any(stage.freeze for stage in config.stages)
+        self.phases = resolve_phases(config, self.model)
+        partial = bool(self.model.loss_groups) or any(phase.freeze for phase in config.phases)
         self.fabric = launch_fabric(config, find_unused_parameters=partial)
         if self.fabric.device.type == "cpu":
             keep_freed_memory()
@@ -143,7 +143,7 @@ class _Run:
 
     def run(self) -> RunResult:
         pipeline = TrainPipeline(
-            self.data.train, self.model.input_spec, [stage.augment for stage in self.stages], self.config.seed
+            self.data.train, self.model.input_spec, [phase.augment for phase in self.phases], self.config.seed
         )
         sampler = self._sampler(len(self.data.train))
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
@@ -154,7 +154,7 @@ class _Run:
         report = None
         with InterruptGuard() as self.interrupt:
             while self.at.epoch < self.at.total_epochs:
-                settings = settings_at(self.config, self.stages, self.at.epoch, self.at.total_epochs)
+                settings = settings_at(self.config, self.phases, self.at.epoch, self.at.total_epochs)
                 self._train_epoch(loader, sampler, settings)
                 report = self._end_epoch(settings)
                 if self.config.patience is not None and self.at.stale >= self.config.patience:
@@ -166,7 +166,7 @@ class _Run:
     def _train_epoch(self, loader: Iterable[Batch], sampler: EpochSampler, settings: EpochSettings) -> None:
         config, at = self.config, self.at
         self._apply(settings)
-        sampler.set_epoch(at.epoch, start_batch=at.batch, stage=settings.index, size=settings.size)
+        sampler.set_epoch(at.epoch, start_batch=at.batch, phase=settings.index, size=settings.size)
         steps = sampler.batches_per_epoch
         sums = {name: torch.tensor(value, device=self.fabric.device) for name, value in at.sums.items()}
         started = time.monotonic() - at.seconds
@@ -259,7 +259,7 @@ class _Run:
                 save_model(kept, self.folder.best_model, metrics=report.values)
             self.display.say(f"test: {_brief(report)}")
         held_out = self.data.test or self.data.val
-        baseline = None if held_out is None else evaluate_constant_answer(self.data.train, held_out)
+        baseline = None if held_out is None else evaluate_constant_baseline(self.data.train, held_out)
         if baseline is not None:
             value = baseline.values[baseline.primary]
             self.display.say(f"the same answer for every image scores {baseline.primary} {value:.4f}")
@@ -292,7 +292,7 @@ class _Run:
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
             multiscale={
-                stage.index: (stage.augment.multiscale, stage.augment.multiscale_every) for stage in self.stages
+                phase.index: (phase.augment.multiscale, phase.augment.multiscale_every) for phase in self.phases
             },
             repeats=self.config.data.repeats,
         )

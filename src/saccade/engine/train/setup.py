@@ -104,7 +104,7 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
 
 def _body_stands_still(config: TrainConfig) -> bool:
     """Whether nothing but the head moves in the whole run, so that the head of before stays right."""
-    freezes = [config.freeze, *(stage.freeze for stage in config.stages if stage.freeze is not None)]
+    freezes = [config.freeze, *(phase.freeze for phase in config.phases if phase.freeze is not None)]
     return all(freeze.trainable == "head" for freeze in freezes)
 
 

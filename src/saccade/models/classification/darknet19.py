@@ -28,7 +28,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from saccade.blocks.conv_norm_act import ConvNormAct
-from saccade.blocks.taps import tapped
+from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
@@ -77,7 +77,7 @@ class Darknet19(Classifier):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Maps at strides 2 to 32; images (B, 3, H, W)."""
-        return tapped(self.trunk, images, range(1, 6))
+        return collect_features(self.trunk, images, range(1, 6))
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from saccade.blocks.conv_norm_act import ConvNormAct
 from saccade.blocks.dark_residual import DarkResidual
-from saccade.blocks.taps import tapped
+from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.darknet19 import DARKNET_SPEC
@@ -105,7 +105,7 @@ class Darknet53(Classifier):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Maps at strides 2 to 32; images (B, 3, H, W)."""
-        return tapped(self.stages, self.stem["conv1"](images), range(5))
+        return collect_features(self.stages, self.stem["conv1"](images), range(5))
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""

@@ -45,7 +45,7 @@ from saccade.blocks.conv_norm_act import ConvNormActSequence
 from saccade.blocks.make_divisible import make_divisible
 from saccade.blocks.mbconv import MBConv, MBRow
 from saccade.blocks.stochastic_depth import linear_rates
-from saccade.blocks.taps import tapped
+from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
@@ -189,7 +189,7 @@ class EfficientNet(Classifier):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The last map at each stride from 2 to 32, the last of them after the last 1x1; images (B, 3, H, W)."""
-        return tapped(self.trunk, images, self.feature_ends)
+        return collect_features(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""

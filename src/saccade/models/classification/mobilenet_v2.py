@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from saccade.blocks.conv_norm_act import ConvNormActSequence
 from saccade.blocks.make_divisible import make_divisible
-from saccade.blocks.taps import tapped
+from saccade.blocks.taps import collect_features
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
@@ -138,7 +138,7 @@ class MobileNetV2(Classifier):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The last map at each stride from 2 on, the last of them of 1280 channels; images (B, 3, H, W)."""
-        return tapped(self.trunk, images, self.feature_ends)
+        return collect_features(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from saccade.blocks.conv_norm_act import ConvNormActSequence
 from saccade.blocks.make_divisible import make_divisible
 from saccade.blocks.squeeze_excite import SqueezeExcite
-from saccade.blocks.taps import tapped
+from saccade.blocks.taps import collect_features
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
@@ -189,7 +189,7 @@ class MobileNetV3(Classifier):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The last map at each stride from 2 on, the last of them after the last 1x1; images (B, 3, H, W)."""
-        return tapped(self.trunk, images, self.feature_ends)
+        return collect_features(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""

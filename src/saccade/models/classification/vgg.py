@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.blocks.fully_convolutional import linear_as_convolution
-from saccade.blocks.taps import tapped
+from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
@@ -112,7 +112,7 @@ class VGG(Classifier):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """pool1 to pool5, at strides 2 to 32; images (B, 3, H, W)."""
-        return tapped(self.trunk, images, range(5))  # (B, width, H / 2, W / 2) and so on
+        return collect_features(self.trunk, images, range(5))  # (B, width, H / 2, W / 2) and so on
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes) of images (B, 3, H, W) with H, W >= 32."""

@@ -76,7 +76,7 @@ class DSNT(HeatmapModel):
         return {"heatmaps": heatmaps, "coordinates": expectation(heatmaps)}
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """``coordinates`` and ``regularizer`` for ``keypoints`` (B, N, K, 3): means over the points with a ground truth."""
+        """``coordinates`` and ``regularizer`` for ``keypoints`` (B, N, K, 3): means over the labelled points."""
         outputs = self(images)
         heatmaps = outputs["heatmaps"]
         ground_truth, visible = self.point_targets(targets, (heatmaps.shape[-2], heatmaps.shape[-1]))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Looking"]
+__all__ = ["InferenceOptions"]
 
 
 @dataclass(kw_only=True)
-class Looking:
+class InferenceOptions:
     """Tiles and test-time augmentation; off unless asked for."""
 
     tile: int | None = None

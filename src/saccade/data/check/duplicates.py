@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.check.images import Look
+from saccade.data.check.images import ImageStats
 
-__all__ = ["Twin", "find_twins"]
+__all__ = ["Duplicate", "find_duplicates"]
 
 _MOST_BITS = 8  # of 64 in which the hashes of two copies of an image may differ
 _LEAST_CORRELATION = 0.995  # of their reduced copies
@@ -18,7 +18,7 @@ _BLOCK = 1024  # images that are compared with all before them at a time
 
 
 @dataclass(frozen=True)
-class Twin:
+class Duplicate:
     """An image that was there before.
 
     Args:
@@ -34,7 +34,7 @@ class Twin:
     leak: bool
 
 
-def find_twins(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[Twin]:
+def find_duplicates(looks: Sequence[ImageStats], splits: NDArray[np.int64]) -> list[Duplicate]:
     """Images that repeat an earlier one.
 
     An image is named at most twice: with the first like it in its own split, and with the first in another. Uniform
@@ -47,7 +47,7 @@ def find_twins(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[Twin]:
     Returns:
         By rising number of the image.
     """
-    found: dict[tuple[int, bool], Twin] = {}
+    found: dict[tuple[int, bool], Duplicate] = {}
     seen: dict[bytes, dict[int, int]] = {}
     for index, look in enumerate(looks):
         if not look.digest:
@@ -56,14 +56,14 @@ def find_twins(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[Twin]:
         firsts = seen.setdefault(look.digest, {})
         for split, first in firsts.items():
             leak = split != own
-            found.setdefault((index, leak), Twin(index, first, True, leak))
+            found.setdefault((index, leak), Duplicate(index, first, True, leak))
         firsts.setdefault(own, index)
     for image, first, leak in _near(looks, splits):
-        found.setdefault((image, leak), Twin(image, first, False, leak))
+        found.setdefault((image, leak), Duplicate(image, first, False, leak))
     return [found[key] for key in sorted(found)]
 
 
-def _near(looks: Sequence[Look], splits: NDArray[np.int64]) -> list[tuple[int, int, bool]]:
+def _near(looks: Sequence[ImageStats], splits: NDArray[np.int64]) -> list[tuple[int, int, bool]]:
     """Pairs (image, an earlier one, whether they lie in two splits) whose hashes and reduced copies agree."""
     rows = np.array([index for index, look in enumerate(looks) if look.signs is not None], np.int64)
     if len(rows) < 2:

@@ -16,13 +16,13 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.sample import Target
 
-__all__ = ["Part", "Placed", "gather", "parts_of", "reads_table"]
+__all__ = ["LocatedIssue", "SplitView", "gather", "parts_of", "reads_table"]
 
 # Where the faults of a whole split stand: behind those of its images.
 LAST = 1 << 62
 
 
-class Placed(NamedTuple):
+class LocatedIssue(NamedTuple):
     """A fault and its place in the order of the report."""
 
     image: int
@@ -31,7 +31,7 @@ class Placed(NamedTuple):
 
 
 @dataclass
-class Part:
+class SplitView:
     """One split.
 
     Args:
@@ -111,7 +111,7 @@ def reads_table(dataset: VisionDataset) -> bool:
     return isinstance(dataset, TableDataset) and type(dataset).target is TableDataset.target
 
 
-def gather(dataset: VisionDataset, targets: Sequence[Target | None], real: NDArray[np.int32]) -> Part:
+def gather(dataset: VisionDataset, targets: Sequence[Target | None], real: NDArray[np.int32]) -> SplitView:
     """The objects of a split.
 
     Args:
@@ -121,7 +121,7 @@ def gather(dataset: VisionDataset, targets: Sequence[Target | None], real: NDArr
     """
     if isinstance(dataset, TableDataset) and reads_table(dataset):
         table = dataset.table
-        return Part(
+        return SplitView(
             dataset, table.image_index, table.labels, table.boxes, table.keypoints, table.outlines, table.sizes, real
         )
     annotated = dataset.table.sizes if isinstance(dataset, TableDataset) else np.zeros((len(dataset), 2), np.int32)
@@ -133,7 +133,7 @@ def gather(dataset: VisionDataset, targets: Sequence[Target | None], real: NDArr
     boxes = [target["boxes"] for target in targets if target is not None and "boxes" in target]
     points = [target["keypoints"] for target in targets if target is not None and "keypoints" in target]
     total = sum(counts)
-    return Part(
+    return SplitView(
         dataset,
         np.repeat(np.arange(len(dataset)), counts),
         np.concatenate([np.zeros(0, np.int64), *labels]),
