@@ -27,8 +27,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from saccade.blocks.collect_features import collect_features
 from saccade.blocks.conv_norm_act import ConvNormAct
-from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model

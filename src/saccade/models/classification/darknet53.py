@@ -31,9 +31,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from saccade.blocks.collect_features import collect_features
 from saccade.blocks.conv_norm_act import ConvNormAct
 from saccade.blocks.dark_residual import DarkResidual
-from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.darknet19 import DARKNET_SPEC

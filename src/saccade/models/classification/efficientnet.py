@@ -41,11 +41,11 @@ from typing import Final, NamedTuple
 
 from torch import Tensor, nn
 
+from saccade.blocks.collect_features import collect_features
 from saccade.blocks.conv_norm_act import ConvNormActSequence
 from saccade.blocks.make_divisible import make_divisible
 from saccade.blocks.mbconv import MBConv, MBRow
 from saccade.blocks.stochastic_depth import linear_rates
-from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model

@@ -32,9 +32,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from saccade.blocks.collect_features import collect_features
 from saccade.blocks.conv_norm_act import ConvNormAct, DepthwiseSeparableConv
 from saccade.blocks.make_divisible import make_divisible
-from saccade.blocks.taps import collect_features
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier

@@ -28,10 +28,10 @@ from typing import Final, NamedTuple
 
 from torch import Tensor, nn
 
+from saccade.blocks.collect_features import collect_features
 from saccade.blocks.conv_norm_act import ConvNormActSequence
 from saccade.blocks.make_divisible import make_divisible
 from saccade.blocks.squeeze_excite import SqueezeExcite
-from saccade.blocks.taps import collect_features
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier

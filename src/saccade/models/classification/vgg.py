@@ -32,8 +32,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.blocks.collect_features import collect_features
 from saccade.blocks.fully_convolutional import linear_as_convolution
-from saccade.blocks.taps import collect_features
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
