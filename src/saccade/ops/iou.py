@@ -1,6 +1,9 @@
-"""How much two boxes agree: IoU and its descendants GIoU, DIoU and CIoU.
+"""Overlap of two boxes: IoU and its descendants GIoU, DIoU and CIoU.
 
 Sources: Rezatofighi et al. 2019 (GIoU, arXiv 1902.09630); Zheng et al. 2020 (DIoU and CIoU, arXiv 1911.08287).
+
+None of them depends on the unit of the coordinates: boxes in pixels and the same boxes divided by the image's size give
+the same values. Therefore no constant is added to a denominator; a denominator of zero is replaced instead.
 """
 
 from __future__ import annotations
@@ -15,7 +18,14 @@ __all__ = ["IouKind", "aligned_iou", "pairwise_giou", "pairwise_iou"]
 
 IouKind = Literal["iou", "giou", "diou", "ciou"]
 
-_EPS = 1e-7
+# An area, or a squared length, far below that of any box in any unit: what is not above it counts as zero.
+_EMPTY = 1e-24
+
+
+def _nonzero(denominator: Tensor) -> Tensor:
+    # The numerator is zero wherever the denominator is, so any replacement gives 0. It is one and not a small number,
+    # because the gradient of the numerator is divided by it.
+    return torch.where(denominator > _EMPTY, denominator, 1.0)
 
 
 def _planes(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -25,21 +35,22 @@ def _planes(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x1, y1, x2, y2
 
 
-def _pairwise(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, generalized: bool) -> Tensor:
-    ax1, ay1, ax2, ay2 = (plane[..., :, None] for plane in _planes(boxes1_xyxy))
-    bx1, by1, bx2, by2 = (plane[..., None, :] for plane in _planes(boxes2_xyxy))
+def _overlap(
+    ax1: Tensor, ay1: Tensor, ax2: Tensor, ay2: Tensor, bx1: Tensor, by1: Tensor, bx2: Tensor, by2: Tensor
+) -> tuple[Tensor, Tensor]:
+    """IoU and union of boxes whose coordinates broadcast."""
     intersection = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)
     intersection = intersection * (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
-    iou = intersection / union.clamp(min=_EPS)
-    if not generalized:
-        return iou
-    hull = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (torch.maximum(ay2, by2) - torch.minimum(ay1, by1))
-    return iou - (hull - union) / hull.clamp(min=_EPS)
+    return intersection / _nonzero(union), union
+
+
+def _generalize(iou: Tensor, union: Tensor, hull: Tensor) -> Tensor:
+    return iou - (hull - union) / _nonzero(hull)
 
 
 def pairwise_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
-    """Intersection over union of every box with every other.
+    """Intersection over union of every box with every other; differentiable.
 
     Args:
         boxes1_xyxy: (..., N, 4), float, x1 <= x2; leading dimensions are batches.
@@ -49,59 +60,82 @@ def pairwise_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
         (..., N, M) in 0..1; 0 for two empty boxes.
 
     Example:
-        >>> pairwise_iou(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 2.0]])).shape
-        torch.Size([1, 1])
+        >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [5.0, 5.0, 6.0, 6.0]])
+        >>> pairwise_iou(boxes[:2], boxes)
+        tensor([[1.0000, 0.3333, 0.0000],
+                [0.3333, 1.0000, 0.0000]])
     """
-    return _pairwise(boxes1_xyxy, boxes2_xyxy, generalized=False)
+    first = (plane[..., :, None] for plane in _planes(boxes1_xyxy))
+    second = (plane[..., None, :] for plane in _planes(boxes2_xyxy))
+    return _overlap(*first, *second)[0]
 
 
 def pairwise_giou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
-    """Generalized IoU of every box with every other (Rezatofighi et al. 2019, algorithm 1).
+    """Generalized IoU of every box with every other (Rezatofighi et al. 2019, algorithm 1); differentiable.
 
     Args:
-        boxes1_xyxy: (..., N, 4), float, x1 <= x2.
+        boxes1_xyxy: (..., N, 4), float, x1 <= x2; leading dimensions are batches.
         boxes2_xyxy: (..., M, 4).
 
     Returns:
         (..., N, M) in -1..1.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [2.0, 2.0, 4.0, 4.0]])
+        >>> pairwise_giou(boxes[:1], boxes)
+        tensor([[ 1.0000,  0.3333, -0.5000]])
     """
-    return _pairwise(boxes1_xyxy, boxes2_xyxy, generalized=True)
+    ax1, ay1, ax2, ay2 = (plane[..., :, None] for plane in _planes(boxes1_xyxy))
+    bx1, by1, bx2, by2 = (plane[..., None, :] for plane in _planes(boxes2_xyxy))
+    iou, union = _overlap(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2)
+    hull = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (torch.maximum(ay2, by2) - torch.minimum(ay1, by1))
+    return _generalize(iou, union, hull)
 
 
 def aligned_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: IouKind = "iou") -> Tensor:
-    """Agreement of each box with its partner; differentiable.
+    """IoU, GIoU, DIoU or CIoU of each box with its partner; differentiable.
+
+    IoU and GIoU are the same numbers, to the last bit, as those of :func:`pairwise_iou` and :func:`pairwise_giou`.
+    Gradients are finite for empty boxes too.
 
     Args:
         boxes1_xyxy: Predictions, (..., 4), float, x1 <= x2.
-        boxes2_xyxy: Ground truths, (..., 4).
+        boxes2_xyxy: Targets, (..., 4).
         kind: ``iou``; ``giou`` subtracts the empty share of the hull; ``diou`` subtracts the squared distance of the
             centres over the squared diagonal of the hull; ``ciou`` also subtracts the disagreement of the aspect
             ratios.
 
     Returns:
         (...): 0..1 for ``iou``, -1..1 for ``giou``, down to -1.5 or less for the others.
+
+    Example:
+        >>> predictions = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]])
+        >>> targets = torch.tensor([[1.0, 0.0, 3.0, 2.0], [2.0, 2.0, 4.0, 4.0]])
+        >>> aligned_iou(predictions, targets), aligned_iou(predictions, targets, "giou")
+        (tensor([0.3333, 0.0000]), tensor([ 0.3333, -0.5000]))
     """
     ax1, ay1, ax2, ay2 = boxes1_xyxy.unbind(-1)
     bx1, by1, bx2, by2 = boxes2_xyxy.unbind(-1)
-    aw, ah, bw, bh = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
-    width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)
-    height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
-    intersection = width * height
-    union = aw * ah + bw * bh - intersection
-    iou = intersection / (union + _EPS)
+    iou, union = _overlap(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2)
     if kind == "iou":
         return iou
     hull_width = torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)
     hull_height = torch.maximum(ay2, by2) - torch.minimum(ay1, by1)
     if kind == "giou":
-        hull = hull_width * hull_height
-        return iou - (hull - union) / (hull + _EPS)
-    distance = ((ax1 + ax2 - bx1 - bx2) ** 2 + (ay1 + ay2 - by1 - by2) ** 2) / 4
-    diou = iou - distance / (hull_width**2 + hull_height**2 + _EPS)
+        return _generalize(iou, union, hull_width * hull_height)
+    # Differences first: sums of far-off coordinates would round away the distance of small boxes.
+    distance = (((ax1 - bx1) + (ax2 - bx2)) ** 2 + ((ay1 - by1) + (ay2 - by2)) ** 2) / 4
+    diou = iou - distance / _nonzero(hull_width**2 + hull_height**2)
     if kind == "diou":
         return diou
     # Equations 8 and 11 of the DIoU paper: alpha is a weight, gradients do not pass through it.
-    aspect = (torch.atan(bw / (bh + _EPS)) - torch.atan(aw / (ah + _EPS))) ** 2 * (4 / math.pi**2)
+    angle = _diagonal_angle(bx2 - bx1, by2 - by1) - _diagonal_angle(ax2 - ax1, ay2 - ay1)
+    aspect = angle**2 * (4 / math.pi**2)
     with torch.no_grad():
-        alpha = aspect / (1 - iou + aspect + _EPS)
+        alpha = aspect / _nonzero(1 - iou + aspect)
     return diou - alpha * aspect
+
+
+def _diagonal_angle(width: Tensor, height: Tensor) -> Tensor:
+    """Arc tangent of width / height; a point counts as one high, because its gradient would be 0 / 0."""
+    return torch.atan2(width, torch.where(width**2 + height**2 > _EMPTY, height, 1.0))
