@@ -22,7 +22,7 @@ from saccade.deploy.file_runtime import OnnxRuntime
 from saccade.deploy.openvino_runtime import convert_program, import_openvino
 from saccade.errors import ExportError, did_you_mean
 from saccade.models.base import Model
-from saccade.weights.files import atomic_write
+from saccade.structures.files import atomic_write
 
 __all__ = ["SUFFIXES", "export_model"]
 

@@ -6,16 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from saccade.weights.files import atomic_write, read_file, save_file
+    from saccade.weights.files import read_file, save_file
     from saccade.weights.load import LoadReport, load_weights
     from saccade.weights.published import PUBLISHED
 
-__all__ = ["PUBLISHED", "LoadReport", "atomic_write", "load_weights", "read_file", "save_file"]
+__all__ = ["PUBLISHED", "LoadReport", "load_weights", "read_file", "save_file"]
 
 _HOMES = {
     "LoadReport": "load",
     "PUBLISHED": "published",
-    "atomic_write": "files",
     "load_weights": "load",
     "read_file": "files",
     "save_file": "files",

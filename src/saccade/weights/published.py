@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from saccade.errors import WeightsError, did_you_mean
+from saccade.structures.files import write_text
 from saccade.weights import tables
 from saccade.weights.download import download, sha256_of
 from saccade.weights.entry import PublishedWeights
-from saccade.weights.files import atomic_write
 
 __all__ = ["PUBLISHED", "cache_folder", "fetch_published", "find_published", "published_arguments"]
 
@@ -101,12 +101,8 @@ def fetch_published(entry: PublishedWeights, folder: Path | None = None) -> Path
     if entry.sha256 is None and not record.is_file():
         if entry.sha256_prefix is None:
             logger.info("%s: its publisher gives no hash; recorded sha256 %s on this first use", path.name, found)
-        atomic_write(record, lambda target: _write_text(target, found + "\n"))
+        write_text(record, found + "\n")
     return path
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
 
 
 def _download_with_bar(entry: PublishedWeights, path: Path, expected: str | None) -> str:

@@ -21,8 +21,9 @@ from saccade.data.tables.faults import box_faults
 from saccade.data.tables.outlines import Outlines
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import WRITERS, Writer, get_writer
-from saccade.data.writers._common import LossReport, write_text
+from saccade.data.writers._common import LossReport
 from saccade.errors import DataError
+from saccade.structures.files import write_text
 
 __all__ = ["CHANGES_FILE", "Change", "RepairReport", "mend_table", "repair_source"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from saccade.data.tables.table_dataset import TableDataset
 
-__all__ = ["ImagePolicy", "LossReport", "unique_names", "write_text"]
+__all__ = ["ImagePolicy", "LossReport", "unique_names"]
 
 ImagePolicy = Literal["copy", "link", "none"]
 
@@ -74,11 +74,3 @@ def unique_names(dataset: TableDataset) -> list[str]:
     paths = [PurePosixPath(dataset.table.path(index)) for index in range(len(dataset))]
     counts = Counter(path.name.lower() for path in paths)
     return [path.name if counts[path.name.lower()] == 1 else "_".join(path.parts) for path in paths]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

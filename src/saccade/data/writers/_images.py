@@ -15,8 +15,9 @@ from saccade.data.open import OPTIONS_FILE
 from saccade.data.readers.archive import ZipDataset
 from saccade.data.readers.labelme import EmbeddedLabelmeDataset
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.writers._common import ImagePolicy, LossReport, write_text
+from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.errors import DataError
+from saccade.structures.files import write_text
 
 __all__ = ["drop_attributes", "put_images", "write_options"]
 

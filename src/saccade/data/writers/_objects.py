@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from saccade.data.images.decode import upright_size
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.transforms.move import IGNORE
 from saccade.data.writers._common import LossReport
 from saccade.errors import DataError
+from saccade.structures.sample import IGNORE_LABEL
 
 __all__ = ["class_names_of", "has_background", "image_size", "regions_of", "rings_of", "unique_stems"]
 
@@ -103,8 +103,8 @@ def regions_of(
         report: Counts the map, and what of it is lost.
     """
     report.change("label maps", "written as polygons around each region")
-    report.drop("pixels to ignore", "polygons have no such regions", int((label_map == IGNORE).sum()))
-    for value in np.unique(label_map[(label_map >= first) & (label_map != IGNORE)]).tolist():
+    report.drop("pixels to ignore", "polygons have no such regions", int((label_map == IGNORE_LABEL).sum()))
+    for value in np.unique(label_map[(label_map >= first) & (label_map != IGNORE_LABEL)]).tolist():
         count, regions, extents, _ = cv2.connectedComponentsWithStats((label_map == value).astype(np.uint8))
         for region in range(1, count):
             left, top, width, height, _ = extents[region].tolist()

@@ -22,15 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.tables.annotations import AnnotationTable
-from saccade.data.tables.outlines import runs_of_mask
+from saccade.data.tables.run_lengths import compress_runs, runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.transforms.move import IGNORE
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import put_images
 from saccade.data.writers._objects import class_names_of, has_background, image_size
 from saccade.errors import DataError
+from saccade.ops.mask_boxes import box_of_mask
+from saccade.structures.files import atomic_write
+from saccade.structures.sample import IGNORE_LABEL
 
-__all__ = ["TASKS", "compress_runs", "write"]
+__all__ = ["TASKS", "write"]
 
 TASKS = ("detection", "segmentation", "keypoints")
 
@@ -74,25 +76,10 @@ def write(
     _write_json(path, {**parts, "annotations": entries})
 
 
-def compress_runs(runs: Sequence[int]) -> str:
-    """COCO's compressed code of runs: the inverse of :func:`saccade.data.tables.outlines.decompress_runs`."""
-    code = bytearray()
-    for place, run in enumerate(runs):
-        value = int(run) - (int(runs[place - 2]) if place > 2 else 0)
-        while True:
-            bits, value = value & 31, value >> 5
-            done = value == (-1 if bits & 16 else 0)
-            code.append(48 + bits + (0 if done else 32))
-            if done:
-                break
-    return code.decode()
-
-
 def _write_json(path: Path, lists: dict[str, Iterator[dict[str, Any]]]) -> None:
     """One object of lists, some thousand entries at a time, so that they never exist all at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+
+    def write(temporary: Path) -> None:
         with temporary.open("wb") as stream:
             for number, (name, entries) in enumerate(lists.items()):
                 stream.write(b"%s%s:[" % (b"," if number else b"{", msgspec.json.encode(name)))
@@ -100,9 +87,8 @@ def _write_json(path: Path, lists: dict[str, Iterator[dict[str, Any]]]) -> None:
                     stream.write((b",\n" if place else b"\n") + msgspec.json.encode(chunk)[1:-1])
                 stream.write(b"]")
             stream.write(b"}\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    atomic_write(path, write)
 
 
 def _chunks(entries: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -231,18 +217,17 @@ class _Annotations:
         self._report.change("label maps", "one mask a class", len(self._table))
         for index in range(len(self._table)):
             label_map = self._dataset.target(index)["label_map"]
-            if (label_map == IGNORE).any():
-                self._report.drop("ignored pixels", "COCO has no mark for them", int((label_map == IGNORE).sum()))
-            for label in np.unique(label_map[(label_map >= first) & (label_map != IGNORE)]).tolist():
+            if (label_map == IGNORE_LABEL).any():
+                self._report.drop("ignored pixels", "COCO has no mark for them", int((label_map == IGNORE_LABEL).sum()))
+            for label in np.unique(label_map[(label_map >= first) & (label_map != IGNORE_LABEL)]).tolist():
                 mask = label_map == label
-                rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-                left, top = float(columns[0]), float(rows[0])
+                left, top, right, bottom = box_of_mask(mask)
                 self._position += 1
                 yield {
                     "id": self._position,
                     "image_id": self.image_ids[index],
                     "category_id": self._category_ids[label - first],
-                    "bbox": [left, top, float(columns[-1] + 1) - left, float(rows[-1] + 1) - top],
+                    "bbox": [left, top, right - left, bottom - top],
                     "area": float(mask.sum()),
                     "iscrowd": 0,
                     "segmentation": self._runs(runs_of_mask(mask), mask.shape),

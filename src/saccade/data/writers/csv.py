@@ -20,8 +20,9 @@ from saccade.data.readers._xml_files import plain_value
 from saccade.data.readers.csv import COLUMNS
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import put_images, write_options
+from saccade.structures.files import write_text
 
 __all__ = ["TASKS", "write"]
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.writers._common import ImagePolicy, LossReport, write_text
+from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.data.writers._images import drop_attributes, put_images, write_options
 from saccade.errors import DataError
+from saccade.structures.files import write_text
 
 __all__ = ["TASKS", "write"]
 

@@ -28,12 +28,14 @@ from numpy.typing import NDArray
 
 from saccade.data.readers._labelme_objects import NO_CLASS
 from saccade.data.readers._labelme_shapes import Kept, outline, parse_shape
-from saccade.data.tables.outlines import AttributeTexts, mask_of_runs
+from saccade.data.tables.outlines import AttributeTexts
+from saccade.data.tables.run_lengths import mask_of_runs
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import put_images
 from saccade.data.writers._objects import class_names_of, has_background, image_size, regions_of, unique_stems
 from saccade.errors import DataError
+from saccade.structures.files import write_text
 
 __all__ = ["TASKS", "write"]
 
@@ -69,7 +71,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     for index, (name, size) in enumerate(zip(names, sizes, strict=True)):
         content = writer.file(index, name, size)
         text = json.dumps(content, ensure_ascii=False, indent=2)
-        write_text(place / PurePosixPath(name).with_suffix(".json"), text + "\n")
+        write_text(place / PurePosixPath(name).with_suffix(".json"), text + "\n", durable=False)
 
 
 def _write_names(dataset: TableDataset, folder: Path, report: LossReport) -> None:

@@ -16,6 +16,7 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.data.writers._images import drop_attributes, put_images, write_options
 from saccade.results.palette import class_color
+from saccade.structures.sample import IGNORE_LABEL
 
 __all__ = ["TASKS", "write"]
 
@@ -67,7 +68,7 @@ def _names(dataset: TableDataset) -> dict[int, str]:
 def _palette(classes: tuple[str, ...]) -> list[int]:
     """Colours of all 256 indices."""
     colors = [class_color(name) for name in classes]
-    colors += [(0, 0, 0)] * (255 - len(colors)) + [_IGNORE_COLOR]
+    colors += [(0, 0, 0)] * (IGNORE_LABEL - len(colors)) + [_IGNORE_COLOR]
     return [part for color in colors for part in color]
 
 

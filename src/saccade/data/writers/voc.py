@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from saccade.data.readers.voc import CLASS_FILE
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import put_images
 from saccade.data.writers._objects import image_size, unique_stems
 from saccade.errors import DataError
+from saccade.structures.files import write_text
 
 __all__ = ["TASKS", "write"]
 
@@ -148,7 +149,7 @@ def _write_annotations(
         path, text = folder / "Annotations" / f"{stem}.xml", f"<annotation>\n{lines}\n</annotation>\n"
         if path.is_file() and path.read_text(encoding="utf-8") != text:
             raise DataError(f"{path}: another split has other objects for this image. Make them agree.")
-        write_text(path, text)
+        write_text(path, text, durable=False)
 
 
 def _annotation(dataset: TableDataset, index: int, name: str, report: LossReport) -> Iterator[str]:

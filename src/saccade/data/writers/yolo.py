@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.writers._common import ImagePolicy, LossReport, unique_names, write_text
+from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import put_images
 from saccade.data.writers._objects import (
     class_names_of,
@@ -34,6 +34,7 @@ from saccade.data.writers._objects import (
     unique_stems,
 )
 from saccade.errors import DataError
+from saccade.structures.files import write_text
 
 __all__ = ["TASKS", "write"]
 
@@ -65,7 +66,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     for index, image in written.items():
         with np.errstate(invalid="ignore", over="ignore"):  # faulty numbers are carried over
             lines = [_line(label, numbers) for label, numbers in rows.of_image(index, sizes[index])]
-        write_text(folder / "labels" / split / PurePosixPath(image).with_suffix(".txt"), "".join(lines))
+        write_text(folder / "labels" / split / PurePosixPath(image).with_suffix(".txt"), "".join(lines), durable=False)
     _count_losses(dataset, report)
 
 

@@ -19,11 +19,11 @@ from saccade.engine.predict.predict import predict
 from saccade.engine.report.run_report import write_run_report
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.fit import fit
-from saccade.engine.train.run_folder import write_text
 from saccade.engine.train.setup import open_datasets, worker_count
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.files import write_text
 
 __all__ = ["run_demo"]
 

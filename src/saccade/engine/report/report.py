@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from saccade.metrics.base import MetricReport
 from saccade.metrics.plots import plot_breakdown, plot_confusion, plot_curves
 from saccade.results import page
-from saccade.weights.files import atomic_write
+from saccade.structures.files import write_text
 
 __all__ = ["write_report"]
 
@@ -57,13 +57,7 @@ def write_report(
         if config_yaml
         else "",
     ]
-    text = page.page(title, sections)
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(target: Path) -> None:
-        target.write_text(text, encoding="utf-8")
-
-    atomic_write(path, write)
+    write_text(path, page.page(title, sections))
     return path
 
 

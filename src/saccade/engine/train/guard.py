@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saccade.errors import NonFiniteLossError
 from saccade.structures.batch import Batch
-from saccade.weights.files import atomic_write
+from saccade.structures.files import atomic_write
 
 __all__ = ["InterruptGuard", "LossGuard"]
 

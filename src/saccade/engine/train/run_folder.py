@@ -13,18 +13,9 @@ import torch
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
 from saccade.errors import ConfigError, WeightsError
-from saccade.weights.files import atomic_write, previous_path
+from saccade.structures.files import atomic_write, previous_path, write_text
 
-__all__ = ["RunFolder", "write_text"]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    atomic_write(path, write)
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
