@@ -68,7 +68,9 @@ def run(argv: Sequence[str]) -> int:
     if arguments.json is not None:
         _write_json(arguments.json, report.to_json())
     if arguments.html is not None:
-        _say(f"page: {report.to_html(arguments.html)}")
+        from saccade.data.check.page import write_page
+
+        _say(f"page: {write_page(report, arguments.html)}")
     if arguments.fix is not None:
         repair = api.repair(data, arguments.fix, **where)
         done = ", ".join(f"{reason}: {count}" for reason, count in repair.counts.items()) or "nothing"

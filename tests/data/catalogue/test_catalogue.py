@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from saccade.data.catalogue.catalogue import CATALOGUE, catalogue, is_present, locate
+from saccade.data.catalogue import catalogue
+from saccade.data.catalogue.catalogue import CATALOGUE, is_present, locate
 from saccade.data.open import open_dataset
 from saccade.data.readers import READERS
 from saccade.errors import DataError

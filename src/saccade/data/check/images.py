@@ -24,7 +24,7 @@ from saccade.data.images.decode import image_size
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset
-from saccade.structures.sample import Target
+from saccade.structures.sample import IGNORE_LABEL, Target
 
 __all__ = ["ImageStats", "Progress", "check_images", "look_at_all", "tell_error"]
 
@@ -35,7 +35,6 @@ _HASH_SIDE = 32  # pixels a side of the reduced image that is compared
 _THUMB_SIDE = 16
 _SMALLEST = 64  # pixels a side below which images are compared exactly only: small images are alike too easily
 _FLAT = 1.0  # grey levels of deviation below which a reduced image has nothing to compare
-_IGNORE = 255
 
 # What the message of an error tells of its kind, in the order in which they are looked for.
 _PHRASES = (
@@ -126,7 +125,7 @@ def _keep(look: ImageStats, target: Target) -> None:
     if "label_map" in target:
         label_map = target["label_map"]
         look.map_size = (label_map.shape[0], label_map.shape[1])
-        counts = np.bincount(label_map.reshape(-1), minlength=_IGNORE + 1)[:_IGNORE]
+        counts = np.bincount(label_map.reshape(-1), minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL]
         look.present = tuple(np.flatnonzero(counts).tolist())
 
 

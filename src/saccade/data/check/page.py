@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from saccade.data.check.report import KINDS, CheckReport, Issue
 from saccade.data.images.decode import read_image
-from saccade.data.writers._common import write_text
 from saccade.errors import DataError
 from saccade.results import page
 from saccade.results.drawing import draw_boxes, montage
 from saccade.results.palette import class_color
+from saccade.structures.files import write_text
 
 __all__ = ["write_page"]
 
@@ -26,7 +26,7 @@ _SIDE = 480  # pixels of the longer side of such an image
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#ef4444", "#8b5cf6", "#ca8a04")
 
 
-def write_page(report: CheckReport, path: Path) -> Path:
+def write_page(report: CheckReport, path: str | Path) -> Path:
     """Write the page.
 
     Args:
@@ -36,6 +36,7 @@ def write_page(report: CheckReport, path: Path) -> Path:
     Returns:
         ``path``.
     """
+    path = Path(path)
     errors = sum(issue.severity == "error" for issue in report.issues)
     figures = {
         "errors": errors,

@@ -197,16 +197,6 @@ class CheckReport:
             lines += _group_lines(kind, issues, limit)
         return "\n".join(lines)
 
-    def to_html(self, path: str | Path) -> Path:
-        """Write one HTML file with counts, histograms and images of the faults; it needs no network.
-
-        Args:
-            path: File to write.
-        """
-        from saccade.data.check.page import write_page
-
-        return write_page(self, Path(path))
-
 
 def _group_lines(kind: str, issues: list[Issue], limit: int) -> list[str]:
     errors = sum(issue.severity == "error" for issue in issues)
