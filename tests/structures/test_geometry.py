@@ -27,8 +27,8 @@ def test_letterbox_of_the_size_that_shifted_boxes_elsewhere() -> None:
     rows = np.flatnonzero(canvas[:, 640, 0])
     assert (rows[0], len(rows)) == (373, 533)
     box = np.array([[0, 0, 3775, 1571]], np.float32)
-    np.testing.assert_allclose(geometry.boxes(box), [[0, 373, 1280, 906]], atol=1e-3)
-    np.testing.assert_allclose(geometry.invert_boxes(geometry.boxes(box)), box, atol=1e-2)
+    np.testing.assert_allclose(geometry.map_boxes(box), [[0, 373, 1280, 906]], atol=1e-3)
+    np.testing.assert_allclose(geometry.invert_boxes(geometry.map_boxes(box)), box, atol=1e-2)
 
 
 def test_ten_thousand_letterboxes_come_back_without_drift() -> None:
@@ -40,7 +40,7 @@ def test_ten_thousand_letterboxes_come_back_without_drift() -> None:
         geometry = _letterbox(height, width, canvas)
         x, y = np.sort(rng.uniform(0, width, 2)), np.sort(rng.uniform(0, height, 2))
         box = np.array([[x[0], y[0], x[1], y[1]]], np.float32)
-        error = geometry.invert_boxes(geometry.boxes(box)) - box
+        error = geometry.invert_boxes(geometry.map_boxes(box)) - box
         assert np.abs(error).max() < 0.5
         drift += error[0]
     assert np.abs(drift / 10_000).max() < 1e-3
@@ -50,7 +50,7 @@ def test_ten_thousand_letterboxes_come_back_without_drift() -> None:
 @given(height=SIDES, width=SIDES, canvas=st.integers(8, 1500))
 def test_letterboxed_image_fills_its_canvas_in_one_direction(height: int, width: int, canvas: int) -> None:
     """The image's corners land on whole pixels of the canvas: what is drawn is what the record says."""
-    left, top, right, bottom = _letterbox(height, width, canvas).boxes(np.array([[0, 0, width, height]], np.float32))[0]
+    left, top, right, bottom = _letterbox(height, width, canvas).map_boxes(np.array([[0, 0, width, height]], np.float32))[0]
     assert max(right - left, bottom - top) == pytest.approx(canvas, abs=1e-2)
     for edge in (left, top, right, bottom):
         assert edge == pytest.approx(round(float(edge)), abs=1e-2)
@@ -78,7 +78,7 @@ def test_any_affine_inverts(
     )
     geometry = Geometry.identity((2000, 2000)).then(matrix, (600, 600)).then(np.diag([2.0, 0.5, 1.0]), (300, 1200))
     points = np.array([point], np.float32)
-    np.testing.assert_allclose(geometry.invert_points(geometry.points(points)), points, atol=0.05)
+    np.testing.assert_allclose(geometry.invert_points(geometry.map_points(points)), points, atol=0.05)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, bool, np.uint16])
@@ -100,7 +100,7 @@ def test_score_maps_are_interpolated_at_half_pixel_centres() -> None:
     centres = np.stack([np.arange(60) + 0.5, np.full(60, 20.5)], axis=1).astype(np.float32)
     back = geometry.invert_map(np.ascontiguousarray(np.stack([ramp, ramp], axis=2)), linear=True)
     assert back.shape == (40, 60, 2)
-    np.testing.assert_allclose(back[20, :, 1], geometry.points(centres)[:, 0], atol=0.05)
+    np.testing.assert_allclose(back[20, :, 1], geometry.map_points(centres)[:, 0], atol=0.05)
 
 
 def test_a_map_of_one_channel_keeps_its_channel() -> None:

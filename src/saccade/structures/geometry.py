@@ -57,7 +57,7 @@ class Geometry:
             matrix = np.concatenate([matrix, _LAST_ROW])
         return Geometry(self.original_size, size, matrix @ self.matrix)
 
-    def points(self, points_xy: Array) -> Array:
+    def map_points(self, points_xy: Array) -> Array:
         """Original to canvas; shape (..., 2) in pixels."""
         return _apply(self.matrix, points_xy)
 
@@ -65,7 +65,7 @@ class Geometry:
         """Canvas to original; shape (..., 2) in pixels."""
         return _apply(np.linalg.inv(self.matrix), points_xy)
 
-    def boxes(self, boxes_xyxy: Array) -> Array:
+    def map_boxes(self, boxes_xyxy: Array) -> Array:
         """Original to canvas; (N, 4), the upright hull of the mapped corners, not clipped."""
         return _apply_to_boxes(self.matrix, boxes_xyxy)
 

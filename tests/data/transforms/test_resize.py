@@ -44,7 +44,7 @@ def test_light_lands_where_the_record_says(
     canvas, geometry = resize_image(image, spec)
     assert canvas.shape[:2] == geometry.size
     assert all(length % 32 == 0 for length in geometry.size)
-    expected = geometry.points(np.array([x + 8, y + 8], np.float32))
+    expected = geometry.map_points(np.array([x + 8, y + 8], np.float32))
     # A hard edge sampled bilinearly is off by up to a quarter of a pixel; the next test shows that this averages out.
     np.testing.assert_allclose(_centre_of_light(canvas), expected, atol=0.3)
 
@@ -150,8 +150,8 @@ def test_ten_thousand_sizes_come_back_without_drift(rule: str) -> None:
         plan = _plan((height, width), spec)
         geometry = Geometry.identity((height, width)).then(plan.matrix((height, width)), plan.canvas)
         point = (rng.random(2) * (width, height)).astype(np.float32)
-        errors.append(geometry.invert_points(geometry.points(point)) - point)
-        edges.append(geometry.points(np.array([[0, 0], [width, height]], np.float32)))
+        errors.append(geometry.invert_points(geometry.map_points(point)) - point)
+        edges.append(geometry.map_points(np.array([[0, 0], [width, height]], np.float32)))
     assert np.abs(errors).max() < 0.5
     assert np.abs(np.mean(errors, axis=0)).max() < 1e-3
     # The record is that of the rounded size: the edges of the image land on whole pixels.

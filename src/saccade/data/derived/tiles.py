@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from saccade.data.derived.combine import ConcatDataset
 from saccade.data.images.decode import upright_size
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.transforms.move import IGNORE, clip_objects, move_sample, move_target, select_objects
+from saccade.data.transforms.move import clip_objects, move_sample, move_target, select_objects
 from saccade.data.transforms.resize import shift_pixels
 from saccade.errors import ConfigError, DataError
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.structures.geometry import Geometry
+from saccade.structures.kinds import IGNORE_LABEL
 from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["TileGrid", "TiledDataset", "check_tiles", "tile_grid"]
@@ -250,7 +251,7 @@ class TiledDataset:
 
     def _thin(self, keep_empty: float, seed: int) -> None:
         names = self.info.class_names
-        background = 0 if len(names) == 1 or (names and names[0].lower() == "background") else IGNORE
+        background = 0 if len(names) == 1 or (names and names[0].lower() == "background") else IGNORE_LABEL
         keep = np.ones(len(self), np.bool_)
         for image in range(len(self._sizes)):
             target = self._dataset.target(image)
@@ -277,7 +278,7 @@ def _is_empty(target: Target, background: int) -> bool:
         return not len(target["boxes"])
     if "keypoints" in target:
         return not (target["keypoints"][..., 2] > 0).any()
-    return bool(np.isin(target["label_map"], (background, IGNORE)).all())
+    return bool(np.isin(target["label_map"], (background, IGNORE_LABEL)).all())
 
 
 def _shift(top: int, left: int) -> NDArray[np.float64]:

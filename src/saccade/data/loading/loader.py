@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from saccade.data.loading.collate import collate
-from saccade.data.loading.sampler import EpochSampler, SampleKey
+from saccade.data.loading.sampler import EvalSampler, KeySampler, SampleKey
 from saccade.errors import DataError, SaccadeError
 from saccade.structures.batch import Batch
 from saccade.structures.sample import Sample
@@ -31,6 +32,10 @@ class Pipeline(Protocol):
 
     def __getitem__(self, key: SampleKey) -> Sample: ...
 
+    def collate(self, samples: Sequence[Sample]) -> list[Batch]:
+        """Samples of one list of keys as batches: one, or one for each canvas."""
+        ...
+
 
 class BatchLoader:
     """Batches of one epoch after another, made by worker processes.
@@ -41,10 +46,10 @@ class BatchLoader:
         workers: Processes; 0 makes the batches in this one.
     """
 
-    def __init__(self, pipeline: Pipeline, sampler: EpochSampler, workers: int = 0) -> None:
+    def __init__(self, pipeline: Pipeline, sampler: KeySampler, workers: int = 0) -> None:
         self.sampler = sampler
         # A generator of its own leaves the global one, and so the run's randomness, alone.
-        self._loader: DataLoader[Batch | _Failure] = DataLoader(
+        self._loader: DataLoader[list[Batch] | _Failure] = DataLoader(
             _Batches(pipeline),
             batch_sampler=sampler,
             num_workers=workers,
@@ -81,9 +86,9 @@ class BatchLoader:
                 return
             if isinstance(batch, _Failure):
                 raise batch.error
-            yield batch
+            yield from batch
 
-    def _start(self) -> Iterator[Batch | _Failure]:
+    def _start(self) -> Iterator[list[Batch] | _Failure]:
         if not hasattr(signal, "SIGCHLD"):
             return iter(self._loader)
         before = signal.getsignal(signal.SIGCHLD)
@@ -95,7 +100,7 @@ class BatchLoader:
         return batches
 
 
-def make_train_loader(pipeline: Pipeline, sampler: EpochSampler, workers: int = 0) -> BatchLoader:
+def make_train_loader(pipeline: Pipeline, sampler: KeySampler, workers: int = 0) -> BatchLoader:
     """Batches for training; ``sampler.set_epoch`` before every epoch.
 
     Args:
@@ -107,7 +112,12 @@ def make_train_loader(pipeline: Pipeline, sampler: EpochSampler, workers: int = 
 
 
 def make_eval_loader(
-    pipeline: Pipeline, batch_size: int, workers: int = 0, rank: int = 0, world_size: int = 1
+    pipeline: Pipeline,
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    groups: NDArray[np.int64] | None = None,
 ) -> BatchLoader:
     """Every image, in order.
 
@@ -119,8 +129,9 @@ def make_eval_loader(
         workers: Processes.
         rank: This process.
         world_size: Number of processes that evaluate together.
+        groups: Image that each canvas shows, where several show one; they go to one process, one after another.
     """
-    sampler = EpochSampler(len(pipeline), batch_size, shuffle=False, rank=rank, world_size=world_size)
+    sampler = EvalSampler(len(pipeline), batch_size, rank, world_size, groups)
     return BatchLoader(pipeline, sampler, workers)
 
 
@@ -131,15 +142,15 @@ class _Failure:
         self.error = error
 
 
-class _Batches(Dataset["Batch | _Failure"]):
+class _Batches(Dataset["list[Batch] | _Failure"]):
     """Whole batches by their keys, so that stacking happens in the worker."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
 
-    def __getitems__(self, keys: list[SampleKey]) -> Batch | _Failure:
+    def __getitems__(self, keys: list[SampleKey]) -> list[Batch] | _Failure:
         try:
-            return collate([self.pipeline[key] for key in keys])
+            return self.pipeline.collate([self.pipeline[key] for key in keys])
         except SaccadeError as error:
             return _Failure(error)
 

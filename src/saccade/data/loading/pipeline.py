@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.loading.collate import collate, collate_by_canvas
 from saccade.data.loading.reduced_decode import read_at_least
 from saccade.data.loading.sampler import SampleKey
 from saccade.data.transforms.affine import Transform
@@ -26,12 +27,15 @@ from saccade.data.transforms.config import AugmentConfig
 from saccade.data.transforms.mix import blend_classes, cut_classes
 from saccade.data.transforms.resize import Resize, resize_image
 from saccade.data.transforms.steps import AugmentationSteps, check_settings
-from saccade.errors import DataError, SaccadeError
+from saccade.errors import ConfigError, DataError, SaccadeError
+from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Sample
 
 __all__ = ["EvalPipeline", "TrainPipeline", "resize_image"]
+
+_JOINS_OR_BENDS = ("mosaic", "mixup", "cutmix", "copy_paste", "perspective", "elastic")
 
 
 class EvalPipeline:
@@ -57,9 +61,13 @@ class EvalPipeline:
             DataError: If the image cannot be read.
         """
         sample = _read(self.dataset, key.index, self.spec.channels)
-        fitted = Resize(self.spec)(sample)
-        fitted.original = sample.target
-        return fitted
+        resized = Resize(self.spec)(sample)
+        resized.original = sample.target
+        return resized
+
+    def collate(self, samples: Sequence[Sample]) -> list[Batch]:
+        """One batch for each canvas that occurs: no prediction depends on its batch mates."""
+        return collate_by_canvas(samples)
 
 
 class TrainPipeline:
@@ -126,6 +134,10 @@ class TrainPipeline:
             sample = transform(sample, rng)
         return sample
 
+    def collate(self, samples: Sequence[Sample]) -> list[Batch]:
+        """One batch; canvases of unequal size are padded to the largest."""
+        return [collate(samples, self.spec.pad_value)]
+
     def _source(
         self,
         index: int,
@@ -138,6 +150,8 @@ class TrainPipeline:
         # A random crop is counted in pixels of the original, and a crop around an object may enlarge it.
         whole = at_least is None or steps.crops
         sample = _read(self.dataset, int(index), spec.channels, None if whole else at_least)
+        if sample.inputs:
+            _refuse_joining(sample, steps.config)
         for transform in steps.source:
             sample = transform(sample, rng)
         return sample
@@ -171,6 +185,17 @@ class TrainPipeline:
         if chosen is None:
             return sample
         return steps.mixup(sample, self._source(chosen, spec, steps, rng), rng)
+
+
+def _refuse_joining(sample: Sample, config: AugmentConfig) -> None:
+    """Further inputs move with every affine transform, crop and mirror; nothing says how they are joined or bent."""
+    asked = [name for name in _JOINS_OR_BENDS if getattr(config, name) > 0]
+    asked += [] if config.policy == "none" else ["policy"]
+    if asked:
+        raise ConfigError(
+            f"augment.{asked[0]} cannot move the inputs {sorted(sample.inputs)} of {sample.info.path}. "
+            f"Set augment.{asked[0]} to {'none' if asked[0] == 'policy' else 0} for this network."
+        )
 
 
 def _read(dataset: VisionDataset, index: int, channels: int, at_least: tuple[int, int] | None = None) -> Sample:

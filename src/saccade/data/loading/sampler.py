@@ -1,16 +1,22 @@
-"""Who is in a batch: the sampler sends the whole key of a sample to the worker."""
+"""Who is in a batch: samplers send the whole key of each sample to the worker.
+
+Every sampler is a :class:`KeySampler`: :class:`EpochSampler` shuffles, :class:`EvalSampler` keeps the order,
+:class:`~saccade.data.loading.episodes.EpisodeSampler` draws few-shot episodes and
+:class:`~saccade.data.loading.pairs.PairSampler` pairs of images.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from saccade.errors import ConfigError
 
-__all__ = ["EpochSampler", "SampleKey"]
+__all__ = ["EpochSampler", "EvalSampler", "KeySampler", "SampleKey"]
 
 
 class SampleKey(NamedTuple):
@@ -29,6 +35,29 @@ class SampleKey(NamedTuple):
     size: tuple[int, int] | None = None
     phase: int = 0
     repeat: int = 0
+
+
+class KeySampler(Protocol):
+    """The keys of each batch of an epoch. One epoch's keys follow from seed and epoch alone, so that runs resume."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of a whole epoch."""
+        ...
+
+    def set_epoch(self, epoch: int, start_batch: int = 0, phase: int = 0, size: tuple[int, int] | None = None) -> None:
+        """Choose what the next iteration gives: an epoch from one of its batches on, with a phase's augmentation."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches left in this epoch."""
+        ...
+
+    def __iter__(self) -> Iterator[list[SampleKey]]: ...
+
+    def first_keys(self, count: int) -> list[SampleKey]:
+        """The first keys that the next iteration gives."""
+        ...
 
 
 class EpochSampler:
@@ -141,3 +170,61 @@ class EpochSampler:
             return size
         side = int(np.random.default_rng([self.seed, step // every, self.length + 1]).choice(sides))
         return side, side
+
+
+class EvalSampler:
+    """Every canvas in the data set's order; of several processes each has its share.
+
+    Args:
+        length: Canvases in the data set.
+        batch_size: Canvases a batch and process.
+        rank: This process.
+        world_size: Number of processes. Some canvases are seen twice to make the shares equal.
+        groups: Image that each canvas shows, shape (length,); canvases of one image stay together.
+
+    Example:
+        >>> [[key.index for key in batch] for batch in EvalSampler(5, 2)]
+        [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        groups: NDArray[np.int64] | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
+        self.batch_size = batch_size
+        if groups is None or world_size == 1:
+            share = -(-length // world_size)
+            self._order = np.arange(rank, share * world_size, world_size) % max(length, 1)
+        else:
+            members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+            shares = [np.concatenate(members[one::world_size] or members[:1]) for one in range(world_size)]
+            self._order = np.resize(shares[rank], max(map(len, shares)))
+        self.set_epoch(0)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of this process."""
+        return -(-len(self._order) // self.batch_size)
+
+    def set_epoch(self, epoch: int, start_batch: int = 0, phase: int = 0, size: tuple[int, int] | None = None) -> None:
+        """Go on from one of the batches; the order is that of every epoch."""
+        self._epoch, self._start, self._phase, self._size = epoch, start_batch, phase, size
+
+    def __len__(self) -> int:
+        """Batches left."""
+        return max(self.batches_per_epoch - self._start, 0)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for start in range(self._start * self.batch_size, len(self._order), self.batch_size):
+            chosen = self._order[start : start + self.batch_size]
+            yield [SampleKey(self._epoch, int(index), self._size, self._phase) for index in chosen]
+
+    def first_keys(self, count: int) -> list[SampleKey]:
+        """The first keys that the next iteration gives."""
+        return list(islice((key for batch in self for key in batch), count))

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from saccade.data.transforms.affine import RandomAffine
 from saccade.data.transforms.move import (
-    IGNORE,
     area_factor,
     clip_objects,
     has_objects,
@@ -23,6 +22,7 @@ from saccade.data.transforms.move import (
 )
 from saccade.errors import ConfigError, DataError
 from saccade.structures.geometry import Geometry
+from saccade.structures.kinds import IGNORE_LABEL
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["TILES", "Mosaic", "ReadTile"]
@@ -193,7 +193,7 @@ class _Sheet:
         # Three channels are kept as four: the warp is much faster on them (targets.warp_pixels).
         self.is_rgb = channels == 3
         self.pixels = np.full((*size, 4 if self.is_rgb else channels), fill, first.image.dtype)
-        self.labels = np.full(size, IGNORE, np.uint8) if "label_map" in first.target else None
+        self.labels = np.full(size, IGNORE_LABEL, np.uint8) if "label_map" in first.target else None
 
     def paste(self, sample: Sample, tile: _Tile) -> None:
         """Draw an image into its tile, as far as it is shown."""
@@ -223,7 +223,7 @@ class _Sheet:
         offset[:2, 2] = self.shown[:2]
         matrix = matrix @ offset
         if self.labels is not None:
-            target["label_map"] = warp_pixels(self.labels, matrix, size, IGNORE, linear=False)
+            target["label_map"] = warp_pixels(self.labels, matrix, size, IGNORE_LABEL, linear=False)
         image = warp_pixels(self.pixels, matrix, size, self.fill, linear=True)
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)) if self.is_rgb else image
 

@@ -7,25 +7,27 @@ that does the same to an image. Nothing is changed in place, since a data set ma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.geometry import Geometry
-from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.structures.kinds import kind_of, row_keys
+from saccade.structures.sample import Sample, Target
 
 __all__ = [
-    "IGNORE",
     "MIN_SIDE",
     "MIN_VISIBLE",
     "OBJECT_KEYS",
     "area_factor",
-    "boxes_of_masks",
     "clip_objects",
     "has_objects",
     "join_objects",
+    "move_inputs",
     "move_sample",
     "move_target",
     "resize_pixels",
@@ -33,14 +35,12 @@ __all__ = [
     "warp_pixels",
 ]
 
-# Label of pixels that count for nothing, and what a label map shows where no image is.
-IGNORE = 255
 # A box that a step pushed over the edge stays if this share of its area is still visible ...
 MIN_VISIBLE = 0.1
 # ... and both its sides still have this many pixels.
 MIN_SIDE = 2.0
 # First dimension is the object.
-OBJECT_KEYS = ("boxes", "labels", "area", "iscrowd", "difficult", "masks", "keypoints")
+OBJECT_KEYS = row_keys("objects")
 
 Matrix = NDArray[np.float64]
 # (H, W) or (H, W, C) pixels, fill value, whether values may be interpolated -> the moved pixels, of the same rank.
@@ -99,49 +99,55 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
     return clipped if keep.all() else select_objects(clipped, keep)
 
 
-def boxes_of_masks(masks: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Tight boxes (N, 4) xyxy and pixel counts (N,) of masks (N, H, W); zeros for an empty mask."""
-    boxes = np.zeros((len(masks), 4), np.float32)
-    areas = np.zeros(len(masks), np.float32)
-    for row, mask in enumerate(masks):
-        x, y, width, height = cv2.boundingRect(mask)
-        boxes[row] = x, y, x + width, y + height
-        areas[row] = cv2.countNonZero(mask)
-    return boxes, areas
-
-
 def area_factor(matrix: Matrix) -> float:
     """By how much an affine map enlarges areas: the absolute determinant."""
     return abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
 
 
 def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> Target:
-    """Coordinates by ``matrix``, maps by ``remap``; nothing is clipped or dropped yet.
+    """Coordinates by ``matrix``, maps by ``remap``, as the table of kinds says; nothing is clipped or dropped yet.
 
-    A second image moves with the first if they show the same thing (``paired``), with ``fill`` where it is uncovered.
+    A second image moves with the first unless the target says that they show different things (``paired``), with
+    ``fill`` where it is uncovered.
+
+    Raises:
+        DataError: If a key is no known kind.
     """
     moved = dict(target)
     if not moved.keys() - {"labels"}:
         return moved  # a class goes wherever its image goes
-    step = Geometry((0, 0), (0, 0)).then(matrix, (0, 0))
-    if "boxes" in target:
-        moved["boxes"] = step.boxes(target["boxes"])
-    if "area" in target:
-        moved["area"] = (target["area"] * area_factor(matrix)).astype(np.float32)
-    if "keypoints" in target:
-        moved["keypoints"] = np.concatenate(
-            [step.points(target["keypoints"][..., :2]), target["keypoints"][..., 2:]], axis=-1
-        )
-    if "masks" in target:
-        maps = [remap(mask, 0, False) for mask in target["masks"]]
-        # An empty stack has no map to learn the new size from.
-        moved["masks"] = (
-            np.stack(maps) if maps else remap(np.zeros(target["masks"].shape[1:], np.uint8), 0, False)[None][:0]
-        )
-    if "label_map" in target:
-        moved["label_map"] = remap(target["label_map"], IGNORE, False)
-    if "target_image" in target and target["paired"]:
-        moved["target_image"] = remap(target["target_image"], fill, True)
+    transform = Geometry((0, 0), (0, 0)).then(matrix, (0, 0))
+    for key, value in target.items():
+        kind = kind_of(key)
+        if kind.motion == "boxes":
+            moved[key] = transform.map_boxes(value)
+        elif kind.motion == "area":
+            moved[key] = (value * area_factor(matrix)).astype(np.float32)
+        elif kind.motion == "points":
+            moved[key] = np.concatenate([transform.map_points(value[..., :2]), value[..., 2:]], axis=-1)
+        elif kind.motion == "masks":
+            maps = [remap(mask, kind.outside, False) for mask in value]
+            # An empty stack has no map to learn the new size from.
+            empty = np.zeros(value.shape[1:], np.uint8)
+            moved[key] = np.stack(maps) if maps else remap(empty, kind.outside, False)[None][:0]
+        elif kind.motion == "map":
+            moved[key] = remap(value, kind.outside, False)
+        elif kind.motion == "image" and target.get("paired", True):
+            moved[key] = remap(value, fill, True)
+    return moved
+
+
+def move_inputs(inputs: Target, matrix: Matrix, size: tuple[int, int], remap: Remap, fill: int) -> Target:
+    """Further inputs by the same rule; proposals are clipped to the new canvas, and dropped where nothing is left."""
+    if not inputs:
+        return {}
+    moved = move_target(inputs, matrix, remap, fill)
+    if "proposals" in moved:
+        boxes = np.clip(moved["proposals"], 0, np.array([size[1], size[0], size[1], size[0]], np.float32))
+        keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        rows = row_keys("proposals")
+        moved["proposals"] = boxes
+        moved = {key: value[keep] if key in rows else value for key, value in moved.items()}
     return moved
 
 
@@ -159,9 +165,9 @@ def move_sample(
         tight: After steps that turn or cut, boxes of objects with masks are taken anew from the masks.
     """
     target = clip_objects(move_target(sample.target, matrix, remap, fill), (0, 0, size[1], size[0]), tight)
-    info = sample.info
-    moved = ImageInfo(info.image_id, info.path, info.geometry.then(matrix, size), info.image)
-    return Sample(remap(sample.image, fill, True), target, moved, sample.original)
+    info = replace(sample.info, geometry=sample.info.geometry.then(matrix, size))
+    inputs = move_inputs(sample.inputs, matrix, size, remap, fill)
+    return Sample(remap(sample.image, fill, True), target, info, sample.original, inputs)
 
 
 def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fill: int, linear: bool) -> NDArray[Any]:

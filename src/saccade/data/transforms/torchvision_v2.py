@@ -1,8 +1,8 @@
-"""Both ways between Saccade's transforms and those of ``torchvision.transforms.v2``.
+"""Adapters between Saccade's transforms and those of ``torchvision.transforms.v2``, in both directions.
 
 Ours take a sample and a numpy generator, theirs any structure of ``tv_tensors`` and torch's global generator.
-Coordinates are the same, except that torchvision mirrors keypoints as indices of pixels, where everything else of it
-counts from the edge of the image; points that go through :func:`from_torchvision` are mirrored like its boxes.
+Coordinates are the same, except that torchvision mirrors keypoints as pixel indices, while its boxes are measured from
+the edge of the image; points that go through :func:`from_torchvision` are mirrored like boxes.
 
 This module loads torchvision's transforms; import it where they are needed.
 """
@@ -23,11 +23,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
 from saccade.data.transforms.affine import Transform
-from saccade.data.transforms.color import check_bytes
+from saccade.data.transforms.color import check_uint8
 from saccade.data.transforms.config import AugmentConfig
-from saccade.data.transforms.move import IGNORE, OBJECT_KEYS, clip_objects, has_objects
+from saccade.data.transforms.move import OBJECT_KEYS, clip_objects, has_objects
 from saccade.errors import ConfigError
 from saccade.structures.geometry import Geometry
+from saccade.structures.kinds import IGNORE_LABEL
 from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["Policy", "as_torchvision", "from_torchvision"]
@@ -37,15 +38,15 @@ _PLAIN = tuple(key for key in OBJECT_KEYS if key not in ("boxes", "masks", "keyp
 
 
 def from_torchvision(transform: Callable[..., Any]) -> Transform:
-    """A torchvision transform for use on samples.
+    """Adapt a torchvision transform to samples.
 
     The image becomes a ``tv_tensors.Image``, boxes ``BoundingBoxes``, masks and label map ``Mask``, keypoints
-    ``KeyPoints``. Pixels of a label map that the transform leaves uncovered become 255. Boxes come back already cut, so
-    how much of an object is still to be seen is not known: only those with a side of less than two pixels are dropped,
-    unless the transform drops more (``SanitizeBoundingBoxes``). Through a mirror, points keep their names: use
-    :class:`saccade.data.transforms.affine.Flip` where left and right are to be exchanged.
+    ``KeyPoints``. Pixels of a label map that the transform leaves uncovered become 255. torchvision returns boxes
+    already clipped, so the visible share of an object is unknown: only those with a side of less than two pixels are
+    dropped, unless the transform drops more (``SanitizeBoundingBoxes``). A mirror leaves the order of keypoints as it
+    is: use :class:`saccade.data.transforms.affine.Flip` where left and right are to be exchanged.
 
-    The geometry record follows by the affine map that is nearest to what the transform did to some points of the
+    The geometry record is updated by the affine matrix that best explains where the transform moved some points of the
     image: exact for affine transforms.
 
     Args:
@@ -54,18 +55,21 @@ def from_torchvision(transform: Callable[..., Any]) -> Transform:
             sample's generator; torch's own is left alone.
 
     Returns:
-        A transform of samples. It raises ConfigError where torchvision cannot treat a sample.
+        A transform of samples. It raises ConfigError where torchvision cannot transform a sample.
 
     Example:
         >>> from torchvision.transforms import v2
-        >>> jitter = from_torchvision(v2.ColorJitter(0.2, 0.2))
-        >>> sample = jitter(sample, np.random.default_rng(0))
+        >>> target = {"boxes": np.array([[0, 0, 20, 10]], np.float32), "labels": np.array([3])}
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, ImageInfo(0, "x", Geometry.identity((60, 100))))
+        >>> resized = from_torchvision(v2.Resize((30, 50)))(sample, np.random.default_rng(0))
+        >>> resized.image.shape, resized.target["boxes"].tolist()
+        ((30, 50, 3), [[0.0, 0.0, 10.0, 5.0]])
     """
     return _FromTorchvision(transform)
 
 
 def as_torchvision(transform: Transform) -> nn.Module:
-    """One of our transforms for use in torchvision's pipelines.
+    """Adapt one of our transforms to torchvision's pipelines.
 
     The module takes ``(image, target)`` or ``image`` alone, as all of ``torchvision.transforms.v2`` do. The image is a
     ``tv_tensors.Image``, a tensor (C, H, W) or a Pillow image; the result is a ``tv_tensors.Image``. The target is a
@@ -79,8 +83,12 @@ def as_torchvision(transform: Transform) -> nn.Module:
 
     Example:
         >>> from torchvision.transforms import v2
-        >>> augment = v2.Compose([as_torchvision(IoUCrop()), v2.ToDtype(torch.float32, scale=True)])
-        >>> image, target = augment(image, target)
+        >>> from saccade.data.transforms.affine import Flip
+        >>> augment = v2.Compose([as_torchvision(Flip(1.0)), v2.ToDtype(torch.float32, scale=True)])
+        >>> boxes = tv_tensors.BoundingBoxes([[0, 0, 20, 10]], format="XYXY", canvas_size=(60, 100))
+        >>> image, target = augment(torch.zeros(3, 60, 100, dtype=torch.uint8), {"boxes": boxes})
+        >>> image.dtype, target["boxes"].tolist()
+        (torch.float32, [[80.0, 0.0, 100.0, 10.0]])
     """
     return _AsTorchvision(transform)
 
@@ -88,13 +96,20 @@ def as_torchvision(transform: Transform) -> nn.Module:
 class Policy:
     """torchvision's RandAugment, AutoAugment (on ImageNet) or TrivialAugment: random sequences of operations.
 
-    They move the pixels and tell nobody where to, so they are for classes only.
+    They move the pixels without the ground truth, so they are for classification only.
 
     Args:
         config: Gives name, strength and fill.
 
     Raises:
         ConfigError: If there is no such policy.
+
+    Example:
+        >>> image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        >>> sample = Sample(image, {"labels": np.int64(3)}, ImageInfo(0, "x", Geometry.identity((32, 32))))
+        >>> policy = Policy(AugmentConfig(policy="randaugment"))
+        >>> policy(sample, np.random.default_rng(0)).image.shape
+        (32, 32, 3)
     """
 
     def __init__(self, config: AugmentConfig) -> None:
@@ -108,17 +123,18 @@ class Policy:
         self.transform = makers[config.policy]()
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample after the drawn operations.
+        """Apply randomly drawn operations.
 
         Raises:
-            ConfigError: If the ground truth has a place in the image, or the pixels are not 8-bit RGB or grey.
+            ConfigError: If the ground truth has boxes, masks, a label map or keypoints, or the pixels are not 8-bit RGB
+                or grey.
         """
         if has_objects(sample.target) or "label_map" in sample.target:
             raise ConfigError(
                 "augment.policy moves the pixels without the boxes, masks, label maps or keypoints on them. "
                 "Set it to 'none', and use degrees, translate, shear, hsv and contrast instead."
             )
-        check_bytes(sample, "policy", (1, 3))
+        check_uint8(sample, "policy", (1, 3))
         with _seeded(rng):
             image = self.transform(_to_image(sample.image))
         return replace(sample, image=_to_pixels(image))
@@ -155,7 +171,7 @@ class _FromTorchvision:
             with _seeded(rng):
                 outputs = self.transform(inputs)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"{self._name} cannot treat {sample.info.path}: {error}") from error
+            raise ConfigError(f"{self._name} cannot transform {sample.info.path}: {error}") from error
         image = _to_pixels(outputs["image"])
         if image.dtype != sample.image.dtype or image.shape[2] != sample.image.shape[2]:
             raise ConfigError(
@@ -196,7 +212,7 @@ class _AsTorchvision(nn.Module):
 
 @contextmanager
 def _seeded(rng: np.random.Generator) -> Iterator[None]:
-    """The processor's generator of torch, seeded from ``rng``, and afterwards as it was."""
+    """Seed torch's CPU generator from ``rng`` inside the block, and restore its state afterwards."""
     # Not torch.manual_seed, which would seed the accelerators too.
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(int(rng.integers(2**62)))
@@ -224,7 +240,7 @@ def _to_pixels(image: Any) -> NDArray[Any]:
 
 
 def _probes(size: tuple[int, int]) -> NDArray[np.float64]:
-    """Points in the middle of an image of (height, width) that tell where its pixels go, (P, 2)."""
+    """Points in the middle of an image of (height, width), by which the motion of its pixels is found, (P, 2)."""
     share = np.linspace(0.25, 0.75, 4)
     x, y = np.meshgrid(share * size[1], share * size[0])
     return np.stack([x.ravel(), y.ravel()], axis=1)
@@ -236,7 +252,8 @@ def _to_inputs(sample: Sample, probes: NDArray[np.float64]) -> dict[str, Any]:
     points = [probes]
     if has_objects(target):
         key = next(key for key in ("boxes", "masks", "keypoints") if key in target)
-        # Numbers of the objects in place of their labels: who removes boxes removes these too, and so says which.
+        # Indices of the objects instead of their labels: a transform that removes boxes removes these too, so they
+        # show which objects are left.
         inputs["labels"] = torch.arange(len(target[key]))
     if "boxes" in target:
         boxes = _to_tensor(target["boxes"].astype(np.float32))
@@ -276,7 +293,7 @@ def _moved_target(
         moved["masks"] = ((masks > 0) & (_to_array(outputs["covered"]) == 1)).astype(np.uint8).reshape(-1, *size)
     if "label_map" in target:
         labels = _to_array(outputs["label_map"])
-        moved["label_map"] = np.where(_to_array(outputs["covered"]) == 1, labels, IGNORE).astype(np.uint8)
+        moved["label_map"] = np.where(_to_array(outputs["covered"]) == 1, labels, IGNORE_LABEL).astype(np.uint8)
     return moved
 
 
@@ -293,7 +310,7 @@ def _nearest_affine(before: NDArray[np.float64], after: NDArray[np.float64]) -> 
 
 
 def _read_target(target: Any) -> Target:
-    """A target of torchvision as ours; keys that are not ours are left out."""
+    """Convert a target of torchvision to ours; keys that are not ours are left out."""
     if target is None:
         return {}
     if isinstance(target, tv_tensors.Mask):
@@ -318,7 +335,7 @@ def _read_target(target: Any) -> Target:
 
 
 def _write_target(sample: Sample, given: Any) -> Any:
-    """The target of a moved sample in the form in which it was given."""
+    """Convert the target of a moved sample to the form in which it was given."""
     target, size = sample.target, sample.size
     if given is None:
         return None

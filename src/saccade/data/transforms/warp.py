@@ -1,8 +1,8 @@
-"""Deformations that no affine map describes: perspective and elastic.
+"""Random deformations that no affine matrix describes: perspective and elastic.
 
-The geometry record of a sample holds an affine map and is left as it was: it says how the image came to the canvas on
-which it was then bent. Nothing inverts the record of a training image. The ground truth is bent with the image: points
-go where their pixels go, and a box becomes the hull of its moved outline.
+The geometry record of a sample holds an affine matrix and is left as it was, from before the deformation: nothing
+inverts the record of a training image. The ground truth is deformed with the image: points go where their pixels go,
+and a box becomes the hull of its moved outline.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.transforms.move import IGNORE, Remap, clip_objects, has_objects
+from saccade.data.transforms.move import Remap, clip_objects, has_objects
+from saccade.structures.kinds import IGNORE_LABEL
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["Elastic", "Perspective"]
 
 Points = NDArray[np.float64]
-# Points (M, 2) of the image -> where they are afterwards, and whether they are to be seen at all, (M,).
+# Points (M, 2) of the image -> where they are afterwards, and whether they are visible at all, (M,).
 MovePoints = Callable[[Points], tuple[Points, NDArray[np.bool_]]]
 
 _OUTLINE = 16  # points along each side of a box
@@ -29,11 +30,20 @@ _SETTLED = 0.02  # pixels by which an inverted displacement may miss
 
 
 class Perspective:
-    """The image as seen from elsewhere: every corner moves inwards by a random amount.
+    """Random perspective: every corner of the image moves inwards by a random amount.
 
     Args:
         distortion: Largest move of a corner, share of half the side, 0..1.
         fill: Value of uncovered pixels.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo
+        >>> target = {"boxes": np.array([[30, 20, 70, 40]], np.float32), "labels": np.array([3])}
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, ImageInfo(0, "x", Geometry.identity((60, 100))))
+        >>> bent = Perspective(distortion=0.5)(sample, np.random.default_rng(0))
+        >>> bent.size, bent.target["boxes"].round().tolist()
+        ((60, 100), [[36.0, 19.0, 69.0, 36.0]])
     """
 
     def __init__(self, distortion: float, fill: int = 114) -> None:
@@ -41,7 +51,7 @@ class Perspective:
         self.fill = fill
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64]:
-        """A random homography (3, 3) of pixel coordinates on a canvas of (height, width)."""
+        """Draw a random homography (3, 3) of pixel coordinates on a canvas of (height, width)."""
         height, width = size
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
         inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
@@ -50,7 +60,7 @@ class Perspective:
         return np.asarray(cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32)))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample on a canvas of the same size."""
+        """Warp the sample onto a canvas of the same size."""
         size = sample.size
         matrix = self.draw(rng, size)
         # OpenCV counts pixel centres from 0, coordinates here from 0.5.
@@ -71,19 +81,32 @@ class Perspective:
 
 
 class Elastic:
-    """Smooth random deformation (Ronneberger et al. 2015, section 3.1).
+    """Elastic deformation: a smooth random displacement field (Ronneberger et al. 2015, U-Net, section 3.1).
 
     Random vectors on a coarse 3 x 3 grid, Gaussian, are interpolated bicubically to a displacement of every pixel. Past
     the edge an image with a label map or a class is continued by reflection; one with objects is not, since a mirrored
     part of an object would be a second object that nobody labelled.
 
-    The displacement says where a pixel comes from. Where a point goes is found by fixed-point iteration; where the
-    field folds and that does not settle, by looking through all pixels.
+    The displacement gives the source of each pixel. The destination of a point is found by fixed-point iteration; where
+    the field folds and the iteration does not converge, by a search over all pixels.
 
     Args:
         sigma: Standard deviation of the vectors, pixels (10 in the paper, on 512 x 512).
         grid: Nodes along each side.
         fill: Value of uncovered pixels of images with objects.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo
+        >>> label_map = np.zeros((64, 64), np.uint8)
+        >>> label_map[16:48, 16:48] = 1
+        >>> image = np.repeat(label_map[..., None] * 200, 3, axis=2)
+        >>> sample = Sample(image, {"label_map": label_map}, ImageInfo(0, "cells.png", Geometry.identity((64, 64))))
+        >>> bent = Elastic(sigma=6.0)(sample, np.random.default_rng(0))
+        >>> bool((bent.target["label_map"] != label_map).any())  # moved with the image
+        True
+        >>> bool((bent.image[bent.target["label_map"] == 1].mean() > 180))
+        True
     """
 
     def __init__(self, sigma: float, grid: int = 3, fill: int = 114) -> None:
@@ -92,7 +115,7 @@ class Elastic:
         self.fill = fill
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample, deformed."""
+        """Deform the sample."""
         height, width = sample.size
         vectors = rng.normal(0.0, self.sigma, (self.grid, self.grid, 2)).astype(np.float32)
         shift = cv2.resize(vectors, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -109,7 +132,7 @@ class Elastic:
 
 
 def _bend(sample: Sample, move: MovePoints, remap: Remap, fill: int) -> Sample:
-    """One deformation for everything a sample holds; the canvas keeps its size."""
+    """Apply one deformation to image and ground truth; the canvas keeps its size."""
     height, width = sample.size
     bent = _bend_target(sample.target, move, remap)
     target = clip_objects(bent, (0, 0, width, height), tight=True)
@@ -122,7 +145,7 @@ def _bend_target(target: Target, move: MovePoints, remap: Remap) -> Target:
         outlines = _outlines(np.asarray(target["boxes"], np.float64))
         moved, shown = move(outlines.reshape(-1, 2))
         moved, shown = moved.reshape(outlines.shape), shown.reshape(outlines.shape[:2])
-        # Of an outline that is partly not to be seen, the hull is that of the rest.
+        # Of an outline that is visible only in part, the hull is that of the visible points.
         shown |= ~shown.any(axis=1, keepdims=True)
         low = np.where(shown[..., None], moved, np.inf).min(axis=1)
         high = np.where(shown[..., None], moved, -np.inf).max(axis=1)
@@ -141,7 +164,7 @@ def _bend_target(target: Target, move: MovePoints, remap: Remap) -> Target:
         maps = [remap(mask, 0, False) for mask in target["masks"]]
         bent["masks"] = np.stack(maps) if maps else target["masks"]
     if "label_map" in target:
-        bent["label_map"] = remap(target["label_map"], IGNORE, False)
+        bent["label_map"] = remap(target["label_map"], IGNORE_LABEL, False)
     return bent
 
 
@@ -165,7 +188,12 @@ def _polygon_areas(outlines: Points) -> NDArray[np.float64]:
 
 
 def _follow(points: Points, shift: NDArray[np.float32]) -> tuple[Points, NDArray[np.bool_]]:
-    """Where the pixels at ``points`` (M, 2) are shown, if the result shows at q what was at ``q + shift(q)``."""
+    """Destinations of ``points`` (M, 2) and whether they are visible, if the result shows at q what was at q + shift(q).
+
+    Args:
+        points: In pixels of the source.
+        shift: (H, W, 2) displacement of every pixel of the result.
+    """
     found = points.copy()
     for _ in range(60):
         following = points - _at(shift, found)
@@ -182,7 +210,7 @@ def _follow(points: Points, shift: NDArray[np.float32]) -> tuple[Points, NDArray
         distance = x * x + y * y
         row, column = divmod(int(distance.argmin()), width)
         found[index] = column + 0.5, row + 0.5
-        # Squared: where the field stretches, neighbours may come from places that far apart.
+        # Squared: where the field stretches, the sources of neighbouring pixels may be that far apart.
         shown[index] = distance[row, column] <= 2.0
     return found, shown
 
