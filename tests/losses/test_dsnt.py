@@ -45,8 +45,8 @@ def test_gradients_equal_the_authors_library(heatmaps, points):
     gradients = []
     for mean, regularizer in ((expectation, js_regularizer), (dsntnn.dsnt, dsntnn.js_reg_losses)):
         leaf = logits.clone().requires_grad_()
-        maps = dsntnn.flat_softmax(leaf)
-        ((mean(maps) - points).norm(dim=-1) + regularizer(maps, points, 1.0)).sum().backward()
+        probabilities = dsntnn.flat_softmax(leaf)
+        ((mean(probabilities) - points).norm(dim=-1) + regularizer(probabilities, points, 1.0)).sum().backward()
         gradients.append(leaf.grad)
     torch.testing.assert_close(*gradients)
 
@@ -58,7 +58,7 @@ def test_gaussians_equal_the_authors_library(points):
         torch.testing.assert_close(ours, dsntnn.make_gauss(points, (9, 16), sigma, normalize=False))
 
 
-def test_a_gaussian_of_the_wanted_width_costs_nothing():
+def test_the_loss_of_a_gaussian_of_the_target_width_is_zero():
     ground_truth = torch.tensor([[[0.1, -0.2]]])
     exact = gaussian(ground_truth, (40, 40), 1.0)
     torch.testing.assert_close(expectation(exact), ground_truth, atol=1e-4, rtol=0)
@@ -79,7 +79,7 @@ def test_points_far_outside_stay_finite(regularizer):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_a_perfect_answer_has_a_finite_gradient():
+def test_a_perfect_prediction_has_a_finite_gradient():
     point = torch.zeros(1, 1, 2, requires_grad=True)
     euclidean_loss(point, torch.zeros(1, 1, 2)).sum().backward()
     assert (point.grad == 0).all()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from saccade.losses.pixels import pixel_binary_cross_entropy, pixel_cross_entropy
 
 
-def test_cross_entropy_is_the_mean_over_known_pixels():
+def test_cross_entropy_is_the_mean_over_labelled_pixels():
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
     labels[0, :2] = 255
@@ -18,7 +18,7 @@ def test_cross_entropy_is_the_mean_over_known_pixels():
     torch.testing.assert_close(pixel_cross_entropy(logits, labels), torch.stack(known).mean())
 
 
-def test_binary_cross_entropy_is_the_mean_over_known_pixels():
+def test_binary_cross_entropy_is_the_mean_over_labelled_pixels():
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 1, 4, 5), torch.randint(0, 2, (2, 4, 5))
     labels[1, :, 0] = 255
@@ -28,7 +28,7 @@ def test_binary_cross_entropy_is_the_mean_over_known_pixels():
 
 
 @pytest.mark.parametrize(("loss", "channels"), [(pixel_cross_entropy, 3), (pixel_binary_cross_entropy, 1)])
-def test_without_any_known_pixel_nothing_moves(loss, channels):
+def test_without_labelled_pixels_loss_and_gradient_are_zero(loss, channels):
     logits = torch.randn(1, channels, 4, 4, requires_grad=True)
     value = loss(logits, torch.full((1, 4, 4), 255))
     value.backward()

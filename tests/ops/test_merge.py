@@ -98,7 +98,7 @@ def test_fusion_equals_the_paper_step_by_step(seed: int, number: int) -> None:
     np.testing.assert_allclose(fused.scores, [row[1] for row in expected], rtol=1e-5)
     assert fused.labels.tolist() == [row[0] for row in expected]
     np.testing.assert_allclose(fused.boxes, [row[2] for row in expected], atol=1e-3)
-    # Members say which boxes went where, and the best of them is the one with the highest score.
+    # Members are the boxes of a cluster, and the best of them is the one with the highest score.
     for cluster in range(len(fused.scores)):
         members = np.flatnonzero(fused.members == cluster)
         assert fused.best[cluster] == members[np.argmax(scores[members])]
@@ -116,7 +116,7 @@ def test_fusion_of_equal_boxes_changes_nothing() -> None:
     np.testing.assert_array_equal(fused.labels, labels[order])
 
 
-def test_what_few_views_have_seen_counts_less() -> None:
+def test_what_few_views_detected_scores_lower() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
     fused = weighted_boxes(boxes, np.array([0.9, 0.7, 0.9]), np.zeros(3), np.array([0, 1, 0]), 0.5, views=2)
     np.testing.assert_allclose(fused.scores, [0.8, 0.45])
@@ -125,12 +125,12 @@ def test_what_few_views_have_seen_counts_less() -> None:
     np.testing.assert_array_equal(zero.boxes, boxes[:1])
 
 
-def test_a_box_is_dropped_only_where_another_tile_has_seen_more() -> None:
+def test_a_box_is_dropped_only_where_another_tile_shows_more() -> None:
     spans = np.array([[-np.inf, 60], [40, 100], [80, np.inf]])
     everywhere = np.array([[-np.inf, np.inf]])
     boxes = np.array(
         [
-            [45, 0, 60, 10],  # cut by the first tile, and inside of the second
+            [45, 0, 60, 10],  # cut by the first tile, whole in the second
             [30, 0, 60, 10],  # cut by the first, begins left of the second
             [0, 0, 20, 10],  # at the image's own end
             [45, 0, 58.5, 10],  # a pixel and a half from the border
@@ -145,7 +145,7 @@ def test_a_box_is_dropped_only_where_another_tile_has_seen_more() -> None:
     assert better.all()
 
 
-def test_pieces_belong_together_if_neighbours_agree_about_what_both_see() -> None:
+def test_pieces_belong_together_if_neighbours_agree_on_the_area_of_both() -> None:
     left, middle, right = [0, 0, 60, 50], [40, 0, 100, 50], [80, 0, 140, 50]
     boxes = np.array(
         [

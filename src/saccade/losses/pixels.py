@@ -1,4 +1,4 @@
-"""Cross entropy of label maps, in which some pixels have no ground truth."""
+"""Cross entropy over the pixels of label maps, some of which are not labelled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["pixel_binary_cross_entropy", "pixel_cross_entropy"]
 
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tensor:
-    """Softmax cross entropy, mean over the labelled pixels; zero where none is.
+    """Softmax cross entropy of segmentation, mean over the labelled pixels; zero if there are none.
 
     Args:
         logits: (B, C, H, W).
@@ -18,13 +18,18 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, ignore: int = 255) -> Te
 
     Returns:
         Scalar.
+
+    Example:
+        >>> logits, labels = torch.zeros(1, 3, 2, 2), torch.tensor([[[0, 2], [1, 255]]])
+        >>> pixel_cross_entropy(logits, labels)  # log 3
+        tensor(1.0986)
     """
     total = F.cross_entropy(logits, labels, ignore_index=ignore, reduction="sum")
     return total / (labels != ignore).sum().clamp(min=1)
 
 
 def pixel_binary_cross_entropy(logits: Tensor, labels: Tensor, ignore: int = 255) -> Tensor:
-    """Sigmoid cross entropy of one foreground class, mean over the labelled pixels; zero where none is.
+    """Sigmoid cross entropy of one foreground class, mean over the labelled pixels; zero if there are none.
 
     Args:
         logits: (B, 1, H, W).
@@ -33,6 +38,11 @@ def pixel_binary_cross_entropy(logits: Tensor, labels: Tensor, ignore: int = 255
 
     Returns:
         Scalar.
+
+    Example:
+        >>> logits, labels = torch.zeros(1, 1, 2, 2), torch.tensor([[[0, 1], [1, 255]]])
+        >>> pixel_binary_cross_entropy(logits, labels)  # log 2
+        tensor(0.6931)
     """
     valid = labels != ignore
     each = F.binary_cross_entropy_with_logits(logits[:, 0], (labels == 1).to(logits.dtype), reduction="none")

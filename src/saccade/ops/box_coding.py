@@ -1,4 +1,8 @@
-"""Boxes as networks give them: relative to anchor points."""
+"""Box coding of anchor-free detectors: boxes as offsets and log sizes relative to anchor points.
+
+Coded boxes (what the regression branch predicts) are (dx, dy, log w, log h) in strides of the anchor point's level;
+anchor points come from :func:`saccade.ops.anchors.grid_points`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ __all__ = ["decode_points", "encode_points"]
 
 
 def decode_points(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Boxes that a network says relative to grid points (Ge et al. 2021, YOLOX, section 2.3 "Anchor-free").
+    """Boxes from codes relative to anchor points (Ge et al. 2021, YOLOX, section 2.3 "Anchor-free").
 
     ``centre = (raw_xy + point) * stride`` and ``size = exp(raw_wh) * stride``.
 
     Args:
-        raw: (..., A, 4), what the network gives.
-        points: (A, 2) or (..., A, 2), column and row of each point in its own level.
-        strides: (A,) or (..., A), pixels per step of that level.
+        raw: (..., A, 4), predicted codes.
+        points: (A, 2) or (..., A, 2), anchor points: column and row of the grid cell in its own level.
+        strides: (A,) or (..., A), side of the grid cells of that level, pixels.
 
     Returns:
         Boxes xyxy, (..., A, 4), pixels.
@@ -33,15 +37,20 @@ def decode_points(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
 
 
 def encode_points(boxes_xyxy: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Inverse of :func:`decode_points`: what the network should have said.
+    """Codes of boxes relative to anchor points, the regression targets: inverse of :func:`decode_points`.
 
     Args:
         boxes_xyxy: (..., A, 4), pixels; an empty side counts as 1e-8 strides, so that its logarithm is finite.
-        points: (A, 2) column and row of each point in its own level.
-        strides: (A,) pixels per step of that level.
+        points: (A, 2), anchor points: column and row of the grid cell in its own level.
+        strides: (A,), side of the grid cells of that level, pixels.
 
     Returns:
-        (..., A, 4).
+        Codes, (..., A, 4).
+
+    Example:
+        >>> boxes = torch.tensor([[12.0, 20.0, 20.0, 28.0]])
+        >>> encode_points(boxes, torch.tensor([[2.0, 3.0]]), torch.tensor([8.0])).tolist()
+        [[0.0, 0.0, 0.0, 0.0]]
     """
     cxcywh = xyxy_to_cxcywh(boxes_xyxy) / strides[:, None]
     return torch.cat((cxcywh[..., :2] - points, cxcywh[..., 2:].clamp(min=1e-8).log()), dim=-1)

@@ -1,16 +1,16 @@
-"""One answer from many: what several tiles, or several views, of one image say of the same objects.
+"""Merging of detections that several tiles, or several views, of one image have of the same objects.
 
-Everything is a function of boxes in pixels of the image; where a box came from (its tile or view) is its *source*.
+Everything is a function of boxes in pixels of the image; the tile or view from which a box comes is its *source*.
 
-- :func:`cut_off`: which boxes end at a border that a tile has and the image has not, and which of them another tile
-  sees with room around;
-- :func:`join_pieces`: boxes of an object too large for any tile, put together again;
-- :func:`suppress`: greedy suppression between sources;
+- :func:`cut_off`: boxes that end at a border that a tile has and the image has not, and those of them that another tile
+  shows whole;
+- :func:`join_pieces`: groups of boxes that are pieces of an object too large for any tile;
+- :func:`suppress`: non-maximum suppression between sources;
 - :func:`weighted_boxes`: weighted boxes fusion (Solovyev et al. 2021, "Weighted boxes fusion: Ensembling boxes from
   different object detection models", arXiv 1910.13302).
 
-Two boxes of one source never meet in the last two: a network's own suppression has already decided about them, perhaps
-with another threshold.
+The last two never compare two boxes of one source: the network's own suppression has already decided about them,
+perhaps with another threshold.
 """
 
 from __future__ import annotations
@@ -28,14 +28,20 @@ _PAIRS_AT_ONCE = 1 << 20
 
 
 class FusedBoxes(NamedTuple):
-    """What :func:`weighted_boxes` gives, by falling score.
+    """Fused boxes by falling score, and which of the given boxes went into each: result of :func:`weighted_boxes`.
 
     Attributes:
         boxes: (M, 4) xyxy, of the given boxes' type.
         scores: (M,), of the given scores' type.
         labels: (M,) int64.
-        members: (N,) int64, the fused box that each given box went into.
-        best: (M,) int64, the given box with the highest score in each.
+        members: (N,) int64, index of the fused box that each given box went into.
+        best: (M,) int64, index of the given box with the highest score in each.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 10, 10]])
+        >>> fused = weighted_boxes(boxes, np.array([0.5, 0.8, 0.7]), np.zeros(3), np.arange(3))
+        >>> fused.members, fused.best
+        (array([1, 0, 1]), array([1, 2]))
     """
 
     boxes: Array
@@ -48,11 +54,11 @@ class FusedBoxes(NamedTuple):
 def cut_off(
     boxes_xyxy: Array, rows: Array, columns: Array, row_spans: Array, column_spans: Array, margin: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which boxes a border between tiles may have cut, and which of those another tile shows with room around them.
+    """Find boxes that a border between tiles may have cut, and those of them that another tile shows whole.
 
-    A box that ends within ``margin`` of a border of its tile is taken to be cut there. Where another tile holds all of
-    it, farther than ``margin`` from every border, that tile has seen everything this one has, and more: its word
-    counts, and this box is to be dropped, whether or not it found the object there.
+    A box that ends within ``margin`` of a border of its tile counts as cut there. Where another tile contains all of
+    it, farther than ``margin`` from every border, that tile shows everything this one does, and more: its detections
+    count, and this box is to be dropped, whether or not the object was detected there.
 
     Args:
         boxes_xyxy: (N, 4), pixels of the image.
@@ -63,17 +69,17 @@ def cut_off(
         margin: Pixels.
 
     Returns:
-        ``cut`` (N,) and ``seen_better`` (N,), of which the second implies the first.
+        ``cut`` (N,) and ``whole_elsewhere`` (N,), both bool; the second implies the first.
 
     Example:
         >>> spans = np.array([[-np.inf, 60], [40, np.inf]])
-        >>> everywhere = np.array([[-np.inf, np.inf]])
+        >>> unbounded = np.array([[-np.inf, np.inf]])
         >>> boxes, zero = np.array([[45.0, 0, 60, 9]]), np.zeros(1, int)
-        >>> cut_off(boxes, zero, zero, everywhere, spans, 1.0)
+        >>> cut_off(boxes, zero, zero, unbounded, spans, 1.0)
         (array([ True]), array([ True]))
     """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
-    # Tiles form a grid, so the best row and the best column of tiles are found alone.
+    # Tiles form a grid, so the best row and the best column of tiles are found independently.
     below = _clearance(boxes[:, 1], boxes[:, 3], row_spans)
     beside = _clearance(boxes[:, 0], boxes[:, 2], column_spans)
     every = np.arange(len(boxes))
@@ -84,19 +90,19 @@ def cut_off(
 
 
 def join_pieces(boxes_xyxy: Array, labels: Array, tiles_xyxy: Array, iou_threshold: float = 0.5) -> NDArray[np.int64]:
-    """Which boxes are pieces of one object that no tile shows whole.
+    """Group boxes that are pieces of one object that no tile shows whole.
 
-    Two boxes of a class belong together if they agree about the area that both of their tiles see: clipped to it, they
+    Two boxes of a class belong together if they agree on the area that both of their tiles cover: clipped to it, they
     overlap by more than ``iou_threshold``.
 
     Args:
         boxes_xyxy: (N, 4), pixels of the image.
         labels: (N,).
         tiles_xyxy: (N, 4), the tile that each box comes from.
-        iou_threshold: 0..1.
+        iou_threshold: IoU of the clipped boxes above which they belong together, 0..1.
 
     Returns:
-        Number of the object that each box is a piece of, (N,) int64, 0..M-1.
+        Index of the object that each box is a piece of, (N,) int64, 0..M-1.
 
     Example:
         >>> tiles = np.array([[0, 0, 60, 60], [40, 0, 100, 60.0]])
@@ -124,7 +130,7 @@ def join_pieces(boxes_xyxy: Array, labels: Array, tiles_xyxy: Array, iou_thresho
 def suppress(
     boxes_xyxy: Array, scores: Array, labels: Array, sources: Array, iou_threshold: float = 0.5
 ) -> NDArray[np.int64]:
-    """Greedy suppression by class between sources.
+    """Non-maximum suppression by class between boxes of different sources.
 
     By falling score, a box drops those of other sources and its own class that overlap it by more than the threshold.
 
@@ -133,7 +139,7 @@ def suppress(
         scores: (N,).
         labels: (N,).
         sources: (N,) tile or view of each box.
-        iou_threshold: 0..1.
+        iou_threshold: IoU above which the lower score is dropped, 0..1.
 
     Returns:
         Kept indices, (K,) int64, by falling score.
@@ -168,12 +174,12 @@ def weighted_boxes(
     iou_threshold: float = 0.55,
     views: int = 1,
 ) -> FusedBoxes:
-    """Weighted boxes fusion (Solovyev et al. 2021, section 3).
+    """Weighted boxes fusion: overlapping boxes of a class averaged by their scores (Solovyev et al. 2021, section 3).
 
     By falling score, a box joins the cluster of its class whose fused box it overlaps most, and by more than the
     threshold, or begins a cluster. Coordinates of a cluster are the mean of its members', weighted by their scores
     (equations 2 and 3); its score is their mean (equation 1), times ``min(T, N) / N`` for T members of N views
-    (equation 5), so that what few views have seen counts less.
+    (equation 5), so that an object detected in few views scores lower.
 
     One rule is added to the paper's: a source puts at most one box into a cluster.
 
@@ -184,9 +190,12 @@ def weighted_boxes(
         scores: (N,), 0..1.
         labels: (N,).
         sources: (N,) tile or view of each box.
-        iou_threshold: 0..1.
-        views: How many views every object had the chance to be seen in; 1 leaves the mean score as it is, which is
-            right for tiles.
+        iou_threshold: IoU with a fused box above which a box joins its cluster, 0..1.
+        views: Number of views in which each object could be detected; 1 leaves the mean score as it is, which is right
+            for tiles.
+
+    Returns:
+        The fused boxes, by falling score.
 
     Example:
         >>> boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10.0]])
@@ -198,41 +207,48 @@ def weighted_boxes(
     weights = np.asarray(scores, np.float64)
     members = np.zeros(len(boxes), np.int64)
     fused, totals, counts, best = [], [], [], []
-    kinds: list[int] = []
+    classes: list[int] = []
     for label in np.unique(labels):
         rows = np.flatnonzero(np.asarray(labels) == label)
         rows = rows[np.argsort(-weights[rows], kind="stable")]
         cluster_of, boxes_of, scores_of = _cluster(boxes[rows], weights[rows], np.asarray(sources)[rows], iou_threshold)
-        members[rows] = cluster_of + len(kinds)
+        members[rows] = cluster_of + len(classes)
         number = len(boxes_of)
         fused.append(boxes_of)
         totals.append(scores_of)
         counts.append(np.bincount(cluster_of, minlength=number))
         best.append(rows[np.unique(cluster_of, return_index=True)[1]])
-        kinds += [int(label)] * number
-    if not kinds:
+        classes += [int(label)] * number
+    if not classes:
         empty = np.zeros(0, np.int64)
         return FusedBoxes(np.asarray(boxes_xyxy).reshape(-1, 4), np.asarray(scores), empty, members, empty)
     size = np.concatenate(counts)
     mean = np.concatenate(totals) / size * np.minimum(size, views) / views
     order = np.argsort(-mean, kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
     return FusedBoxes(
         np.concatenate(fused)[order].astype(np.asarray(boxes_xyxy).dtype),
         mean[order].astype(np.asarray(scores).dtype),
-        np.array(kinds, np.int64)[order],
-        place[members],
+        np.array(classes, np.int64)[order],
+        rank[members],
         np.concatenate(best)[order],
     )
 
 
 def boxes_of_points(points_xy: Array, smallest: float = 8.0) -> NDArray[np.float64]:
-    """Tight boxes (N, 4) xyxy around the points of each object.
+    """Tight boxes around the keypoints of each object.
 
     Args:
         points_xy: (N, K, 2), pixels.
-        smallest: Sides are at least so long, so that a single point has an extent too.
+        smallest: Least length of a side, pixels, so that a single point has an extent too.
+
+    Returns:
+        (N, 4) xyxy, pixels.
+
+    Example:
+        >>> boxes_of_points(np.array([[[0.0, 5.0], [20.0, 30.0]], [[9.0, 9.0], [9.0, 9.0]]])).tolist()
+        [[0.0, 5.0, 20.0, 30.0], [5.0, 5.0, 13.0, 13.0]]
     """
     points = np.asarray(points_xy, np.float64)
     low, high = points.min(axis=1), points.max(axis=1)
@@ -241,7 +257,7 @@ def boxes_of_points(points_xy: Array, smallest: float = 8.0) -> NDArray[np.float
 
 
 def _cluster(boxes: Array, scores: Array, sources: Array, iou_threshold: float) -> tuple[Array, Array, Array]:
-    """Clusters of boxes of one class, given by falling score: cluster of each, fused boxes, summed scores."""
+    """Cluster boxes of one class, sorted by falling score: cluster of each, fused boxes, summed scores."""
     fused = np.zeros((len(boxes), 4))
     sums, totals = np.zeros((len(boxes), 4)), np.zeros(len(boxes))
     seen: list[set[int]] = []
@@ -254,7 +270,7 @@ def _cluster(boxes: Array, scores: Array, sources: Array, iou_threshold: float) 
             seen.append(set())
         seen[chosen].add(source)
         cluster_of[index] = chosen
-        # A score of zero still has to weigh something where nothing else does.
+        # Boxes of score zero need a weight too where a cluster has no others.
         weight = max(score, np.finfo(np.float64).tiny ** 0.5)
         weighted = totals[chosen] + weight
         sums[chosen] += weight * box
@@ -280,7 +296,7 @@ def _pairs(boxes: Array, labels: Array, iou_threshold: float) -> tuple[NDArray[n
         rows = rows[np.argsort(boxes[rows, 0], kind="stable")]
         left = boxes[rows, 0]
         counts = np.maximum(np.searchsorted(left, boxes[rows, 2]) - np.arange(len(rows)) - 1, 0)
-        block = (np.cumsum(counts) - counts) // _PAIRS_AT_ONCE  # rows whose pairs are looked at together
+        block = (np.cumsum(counts) - counts) // _PAIRS_AT_ONCE  # rows whose pairs are compared together
         for start, end in zip(*_runs(block), strict=True):
             many = counts[start:end]
             first = np.repeat(np.arange(start, end), many)

@@ -13,10 +13,10 @@ __all__ = ["PackedMasks"]
 
 
 class PackedMasks:
-    """N masks (H, W) that stand wherever a bool array (N, H, W) would: indexed, iterated, or made one.
+    """Masks of N objects in packed form, used like a bool array (N, H, W): indexed, iterated, converted to one.
 
     An image of 20,000 x 20,000 pixels has 400 MB a mask as an array; here an object costs one bit for every pixel of
-    its own box. A whole number gives one mask in full, a slice, a list or a boolean array gives fewer packed ones.
+    its own box. An integer index returns one mask in full; a slice, a list or a boolean array returns packed ones.
 
     Args:
         size: (height, width) of the image.
@@ -43,13 +43,16 @@ class PackedMasks:
 
     @classmethod
     def pack(cls, masks: NDArray[Any], size: tuple[int, int], top: int = 0, left: int = 0) -> PackedMasks:
-        """Pack masks of a tile.
+        """Pack the masks of a tile into those of its image.
 
         Args:
             masks: (N, h, w), true inside the object.
             size: (height, width) of the image; what lies outside of it is cut off.
             top: Row of the image where the tile begins.
             left: Column where it begins.
+
+        Returns:
+            As many packed masks, of the image's size.
         """
         crops = []
         windows = np.zeros((len(masks), 4), np.int64)
@@ -69,7 +72,7 @@ class PackedMasks:
 
     @classmethod
     def concatenate(cls, parts: Sequence[PackedMasks]) -> PackedMasks:
-        """All masks of several packs of one image, in order."""
+        """Join several packs of one image into one, in order."""
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         return cls(
             parts[0].size,
@@ -122,13 +125,13 @@ class PackedMasks:
         return self.__array__(dtype)
 
     def unite(self, groups: NDArray[np.int64]) -> PackedMasks:
-        """Unions of masks.
+        """Unite masks by group.
 
         Args:
-            groups: (N,) number of the union that each mask goes into, 0..M-1, each at least once.
+            groups: (N,) index of the union that each mask goes into, 0..M-1, each at least once.
 
         Returns:
-            M masks.
+            M masks, each the union of a group.
         """
         crops, windows = [], np.zeros((int(groups.max(initial=-1)) + 1, 4), np.int64)
         for group in range(len(windows)):

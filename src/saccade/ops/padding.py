@@ -1,4 +1,4 @@
-"""Images of any size for networks that halve their maps several times."""
+"""Padding of images of any size for networks that downsample several times."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["pad_to_multiple"]
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until height and width are multiples of ``multiple``.
+    """Replicate the last row and column until height and width are multiples of ``multiple``.
 
-    Repeating keeps the border from looking like an edge. Coordinates do not move, so answers are cropped with ``[...,
+    Replicating keeps the border from resembling an edge. Coordinates do not move, so outputs are cropped with ``[...,
     :H, :W]``.
 
     Args:
@@ -20,6 +20,10 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
     Returns:
         (B, C, H', W') with H <= H' < H + multiple.
+
+    Example:
+        >>> pad_to_multiple(torch.zeros(1, 3, 33, 64), 32).shape
+        torch.Size([1, 3, 64, 64])
     """
     height, width = images.shape[-2:]
     return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
