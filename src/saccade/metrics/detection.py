@@ -24,10 +24,12 @@ class DetectionEvaluator:
 
     Args:
         class_names: Names of labels 0..N-1.
+        primary: Figure that decides, ``AP`` or ``mask_AP``; the boxes' ``AP`` where there are no masks to score.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], primary: str = "AP") -> None:
         self.class_names = tuple(class_names)
+        self._primary = primary
         self._boxes = CocoEvaluator(class_names)
         self._masks = CocoEvaluator(class_names, iou_type="segm")
 
@@ -64,4 +66,6 @@ class DetectionEvaluator:
             report.values.update({f"mask_{name}": value for name, value in self._masks.compute().values.items()})
         if any(record.difficult is not None for record in self._boxes.state().values()):
             report.values.update(voc_values(voc_average_precision(self._boxes.table())))
+        if self._primary in report.values:
+            report.primary = self._primary
         return report

@@ -60,7 +60,7 @@ def sigmas_of(point_names: Sequence[str]) -> NDArray[np.float64]:
 class OksEvaluator:
     """Average precision and recall of objects made of points.
 
-    The score of an object is the mean of its points' scores. Targets without ``area`` have no similarity and are left
+    The score of an object is that of the result. Targets without ``area`` have no similarity and are left
     out; if all are, every figure is NaN.
 
     Args:
@@ -92,7 +92,7 @@ class OksEvaluator:
                 self.add_points(
                     result.path,
                     int(result.image_id),
-                    scores.mean(axis=1) if scores.size else np.zeros(len(result)),
+                    scores,
                     target,
                     np.asarray(result.keypoints, np.float64),
                 )

@@ -59,6 +59,10 @@ class Result(ABC):
         return self
 
     @abstractmethod
+    def describe(self) -> str:
+        """The prediction on one line: ``2 cat, 1 dog``."""
+
+    @abstractmethod
     def plot(self) -> NDArray[Any]:
         """The image with the prediction drawn on it, (H, W, 3) uint8 RGB.
 

@@ -50,6 +50,10 @@ class Classification(Result):
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.name_of(int(label)), float(self.probabilities[label])) for label in order]
 
+    def describe(self) -> str:
+        """Name and probability of the best class: ``cat 0.91``."""
+        return f"{self.name} {self.score:.2f}"
+
     def plot(self) -> NDArray[Any]:
         """The image with its five most probable classes as bars below."""
         from saccade.results.drawing import class_color, draw_caption

@@ -1,49 +1,62 @@
-"""What a detector finds on an image."""
+"""Objects that a detector finds in an image: boxes with classes, and masks and keypoints where it gives them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, did_you_mean
-from saccade.results.base import Result, import_supervision
+from saccade.results.base import import_supervision
+from saccade.results.objects import ObjectResult
 
 __all__ = ["Detections"]
 
 
 @dataclass(kw_only=True, eq=False)
-class Detections(Result):
+class Detections(ObjectResult):
     """Boxes with class and score.
 
     An index, a slice or a boolean mask gives fewer of them; iteration gives them one by one.
 
     Args:
         boxes_xyxy: (N, 4) float32 or float64, pixels of the original.
-        scores: (N,) float, 0..1; a ground truth has 1.
+        scores: (N,) float, 0..1; a target has 1.
         labels: (N,) int64.
-        masks: (N, H, W) bool, where the network draws outlines too.
+        masks: (N, H, W) bool, where the network gives outlines too.
+        keypoints: (N, K, 2) float32, x and y in pixels, where the network gives them too.
+        point_scores: (N, K) float32, 0..1, with ``keypoints``.
+        point_names: K names of the points.
+        skeleton: Pairs of points that a limb joins.
         plot_score: ``plot`` and ``save`` leave out what scores less; ``filter`` sets it. Detectors give boxes down to
             tiny scores, because average precision counts them.
 
     Example:
-        >>> people = result.filter(min_score=0.5, classes=["person"])
-        >>> [(one.names[0], float(one.scores[0])) for one in people]
+        >>> about = dict(path="a.jpg", image_id=0, image_size=(60, 80), class_names=("cat", "dog"))
+        >>> boxes = np.array([[0, 0, 10, 10], [20, 20, 50, 50.0]])
+        >>> result = Detections(**about, boxes_xyxy=boxes, scores=[0.9, 0.3], labels=[1, 0])
+        >>> [(one.names[0], float(one.scores[0])) for one in result.filter(min_score=0.5, classes=["dog"])]
+        [('dog', 0.9)]
     """
 
+    row_fields: ClassVar[tuple[str, ...]] = ("boxes_xyxy", "scores", "labels", "masks", "keypoints", "point_scores")
+
     boxes_xyxy: NDArray[Any]
-    scores: NDArray[Any]
     labels: NDArray[Any]
     masks: NDArray[np.bool_] | None = None
+    keypoints: NDArray[Any] | None = None
+    point_scores: NDArray[Any] | None = None
+    point_names: tuple[str, ...] = ()
+    skeleton: tuple[tuple[int, int], ...] = ()
     plot_score: float = 0.25
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes_xyxy)
-        # Doubles stay doubles: ground truth read from COCO's xywh would otherwise move by a float32 rounding, and AP
-        # with it.
+        # Doubles stay doubles: boxes read from COCO's xywh would otherwise move by a float32 rounding, and AP with it.
         self.boxes_xyxy = boxes.astype(np.result_type(boxes.dtype, np.float32), copy=False).reshape(-1, 4)
         self.scores = np.asarray(self.scores).reshape(-1)
         self.labels = np.asarray(self.labels).reshape(-1).astype(np.int64, copy=False)
@@ -51,29 +64,8 @@ class Detections(Result):
             raise ValueError(
                 f"{len(self.boxes_xyxy)} boxes, {len(self.scores)} scores, {len(self.labels)} labels; they must agree."
             )
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> Detections:
-        if isinstance(index, int | np.integer):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"detection {index} of {len(self)}")
-            index = [int(index)]
-        chosen: Any = index if isinstance(index, slice) else np.asarray(index)
-        if not isinstance(chosen, slice) and chosen.size == 0:
-            chosen = np.zeros(0, np.int64)
-        masks = None if self.masks is None else self.masks[chosen]
-        return replace(
-            self,
-            boxes_xyxy=self.boxes_xyxy[chosen],
-            scores=self.scores[chosen],
-            labels=self.labels[chosen],
-            masks=masks,
-        )
-
-    def __iter__(self) -> Iterator[Detections]:
-        return (self[index] for index in range(len(self)))
+        if (self.keypoints is None) != (self.point_scores is None):
+            raise ValueError("keypoints and point_scores come together.")
 
     @property
     def names(self) -> list[str]:
@@ -98,26 +90,37 @@ class Detections(Result):
         """Those that score at least ``score``."""
         return self.filter(min_score=score)
 
+    def describe(self) -> str:
+        """Objects by class: ``2 cat, 1 dog``."""
+        return ", ".join(f"{number} {name}" for name, number in Counter(self.names).most_common()) or "nothing"
+
     def plot(self) -> NDArray[Any]:
-        """The image with boxes, names and scores, of those above ``plot_score``."""
-        from saccade.results.drawing import draw_boxes
+        """The image with boxes, names, scores, masks and keypoints, of those above ``plot_score``."""
+        from saccade.results.drawing import draw_boxes, draw_keypoints
 
         shown = self[self.scores >= self.plot_score]
-        return draw_boxes(self.pixels(), shown.boxes_xyxy, shown.names, shown.scores, shown.masks)
+        drawn = draw_boxes(self.pixels(), shown.boxes_xyxy, shown.names, shown.scores, shown.masks)
+        if shown.keypoints is None:
+            return drawn
+        points = shown.keypoints * (drawn.shape[1] / self.image_size[1])  # small images are drawn larger
+        return draw_keypoints(drawn, points, shown.point_scores, self.point_names)
 
     def to_json(self) -> dict[str, Any]:
-        """A list of objects with box (xyxy, pixels), name, label and score."""
-        objects = [
+        """A list of objects with box (xyxy, pixels), name, label and score; masks and keypoints where there are any."""
+        objects: list[dict[str, Any]] = [
             {"name": name, "label": int(label), "score": float(score), "box_xyxy": [float(value) for value in box]}
             for name, label, score, box in zip(self.names, self.labels, self.scores, self.boxes_xyxy, strict=True)
         ]
         if self.masks is not None:
             for entry, mask in zip(objects, self.masks, strict=True):
                 entry["mask_rle"] = encode_mask(mask)
+        if self.keypoints is not None and self.point_scores is not None:
+            for entry, points, scores in zip(objects, self.keypoints, self.point_scores, strict=True):
+                entry["keypoints"] = points_to_json(points, scores, self.point_names)
         return {**self._header(), "task": "detection", "objects": objects}
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Entries with ``bbox`` (xywh, pixels) and, with masks, ``segmentation`` (compressed run lengths)."""
+        """Entries with ``bbox`` (xywh, pixels), ``segmentation`` (compressed run lengths) and ``keypoints``."""
         entries: list[dict[str, Any]] = []
         for index, (x1, y1, x2, y2) in enumerate(self.boxes_xyxy.astype(np.float64).tolist()):
             label = int(self.labels[index])
@@ -130,18 +133,23 @@ class Detections(Result):
             }
             if self.masks is not None:
                 entry["segmentation"] = encode_mask(self.masks[index])
+            if self.keypoints is not None and self.point_scores is not None:
+                entry["keypoints"] = points_to_coco(self.keypoints[index], self.point_scores[index])
             entries.append(entry)
         return entries
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections`` with ``class_name`` among its data."""
+        """``supervision.Detections`` with ``class_name`` (and ``keypoints``, ``point_scores``) among its data."""
         supervision = import_supervision()
+        data: dict[str, Any] = {"class_name": np.array(self.names, dtype=str)}
+        if self.keypoints is not None and self.point_scores is not None:
+            data |= {"keypoints": self.keypoints, "point_scores": self.point_scores}
         return supervision.Detections(
             xyxy=self.boxes_xyxy.astype(np.float32),
             mask=None if self.masks is None else self.masks.astype(bool),
             confidence=self.scores.astype(np.float32),
             class_id=self.labels,
-            data={"class_name": np.array(self.names, dtype=str)},
+            data=data,
         )
 
 
@@ -155,3 +163,21 @@ def encode_mask(mask: NDArray[Any]) -> dict[str, Any]:
         "size": [int(side) for side in encoded["size"]],
         "counts": counts.decode() if isinstance(counts, bytes) else counts,
     }
+
+
+def points_to_json(points: NDArray[Any], scores: NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Points (K, 2) of one object with their scores (K,) and names (their numbers where there are none)."""
+    return [
+        {
+            "name": names[index] if index < len(names) else str(index),
+            "x": float(x),
+            "y": float(y),
+            "score": float(score),
+        }
+        for index, ((x, y), score) in enumerate(zip(points, scores, strict=True))
+    ]
+
+
+def points_to_coco(points: NDArray[Any], scores: NDArray[Any]) -> list[float]:
+    """``[x, y, score, x, ...]`` of one object; COCO counts pixel centres from 0, half a pixel less than here."""
+    return [float(value) for point, score in zip(points - 0.5, scores, strict=True) for value in (*point, score)]

@@ -1,93 +1,108 @@
-"""Where a keypoint network sees the points of each object."""
+"""Named points of every object in an image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.results.base import Result, import_supervision
+from saccade.results.base import import_supervision
+from saccade.results.detections import points_to_coco, points_to_json
+from saccade.results.objects import ObjectResult
 
 __all__ = ["Keypoints"]
 
 
 @dataclass(kw_only=True, eq=False)
-class Keypoints(Result):
+class Keypoints(ObjectResult):
     """K points of each of N objects; ``class_names`` are the names of the points.
 
     An index, a slice or a boolean mask gives fewer objects; iteration gives them one by one.
 
     Args:
         keypoints: (N, K, 2) float32, x and y in pixels of the original.
-        scores: (N, K) float32, 0..1; of a ground truth 1 where the point is labelled, else 0.
+        point_scores: (N, K) float32, 0..1; of a target 1 where the point is labelled, else 0.
+        scores: (N,) float32, of the objects, 0..1; the mean of the point scores where the network gives none.
+        boxes_xyxy: (N, 4) float32, pixels, where the network gives boxes too.
+        skeleton: Pairs of points that a limb joins.
+        plot_score: ``plot`` and ``save`` leave out objects that score less.
+
+    Example:
+        >>> about = dict(path="a.jpg", image_id=0, image_size=(60, 80), class_names=("left", "right"))
+        >>> result = Keypoints(**about, keypoints=np.zeros((2, 2, 2)), point_scores=np.array([[0.9, 0.7], [0.1, 0.3]]))
+        >>> len(result), len(result.above(0.5))
+        (2, 1)
     """
 
+    row_fields: ClassVar[tuple[str, ...]] = ("keypoints", "point_scores", "scores", "boxes_xyxy")
+
     keypoints: NDArray[Any]
-    scores: NDArray[Any]
+    point_scores: NDArray[Any]
+    scores: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.float32))
+    boxes_xyxy: NDArray[Any] | None = None
+    skeleton: tuple[tuple[int, int], ...] = ()
+    plot_score: float = 0.0
 
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> Keypoints:
-        if isinstance(index, int | np.integer):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"object {index} of {len(self)}")
-            index = [int(index)]
-        chosen: Any = index if isinstance(index, slice) else np.asarray(index)
-        if not isinstance(chosen, slice) and chosen.size == 0:
-            chosen = np.zeros(0, np.int64)
-        return replace(self, keypoints=self.keypoints[chosen], scores=self.scores[chosen])
-
-    def __iter__(self) -> Iterator[Keypoints]:
-        return (self[index] for index in range(len(self)))
+    def __post_init__(self) -> None:
+        if not len(self.scores) and len(self.point_scores):
+            self.scores = np.asarray(self.point_scores).mean(axis=1, dtype=np.float64)
+        if not len(self.keypoints) == len(self.point_scores) == len(self.scores):
+            raise ValueError(
+                f"{len(self.keypoints)} objects with points, {len(self.point_scores)} with scores of points, "
+                f"{len(self.scores)} scores; they must agree."
+            )
 
     @property
     def names(self) -> list[str]:
         """Name of each of the K points."""
         return [self.class_names[i] if i < len(self.class_names) else str(i) for i in range(self.keypoints.shape[1])]
 
+    def describe(self) -> str:
+        """Number of objects and points: ``2 objects of 17 points``."""
+        count = len(self)
+        return f"{count} object{'s' if count != 1 else ''} of {self.keypoints.shape[1]} points" if count else "nothing"
+
     def plot(self) -> NDArray[Any]:
         """The image with the points, and their names below if there are at most 20."""
         from saccade.results.drawing import draw_keypoints
 
-        return draw_keypoints(self.pixels(), self.keypoints, self.scores, self.names)
+        shown = self[np.asarray(self.scores) >= self.plot_score]
+        return draw_keypoints(self.pixels(), shown.keypoints, shown.point_scores, self.names)
 
     def to_json(self) -> dict[str, Any]:
-        """A list of objects, each a list of points with name, x, y (pixels) and score."""
-        objects = [
-            [
-                {"name": name, "x": float(x), "y": float(y), "score": float(score)}
-                for name, (x, y), score in zip(self.names, points, scores, strict=True)
-            ]
-            for points, scores in zip(self.keypoints, self.scores, strict=True)
+        """A list of objects, each with its score, its points (name, x, y in pixels, score) and its box."""
+        objects: list[dict[str, Any]] = [
+            {"score": float(score), "keypoints": points_to_json(points, point_scores, self.names)}
+            for points, point_scores, score in zip(self.keypoints, self.point_scores, self.scores, strict=True)
         ]
+        if self.boxes_xyxy is not None:
+            for entry, box in zip(objects, self.boxes_xyxy, strict=True):
+                entry["box_xyxy"] = [float(value) for value in box]
         return {**self._header(), "task": "keypoints", "objects": objects}
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Entries with ``keypoints`` (x, y, score, x, ...) and their mean score, of the first category.
+        """Entries with ``keypoints`` (x, y, score, x, ...) and ``score``, of the first category.
 
         COCO's keypoints are indices of pixels, whose centres lie half a pixel further here.
         """
         category = int(category_ids[0]) if category_ids else 0
-        return [
-            {
-                "image_id": self.image_id,
-                "category_id": category,
-                "keypoints": [
-                    float(value) for point, score in zip(points - 0.5, scores, strict=True) for value in (*point, score)
-                ],
-                "score": float(np.mean(scores)) if len(scores) else 0.0,
-            }
-            for points, scores in zip(self.keypoints, self.scores, strict=True)
-        ]
+        entries: list[dict[str, Any]] = []
+        for index, score in enumerate(np.asarray(self.scores).tolist()):
+            points = points_to_coco(self.keypoints[index], self.point_scores[index])
+            entry = {"image_id": self.image_id, "category_id": category, "keypoints": points, "score": score}
+            if self.boxes_xyxy is not None:
+                x1, y1, x2, y2 = (float(value) for value in self.boxes_xyxy[index])
+                entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+            entries.append(entry)
+        return entries
 
     def to_supervision(self) -> Any:
         """``supervision.KeyPoints``."""
         supervision = import_supervision()
-        points, scores = self.keypoints.astype(np.float32), self.scores.astype(np.float32)
+        points, scores = self.keypoints.astype(np.float32), self.point_scores.astype(np.float32)
         try:
             return supervision.KeyPoints(xy=points, keypoint_confidence=scores)
         except TypeError:  # the name before supervision 0.30

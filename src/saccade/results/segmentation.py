@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.results.base import Result, import_supervision
 from saccade.results.detections import encode_mask
+from saccade.structures.kinds import IGNORE_LABEL
 
 __all__ = ["SegmentationMap"]
-
-_IGNORE = 255
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,12 +33,16 @@ class SegmentationMap(Result):
 
     def labels(self) -> list[int]:
         """Classes that occur, ascending, the ignored pixels left out."""
-        return [int(label) for label in np.unique(self.label_map) if label != _IGNORE]
+        return [int(label) for label in np.unique(self.label_map) if label != IGNORE_LABEL]
 
     def class_share(self) -> dict[str, float]:
         """Share of the image, 0..1, by name of the classes that occur, falling."""
         shares = {self.name_of(label): float(np.mean(self.label_map == label)) for label in self.labels()}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+    def describe(self) -> str:
+        """Classes by their share of the image: ``road 61.2%, sky 20.0%``."""
+        return ", ".join(f"{name} {share:.1%}" for name, share in self.class_share().items()) or "nothing"
 
     def plot(self) -> NDArray[Any]:
         """The image tinted by class, with a legend below."""
@@ -64,7 +68,7 @@ class SegmentationMap(Result):
         background = next((label for label, name in enumerate(self.class_names) if name.lower() == "background"), None)
         if background is not None:
             palette[background] = 0
-        palette[_IGNORE] = (224, 224, 192)
+        palette[IGNORE_LABEL] = (224, 224, 192)
         image = Image.fromarray(self.label_map.astype(np.uint8))
         image.putpalette(palette.tobytes())
         image.save(target, format="PNG")
@@ -106,10 +110,7 @@ class SegmentationMap(Result):
             if labels
             else np.zeros((0, *self.label_map.shape), bool)
         )
-        boxes = np.zeros((len(labels), 4), np.float32)
-        for index, mask in enumerate(masks):
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            boxes[index] = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        boxes, _ = boxes_of_masks(masks)
         names = np.array([self.name_of(label) for label in labels], dtype=str)
         return supervision.Detections(
             xyxy=boxes, mask=masks, class_id=np.array(labels, np.int64), data={"class_name": names}

@@ -15,7 +15,7 @@ __all__ = ["Task", "get_task", "list_tasks"]
 @functools.cache
 def list_tasks() -> tuple[str, ...]:
     """Names of all tasks: the files of this folder."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base" and not module.name.startswith("_")))
 
 
 def get_task(name: str) -> Task:

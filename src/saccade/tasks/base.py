@@ -2,50 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from saccade.data.derived.tiles import TileGrid
+from saccade.errors import ConfigError
 from saccade.metrics.base import Evaluator
+from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
 
-__all__ = ["ConstantBaseline", "Task", "as_array"]
+__all__ = ["ConstantBaseline", "MergeOptions", "Task", "as_array"]
 
-# What an answer that never looks at the image says of it.
+# A prediction that never looks at the image.
 ConstantBaseline = Callable[[ImageInfo], Result]
 
 
-class Task(Protocol):
-    """Turns decoded tensors into results in original pixels, scores them, and shows a target as a result."""
+@dataclass(frozen=True)
+class MergeOptions:
+    """How predictions about views or tiles of one image become one.
 
-    name: str
-    decoded_keys: tuple[str, ...]  # keys of Model.decode, in the order in which an exported graph returns them
+    Args:
+        boxes: Weighted boxes fusion (``wbf``) or suppression (``nms``).
+        iou_threshold: Overlap above which two boxes are one object.
+        flip_pairs: Pairs of points that a mirror exchanges.
+    """
 
+    boxes: Literal["wbf", "nms"] = "wbf"
+    iou_threshold: float = 0.55
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+
+
+class Task(ABC):
+    """A task turns decoded tensors into results in original pixels, scores them, and shows a target as a result.
+
+    Attributes:
+        name: The file's name.
+        decoded: Shape of each decoded tensor: a letter stands for the same number everywhere, a digit for itself; a
+            key that ends in ``?`` is optional. Exported graphs give them in this order.
+        target_kinds: Kinds of ground truth that it scores.
+        reads: Task for which readers give that ground truth; the task itself if empty.
+        mirrored_points: A mirror exchanges named points, so test-time augmentation needs ``flip_pairs``.
+        pixel_key: Decoded map (B, C, H, W) whose tiles are merged pixel by pixel; empty: results are joined instead.
+    """
+
+    name: ClassVar[str]
+    decoded: ClassVar[Mapping[str, str]]
+    target_kinds: ClassVar[tuple[str, ...]]
+    reads: ClassVar[str] = ""
+    mirrored_points: ClassVar[bool] = False
+    pixel_key: ClassVar[str] = ""
+
+    @property
+    def decoded_keys(self) -> tuple[str, ...]:
+        """Keys that every network of the task decodes."""
+        return tuple(key for key in self.decoded if not key.endswith("?"))
+
+    @property
+    def optional_keys(self) -> tuple[str, ...]:
+        """Keys that a network of the task may decode beside them."""
+        return tuple(key.removesuffix("?") for key in self.decoded if key.endswith("?"))
+
+    @property
+    def ground_truth_task(self) -> str:
+        """Task for which readers give the ground truth."""
+        return self.reads or self.name
+
+    @abstractmethod
     def results(
         self, decoded: Mapping[str, Tensor], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
         """One result an image, mapped back through its geometry."""
-        ...
 
-    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    @abstractmethod
+    def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """A target, in pixels of the canvas that ``info.geometry`` inverts, as the result of a perfect model."""
-        ...
 
-    def evaluator(self, data: DatasetInfo) -> Evaluator:
-        """A fresh evaluator with the field's metric."""
-        ...
+    @abstractmethod
+    def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
+        """A fresh evaluator with the field's metric; ``decoded_keys`` of the model may choose the figure that decides."""
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline | None:
-        """The best answer that never looks at the image, learnt from ``samples``; None where there is none.
+        """The best prediction that never looks at the image, learnt from ``samples``; None where there is none.
 
         A model that does not clearly beat it has learnt nothing.
         """
-        ...
+        return None
+
+    def merge_views(
+        self, decoded: Sequence[Mapping[str, Tensor]], views: Sequence[View], options: MergeOptions
+    ) -> dict[str, Tensor]:
+        """Decoded tensors of a batch from those of its mirrored and resized views.
+
+        Raises:
+            ConfigError: If the task has no rule.
+        """
+        raise ConfigError(f"{self.name} has no rule to merge several views. Predict without test-time augmentation.")
+
+    def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
+        """One result in pixels of the whole image from one a tile, in the order of the grid.
+
+        Raises:
+            ConfigError: If the task has no rule.
+        """
+        raise ConfigError(f"{self.name} has no rule to join the results of several tiles. Predict without tiles.")
+
+    def from_pixels(self, example: Result, labels: NDArray[Any], scores: NDArray[Any] | None) -> Result:
+        """A result like ``example`` of the whole image, from the merged tiles of ``pixel_key``.
+
+        Args:
+            example: Result of one tile.
+            labels: (H, W) class of each pixel.
+            scores: (H, W) value of the last channel, where the result has one and the image is not too large.
+
+        Raises:
+            ConfigError: If the task has no ``pixel_key``.
+        """
+        raise ConfigError(f"{self.name} has no map of pixels.")
+
+    def join_parts(self, results: Sequence[Result]) -> Result:
+        """One result from those of the canvases that show an image (object crops), all in pixels of the image.
+
+        Raises:
+            ConfigError: If the task has no rule.
+        """
+        raise ConfigError(f"{self.name} has no rule to join the results of several canvases of one image.")
 
 
 def as_array(value: Any) -> NDArray[Any]:

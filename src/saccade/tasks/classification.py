@@ -1,27 +1,31 @@
-"""One class an image."""
+"""Classification: one class an image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.data.derived.tiles import TileGrid
 from saccade.metrics.classification import ClassificationEvaluator
+from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.classification import Classification
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.base import ConstantBaseline, as_array
+from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
 
 __all__ = ["TASK", "ClassificationTask"]
 
 
-class ClassificationTask:
-    """``probabilities`` (B, C) to ``Classification``."""
+class ClassificationTask(Task):
+    """``probabilities`` (B, C) to :class:`~saccade.results.classification.Classification`."""
 
     name = "classification"
-    decoded_keys = ("probabilities",)
+    decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BC"}
+    target_kinds = ("labels",)
 
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
@@ -30,8 +34,8 @@ class ClassificationTask:
         probabilities = as_array(decoded["probabilities"])
         return [_result(probabilities[index], info, class_names) for index, info in enumerate(infos)]
 
-    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """Certainty of the true class (or its mixture, where labels were mixed)."""
+    def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+        """Probability 1 of the labelled class (or its mixture, where labels were mixed)."""
         label = np.asarray(target["labels"])
         if label.ndim:
             return _result(label.astype(np.float32), info, class_names)
@@ -39,7 +43,7 @@ class ClassificationTask:
         probabilities[int(label)] = 1
         return _result(probabilities, info, class_names)
 
-    def evaluator(self, data: DatasetInfo) -> ClassificationEvaluator:
+    def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> ClassificationEvaluator:
         """Top-1 accuracy decides."""
         return ClassificationEvaluator(data.class_names)
 
@@ -48,6 +52,23 @@ class ClassificationTask:
         labels = [int(sample.target["labels"]) for sample in samples]
         shares = np.bincount(labels, minlength=len(data.class_names)).astype(np.float32) / len(labels)
         return lambda info: _result(shares, info, data.class_names)
+
+    def merge_views(
+        self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
+    ) -> dict[str, Any]:
+        """The mean of the views' probabilities."""
+        return {"probabilities": mean_of_views([one["probabilities"] for one in decoded], views)}
+
+    def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
+        """The mean of the tiles' probabilities."""
+        return self.join_parts(list(results))
+
+    def join_parts(self, results: Sequence[Result]) -> Result:
+        """The mean of the parts' probabilities."""
+        parts = [result for result in results if isinstance(result, Classification)]
+        # A mean of halves would lose digits; it goes back to the type of the predictions at the end.
+        mean = np.mean([part.probabilities for part in parts], axis=0, dtype=np.float64)
+        return replace(parts[0], probabilities=mean.astype(parts[0].probabilities.dtype))
 
 
 def _result(probabilities: Any, info: ImageInfo, class_names: Sequence[str]) -> Classification:

@@ -1,70 +1,110 @@
-"""Boxes with classes."""
+"""Detection: boxes with classes; masks and keypoints of the same objects where a network gives them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.data.derived.tiles import TileGrid
 from saccade.metrics.detection import DetectionEvaluator
+from saccade.ops.paste_masks import paste_masks
+from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.detections import Detections
 from saccade.structures.dataset import DatasetInfo
-from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.base import as_array
+from saccade.structures.sample import ImageInfo, Target
+from saccade.tasks._tiles import concatenate_detections, join_detections
+from saccade.tasks._views import merge_boxes
+from saccade.tasks.base import MergeOptions, Task, as_array
 
 __all__ = ["TASK", "DetectionTask"]
 
 
-class DetectionTask:
-    """``boxes`` (B, K, 4), ``scores`` (B, K), ``labels`` (B, K) and ``count`` (B,) to ``Detections``."""
+class DetectionTask(Task):
+    """Boxes, scores and labels to :class:`~saccade.results.detections.Detections`.
+
+    ``masks`` (B, K, M, M) are probabilities on a grid over each box, ``keypoints`` (B, K, P, 2) pixels of the canvas.
+    """
 
     name = "detection"
-    decoded_keys = ("boxes", "scores", "labels", "count")
+    decoded: ClassVar[Mapping[str, str]] = {
+        "boxes": "BK4",
+        "scores": "BK",
+        "labels": "BK",
+        "count": "B",
+        "masks?": "BKMM",
+        "keypoints?": "BKP2",
+        "point_scores?": "BKP",
+    }
+    target_kinds = ("boxes", "labels")
 
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
         """One ``Detections`` an image, boxes clipped to the original; those in the padding alone are left out."""
-        boxes, scores, labels, counts = (as_array(decoded[key]) for key in self.decoded_keys)
+        arrays = {key: as_array(value) for key, value in decoded.items()}
         results: list[Result] = []
         for index, info in enumerate(infos):
-            number = int(counts[index])
-            original = info.geometry.invert_boxes(boxes[index, :number])
-            keep = np.isfinite(original).all(axis=1) & (original[:, 2:] > original[:, :2]).all(axis=1)
+            number = int(arrays["count"][index])
+            whole = info.geometry.invert_boxes(arrays["boxes"][index, :number], clip=False)
+            boxes = info.geometry.invert_boxes(arrays["boxes"][index, :number])
+            keep = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+            more: dict[str, Any] = {}
+            if "masks" in arrays:
+                grids = arrays["masks"][index, :number][keep]
+                more["masks"] = paste_masks(grids, whole[keep], info.geometry.original_size)
+            if "keypoints" in arrays:
+                more["keypoints"] = info.geometry.invert_points(arrays["keypoints"][index, :number][keep])
+                more["point_scores"] = arrays["point_scores"][index, :number][keep]
             results.append(
                 _result(
                     info,
                     class_names,
-                    boxes_xyxy=original[keep],
-                    scores=scores[index, :number][keep].astype(np.float32),
-                    labels=labels[index, :number][keep],
+                    boxes_xyxy=boxes[keep],
+                    scores=arrays["scores"][index, :number][keep].astype(np.float32),
+                    labels=arrays["labels"][index, :number][keep],
+                    **more,
                 )
             )
         return results
 
-    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """The labelled boxes (and masks) with score 1."""
+    def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+        """The labelled boxes (masks, keypoints) with score 1."""
         boxes = np.asarray(target["boxes"]).reshape(-1, 4)
         geometry = info.geometry
-        masks = target.get("masks")
+        masks, points = target.get("masks"), target.get("keypoints")
         if not (geometry.size == geometry.original_size and np.array_equal(geometry.matrix, np.eye(3))):
             boxes = geometry.invert_boxes(boxes)  # float32; boxes nobody moved keep their precision
         if masks is not None:
             height, width = geometry.original_size
             restored = [np.asarray(geometry.invert_map(np.asarray(mask, np.uint8)), bool) for mask in masks]
             masks = np.stack(restored) if restored else np.zeros((0, height, width), bool)
+        more: dict[str, Any] = {}
+        if points is not None and np.asarray(points).ndim == 3:
+            more["keypoints"] = geometry.invert_points(points[..., :2])
+            more["point_scores"] = (points[..., 2] > 0).astype(np.float32)
         ones = np.ones(len(boxes), np.float32)
-        return _result(info, class_names, boxes_xyxy=boxes, scores=ones, labels=target["labels"], masks=masks)
+        return _result(info, class_names, boxes_xyxy=boxes, scores=ones, labels=target["labels"], masks=masks, **more)
 
-    def evaluator(self, data: DatasetInfo) -> DetectionEvaluator:
-        """COCO's average precision of boxes decides; masks are scored as well, where there are any."""
-        return DetectionEvaluator(data.class_names)
+    def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> DetectionEvaluator:
+        """COCO's average precision decides: that of masks for a network that gives masks, else that of boxes."""
+        return DetectionEvaluator(data.class_names, primary="mask_AP" if "masks" in decoded_keys else "AP")
 
-    def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> None:
-        """None: boxes that are always the same score next to nothing."""
-        return
+    def merge_views(
+        self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
+    ) -> dict[str, Any]:
+        """Boxes fused or suppressed across the views; masks and keypoints are those of the best box of each."""
+        return merge_boxes(decoded, views, options)
+
+    def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
+        """Boxes of all tiles; pieces of an object that a border cut are put together."""
+        return join_detections((one for one in results if isinstance(one, Detections)), grid, options)
+
+    def join_parts(self, results: Sequence[Result]) -> Result:
+        """All objects of all parts."""
+        return concatenate_detections([one for one in results if isinstance(one, Detections)])
 
 
 def _result(info: ImageInfo, class_names: Sequence[str], **arrays: Any) -> Detections:

@@ -1,49 +1,71 @@
-"""Named points of each object."""
+"""Keypoints: named points of each object; boxes of the objects where a network gives them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.data.derived.tiles import TileGrid
 from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.keypoints import KeypointEvaluator
 from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator
+from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.base import ConstantBaseline, as_array
+from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
+from saccade.tasks._views import merge_points
+from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
 
 __all__ = ["TASK", "KeypointTask"]
 
 
-class KeypointTask:
-    """``keypoints`` (B, N, K, 2), ``scores`` (B, N, K) and ``count`` (B,) to ``Keypoints``."""
+class KeypointTask(Task):
+    """Points with a score each, and objects with a score each, to :class:`~saccade.results.keypoints.Keypoints`."""
 
     name = "keypoints"
-    decoded_keys = ("keypoints", "scores", "count")
+    decoded: ClassVar[Mapping[str, str]] = {
+        "keypoints": "BNC2",
+        "point_scores": "BNC",
+        "scores": "BN",
+        "count": "B",
+        "boxes?": "BN4",
+    }
+    target_kinds = ("keypoints",)
+    mirrored_points = True
 
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
         """One ``Keypoints`` an image; points may lie outside the image."""
-        points, scores, counts = (as_array(decoded[key]) for key in self.decoded_keys)
-        return [
-            _result(
-                info.geometry.invert_points(points[i, : int(counts[i])]), scores[i, : int(counts[i])], info, class_names
+        arrays = {key: as_array(value) for key, value in decoded.items()}
+        results: list[Result] = []
+        for index, info in enumerate(infos):
+            rows = {key: value[index, : int(arrays["count"][index])] for key, value in arrays.items() if key != "count"}
+            boxes = {"boxes_xyxy": info.geometry.invert_boxes(rows["boxes"])} if "boxes" in rows else {}
+            results.append(
+                _result(
+                    info,
+                    class_names,
+                    keypoints=info.geometry.invert_points(rows["keypoints"]),
+                    point_scores=rows["point_scores"],
+                    scores=rows["scores"],
+                    **boxes,
+                )
             )
-            for i, info in enumerate(infos)
-        ]
+        return results
 
-    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """The labelled points; score 1 where a point is labelled, else 0."""
         points = np.asarray(target["keypoints"], np.float32)
         visible = (points[..., 2] > 0).astype(np.float32)
-        return _result(info.geometry.invert_points(points[..., :2]), visible, info, class_names)
+        restored = info.geometry.invert_points(points[..., :2])
+        return _result(info, class_names, keypoints=restored, point_scores=visible)
 
-    def evaluator(self, data: DatasetInfo) -> JointEvaluator:
+    def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> JointEvaluator:
         """The normalised mean error decides; of COCO's persons, the average precision by keypoint similarity."""
         errors, similarity = KeypointEvaluator(data.class_names), OksEvaluator(data.class_names)
         if set(data.class_names) == set(COCO_SIGMAS):
@@ -60,22 +82,37 @@ class KeypointTask:
         shape, weight = np.concatenate(shapes), np.concatenate(weights)
         mean = (shape * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
 
-        def answer(info: ImageInfo) -> Result:
+        def predict(info: ImageInfo) -> Result:
             points = (mean * np.array(info.geometry.original_size[::-1], np.float32))[None]
-            return _result(points, np.ones(points.shape[:2], np.float32), info, data.class_names)
+            return _result(
+                info, data.class_names, keypoints=points, point_scores=np.ones(points.shape[:2], np.float32)
+            )
 
-        return answer
+        return predict
+
+    def merge_views(
+        self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
+    ) -> dict[str, Any]:
+        """Points averaged object by object, left and right exchanged in the mirror."""
+        return merge_points(decoded, views, options)
+
+    def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
+        """Objects of all tiles; of several that overlap, the one with the highest score."""
+        return join_keypoints((one for one in results if isinstance(one, Keypoints)), grid, options)
+
+    def join_parts(self, results: Sequence[Result]) -> Result:
+        """All objects of all parts (one an object crop, in top-down pose estimation)."""
+        return concatenate_keypoints([one for one in results if isinstance(one, Keypoints)])
 
 
-def _result(points: Any, scores: Any, info: ImageInfo, class_names: Sequence[str]) -> Keypoints:
+def _result(info: ImageInfo, class_names: Sequence[str], **arrays: Any) -> Keypoints:
     return Keypoints(
         path=info.path,
         image_id=info.image_id,
         image_size=info.geometry.original_size,
         class_names=tuple(class_names),
         image=info.image,
-        keypoints=points,
-        scores=scores,
+        **arrays,
     )
 
 

@@ -1,9 +1,10 @@
-"""A class for every pixel."""
+"""Segmentation: a class for every pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,18 @@ from saccade.metrics.base import Evaluator
 from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.saliency import SaliencyEvaluator
 from saccade.metrics.segmentation import SegmentationEvaluator, has_one_foreground
+from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.segmentation import SegmentationMap
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.base import ConstantBaseline, as_array
+from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
 
 __all__ = ["TASK", "SegmentationTask"]
 
 
-class SegmentationTask:
+class SegmentationTask(Task):
     """``probabilities`` (B, C, H, W) of the canvas to ``SegmentationMap``.
 
     Probabilities are warped to the original size before the class is chosen, so that borders are as fine as the
@@ -31,7 +33,9 @@ class SegmentationTask:
     """
 
     name = "segmentation"
-    decoded_keys = ("probabilities",)
+    decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BCHW"}
+    target_kinds = ("label_map",)
+    pixel_key = "probabilities"
 
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
@@ -49,11 +53,11 @@ class SegmentationTask:
                 results.append(_result(_most_probable(image, info.geometry), info, class_names, scores))
         return results
 
-    def ground_truth(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
+    def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """The labelled map, 255 where it is not to be scored."""
         return _result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
 
-    def evaluator(self, data: DatasetInfo) -> Evaluator:
+    def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
         """Mean intersection over union decides; one class against ``background`` gets the figures of saliency too."""
         overlap = SegmentationEvaluator(data.class_names)
         return JointEvaluator(overlap, SaliencyEvaluator()) if has_one_foreground(data.class_names) else overlap
@@ -67,6 +71,17 @@ class SegmentationTask:
             return _result(np.full(info.geometry.original_size, label, np.uint8), info, data.class_names)
 
         return answer
+
+    def merge_views(
+        self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
+    ) -> dict[str, Any]:
+        """The mean of the views' probabilities, brought back to the canvas."""
+        return {"probabilities": mean_of_views([one["probabilities"] for one in decoded], views)}
+
+    def from_pixels(self, example: Result, labels: NDArray[Any], scores: NDArray[Any] | None) -> Result:
+        """The merged map; foreground probabilities where the network has one class."""
+        assert isinstance(example, SegmentationMap)
+        return replace(example, label_map=labels, probabilities=None if example.probabilities is None else scores)
 
 
 def _most_probable(probabilities: NDArray[Any], geometry: Geometry) -> NDArray[Any]:

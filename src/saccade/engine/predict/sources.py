@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.images.decode import IMAGE_SUFFIXES, read_image
 from saccade.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "expand_source", "iter_source", "to_pixels"]
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"})
+__all__ = ["expand_source", "iter_source", "to_pixels"]
 
 
 def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -31,8 +30,6 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
     """
     for position, item in enumerate(expand_source(source)):
         if isinstance(item, Path):
-            from saccade.data.images.decode import read_image
-
             yield str(item), read_image(item, channels)
         else:
             yield f"array-{position}", to_pixels(item, channels, position)

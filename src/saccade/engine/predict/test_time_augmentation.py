@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from saccade.deploy.base import as_uint8
 from saccade.deploy.runtime import Runtime
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
-from saccade.ops.views import Fuse, View, flip_order, has_points, merge_views
+from saccade.ops.views import View, flip_order
 from saccade.tasks import get_task
+from saccade.tasks.base import MergeOptions
 
 __all__ = ["AugmentedRuntime"]
 
@@ -54,7 +56,7 @@ class AugmentedRuntime:
         flip: bool = True,
         scales: Sequence[float] = (1.0,),
         flip_pairs: Sequence[tuple[int, int]] = (),
-        merge: Fuse = "wbf",
+        merge: Literal["wbf", "nms"] = "wbf",
         iou_threshold: float = 0.55,
     ) -> None:
         if not scales or not all(0 < scale < math.inf for scale in scales):
@@ -63,7 +65,8 @@ class AugmentedRuntime:
             raise ConfigError(f"augmentation: merge is '{merge}'. Choose from: nms, wbf.")
         if not 0 < iou_threshold <= 1:
             raise ConfigError(f"augmentation: iou_threshold is a share, above 0 to 1; got {iou_threshold}.")
-        points = len(runtime.class_names) if has_points(get_task(runtime.task).decoded_keys) else 0
+        self._task = get_task(runtime.task)
+        points = len(runtime.class_names) if self._task.mirrored_points else 0
         if flip and points > 1 and not flip_pairs:
             raise ConfigError(
                 f"augmentation: a mirror exchanges left and right points, and {runtime.name} does not say which. Pass "
@@ -75,9 +78,7 @@ class AugmentedRuntime:
         self.runtime = runtime
         self.flips = (False, True) if flip else (False,)
         self.scales = tuple(scales)
-        self.flip_pairs = tuple(flip_pairs)
-        self.merge: Fuse = merge
-        self.iou_threshold = iou_threshold
+        self.options = MergeOptions(merge, iou_threshold, tuple(flip_pairs))
         self.task, self.class_names, self.input_spec = runtime.task, runtime.class_names, runtime.input_spec
         number = len(self.flips) * len(self.scales)
         self.name = f"{runtime.name}, {number} view{'s' if number != 1 else ''}"
@@ -94,7 +95,7 @@ class AugmentedRuntime:
                 pixels = np.ascontiguousarray(resized[:, :, ::-1]) if mirrored else resized
                 decoded.append(self.runtime(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
                 views.append(View(canvas, size, mirrored))
-        return merge_views(decoded, views, self.flip_pairs, self.merge, self.iou_threshold)
+        return self._task.merge_views(decoded, views, self.options)
 
     def _size(self, canvas: tuple[int, int], scale: float) -> tuple[int, int]:
         """The canvas as it is, or resized to the nearest size that the network takes."""

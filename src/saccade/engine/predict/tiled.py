@@ -1,8 +1,7 @@
-"""Prediction over tiles: a large image is looked at piece by piece, and the answers become those of one image.
+"""Prediction over tiles: a large image is cut into pieces, whose predictions become those of one image.
 
-Every tile has the same size in pixels of the image, so objects have the same scale in all of them. How boxes, points
-and classes are put together is said in ``engine.predict.tiled_results``, how class maps are in
-``engine.predict.tiled_maps``.
+Every tile has the same size in pixels of the image, so objects have the same scale in all of them. The task joins
+boxes, points and classes; maps of pixels are merged in ``engine.predict.tiled_maps``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from saccade.data.transforms.resize import resize_image
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.large_images import LargeImage, open_images
 from saccade.engine.predict.tiled_maps import MapBands
-from saccade.engine.predict.tiled_results import Tiling, join_results
+from saccade.engine.predict.tiling import Tiling
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
 from saccade.results.base import Result
@@ -36,7 +35,7 @@ __all__ = ["Tiling", "predict_batch_tiled", "predict_tiled"]
 # Of networks with one class, the probability of each pixel is kept for images up to so many pixels (200 MB).
 _MAX_SCORED = 50_000_000
 
-# What a runtime says of some tiles, one after another in the grid, and their geometries.
+# Predictions for some tiles, one after another in the grid, and their geometries.
 _Tiles = tuple[Decoded, list[ImageInfo]]
 
 
@@ -98,7 +97,7 @@ def predict_batch_tiled(
 
 
 def _check(runtime: Runtime, tiling: Tiling) -> None:
-    if tiling.mirror and "probabilities" not in get_task(runtime.task).decoded_keys:
+    if tiling.mirror and not get_task(runtime.task).pixel_key:
         raise ConfigError(
             f"tile: mirror continues images for class maps; {runtime.name} would find objects in the mirror. "
             "Leave it off."
@@ -127,22 +126,22 @@ def _predict_image(
     map_file: Path | None,
 ) -> Result:
     grid = tile_grid(image.size, tiling.tile, tiling.overlap, tiling.mirror)
-    tiles = _look(runtime, image, grid, tiling.mirror, batch_size, size)
+    tiles = _predict_tiles(runtime, image, grid, tiling.mirror, batch_size, size)
     first = next(tiles)
     every = chain([first], tiles)
     task = get_task(runtime.task)
-    if "probabilities" in first[0] and first[0]["probabilities"].ndim == 4:
+    if task.pixel_key:
         # One tile tells what kind of result it is; its own map is not used.
         decoded, infos = first
         example = task.results({key: value[:1] for key, value in decoded.items()}, infos[:1], runtime.class_names)[0]
-        result = replace(example, **_class_map(every, grid, tiling, example, map_file))
+        result = task.from_pixels(example, *_merged_pixels(every, grid, tiling, task.pixel_key, map_file))
     else:
         results = (one for decoded, infos in every for one in task.results(decoded, infos, runtime.class_names))
-        result = join_results(results, grid, tiling)
+        result = task.join_tiles(results, grid, tiling.merge_options)
     return replace(result, image_size=image.size, **about)
 
 
-def _look(
+def _predict_tiles(
     runtime: Runtime,
     image: LargeImage,
     grid: TileGrid,
@@ -150,7 +149,7 @@ def _look(
     batch_size: int,
     size: tuple[int, int] | None,
 ) -> Iterator[_Tiles]:
-    """What the runtime says of the tiles, batch by batch."""
+    """Predictions for the tiles, batch by batch."""
     spec = runtime.input_spec
     for first in range(0, len(grid), batch_size):
         canvases, infos = [], []
@@ -162,24 +161,24 @@ def _look(
         yield runtime(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2)), infos
 
 
-def _class_map(
-    tiles: Iterator[_Tiles], grid: TileGrid, tiling: Tiling, example: Result, file: Path | None
-) -> dict[str, Any]:
-    """Labels of all pixels, and how sure a network with one class is of them, for a result like ``example``."""
-    scored = getattr(example, "probabilities", None) is not None and grid.size[0] * grid.size[1] <= _MAX_SCORED
+def _merged_pixels(
+    tiles: Iterator[_Tiles], grid: TileGrid, tiling: Tiling, key: str, file: Path | None
+) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """Class of every pixel, and the last channel's value for images that are not too large."""
+    scored = grid.size[0] * grid.size[1] <= _MAX_SCORED
     scores = np.zeros(grid.size, np.float32) if scored else None
     bands: MapBands | None = None
     for decoded, infos in tiles:
-        probabilities = as_array(decoded["probabilities"])
+        values = as_array(decoded[key])
         if bands is None:
-            dtype = np.dtype(np.uint8 if probabilities.shape[1] <= 255 else np.int16)
+            dtype = np.dtype(np.uint8 if values.shape[1] <= 255 else np.int16)
             bands = MapBands(grid, tiling.blend == "tent", _labels(grid.size, dtype, file), scores)
-        for one, info in zip(probabilities, infos, strict=True):
+        for one, info in zip(values, infos, strict=True):
             bands.add(info.image_id, one, info.geometry)
     assert bands is not None  # a grid has at least one tile
     if isinstance(bands.labels, np.memmap):
         bands.labels.flush()
-    return {"label_map": bands.labels, "probabilities": scores}
+    return bands.labels, scores
 
 
 def _labels(size: tuple[int, int], dtype: np.dtype[Any], file: Path | None) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from saccade.models.base import Model, Targets
 from saccade.models.classification.base import build_backbone
 from saccade.ops.padding import pad_to_multiple
 from saccade.structures.batch import pad_targets
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["HeatmapModel", "to_pixels"]
 
@@ -33,7 +34,10 @@ class HeatmapModel(Model):
     """
 
     task = "keypoints"
-    head_name = "head"
+    target_names = ("keypoints",)
+    decoded_keys = ("keypoints", "scores", "count")
+    head_names = ("head",)
+    class_rows = linear_rows("head")  # points are the classes
 
     def __init__(self, num_classes: int, backbone: str, output_stride: int, sigma: float) -> None:
         super().__init__()
@@ -57,8 +61,7 @@ class HeatmapModel(Model):
         self.input_spec = replace(
             self.backbone.input_spec, size=(224, 224), resize="letterbox", pad_multiple=self.multiple
         )
-        unused = self.backbone.unused_by_features
-        self.stage_names = tuple(f"backbone.{name}" for name in self.backbone.stage_names if name not in unused)
+        self.stage_names = tuple(f"backbone.{name}" for name in self.backbone.stage_names)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps of the backbone."""

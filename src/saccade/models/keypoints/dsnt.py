@@ -93,11 +93,13 @@ class DSNT(HeatmapModel):
         return terms
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """``keypoints`` (B, 1, K, 2) in pixels, ``scores`` (B, 1, K): the mass around the peak, ``count`` (B,): one."""
+        """One object: ``keypoints`` (B, 1, K, 2) in pixels, ``point_scores`` (B, 1, K), the mass around each peak."""
         heatmaps, coordinates = outputs["heatmaps"], outputs["coordinates"]
+        point_scores = peak_mass(heatmaps).unsqueeze(1)
         return {
             "keypoints": to_pixels(coordinates, heatmaps, self.output_stride).unsqueeze(1),
-            "scores": peak_mass(heatmaps).unsqueeze(1),
+            "point_scores": point_scores,
+            "scores": point_scores.mean(dim=2),
             "count": torch.ones_like(coordinates[:, 0, 0], dtype=torch.int64),
         }
 

@@ -52,7 +52,7 @@ class HeatmapRegression(HeatmapModel):
         return {"heatmap": masked_mean(error, visible)}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """``keypoints`` (B, 1, K, 2) in pixels, ``scores`` (B, 1, K): the height of the peak, ``count`` (B,): one."""
+        """One object: ``keypoints`` (B, 1, K, 2) in pixels, ``point_scores`` (B, 1, K), the height of each peak."""
         heatmaps = outputs["heatmaps"]
         height, width = heatmaps.shape[-2:]
         peak, cell = heatmaps.flatten(2).max(dim=-1)
@@ -61,7 +61,8 @@ class HeatmapRegression(HeatmapModel):
         y = (2 * rows.to(peak.dtype) + 1) / height - 1
         return {
             "keypoints": to_pixels(torch.stack((x, y), dim=-1), heatmaps, self.output_stride).unsqueeze(1),
-            "scores": peak.clamp(0.0, 1.0).unsqueeze(1),
+            "point_scores": peak.clamp(0.0, 1.0).unsqueeze(1),
+            "scores": peak.clamp(0.0, 1.0).mean(dim=1, keepdim=True),
             "count": torch.ones_like(peak[:, 0], dtype=torch.int64),
         }
 

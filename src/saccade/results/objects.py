@@ -1,0 +1,50 @@
+"""What results with a number of objects share: an index, a slice or a boolean mask gives fewer of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.results.base import Result
+
+__all__ = ["ObjectResult"]
+
+R = TypeVar("R", bound="ObjectResult")
+
+
+@dataclass(kw_only=True, eq=False)
+class ObjectResult(Result):
+    """Base of results that hold objects; iteration gives them one by one, each as a result of its own.
+
+    Attributes:
+        row_fields: Fields whose first dimension counts the objects; a field may be None.
+    """
+
+    row_fields: ClassVar[tuple[str, ...]] = ()
+
+    scores: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self: R, index: int | slice | Sequence[int] | NDArray[Any]) -> R:
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"object {index} of {len(self)}")
+            index = [int(index)]
+        chosen: Any = index if isinstance(index, slice) else np.asarray(index)
+        if not isinstance(chosen, slice) and chosen.size == 0:
+            chosen = np.zeros(0, np.int64)
+        rows = {name: getattr(self, name) for name in self.row_fields}
+        return replace(self, **{name: value[chosen] for name, value in rows.items() if value is not None})
+
+    def __iter__(self: R) -> Iterator[R]:
+        return (self[index] for index in range(len(self)))
+
+    def above(self: R, score: float) -> R:
+        """The objects that score at least ``score``."""
+        return self[np.asarray(self.scores) >= score]
