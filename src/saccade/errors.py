@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each names the thing at fault and the remedy."""
+"""Errors that a user can act on: each names the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -29,30 +29,33 @@ class DataError(SaccadeError):
 
 
 class WeightsError(SaccadeError):
-    """A checkpoint cannot be read, verified or fitted to the model."""
+    """A checkpoint cannot be read or verified, or does not match the model."""
 
 
 class ExportError(SaccadeError):
-    """A model could not be exported, or the exported model does not give the same numbers."""
+    """A model cannot be exported, or the exported model's outputs differ from the original's."""
 
 
 class NonFiniteLossError(SaccadeError):
-    """A loss became NaN or infinite; the batch that did it was saved."""
+    """A loss became NaN or infinite; the batch that caused it was saved."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Sentence fragment that offers the nearest valid name.
+    """Suggestion of the nearest valid names, to append to an error message.
 
     Args:
-        name: What the user wrote.
-        options: What would have been valid.
+        name: The unknown name that the user wrote.
+        options: The valid names.
 
     Returns:
-        ``" Did you mean 'resnet50'?"``, or the list of options if they are few, or an empty string.
+        Up to three names similar to ``name``, or all options if none is similar and there are at most twenty, or an
+        empty string.
 
     Example:
-        >>> did_you_mean("resnet5", ["resnet50", "unet"])
+        >>> did_you_mean("resnet5", ["resnet50", "yolox_s"])
         " Did you mean 'resnet50'?"
+        >>> did_you_mean("vgg16", ["resnet50", "yolox_s"])
+        ' Choose from: resnet50, yolox_s.'
     """
     choices = sorted(options)
     close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)

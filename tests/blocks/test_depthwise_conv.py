@@ -18,7 +18,7 @@ GEOMETRIES = [
 
 
 def _learns(layer: nn.Module, x: Tensor, direction: Tensor) -> list[Tensor]:
-    """Answer, and the gradients of the input and of every parameter."""
+    """Output, and the gradients of the input and of every parameter."""
     x = x.clone().requires_grad_()
     out = layer(x)
     gradients = torch.autograd.grad((out * direction).sum(), [x, *layer.parameters()])

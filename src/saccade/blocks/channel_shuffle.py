@@ -1,4 +1,4 @@
-"""Channel shuffle: the groups of one grouped convolution dealt out to all groups of the next."""
+"""Channel shuffle: mixes the channels of a grouped convolution's groups before the next grouped convolution."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ __all__ = ["channel_shuffle"]
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Channel n * g + i of the result is channel i * C / g + n of ``x``, with g groups.
+    """Channel shuffle: channel n * g + i of the output is channel i * C / g + n of ``x``, with g groups.
 
-    Zhang et al. 2018, ShuffleNet, section 3.1: channels as a (g, C / g) table, transposed, read off row by row. (The
-    transpose of a (C / g, g) table is the inverse, which is found in some replications.)
+    Zhang et al. 2018, ShuffleNet, section 3.1: the channels as a (g, C / g) table are transposed and flattened. (The
+    transpose of a (C / g, g) table is the inverse, which some replications use.)
 
     Args:
         x: (B, C, H, W), C a multiple of ``groups``.
         groups: g.
+
+    Returns:
+        (B, C, H, W).
 
     Example:
         >>> channel_shuffle(torch.arange(6.0).view(1, 6, 1, 1), 2).flatten().tolist()

@@ -1,4 +1,4 @@
-"""Maps taken on the way through a row of layers."""
+"""Feature maps from the intermediate layers of a sequence of layers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ __all__ = ["collect_features"]
 
 
 def collect_features(layers: Iterable[nn.Module], x: Tensor, ends: Container[int]) -> list[Tensor]:
-    """Outputs of the layers whose numbers are in ``ends``, in order.
+    """Run layers one after the other and collect the outputs of those whose indices are in ``ends``.
 
     Args:
-        layers: Run one after the other.
+        layers: The layers, in order.
         x: Input of the first.
-        ends: Numbers of layers, counted from 0.
+        ends: Indices of layers, counted from 0.
+
+    Returns:
+        Feature maps of the chosen layers, in order.
+
+    Example:
+        >>> pools = [torch.nn.MaxPool2d(2) for _ in range(3)]
+        >>> [features.shape[-1] for features in collect_features(pools, torch.zeros(1, 3, 32, 32), {0, 2})]
+        [16, 4]
     """
-    maps = []
-    for number, layer in enumerate(layers):
+    features = []
+    for index, layer in enumerate(layers):
         x = layer(x)
-        if number in ends:
-            maps.append(x)
-    return maps
+        if index in ends:
+            features.append(x)
+    return features

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation, activation: the brick of most networks after 2015."""
+"""Convolution, batch normalisation, activation: the basic unit of most networks after 2015."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["ConvNormAct", "ConvNormActSequence", "DepthwiseSeparableConv"]
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, BatchNorm and an activation; the output has ceil(size / stride) places.
+    """Convolution without bias, BatchNorm and an activation; the output's side is ceil(size / stride).
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
         kernel_size: Odd side of the square kernel; the padding is half of it.
-        stride: Step of the kernel.
+        stride: Stride of the kernel.
         groups: Groups of the convolution.
         activation: Makes the activation, such as ``nn.SiLU``.
 
@@ -51,15 +51,17 @@ class ConvNormAct(nn.Module):
 
 
 class ConvNormActSequence(nn.Sequential):
-    """The same brick with its parts numbered 0, 1, 2, for networks whose published files number them.
+    """Convolution, normalisation and activation as a sequence, for networks whose published weights number them.
+
+    Same as :class:`ConvNormAct`, with parts named 0, 1, 2 and a choice of dilation and normalisation.
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
-        kernel_size: Odd side of the square kernel; the padding keeps ceil(size / stride) places at any dilation.
-        stride: Step of the kernel.
+        kernel_size: Odd side of the square kernel; at any dilation the output's side is ceil(size / stride).
+        stride: Stride of the kernel.
         groups: Groups of the convolution.
-        dilation: Of the kernel.
+        dilation: Dilation of the kernel.
         norm: Makes the normalisation from a number of channels.
         activation: Makes the activation; None for a linear output.
 
@@ -91,7 +93,7 @@ class ConvNormActSequence(nn.Sequential):
 
 
 class DepthwiseSeparableConv(nn.Module):
-    """A depthwise convolution, then a 1x1 one, each with BatchNorm and activation.
+    """Depthwise separable convolution: a depthwise one, then a 1x1 one, each with BatchNorm and activation.
 
     Howard et al. 2017, MobileNets, section 3.1.
 
@@ -99,8 +101,12 @@ class DepthwiseSeparableConv(nn.Module):
         in_channels: Channels in.
         out_channels: Channels out.
         kernel_size: Odd side of the depthwise kernel.
-        stride: Step of the depthwise kernel.
+        stride: Stride of the depthwise kernel.
         activation: Makes the activations.
+
+    Example:
+        >>> DepthwiseSeparableConv(16, 32, stride=2)(torch.zeros(1, 16, 8, 8)).shape
+        torch.Size([1, 32, 4, 4])
     """
 
     def __init__(

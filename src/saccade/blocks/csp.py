@@ -14,12 +14,16 @@ __all__ = ["Bottleneck", "CSPLayer", "Focus", "SPPBottleneck"]
 
 
 class Bottleneck(nn.Module):
-    """1x1 then 3x3 convolution at constant width, added to the input if wanted.
+    """Bottleneck of a CSP layer: 1x1 then 3x3 convolution at constant width, optionally with a shortcut.
 
     Args:
         channels: Channels in and out.
         shortcut: Add the input.
         depthwise: 3x3 as depthwise separable convolution.
+
+    Example:
+        >>> Bottleneck(16)(torch.zeros(1, 16, 8, 8)).shape
+        torch.Size([1, 16, 8, 8])
     """
 
     def __init__(self, channels: int, shortcut: bool = True, depthwise: bool = False) -> None:
@@ -35,7 +39,7 @@ class Bottleneck(nn.Module):
 
 
 class CSPLayer(nn.Module):
-    """Two paths of half the width, one through bottlenecks and one past them, joined by a 1x1 convolution.
+    """Cross-stage partial layer: two paths of half the width, one with bottlenecks, joined by a 1x1 convolution.
 
     Args:
         in_channels: Channels in.
@@ -43,6 +47,10 @@ class CSPLayer(nn.Module):
         blocks: Bottlenecks on the first path.
         shortcut: Whether bottlenecks add their input.
         depthwise: 3x3 as depthwise separable convolutions.
+
+    Example:
+        >>> CSPLayer(16, 32, blocks=2)(torch.zeros(1, 16, 8, 8)).shape
+        torch.Size([1, 32, 8, 8])
     """
 
     def __init__(
@@ -64,13 +72,17 @@ class CSPLayer(nn.Module):
 class SPPBottleneck(nn.Module):
     """Spatial pyramid pooling with 5x5, 9x9 and 13x13 windows at stride 1, between two 1x1 convolutions.
 
-    Two 5x5 maxima in a row see exactly a 9x9 window and three a 13x13 one, so the larger windows are made from the
-    smaller.
+    Two 5x5 maxima in a row cover exactly a 9x9 window and three a 13x13 one, so the larger windows are computed from
+    the smaller.
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
         activation: Makes the activations.
+
+    Example:
+        >>> SPPBottleneck(16, 32)(torch.zeros(1, 16, 8, 8)).shape
+        torch.Size([1, 32, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, activation: Callable[[], nn.Module] = nn.SiLU) -> None:
@@ -90,14 +102,18 @@ class SPPBottleneck(nn.Module):
 
 
 class Focus(nn.Module):
-    """Each 2x2 square of pixels becomes one place with four times the channels; then a 3x3 convolution.
+    """Focus stem: space-to-depth (each 2x2 square of pixels into four times the channels), then a 3x3 convolution.
 
-    Channel order: top left, bottom left, top right, bottom right. An odd height or width is filled up with a row or
-    column of zeros.
+    Channel order: top left, bottom left, top right, bottom right. An odd height or width is padded with a row or column
+    of zeros.
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
+
+    Example:
+        >>> Focus(3, 32)(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 32, 32, 32])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

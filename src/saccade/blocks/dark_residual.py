@@ -1,4 +1,4 @@
-"""The residual unit of the Darknets: 1x1 to fewer channels, 3x3 back, added to the input."""
+"""Residual unit of Darknet-53 and its descendants: 1x1 to fewer channels, 3x3 back, added to the input."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ __all__ = ["DarkResidual"]
 
 
 class DarkResidual(nn.Module):
-    """x + 3x3(1x1(x)), each convolution with BatchNorm and activation (Redmon and Farhadi 2018, YOLOv3, table 1).
+    """Darknet residual unit, ``x + 3x3(1x1(x))``, each convolution with BatchNorm and activation.
+
+    Redmon and Farhadi 2018, YOLOv3, table 1.
 
     Args:
         channels: Channels in and out.
         hidden: Channels between the two convolutions.
         activation: Makes the activations.
+
+    Example:
+        >>> DarkResidual(64, 32, torch.nn.LeakyReLU)(torch.zeros(1, 64, 8, 8)).shape
+        torch.Size([1, 64, 8, 8])
     """
 
     def __init__(self, channels: int, hidden: int, activation: Callable[[], nn.Module]) -> None:

@@ -1,11 +1,11 @@
-"""Depthwise convolution that learns as fast as it predicts on x86 processors.
+"""Depthwise convolution with a fast backward pass on x86 CPUs.
 
 torch hands convolutions there to oneDNN, which has fast kernels for every forward pass of a depthwise convolution but
-not for every backward pass: the weights' gradient of a filter wider than three columns or higher than the map, and in
-bfloat16 the input's gradient of a strided one, go to kernels for whole convolutions, with which forward and backward
-pass together take two to eight times as long (docs/benchmarks.md). The same gradients can be had from the fast ones: a
-wide filter is three columns beside three columns, a low map gets its zeros beforehand, and float32 has what bfloat16
-lacks.
+not for every backward pass: the weights' gradient of a filter wider than three columns or higher than the feature map,
+and in bfloat16 the input's gradient of a strided one, go to kernels for whole convolutions, with which forward and
+backward pass together take two to eight times as long (docs/benchmarks.md). Here the fast kernels compute the same
+gradients: a wide filter is split into groups of three columns, a low feature map is padded beforehand, and bfloat16 is
+computed in float32 where it has no fast kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COLUMNS = 3  # as many as oneDNN's fast kernel of the weights' gradient takes
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """``nn.Conv2d`` with a filter of its own for every channel: same arguments, weights and answers.
+    """Depthwise ``nn.Conv2d``, one filter a channel: same arguments, weights and outputs.
 
     Example:
         >>> DepthwiseConv2d(8, 8, 5, padding=2, groups=8)(torch.zeros(1, 8, 32, 32)).shape
@@ -57,18 +57,22 @@ def depthwise_conv2d(
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> Tensor:
-    """``F.conv2d`` with as many groups as channels, whose backward pass is made of kernels that are fast on x86.
+    """Depthwise ``F.conv2d`` whose backward pass uses kernels that are fast on x86 CPUs.
 
     Args:
         x: (B, C, H, W).
         weight: (C, 1, h, w), of the same type.
         bias: (C,) or None.
-        stride: Down and across, as padding and dilation are.
+        stride: Vertical and horizontal, as padding and dilation are.
         padding: Zeros at every edge.
-        dilation: Distance of the kernel's places.
+        dilation: Distance between neighbouring weights of the kernel, in cells.
 
     Returns:
         (B, C, H', W').
+
+    Example:
+        >>> depthwise_conv2d(torch.zeros(1, 8, 32, 32), torch.zeros(8, 1, 5, 5), None, (2, 2), (2, 2), (1, 1)).shape
+        torch.Size([1, 8, 16, 16])
     """
     out: Tensor = _Depthwise.apply(x, weight, bias, _Geometry(stride, padding, dilation))
     return out
@@ -102,7 +106,7 @@ class _Depthwise(torch.autograd.Function):
 def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
     like = x
     if max(geometry.stride) > 1 and x.dtype == torch.bfloat16:
-        like = torch.empty_like(x, dtype=torch.float32)  # only its shape and layout are looked at
+        like = torch.empty_like(x, dtype=torch.float32)  # only its shape and layout matter
         grad, weight = grad.float(), weight.float()
     return _gradients(grad, like, weight, geometry, (True, False))[0].to(x.dtype)
 
@@ -111,15 +115,15 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometr
     height, width = weight.shape[2:]
     if width <= _COLUMNS and x.shape[2] >= height:
         return _gradients(grad, x, weight, geometry, (False, True))[1]
-    # The zeros above and below are laid down too, as the map has to be as high as the filter.
+    # Zeros are added above and below too, as the feature map has to be as high as the filter.
     (down, across), (_, stride), (_, dilation) = geometry.padding, geometry.stride, geometry.dilation
     x = F.pad(x, (across, across, down, down))
     parts = []
     for first in range(0, width, _COLUMNS):
         part = weight[..., first : first + _COLUMNS]
         start = first * dilation
-        seen = (grad.shape[3] - 1) * stride + (part.shape[3] - 1) * dilation + 1  # columns that it touches
-        columns = x[..., start : start + seen].contiguous(memory_format=torch.channels_last)
+        covered = (grad.shape[3] - 1) * stride + (part.shape[3] - 1) * dilation + 1  # columns that it touches
+        columns = x[..., start : start + covered].contiguous(memory_format=torch.channels_last)
         parts.append(_gradients(grad, columns, part, geometry._replace(padding=(0, 0)), (False, True))[1])
     return torch.cat(parts, dim=3)
 
@@ -127,7 +131,7 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometr
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor]:
-    """Of the input and of the weights, where wanted."""
+    """Gradients of the input and of the weights, each where wanted."""
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         grad, x, weight, None, *geometry, False, (0, 0), len(weight), (*wanted, False)
     )

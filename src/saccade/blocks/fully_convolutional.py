@@ -1,4 +1,4 @@
-"""Fully connected layers as convolutions, so that a classifier gives a map of answers for a larger image.
+"""Fully connected layers as convolutions, so that a classifier outputs a map of scores for a larger image.
 
 Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 3.1.
 """
@@ -12,14 +12,14 @@ __all__ = ["linear_as_convolution"]
 
 
 def linear_as_convolution(linear: nn.Linear, window: int = 1) -> nn.Conv2d:
-    """The convolution that gives for each square of a map what the layer gives for one flattened square.
+    """Convolution equal to a fully connected layer slid over a feature map.
 
     Args:
-        linear: Layer over a flattened (C, window, window) map; it stays as it is.
-        window: Side of the square; 1 for a layer that follows another.
+        linear: Layer over a flattened (C, window, window) feature map; it is not changed.
+        window: Side of that feature map; 1 for a layer that follows another.
 
     Returns:
-        A convolution with copies of its weights, without padding.
+        A convolution with copies of the layer's weights, without padding.
 
     Example:
         >>> linear_as_convolution(nn.Linear(512 * 7 * 7, 4096), 7)

@@ -1,4 +1,4 @@
-"""Local response normalisation, as the paper writes it."""
+"""Local response normalisation with AlexNet's formula."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ __all__ = ["LocalResponseNorm"]
 
 
 class LocalResponseNorm(nn.Module):
-    """A unit is damped by what its neighbours in other channels say at the same place.
+    """Local response normalisation: each activation divided by the energy of neighbouring channels at its location.
 
     Krizhevsky et al. 2012, section 3.3: b_i = a_i / (k + alpha * sum_j a_j^2)^beta, j over ``size`` channels around i.
     Torch's function of that name, like Caffe's layer, divides alpha by ``size``; this one does not.
 
     Args:
         size: Channels in the sum.
-        alpha: As in the paper.
-        beta: As in the paper.
-        k: As in the paper.
+        alpha: Weight of the sum.
+        beta: Exponent of the denominator.
+        k: Constant of the denominator.
+
+    Example:
+        >>> x = torch.full((1, 1, 1, 1), 10.0)
+        >>> LocalResponseNorm(size=5, alpha=0.02, beta=0.5, k=2.0)(x)  # 10 / sqrt(2 + 0.02 * 10^2)
+        tensor([[[[5.]]]])
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:

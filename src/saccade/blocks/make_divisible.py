@@ -1,4 +1,4 @@
-"""Channel counts that hardware likes: multiples of eight."""
+"""Rounding of channel counts to multiples of eight, which hardware computes fastest."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ __all__ = ["make_divisible"]
 
 
 def make_divisible(value: float, divisor: int = 8, at_least: float = 0.9) -> int:
-    """The multiple of ``divisor`` nearest to ``value``, but never below nine tenths of it.
+    """Round a number of channels to the nearest multiple of ``divisor``, but not below nine tenths of it.
 
-    The rule with which the MobileNets and EfficientNets scale their widths (Sandler et al. 2018 and Tan and Le 2019,
-    in the authors' code): rounding down by more than a tenth would take away too much of a narrow layer.
+    The rule by which the MobileNets and EfficientNets scale their widths (Sandler et al. 2018 and Tan and Le 2019, in
+    the authors' code): rounding down by more than a tenth would remove too much of a narrow layer.
 
     Args:
-        value: Wanted number of channels.
-        divisor: What the result is a multiple of; also its smallest value.
-        at_least: Share of ``value`` that the result has to have; EfficientNetV2 asks for none.
+        value: Number of channels before rounding.
+        divisor: The result is a multiple of it and at least as large.
+        at_least: Share of ``value`` that the result must reach; 0 in EfficientNetV2.
+
+    Returns:
+        Number of channels.
 
     Example:
         >>> make_divisible(32 * 0.35), make_divisible(24 * 1.4), make_divisible(11)

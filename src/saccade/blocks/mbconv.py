@@ -1,4 +1,4 @@
-"""Mobile inverted bottlenecks: the units of the EfficientNets.
+"""Mobile inverted bottlenecks (MBConv, Fused-MBConv): the units of the EfficientNets.
 
 Papers: Mingxing Tan, Quoc V. Le, "EfficientNet", ICML 2019, arXiv 1905.11946, section 4; Mingxing Tan, Quoc V. Le,
 "EfficientNetV2", ICML 2021, arXiv 2104.00298, figure 2.
@@ -22,16 +22,20 @@ _SiLU = partial(nn.SiLU, inplace=True)
 
 
 class MBRow(NamedTuple):
-    """A stage of units.
+    """Settings of one stage of MBConv units: a row of the paper's table.
 
     Args:
-        fused: One whole 3x3 in place of the 1x1 and the depthwise convolution ("Fused-MBConv"), without
+        fused: One regular convolution in place of the 1x1 and the depthwise one ("Fused-MBConv"), without
             squeeze-and-excitation.
-        expansion: Factor on the channels inside.
-        kernel_size: Of the depthwise (or whole) convolution.
-        stride: Of the first unit.
+        expansion: Channels inside a unit, as a multiple of those that enter it.
+        kernel_size: Side of the depthwise (or regular) kernel.
+        stride: Stride of the first unit; the others have 1.
         out_channels: Channels out.
-        depth: Units.
+        depth: Number of units.
+
+    Example:
+        >>> MBRow(fused=False, expansion=6, kernel_size=5, stride=2, out_channels=40, depth=2).out_channels
+        40
     """
 
     fused: bool
@@ -43,14 +47,21 @@ class MBRow(NamedTuple):
 
 
 class MBConv(nn.Module):
-    """Expand, filter, weigh the channels, project; beside a shortcut where shapes agree.
+    """Inverted bottleneck: 1x1 expansion, depthwise convolution, squeeze-and-excitation, 1x1 projection.
+
+    A shortcut is added where input and output have the same shape.
 
     Args:
         in_channels: Channels in.
-        row: Its stage.
-        stride: Of this unit.
-        stochastic_depth: Rate at which the unit is left out.
+        row: Settings of its stage.
+        stride: Stride of this unit.
+        stochastic_depth: Rate at which the unit is dropped in training.
         norm: Makes BatchNorms.
+
+    Example:
+        >>> row = MBRow(fused=False, expansion=6, kernel_size=5, stride=2, out_channels=40, depth=2)
+        >>> MBConv(24, row, stride=2, stochastic_depth=0.0)(torch.zeros(1, 24, 16, 16)).shape
+        torch.Size([1, 40, 8, 8])
     """
 
     def __init__(

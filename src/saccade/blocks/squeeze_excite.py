@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels weighed by what the whole image shows."""
+"""Squeeze-and-excitation: channel attention from the mean over the whole feature map."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["SqueezeExcite"]
 
 
 class SqueezeExcite(nn.Module):
-    """Mean over space, two 1x1 convolutions, a gate 0..1 for each channel.
+    """Squeeze-and-excitation: each channel times a gate 0..1, computed from all channels' spatial means.
 
     Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507, section 3.
 
     Args:
         channels: Channels in and out.
         squeezed: Channels between the two convolutions.
-        activation: Makes what stands between them.
-        gate: Makes what maps the result to 0..1.
+        activation: Makes the activation between them.
+        gate: Makes the activation whose output, 0..1, multiplies the channels.
 
     Example:
         >>> SqueezeExcite(16, 4)(torch.zeros(1, 16, 7, 7)).shape

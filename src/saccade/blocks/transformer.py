@@ -18,11 +18,16 @@ __all__ = ["BlockSettings", "Mlp", "SelfAttention", "TransformerBlock"]
 
 
 class SelfAttention(nn.Module):
-    """Every token asks all tokens: softmax(Q K^T / sqrt(d)) V, in several heads (Vaswani et al., section 3.2).
+    """Multi-head self-attention, ``softmax(Q K^T / sqrt(d)) V`` (Vaswani et al., section 3.2).
 
     Args:
         channels: Channels of a token.
-        heads: They share the channels evenly.
+        heads: Number of heads; each has ``channels / heads`` channels.
+
+    Example:
+        >>> attention, tokens = SelfAttention(64, heads=4), torch.zeros(1, 10, 64)
+        >>> attention(tokens).shape, attention.attention(tokens).shape
+        (torch.Size([1, 10, 64]), torch.Size([1, 4, 10, 10]))
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -39,7 +44,7 @@ class SelfAttention(nn.Module):
         return query, key, value
 
     def attention(self, x: Tensor) -> Tensor:
-        """Weights (B, heads, N, N) of an input (B, N, channels) of ``forward``; rows sum to one."""
+        """Attention weights (B, heads, N, N) for an input (B, N, channels) of ``forward``; rows sum to one."""
         query, key, _ = self._split(x)
         return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(dim=-1)
 
@@ -52,13 +57,17 @@ class SelfAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation between them, for each token alone.
+    """Feed-forward network of a transformer: two linear layers with an activation, applied to each token.
 
     Args:
         channels: Channels in and out.
         hidden: Channels between the layers.
         activation: Makes the activation.
-        dropout: After each layer.
+        dropout: Rate of the dropout after each layer.
+
+    Example:
+        >>> Mlp(64, hidden=256)(torch.zeros(1, 10, 64)).shape
+        torch.Size([1, 10, 64])
     """
 
     def __init__(
@@ -78,15 +87,19 @@ class Mlp(nn.Module):
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """What the blocks of one encoder have in common.
+    """Settings that all blocks of a transformer encoder share.
 
     Args:
         channels: Channels of a token.
-        heads: Of the attention.
-        mlp_channels: Between the two layers of the MLP.
+        heads: Heads of the attention.
+        mlp_channels: Channels between the two layers of the MLP.
         activation: Makes the MLP's activation.
-        dropout: After each linear layer but queries, keys and values.
-        eps: Of the LayerNorms.
+        dropout: Rate of the dropout after each linear layer except that of queries, keys and values.
+        eps: Added to the variance in the LayerNorms.
+
+    Example:
+        >>> BlockSettings(channels=64, heads=4, mlp_channels=256).eps
+        1e-06
     """
 
     channels: int
@@ -98,11 +111,18 @@ class BlockSettings:
 
 
 class TransformerBlock(nn.Module):
-    """Attention and MLP, each behind a LayerNorm and beside a shortcut (Dosovitskiy et al., equations 2 and 3).
+    """Pre-norm encoder block: attention and MLP, each after a LayerNorm and with a shortcut around both.
+
+    Dosovitskiy et al., equations 2 and 3.
 
     Args:
-        settings: Sizes.
-        stochastic_depth: Rate at which a branch is left out.
+        settings: Sizes, shared with the other blocks.
+        stochastic_depth: Rate at which a branch is dropped in training.
+
+    Example:
+        >>> block = TransformerBlock(BlockSettings(channels=64, heads=4, mlp_channels=256))
+        >>> block(torch.zeros(1, 10, 64)).shape
+        torch.Size([1, 10, 64])
     """
 
     def __init__(self, settings: BlockSettings, stochastic_depth: float = 0.0) -> None:
