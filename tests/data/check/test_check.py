@@ -81,7 +81,7 @@ def test_broken_images_are_listed_and_the_rest_goes_on(tmp_path: Path, write_voc
     assert check_dataset(open_raw(root, "all"), images=False).issues == []
 
 
-def test_turned_image_is_told_from_a_wrong_size(tmp_path: Path, write_voc: Any) -> None:
+def test_rotated_image_is_distinguished_from_a_wrong_size(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)], "b": [("cat", 1, 1, 9, 9)]})
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -91,7 +91,7 @@ def test_turned_image_is_told_from_a_wrong_size(tmp_path: Path, write_voc: Any) 
     Image.new("RGB", (50, 50)).save(root / "JPEGImages" / "b.jpg")
     turned, wrong = check_dataset(open_raw(root, "all")).issues
     assert turned.problem == "annotated as 60x40, the image is 40x60 once its EXIF orientation is applied"
-    assert "unturned" in turned.remedy
+    assert "before rotation" in turned.remedy
     assert wrong.problem == "annotated as 60x40, the image is 50x50"
     assert {turned.severity, wrong.severity} == {"warning"}
 
@@ -115,7 +115,7 @@ def test_label_maps_of_other_size_and_with_unknown_values(tmp_path: Path, write_
     (tmp_path / "saccade.yaml").write_text("class_names: [low, high]")
     report = check_dataset(open_raw(tmp_path, "all"))
     assert problems(report) == [
-        ("b.png", "image", "the map is 8x9, its image 8x8", "error"),
+        ("b.png", "image", "the label map is 8x9, its image 8x8", "error"),
         ("c.png", "annotation", "pixel value 5 is none of 0-1", "error"),
     ]
     assert report.class_counts == {"low": 1, "high": 1}

@@ -15,9 +15,9 @@ from sklearn.datasets import load_sample_images
 
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.check import CheckReport, Issue, check_dataset, check_source
-from saccade.data.check.page import write_page
 from saccade.data.check.duplicates import find_duplicates
-from saccade.data.check.images import ImageStats, look_at_all
+from saccade.data.check.images import ImageStats, collect_stats
+from saccade.data.check.page import write_page
 from saccade.data.open import open_raw
 from saccade.errors import DataError
 
@@ -56,8 +56,8 @@ def test_copies_between_and_inside_splits(tmp_path: Path) -> None:
     path = tmp_path / "train" / "a"
     assert leaks == {
         "same.png": (f"its pixels equal those of {path / '9.png'} in 'train'", "9.png", "val"),
-        "smaller.jpg": (f"it looks like {path / '5.png'} in 'train'", "5.png", "val"),
-        "brighter.jpg": (f"it looks like {path / '7.png'} in 'train'", "7.png", "val"),
+        "smaller.jpg": (f"it resembles {path / '5.png'} in 'train'", "5.png", "val"),
+        "brighter.jpg": (f"it resembles {path / '7.png'} in 'train'", "7.png", "val"),
     }
     assert [(Path(issue.image).name, Path(issue.other).name) for issue in found(report, "duplicate")] == [
         ("again.png", "3.png")
@@ -103,7 +103,7 @@ def test_twins_equal_a_loop_over_all_pairs() -> None:
         signs[copy, rng.choice(64, bits, replace=False)] *= -1
         thumbs[copy] = thumbs[source] + blend * thumbs[copy]
         thumbs[copy] /= np.linalg.norm(thumbs[copy])
-    looks = [ImageStats(signs=signs[i], thumb=thumbs[i], digest=bytes([i])) for i in range(40)]
+    all_stats = [ImageStats(signs=signs[i], thumb=thumbs[i], digest=bytes([i])) for i in range(40)]
     splits = np.arange(40) // 15
     expected = set()
     for image in range(40):
@@ -117,7 +117,7 @@ def test_twins_equal_a_loop_over_all_pairs() -> None:
             ]
             if partners:
                 expected.add((image, partners[0], leak))
-    assert {(twin.image, twin.first, twin.leak) for twin in find_duplicates(looks, splits)} == expected
+    assert {(entry.image, entry.first, entry.leak) for entry in find_duplicates(all_stats, splits)} == expected
     assert {pair[0] for pair in expected} == {10, 20, 39}
 
 
@@ -189,23 +189,22 @@ def test_colour_maps_are_named(tmp_path: Path, write_image: Any) -> None:
     (issue,) = found(report, "map-colours")
     assert "holds colours" in issue.problem
     assert not report.ok
-    assert (
-        len(found(check_source(tmp_path, images=False), "map-colours")) == 1
-    )  # a map is ground truth, and always read
+    # A label map is ground truth and always read.
+    assert len(found(check_source(tmp_path, images=False), "map-colours")) == 1
 
 
 def test_every_image_is_reported_to_the_bar() -> None:
     seen: list[int] = []
 
-    def progress(looks: Any, total: int) -> Any:
-        for look in looks:
+    def progress(images: Any, total: int) -> Any:
+        for image in images:
             seen.append(total)
-            yield look
+            yield image
 
     data = DigitScenes("detection", "val", count=5, size=(64, 64))
-    looks = look_at_all(data, True, progress)
+    all_stats = collect_stats(data, True, progress)
     assert seen == [5] * 5
-    assert [look.size for look in looks] == [(64, 64)] * 5
+    assert [stats.size for stats in all_stats] == [(64, 64)] * 5
     report = check_dataset(data)
     assert report.objects == sum(len(data.target(index)["labels"]) for index in range(5))
 

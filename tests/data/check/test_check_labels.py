@@ -20,6 +20,7 @@ from saccade.data.check.statistics import PIXEL_EDGES, histogram
 from saccade.data.derived.combine import ConcatDataset
 from saccade.data.readers import coco
 from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.outlines import ObjectOutline
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -55,7 +56,7 @@ def check(dataset: Any) -> CheckReport:
 
 def test_polygons_of_few_points_far_away_and_over_the_edge(build: Build) -> None:
     rings = [[SQUARE], [[1.0, 1.0, 5.0, 5.0], SQUARE], [[0, 0, 9000, 0, 9000, 9]], [[-5, 0, 9, 0, 9, 9]], [[]], []]
-    dataset = build([{"rings": item} for item in rings], outlines=True)
+    dataset = build([{"outline": ObjectOutline(rings=item)} for item in rings], outlines=True)
     report = check(dataset)
     few = found(report, "ring-points")
     assert [(issue.field, issue.problem) for issue in few] == [
@@ -83,7 +84,7 @@ def test_what_is_an_error_is_what_drawing_the_mask_refuses(build: Build) -> None
         [[0, 0, np.nan, 1, 2, 2]],
     ]
     for item in rings:
-        dataset = build([{"rings": item}], outlines=True)
+        dataset = build([{"outline": ObjectOutline(rings=item)}], outlines=True)
         dataset.masks = True
         try:
             dataset.object_masks(0)
@@ -95,7 +96,7 @@ def test_what_is_an_error_is_what_drawing_the_mask_refuses(build: Build) -> None
 
 def test_masks_of_another_size_and_of_wrong_length(build: Build) -> None:
     masks = [([0, 2400], (40, 60)), ([0, 2400], (60, 40)), ([5, 5], (40, 60))]
-    dataset = build([{"runs": runs, "run_size": size} for runs, size in masks], outlines=True)
+    dataset = build([{"outline": ObjectOutline(runs=runs, run_size=size)} for runs, size in masks], outlines=True)
     report = check(dataset)
     assert [issue.problem for issue in found(report, "mask-size")] == ["the mask is 40x60, its image 60x40"]
     assert [(issue.field, issue.problem) for issue in found(report, "mask-runs")] == [
@@ -190,17 +191,17 @@ def test_classes_unseen_missing_and_few(build: Build) -> None:
 
 
 def test_splits_with_other_class_lists(build: Build) -> None:
-    from saccade.data.check.run import check_parts
+    from saccade.data.check.run import check_splits
 
     first = build([{}, {"class_name": "dog"}])
     for names, objects, expected in (
         (("cat", "emu"), ["emu"], "its classes are not those of 'all': it adds 'emu' and it lacks 'dog'"),
-        (("dog", "cat"), ["cat"], "its classes are not those of 'all': they stand in another order"),
+        (("dog", "cat"), ["cat"], "its classes are not those of 'all': their order differs"),
         (("emu",), ["emu"], "it shares no class with 'all'"),
     ):
         second = build([{"class_name": name} for name in objects], names)
         second.info = replace(second.info, split="val")
-        report = check_parts([first, second], images=False)
+        report = check_splits([first, second], images=False)
         (issue,) = found(report, "class-list")
         assert (issue.problem, issue.severity) == (expected, "warning" if names == ("emu",) else "error")
         assert sum(report.class_counts.values()) == 3

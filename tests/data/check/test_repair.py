@@ -1,4 +1,4 @@
-"""The mended copy: what is changed, what is listed, and that the source stays as it was."""
+"""The repaired copy: what is changed, what is listed, and that the source stays as it was."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saccade.data.check import check_dataset, check_source
-from saccade.data.check.repair import Change, mend_table, repair_source
+from saccade.data.check.repair import Change, repair_source, repair_table
 from saccade.data.open import open_dataset, open_raw
 from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.outlines import ObjectOutline
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -48,7 +49,7 @@ def test_boxes_are_swapped_clipped_and_removed() -> None:
         (1, 2, 3, 4),
         (1, 2, 3, 4),
     ]
-    table, changes = mend_table(make([{"box_xyxy": box} for box in boxes]))
+    table, changes = repair_table(make([{"box_xyxy": box} for box in boxes]))
     assert table.boxes is not None
     assert table.boxes.tolist() == [[10, 5, 30, 20], [0, 5, 60, 20], [1, 2, 3, 4]]
     assert table.area.tolist() == [300, 900, 4]
@@ -63,7 +64,7 @@ def test_boxes_are_swapped_clipped_and_removed() -> None:
 
 
 def test_boxes_that_become_equal_are_given_twice_too() -> None:
-    table, changes = mend_table(make([{"box_xyxy": (1, 2, 3, 4)}, {"box_xyxy": (3, 4, 1, 2)}]))
+    table, changes = repair_table(make([{"box_xyxy": (1, 2, 3, 4)}, {"box_xyxy": (3, 4, 1, 2)}]))
     assert len(table.labels) == 1
     assert [change.reason for change in changes] == ["inverted", "given twice"]
 
@@ -72,14 +73,14 @@ def test_unknown_classes_points_and_polygons() -> None:
     square = [1.0, 1.0, 9.0, 1.0, 9.0, 9.0]
     dataset = make(
         [
-            {"class_name": "emu", "keypoints": [99, 1, 2, 1, 1, 2], "rings": [[1.0, 1.0]]},
-            {"keypoints": [61, 1, 2, 99, 1, 0], "rings": [[1.0, 1.0, 2.0, 2.0], square]},
-            {"box_xyxy": (4, 4, 8, 8), "keypoints": [np.inf, 1, 2, 1, 1, 2], "rings": [square]},
+            {"class_name": "emu", "keypoints": [99, 1, 2, 1, 1, 2], "outline": ObjectOutline(rings=[[1.0, 1.0]])},
+            {"keypoints": [61, 1, 2, 99, 1, 0], "outline": ObjectOutline(rings=[[1.0, 1.0, 2.0, 2.0], square])},
+            {"box_xyxy": (4, 4, 8, 8), "keypoints": [np.inf, 1, 2, 1, 1, 2], "outline": ObjectOutline(rings=[square])},
         ],
         num_keypoints=2,
         outlines=True,
     )
-    table, changes = mend_table(dataset)
+    table, changes = repair_table(dataset)
     assert told(changes)[1:] == [
         ("object 1 (cat): keypoint 0", [61, 1, 2], [0, 0, 0], "keypoint outside"),
         ("object 1 (cat): polygon 0", [[1, 1], [2, 2]], None, "polygon of fewer than three points"),
@@ -99,14 +100,14 @@ NUMBERS = st.sampled_from([-50.0, 0.0, 3.0, 20.0, 39.5, 61.0, np.nan, np.inf])
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["cat", "dog", "emu"]), NUMBERS, NUMBERS, NUMBERS, NUMBERS), max_size=8))
-def test_a_mended_table_has_no_faults_and_is_not_mended_again(rows: list[tuple[Any, ...]]) -> None:
+def test_a_repaired_table_has_no_faults_and_is_not_changed_again(rows: list[tuple[Any, ...]]) -> None:
     dataset = make([{"class_name": name, "box_xyxy": box} for name, *box in rows])
     before = dataset.table.boxes.copy() if dataset.table.boxes is not None else None
-    table, changes = mend_table(dataset)
-    mended = dataset.with_table(table)
+    table, changes = repair_table(dataset)
+    repaired = dataset.with_table(table)
     kinds = {"not-finite", "inverted", "zero-area", "outside", "unknown-class", "repeated-box"}
-    assert not [issue for issue in check_dataset(mended, images=False).issues if issue.kind in kinds]
-    again, more = mend_table(mended)
+    assert not [issue for issue in check_dataset(repaired, images=False).issues if issue.kind in kinds]
+    again, more = repair_table(repaired)
     assert more == []
     assert np.array_equal(again.boxes, table.boxes)  # type: ignore[arg-type]
     assert len(rows) - len(table.labels) == sum(change.after is None for change in changes)
@@ -152,12 +153,12 @@ def test_out_must_be_new_and_elsewhere(broken: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not an empty folder"):
         repair_source(broken, tmp_path / "full")
     with pytest.raises(DataError, match="lies in the data set"):
-        repair_source(broken, broken / "mended")
+        repair_source(broken, broken / "repaired")
     with pytest.raises(DataError, match="neither a folder"):
         repair_source(tmp_path / "nowhere", tmp_path / "out")
 
 
-def test_generated_data_cannot_be_mended(tmp_path: Path) -> None:
+def test_generated_data_cannot_be_repaired(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         repair_source("digit_scenes", tmp_path / "out")
 
@@ -182,7 +183,7 @@ def test_a_format_that_is_only_read_becomes_coco(tmp_path: Path, write_image: An
     assert np.array_equal(source.target(0)["boxes"], copy.target(0)["boxes"])
 
 
-def test_sizes_that_the_source_does_not_say_come_from_the_images(tmp_path: Path, write_voc: Any) -> None:
+def test_sizes_missing_from_the_source_come_from_the_images(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path / "set", {"a": [("cat", 1, 1, 90, 20)]})
     file = root / "Annotations" / "a.xml"
     file.write_text(file.read_text().replace("<size><width>60</width><height>40</height></size>", ""))
@@ -190,7 +191,7 @@ def test_sizes_that_the_source_does_not_say_come_from_the_images(tmp_path: Path,
     assert [change.after for change in report.changes] == [[0, 0, 60, 20]]
 
 
-def test_nothing_to_mend_of_label_maps(tmp_path: Path, write_image: Any) -> None:
+def test_label_maps_need_no_repair(tmp_path: Path, write_image: Any) -> None:
     root = tmp_path / "set"
     write_image(root / "images" / "a.png")
     (root / "masks").mkdir()
@@ -207,7 +208,7 @@ def test_classification_loses_images_of_unknown_classes() -> None:
         builder.add_image(f"{name}.jpg")
         builder.add_object(name)
     dataset = TableDataset(DatasetInfo("set", "classification", ("cat",), "all"), Path("set"), builder.build())
-    table, changes = mend_table(dataset)
+    table, changes = repair_table(dataset)
     assert [table.path(index) for index in range(len(table))] == ["cat.jpg"]
     assert told(changes) == [("object 0 (emu)", {"class": "emu"}, None, "unknown class")]
     assert changes[0].split == "all"

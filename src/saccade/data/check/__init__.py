@@ -1,4 +1,4 @@
-"""What is wrong with a data set, before a training finds out: broken images, faulty labels, leaks between splits."""
+"""Checks of a data set before training: broken images, faulty labels, leaks between splits."""
 
 from saccade.data.check.report import CheckReport, Issue, SplitStatistics
 from saccade.data.check.run import check_dataset, check_source

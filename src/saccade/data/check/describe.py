@@ -1,4 +1,4 @@
-"""What a data set holds: splits, images, objects and classes, counted without decoding a photograph."""
+"""Description of a data set: source, licence, splits, objects and classes, counted without decoding the images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["DatasetDescription", "SplitDescription", "describe_dataset"]
 
 @dataclass(frozen=True)
 class SplitDescription:
-    """One split.
+    """Counts of one split of a data set.
 
     Args:
-        split: Its name.
-        images: Images.
-        objects: Annotated objects; 0 where the ground truth is not a list of objects.
+        split: Name of the split.
+        images: Number of images.
+        objects: Number of annotated objects; 0 where the ground truth is not a list of objects.
         class_counts: Objects by class; for label maps images that show the class, for keypoints labelled points.
     """
 
@@ -36,18 +36,18 @@ class SplitDescription:
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """A data set of the catalogue, or one that lies somewhere.
+    """Description of a data set of the catalogue or of one's own.
 
     Args:
-        name: Of the catalogue, or its folder.
-        task: What it is opened for.
-        format: Reader.
-        licence: As its source states it; empty for a data set of one's own.
-        url: Where its source is described.
-        folder: Where it lies; None if it is not on this machine, or made on the fly.
-        download_size: Bytes to download; None where nothing is known to download.
-        description: One line.
-        splits: Counts; empty if it is not on this machine.
+        name: Name in the catalogue, or of its folder.
+        task: Task it is opened for.
+        format: Format it is read in.
+        licence: Licence as its source states it; empty for a data set of one's own.
+        url: Page that describes its source.
+        folder: Folder of its files; None if it is not on this machine, or generated on the fly.
+        download_size: Bytes to download; None where nothing can be downloaded.
+        description: One line about its content.
+        splits: Counts of each split; empty if it is not on this machine.
     """
 
     name: str
@@ -61,7 +61,7 @@ class DatasetDescription:
     splits: tuple[SplitDescription, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Description as plain values for JSON."""
         return {
             **{name: getattr(self, name) for name in ("name", "task", "format", "licence", "url", "download_size")},
             "folder": None if self.folder is None else str(self.folder),
@@ -71,13 +71,18 @@ class DatasetDescription:
 
 
 def describe_dataset(source: str | Path) -> DatasetDescription:
-    """Find out what a data set holds.
+    """Describe a data set: task, format, licence, and the counts of its splits if it is on this machine.
 
     Args:
-        source: Name of the catalogue, or a path.
+        source: Name in the catalogue, or a path.
 
     Raises:
         DataError: If there is none of that name, or it cannot be read.
+
+    Example:
+        >>> description = describe_dataset("digit_scenes")
+        >>> description.task, [(split.split, split.images) for split in description.splits]
+        ('detection', [('train', 2000), ('val', 200), ('test', 200)])
     """
     entry = CATALOGUE.get(source) if isinstance(source, str) else None
     if entry is None:

@@ -1,4 +1,4 @@
-"""Images that are the same, or nearly: found by content, and by a hash that survives another size or compression."""
+"""Duplicate images: exact ones by content, near ones by a hash that survives resizing and compression."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BLOCK = 1024  # images that are compared with all before them at a time
 
 @dataclass(frozen=True)
 class Duplicate:
-    """An image that was there before.
+    """An image that repeats an earlier one, exactly or nearly.
 
     Args:
-        image: The image.
-        first: An earlier one like it.
+        image: Index of the image.
+        first: Index of the earlier one.
         exact: Whether the pixels are the same.
         leak: Whether the two lie in different splits.
     """
@@ -34,43 +34,49 @@ class Duplicate:
     leak: bool
 
 
-def find_duplicates(looks: Sequence[ImageStats], splits: NDArray[np.int64]) -> list[Duplicate]:
-    """Images that repeat an earlier one.
+def find_duplicates(all_stats: Sequence[ImageStats], splits: NDArray[np.int64]) -> list[Duplicate]:
+    """Find images that repeat an earlier one, within a split or across splits.
 
-    An image is named at most twice: with the first like it in its own split, and with the first in another. Uniform
-    images are passed over, since all of them are alike.
+    An image is listed at most twice: with the first like it in its own split, and with the first in another. Uniform
+    images are left out, since all of them are alike. Near duplicates agree in a perceptual hash (Zauner 2010) and in
+    a reduced copy.
 
     Args:
-        looks: Of all images.
+        all_stats: Statistics of all images.
         splits: Number of the split of each, (M,).
 
     Returns:
-        By rising number of the image.
+        Duplicates by rising index of the image.
+
+    Example:
+        >>> all_stats = [ImageStats(digest=b"a"), ImageStats(digest=b"b"), ImageStats(digest=b"a")]
+        >>> find_duplicates(all_stats, splits=np.array([0, 0, 1]))
+        [Duplicate(image=2, first=0, exact=True, leak=True)]
     """
     found: dict[tuple[int, bool], Duplicate] = {}
     seen: dict[bytes, dict[int, int]] = {}
-    for index, look in enumerate(looks):
-        if not look.digest:
+    for index, stats in enumerate(all_stats):
+        if not stats.digest:
             continue
         own = int(splits[index])
-        firsts = seen.setdefault(look.digest, {})
+        firsts = seen.setdefault(stats.digest, {})
         for split, first in firsts.items():
             leak = split != own
             found.setdefault((index, leak), Duplicate(index, first, True, leak))
         firsts.setdefault(own, index)
-    for image, first, leak in _near(looks, splits):
+    for image, first, leak in _find_near(all_stats, splits):
         found.setdefault((image, leak), Duplicate(image, first, False, leak))
     return [found[key] for key in sorted(found)]
 
 
-def _near(looks: Sequence[ImageStats], splits: NDArray[np.int64]) -> list[tuple[int, int, bool]]:
-    """Pairs (image, an earlier one, whether they lie in two splits) whose hashes and reduced copies agree."""
-    rows = np.array([index for index, look in enumerate(looks) if look.signs is not None], np.int64)
+def _find_near(all_stats: Sequence[ImageStats], splits: NDArray[np.int64]) -> list[tuple[int, int, bool]]:
+    """Triples (image, earlier image, whether they lie in two splits) whose hashes and reduced copies agree."""
+    rows = np.array([index for index, stats in enumerate(all_stats) if stats.signs is not None], np.int64)
     if len(rows) < 2:
         return []
     # The product of two vectors of signs is 64 less twice the number of bits in which they differ.
-    signs = np.stack([looks[row].signs for row in rows]).astype(np.float32)
-    thumbs = np.stack([looks[row].thumb for row in rows])
+    signs = np.stack([all_stats[row].signs for row in rows]).astype(np.float32)
+    thumbs = np.stack([all_stats[row].thumb for row in rows])
     groups = splits[rows]
     pairs: list[tuple[int, int, bool]] = []
     for start in range(0, len(rows), _BLOCK):

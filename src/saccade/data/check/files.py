@@ -1,4 +1,4 @@
-"""Faults of the files as a whole: names that clash, images listed twice, images that are alike."""
+"""Faults found across all images: names that clash, images listed twice, near duplicates, leaks between splits."""
 
 from __future__ import annotations
 
@@ -16,44 +16,47 @@ from saccade.data.tables.table_dataset import TableDataset
 
 __all__ = ["check_files"]
 
-_LEAK = "Take it out of one of the splits: what was learnt by heart scores too well."
+_LEAK = "Take it out of one of the splits: on images seen in training the score is too good."
 _MOSTLY = 0.5  # share of images without an object above which labels may be missing
 
 
-def check_files(parts: Sequence[SplitView], looks: Sequence[Sequence[ImageStats]]) -> list[list[LocatedIssue]]:
-    """Faults that need a view over all images, by split.
+def check_files(views: Sequence[SplitView], all_stats: Sequence[Sequence[ImageStats]]) -> list[list[LocatedIssue]]:
+    """Find the faults that only show across all images: clashing names, repeated files, near duplicates, leaks.
 
     Args:
-        parts: Splits.
-        looks: What their images showed.
+        views: The splits of a data set.
+        all_stats: Statistics of their images, as :func:`~saccade.data.check.images.collect_stats` gives them.
+
+    Returns:
+        Faults of each split, unordered.
     """
-    placed: list[list[LocatedIssue]] = [[] for _ in parts]
-    starts = [0, *accumulate(len(part.dataset) for part in parts)]
-    splits = np.repeat(np.arange(len(parts)), np.diff(starts))
-    paths = [_paths(part) for part in parts]
-    for number, part in enumerate(parts):
-        placed[number] += _check_names(part, paths[number])
-        placed[number] += _check_empty(part)
-    same_file = list(_same_files(parts, paths))
+    located: list[list[LocatedIssue]] = [[] for _ in views]
+    starts = [0, *accumulate(len(view.dataset) for view in views)]
+    splits = np.repeat(np.arange(len(views)), np.diff(starts))
+    paths = [_paths(view) for view in views]
+    for number, view in enumerate(views):
+        located[number] += _check_names(view, paths[number])
+        located[number] += _check_empty(view)
+    same_file = list(_same_files(views, paths))
     for number, found in same_file:
-        placed[number].append(found)
+        located[number].append(found)
     known = {(number, found.image) for number, found in same_file}
-    for twin in find_duplicates([look for part in looks for look in part], splits):
-        own, other = int(splits[twin.image]), int(splits[twin.first])
-        image, first = twin.image - starts[own], twin.first - starts[other]
+    for duplicate in find_duplicates([stats for split_stats in all_stats for stats in split_stats], splits):
+        own, other = int(splits[duplicate.image]), int(splits[duplicate.first])
+        image, first = duplicate.image - starts[own], duplicate.first - starts[other]
         if (own, image) not in known:
-            placed[own].append(_duplicate_issue(parts[own], image, parts[other], first, twin.exact))
-    return placed
+            located[own].append(_duplicate_issue(views[own], image, views[other], first, duplicate.exact))
+    return located
 
 
-def _paths(part: SplitView) -> list[str]:
-    """File of each image; none where one file holds all of them."""
-    paths = [part.dataset.path(index) for index in range(len(part.dataset))]
+def _paths(view: SplitView) -> list[str]:
+    """File of each image; an empty list where one file holds all of them."""
+    paths = [view.dataset.path(index) for index in range(len(view.dataset))]
     return paths if len(set(paths)) > 1 or len(paths) == 1 else []
 
 
-def _check_names(part: SplitView, paths: Sequence[str]) -> Iterator[LocatedIssue]:
-    """Names that some file systems take for one."""
+def _check_names(view: SplitView, paths: Sequence[str]) -> Iterator[LocatedIssue]:
+    """File names that differ only in case, so that some file systems take them for one."""
     first: dict[str, int] = {}
     for index, path in enumerate(paths):
         before = first.setdefault(path.casefold(), index)
@@ -61,46 +64,47 @@ def _check_names(part: SplitView, paths: Sequence[str]) -> Iterator[LocatedIssue
             problem = f"its name differs from {PurePath(paths[before]).name} only in case"
             remedy = "Rename one of the two: some systems take them for one file."
             where = (path, "name", problem, remedy)
-            yield LocatedIssue(index, -1, Issue(*where, "warning", "file-name", part.split, path, other=paths[before]))
+            yield LocatedIssue(index, -1, Issue(*where, "warning", "file-name", view.split, path, other=paths[before]))
 
 
-def _same_files(parts: Sequence[SplitView], paths: Sequence[Sequence[str]]) -> Iterator[tuple[int, LocatedIssue]]:
-    """Images that a list names twice, or two lists name."""
+def _same_files(views: Sequence[SplitView], paths: Sequence[Sequence[str]]) -> Iterator[tuple[int, LocatedIssue]]:
+    """Files that a split lists twice, or that two splits list."""
     first: dict[str, tuple[int, int]] = {}
-    for number, part in enumerate(parts):
+    for number, view in enumerate(views):
         for index, path in enumerate(paths[number]):
             split, before = first.setdefault(path, (number, index))
             if (split, before) == (number, index):
                 continue
             if split == number:
                 where = (path, "image", "it is listed twice", "Take one of the two off the list.")
-                issue = Issue(*where, "warning", "repeated-image", part.split, path, other=path)
+                issue = Issue(*where, "warning", "repeated-image", view.split, path, other=path)
             else:
-                problem = f"the same file lies in '{parts[split].split}'"
-                issue = Issue(path, "image", problem, _LEAK, "warning", "leak", part.split, path, other=path)
+                problem = f"the same file lies in '{views[split].split}'"
+                issue = Issue(path, "image", problem, _LEAK, "warning", "leak", view.split, path, other=path)
             yield number, LocatedIssue(index, -1, issue)
 
 
-def _duplicate_issue(part: SplitView, image: int, other: SplitView, first: int, exact: bool) -> LocatedIssue:
-    path, twin = part.dataset.path(image), other.dataset.path(first)
-    how = "its pixels equal those of" if exact else "it looks like"
-    if part is other:
-        remedy = "Look whether both are meant; remove one if not."
-        issue = Issue(path, "image", f"{how} {twin}", remedy, "warning", "duplicate", part.split, path, other=twin)
+def _duplicate_issue(view: SplitView, image: int, other: SplitView, first: int, exact: bool) -> LocatedIssue:
+    path, earlier = view.dataset.path(image), other.dataset.path(first)
+    how = "its pixels equal those of" if exact else "it resembles"
+    if view is other:
+        remedy = "Check whether both are meant; remove one if not."
+        problem = f"{how} {earlier}"
+        issue = Issue(path, "image", problem, remedy, "warning", "duplicate", view.split, path, other=earlier)
     else:
-        problem = f"{how} {twin} in '{other.split}'"
-        issue = Issue(path, "image", problem, _LEAK, "warning", "leak", part.split, path, other=twin)
+        problem = f"{how} {earlier} in '{other.split}'"
+        issue = Issue(path, "image", problem, _LEAK, "warning", "leak", view.split, path, other=earlier)
     return LocatedIssue(image, -1, issue)
 
 
-def _check_empty(part: SplitView) -> Iterator[LocatedIssue]:
+def _check_empty(view: SplitView) -> Iterator[LocatedIssue]:
     """A split in which most images have no object, which often means that labels were not found."""
-    if part.boxes is None or not len(part.dataset):
+    if view.boxes is None or not len(view.dataset):
         return
-    empty = len(part.dataset) - len(np.unique(part.image))
-    if empty > _MOSTLY * len(part.dataset):
-        source = str(part.dataset.root) if isinstance(part.dataset, TableDataset) else part.dataset.info.name
-        problem = f"{empty} of {len(part.dataset)} images have no object"
-        remedy = "Look whether their labels are missing; if not, all is well."
-        issue = Issue(source, f"split '{part.split}'", problem, remedy, "warning", "mostly-empty", part.split)
+    empty = len(view.dataset) - len(np.unique(view.image))
+    if empty > _MOSTLY * len(view.dataset):
+        source = str(view.dataset.root) if isinstance(view.dataset, TableDataset) else view.dataset.info.name
+        problem = f"{empty} of {len(view.dataset)} images have no object"
+        remedy = "Check whether their labels are missing; if not, all is well."
+        issue = Issue(source, f"split '{view.split}'", problem, remedy, "warning", "mostly-empty", view.split)
         yield LocatedIssue(LAST, 0, issue)

@@ -19,60 +19,65 @@ _REMEDIES = {
     "zero area": "Draw the box again, or remove it (bad_labels=drop).",
     "outside": "Clip the box to the image, or open with bad_labels=repair.",
 }
-_FAR = 10  # sides of the image beyond which a polygon is not filled (outlines.mask_of_rings)
+_FAR = 10  # multiples of the image's side beyond which a polygon is not filled (outlines.mask_of_rings)
 
 
-def check_objects(part: SplitView) -> Iterator[LocatedIssue]:
-    """Every fault of the objects of a split."""
-    yield from _check_classes(part)
-    if part.boxes is not None:
-        yield from _check_boxes(part, part.boxes)
-    if part.keypoints.shape[1]:
-        yield from _check_keypoints(part)
-    if part.outlines is not None:
-        yield from _check_rings(part)
-        yield from _check_masks(part)
+def check_objects(view: SplitView) -> Iterator[LocatedIssue]:
+    """Find every fault of the objects of a split, on whole arrays.
+
+    Args:
+        view: The split.
+    """
+    yield from _check_classes(view)
+    if view.boxes is not None:
+        yield from _check_boxes(view, view.boxes)
+    if view.keypoints.shape[1]:
+        yield from _check_keypoints(view)
+    if view.outlines is not None:
+        yield from _check_rings(view)
+        yield from _check_masks(view)
 
 
-class _Writer:
-    """Makes the issue of an object."""
+class _IssueBuilder:
+    """Builds the issues of objects, with file, position and box filled in."""
 
-    def __init__(self, part: SplitView) -> None:
-        self.part = part
-        self.position = part.position
+    def __init__(self, view: SplitView) -> None:
+        self.view = view
+        self.position = view.position
 
-    def place(self, row: int) -> str:
-        """``object 3 (cat)``."""
-        return f"object {self.position[row]} ({self.part.class_name(int(self.part.labels[row]))})"
+    def name(self, row: int) -> str:
+        """Name of an object for the report, such as ``object 3 (cat)``."""
+        return f"object {self.position[row]} ({self.view.class_name(int(self.view.labels[row]))})"
 
     def issue(
         self, row: int, kind: str, problem: str, remedy: str, severity: Severity, field: str = ""
     ) -> LocatedIssue:
-        part, index = self.part, int(self.part.image[row])
+        """Issue of the object in ``row``; ``field`` is its name if not given."""
+        view, index = self.view, int(self.view.image[row])
         box: tuple[float, float, float, float] | None = None
-        if part.boxes is not None and np.isfinite(part.boxes[row]).all():
-            x1, y1, x2, y2 = part.boxes[row].tolist()
+        if view.boxes is not None and np.isfinite(view.boxes[row]).all():
+            x1, y1, x2, y2 = view.boxes[row].tolist()
             box = (x1, y1, x2, y2)
-        file, image = part.file(index), part.dataset.path(index)
-        found = Issue(file, field or self.place(row), problem, remedy, severity, kind, part.split, image, box)
+        file, image = view.file(index), view.dataset.path(index)
+        found = Issue(file, field or self.name(row), problem, remedy, severity, kind, view.split, image, box)
         return LocatedIssue(index, int(self.position[row]), found)
 
 
-def _check_classes(part: SplitView) -> Iterator[LocatedIssue]:
-    unknown = part.labels < 0
-    if part.dataset.info.task != "keypoints":  # whose class names are those of the points
-        unknown |= part.labels >= len(part.known_classes)
-    write = _Writer(part)
+def _check_classes(view: SplitView) -> Iterator[LocatedIssue]:
+    unknown = view.labels < 0
+    if view.dataset.info.task != "keypoints":  # whose class names are those of the points
+        unknown |= view.labels >= len(view.known_classes)
+    build = _IssueBuilder(view)
     remedy = "Add the class to the class list, or correct the name."
     for row in np.flatnonzero(unknown).tolist():
-        problem = f"unknown class '{part.class_name(int(part.labels[row]))}'"
-        yield write.issue(row, "unknown-class", problem, remedy, "error", f"object {write.position[row]}")
+        problem = f"unknown class '{view.class_name(int(view.labels[row]))}'"
+        yield build.issue(row, "unknown-class", problem, remedy, "error", f"object {build.position[row]}")
 
 
-def _check_boxes(part: SplitView, boxes: NDArray[np.float64]) -> Iterator[LocatedIssue]:
-    write = _Writer(part)
-    # Training goes by the annotated sizes; what leaves the real image alone is learnt from, and wrongly.
-    annotated, real = part.annotated[part.image], part.sizes[part.image]
+def _check_boxes(view: SplitView, boxes: NDArray[np.float64]) -> Iterator[LocatedIssue]:
+    build = _IssueBuilder(view)
+    # Training checks boxes against annotated sizes; a box that leaves the real image alone is trained on, and wrong.
+    annotated, real = view.annotated[view.image], view.sizes[view.image]
     refused = box_faults(boxes, annotated)
     faults = dict(refused)
     faults["outside"] = faults["outside"] | box_faults(boxes, real)["outside"]
@@ -84,24 +89,24 @@ def _check_boxes(part: SplitView, boxes: NDArray[np.float64]) -> Iterator[Locate
             if name == "outside":
                 height, width = (annotated if refused[name][row] else real)[row].tolist()
                 problem += f" of the {width}x{height} image" if width and height else ""
-            yield write.issue(row, name.replace(" ", "-"), problem, _REMEDIES[name], severity)
+            yield build.issue(row, name.replace(" ", "-"), problem, _REMEDIES[name], severity)
     bad = np.logical_or.reduce(list(faults.values()))
     sound = np.flatnonzero(~bad)
     sides = boxes[sound, 2:] - boxes[sound, :2]
-    for place in np.flatnonzero((sides < 1).any(axis=1)).tolist():
-        row, (width, height) = int(sound[place]), sides[place].tolist()
-        remedy = "Look whether it is meant; remove it if not."
-        yield write.issue(row, "tiny", f"box of {width:.2f}x{height:.2f} pixels is tiny", remedy, "warning")
-    first_of = repeated_boxes(part.image, part.labels, boxes)
+    for number in np.flatnonzero((sides < 1).any(axis=1)).tolist():
+        row, (width, height) = int(sound[number]), sides[number].tolist()
+        remedy = "Check whether it is meant; remove it if not."
+        yield build.issue(row, "tiny", f"box of {width:.2f}x{height:.2f} pixels is tiny", remedy, "warning")
+    first_of = repeated_boxes(view.image, view.labels, boxes)
     for row in np.flatnonzero(first_of >= 0).tolist():
-        problem = f"box and class repeat object {write.position[first_of[row]]}"
-        yield write.issue(row, "repeated-box", problem, "Remove one of the two.", "warning")
+        problem = f"box and class repeat object {build.position[first_of[row]]}"
+        yield build.issue(row, "repeated-box", problem, "Remove one of the two.", "warning")
 
 
 def repeated_boxes(
     image: NDArray[np.int64], labels: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Which boxes were there before.
+    """Find boxes that repeat an earlier one of the same image and class.
 
     Args:
         image: Image of each box, (N,).
@@ -109,8 +114,13 @@ def repeated_boxes(
         boxes: (N, 4).
 
     Returns:
-        The first box of the same image, class and coordinates, (N,) int64; -1 where there is none before it. Numbers
-        that are not finite equal nothing.
+        Index of the first box of the same image, class and coordinates, (N,) int64; -1 for that box itself and for
+        all that are unique. Numbers that are not finite equal nothing.
+
+    Example:
+        >>> boxes = np.array([[0.0, 0, 9, 9], [0, 0, 9, 9], [0, 0, 9, 9]])
+        >>> repeated_boxes(np.array([0, 0, 1]), np.array([2, 2, 2]), boxes)
+        array([-1,  0, -1])
     """
     first = np.full(len(labels), -1, np.int64)
     if not len(labels):
@@ -119,53 +129,53 @@ def repeated_boxes(
     order = np.lexsort((np.arange(len(keys)), *keys.T[::-1]))
     ordered = keys[order]
     same = np.concatenate([[False], (ordered[1:] == ordered[:-1]).all(axis=1)])
-    # Rows of a group stand together, in their old order; each points to the row that opens its group.
-    opens = np.maximum.accumulate(np.where(same, 0, np.arange(len(keys))))
-    first[order[same]] = order[opens[same]]
+    # Equal rows are adjacent, in their old order; each points to the first of its group.
+    first_of_group = np.maximum.accumulate(np.where(same, 0, np.arange(len(keys))))
+    first[order[same]] = order[first_of_group[same]]
     return first
 
 
-def _check_keypoints(part: SplitView) -> Iterator[LocatedIssue]:
-    write = _Writer(part)
-    finite = np.logical_and.reduce(np.isfinite(part.keypoints), axis=(1, 2))
+def _check_keypoints(view: SplitView) -> Iterator[LocatedIssue]:
+    build = _IssueBuilder(view)
+    finite = np.logical_and.reduce(np.isfinite(view.keypoints), axis=(1, 2))
     for row in np.flatnonzero(~finite).tolist():
-        field = f"object {write.position[row]}, keypoints"
-        yield write.issue(row, "not-finite", "a coordinate is not finite", _REMEDIES["not finite"], "error", field)
-    sizes = part.sizes[part.image]
-    x, y, visibility = np.moveaxis(part.keypoints, -1, 0)
+        field = f"object {build.position[row]}, keypoints"
+        yield build.issue(row, "not-finite", "a coordinate is not finite", _REMEDIES["not finite"], "error", field)
+    sizes = view.sizes[view.image]
+    x, y, visibility = np.moveaxis(view.keypoints, -1, 0)
     height, width = sizes[:, :1], sizes[:, 1:]
     past = ((x > width) & (width > 0)) | ((y > height) & (height > 0))
     outside: NDArray[np.bool_] = (visibility > 0) & ((x < 0) | (y < 0) | past)
-    names = part.dataset.info.class_names
+    names = view.dataset.info.class_names
     remedy = "Correct it, or mark it as not labelled."
     for row, point in np.argwhere(outside & finite[:, None]).tolist():
         size = f"{sizes[row, 1]}x{sizes[row, 0]} " if sizes[row].all() else ""
         problem = f"point {x[row, point]:g}, {y[row, point]:g} is outside of the {size}image"
         name = names[point] if point < len(names) else f"point {point}"
-        field = f"object {write.position[row]}, {name}"
-        yield write.issue(row, "keypoint-outside", problem, remedy, "warning", field)
+        field = f"object {build.position[row]}, {name}"
+        yield build.issue(row, "keypoint-outside", problem, remedy, "warning", field)
 
 
-def _draws_outlines(part: SplitView) -> Severity:
-    """What a malformed outline costs: an error where training fills outlines, else a warning."""
-    fills = part.dataset.info.task == "segmentation" or getattr(part.dataset, "masks", False)
+def _outline_severity(view: SplitView) -> Severity:
+    """Severity of a malformed outline: an error where training fills outlines, else a warning."""
+    fills = view.dataset.info.task == "segmentation" or getattr(view.dataset, "masks", False)
     return "error" if fills else "warning"
 
 
-def _check_rings(part: SplitView) -> Iterator[LocatedIssue]:
-    outlines = part.outlines
-    assert outlines is not None, "asked for outlines"
-    write, severity = _Writer(part), _draws_outlines(part)
+def _check_rings(view: SplitView) -> Iterator[LocatedIssue]:
+    outlines = view.outlines
+    assert outlines is not None, "the caller checked for outlines"
+    build, severity = _IssueBuilder(view), _outline_severity(view)
     points = np.diff(outlines.point_offsets)
     rows = np.repeat(np.arange(len(outlines)), np.diff(outlines.ring_offsets))
 
     def field_of(ring: int) -> str:
-        return f"{write.place(int(rows[ring]))}, polygon {ring - int(outlines.ring_offsets[rows[ring]])}"
+        return f"{build.name(int(rows[ring]))}, polygon {ring - int(outlines.ring_offsets[rows[ring]])}"
 
     for ring in np.flatnonzero(points < 3).tolist():
         problem, remedy = f"a polygon of {points[ring]} points has no area", "Draw it again, or remove it."
-        yield write.issue(int(rows[ring]), "ring-points", problem, remedy, severity, field_of(ring))
-    # Rings without points have no corner to look at; the others lie one behind the other.
+        yield build.issue(int(rows[ring]), "ring-points", problem, remedy, severity, field_of(ring))
+    # Rings without points have no extent; the points of the others are contiguous.
     full = np.flatnonzero(points > 0)
     if not len(full):
         return
@@ -173,45 +183,45 @@ def _check_rings(part: SplitView) -> Iterator[LocatedIssue]:
     low = np.minimum.reduceat(outlines.points_xy, starts, axis=0)
     high = np.maximum.reduceat(outlines.points_xy, starts, axis=0)
     finite = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1)
-    for place in np.flatnonzero(~finite).tolist():
+    for number in np.flatnonzero(~finite).tolist():
         remedy = _REMEDIES["not finite"]
-        row, field = int(rows[full[place]]), field_of(int(full[place]))
-        yield write.issue(row, "not-finite", "a coordinate is not finite", remedy, severity, field)
-    sizes = part.sizes[part.image[rows[full]]]
+        row, field = int(rows[full[number]]), field_of(int(full[number]))
+        yield build.issue(row, "not-finite", "a coordinate is not finite", remedy, severity, field)
+    sizes = view.sizes[view.image[rows[full]]]
     known = sizes.all(axis=1) & finite
     limit = _FAR * sizes.max(axis=1, initial=0)
     far = known & (np.maximum(np.abs(low).max(axis=1), np.abs(high).max(axis=1)) > limit)
     over = (low < -OUTSIDE_TOLERANCE).any(axis=1) | (high > sizes[:, ::-1] + OUTSIDE_TOLERANCE).any(axis=1)
-    for place in np.flatnonzero(known & over).tolist():
-        height, width = sizes[place].tolist()
-        (x1, y1), (x2, y2) = low[place].tolist(), high[place].tolist()
+    for number in np.flatnonzero(known & over).tolist():
+        height, width = sizes[number].tolist()
+        (x1, y1), (x2, y2) = low[number].tolist(), high[number].tolist()
         problem = f"the polygon reaches from {x1:g}, {y1:g} to {x2:g}, {y2:g}, the image is {width}x{height}"
-        row, field = int(rows[full[place]]), field_of(int(full[place]))
-        if far[place]:
-            yield write.issue(row, "ring-far", problem, "Correct the points.", severity, field)
+        row, field = int(rows[full[number]]), field_of(int(full[number]))
+        if far[number]:
+            yield build.issue(row, "ring-far", problem, "Correct the points.", severity, field)
         else:
-            yield write.issue(row, "ring-outside", problem, "Clip the polygon to the image.", "warning", field)
+            yield build.issue(row, "ring-outside", problem, "Clip the polygon to the image.", "warning", field)
 
 
-def _check_masks(part: SplitView) -> Iterator[LocatedIssue]:
-    outlines = part.outlines
-    assert outlines is not None, "asked for outlines"
+def _check_masks(view: SplitView) -> Iterator[LocatedIssue]:
+    outlines = view.outlines
+    assert outlines is not None, "the caller checked for outlines"
     rows = np.flatnonzero(outlines.has_runs())
     if not len(rows):
         return
-    write, severity = _Writer(part), _draws_outlines(part)
+    build, severity = _IssueBuilder(view), _outline_severity(view)
     made_for = outlines.run_sizes[rows]
     # A mask is drawn on a canvas of the annotated size, where there is one.
-    annotated = part.annotated[part.image[rows]]
-    images = np.where(annotated > 0, annotated, part.real[part.image[rows]])
+    annotated = view.annotated[view.image[rows]]
+    images = np.where(annotated > 0, annotated, view.real[view.image[rows]])
     other = (made_for != images).any(axis=1) & images.all(axis=1)
     totals = np.add.reduceat(outlines.runs.astype(np.int64), outlines.run_offsets[:-1][rows])
     short = ~other & (totals != made_for.astype(np.int64).prod(axis=1))
-    for place in np.flatnonzero(other).tolist():
-        (height, width), (rows_of, columns_of) = images[place].tolist(), made_for[place].tolist()
-        problem = f"the mask is {columns_of}x{rows_of}, its image {width}x{height}"
-        yield write.issue(int(rows[place]), "mask-size", problem, "Draw the mask in the image's size.", severity)
-    for place in np.flatnonzero(short).tolist():
-        height, width = made_for[place].tolist()
-        problem = f"the mask's runs sum to {totals[place]} pixels, not to {width}x{height}"
-        yield write.issue(int(rows[place]), "mask-runs", problem, "Encode the mask again.", severity)
+    for number in np.flatnonzero(other).tolist():
+        (height, width), (mask_height, mask_width) = images[number].tolist(), made_for[number].tolist()
+        problem = f"the mask is {mask_width}x{mask_height}, its image {width}x{height}"
+        yield build.issue(int(rows[number]), "mask-size", problem, "Draw the mask in the image's size.", severity)
+    for number in np.flatnonzero(short).tolist():
+        height, width = made_for[number].tolist()
+        problem = f"the mask's runs sum to {totals[number]} pixels, not to {width}x{height}"
+        yield build.issue(int(rows[number]), "mask-runs", problem, "Encode the mask again.", severity)

@@ -1,4 +1,4 @@
-"""The report of a check as one HTML file: counts, histograms, and the faults with their images."""
+"""The report of a check as one HTML file: counts, histograms, and the faults drawn on their images."""
 
 from __future__ import annotations
 
@@ -27,14 +27,25 @@ _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#ef4444", "#8b5cf6", "#ca8a04")
 
 
 def write_page(report: CheckReport, path: str | Path) -> Path:
-    """Write the page.
+    """Write the report of a check as one HTML file with counts, histograms and images of the faults.
+
+    The file needs no network and no other file.
 
     Args:
-        report: What was found.
+        report: Outcome of a check.
         path: File to write.
 
     Returns:
         ``path``.
+
+    Raises:
+        SaccadeError: If the file cannot be written.
+
+    Example:
+        >>> from saccade.data.check import check_source
+        >>> report = check_source("digit_scenes", "val", images=False)
+        >>> "<h2>Boxes</h2>" in write_page(report, "page.html").read_text()
+        True
     """
     path = Path(path)
     errors = sum(issue.severity == "error" for issue in report.issues)
@@ -72,7 +83,7 @@ def _kinds(report: CheckReport) -> str:
 
 
 def _class_table(report: CheckReport) -> str:
-    """Counts with a bar a class, divided by split; markup rather than a drawing, so that names may be in any script."""
+    """Counts with a bar for each class, divided by split; markup rather than a figure, so that any script is shown."""
     rows = report.class_rows()
     totals = list(report.class_counts.values())
     if not rows:
@@ -86,9 +97,9 @@ def _class_table(report: CheckReport) -> str:
             for value in row.values()
         )
         bars = "".join(
-            f'<span style="display:inline-block;height:.8em;background:{_COLOURS[place % len(_COLOURS)]};'
+            f'<span style="display:inline-block;height:.8em;background:{_COLOURS[number % len(_COLOURS)]};'
             f'width:{240 * split.class_counts.get(name, 0) / largest:.1f}px"></span>'
-            for place, split in enumerate(report.splits)
+            for number, split in enumerate(report.splits)
         )
         lines.append(f"<tr>{cells}<td>{bars}</td></tr>")
     body = "".join(lines)
@@ -96,7 +107,7 @@ def _class_table(report: CheckReport) -> str:
 
 
 def _histograms(report: CheckReport) -> list[Any]:
-    """One figure a quantity, a colour a split."""
+    """One figure for each quantity, with a colour for each split."""
     names = dict.fromkeys(name for split in report.splits for name in split.histograms)
     return [_bars(name, report) for name in names]
 
@@ -108,15 +119,15 @@ def _bars(name: str, report: CheckReport) -> Any:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     bins = list(series[0][1])
-    places, width = np.arange(len(bins)), 0.8 / len(series)
+    positions, width = np.arange(len(bins)), 0.8 / len(series)
     for number, (split, counts) in enumerate(series):
-        # Letters that the drawing's font lacks, and signs that it would read as a formula, are replaced.
+        # Letters that the figure's font lacks, and signs that it would read as a formula, are replaced.
         label = split.encode("ascii", "replace").decode().replace("$", "S")
         offset = (number - (len(series) - 1) / 2) * width
         color = _COLOURS[number % len(_COLOURS)]
-        axes.bar(places + offset, list(counts.values()), width, color=color, label=label)
+        axes.bar(positions + offset, list(counts.values()), width, color=color, label=label)
     axes.set_title(name, loc="left")
-    axes.set_xticks(places, bins, rotation=45, ha="right", rotation_mode="anchor", fontsize="small")
+    axes.set_xticks(positions, bins, rotation=45, ha="right", rotation_mode="anchor", fontsize="small")
     axes.set_ylabel("boxes")
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

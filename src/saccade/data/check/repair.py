@@ -1,4 +1,4 @@
-"""A mended copy of a data set, and the list of everything that was changed; the source is never touched."""
+"""Repaired copy of a data set with a list of all changes; the source is never touched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from saccade.data.writers._common import LossReport
 from saccade.errors import DataError
 from saccade.structures.files import write_text
 
-__all__ = ["CHANGES_FILE", "Change", "RepairReport", "mend_table", "repair_source"]
+__all__ = ["CHANGES_FILE", "Change", "RepairReport", "repair_source", "repair_table"]
 
 CHANGES_FILE = "changes.json"
 _FALLBACK = "coco"
@@ -33,15 +33,15 @@ _FALLBACK = "coco"
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that was changed.
+    """One change of a repair: what stood where, what replaces it, and why.
 
     Args:
-        file: Of the source, where it stood.
-        field: What in that file.
-        before: As it was.
-        after: As it is now; None if it was removed.
-        reason: Which fault it answers.
-        split: Part of the data set.
+        file: File of the source that was at fault.
+        field: Object or field in that file.
+        before: Value before the repair.
+        after: Value after it; None if it was removed.
+        reason: Fault that was repaired.
+        split: Split of the data set.
     """
 
     file: str
@@ -54,13 +54,18 @@ class Change:
 
 @dataclass
 class RepairReport:
-    """What a repair did.
+    """Outcome of :func:`repair_source`: where the copy is and how it differs from the source.
 
     Args:
         out: Folder of the copy.
-        format: In which it was written.
+        format: Format that it was written in.
         changes: Everything that differs from the source.
         losses: What the format could not hold.
+
+    Example:
+        >>> change = Change("a.xml", "object 0 (dog): box", [9, 1, 4, 5], [4, 1, 9, 5], "inverted")
+        >>> RepairReport(Path("copy"), "voc", [change]).counts
+        {'inverted': 1}
     """
 
     out: Path
@@ -82,7 +87,7 @@ def repair_source(
     task: str | None = None,
     **options: Any,
 ) -> RepairReport:
-    """Write a copy of a data set without the faults that can be mended, and ``changes.json`` beside it.
+    r"""Write a copy of a data set without the faults that can be repaired, and ``changes.json`` beside it.
 
     Inverted boxes get their corners swapped, boxes that leave their image are clipped; objects without area, with
     numbers that are not finite, of unknown classes or given twice are removed; keypoints outside become unlabelled;
@@ -92,16 +97,25 @@ def repair_source(
     Args:
         source: Name in the catalogue, or a folder.
         out: Folder to write; it must be empty or not exist, and not lie in the source.
-        split: Parts, joined by ``+``; all that the source has if not given.
-        format: Reader; found by looking if not given.
-        task: Which ground truth to read, where there are several.
-        **options: Of the reader.
+        split: Splits, joined by ``+``; all that the source has if not given.
+        format: Format to read; found automatically if not given.
+        task: Task whose ground truth is read, where the source has several.
+        **options: Options of the reader.
 
     Returns:
-        What was changed.
+        All changes, and what the format could not hold.
 
     Raises:
         DataError: If the source cannot be read, no format can hold it, or ``out`` is not an empty folder.
+
+    Example:
+        >>> import cv2
+        >>> from saccade.structures.files import write_text
+        >>> write_text("birds/train.csv", "file,x1,y1,x2,y2,label\na.png,9,1,4,5,wren\na.png,2,2,2,8,wren\n")
+        >>> cv2.imwrite("birds/a.png", np.zeros((16, 16, 3), np.uint8))
+        True
+        >>> repair_source("birds", "repaired").counts
+        {'inverted': 1, 'zero area': 1}
     """
     out = Path(out)
     resolved = resolve_source(source, format, **options)
@@ -110,21 +124,21 @@ def repair_source(
     if resolved.root.resolve() in (out.resolve(), *out.resolve().parents):
         raise DataError(f"{out}: this lies in the data set itself. Name a folder outside of it.")
     names = source_splits(source, split, format, **options)
-    parts = [open_raw(source, name, format=format, task=task, **options) for name in names]
-    parts = parts if split is not None else without_unions(parts)
-    tables = [part for part in parts if isinstance(part, TableDataset)]
-    if len(tables) < len(parts):
-        raise DataError(f"'{source}' is made on the fly; there are no annotations to mend.")
-    target, writer = _writer(resolved.format, tables[0].info.task)
+    splits = [open_raw(source, name, format=format, task=task, **options) for name in names]
+    splits = splits if split is not None else without_unions(splits)
+    tables = [dataset for dataset in splits if isinstance(dataset, TableDataset)]
+    if len(tables) < len(splits):
+        raise DataError(f"'{source}' is made on the fly; there are no annotations to repair.")
+    target, writer = _choose_writer(resolved.format, tables[0].info.task)
     losses = LossReport(resolved.format, target)
     changes: list[Change] = []
-    for part in tables:
-        name = part.info.split
-        mended, found = _mend(part)
+    for dataset in tables:
+        name = dataset.info.split
+        repaired, found = _repair(dataset)
         changes += found
-        if not len(mended):
+        if not len(repaired):
             raise DataError(f"{resolved.root}: no image of split '{name}' can be kept. Restore the images.")
-        writer.write(mended, out, name, "copy", losses)
+        writer.write(repaired, out, name, "copy", losses)
     report = RepairReport(out, target, changes, losses)
     values = {
         "source": str(source),
@@ -137,23 +151,23 @@ def repair_source(
     return report
 
 
-def _writer(format_name: str, task: str) -> tuple[str, Writer]:
-    """The format itself if it can be written and holds the task, else COCO."""
+def _choose_writer(format_name: str, task: str) -> tuple[str, Writer]:
+    """Format to write and its writer: the source's own if it can be written and holds the task, else COCO."""
     if format_name in WRITERS:
         writer = get_writer(format_name)
         if task in writer.TASKS:
             return format_name, writer
     writer = get_writer(_FALLBACK)
     if task not in writer.TASKS:
-        raise DataError(f"no format that can be written holds what '{format_name}' says for task '{task}'.")
+        raise DataError(f"no format that can be written holds the ground truth of '{format_name}' for task '{task}'.")
     return _FALLBACK, writer
 
 
-def _mend(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
-    """A split without its faults, and what was changed."""
+def _repair(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
+    """Repair a split: images that cannot be read are dropped, then the faults of the table."""
     changes: list[Change] = []
     with ThreadPoolExecutor() as pool:
-        states = list(pool.map(lambda index: _state(dataset, index), range(len(dataset))))
+        states = list(pool.map(lambda index: _read_size(dataset, index), range(len(dataset))))
     sizes = dataset.table.sizes.copy()
     for index, state in enumerate(states):
         if isinstance(state, tuple) and not sizes[index].all():
@@ -165,12 +179,12 @@ def _mend(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
         changes.append(Change(path, "image", str(states[index]), None, reason, dataset.info.split))
     kept = np.flatnonzero(readable)
     table = replace(dataset.table, sizes=sizes).select_images(kept)
-    part = dataset.with_table(table)
-    mended, more = mend_table(part)
-    return part.with_table(mended), changes + more
+    readable_part = dataset.with_table(table)
+    repaired, more = repair_table(readable_part)
+    return readable_part.with_table(repaired), changes + more
 
 
-def _state(dataset: TableDataset, index: int) -> tuple[int, int] | str:
+def _read_size(dataset: TableDataset, index: int) -> tuple[int, int] | str:
     """Upright (height, width) of an image, or why it cannot be read."""
     try:
         shape = dataset.pixels(index).shape
@@ -179,20 +193,20 @@ def _state(dataset: TableDataset, index: int) -> tuple[int, int] | str:
     return shape[0], shape[1]
 
 
-def mend_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
-    """A table without the faults that can be mended.
+def repair_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
+    """Repair the annotation table of a split: clip, swap, hide or remove what is at fault.
 
     Args:
-        dataset: The split; sizes of 0 hide boxes and points that leave their image.
+        dataset: The split; where the size of an image is 0, boxes and points outside of it are not found.
 
     Returns:
-        The table, and what was changed, by image.
+        The repaired table, and the changes by image.
     """
-    table, changes = dataset.table, _Changes(dataset)
+    table, changes = dataset.table, _ChangeLog(dataset)
     bad = table.labels < 0
     changes.remove(bad, "unknown class")
     if table.boxes is not None:
-        table, faulty = _mend_boxes(table, changes, bad)
+        table, faulty = _repair_boxes(table, changes, bad)
         bad |= faulty
     if table.keypoints.shape[1]:
         infinite = ~np.isfinite(table.keypoints).all(axis=(1, 2)) & ~bad
@@ -208,10 +222,10 @@ def mend_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
     return table, changes.sorted()
 
 
-def _mend_boxes(
-    table: AnnotationTable, changes: _Changes, bad: NDArray[np.bool_]
+def _repair_boxes(
+    table: AnnotationTable, changes: _ChangeLog, bad: NDArray[np.bool_]
 ) -> tuple[AnnotationTable, NDArray[np.bool_]]:
-    assert table.boxes is not None, "the caller looked"
+    assert table.boxes is not None, "the caller checked for boxes"
     sizes = table.sizes[table.image_index]
     boxes, area = table.boxes.copy(), table.area.copy()
     removed = np.zeros(len(boxes), np.bool_)
@@ -246,7 +260,7 @@ def _mend_boxes(
     return replace(table, boxes=boxes, area=area), removed
 
 
-def _hide_points(table: AnnotationTable, changes: _Changes, bad: NDArray[np.bool_]) -> AnnotationTable:
+def _hide_points(table: AnnotationTable, changes: _ChangeLog, bad: NDArray[np.bool_]) -> AnnotationTable:
     points = table.keypoints.copy()
     sizes = table.sizes[table.image_index]
     height, width = sizes[:, :1], sizes[:, 1:]
@@ -259,8 +273,8 @@ def _hide_points(table: AnnotationTable, changes: _Changes, bad: NDArray[np.bool
     return replace(table, keypoints=points)
 
 
-def _drop_rings(outlines: Outlines, changes: _Changes, bad: NDArray[np.bool_]) -> Outlines:
-    """Outlines without rings of fewer than three points."""
+def _drop_rings(outlines: Outlines, changes: _ChangeLog, bad: NDArray[np.bool_]) -> Outlines:
+    """Remove rings of fewer than three points from outlines."""
     points = np.diff(outlines.point_offsets)
     rows = np.repeat(np.arange(len(outlines)), np.diff(outlines.ring_offsets))
     keep = points >= 3
@@ -283,8 +297,8 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
 
-class _Changes:
-    """Collects changes by the object's row, named as the source names it."""
+class _ChangeLog:
+    """Collects the changes of objects, which are named as in the source."""
 
     def __init__(self, dataset: TableDataset) -> None:
         self._dataset = dataset
@@ -292,18 +306,18 @@ class _Changes:
         self._found: list[tuple[int, Change]] = []
 
     def add(self, row: int, name: str, before: Any, after: Any, reason: str) -> None:
-        """One change of an object."""
-        place = f"{self._object(row)}{': ' if name else ''}{name}"
+        """Record a change of an object."""
+        field_name = f"{self._object(row)}{': ' if name else ''}{name}"
         file = self._dataset.annotation_path(int(self._images[row]))
-        self._found.append((row, Change(file, place, before, after, reason, self._dataset.info.split)))
+        self._found.append((row, Change(file, field_name, before, after, reason, self._dataset.info.split)))
 
     def remove(self, rows: NDArray[np.bool_], reason: str) -> None:
-        """Objects that are left out."""
+        """Record that objects are left out."""
         for row in np.flatnonzero(rows).tolist():
             self.add(row, "", self._content(row), None, reason)
 
     def sorted(self) -> list[Change]:
-        """All of them in the order of the objects."""
+        """All changes in the order of the objects."""
         return [change for _, change in sorted(self._found, key=lambda pair: pair[0])]
 
     def _object(self, row: int) -> str:
@@ -327,5 +341,5 @@ class _Changes:
 
 
 def _plain(value: float) -> float | str:
-    """A number that JSON knows; others as their name."""
+    """A number that JSON can hold; others as text."""
     return value if np.isfinite(value) else str(value)

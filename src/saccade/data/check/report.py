@@ -1,4 +1,4 @@
-"""The outcome of a check: counts, faults in groups, as text and as plain values."""
+"""The outcome of a check: statistics of the splits and faults by kind, as text and as plain values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["KINDS", "CheckReport", "Issue", "Severity", "SplitStatistics"]
 
 Severity = Literal["error", "warning"]
 
-# Every kind of fault and how a group of them is called, gravest first among those of equal severity.
+# Every kind of fault and the heading of its group, gravest first among those of equal severity.
 KINDS = {
     "split": "splits that cannot be opened",
     "annotation": "annotations that cannot be read",
-    "class-list": "splits with other classes",
+    "class-list": "splits with different classes",
     "missing-file": "missing files",
     "empty-file": "empty files",
     "truncated": "truncated files",
@@ -57,19 +57,23 @@ _LISTED = 40  # classes in text
 
 @dataclass(frozen=True)
 class Issue:
-    """One fault.
+    """One fault of a data set: file, field, problem and remedy.
 
     Args:
-        file: Where it is.
-        field: What in that file.
+        file: File at fault.
+        field: Object or field in that file.
         problem: What is wrong.
         remedy: What to do about it.
-        severity: ``error`` if training refuses it (or dies of it), ``warning`` if it only learns less.
+        severity: ``error`` if training refuses the data or fails on it, ``warning`` if it only learns less.
         kind: Group it belongs to, a key of ``KINDS``.
-        split: Part of the data set.
-        image: File of the image, where there is one to look at.
+        split: Split of the data set.
+        image: File of the image concerned, if any.
         box: x1, y1, x2, y2 in its pixels, where a box is at fault.
         other: File of the other image, where two are alike.
+
+    Example:
+        >>> print(Issue("a.xml", "object 0 (dog)", "box 4, 4, 4, 9: zero area", "Draw it again.", "error", "zero-area"))
+        a.xml: object 0 (dog): box 4, 4, 4, 9: zero area
     """
 
     file: str
@@ -84,21 +88,35 @@ class Issue:
     other: str = ""
 
     def __str__(self) -> str:
-        # A file that holds the ground truth of many images does not say which of them it is.
+        # The name of a file that holds the ground truth of many images does not identify the image.
         shared = bool(self.image) and Path(self.image).stem != Path(self.file).stem
         return ": ".join([self.file, *([Path(self.image).name] if shared else []), self.field, self.problem])
 
 
 @dataclass
 class CheckReport:
-    """Outcome of :func:`~saccade.data.check.run.check_dataset`.
+    """Outcome of :func:`~saccade.data.check.run.check_dataset`: statistics of the splits and all faults.
 
     Args:
         name: Data set and splits.
         issues: All faults, by split and image; those of the whole data set last.
-        splits: Counts and sizes of each split.
+        splits: Statistics of each split.
         class_names: Names of the classes; for keypoints of the points.
         images_checked: Whether images were decoded.
+
+    Example:
+        >>> issue = Issue("a.jpg", "image", "it is empty", "Restore it.", "error", "empty-file", "train")
+        >>> report = CheckReport("birds (train), detection", [issue], [SplitStatistics("train", images=9, objects=12)])
+        >>> report.ok
+        False
+        >>> print(report.to_text())
+        birds (train), detection
+          images: 9
+          images without objects: 0
+          objects: 12
+        1 errors, 0 warnings
+        error: empty files: 1
+          a.jpg: image: it is empty (train). Restore it.
     """
 
     name: str
@@ -109,7 +127,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether training would take the data as it is."""
+        """Whether training would accept the data as it is: no issue is an error."""
         return not any(issue.severity == "error" for issue in self.issues)
 
     @property
@@ -124,7 +142,7 @@ class CheckReport:
 
     @property
     def empty_images(self) -> int:
-        """Images without an object, which are data like any other."""
+        """Images without an object, which are valid data."""
         return sum(len(split.empty) for split in self.splits)
 
     @property
@@ -144,7 +162,7 @@ class CheckReport:
         }
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """One row a class, with its count in each split and in all."""
+        """One row for each class, with its count in each split and in all."""
         return [
             {
                 "class": name,
@@ -155,18 +173,18 @@ class CheckReport:
         ]
 
     def groups(self) -> list[tuple[str, list[Issue]]]:
-        """Faults by kind: kinds that hold an error first, then in the order of ``KINDS``."""
+        """Issues by kind: kinds with an error first, then in the order of ``KINDS``."""
         found: dict[str, list[Issue]] = {}
         for issue in self.issues:
             found.setdefault(issue.kind, []).append(issue)
-        order = {kind: place for place, kind in enumerate(KINDS)}
+        order = {kind: rank for rank, kind in enumerate(KINDS)}
         return sorted(
             found.items(),
             key=lambda group: (all(issue.severity == "warning" for issue in group[1]), order.get(group[0], len(order))),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Report as plain values for JSON."""
         return {
             "name": self.name,
             "ok": self.ok,
@@ -178,7 +196,7 @@ class CheckReport:
         }
 
     def to_text(self, limit: int | None = None) -> str:
-        """Counts, box sizes and the faults in groups, as lines of text.
+        """Counts, box sizes and the faults by kind, as lines of text.
 
         Args:
             limit: Faults to show of each kind; five if not given.
@@ -205,7 +223,7 @@ def _group_lines(kind: str, issues: list[Issue], limit: int) -> list[str]:
     remedy = ""
     for issue in sorted(issues, key=lambda issue: issue.severity)[:limit]:
         split = f" ({issue.split})" if issue.split else ""
-        # A remedy is said once for those that follow each other with the same.
+        # A remedy is printed once for consecutive faults that share it.
         lines.append(f"  {issue}{split}." + ("" if issue.remedy == remedy else f" {issue.remedy}"))
         remedy = issue.remedy
     if len(issues) > limit:
@@ -214,9 +232,9 @@ def _group_lines(kind: str, issues: list[Issue], limit: int) -> list[str]:
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows of equal keys as aligned text."""
+    """Table of rows with equal keys, as aligned lines of text."""
     if not rows:
         return []
     table = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in table]

@@ -1,4 +1,4 @@
-"""All checks of a data set, in order; the splits of a source are looked at together, so that leaks are seen."""
+"""All checks of a data set in order; the splits of a source are checked together, so that leaks are found."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from saccade.data.check.classes import check_classes
 from saccade.data.check.files import check_files
-from saccade.data.check.images import ImageStats, Progress, check_images, look_at_all
+from saccade.data.check.images import ImageStats, Progress, check_images, collect_stats
 from saccade.data.check.objects import check_objects
 from saccade.data.check.report import CheckReport, Issue
-from saccade.data.check.split_view import LocatedIssue, SplitView, gather, parts_of, reads_table
+from saccade.data.check.split_view import LocatedIssue, SplitView, is_table_backed, split_datasets, view_split
 from saccade.data.check.statistics import SplitStatistics
 from saccade.data.derived.combine import without_unions
 from saccade.data.open import open_raw, resolve_source, split_names
@@ -22,7 +22,7 @@ from saccade.data.tables.faults import box_faults
 from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset
 
-__all__ = ["check_dataset", "check_parts", "check_source", "source_splits"]
+__all__ = ["check_dataset", "check_source", "check_splits", "source_splits"]
 
 _GENERATED = "digit_scenes"  # made on the fly; it has splits, but no folder that could name them
 
@@ -36,46 +36,62 @@ def check_source(
     progress: Progress | None = None,
     **options: Any,
 ) -> CheckReport:
-    """Look through a data set on disk, all of its splits unless some are named.
+    """Check a data set on disk, all of its splits unless some are named.
 
-    A split that cannot be opened is a fault in the report, and the others are looked at all the same.
+    A split that cannot be opened is a fault in the report, and the others are checked all the same.
 
     Args:
         source: Name in the catalogue, or a folder.
-        split: Parts, joined by ``+``; all that the source has if not given.
-        format: Reader; found by looking if not given.
-        task: Which ground truth to read, where there are several.
-        images: Also decode every image, which finds broken files, wrong sizes and copies.
+        split: Splits, joined by ``+``; all that the source has if not given.
+        format: Reader; found automatically if not given.
+        task: Task whose ground truth is read, where the source has several.
+        images: Also decode every image, which finds broken files, wrong sizes and duplicates.
         progress: Wraps the images of a split, given their number, to show a bar.
-        **options: Of the reader.
+        **options: Options of the reader.
+
+    Returns:
+        Statistics of the splits and all issues.
 
     Raises:
         DataError: If there is no such source, format or option.
+
+    Example:
+        >>> print(check_source("digit_scenes", split="val", images=False).to_text().splitlines()[0])
+        digit_scenes (val), detection
     """
     names = source_splits(source, split, format, **options)
     opened = [_open(source, name, format, task, options) for name in names]
-    parts = [part for part in opened if not isinstance(part, Issue)]
-    broken = [part for part in opened if isinstance(part, Issue)]
+    splits = [entry for entry in opened if not isinstance(entry, Issue)]
+    broken = [entry for entry in opened if isinstance(entry, Issue)]
     if split is None:
-        parts = without_unions(parts)
-    if not parts:
+        splits = without_unions(splits)
+    if not splits:
         return CheckReport(f"{source} ({'+'.join(names)})", broken, images_checked=images)
-    report = check_parts(parts, images, progress)
+    report = check_splits(splits, images, progress)
     report.issues += broken
     return report
 
 
 def source_splits(source: str | Path, split: str | None, format: str | None, **options: Any) -> list[str]:
-    """Names of the splits to look at.
+    """List the names of the splits to check.
 
     Args:
         source: Name in the catalogue, or a folder.
-        split: Parts, joined by ``+``; all that the source has if not given.
-        format: Reader; found by looking if not given.
-        **options: Of the reader.
+        split: Splits, joined by ``+``; all that the source has if not given.
+        format: Reader; found automatically if not given.
+        **options: Options of the reader.
+
+    Returns:
+        Names of splits, in the order of the source or as given.
 
     Raises:
         DataError: If there is no such source, format or option.
+
+    Example:
+        >>> source_splits("digit_scenes", None, None)
+        ['train', 'val', 'test']
+        >>> source_splits("mnist", "train+test", None)
+        ['train', 'test']
     """
     if split is not None:
         return [name.strip() for name in split.split("+")]
@@ -85,89 +101,100 @@ def source_splits(source: str | Path, split: str | None, format: str | None, **o
 
 
 def check_dataset(dataset: VisionDataset, images: bool = True, progress: Progress | None = None) -> CheckReport:
-    """Look through every image and its ground truth.
+    """Check every image of a data set and its ground truth.
 
     Args:
-        dataset: As :func:`saccade.data.open.open_raw` gives it: a label policy would have removed what is looked for.
-        images: Also decode every image, which finds broken files, wrong sizes and copies.
+        dataset: As :func:`saccade.data.open.open_raw` gives it: a label policy would have removed the faults.
+        images: Also decode every image, which finds broken files, wrong sizes and duplicates.
         progress: Wraps the images of a split, given their number, to show a bar.
 
     Returns:
-        Counts and issues.
+        Statistics of the splits and all issues.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> report = check_dataset(DigitScenes("classification", "val", count=20))
+        >>> report.ok, report.images, report.class_counts["7"]
+        (True, 20, 2)
     """
-    return check_parts(parts_of(dataset), images, progress)
+    return check_splits(split_datasets(dataset), images, progress)
 
 
-def check_parts(
+def check_splits(
     datasets: Sequence[VisionDataset], images: bool = True, progress: Progress | None = None
 ) -> CheckReport:
-    """Look through the splits of one data set; their classes may differ, which is a fault.
+    """Check the splits of one data set together; differing classes and shared images are faults.
 
     Args:
         datasets: The splits, at least one.
         images: Also decode every image.
         progress: Wraps the images of a split, given their number, to show a bar.
+
+    Returns:
+        Statistics of the splits and all issues.
     """
     info = datasets[0].info
     name = f"{info.name} ({'+'.join(dataset.info.split for dataset in datasets)}), {info.task}"
     names = tuple(dict.fromkeys(name for dataset in datasets for name in dataset.info.class_names))
     report = CheckReport(name, class_names=names, images_checked=images)
-    parts: list[SplitView] = []
-    looks: list[list[ImageStats]] = []
+    views: list[SplitView] = []
+    all_stats: list[list[ImageStats]] = []
     for dataset in datasets:
-        looks.append(look_at_all(dataset, images, progress))
-        real = np.array([look.size for look in looks[-1]], np.int32).reshape(-1, 2)
-        parts.append(gather(dataset, [look.target for look in looks[-1]], real))
-        report.splits.append(_count(parts[-1], looks[-1]))
-    for part, seen, found in zip(parts, looks, check_files(parts, looks), strict=True):
-        placed: list[LocatedIssue] = [*check_objects(part), *check_images(part, seen), *found]
-        report.issues += [fault.issue for fault in sorted(placed, key=lambda fault: fault[:2])]
-    report.issues += check_classes(parts, report.splits)
+        split_stats = collect_stats(dataset, images, progress)
+        real = np.array([stats.size for stats in split_stats], np.int32).reshape(-1, 2)
+        all_stats.append(split_stats)
+        views.append(view_split(dataset, [stats.target for stats in split_stats], real))
+        report.splits.append(_count(views[-1], split_stats))
+    for view, split_stats, from_files in zip(views, all_stats, check_files(views, all_stats), strict=True):
+        located: list[LocatedIssue] = [*check_objects(view), *check_images(view, split_stats), *from_files]
+        report.issues += [entry.issue for entry in sorted(located, key=lambda entry: entry[:2])]
+    report.issues += check_classes(views, report.splits)
     return report
 
 
-def _count(part: SplitView, looks: Sequence[ImageStats]) -> SplitStatistics:
-    dataset, names = part.dataset, part.dataset.info.class_names
-    statistics = SplitStatistics(part.split, len(dataset), len(part.labels))
+def _count(view: SplitView, split_stats: Sequence[ImageStats]) -> SplitStatistics:
+    """Statistics of a split: objects by class, images without objects, sizes of sound boxes."""
+    dataset, names = view.dataset, view.dataset.info.class_names
+    result = SplitStatistics(view.split, len(dataset), len(view.labels))
     counts: Counter[str] = Counter(dict.fromkeys(names, 0))
-    maps = any(look.map_size is not None for look in looks)
-    has_objects = part.boxes is not None or part.keypoints.shape[1] > 0
-    if maps:
-        counts.update(names[label] for look in looks for label in look.present if label < len(names))
-        statistics.objects = 0
-    elif part.keypoints.shape[1]:
-        labelled = (part.keypoints[..., 2] > 0).sum(axis=0).tolist()
+    has_maps = any(stats.map_size is not None for stats in split_stats)
+    has_objects = view.boxes is not None or view.keypoints.shape[1] > 0
+    if has_maps:
+        counts.update(names[label] for stats in split_stats for label in stats.present if label < len(names))
+        result.objects = 0
+    elif view.keypoints.shape[1]:
+        labelled = (view.keypoints[..., 2] > 0).sum(axis=0).tolist()
         counts.update(dict(zip(names, labelled, strict=False)))
-    elif dataset.info.task == "segmentation" and reads_table(dataset):
-        # Outlines are painted over background 0, so label v is class v + 1; counted are images that show a class.
-        known = part.labels >= 0
-        pairs = np.unique(np.column_stack([part.image[known], part.labels[known]]), axis=0)
+    elif dataset.info.task == "segmentation" and is_table_backed(dataset):
+        # Outlines are painted over background 0, so label v is class v + 1; images that show a class are counted.
+        known = view.labels >= 0
+        pairs = np.unique(np.column_stack([view.image[known], view.labels[known]]), axis=0)
         counts[names[0]] = len(dataset)
         counts.update(names[label + 1] for label in pairs[:, 1].tolist() if label + 1 < len(names))
     else:
-        known = (part.labels >= 0) & (part.labels < len(names))
-        totals = np.bincount(part.labels[known], minlength=len(names)).tolist()
+        known = (view.labels >= 0) & (view.labels < len(names))
+        totals = np.bincount(view.labels[known], minlength=len(names)).tolist()
         counts.update(dict(zip(names, totals, strict=False)))
-    statistics.class_counts = dict(counts)
-    if has_objects and not maps:
+    result.class_counts = dict(counts)
+    if has_objects and not has_maps:
         filled = np.zeros(len(dataset), np.bool_)
-        filled[part.image] = True
-        if not reads_table(dataset):  # where the ground truth could not be read, nothing is said
-            filled |= np.array([look.target is None for look in looks], np.bool_)
-        statistics.empty = [dataset.path(index) for index in np.flatnonzero(~filled).tolist()]
-    if part.boxes is not None:
-        sizes = part.sizes[part.image]
-        bad = np.logical_or.reduce(list(box_faults(part.boxes, sizes).values()))
-        statistics.sides = part.boxes[~bad, 2:] - part.boxes[~bad, :2]
+        filled[view.image] = True
+        if not is_table_backed(dataset):  # an unreadable ground truth is reported elsewhere
+            filled |= np.array([stats.target is None for stats in split_stats], np.bool_)
+        result.empty = [dataset.path(index) for index in np.flatnonzero(~filled).tolist()]
+    if view.boxes is not None:
+        sizes = view.sizes[view.image]
+        bad = np.logical_or.reduce(list(box_faults(view.boxes, sizes).values()))
+        result.sides = view.boxes[~bad, 2:] - view.boxes[~bad, :2]
         sized = sizes[~bad].all(axis=1)
-        statistics.shares = statistics.sides[sized] / sizes[~bad][sized][:, ::-1]
-    return statistics
+        result.shares = result.sides[sized] / sizes[~bad][sized][:, ::-1]
+    return result
 
 
 def _open(
     source: str | Path, name: str, format_name: str | None, task: str | None, options: Mapping[str, Any]
 ) -> VisionDataset | Issue:
-    """A split, or what is wrong with it."""
+    """Open a split; an issue if it cannot be opened."""
     try:
         return open_raw(source, name, format=format_name, task=task, **options)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""One split as the checks see it: its objects in flat arrays, wherever they come from."""
+"""One split as the checks see it: its objects in flat arrays, whatever kind of data set it is."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.sample import Target
 
-__all__ = ["LocatedIssue", "SplitView", "gather", "parts_of", "reads_table"]
+__all__ = ["LocatedIssue", "SplitView", "is_table_backed", "split_datasets", "view_split"]
 
-# Where the faults of a whole split stand: behind those of its images.
+# Position of the faults of a whole split in the report: behind those of its images.
 LAST = 1 << 62
 
 
 class LocatedIssue(NamedTuple):
-    """A fault and its place in the order of the report."""
+    """A fault with its position in the report: by image, then by object (-1: the image itself)."""
 
     image: int
     position: int
@@ -32,17 +32,17 @@ class LocatedIssue(NamedTuple):
 
 @dataclass
 class SplitView:
-    """One split.
+    """The objects of one split in flat arrays, with the annotated and the real size of each image.
 
     Args:
         dataset: The split itself.
-        image: Image of each object, shape (N,), int64, rising.
-        labels: (N,) int64; negative for unknown classes.
+        image: Image index of each object, shape (N,), int64, rising.
+        labels: Class of each object, (N,) int64; negative for unknown classes.
         boxes: (N, 4) xyxy pixels; None without boxes.
-        keypoints: (N, K, 3); K is 0 without keypoints.
+        keypoints: (N, K, 3) x, y, visibility; K is 0 without keypoints.
         outlines: Polygons or masks; None without.
-        annotated: (height, width) of each image as the annotations say, (M, 2) int32; 0 where they do not.
-        real: The same as decoded; 0 where it was not, or could not be.
+        annotated: (height, width) of each image in the annotations, (M, 2) int32; 0 where they hold none.
+        real: The same as decoded; 0 where the image was not, or could not be, decoded.
     """
 
     dataset: VisionDataset
@@ -56,7 +56,7 @@ class SplitView:
 
     @property
     def split(self) -> str:
-        """Its name."""
+        """Name of the split."""
         return self.dataset.info.split
 
     @property
@@ -66,24 +66,26 @@ class SplitView:
 
     @property
     def position(self) -> NDArray[np.int64]:
-        """Place of each object in its image, (N,), int64."""
+        """Index of each object within its image, (N,), int64."""
         first = np.searchsorted(self.image, np.arange(len(self.dataset)))
-        places: NDArray[np.int64] = np.arange(len(self.image)) - first[self.image]
-        return places
+        position: NDArray[np.int64] = np.arange(len(self.image)) - first[self.image]
+        return position
 
     @property
     def known_classes(self) -> tuple[str, ...]:
-        """Names of labels 0..N-1 of the objects.
+        """Class names of the objects, by label.
 
-        Objects with keypoints are of one class; objects that are painted over a background are counted without it.
+        Objects with keypoints are of one class; where objects are painted into label maps, the background is left out.
         """
         info = self.dataset.info
         if info.task == "keypoints":
             return ("object",)
-        return info.class_names[1:] if info.task == "segmentation" and reads_table(self.dataset) else info.class_names
+        return (
+            info.class_names[1:] if info.task == "segmentation" and is_table_backed(self.dataset) else info.class_names
+        )
 
     def class_name(self, label: int) -> str:
-        """Name of a label, also of an unknown one."""
+        """Class name of a label, also of an unknown one."""
         names = self.known_classes
         if 0 <= label < len(names):
             return names[label]
@@ -99,27 +101,37 @@ def annotation_path(dataset: VisionDataset, index: int) -> str:
     return dataset.annotation_path(index) if isinstance(dataset, TableDataset) else dataset.path(index)
 
 
-def parts_of(dataset: VisionDataset) -> list[VisionDataset]:
-    """The splits that a data set was joined from, or the data set itself."""
+def split_datasets(dataset: VisionDataset) -> list[VisionDataset]:
+    """Take a joined data set apart into its splits; any other is a list of itself."""
     if isinstance(dataset, ConcatDataset):
-        return [part for joined in dataset.parts for part in parts_of(joined)]
+        return [part for joined in dataset.parts for part in split_datasets(joined)]
     return [dataset]
 
 
-def reads_table(dataset: VisionDataset) -> bool:
-    """Whether the ground truth of a data set is what its table says; else its targets are asked for one by one."""
+def is_table_backed(dataset: VisionDataset) -> bool:
+    """Whether the annotation table is the ground truth; otherwise targets have to be read image by image."""
     return isinstance(dataset, TableDataset) and type(dataset).target is TableDataset.target
 
 
-def gather(dataset: VisionDataset, targets: Sequence[Target | None], real: NDArray[np.int32]) -> SplitView:
-    """The objects of a split.
+def view_split(dataset: VisionDataset, targets: Sequence[Target | None], real: NDArray[np.int32]) -> SplitView:
+    """Collect the objects of a split in flat arrays, from its annotation table or from its targets.
 
     Args:
         dataset: The split.
-        targets: Its ground truth by image, None where there is none to be had; not looked at where the table says all.
-        real: (height, width) as decoded, (M, 2), 0 where unknown.
+        targets: Its ground truth by image, None where it could not be read; unused where there is a table.
+        real: (height, width) of each image as decoded, (M, 2), 0 where unknown.
+
+    Returns:
+        The split for the checks.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> scenes = DigitScenes("detection", count=3)
+        >>> view = view_split(scenes, [scenes.target(index) for index in range(3)], np.zeros((3, 2), np.int32))
+        >>> view.boxes.shape, view.image
+        ((12, 4), array([0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]))
     """
-    if isinstance(dataset, TableDataset) and reads_table(dataset):
+    if isinstance(dataset, TableDataset) and is_table_backed(dataset):
         table = dataset.table
         return SplitView(
             dataset, table.image_index, table.labels, table.boxes, table.keypoints, table.outlines, table.sizes, real

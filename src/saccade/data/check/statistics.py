@@ -1,4 +1,4 @@
-"""Counts and box sizes of a split."""
+"""Statistics of a split: counts of images, objects and classes, histograms of box sizes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,21 @@ def _no_pairs() -> NDArray[np.float64]:
 
 @dataclass
 class SplitStatistics:
-    """What a split holds.
+    """Statistics of a split: counts of images, objects and classes, sizes of the boxes.
 
     Args:
-        name: Of the split.
-        images: Images.
-        objects: Objects in all images.
+        name: Name of the split.
+        images: Number of images.
+        objects: Number of objects in all images.
         empty: Files of the images without an object.
         class_counts: Objects by class name; for label maps images that show the class, for keypoints labelled points.
         sides: Width and height of every sound box, (N, 2), pixels.
         shares: The same as shares of the image's width and height, (K, 2), where its size is known.
+
+    Example:
+        >>> statistics = SplitStatistics("train", images=2, objects=2, sides=np.array([[10.0, 20], [40, 40]]))
+        >>> statistics.aspects
+        array([0.5, 1. ])
     """
 
     name: str
@@ -61,7 +66,7 @@ class SplitStatistics:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Statistics as plain values for JSON."""
         return {
             "name": self.name,
             "images": self.images,
@@ -72,7 +77,7 @@ class SplitStatistics:
         }
 
     def to_text(self) -> list[str]:
-        """Lines of text; none for a split without boxes."""
+        """Statistics as lines of text; none for a split without boxes."""
         lines = [f"{self.name}: {self.images} images, {self.objects} objects"]
         for name, bins in self.histograms.items():
             lines.append(f"  {name}: " + ", ".join(f"{label}: {count}" for label, count in bins.items() if count))
@@ -80,14 +85,18 @@ class SplitStatistics:
 
 
 def histogram(values: NDArray[np.floating[Any]], edges: Sequence[float]) -> dict[str, int]:
-    """Counts by bin.
+    """Count values by bin; a value on an edge belongs to the bin above it.
 
     Args:
-        values: Any number of them, (N,).
+        values: Values to count, (N,).
         edges: Upper edge of each bin but the last, rising.
 
     Returns:
         Count by the bin's name, such as ``< 1``, ``1-2`` and ``>= 1024``.
+
+    Example:
+        >>> histogram(np.array([0.5, 1.0, 7.0]), edges=(1.0, 2.0))
+        {'< 1': 1, '1-2': 1, '>= 2': 1}
     """
     names = [
         f"< {edges[0]:g}",
