@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, box_iou
 from saccade.errors import ConfigError
 from saccade.ops.merge import boxes_of_points, cut_off, join_pieces, suppress, weighted_boxes
 from saccade.ops.packed_masks import PackedMasks
-from saccade.ops.views import View, flip_order, merge_views
+from saccade.ops.views import View, flip_order
 
 
 def _random_boxes(seed: int, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
@@ -222,9 +222,7 @@ def test_views_bring_coordinates_back(height: int, width: int, mirrored: bool, s
     np.testing.assert_allclose(view.boxes_back(seen_boxes), boxes, atol=1e-4)
 
 
-def test_views_know_their_rules() -> None:
+def test_points_are_exchanged_in_a_mirrored_view() -> None:
     assert flip_order([(0, 2), (1, 1)], 3).tolist() == [2, 1, 0]
     with pytest.raises(ConfigError, match=r"\(0, 3\) names a point outside of 0..2"):
         flip_order([(0, 3)], 3)
-    with pytest.raises(ConfigError, match=r"no rule to merge \['colours'\]"):
-        merge_views([{"colours": torch.zeros(1)}], [View((4, 4), (4, 4))])

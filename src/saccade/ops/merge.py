@@ -260,15 +260,18 @@ def _cluster(boxes: Array, scores: Array, sources: Array, iou_threshold: float) 
     """Cluster boxes of one class, sorted by falling score: cluster of each, fused boxes, summed scores."""
     fused = np.zeros((len(boxes), 4))
     sums, totals = np.zeros((len(boxes), 4)), np.zeros(len(boxes))
-    seen: list[set[int]] = []
+    sources_in: list[set[int]] = []
     cluster_of = np.zeros(len(boxes), np.int64)
     for index, (box, score, source) in enumerate(zip(boxes, scores.tolist(), sources.tolist(), strict=True)):
-        overlaps = _iou_with(box, fused[: len(seen)])
+        overlaps = _iou_with(box, fused[: len(sources_in)])
         near = np.flatnonzero(overlaps > iou_threshold)
-        chosen = next((one for one in near[np.argsort(-overlaps[near])].tolist() if source not in seen[one]), len(seen))
-        if chosen == len(seen):
-            seen.append(set())
-        seen[chosen].add(source)
+        chosen = next(
+            (one for one in near[np.argsort(-overlaps[near])].tolist() if source not in sources_in[one]),
+            len(sources_in),
+        )
+        if chosen == len(sources_in):
+            sources_in.append(set())
+        sources_in[chosen].add(source)
         cluster_of[index] = chosen
         # Boxes of score zero need a weight too where a cluster has no others.
         weight = max(score, np.finfo(np.float64).tiny ** 0.5)
@@ -276,7 +279,7 @@ def _cluster(boxes: Array, scores: Array, sources: Array, iou_threshold: float) 
         sums[chosen] += weight * box
         totals[chosen] = weighted
         fused[chosen] = sums[chosen] / weighted
-    number = len(seen)
+    number = len(sources_in)
     return cluster_of, fused[:number], np.bincount(cluster_of, weights=scores, minlength=number)
 
 
