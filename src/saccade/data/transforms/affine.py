@@ -1,4 +1,4 @@
-"""Affine transforms of training: each moves the ground truth with the image, by randomness that it is given."""
+"""Random affine transforms of training: mirror, quarter turn, crop, warp; the ground truth moves with the image."""
 
 from __future__ import annotations
 
@@ -21,9 +21,23 @@ Pairs = Sequence[tuple[int, int]]
 
 
 def mirror(sample: Sample, flip_pairs: Pairs, vertical: bool = False) -> Sample:
-    """The sample in a mirror, left-right or upside down.
+    """Mirror an image and its ground truth, left-right or upside down.
 
     Either makes a left hand a right one, so paired keypoints change names.
+
+    Args:
+        sample: Image and ground truth.
+        flip_pairs: Pairs of keypoints that change names.
+        vertical: Upside down instead of left-right.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((60, 100)))
+        >>> eyes = np.array([[[10, 20, 2], [30, 20, 2]]], np.float32)  # left, right
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), {"keypoints": eyes}, info)
+        >>> mirror(sample, flip_pairs=[(0, 1)]).target["keypoints"].tolist()
+        [[[70.0, 20.0, 2.0], [90.0, 20.0, 2.0]]]
     """
     height, width = sample.size
     matrix = (
@@ -46,11 +60,20 @@ def mirror(sample: Sample, flip_pairs: Pairs, vertical: bool = False) -> Sample:
 
 
 class Flip:
-    """Left-right mirror.
+    """Random left-right mirror of an image and its ground truth.
 
     Args:
         probability: How often, 0..1.
         flip_pairs: Keypoints that change names (``DatasetInfo.flip_pairs``).
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> target = {"boxes": np.array([[0, 0, 20, 10]], np.float32), "labels": np.array([3])}
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((60, 100)))
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, info)
+        >>> Flip(probability=1.0)(sample, np.random.default_rng(0)).target["boxes"].tolist()
+        [[80.0, 0.0, 100.0, 10.0]]
     """
 
     vertical = False
@@ -60,28 +83,52 @@ class Flip:
         self.flip_pairs = flip_pairs
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample, mirrored or not."""
+        """Mirror the sample, or return it as it is."""
         return mirror(sample, self.flip_pairs, self.vertical) if rng.random() < self.probability else sample
 
 
 class FlipVertical(Flip):
-    """Upside-down mirror."""
+    """Random upside-down mirror of an image and its ground truth.
+
+    Args:
+        probability: How often, 0..1.
+        flip_pairs: Keypoints that change names (``DatasetInfo.flip_pairs``).
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> target = {"boxes": np.array([[0, 0, 20, 10]], np.float32), "labels": np.array([3])}
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((60, 100)))
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, info)
+        >>> FlipVertical(probability=1.0)(sample, np.random.default_rng(0)).target["boxes"].tolist()
+        [[0.0, 50.0, 20.0, 60.0]]
+    """
 
     vertical = True
 
 
 class Rotate90:
-    """A quarter, half or three-quarter turn; height and width may change places.
+    """Random turn by 90, 180 or 270 degrees; height and width may be exchanged.
 
     Args:
         probability: How often, 0..1.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> target = {"boxes": np.array([[0, 0, 20, 10]], np.float32), "labels": np.array([3])}
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((60, 100)))
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, info)
+        >>> turned = Rotate90(probability=1.0)(sample, np.random.default_rng(1))
+        >>> turned.size, turned.target["boxes"].tolist()
+        ((100, 60), [[50.0, 0.0, 60.0, 20.0]])
     """
 
     def __init__(self, probability: float) -> None:
         self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample, turned or not."""
+        """Turn the sample, or return it as it is."""
         if rng.random() >= self.probability:
             return sample
         height, width = sample.size
@@ -98,11 +145,21 @@ class Rotate90:
 
 
 class RandomCrop:
-    """Cut a window at a random place; a smaller image is laid at a random place of a canvas of that size.
+    """Random crop of a fixed size; an image that is smaller is laid at a random position of a canvas of that size.
 
     Args:
         size: Window (height, width).
         fill: Value of uncovered pixels.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> target = {"boxes": np.array([[30, 20, 70, 40]], np.float32), "labels": np.array([3])}
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((60, 100)))
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, info)
+        >>> cropped = RandomCrop((50, 80))(sample, np.random.default_rng(0))
+        >>> cropped.image.shape, cropped.target["boxes"].tolist()
+        ((50, 80, 3), [[17.0, 11.0, 57.0, 31.0]])
     """
 
     def __init__(self, size: tuple[int, int], fill: int = 114) -> None:
@@ -110,7 +167,7 @@ class RandomCrop:
         self.fill = fill
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The window."""
+        """Cut the window out."""
         top, left = (
             int(rng.integers(0, slack + 1)) if slack >= 0 else -int(rng.integers(0, 1 - slack))
             for slack in (window - side for window, side in zip(self.size, sample.size, strict=True))
@@ -124,14 +181,24 @@ class RandomCrop:
 
 
 class RandomAffine:
-    """Turn, zoom, shear and shift about the centre, in one warp.
+    """Random rotation, zoom, shear and shift about the centre, in one warp.
 
     Args:
-        degrees: Largest turn, +-.
+        degrees: Largest rotation, +-.
         translate: Largest shift, +- share of the canvas.
         scale: Range of the zoom.
         shear: Largest shear along either axis, +- degrees.
         fill: Value of uncovered pixels.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> target = {"boxes": np.array([[30, 20, 70, 40]], np.float32), "labels": np.array([3])}
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((60, 100)))
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, info)
+        >>> half = RandomAffine(scale=(0.5, 0.5))(sample, np.random.default_rng(0))
+        >>> half.size, half.target["boxes"].tolist()
+        ((60, 100), [[40.0, 25.0, 60.0, 35.0]])
     """
 
     def __init__(
@@ -150,14 +217,14 @@ class RandomAffine:
 
     @property
     def is_identity(self) -> bool:
-        """Whether it never moves anything."""
+        """Whether all ranges are empty, so that the transform never changes anything."""
         return not (self.degrees or self.translate or self.shear) and tuple(self.scale) == (1.0, 1.0)
 
     def draw(self, rng: np.random.Generator, source: tuple[int, int], size: tuple[int, int]) -> NDArray[np.float64]:
-        """A random (3, 3) matrix from the centre of ``source`` to near the centre of ``size``, both (height, width)."""
+        """Draw a random (3, 3) matrix from the centre of ``source`` to near that of ``size``, both (height, width)."""
         # Plain numbers: on matrices of two by two, numpy would take ten times as long as the warp of a small image.
         drawn = rng.random(6).tolist()
-        turn, shear_x, shear_y, right, down = (2.0 * drawn[place] - 1.0 for place in (0, 1, 2, 4, 5))
+        turn, shear_x, shear_y, right, down = (2.0 * drawn[index] - 1.0 for index in (0, 1, 2, 4, 5))
         angle = math.radians(turn * self.degrees)
         tan_x, tan_y = math.tan(math.radians(shear_x * self.shear)), math.tan(math.radians(shear_y * self.shear))
         zoom = self.scale[0] + (self.scale[1] - self.scale[0]) * drawn[3]
@@ -170,7 +237,7 @@ class RandomAffine:
         return np.array([[a, b, shift_x], [c, d, shift_y], [0.0, 0.0, 1.0]])
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample on a canvas of the same size."""
+        """Warp the sample onto a canvas of the same size."""
         size = sample.size
         matrix = self.draw(rng, size, size)
 

@@ -1,6 +1,6 @@
-"""Transforms of colour.
+"""Random colour transforms: HSV, brightness and contrast, AlexNet's PCA shift.
 
-They look every value up in a table of 256, so their cost does not depend on the formula.
+Every value goes through a table of 256 entries, so the cost does not depend on the formula.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from saccade.errors import ConfigError
 from saccade.structures.sample import Sample
 
-__all__ = ["HSV", "BrightnessContrast", "PCAColor", "check_bytes"]
+__all__ = ["HSV", "BrightnessContrast", "PCAColor", "check_uint8"]
 
 _VALUES = np.arange(256, dtype=np.float64)
 _HUES = 180  # OpenCV halves the hue circle to fit into a byte
@@ -28,24 +28,32 @@ _DIRECTIONS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], 
 
 
 class HSV:
-    """Turn the hue, scale saturation and value, each by a random amount; a grey image has only its value scaled.
+    """Random shift of hue and scaling of saturation and value; of a grey image only the value is scaled.
 
     Args:
-        hue: Largest turn, +- share of the colour circle.
+        hue: Largest shift, +- share of the colour circle.
         saturation: Largest change of the factor, 1 +- this.
         value: Likewise.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((1, 1)))
+        >>> sample = Sample(np.array([[[200, 100, 50]]], np.uint8), {}, info)
+        >>> HSV(hue=0.1, saturation=0.5, value=0.3)(sample, np.random.default_rng(0)).image.tolist()
+        [[[145, 100, 61]]]
     """
 
     def __init__(self, hue: float, saturation: float, value: float) -> None:
         self.gains = np.array([hue, saturation, value])
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample in other colours.
+        """Change the colours.
 
         Raises:
             ConfigError: If the pixels are not 8-bit RGB or grey.
         """
-        check_bytes(sample, "hsv", (1, 3))
+        check_uint8(sample, "hsv", (1, 3))
         turn, saturation, value = rng.uniform(-1, 1, 3) * self.gains
         values = _table(_VALUES * (1 + value))
         if sample.image.shape[2] == 1:
@@ -59,11 +67,19 @@ class HSV:
 
 
 class BrightnessContrast:
-    """Scale all values, and their distance from the image's mean, each by a random factor.
+    """Random brightness and contrast: scales all values, and their distance from the image's mean.
 
     Args:
         brightness: Largest change of the factor on the values, 1 +- this.
         contrast: Largest change of the factor on the distance from the mean.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((1, 2)))
+        >>> sample = Sample(np.array([[[50], [150]]], np.uint8), {}, info)
+        >>> BrightnessContrast(brightness=0.2, contrast=0.5)(sample, np.random.default_rng(0)).image.tolist()
+        [[[65], [146]]]
     """
 
     def __init__(self, brightness: float, contrast: float) -> None:
@@ -71,12 +87,12 @@ class BrightnessContrast:
         self.contrast = contrast
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample in another light.
+        """Change brightness and contrast.
 
         Raises:
             ConfigError: If the pixels are not 8-bit.
         """
-        check_bytes(sample, "brightness and contrast")
+        check_uint8(sample, "brightness and contrast")
         brighter, stronger = 1 + rng.uniform(-1, 1, 2) * (self.brightness, self.contrast)
         mean = float(sample.image.mean())
         table = _table(((_VALUES - mean) * stronger + mean) * brighter)
@@ -84,25 +100,33 @@ class BrightnessContrast:
 
 
 class PCAColor:
-    """Shift all pixels along the principal colours of photographs (Krizhevsky et al. 2012, AlexNet, section 4.1).
+    """Random shift of all pixels along the principal colours of photographs (Krizhevsky et al. 2012, section 4.1).
 
     To every pixel the same ``sum of direction * strength * alpha`` is added, with one alpha of N(0, sigma) for each of
     the three components. It changes the brightness and tint of the light, not the object.
 
     Args:
         sigma: Standard deviation of alpha (0.1 in the paper).
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((1, 2)))
+        >>> sample = Sample(np.array([[[50, 50, 50], [150, 150, 150]]], np.uint8), {}, info)
+        >>> PCAColor(sigma=0.1)(sample, np.random.default_rng(3)).image.tolist()
+        [[[43, 43, 44], [143, 143, 144]]]
     """
 
     def __init__(self, sigma: float) -> None:
         self.sigma = sigma
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample in another light.
+        """Shift the colours.
 
         Raises:
             ConfigError: If the pixels are not 8-bit RGB.
         """
-        check_bytes(sample, "pca", (3,))
+        check_uint8(sample, "pca", (3,))
         shift = 255.0 * _DIRECTIONS @ (_STRENGTHS * rng.normal(0.0, self.sigma, 3))
         planes = [
             cv2.LUT(plane, _table(_VALUES + offset))
@@ -115,8 +139,8 @@ def _table(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def check_bytes(sample: Sample, name: str, channels: tuple[int, ...] = ()) -> None:
-    """Refuse images that a transform cannot treat.
+def check_uint8(sample: Sample, name: str, channels: tuple[int, ...] = ()) -> None:
+    """Refuse images that are not 8-bit or have another number of channels than a transform handles.
 
     Args:
         sample: Holds the image.
@@ -125,6 +149,14 @@ def check_bytes(sample: Sample, name: str, channels: tuple[int, ...] = ()) -> No
 
     Raises:
         ConfigError: If the pixels are not 8-bit, or their channels not among ``channels``.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "scan.tif", Geometry.identity((4, 4)))
+        >>> check_uint8(Sample(np.zeros((4, 4, 1), np.uint16), {}, info), "jpeg")
+        Traceback (most recent call last):
+        saccade.errors.ConfigError: augment.jpeg needs 8-bit images, but scan.tif has uint16 (4, 4, 1). ...
     """
     image: NDArray[Any] = sample.image
     if image.dtype != np.uint8 or (channels and image.shape[2] not in channels):

@@ -1,4 +1,4 @@
-"""Settings of training-time augmentation, for every task.
+"""Settings of augmentation, for every task.
 
 Transforms move boxes, masks, label maps and keypoints together.
 """
@@ -15,9 +15,14 @@ PolicyName = Literal["none", "randaugment", "autoaugment", "trivialaugment"]
 
 @dataclass
 class AugmentConfig:
-    """What happens to a training image before the network sees it.
+    """Settings of the random transforms of training images.
 
-    The default is nothing but the model's own resize rule.
+    The default is none but the model's own resize rule.
+
+    Example:
+        >>> config = AugmentConfig(mosaic=1.0, flip=0.5, hsv=(0.015, 0.7, 0.4))
+        >>> config.flip, config.mixup
+        (0.5, 0.0)
     """
 
     mosaic: float = 0.0  # probability of joining several images
@@ -40,7 +45,7 @@ class AugmentConfig:
     contrast: float = 0.0  # +- share
     pca: float = 0.0  # AlexNet's shift of colour: standard deviation along ImageNet's principal colours (0.1 there)
     crop: tuple[int, int] | None = None  # random crop (height, width) of the image before the resize rule
-    resized_crop: tuple[float, float] | None = None  # Inception's crop in place of the resize rule: share of the area
+    resized_crop: tuple[float, float] | None = None  # Inception's crop instead of the resize rule: share of the area
     resized_crop_aspect: tuple[float, float] = (0.75, 4 / 3)  # range of its width / height
     iou_crop: float = 0.0  # probability of SSD's crop around objects
     expand: float = 0.0  # probability of SSD's larger canvas, filled with the network's mean

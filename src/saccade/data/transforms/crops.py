@@ -1,7 +1,7 @@
-"""Windows of random place and size: Inception's crop for classes, SSD's crop around objects and its expansion.
+"""Random crops: Inception's crop for classification, SSD's crop around objects and its expansion.
 
-Each is exact: the window lies on whole pixels, so the geometry record says where every pixel went. Objects of which too
-little is left are dropped (:func:`saccade.data.transforms.move.clip_objects`).
+Windows lie on whole pixels, so the geometry record is exact. Objects of which too little is left are dropped
+(:func:`saccade.data.transforms.move.clip_objects`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,23 @@ _MAX_CANVAS = 4096 * 4096
 
 
 class RandomResizedCrop:
-    """A window of random area and aspect, stretched to one size (Szegedy et al. 2015, "Going deeper", section 6).
+    """Inception crop: a window of random area and aspect, stretched to one size (Szegedy et al. 2015, section 6).
 
-    Ten windows are tried; if none fits into the image, it is the largest one in the middle whose aspect is allowed.
+    Paper: "Going Deeper with Convolutions". Ten windows are tried; if all exceed the image, the largest centred window
+    of an allowed aspect is taken.
 
     Args:
         size: Result (height, width).
         area: Range of the window's share of the image's area.
         aspect: Range of width / height, from which the logarithm is drawn evenly.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((375, 500)))
+        >>> sample = Sample(np.zeros((375, 500, 3), np.uint8), {"labels": np.int64(3)}, info)
+        >>> RandomResizedCrop((224, 224))(sample, np.random.default_rng(0)).image.shape
+        (224, 224, 3)
     """
 
     def __init__(
@@ -46,7 +55,7 @@ class RandomResizedCrop:
         self.aspect = aspect
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The window at ``size``."""
+        """Cut a window out and resize it to ``size``."""
         top, left, height, width = self._window(sample.size, rng)
         gain_y, gain_x = self.size[0] / height, self.size[1] / width
         matrix = np.array([[gain_x, 0, -left * gain_x], [0, gain_y, -top * gain_y], [0, 0, 1.0]])
@@ -73,18 +82,29 @@ class RandomResizedCrop:
 
 
 class IoUCrop:
-    """A window that overlaps an object by a wanted share (Liu et al. 2016, SSD, section 2.2).
+    """SSD crop: a random window that overlaps an object by a drawn IoU (Liu et al. 2016, section 2.2).
 
     One of these is chosen: the whole image; any window; a window whose intersection over union with some object is at
     least 0.1, 0.3, 0.5, 0.7 or 0.9. Windows have 0.3 to 1 of the image's size and 1/2 to 2 of its aspect. Objects
-    stay if their centre is inside, as in the paper, and are cut at the edge; crowd regions stay as far as they are to
-    be seen. A window without the centre of any object is not taken. Where fifty windows fail, the choice is made anew.
+    stay if their centre is inside, as in the paper, and are cut at the edge; crowd regions stay if enough of them is
+    visible. A window without the centre of any object is rejected. Where fifty windows are rejected, the choice is made
+    anew.
 
     Args:
         probability: How often anything is done, 0..1.
-        min_overlaps: Wanted intersection over union.
+        min_overlaps: Intersections over union to choose from.
         scale: Range of the square root of the window's share of the area.
         aspect: Range of the window's aspect relative to the image's.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> boxes = np.array([[20, 20, 60, 50], [100, 70, 150, 110]], np.float32)
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((120, 160)))
+        >>> sample = Sample(np.zeros((120, 160, 3), np.uint8), {"boxes": boxes, "labels": np.array([3, 7])}, info)
+        >>> crop = IoUCrop()(sample, np.random.default_rng(0))
+        >>> crop.size, crop.target["labels"].tolist(), crop.target["boxes"].tolist()
+        ((54, 38), [7], [[0.0, 9.0, 38.0, 49.0]])
     """
 
     _TRIALS = 50
@@ -103,7 +123,7 @@ class IoUCrop:
         self.aspect = aspect
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The window, or the whole image.
+        """Cut a window out, or return the sample as it is.
 
         Raises:
             ConfigError: If the ground truth has no boxes.
@@ -111,7 +131,7 @@ class IoUCrop:
         if rng.random() >= self.probability:
             return sample
         if "boxes" not in sample.target:
-            raise ConfigError("augment.iou_crop looks for windows around boxes, and there are none. Set it to 0.")
+            raise ConfigError("augment.iou_crop crops around boxes, and the ground truth has none. Set it to 0.")
         boxes = np.asarray(sample.target["boxes"], np.float64)
         crowd = sample.target.get("iscrowd", np.zeros(len(boxes), bool))
         for _ in range(self._ROUNDS):
@@ -120,13 +140,13 @@ class IoUCrop:
                 return sample
             wanted = 0.0 if choice == 1 else self.min_overlaps[choice - 2]
             windows = self._draw(sample.size, rng)
-            good = _accepted(windows, boxes[~crowd], wanted)
-            if good.any():
-                return _cut(sample, windows[int(np.argmax(good))], crowd)
+            accepted = _accepted(windows, boxes[~crowd], wanted)
+            if accepted.any():
+                return _cut(sample, windows[int(np.argmax(accepted))], crowd)
         return sample
 
     def _draw(self, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Windows (T, 4), xyxy on whole pixels, of an image of (height, width)."""
+        """Draw windows (T, 4), xyxy on whole pixels, of an image of (height, width)."""
         drawn = rng.random((self._TRIALS, 4))
         scale = self.scale[0] + (self.scale[1] - self.scale[0]) * drawn[:, 0]
         # No side may be longer than the image's.
@@ -139,14 +159,25 @@ class IoUCrop:
 
 
 class Expand:
-    """The image at a random place of a larger empty canvas, which makes small objects (SSD, section 3.6).
+    """SSD expansion: the image at a random position of a larger canvas, which makes objects small (section 3.6).
 
-    A canvas of more than 16.8 million pixels is not made: the image on it is reduced instead.
+    Paper: Liu et al., ECCV 2016. A canvas has at most 16.8 million pixels: beyond that the image on it is reduced
+    instead.
 
     Args:
         probability: How often, 0..1.
         largest: The canvas is 1 to this many times as wide and high.
         fill: Value of the canvas, one for all channels or one for each; the paper takes the mean of the training set.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> target = {"boxes": np.array([[10, 10, 40, 30]], np.float32), "labels": np.array([3])}
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((60, 100)))
+        >>> sample = Sample(np.zeros((60, 100, 3), np.uint8), target, info)
+        >>> expanded = Expand(probability=1.0, largest=4.0)(sample, np.random.default_rng(0))
+        >>> expanded.size, expanded.target["boxes"].tolist()
+        ((108, 180), [[13.0, 25.0, 43.0, 45.0]])
     """
 
     def __init__(self, probability: float, largest: float = 4.0, fill: float | Sequence[float] = 114) -> None:
@@ -155,7 +186,7 @@ class Expand:
         self.fill = np.asarray(fill)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample on a canvas."""
+        """Lay the sample on a larger canvas, or return it as it is."""
         if rng.random() >= self.probability:
             return sample
         height, width = sample.size
@@ -176,9 +207,9 @@ class Expand:
 
 
 def _accepted(windows: NDArray[np.int64], boxes: NDArray[np.float64], wanted: float) -> NDArray[np.bool_]:
-    """Which windows (T, 4) hold the centre of a box (N, 4) that they overlap by ``wanted``.
+    """Whether each window (T, 4) holds the centre of a box (N, 4) with an IoU of at least ``wanted``, (T,).
 
-    Where there is no box, all do if nothing is wanted.
+    Without boxes, every window is accepted if ``wanted`` is 0, and none otherwise.
     """
     if not len(boxes):
         return np.full(len(windows), wanted == 0)
@@ -191,13 +222,13 @@ def _accepted(windows: NDArray[np.int64], boxes: NDArray[np.float64], wanted: fl
 
 
 def _holds_centres(windows: NDArray[np.int64], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(T, N)."""
+    """Whether each window (T, 4) holds the centre of each box (N, 4), (T, N)."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return np.asarray(((centres > windows[:, None, :2]) & (centres < windows[:, None, 2:])).all(axis=2))
 
 
 def _cut(sample: Sample, window: NDArray[np.int64], crowd: NDArray[np.bool_]) -> Sample:
-    """The window alone, with the objects whose centre it holds."""
+    """Crop to a window (4,), with the objects whose centre it holds, and crowds."""
     x1, y1, x2, y2 = window.tolist()
     boxes = np.asarray(sample.target["boxes"], np.float64)
     held = _holds_centres(window[None], boxes)[0] | crowd

@@ -1,4 +1,4 @@
-"""Two images made one: mixup, CutMix and copy-paste."""
+"""Transforms that join two images: mixup, CutMix and copy-paste."""
 
 from __future__ import annotations
 
@@ -13,26 +13,42 @@ from saccade.data.transforms.affine import Pairs, mirror
 from saccade.data.transforms.move import (
     MIN_SIDE,
     MIN_VISIBLE,
-    boxes_of_masks,
     join_objects,
     move_sample,
     select_objects,
     warp_pixels,
 )
 from saccade.errors import ConfigError
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["CopyPaste", "MixUp", "blend_classes", "cut_classes"]
 
 
 class MixUp:
-    """Two images laid over each other in equal parts, with the objects of both (Ge et al. 2021, YOLOX, section 2.1).
+    """Mixup of detection: the mean of two images, with the objects of both (Ge et al. 2021, YOLOX, section 2.1).
 
-    The second image is letterboxed, zoomed by 0.5 to 1.5, mirrored half of the time, and laid at a random place.
+    The second image is letterboxed, zoomed by 0.5 to 1.5, mirrored half of the time, and laid at a random position.
 
     Args:
         fill: Value of what the second image does not cover.
         flip_pairs: Keypoints that a mirror exchanges.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((64, 64)))
+        >>> first, second = (
+        ...     Sample(
+        ...         np.full((64, 64, 3), grey, np.uint8),
+        ...         {"boxes": np.array([[16, 16, 48, 48]], np.float32), "labels": np.array([label])},
+        ...         info,
+        ...     )
+        ...     for grey, label in ((0, 3), (200, 7))
+        ... )
+        >>> mixed = MixUp()(first, second, np.random.default_rng(0))
+        >>> mixed.target["labels"].tolist(), mixed.image[32, 32].tolist()
+        ([3, 7], [100, 100, 100])
     """
 
     def __init__(self, fill: int = 114, flip_pairs: Pairs = ()) -> None:
@@ -40,12 +56,12 @@ class MixUp:
         self.flip_pairs = flip_pairs
 
     def __call__(self, sample: Sample, partner: Sample, rng: np.random.Generator) -> Sample:
-        """Blend.
+        """Blend two samples.
 
         Args:
             sample: On the network's canvas; gives identity and geometry.
             partner: Of any size.
-            rng: Source of zoom, mirror and place.
+            rng: Source of zoom, mirror and position.
         """
         height, width = size = sample.size
         gain = min(height / partner.size[0], width / partner.size[1]) * rng.uniform(0.5, 1.5)
@@ -64,15 +80,27 @@ class MixUp:
 
 
 class CopyPaste:
-    """Objects of one image cut out along their masks and laid over another (Ghiasi et al. 2021).
+    """Copy-paste: objects of one image, cut out along their masks and laid over another (Ghiasi et al. 2021).
 
     Every object of the second image is taken with probability 1/2; crowd regions never are. What lies under them is
-    taken out of the masks of the first image's objects, whose boxes and areas follow; an object of which no more than
-    a tenth is left goes altogether. A point under a pasted object is still labelled, but hidden.
+    removed from the masks of the first image's objects, whose boxes and areas follow; an object of which no more than
+    a tenth is left is dropped. A keypoint under a pasted object is still labelled, but hidden.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> def square(left, label):
+        ...     masks = np.zeros((1, 60, 100), np.uint8)
+        ...     masks[0, 20:40, left : left + 20] = 1
+        ...     target = {"masks": masks, "labels": np.array([label])}
+        ...     return Sample(masks[0, ..., None] * 100, target, ImageInfo(0, "x", Geometry.identity((60, 100))))
+        >>> pasted = CopyPaste()(square(10, 3), square(20, 7), np.random.default_rng(2))
+        >>> pasted.target["labels"].tolist(), pasted.target["masks"].sum((1, 2)).tolist()  # half of the first is hidden
+        ([3, 7], [200, 400])
     """
 
     def __call__(self, sample: Sample, partner: Sample, rng: np.random.Generator) -> Sample:
-        """Paste.
+        """Paste objects of one sample onto another.
 
         Args:
             sample: Image to paste onto.
@@ -101,7 +129,7 @@ class CopyPaste:
 def blend_classes(
     sample: Sample, partner: Sample | None, alpha: float, num_classes: int, rng: np.random.Generator
 ) -> Sample:
-    """Mixup of classification (Zhang et al. 2018): ``lam * a + (1 - lam) * b`` for pixels and for labels.
+    """Mixup of classification: ``lam * a + (1 - lam) * b`` for pixels and for labels (Zhang et al. 2018).
 
     Args:
         sample: On the network's canvas; its label is a class.
@@ -113,6 +141,18 @@ def blend_classes(
     Returns:
         The sample with soft labels, shape (C,), float32, summing to 1: also without a partner, so that a batch can be
         stacked.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((8, 8)))
+        >>> black, white = (
+        ...     Sample(np.full((8, 8, 3), grey, np.uint8), {"labels": np.int64(label)}, info)
+        ...     for grey, label in ((0, 0), (255, 2))
+        ... )
+        >>> blended = blend_classes(black, white, alpha=1.0, num_classes=3, rng=np.random.default_rng(0))
+        >>> blended.target["labels"].round(2), blended.image[0, 0].tolist()
+        (array([0.7, 0. , 0.3], dtype=float32), [76, 76, 76])
     """
     if partner is None:
         return _with_shares(sample, sample, 1.0, num_classes)
@@ -122,7 +162,7 @@ def blend_classes(
 
 
 def cut_classes(sample: Sample, partner: Sample, alpha: float, num_classes: int, rng: np.random.Generator) -> Sample:
-    """CutMix (Yun et al. 2019, section 3.1): a rectangle of another image, labels mixed by area.
+    """CutMix: a rectangle of another image is pasted, and labels are mixed by area (Yun et al. 2019, section 3.1).
 
     The rectangle's sides are ``sqrt(1 - lam)`` of the image's and its centre is anywhere; what sticks out is cut, and
     the labels follow the area that is really covered.
@@ -132,10 +172,22 @@ def cut_classes(sample: Sample, partner: Sample, alpha: float, num_classes: int,
         partner: Likewise, of the same size.
         alpha: lam is of Beta(alpha, alpha).
         num_classes: C.
-        rng: Source of lam and of the place.
+        rng: Source of lam and of the position.
 
     Returns:
         The sample with soft labels, shape (C,), float32, summing to 1.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo, Sample
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((8, 8)))
+        >>> black, white = (
+        ...     Sample(np.full((8, 8, 1), grey, np.uint8), {"labels": np.int64(label)}, info)
+        ...     for grey, label in ((0, 0), (255, 2))
+        ... )
+        >>> mixed = cut_classes(black, white, alpha=1.0, num_classes=3, rng=np.random.default_rng(0))
+        >>> mixed.target["labels"].tolist(), float((mixed.image == 255).mean())
+        ([0.90625, 0.0, 0.09375], 0.09375)
     """
     height, width = sample.size
     side = (1.0 - float(rng.beta(alpha, alpha))) ** 0.5
@@ -149,7 +201,7 @@ def cut_classes(sample: Sample, partner: Sample, alpha: float, num_classes: int,
 
 
 def _with_shares(sample: Sample, partner: Sample, share: float, num_classes: int) -> Sample:
-    """The sample labelled ``share`` of its own class and the rest of its partner's."""
+    """Soft labels: ``share`` of the sample's own class and the rest of its partner's."""
     labels = np.zeros(num_classes, np.float32)
     labels[int(sample.target["labels"])] += share
     labels[int(partner.target["labels"])] += 1.0 - share
@@ -157,7 +209,7 @@ def _with_shares(sample: Sample, partner: Sample, share: float, num_classes: int
 
 
 def _behind(target: Target, cover: NDArray[np.bool_]) -> Target:
-    """The objects, as far as ``cover`` (H, W) leaves them to be seen."""
+    """Objects with what ``cover`` (H, W) hides removed from their masks."""
     before = target["masks"].sum(axis=(1, 2), dtype=np.int64)
     masks = target["masks"] * ~cover
     tight, after = boxes_of_masks(masks)
@@ -174,7 +226,7 @@ def _behind(target: Target, cover: NDArray[np.bool_]) -> Target:
 
 
 def _hidden_points(keypoints: NDArray[np.float32], cover: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Visible points under the cover, marked as hidden."""
+    """Keypoints (N, K, 3) with the visible ones under the cover (H, W) marked as hidden."""
     height, width = cover.shape
     columns = np.clip(keypoints[..., 0].astype(np.int64), 0, width - 1)
     rows = np.clip(keypoints[..., 1].astype(np.int64), 0, height - 1)

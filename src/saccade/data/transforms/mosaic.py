@@ -1,4 +1,4 @@
-"""Mosaic: four images (Bochkovskiy et al. 2020, YOLOv4, section 3.4) or nine, joined into one."""
+"""Mosaic augmentation: four images (Bochkovskiy et al. 2020, YOLOv4, section 3.4) or nine, joined into one."""
 
 from __future__ import annotations
 
@@ -32,32 +32,44 @@ TILES = (4, 9)
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2
 
 
-# Number of a tile and the size at which it is needed -> that image.
+# Reads an image: number of a tile, and the size (height, width) at which it is needed -> that sample.
 ReadTile = Callable[[int, tuple[int, int]], Sample]
 
 # Of nine, the image that gives the mosaic its name lies in the middle.
 _NINE = ((1, 1), (0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2))  # row, column
-_NINE_ZOOM = 2 / 3  # at which, without a further warp, parts of all nine are to be seen
+_NINE_ZOOM = 2 / 3  # at which, without a further warp, parts of all nine are visible
 _NINE_JITTER = 0.25  # of the middle image, +- share of its size
 
 
 class Mosaic:
-    """Images side by side, then one random affine warp. Each is first letterboxed to the canvas of the network.
+    """Mosaic of 4 or 9 images, followed by one random affine warp.
 
-    *Four* meet at a random point in the middle half of a canvas of twice the size. *Nine* lie in three rows of three on
-    a canvas of three times the size, the middle one near its centre and the others around that one, and are shown at
-    two thirds of their size. What sticks out of the large canvas is cut; the warp takes its centre to the network's
-    canvas. Boxes are clipped to the visible part of their own image first, so none reaches into a neighbour.
+    Each image is first letterboxed to the canvas of the network. *Four* meet at a random point in the middle half of a
+    canvas of twice the size. *Nine* lie in three rows of three on a canvas of three times the size, the middle one near
+    its centre and the others around that one, and are shown at two thirds of their size. What sticks out of the large
+    canvas is cut; the warp takes its centre to the network's canvas. Boxes are clipped to the visible part of their own
+    image first, so none reaches into a neighbour.
 
-    The warp is drawn before the images are read: only that part of the large canvas is made which the warp will
-    show, and an image with no share in it is never read.
+    The warp is drawn before the images are read: only the part of the large canvas that the warp will show is made, and
+    an image outside that part is never read.
 
     Args:
-        affine: The warp; its ``fill`` is also what shows between the images.
+        affine: The warp; its ``fill`` is also the value of pixels between the images.
         tiles: 4 or 9.
 
     Raises:
         ConfigError: For any other number.
+
+    Example:
+        >>> from saccade.structures.sample import ImageInfo
+        >>> def read(number, size):
+        ...     target = {"boxes": np.array([[16, 16, 48, 48]], np.float32), "labels": np.array([number])}
+        ...     info = ImageInfo(number, "x", Geometry.identity((64, 64)))
+        ...     return Sample(np.zeros((64, 64, 3), np.uint8), target, info)
+        >>> mosaic = Mosaic(RandomAffine(scale=(0.5, 0.5)))
+        >>> joined = mosaic(read, (64, 64), np.random.default_rng(0))
+        >>> joined.image.shape, joined.target["labels"].tolist()
+        ((64, 64, 3), [0, 1, 2, 3])
     """
 
     def __init__(self, affine: RandomAffine, tiles: int = 4) -> None:
@@ -70,14 +82,14 @@ class Mosaic:
         """Join up to ``tiles`` images.
 
         Args:
-            read: Gives the image of a number, no smaller than letterboxed into the size it is told; all of equal
+            read: Returns the image of a number, no smaller than letterboxed into the size it is given; all of equal
                 channels. Number 0 is top left of four and the middle of nine.
             size: Canvas (height, width) of the network.
-            rng: Source of the places and the warp.
+            rng: Source of the positions and the warp.
 
         Returns:
-            A sample of ``size`` that carries the identity of the first image that is to be seen. Its geometry is the
-            identity of the canvas, as no single original lies under it.
+            A sample of ``size`` with the image id and path of the first visible image. Its geometry is the identity of
+            the canvas, as no single original lies under it.
         """
         height, width = size
         canvas, cells = _four(size, rng) if self.tiles == 4 else _nine(size, rng)
@@ -94,10 +106,10 @@ class Mosaic:
         sheet = _Sheet(samples[0], shown, self.affine.fill)
         targets: list[Target] = []
         for number, sample in zip(seen, samples, strict=True):
-            tile = cells[number].place(sample.size, size)
+            tile = cells[number].align(sample.size, size)
             sheet.paste(sample, tile)
             if has_objects(sample.target):
-                targets.append(_place_objects(sample.target, tile, warp, size))
+                targets.append(_move_objects(sample.target, tile, warp, size))
         target = join_objects(targets) if targets else {}
         image = sheet.warp(warp, size, target)
         return Sample(image, target, replace(samples[0].info, geometry=Geometry.identity(size)))
@@ -105,7 +117,7 @@ class Mosaic:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A tile's part of the large canvas, and where in it an image lies that does not fill it.
+    """A tile's part of the large canvas, and the alignment of an image that does not fill it.
 
     Args:
         window: Of the large canvas.
@@ -118,12 +130,12 @@ class _Cell:
     down: float
 
     def is_in(self, shown: Window) -> bool:
-        """Whether any of it is in that part of the large canvas."""
+        """Whether any of the cell is in that part of the large canvas."""
         x1, y1, x2, y2 = self.window
         return shown[0] < x2 and shown[2] > x1 and shown[1] < y2 and shown[3] > y1
 
-    def place(self, image: tuple[int, int], size: tuple[int, int]) -> _Tile:
-        """The tile of an image of that (height, width), letterboxed to ``size`` and cut at the edge of the cell."""
+    def align(self, image: tuple[int, int], size: tuple[int, int]) -> _Tile:
+        """Letterbox an image of that (height, width) to ``size``, cut at the edge of the cell."""
         x1, y1, x2, y2 = self.window
         gain = min(size[0] / image[0], size[1] / image[1])
         height, width = max(round(image[0] * gain), 1), max(round(image[1] * gain), 1)
@@ -157,7 +169,7 @@ def _nine(size: tuple[int, int], rng: np.random.Generator) -> tuple[tuple[int, i
 
 
 def _shown_part(warp: NDArray[np.float64], size: tuple[int, int], canvas: tuple[int, int]) -> Window:
-    """The part of the large canvas that ``warp`` brings onto a canvas of ``size``, and a pixel to interpolate from."""
+    """Part of the large canvas that ``warp`` brings onto a canvas of ``size``, with a margin of a pixel."""
     height, width = size
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
     found = Geometry(canvas, size, warp).invert_points(corners)
@@ -169,12 +181,12 @@ def _shown_part(warp: NDArray[np.float64], size: tuple[int, int], canvas: tuple[
 
 @dataclass(frozen=True)
 class _Tile:
-    """Where an image lies on the large canvas.
+    """Position of an image on the large canvas.
 
     Args:
         matrix: (3, 3), pixels of the image to pixels of the large canvas.
         resized: (height, width) of the image there.
-        window: What of it the large canvas holds.
+        window: The part of it that the large canvas holds.
     """
 
     matrix: NDArray[np.float64]
@@ -183,14 +195,14 @@ class _Tile:
 
 
 class _Sheet:
-    """The part of the large canvas that will be shown: pixels, and labels where there are label maps."""
+    """The visible part of the large canvas: pixels, and labels where there are label maps."""
 
     def __init__(self, first: Sample, shown: Window, fill: int) -> None:
         self.shown = shown
         self.fill = fill
         size = shown[3] - shown[1], shown[2] - shown[0]
         channels = first.image.shape[2]
-        # Three channels are kept as four: the warp is much faster on them (targets.warp_pixels).
+        # Three channels are kept as four: the warp is much faster on them (move.warp_pixels).
         self.is_rgb = channels == 3
         self.pixels = np.full((*size, 4 if self.is_rgb else channels), fill, first.image.dtype)
         self.labels = np.full(size, IGNORE_LABEL, np.uint8) if "label_map" in first.target else None
@@ -218,7 +230,7 @@ class _Sheet:
             self.labels[window] = resize_pixels(sample.target["label_map"], tile.resized, linear=False)[source]
 
     def warp(self, matrix: NDArray[np.float64], size: tuple[int, int], target: Target) -> NDArray[Any]:
-        """The shown pixels after the warp; warped labels go into ``target``."""
+        """Warp the visible pixels; warped labels go into ``target``."""
         offset = np.eye(3)
         offset[:2, 2] = self.shown[:2]
         matrix = matrix @ offset
@@ -228,10 +240,10 @@ class _Sheet:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)) if self.is_rgb else image
 
 
-def _place_objects(target: Target, tile: _Tile, warp: NDArray[np.float64], size: tuple[int, int]) -> Target:
-    """Objects of a tile on the final canvas: into the tile's window of the large canvas, then through the warp.
+def _move_objects(target: Target, tile: _Tile, warp: NDArray[np.float64], size: tuple[int, int]) -> Target:
+    """Move objects of a tile to the final canvas: into the tile's window of the large canvas, then through the warp.
 
-    Masks go straight from the image to the final canvas; what the window hides is cleared in the image, before.
+    Masks go straight from the image to the final canvas; what the window hides is cleared in the image first.
     """
     objects = {key: value for key, value in target.items() if key != "label_map"}
     # The window in pixels of the tile's own image.
@@ -248,5 +260,5 @@ def _place_objects(target: Target, tile: _Tile, warp: NDArray[np.float64], size:
     def remap(pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
         return warp_pixels(pixels, warp @ tile.matrix, size, fill, linear)
 
-    placed = clip_objects(move_target(objects, tile.matrix, hide), tile.window)
-    return clip_objects(move_target(placed, warp, remap), (0, 0, size[1], size[0]), tight=True)
+    clipped = clip_objects(move_target(objects, tile.matrix, hide), tile.window)
+    return clip_objects(move_target(clipped, warp, remap), (0, 0, size[1], size[0]), tight=True)

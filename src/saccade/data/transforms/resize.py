@@ -1,4 +1,4 @@
-"""The one rule by which an image of any size becomes a network's canvas: in training, evaluation and prediction."""
+"""Resize rules: an image of any size onto a network's canvas, the same in training, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class _Plan:
     left: int
 
     def matrix(self, original: tuple[int, int]) -> NDArray[np.float64]:
-        """Original to canvas pixels, with the rounded sizes rather than the nominal gain."""
+        """Matrix (3, 3) from original to canvas pixels, with the rounded sizes rather than the nominal gain."""
         return np.array(
             [[self.resized[1] / original[1], 0, self.left], [0, self.resized[0] / original[0], self.top], [0, 0, 1]]
         )
 
     def apply(self, pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
-        """Do it to an image or map."""
+        """Resize and shift an image or a label map."""
         return shift_pixels(resize_pixels(pixels, self.resized, linear), self.canvas, self.top, self.left, fill)
 
 
@@ -52,10 +52,13 @@ def resize_image(
             and ``multiple`` have no use for it.
 
     Returns:
-        The canvas, shape (H', W', C), and where the pixels went.
+        The canvas, shape (H', W', C), and the geometry record of where the pixels went.
 
     Example:
-        >>> canvas, geometry = resize_image(image, InputSpec(size=(1280, 1280), resize="letterbox"))
+        >>> image = np.zeros((300, 400, 3), np.uint8)
+        >>> canvas, geometry = resize_image(image, InputSpec(size=(640, 640), resize="letterbox"))
+        >>> canvas.shape, geometry.matrix.tolist()
+        ((640, 640, 3), [[1.6, 0.0, 0.0], [0.0, 1.6, 80.0], [0.0, 0.0, 1.0]])
     """
     original = (image.shape[0], image.shape[1])
     plan = _plan(original, spec if size is None else spec.with_size(size))
@@ -64,23 +67,32 @@ def resize_image(
 
 
 class Resize:
-    """:func:`resize_image` for a sample, with its ground truth.
+    """Resize a sample to a network's canvas, the ground truth with the image (:func:`resize_image`).
 
     Args:
         spec: Gives the rule and the canvas.
+
+    Example:
+        >>> from saccade.structures.sample import ImageInfo
+        >>> target = {"boxes": np.array([[100, 50, 200, 150]], np.float32), "labels": np.array([3])}
+        >>> info = ImageInfo(0, "photo.jpg", Geometry.identity((300, 400)))
+        >>> sample = Sample(np.zeros((300, 400, 3), np.uint8), target, info)
+        >>> resized = Resize(InputSpec(size=(640, 640), resize="letterbox"))(sample)
+        >>> resized.size, resized.target["boxes"].tolist()
+        ((640, 640), [[160.0, 160.0, 320.0, 320.0]])
     """
 
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
 
     def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Sample:
-        """The sample on its canvas; nothing is random."""
+        """Resize the sample; nothing is random."""
         plan = _plan(sample.size, self.spec)
         return move_sample(sample, plan.matrix(sample.size), plan.canvas, plan.apply, self.spec.pad_value)
 
 
 def shift_pixels(pixels: NDArray[Any], size: tuple[int, int], top: int, left: int, fill: int) -> NDArray[Any]:
-    """Lay pixels (H, W[, C]) at ``top``, ``left`` of a canvas; what is outside is cut, what is free gets ``fill``."""
+    """Lay pixels (H, W[, C]) at ``top``, ``left`` of a canvas; the outside is cut, uncovered pixels get ``fill``."""
     kept = pixels[max(-top, 0) : size[0] - top, max(-left, 0) : size[1] - left]
     if kept.shape[:2] == size:
         return np.ascontiguousarray(kept)

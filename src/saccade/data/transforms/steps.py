@@ -1,4 +1,4 @@
-"""From the settings of augmentation to the transforms of a sample, and what the settings may be."""
+"""Transforms built from the settings of augmentation, and the check of those settings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,29 @@ _JOINING = ("mosaic", "mixup")
 
 
 class AugmentationSteps:
-    """The transforms that a configuration asks for, in groups by their place on the way.
+    """Transforms of one augmentation configuration, grouped in the order in which they are applied.
 
     Args:
         config: The settings; checked by :func:`check_settings`.
         spec: Of the network.
         flip_pairs: Keypoints that a mirror exchanges.
+
+    Attributes:
+        source: Transforms of each original image, before it is resized: crops, expansion, quarter turns.
+        affine: Rotation, zoom, shear and shift; part of the mosaic, or applied alone.
+        mosaic: Joins 4 or 9 images.
+        deform: Transforms on the canvas that no affine map describes.
+        copy_paste: Pastes objects of a second image.
+        mixup: Blends with a second image.
+        mirror: Mirrors, left-right and upside down.
+        finish: Transforms of the pixels alone: policy, colour, blur, JPEG, erasing.
+        crops: Whether an image is cropped before it is resized.
+
+    Example:
+        >>> config = AugmentConfig(flip=0.5, hsv=(0.015, 0.7, 0.4), erase=0.25)
+        >>> augmentation = AugmentationSteps(config, InputSpec((64, 64)), flip_pairs=())
+        >>> [type(transform).__name__ for transform in (*augmentation.mirror, *augmentation.finish)]
+        ['Flip', 'HSV', 'RandomErasing']
     """
 
     def __init__(self, config: AugmentConfig, spec: InputSpec, flip_pairs: Sequence[tuple[int, int]]) -> None:
@@ -57,14 +74,14 @@ class AugmentationSteps:
         self.finish = _finish(config)
 
     def resized_crop(self, spec: InputSpec) -> RandomResizedCrop | None:
-        """What takes the place of the resize rule on that canvas, if anything does."""
+        """Inception's crop for that canvas, instead of the resize rule; None if the settings ask for none."""
         if self.config.resized_crop is None:
             return None
         return RandomResizedCrop(spec.canvas, self.config.resized_crop, self.config.resized_crop_aspect)
 
 
 def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, target: Target, name: str) -> None:
-    """Refuse what cannot work before the first image is read.
+    """Refuse settings that cannot work with the network or the data set, before the first image is read.
 
     Args:
         config: The settings.
@@ -75,6 +92,12 @@ def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, ta
 
     Raises:
         ConfigError: If a setting is out of range, or does not go with the network or with this kind of ground truth.
+
+    Example:
+        >>> info = DatasetInfo("flowers", "classification", ("daisy", "tulip"))
+        >>> check_settings(AugmentConfig(mosaic=1.0), InputSpec((224, 224)), info, {"labels": np.int64(0)}, "augment")
+        Traceback (most recent call last):
+        saccade.errors.ConfigError: augment.mosaic joins several images, which have no single class. ...
     """
     _check_ranges(config, name)
     if info.task == "classification":
@@ -101,9 +124,7 @@ def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, ta
             "Set it to 0, or have outlines read as masks by 'masks: true' in saccade.yaml of the data folder."
         )
     if config.iou_crop > 0 and target and "boxes" not in target:
-        raise ConfigError(
-            f"{name}.iou_crop looks for windows around boxes, and data set '{info.name}' has none. Set it to 0."
-        )
+        raise ConfigError(f"{name}.iou_crop crops around boxes, and data set '{info.name}' has none. Set it to 0.")
     if config.pca > 0 and spec.channels != 3:
         raise ConfigError(
             f"{name}.pca shifts colours, and the network takes {spec.channels} channel(s). Set it to 0, or use "
@@ -152,43 +173,43 @@ def _check_ranges(config: AugmentConfig, name: str) -> None:
 
 
 def _source(config: AugmentConfig, spec: InputSpec) -> list[Transform]:
-    """What is done to an image before it meets the canvas."""
-    steps: list[Transform] = []
+    """Transforms of an image before it is resized to the canvas."""
+    transforms: list[Transform] = []
     if config.crop is not None:
-        steps.append(RandomCrop(config.crop, config.fill))
+        transforms.append(RandomCrop(config.crop, config.fill))
     if config.expand > 0:
-        steps.append(Expand(config.expand, config.expand_largest, _mean_color(spec, config.fill)))
+        transforms.append(Expand(config.expand, config.expand_largest, _mean_color(spec, config.fill)))
     if config.iou_crop > 0:
-        steps.append(IoUCrop(config.iou_crop))
+        transforms.append(IoUCrop(config.iou_crop))
     if config.rotate90 > 0:
-        steps.append(Rotate90(config.rotate90))
-    return steps
+        transforms.append(Rotate90(config.rotate90))
+    return transforms
 
 
 def _finish(config: AugmentConfig) -> list[Transform]:
-    """What is done to the pixels alone, at the end."""
-    steps: list[Transform] = []
+    """Transforms of the pixels alone, at the end."""
+    transforms: list[Transform] = []
     if config.policy != "none":
         from saccade.data.transforms.torchvision_v2 import Policy
 
-        steps.append(Policy(config))
+        transforms.append(Policy(config))
     if any(config.hsv):
-        steps.append(HSV(*config.hsv))
+        transforms.append(HSV(*config.hsv))
     if config.brightness > 0 or config.contrast > 0:
-        steps.append(BrightnessContrast(config.brightness, config.contrast))
+        transforms.append(BrightnessContrast(config.brightness, config.contrast))
     if config.pca > 0:
-        steps.append(PCAColor(config.pca))
+        transforms.append(PCAColor(config.pca))
     if config.blur > 0:
-        steps.append(Blur(config.blur, config.blur_sigma))
+        transforms.append(Blur(config.blur, config.blur_sigma))
     if config.jpeg > 0:
-        steps.append(JPEGArtefacts(config.jpeg, config.jpeg_quality))
+        transforms.append(JPEGArtefacts(config.jpeg, config.jpeg_quality))
     if config.erase > 0:
-        steps.append(RandomErasing(config.erase, config.erase_area))
-    return steps
+        transforms.append(RandomErasing(config.erase, config.erase_area))
+    return transforms
 
 
 def _mean_color(spec: InputSpec, fill: int) -> float | tuple[float, ...]:
-    """What the network's normalisation makes zero, as RGB; ``fill`` for a network that subtracts nothing."""
+    """Mean colour of the network's normalisation, as RGB; ``fill`` for a network that subtracts no mean."""
     if not any(spec.mean):
         return fill
     mean = tuple(float(round(value)) for value in spec.mean)

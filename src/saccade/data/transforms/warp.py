@@ -105,7 +105,7 @@ class Elastic:
         >>> bent = Elastic(sigma=6.0)(sample, np.random.default_rng(0))
         >>> bool((bent.target["label_map"] != label_map).any())  # moved with the image
         True
-        >>> bool((bent.image[bent.target["label_map"] == 1].mean() > 180))
+        >>> bool(bent.image[bent.target["label_map"] == 1].mean() > 180)
         True
     """
 
@@ -188,7 +188,7 @@ def _polygon_areas(outlines: Points) -> NDArray[np.float64]:
 
 
 def _follow(points: Points, shift: NDArray[np.float32]) -> tuple[Points, NDArray[np.bool_]]:
-    """Destinations of ``points`` (M, 2) and whether they are visible, if the result shows at q what was at q + shift(q).
+    """Destinations of points (M, 2), and whether they are visible, if the result shows at q what was at q + shift(q).
 
     Args:
         points: In pixels of the source.
