@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from saccade.data.catalogue import catalogue
 from saccade.data.catalogue.catalogue import CATALOGUE, is_present, locate
 from saccade.data.open import open_dataset
-from saccade.data.readers import READERS
+from saccade.data.readers import option_types
 from saccade.errors import DataError
 
 
@@ -60,7 +59,7 @@ def test_entries_fit_their_readers() -> None:
         assert entry.description
         assert entry.licence
         if entry.reader != "generated":
-            assert set(entry.options) <= set(inspect.signature(READERS[entry.reader].read).parameters)
+            assert set(entry.options) <= option_types(entry.reader).keys()
 
 
 def test_face_points_are_mirrored_once_and_both_ways() -> None:

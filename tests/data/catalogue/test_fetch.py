@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saccade.data.catalogue.catalogue import CATALOGUE, RemoteFile, catalogue, locate
-from saccade.data.catalogue.catalogue import fetch as module
+from saccade.data.catalogue import catalogue
+from saccade.data.catalogue import fetch as module
+from saccade.data.catalogue.catalogue import CATALOGUE, RemoteFile, locate
 from saccade.data.catalogue.fetch import fetch, unpack
 from saccade.errors import DataError
 from saccade.weights.download import download

@@ -216,7 +216,7 @@ def test_points_without_boxes_count_where_they_are() -> None:
     empty = Arrays(
         [_noise((40, 40))], [{"keypoints": points * 0, "labels": np.zeros(1, np.int64)}], "keypoints", ("a", "b")
     )
-    with pytest.raises(DataError, match="no tile of split 'train' holds any truth"):
+    with pytest.raises(DataError, match="no tile of split 'train' holds any ground truth"):
         TiledDataset(empty, (20, 20), 0.0, keep_empty=0.0)
 
 
@@ -236,7 +236,7 @@ def test_sizes_come_from_annotations_or_headers_not_from_pixels(
     part = _table(tmp_path, [(50, 90), (0, 0)])
     with monkeypatch.context() as patched:
         patched.setattr(TableDataset, "pixels", TableDataset.pixels)
-        patched.setattr("saccade.data.tables.annotations.read_image", None)  # nothing may be decoded
+        patched.setattr("saccade.data.tables.table_dataset.read_image", None)  # nothing may be decoded
         data = TiledDataset(ConcatDataset([part, part]), (50, 50), 0.0)
     assert len(data) == 8
     assert len(set(data.image_ids.tolist())) == 8

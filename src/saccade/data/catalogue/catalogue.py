@@ -1,4 +1,4 @@
-"""Public data sets by name: what they are, under which licence, how they are read, where they lie on this machine."""
+"""Catalogue of public data sets: source, licence, format, files to download, and the folder on this machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ __all__ = ["CATALOGUE", "CatalogueEntry", "RemoteFile", "cache_folder", "is_pres
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a data set on a server, as its hash proves.
+    """A file to download for a data set, verified by its hash.
 
     Args:
-        url: Where it is; its last part is its name.
-        sha256: Its hash, 64 digits.
-        size: Bytes.
-        unpack: Whether it is an archive that is to be unpacked; else it is read as it is.
+        url: Address; its last component is the file's name.
+        sha256: Hash of the content, 64 hexadecimal digits.
+        size: Size in bytes.
+        unpack: Whether it is an archive to unpack; otherwise it is read as it is.
+
+    Example:
+        >>> RemoteFile("https://example.org/sets/birds.zip", "0" * 64, size=1_000_000).file_name
+        'birds.zip'
     """
 
     url: str
@@ -31,25 +35,30 @@ class RemoteFile:
 
     @property
     def file_name(self) -> str:
-        """Name of the file."""
+        """Last component of the address."""
         return self.url.rsplit("/", 1)[1]
 
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A public data set.
+    """A public data set: task, format, licence, splits, and the files to download.
 
     Args:
-        name: Its folder in ``SACCADE_DATA``.
-        task: The task it is opened for unless another is asked for.
-        reader: Format.
-        licence: Of the data, as its source states it.
-        url: Where its source is described.
-        sha256: Of the archive at ``url``, where ``url`` is one.
-        splits: Parts it can be opened by.
-        description: One line.
+        name: Name of the data set, and of its folder in ``SACCADE_DATA``.
+        task: Task it is opened for if none is given.
+        reader: Format it is read in.
+        licence: Licence of the data as its source states it.
+        url: Page that describes its source.
+        sha256: Hash of the archive at ``url``, where ``url`` is one.
+        splits: Names of its splits.
+        description: One line about its content.
         options: Options of the reader.
-        files: What ``saccade datasets NAME --download`` brings; empty where no address with a known hash exists.
+        files: Files that ``saccade datasets NAME --download`` brings; empty where no address with a known hash exists.
+
+    Example:
+        >>> entry = CATALOGUE["mnist"]
+        >>> entry.task, entry.splits, entry.size
+        ('classification', ('train', 'test'), 11594722)
     """
 
     name: str
@@ -65,7 +74,7 @@ class CatalogueEntry:
 
     @property
     def size(self) -> int | None:
-        """Bytes of the download; None where there is none."""
+        """Bytes to download; None where there is no download."""
         return sum(file.size for file in self.files) or None
 
 
@@ -144,7 +153,7 @@ _ENTRIES = (
         url=None,
         sha256=None,
         splits=("train", "val", "test"),
-        description="Handwritten digits pasted over two photographs; made on the fly for every task, needs no files.",
+        description="Handwritten digits pasted over two photographs; generated for every task, needs no files.",
     ),
     CatalogueEntry(
         name="mnist",
@@ -332,45 +341,62 @@ CATALOGUE: dict[str, CatalogueEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def cache_folder() -> Path:
-    """Where data sets lie that are not in ``SACCADE_DATA``: ``$SACCADE_CACHE/data``, or ``~/.cache/saccade/data``."""
+    """Folder of downloaded data sets: ``$SACCADE_CACHE/data``, or ``~/.cache/saccade/data``."""
     root = os.environ.get("SACCADE_CACHE")
     return (Path(root) if root else Path.home() / ".cache" / "saccade") / "data"
 
 
 def locate(name: str) -> Path:
-    """Folder of a data set of the catalogue on this machine.
+    """Find the folder of a data set of the catalogue on this machine.
 
-    Looks in ``$SACCADE_DATA``, then in the cache; never on the network.
+    Searches ``$SACCADE_DATA``, then the cache; never the network.
+
+    Args:
+        name: Name in the catalogue.
+
+    Returns:
+        Folder of its files.
 
     Raises:
-        DataError: If the name is unknown, or the data set is in neither place.
+        DataError: If the name is unknown, or neither folder holds the data set.
+
+    Example:
+        >>> locate("pennfudann")
+        Traceback (most recent call last):
+        saccade.errors.DataError: there is no data set 'pennfudann' in the catalogue. Did you mean 'pennfudan'?
     """
     if name not in CATALOGUE:
         raise DataError(f"there is no data set '{name}' in the catalogue.{did_you_mean(name, CATALOGUE)}")
-    places = _places(name)
-    for place in places:
-        if place.is_dir():
-            return place
+    folders = _candidate_folders(name)
+    for folder in folders:
+        if folder.is_dir():
+            return folder
     entry = CATALOGUE[name]
     if entry.reader == "generated":
         raise DataError(f"data set '{name}' is made on the fly and has no folder. Open it by its name.")
     raise DataError(
-        f"data set '{name}' is not on this machine; looked for {' and '.join(str(place) for place in places)}. "
-        f"{_way_to_get(entry)} (licence: {entry.licence}), and set SACCADE_DATA to the folder that holds '{name}'."
+        f"data set '{name}' is not on this machine; searched {' and '.join(map(str, folders))}. "
+        f"{_describe_source(entry)} (licence: {entry.licence}), and set SACCADE_DATA to the folder that holds '{name}'."
     )
 
 
-def _way_to_get(entry: CatalogueEntry) -> str:
+def _describe_source(entry: CatalogueEntry) -> str:
     if entry.files:
         return f"Run 'saccade datasets {entry.name} --download', or get it from {entry.url}"
     return f"Get it from {entry.url}"
 
 
 def is_present(name: str) -> bool:
-    """Whether a data set of the catalogue can be opened here without fetching anything."""
-    return CATALOGUE[name].reader == "generated" or any(place.is_dir() for place in _places(name))
+    """Whether a data set of the catalogue can be opened on this machine without a download.
+
+    Example:
+        >>> is_present("digit_scenes")
+        True
+    """
+    return CATALOGUE[name].reader == "generated" or any(folder.is_dir() for folder in _candidate_folders(name))
 
 
-def _places(name: str) -> list[Path]:
+def _candidate_folders(name: str) -> list[Path]:
+    """Folders that may hold a data set, in the order of search."""
     shared = os.environ.get("SACCADE_DATA")
     return [Path(folder) / name for folder in ([shared] if shared else [])] + [cache_folder() / name]

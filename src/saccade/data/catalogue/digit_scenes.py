@@ -1,8 +1,8 @@
-"""Scenes of handwritten digits over photographs, for every task, made on the fly and without a file of one's own.
+"""Generated scenes of handwritten digits over photographs, for every task and without any file of one's own.
 
 scikit-learn ships 1,797 scans of handwritten digits (8x8, Alpaydin and Kaynak 1998) and two photographs. A scene is a
-random crop of a photograph with digits pasted at random places, sizes, colours and small angles. The ink of two digits
-never overlaps, so that masks, boxes (tight around the ink) and label maps are exact.
+random crop of a photograph with digits pasted at random positions, sizes, colours and small angles. The ink of two
+digits never overlaps, so that masks, boxes (tight around the ink) and label maps are exact.
 
 A scene depends on (seed, split, index) alone. Scans are divided between the splits, so that held-out scenes show
 handwriting that training never saw.
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from saccade.data.images.decode import read_image
 from saccade.errors import DataError, did_you_mean
+from saccade.ops.mask_boxes import box_of_mask
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
@@ -41,12 +42,12 @@ _MARGIN = _CELL
 _MIN_HEIGHT = 12.0  # pixels below which a scan is not legible
 _MIN_SIDE = 20  # of a scene, in which a turned scan of that height still fits
 _MIN_CONTRAST = 80.0  # between ink and the photograph under it, in grey levels
-_ATTEMPTS = 12  # places tried for a digit before a scene does without it
+_ATTEMPTS = 12  # positions tried for a digit before it is left out
 
 
 @dataclass(frozen=True)
 class _Style:
-    """What a scene of a task looks like; heights are shares of the scene's shorter side."""
+    """Layout of the scenes of a task; heights are shares of the scene's shorter side."""
 
     class_names: tuple[str, ...]
     heights: tuple[float, float]
@@ -72,20 +73,19 @@ class _Digit:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Its place in the scene."""
+        """Rows and columns of the scene that the digit covers."""
         height, width = self.alpha.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     @property
     def box_xyxy(self) -> tuple[float, float, float, float]:
         """Tight around the ink, continuous coordinates."""
-        rows, columns = np.flatnonzero(self.ink.any(axis=1)), np.flatnonzero(self.ink.any(axis=0))
-        left, top = self.left, self.top
-        return left + float(columns[0]), top + float(rows[0]), left + float(columns[-1] + 1), top + float(rows[-1] + 1)
+        x1, y1, x2, y2 = box_of_mask(self.ink)
+        return self.left + x1, self.top + y1, self.left + x2, self.top + y2
 
 
 class DigitScenes:
-    """A :class:`~saccade.structures.dataset.VisionDataset` of generated scenes.
+    """Data set of generated scenes of handwritten digits, for four tasks.
 
     - ``detection``: 1 to 8 digits, classes ``0`` to ``9``.
     - ``segmentation``: the same scenes; label 0 is ``background``, label d + 1 the digit d.
@@ -98,14 +98,15 @@ class DigitScenes:
         count: Scenes; 2,000 to train and 200 in the other splits if not given.
         size: (height, width) of a scene in pixels. Digits are 28 to 96 pixels high at 256, in proportion elsewhere.
         seed: Another seed gives other scenes of the same scans.
-        masks: Detection gives one mask an object as well.
+        masks: Whether detection has a mask for each object as well.
 
     Raises:
         DataError: If task or split are unknown, or the size is too small for a digit.
 
     Example:
-        >>> DigitScenes("detection", "train").read(0).image.shape
-        (256, 256, 3)
+        >>> sample = DigitScenes("detection", "train").read(1)
+        >>> sample.image.shape, sample.target["boxes"].shape, sample.target["labels"]
+        ((256, 256, 3), (5, 4), array([9, 8, 2, 6, 3]))
     """
 
     _STYLES: ClassVar[dict[str, _Style]] = {
@@ -159,7 +160,7 @@ class DigitScenes:
         digits: list[_Digit] = []
         occupied = np.zeros(self.size, np.bool_)
         for _ in range(int(rng.integers(1, self._style.max_digits + 1))):
-            digit = self._place(rng, occupied)
+            digit = self._place_digit(rng, occupied)
             if digit is not None:
                 _paint(rng, image, digit)
                 occupied[digit.window] |= digit.ink
@@ -167,8 +168,8 @@ class DigitScenes:
         info = ImageInfo(index, self.path(index), Geometry.identity(self.size))
         return Sample(image, self._target(digits), info)
 
-    def _place(self, rng: np.random.Generator, occupied: NDArray[np.bool_]) -> _Digit | None:
-        """A random digit at a place where its ink is free, if one is found; the first of a scene always is."""
+    def _place_digit(self, rng: np.random.Generator, occupied: NDArray[np.bool_]) -> _Digit | None:
+        """Place a random digit where its ink overlaps no other; None if no position is found, never for the first."""
         scans, labels = _scans(self.info.split)
         which = int(rng.integers(len(scans)))
         shorter = min(self.size)
@@ -230,14 +231,14 @@ def _scans(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """What ``sklearn.datasets.load_digits`` gives: images (1797, 8, 8) in 0..16 and digits (1797,)."""
+    """Content of ``sklearn.datasets.load_digits``: images (1797, 8, 8) in 0..16 and digits (1797,)."""
     with gzip.open(_package_folder() / "data" / "digits.csv.gz", "rt") as stream:
         table = np.loadtxt(stream, delimiter=",", dtype=np.float32)
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def _package_folder() -> Path:
-    """Data files of scikit-learn; importing it for them would take seconds, in every loader worker again."""
+    """Folder of scikit-learn's data files; importing the package for them would take long, in every worker again."""
     spec = importlib.util.find_spec("sklearn")
     folders = spec.submodule_search_locations if spec is not None else None
     if not folders or not (Path(folders[0]) / "datasets" / "data" / "digits.csv.gz").is_file():

@@ -1,7 +1,7 @@
-"""Bringing a data set of the catalogue to this machine: downloaded, verified, unpacked, and there whole or not at all.
+"""Download of a data set of the catalogue: verified, unpacked, and in its folder whole or not at all.
 
-Archives arrive in ``.NAME.download`` beside the data set's folder, where the next call goes on after an interruption.
-They are unpacked into another folder, which takes its name only when everything is in it. What an archive says is not
+Archives are downloaded to ``.NAME.download`` beside the data set's folder, where the next call resumes after an
+interruption. They are unpacked into another folder, which is renamed only when everything is in it. Archives are not
 trusted: names may not leave the folder, links and devices are refused, and sizes are limited.
 """
 
@@ -36,30 +36,37 @@ _MAX_FILES = 10_000_000
 
 
 class Download(Protocol):
-    """``saccade.weights.download.download``, which lives in a room above this one and is therefore handed in."""
+    """Function that downloads one file.
+
+    It is ``saccade.weights.download.download``, which lives in a room above this one and is therefore passed in.
+    """
 
     def __call__(
         self, url: str, path: Path, sha256: str | None = None, progress: Callable[[int, int | None], None] | None = None
     ) -> str:
-        """Bring a file to ``path``, resumed and verified; its hash."""
+        """Download a file to ``path``, resuming where possible, verify it and return its hash."""
         ...
 
 
 def fetch(name: str, folder: str | Path | None = None, progress: Progress | None = None, *, download: Download) -> Path:
-    """Make sure that a data set of the catalogue is on this machine.
+    """Download a data set of the catalogue, unless it is on this machine already.
 
     Args:
-        name: Of the catalogue.
-        folder: Where its folder is made; the cache if not given, and then only if it is in no other place.
-        progress: Told how far the download is.
-        download: Brings one file.
+        name: Name in the catalogue.
+        folder: Parent of its folder; if not given the cache, and then only if the data set is nowhere else.
+        progress: Called with the bytes downloaded so far and in all.
+        download: Downloads one file.
 
     Returns:
         Folder of the data set.
 
     Raises:
-        DataError: If the name is unknown or nothing is known to download, the server cannot be reached, what it sends
-            is not the published file, an archive is damaged or hostile, or the disk is full.
+        DataError: If the name is unknown or there is no download for it, the server cannot be reached, the file that
+            it sends is not the published one, an archive is damaged or hostile, or the disk is full.
+
+    Example:
+        >>> fetch("summer2winter", "data", download=saccade.weights.download.download)  # doctest: +SKIP
+        PosixPath('data/summer2winter')
     """
     if name not in CATALOGUE:
         raise DataError(f"there is no data set '{name}' in the catalogue.{did_you_mean(name, CATALOGUE)}")
@@ -79,7 +86,7 @@ def fetch(name: str, folder: str | Path | None = None, progress: Progress | None
     except OSError as error:
         raise DataError(
             f"{error.filename or target}: {error.strerror or error}. Free some space, or choose another folder; "
-            "what has arrived is kept and the next try goes on from there."
+            "what has arrived is kept, and the next try resumes there."
         ) from error
     return target
 
@@ -92,7 +99,7 @@ def _fetch(entry: CatalogueEntry, target: Path, progress: Progress | None, downl
     if free < total:
         raise DataError(f"{arrivals}: {free:,} bytes are free, the download needs {total:,}. Free some space.")
     for file in entry.files:
-        _bring(file, arrivals / file.file_name, download, _moved(progress, done, total))
+        _download_verified(file, arrivals / file.file_name, download, _offset_progress(progress, done, total))
         done += file.size
     with tempfile.TemporaryDirectory(prefix=f".{entry.name}.", dir=target.parent) as temporary:
         whole = Path(temporary) / "whole"
@@ -103,16 +110,16 @@ def _fetch(entry: CatalogueEntry, target: Path, progress: Progress | None, downl
                 unpack(arrived, whole, max_bytes=_GROWTH * file.size)
             else:
                 shutil.copyfile(arrived, whole / file.file_name)
-        if target.is_dir():  # another process brought it meanwhile
+        if target.is_dir():  # another process was faster
             return
-        _inner(whole).rename(target)
+        _innermost(whole).rename(target)
     shutil.rmtree(arrivals, ignore_errors=True)
 
 
-def _bring(
+def _download_verified(
     file: RemoteFile, path: Path, download: Download, progress: Callable[[int, int | None], None] | None
 ) -> None:
-    """One file, verified; one that lies there already was brought before, or put there by hand."""
+    """Download one file and verify it; one that is there already, from an earlier call or by hand, is verified too."""
     if path.is_file():
         found = _sha256_of(path)
         if found != file.sha256:
@@ -129,17 +136,17 @@ def _bring(
         raise DataError(str(error)) from error
 
 
-def _moved(progress: Progress | None, before: int, total: int) -> Callable[[int, int | None], None] | None:
-    """Progress of one file as progress of all."""
+def _offset_progress(progress: Progress | None, before: int, total: int) -> Callable[[int, int | None], None] | None:
+    """Progress callback of one file that reports the progress of all files."""
     if progress is None:
         return None
     return lambda done, _: progress(before + done, total)
 
 
-def _inner(folder: Path) -> Path:
-    """The folder that holds everything else, as many archives have it."""
+def _innermost(folder: Path) -> Path:
+    """Folder that holds the files, below the single folders in which many archives wrap them."""
     entries = list(folder.iterdir())
-    return _inner(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
+    return _innermost(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
 
 
 def _sha256_of(path: Path) -> str:
@@ -151,17 +158,25 @@ def _sha256_of(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int = _MAX_FILES) -> None:
-    """Unpack a zip, a tar (plain, gz, bz2, xz) or a single gz file.
+    """Unpack a zip, a tar (plain, gz, bz2, xz) or a single gz file that is not trusted.
 
     Args:
         archive: The file.
-        folder: Where its files go; what is there is not replaced.
-        max_bytes: Of all files together.
-        max_files: How many.
+        folder: Folder that receives its files; existing files are not replaced.
+        max_bytes: Largest size of all files together.
+        max_files: Largest number of files.
 
     Raises:
         DataError: If the archive is damaged, of no known kind or too large, holds a name that leaves the folder, or
             anything but files and folders. ``folder`` may then hold some of its files.
+
+    Example:
+        >>> import zipfile
+        >>> with zipfile.ZipFile("birds.zip", "w") as archive:
+        ...     archive.writestr("train/a.txt", "wren")
+        >>> unpack(Path("birds.zip"), Path("birds"), max_bytes=100)
+        >>> Path("birds/train/a.txt").read_text()
+        'wren'
     """
     try:
         number, left = -1, max_bytes
@@ -189,7 +204,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int = _MAX_FI
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each file in it."""
+    """Name and content of each file in an archive."""
     if zipfile.is_zipfile(archive):
         yield from _zip_members(archive)
     elif tarfile.is_tarfile(archive):

@@ -44,7 +44,7 @@ class DatasetDescription:
         format: Format it is read in.
         licence: Licence as its source states it; empty for a data set of one's own.
         url: Page that describes its source.
-        folder: Folder of its files; None if it is not on this machine, or generated on the fly.
+        folder: Folder of its files; None if it is not on this machine, or made on the fly.
         download_size: Bytes to download; None where nothing can be downloaded.
         description: One line about its content.
         splits: Counts of each split; empty if it is not on this machine.

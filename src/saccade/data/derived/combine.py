@@ -1,4 +1,4 @@
-"""Parts and unions of data sets."""
+"""Subsets and concatenations of data sets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ __all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
 
 
 class SubsetDataset:
-    """Some images of another data set.
+    """Data set of some images of another one.
 
     Args:
-        dataset: Where they come from.
-        indices: Which, in the order wanted.
-        split: Name of the part; the data set's own if not given.
+        dataset: Data set that holds the images.
+        indices: Images to take, in the order wanted.
+        split: Name of the split; the data set's own if not given.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> scenes = SubsetDataset(DigitScenes("detection"), [7, 3], split="few")
+        >>> len(scenes), scenes.path(0), scenes.info.split
+        (2, 'digit_scenes/train/00007', 'few')
     """
 
     def __init__(self, dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> None:
@@ -53,12 +59,21 @@ class SubsetDataset:
 
 
 def subset(dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> VisionDataset:
-    """Some images of a data set; of a table, a smaller table rather than a layer around it.
+    """Take some images of a data set; of an annotation table, a smaller table rather than a wrapper around it.
 
     Args:
         dataset: Any data set.
-        indices: Which images, in the order wanted.
-        split: Name of the part; the data set's own if not given.
+        indices: Images to take, in the order wanted.
+        split: Name of the split; the data set's own if not given.
+
+    Returns:
+        Data set of these images.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> few = subset(DigitScenes("detection"), range(10))
+        >>> len(few), few.path(9)
+        (10, 'digit_scenes/train/00009')
     """
     if not isinstance(dataset, TableDataset):
         return SubsetDataset(dataset, indices, split)
@@ -68,7 +83,7 @@ def subset(dataset: VisionDataset, indices: Sequence[int], split: str | None = N
 
 
 class ConcatDataset:
-    """Data sets of the same task and classes, one after another (``train+val``).
+    """Concatenation of data sets of the same task and classes (``train+val``).
 
     Images keep their numbers if all of them differ; else they are numbered by position, because evaluation counts a
     number once.
@@ -78,6 +93,12 @@ class ConcatDataset:
 
     Raises:
         DataError: If task or classes of the parts differ.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> both = ConcatDataset([DigitScenes(split="val"), DigitScenes(split="test")])
+        >>> len(both), both.info.split, both.path(200)
+        (400, 'val+test', 'digit_scenes/test/00000')
     """
 
     def __init__(self, parts: Sequence[VisionDataset]) -> None:
@@ -132,7 +153,14 @@ class ConcatDataset:
 
 
 def without_unions(parts: Sequence[VisionDataset]) -> list[VisionDataset]:
-    """The splits without those that only join others, as VOC's ``trainval`` joins ``train`` and ``val``."""
+    """Remove splits that are unions of others, as VOC's ``trainval`` is of ``train`` and ``val``.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> train, val = DigitScenes(split="train"), DigitScenes(split="val")
+        >>> [part.info.split for part in without_unions([train, val, ConcatDataset([train, val])])]
+        ['train', 'val']
+    """
     paths = [frozenset(part.path(index) for index in range(len(part))) for part in parts]
     kept = []
     for part, own in zip(parts, paths, strict=True):

@@ -1,4 +1,4 @@
-"""Large images as tiles that overlap: where they lie, and a data set of them with their share of the ground truth."""
+"""Large images as overlapping tiles: the grid of an image, and a data set of tiles with their ground truth."""
 
 from __future__ import annotations
 
@@ -30,14 +30,19 @@ _CACHE_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where the tiles of one image lie: every pair of a row and a column, row by row.
+    """Positions of the tiles of one image: every pair of a row and a column, row by row.
 
     Args:
         size: (height, width) of the image.
         tile: (height, width) of every tile.
-        overlap: Pixels that neighbours share at least, (down, across).
-        rows: First row of pixels of each row of tiles; negative where a margin lies around the image.
-        columns: First column of each column of tiles.
+        overlap: Least number of pixels that neighbours share, (vertical, horizontal).
+        rows: Top pixel of each row of tiles; negative where the grid begins outside of the image.
+        columns: Left pixel of each column of tiles.
+
+    Example:
+        >>> grid = tile_grid((100, 250), (100, 100), overlap=0.2)
+        >>> len(grid), grid.origin(2), grid.cell(2)
+        (3, (0, 150), (0, 2))
     """
 
     size: tuple[int, int]
@@ -49,19 +54,19 @@ class TileGrid:
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
 
-    def place(self, index: int) -> tuple[int, int]:
-        """(row, column) of tiles of tile ``index``."""
+    def cell(self, index: int) -> tuple[int, int]:
+        """Grid cell (row, column) of tile ``index``."""
         return divmod(index, len(self.columns))
 
     def origin(self, index: int) -> tuple[int, int]:
         """(top, left) pixel of tile ``index``."""
-        row, column = self.place(index)
+        row, column = self.cell(index)
         return self.rows[row], self.columns[column]
 
     def spans(self, axis: int) -> NDArray[np.float64]:
-        """First and last coordinate of each row (axis 0) or column (1) of tiles, (S, 2), infinite at the image's end.
+        """First and last coordinate of each row (axis 0) or column (1) of tiles, (S, 2), infinite at the border.
 
-        An object that reaches the end of the image is not cut by its tile.
+        They are infinite there because an object at the border of the image is not cut by its tile.
         """
         starts = np.array((self.rows, self.columns)[axis], np.float64)
         spans = np.stack([starts, starts + self.tile[axis]], axis=1)
@@ -71,17 +76,20 @@ class TileGrid:
 
 
 def tile_grid(size: tuple[int, int], tile: tuple[int, int], overlap: float, margin: bool = False) -> TileGrid:
-    """Tiles that cover an image exactly.
+    """Compute the grid of tiles that covers an image.
 
-    Tiles are laid in steps of ``tile * (1 - overlap)``; the last of a row or column is shifted back inside, so it may
-    overlap more. An image smaller than a tile has one, which reaches past its right and lower ends.
+    The stride is ``tile * (1 - overlap)``; the last tile of a row or column is shifted back inside, so it may overlap
+    more. An image smaller than a tile has one tile, which extends beyond its right and lower border.
 
     Args:
         size: (height, width) of the image.
         tile: (height, width) of a tile.
         overlap: Share of a tile that its neighbour shows too, 0 to below 1.
-        margin: Begin half an overlap before the image and end as much behind it, so that every pixel lies at least
+        margin: Begin half an overlap before the image and end as much behind it, so that every pixel is at least
             that far from the edge of some tile.
+
+    Returns:
+        The grid.
 
     Raises:
         ConfigError: If tile or overlap are out of range.
@@ -98,15 +106,20 @@ def tile_grid(size: tuple[int, int], tile: tuple[int, int], overlap: float, marg
 
 
 def check_tiles(tile: tuple[int, int], overlap: float, name: str = "tile") -> None:
-    """Refuse tiles that make no sense.
+    """Raise an error if the size or overlap of tiles is out of range.
 
     Args:
-        tile: (height, width).
-        overlap: Share of it.
-        name: Of the setting, for the message.
+        tile: (height, width) in pixels.
+        overlap: Share of a tile that its neighbour shows too.
+        name: Name of the setting, for the message.
 
     Raises:
         ConfigError: If they are out of range.
+
+    Example:
+        >>> check_tiles((640, 640), overlap=1.2)
+        Traceback (most recent call last):
+        saccade.errors.ConfigError: tile: overlap is a share of the tile, 0 to below 1; got 1.2.
     """
     if min(tile) < 1:
         raise ConfigError(f"{name}: a tile of {tile[1]}x{tile[0]} pixels is empty. Give height and width in pixels.")
@@ -123,32 +136,34 @@ def _starts(length: int, tile: int, shared: int, around: int) -> tuple[int, ...]
 
 
 class TiledDataset:
-    """Another data set, each of its images cut into tiles.
+    """Data set of the overlapping tiles of another data set's images.
 
-    Where the tiles lie follows from the sizes of the images, which come from the annotations or the files' headers;
-    no image is decoded for it. Ground truth is cut as a random crop cuts it (:mod:`saccade.data.transforms.move`):
-    boxes are clipped and dropped where a tenth or less of them is visible, points outside become unlabelled. A tile is
-    an image of its own, with its own number and coordinates.
+    The grid follows from the sizes of the images, which come from the annotations or the files' headers; no image is
+    decoded for it. Ground truth is cut as a random crop cuts it (:mod:`saccade.data.transforms.move`): boxes are
+    clipped and dropped where a tenth or less of them is visible, points outside become unlabelled. A tile is an image
+    of its own, with its own number and coordinates.
 
     Each process keeps the images it decoded last, so that reading the tiles in order decodes every image once.
 
     Args:
-        dataset: Where images come from.
+        dataset: Data set that holds the images.
         size: (height, width) of a tile in pixels of the images.
         overlap: Share of a tile that its neighbour shows too.
-        keep_empty: Share of the tiles without any ground truth that stays, drawn once from ``seed``: tiles without
-            objects or labelled points, or with nothing but background. To know them, every label map is read once.
-        seed: Of that draw.
+        keep_empty: Share of the tiles without any ground truth that is kept, drawn once from ``seed``: tiles without
+            objects or labelled points, or with nothing but background. To find them, every label map is read once.
+        seed: Seed of that draw.
         fill: Grey value of what a tile shows outside of an image smaller than itself; label maps show 255 there.
 
     Raises:
         ConfigError: If a setting is out of range.
-        DataError: If the size of an image cannot be found out, or no tile is left.
+        DataError: If the size of an image cannot be determined, or no tile is left.
 
     Example:
-        >>> tiles = TiledDataset(open_dataset("photos/", "train"), (640, 640), overlap=0.2, keep_empty=0.1)
-        >>> tiles.read(0).image.shape
-        (640, 640, 3)
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> scenes = DigitScenes("detection", count=10, size=(256, 256))
+        >>> tiles = TiledDataset(scenes, (160, 160), overlap=0.2, keep_empty=0.1)
+        >>> tiles.read(0).image.shape, len(tiles)
+        ((160, 160, 3), 37)
     """
 
     def __init__(
@@ -179,21 +194,21 @@ class TiledDataset:
         )
         self.image_ids: NDArray[np.int64] = np.arange(len(self._image), dtype=np.int64)
         if keep_empty < 1:
-            self._thin(keep_empty, seed)
+            self._drop_empty(keep_empty, seed)
 
     def __len__(self) -> int:
         return len(self._image)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Images are not sent to workers; each keeps its own.
+        # Cached images are not sent to workers; each keeps its own.
         return {**self.__dict__, "_cache": OrderedDict()}
 
     def path(self, index: int) -> str:
-        """File of the image that tile ``index`` is cut from."""
+        """File of the image that tile ``index`` belongs to."""
         return self._dataset.path(int(self._image[index]))
 
     def origin(self, index: int) -> tuple[int, int, int]:
-        """Image, top and left of tile ``index``."""
+        """(image, top, left) of tile ``index``."""
         top, left = self._origin[index].tolist()
         return int(self._image[index]), top, left
 
@@ -201,7 +216,7 @@ class TiledDataset:
         """The ground truth in pixels of the tile."""
         image, top, left = self.origin(index)
         known = self._cache.get(image)
-        target = self._near(self._dataset.target(image) if known is None else known.target, top, left)
+        target = self._objects_in_tile(self._dataset.target(image) if known is None else known.target, top, left)
         moved = move_target(target, _shift(top, left), self._cut(top, left))
         return clip_objects(moved, (0, 0, self.size[1], self.size[0]), tight=True)
 
@@ -213,12 +228,12 @@ class TiledDataset:
         """
         image, top, left = self.origin(index)
         sample = self._whole(image)
-        sample = Sample(sample.image, self._near(sample.target, top, left), sample.info)
+        sample = Sample(sample.image, self._objects_in_tile(sample.target, top, left), sample.info)
         tile = move_sample(sample, _shift(top, left), self.size, self._cut(top, left), self.fill, tight=True)
         tile.info = ImageInfo(int(self.image_ids[index]), sample.info.path, Geometry.identity(self.size))
         return tile
 
-    def _near(self, target: Target, top: int, left: int) -> Target:
+    def _objects_in_tile(self, target: Target, top: int, left: int) -> Target:
         """The ground truth without objects whose box the tile does not meet, so that their masks need not be cut."""
         if "boxes" not in target:
             return target
@@ -227,7 +242,7 @@ class TiledDataset:
         return target if keep.all() else select_objects(target, keep)
 
     def _whole(self, image: int) -> Sample:
-        """A whole image with its ground truth, decoded or remembered."""
+        """A whole image with its ground truth, from the cache or decoded."""
         sample = self._cache.get(image)
         if sample is None:
             sample = self._dataset.read(image)
@@ -249,13 +264,13 @@ class TiledDataset:
 
         return remap
 
-    def _thin(self, keep_empty: float, seed: int) -> None:
+    def _drop_empty(self, keep_empty: float, seed: int) -> None:
         names = self.info.class_names
         background = 0 if len(names) == 1 or (names and names[0].lower() == "background") else IGNORE_LABEL
         keep = np.ones(len(self), np.bool_)
         for image in range(len(self._sizes)):
             target = self._dataset.target(image)
-            # Boxes alone say whether anything is left; cutting the masks of every tile would take long.
+            # Boxes alone decide whether anything is left; cutting the masks of every tile would take long.
             objects = {key: value for key, value in target.items() if key in ("boxes", "keypoints", "label_map")}
             if not objects:
                 continue

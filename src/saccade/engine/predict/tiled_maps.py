@@ -55,13 +55,13 @@ class MapBands:
         if self.tent:
             self._blend(index, tile)
         else:
-            row, column = self.grid.place(index)
+            row, column = self.grid.cell(index)
             (y0, y1), (x0, x1) = self._cores[0][row], self._cores[1][column]
             top, left = self.grid.origin(index)
             self._write(slice(y0, y1), slice(x0, x1), tile[:, y0 - top : y1 - top, x0 - left : x1 - left])
 
     def _blend(self, index: int, tile: NDArray[Any]) -> None:
-        row, column = self.grid.place(index)
+        row, column = self.grid.cell(index)
         top, left = self.grid.origin(index)
         height, width = self.grid.size
         if self._band is None:
