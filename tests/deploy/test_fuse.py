@@ -8,7 +8,7 @@ from tests.deploy.small import shake
 from torch import Tensor, nn
 
 from saccade.deploy.fuse import fuse_batch_norm
-from saccade.models.base import Model, Outputs
+from saccade.models.base import Decoded, Model, Outputs
 from saccade.models.registry import create_model
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -31,6 +31,9 @@ class Wired(Model):
         self.alias = self.bn
         self.wiring = wiring
         shake(self)
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        return dict(outputs)
 
     def forward(self, images: Tensor) -> Outputs:
         result = self.wiring(self, images)

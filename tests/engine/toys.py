@@ -47,6 +47,8 @@ class Rectangles:
     """Detector: the box of every connected region of a class's colour. Large regions score more."""
 
     task = "detection"
+    input_names = ()
+    decoded_keys = ("boxes", "scores", "labels", "count")
     class_names = ("red", "green")
     name = "rectangles"
 
@@ -84,6 +86,8 @@ class Smooth:
     """Segmenter: probabilities follow the mean brightness of each channel in the 5 x 5 pixels around."""
 
     task = "segmentation"
+    input_names = ()
+    decoded_keys = ("probabilities",)
     name = "smooth"
 
     def __init__(self, classes: int = 3, spec: InputSpec | None = None) -> None:
@@ -102,6 +106,8 @@ class Corners:
     """Keypoints: the left and the right end of each white bar, its upper edge."""
 
     task = "keypoints"
+    input_names = ()
+    decoded_keys = ("keypoints", "point_scores", "scores", "count")
     class_names = ("left", "right")
     name = "corners"
 
@@ -121,7 +127,8 @@ class Corners:
                 points[index, : len(rows)] = torch.tensor(rows, dtype=torch.float32)
         return {
             "keypoints": points,
-            "scores": torch.ones(points.shape[:3]),
+            "point_scores": torch.ones(points.shape[:3]),
+            "scores": torch.ones(points.shape[:2]),
             "count": torch.tensor([len(rows) for rows in found]),
         }
 
@@ -130,6 +137,8 @@ class Brightness:
     """Classifier: dark or bright, by the mean of all pixels."""
 
     task = "classification"
+    input_names = ()
+    decoded_keys = ("probabilities",)
     class_names = ("dark", "bright")
     name = "brightness"
 

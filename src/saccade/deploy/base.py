@@ -15,9 +15,10 @@ from saccade.deploy.fuse import fuse_batch_norm
 from saccade.errors import ExportError
 from saccade.models.base import Decoded, Model
 from saccade.models.checkpoint import model_metadata
+from saccade.models.inputs import example_inputs, normalize_inputs
 from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
-from saccade.tasks import get_task
+from saccade.structures.kinds import kind_of
 
 __all__ = ["ExportForm", "Runtime", "as_uint8", "export_program", "file_metadata"]
 
@@ -31,21 +32,27 @@ class Runtime(Protocol):
         task: Name of the task.
         class_names: Names of labels 0..N-1.
         input_spec: How images become its input.
+        input_names: Further inputs that it takes, by name.
+        decoded_keys: Keys of what it gives.
         name: What it is, for messages and tables.
+
+    A runtime may be called from several threads at once; those whose engine cannot, take turns.
     """
 
     task: str
     class_names: tuple[str, ...]
     input_spec: InputSpec
+    input_names: tuple[str, ...]
+    decoded_keys: tuple[str, ...]
     name: str
 
-    def __call__(self, images: Tensor) -> Decoded:
+    def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors, on the CPU, of ``images`` (B, C, H, W), uint8 RGB (or grey) on a canvas."""
         ...
 
 
 class ExportForm(nn.Module):
-    """Pixels in, answers out: normalisation, network and decoding as one graph with a tuple of tensors at its end.
+    """Pixels in, predictions out: normalisation, network and decoding as one graph with a tuple of tensors at its end.
 
     Args:
         model: The network; a copy with folded BatchNorm is taken.
@@ -54,23 +61,26 @@ class ExportForm(nn.Module):
 
     Attributes:
         names: Names of the outputs, in order.
+        input_names: Names of the inputs behind the images, in order.
     """
 
     def __init__(self, model: Model, size: tuple[int, int], decode: bool) -> None:
         super().__init__()
         self.normalize = Normalize(model.input_spec)
         images = torch.zeros(1, model.input_spec.channels, *size)
-        self.model = fuse_batch_norm(model, images).requires_grad_(False)
+        inputs = normalize_inputs(self.normalize, example_inputs(model, size, 1))
+        self.model = fuse_batch_norm(model, images, inputs).requires_grad_(False)
         self.decode = decode
+        self.input_names = tuple(inputs)
         with torch.no_grad():
-            raw = self.model(self.normalize(images))
-        self.names: tuple[str, ...] = get_task(model.task).decoded_keys if decode else tuple(raw)
+            run = self.model.predict if decode else self.model
+            self.names: tuple[str, ...] = tuple(run(self.normalize(images), **inputs))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Tensors in the order of ``names`` for ``images`` (B, C, H, W), uint8."""
-        outputs: Mapping[str, Tensor] = self.model(self.normalize(images))
-        if self.decode:
-            outputs = self.model.decode(outputs)
+    def forward(self, images: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Tensors in the order of ``names`` for ``images`` (B, C, H, W), uint8, and the further inputs."""
+        named = normalize_inputs(self.normalize, dict(zip(self.input_names, inputs, strict=True)))
+        run = self.model.predict if self.decode else self.model
+        outputs: Mapping[str, Tensor] = run(self.normalize(images), **named)
         return tuple(outputs[name] for name in self.names)
 
 
@@ -81,13 +91,19 @@ def export_program(form: ExportForm, spec: InputSpec, dynamic_batch: bool) -> to
         ExportError: If torch cannot trace the network as one graph; the message names the reason.
     """
     # Traced with a batch of two, because torch takes sizes of one for constants.
-    images = torch.zeros(2 if dynamic_batch else 1, spec.channels, *spec.size, dtype=torch.uint8)
-    shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
+    batch = 2 if dynamic_batch else 1
+    images = torch.zeros(batch, spec.channels, *spec.size, dtype=torch.uint8)
+    inputs = example_inputs(form.model, spec.size, batch)
+    shapes: Any = None
+    if dynamic_batch or inputs:
+        first = {0: torch.export.Dim("batch")} if dynamic_batch else {}
+        rows = {name: {1: torch.export.Dim(f"{kind_of(name).rows}_count")} for name in inputs if kind_of(name).rows}
+        shapes = (first, *([tuple(first | rows.get(name, {}) for name in inputs)] if inputs else []))
     name = form.model.builder_name or type(form.model).__name__
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch and torchvision warn about each other's internals
         try:
-            return torch.export.export(form, (images,), dynamic_shapes=shapes)
+            return torch.export.export(form, (images, *inputs.values()), dynamic_shapes=shapes)
         except Exception as error:  # torch.export raises many kinds, all with the same meaning here
             reason = str(error).strip().partition("\n")[0]
             remedy = (
@@ -102,7 +118,13 @@ def file_metadata(
     model: Model, spec: InputSpec, names: tuple[str, ...], decoded: bool, metrics: Mapping[str, float] | None
 ) -> dict[str, Any]:
     """What an exported file says of itself: that of a checkpoint, the canvas it is made for, and its outputs."""
-    return {**model_metadata(model, metrics), "input_spec": spec.to_dict(), "outputs": list(names), "decoded": decoded}
+    return {
+        **model_metadata(model, metrics),
+        "input_spec": spec.to_dict(),
+        "inputs": list(model.input_names),
+        "outputs": list(names),
+        "decoded": decoded,
+    }
 
 
 def as_uint8(images: Tensor) -> Tensor:

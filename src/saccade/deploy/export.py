@@ -22,6 +22,7 @@ from saccade.deploy.file_runtime import OnnxRuntime
 from saccade.deploy.openvino_runtime import convert_program, import_openvino
 from saccade.errors import ExportError, did_you_mean
 from saccade.models.base import Model
+from saccade.models.inputs import example_inputs
 from saccade.structures.files import atomic_write
 
 __all__ = ["SUFFIXES", "export_model"]
@@ -80,19 +81,23 @@ def export_model(
     metadata = {**file_metadata(model, spec, form.names, nms, metrics), "batch": None if dynamic_batch else 1}
     text = json.dumps(metadata)
     if format == "onnx":
-        _write_onnx(program, form.names, text, path)
+        _write_onnx(program, form, text, path)
     elif format == "openvino":
-        _write_openvino(program, form.names, text, path)
+        _write_openvino(program, form, text, path)
     else:
         _write_program(program, text, path)
     return path
 
 
-def _write_onnx(program: torch.export.ExportedProgram, names: tuple[str, ...], metadata: str, path: Path) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:
     try:
         with _quiet():
             result = torch.onnx.export(
-                program, input_names=["images"], output_names=list(names), dynamo=True, verbose=False
+                program,
+                input_names=["images", *form.input_names],
+                output_names=list(form.names),
+                dynamo=True,
+                verbose=False,
             )
     except Exception as error:  # the exporter raises many kinds, all with the same meaning here
         raise ExportError(f"ONNX cannot take this network: {str(error).strip().partition(chr(10))[0]}") from error
@@ -103,15 +108,16 @@ def _write_onnx(program: torch.export.ExportedProgram, names: tuple[str, ...], m
         result.save(target, external_data=False)
         # A graph can be valid and still be refused by the runtime; that is found out here and not at the user's.
         runtime = OnnxRuntime(target)
-        runtime(torch.zeros(2, runtime.input_spec.channels, *runtime.input_spec.size, dtype=torch.uint8))
+        images = torch.zeros(2, runtime.input_spec.channels, *runtime.input_spec.size, dtype=torch.uint8)
+        runtime(images, **example_inputs(form.model, runtime.input_spec.size, 2))
 
     atomic_write(path, write)
 
 
-def _write_openvino(program: torch.export.ExportedProgram, names: tuple[str, ...], metadata: str, path: Path) -> None:
+def _write_openvino(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:
     openvino = import_openvino()
     with _quiet():
-        graph = convert_program(program, names)
+        graph = convert_program(program, form.names, form.input_names)
     graph.set_rt_info(metadata, ["saccade", "metadata"])
     # Two files belong together: the weights come into place first, and the graph that needs them last.
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from saccade.deploy.base import as_uint8
 from saccade.errors import ExportError
 from saccade.models.base import Decoded
 from saccade.models.checkpoint import FORMAT_VERSION, library_version
+from saccade.models.finish import run_finish
+from saccade.models.inputs import select_inputs
 from saccade.structures.input_spec import InputSpec
 
 __all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime"]
@@ -33,6 +36,8 @@ class FileRuntime:
     task: str
     class_names: tuple[str, ...]
     input_spec: InputSpec
+    input_names: tuple[str, ...]
+    decoded_keys: tuple[str, ...]
     name: str
 
     def __init__(self, path: Path, metadata: dict[str, Any] | None, engine: str) -> None:
@@ -50,10 +55,13 @@ class FileRuntime:
         self.task, self.class_names = metadata["task"], tuple(metadata["class_names"])
         self.input_spec = InputSpec.from_dict(metadata["input_spec"])
         self.name = f"{path.name} ({engine})"
+        self.input_names = tuple(metadata.get("inputs", ()))
+        self.decoded_keys = tuple(metadata.get("decoded_keys") or metadata["outputs"])
         self._outputs = tuple(metadata["outputs"])
+        self._lock = threading.Lock()
         self._fixed_batch: int | None = metadata["batch"]
 
-    def __call__(self, images: Tensor) -> Decoded:
+    def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors of ``images`` (B, C, H, W), uint8, at the canvas the file was made for."""
         images = as_uint8(images)
         expected = (self.input_spec.channels, *self.input_spec.size)
@@ -62,11 +70,17 @@ class FileRuntime:
                 f"{self.name} takes images of {_by(expected)}, got {_by(tuple(images.shape[1:]))}. Export the model "
                 "with size=(height, width) for others."
             )
-        batches = [images] if self._fixed_batch is None else images.split(self._fixed_batch)
-        parts = [self._run(batch.contiguous()) for batch in batches]
-        return {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
+        tensors = {"images": images, **select_inputs(self.input_names, inputs, self.name)}
+        size = len(images) if self._fixed_batch is None else self._fixed_batch
+        parts = [
+            self._run({key: value[start : start + size].cpu() for key, value in tensors.items()})
+            for start in range(0, max(len(images), 1), max(size, 1))
+        ]
+        decoded = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
+        return run_finish(self.metadata.get("finish", ""), decoded, images, self.metadata.get("finish_options"))
 
-    def _run(self, images: Tensor) -> list[Tensor]:
+    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
+        """Outputs for the images and the further inputs, by name, all with the same leading dimension."""
         raise NotImplementedError
 
 
@@ -101,8 +115,9 @@ class OnnxRuntime(FileRuntime):
         text = self._session.get_modelmeta().custom_metadata_map.get("saccade")
         super().__init__(Path(path), None if text is None else json.loads(text), "ONNX Runtime")
 
-    def _run(self, images: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(array) for array in self._session.run(list(self._outputs), {"images": images.numpy()})]
+    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
+        arrays = {name: value.contiguous().numpy() for name, value in tensors.items()}
+        return [torch.from_numpy(array) for array in self._session.run(list(self._outputs), arrays)]
 
 
 class ProgramRuntime(FileRuntime):
@@ -128,6 +143,6 @@ class ProgramRuntime(FileRuntime):
         self._module = program.module()
         super().__init__(Path(path), json.loads(extra["saccade"] or "null"), "torch.export")
 
-    def _run(self, images: Tensor) -> list[Tensor]:
+    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
         with torch.no_grad():
-            return list(self._module(images))
+            return list(self._module(*(value.contiguous() for value in tensors.values())))

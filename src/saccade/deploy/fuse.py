@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -45,16 +46,17 @@ class _Uses(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def fuse_batch_norm(model: Model, images: Tensor) -> Model:
+def fuse_batch_norm(model: Model, images: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Model:
     """A copy of ``model``, in eval mode and on the CPU, with BatchNorm folded wherever that changes nothing.
 
-    Which convolution feeds which BatchNorm is not guessed from the order of modules but watched in one forward pass:
+    Which convolution feeds which BatchNorm is not guessed from the order of modules but watched in one prediction:
     the two are folded only where each ran once, the very tensor that the convolution gave went into the BatchNorm, and
     nothing else read it.
 
     Args:
         model: Any network; it stays as it is.
         images: Normalised images of any content, (B, C, H, W), that it can take, on the CPU.
+        inputs: What else it takes.
 
     Returns:
         The copy. A folded BatchNorm is an ``nn.Identity`` in it.
@@ -76,7 +78,7 @@ def fuse_batch_norm(model: Model, images: Tensor) -> Model:
     ]
     hooks += [module.register_forward_pre_hook(before_norm) for module in model.modules() if _plain(module, _NORMS)]
     with torch.no_grad(), uses:
-        outputs = model(images)
+        outputs = model.predict(images, **(inputs or {}))
     for hook in hooks:
         hook.remove()
     uses.read(outputs)

@@ -17,18 +17,25 @@ from torch import Tensor
 
 from saccade.deploy.base import ExportForm, as_uint8, export_program
 from saccade.deploy.file_runtime import FileRuntime
+from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.precision import Precision, resolve_precision
 from saccade.deploy.torch_runtime import FusedRuntime
 from saccade.errors import ExportError
 from saccade.models.base import Decoded, Model
+from saccade.models.finish import run_finish
+from saccade.models.inputs import example_inputs, normalize_inputs, select_inputs
+from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
 
 __all__ = ["OpenVinoFileRuntime", "OpenVinoRuntime", "convert_program", "import_openvino"]
 
 logger = logging.getLogger("saccade")
-# Compiled graphs are kept for so many shapes; images of ever new canvases go through torch instead.
+# Graphs of so many canvases, and compiled ones of so many shapes, are kept: those used last.
 _MAX_CANVASES = 4
 _MAX_COMPILED = 8
+# Converting takes seconds. The first canvases are converted at once; once the table is full, a canvas has to come back
+# within so many others, and images of canvases that never do go through torch.
+_REMEMBERED = 32
 _CPU = torch.device("cpu")
 
 
@@ -59,8 +66,10 @@ def _import() -> Any:
     return openvino
 
 
-def convert_program(program: torch.export.ExportedProgram, names: tuple[str, ...]) -> Any:
-    """An ``openvino.Model`` of an exported graph, its input named ``images``, its outputs ``names``.
+def convert_program(
+    program: torch.export.ExportedProgram, names: tuple[str, ...], input_names: tuple[str, ...] = ()
+) -> Any:
+    """An ``openvino.Model`` of an exported graph, with inputs ``images`` and ``input_names`` and outputs ``names``.
 
     Raises:
         ExportError: If OpenVINO lacks an operation of the graph.
@@ -77,7 +86,8 @@ def convert_program(program: torch.export.ExportedProgram, names: tuple[str, ...
             (line for line in str(error).splitlines() if "No conversion rule" in line), str(error).partition("\n")[0]
         )
         raise ExportError(f"OpenVINO cannot take this network: {reason}") from error
-    model.inputs[0].get_tensor().set_names({"images"})
+    for source, name in zip(model.inputs, ("images", *input_names), strict=True):
+        source.get_tensor().set_names({name})
     for output, name in zip(model.outputs, names, strict=True):
         output.get_tensor().set_names({name})
     return model
@@ -112,78 +122,104 @@ def _options(precision: Precision) -> dict[str, Any]:
 
 
 class OpenVinoRuntime:
-    """A network in memory, converted on its first image of each canvas; decoding stays in torch.
+    """A network in memory whose ``forward`` is converted, on the first image of each canvas; the rest stays in torch.
 
     Args:
         model: The network; a copy is taken.
-        precision: ``auto`` takes bfloat16 where the processor computes in it.
+        precision: ``auto`` takes bfloat16 where the CPU computes in it.
     """
 
     task: str
     class_names: tuple[str, ...]
     input_spec: InputSpec
+    input_names: tuple[str, ...]
+    decoded_keys: tuple[str, ...]
     name: str
 
     def __init__(self, model: Model, precision: Precision = "auto") -> None:
         self._core = import_openvino().Core()
         self._options = _options(precision)
         self._precision = precision
-        self._model = copy.deepcopy(model).cpu().eval()
-        self._graphs: dict[tuple[int, int], tuple[Any, tuple[str, ...]]] = {}
+        spec = model.input_spec
+        inputs = normalize_inputs(Normalize(spec), example_inputs(model, spec.size, 1))
+        self._model = fuse_batch_norm(model, torch.zeros(1, spec.channels, *spec.size), inputs)
+        # The same network with the converted graph in place of its forward: Model.predict composes the two as ever.
+        self._shell = copy.copy(self._model)
+        self._shell.forward = self._forward  # type: ignore[method-assign]
+        self._graphs: OrderedDict[tuple[int, int], tuple[Any, tuple[str, ...]]] = OrderedDict()
+        self._seen: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._refused: set[tuple[int, int]] = set()
         self._compiled: OrderedDict[tuple[int, ...], tuple[Any, tuple[str, ...]]] = OrderedDict()
         self._torch: FusedRuntime | None = None
         self._lock = threading.Lock()
-        self.task, self.class_names, self.input_spec = model.task, model.class_names, model.input_spec
+        self.task, self.class_names, self.input_spec = model.task, model.class_names, spec
+        self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
         words = {"f32": "float32", "bf16": "bfloat16"}[self._options["INFERENCE_PRECISION_HINT"]]
         self.name = f"{model.builder_name or type(model).__name__} (OpenVINO, cpu, {words})"
 
-    def __call__(self, images: Tensor) -> Decoded:
+    def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors of ``images`` (B, C, H, W), uint8."""
         images = as_uint8(images)
-        with self._lock:
-            found = self._compile(tuple(images.shape))
-            if found is None:
-                assert self._torch is not None
-                return self._torch(images)
-            compiled, names = found
-            arrays = compiled([images.numpy()])
-        with torch.inference_mode():
-            return self._model.decode({name: torch.from_numpy(arrays[index]) for index, name in enumerate(names)})
+        chosen = select_inputs(self.input_names, inputs, self.name)
+        with self._lock, torch.inference_mode():
+            if not self._is_ready((images.shape[2], images.shape[3])):
+                return self._in_torch()(images, **chosen)
+            decoded = self._shell.predict(images, **chosen)
+        on_cpu = {name: value.float() if value.is_floating_point() else value for name, value in decoded.items()}
+        return run_finish(self._model.finish, on_cpu, images, self._model.finish_options)
 
-    def _compile(self, shape: tuple[int, ...]) -> tuple[Any, tuple[str, ...]] | None:
-        """The graph for batches of this shape; None where torch has to do it."""
-        if shape in self._compiled:
-            self._compiled.move_to_end(shape)
-            return self._compiled[shape]
-        size = (shape[2], shape[3])
-        if size not in self._graphs and not self._convert(size):
-            return None
-        graph, names = self._graphs[size]
+    def _forward(self, images: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        compiled, names = self._compile(tuple(images.shape), inputs)
+        arrays = compiled([images.numpy(), *(value.contiguous().numpy() for value in inputs.values())])
+        return {name: torch.from_numpy(arrays[index]) for index, name in enumerate(names)}
+
+    def _compile(self, shape: tuple[int, ...], inputs: dict[str, Tensor]) -> tuple[Any, tuple[str, ...]]:
+        """The graph for batches of this shape."""
+        key = (*shape, *(length for value in inputs.values() for length in value.shape))
+        if key in self._compiled:
+            self._compiled.move_to_end(key)
+            return self._compiled[key]
+        graph, names = self._graphs[shape[2], shape[3]]
         # A graph of fixed shape is faster than one that takes any.
-        graph.reshape(list(shape))
-        self._compiled[shape] = self._core.compile_model(graph, "CPU", self._options), names
+        shapes = {"images": list(shape), **{name: list(value.shape) for name, value in inputs.items()}}
+        graph.reshape(shapes)
+        self._compiled[key] = self._core.compile_model(graph, "CPU", self._options), names
         if len(self._compiled) > _MAX_COMPILED:
             self._compiled.popitem(last=False)
-        return self._compiled[shape]
+        return self._compiled[key]
 
-    def _convert(self, size: tuple[int, int]) -> bool:
-        reason = f"more than {_MAX_CANVASES} canvases"
-        if self._torch is None and len(self._graphs) < _MAX_CANVASES:
-            spec = replace(self.input_spec, size=size)
-            try:
-                form = ExportForm(self._model, size, decode=False)
-                self._graphs[size] = (
-                    convert_program(export_program(form, spec, dynamic_batch=True), form.names),
-                    form.names,
-                )
-            except ExportError as error:
-                reason = str(error)
-            else:
-                return True
+    def _is_ready(self, size: tuple[int, int]) -> bool:
+        """Whether there is a graph for this canvas; one is made where that is worth its seconds."""
+        if size in self._graphs:
+            self._graphs.move_to_end(size)
+            return True
+        if size in self._refused:
+            return False
+        if len(self._graphs) >= _MAX_CANVASES and size not in self._seen:
+            self._seen[size] = None
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+            return False
+        spec = replace(self.input_spec, size=size)
+        try:
+            form = ExportForm(self._model, size, decode=False)
+            graph = convert_program(export_program(form, spec, dynamic_batch=True), form.names, form.input_names)
+        except ExportError as error:
+            self._refused.add(size)
+            logger.warning("%s: %s; torch takes these images instead.", self.name, error)
+            return False
+        self._graphs[size] = (graph, form.names)
+        self._seen.pop(size, None)
+        if len(self._graphs) > _MAX_CANVASES:
+            oldest, _ = self._graphs.popitem(last=False)
+            for key in [key for key in self._compiled if key[2:4] == oldest]:
+                del self._compiled[key]
+        return True
+
+    def _in_torch(self) -> FusedRuntime:
         if self._torch is None:
             self._torch = FusedRuntime(self._model, self._precision)
-            logger.warning("%s: %s; torch takes these images instead.", self.name, reason)
-        return False
+        return self._torch
 
 
 class OpenVinoFileRuntime(FileRuntime):
@@ -213,6 +249,7 @@ class OpenVinoFileRuntime(FileRuntime):
             ) from error
         super().__init__(Path(path), None if text is None else json.loads(text), "OpenVINO")
 
-    def _run(self, images: Tensor) -> list[Tensor]:
-        arrays = self._compiled([images.numpy()])
-        return [torch.from_numpy(arrays[index]) for index in range(len(self._compiled.outputs))]
+    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
+        with self._lock:  # the compiled graph has one request, whose outputs the next call overwrites
+            arrays = self._compiled([value.contiguous().numpy() for value in tensors.values()])
+            return [torch.from_numpy(arrays[index].copy()) for index in range(len(self._compiled.outputs))]

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import logging
 import weakref
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +19,6 @@ from saccade.deploy.torch_runtime import EagerRuntime, FusedRuntime
 from saccade.errors import ExportError, SaccadeError
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
-from saccade.structures.input_spec import InputSpec
 
 __all__ = [
     "EagerRuntime",
@@ -64,9 +64,11 @@ def _content(model: Model) -> tuple[object, ...]:
         (name, *torch.stack((tensor.double().sum(), tensor.double().square().sum())).tolist())
         for name, tensor in model.state_dict().items()
     ]
-    plain = (int, float, str, bool, tuple, InputSpec)
+    plain = (int, float, str, bool, tuple)
     return *sums, *(
-        (name, value) for name, value in vars(model).items() if isinstance(value, plain) and name != "training"
+        (name, str(value) if is_dataclass(value) else value)
+        for name, value in vars(model).items()
+        if (isinstance(value, plain) or is_dataclass(value)) and name != "training"
     )
 
 

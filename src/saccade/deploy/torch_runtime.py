@@ -11,6 +11,8 @@ from torch import Tensor
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.precision import Precision, resolve_precision
 from saccade.models.base import Decoded, Model
+from saccade.models.finish import run_finish
+from saccade.models.inputs import example_inputs, normalize_inputs, select_inputs
 from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
 
@@ -26,12 +28,14 @@ class EagerRuntime:
         model: The network; it is moved to ``device`` and put into eval mode, and not copied.
         device: Where it runs.
         precision: ``32``, or autocast in ``bf16`` or ``16``; ``auto`` picks half precision where the device computes in
-            it. Decoding is always done in float32.
+            it. Raw outputs are decoded in float32.
     """
 
     task: str
     class_names: tuple[str, ...]
     input_spec: InputSpec
+    input_names: tuple[str, ...]
+    decoded_keys: tuple[str, ...]
     name: str
 
     def __init__(self, model: Model, device: str | torch.device = "cpu", precision: Precision = "32") -> None:
@@ -40,16 +44,19 @@ class EagerRuntime:
         self.model = model.to(self.device).eval()
         self.normalize = Normalize(model.input_spec).to(self.device)
         self.task, self.class_names, self.input_spec = model.task, model.class_names, model.input_spec
+        self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
         self.name = f"{model.builder_name or type(model).__name__} (torch, {self.device}, {_words(self.precision)})"
 
-    def __call__(self, images: Tensor) -> Decoded:
+    def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8."""
+        chosen = select_inputs(self.input_names, inputs, self.name)
         with torch.inference_mode():
             pixels = self.normalize(self._arranged(images.to(self.device, non_blocking=True)))
+            named = {name: value.to(self.device, non_blocking=True) for name, value in chosen.items()}
             with self._autocast():
-                outputs = self.model(pixels)
-            floats = {key: value.float() if value.is_floating_point() else value for key, value in outputs.items()}
-            return {key: value.cpu() for key, value in self.model.decode(floats).items()}
+                decoded = self.model.predict(pixels, **normalize_inputs(self.normalize, named))
+            on_cpu = {name: _float32(value).cpu() for name, value in decoded.items()}
+            return run_finish(self.model.finish, on_cpu, images.cpu(), self.model.finish_options)
 
     def _arranged(self, images: Tensor) -> Tensor:
         return images
@@ -69,13 +76,18 @@ class FusedRuntime(EagerRuntime):
 
     def __init__(self, model: Model, precision: Precision = "auto") -> None:
         spec = model.input_spec
-        fused = fuse_batch_norm(model, torch.zeros(1, spec.channels, *spec.size)).requires_grad_(False)
+        inputs = normalize_inputs(Normalize(spec), example_inputs(model, spec.size, 1))
+        fused = fuse_batch_norm(model, torch.zeros(1, spec.channels, *spec.size), inputs).requires_grad_(False)
         super().__init__(fused, "cpu", precision)
         self.model.to(memory_format=torch.channels_last)
         self.name = f"{model.builder_name or type(model).__name__} (torch fused, cpu, {_words(self.precision)})"
 
     def _arranged(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last)
+
+
+def _float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def _words(precision: str) -> str:

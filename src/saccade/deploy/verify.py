@@ -14,6 +14,7 @@ from saccade.data.loading.sampler import SampleKey
 from saccade.deploy.openvino_runtime import OpenVinoFileRuntime
 from saccade.deploy.runtime import EagerRuntime, open_runtime
 from saccade.models.base import Decoded, Model
+from saccade.models.inputs import example_inputs
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 
@@ -92,7 +93,8 @@ def verify_export(
     eager = EagerRuntime(model)
     report = ParityReport(exported.name, batch_sizes, {}, {}, None, 0, tolerance, True)
     for size in batch_sizes:
-        report = compare(eager(images[:size]), exported(images[:size]), report)
+        inputs = example_inputs(model, exported.input_spec.size, size)
+        report = compare(eager(images[:size], **inputs), exported(images[:size], **inputs), report)
     return report
 
 

@@ -43,6 +43,9 @@ def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> 
         "num_classes": model.num_classes,
         "class_names": list(model.class_names),
         "input_spec": model.input_spec.to_dict(),
+        "decoded_keys": list(model.decoded_keys),
+        "finish": model.finish,
+        "finish_options": dict(model.finish_options),
         "metrics": dict(metrics or {}),
     }
 
@@ -140,6 +143,8 @@ def load_model(path: str | Path, earlier_head: int | None = None) -> Model:
     model.class_names = tuple(metadata["class_names"])
     model.input_spec = InputSpec.from_dict(metadata["input_spec"])
     model.earlier_heads = heads
+    model.finish = metadata.get("finish", model.finish)
+    model.finish_options = metadata.get("finish_options", model.finish_options)
     return model.eval()
 
 

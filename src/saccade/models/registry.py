@@ -5,16 +5,28 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 import pkgutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import torch
+
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
 
-__all__ = ["BuilderEntry", "Reported", "create_model", "get_builder", "list_models", "register_model"]
+__all__ = [
+    "BuilderEntry",
+    "Reported",
+    "create_model",
+    "get_builder",
+    "list_models",
+    "register_model",
+    "target_names_of",
+]
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Model)
@@ -57,6 +69,11 @@ class BuilderEntry:
     reported: Reported | None = None
 
     @property
+    def family(self) -> str:
+        """Name of the file that the builder stands in, which is the paper's: ``yolox``."""
+        return self.build.__module__.rpartition(".")[2]
+
+    @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Arguments the builder takes, by name."""
         return dict(inspect.signature(self.build).parameters)
@@ -82,6 +99,9 @@ def register_model(
 
     def decorate(builder: Callable[P, M]) -> Callable[P, M]:
         name = builder.__name__
+        # A network from outside the package is found again, by a checkpoint too, through its module.
+        outside = builder.__module__.split(".")[0] not in ("saccade", "__main__")
+        full_name = f"{builder.__module__}:{name}" if outside else name
         signature = inspect.signature(builder)
 
         @functools.wraps(builder)
@@ -97,16 +117,17 @@ def register_model(
             bound.apply_defaults()
             model = builder(*bound.args, **bound.kwargs)
             weights = bound.arguments.pop("weights", None)
-            model.builder_name, model.builder_args = name, dict(bound.arguments)
+            model.builder_name, model.builder_args = full_name, dict(bound.arguments)
             if weights is not None:
                 from saccade.weights import load_weights
 
                 load_weights(model, weights)
             return model
 
-        if name in _BUILDERS:
+        known = _BUILDERS.get(full_name)
+        if known is not None and not outside:
             raise ConfigError(f"two builders are named '{name}'.")
-        _BUILDERS[name] = BuilderEntry(name, task, paper, build, reported)
+        _BUILDERS[full_name] = BuilderEntry(full_name, task, paper, build, reported)
         return build
 
     return decorate
@@ -120,13 +141,59 @@ def _import_all() -> None:
         importlib.import_module(module.name)
 
 
+def _import_outside(name: str) -> None:
+    """Import the module of ``package.module:builder``, which registers the builder; the current folder counts too.
+
+    Raises:
+        ConfigError: If the module cannot be imported, or registers no such builder.
+    """
+    module_name, _, builder = name.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(
+            f"model '{name}': the module '{module_name}' cannot be imported ({error}). Run from the folder that holds "
+            "it, or install it."
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    if name not in _BUILDERS:
+        found = [known.partition(":")[2] for known in _BUILDERS if known.startswith(f"{module_name}:")]
+        hint = did_you_mean(builder, found) if found else " Put @register_model before the function that builds it."
+        what = "is not registered" if hasattr(module, builder) else "does not exist"
+        raise ConfigError(f"model '{name}': '{builder}' {what} in module '{module_name}'.{hint}")
+
+
+@functools.cache
+def _targets(name: str, options: str) -> tuple[str, ...]:
+    with torch.device("meta"):
+        return create_model(name, **json.loads(options)).target_names
+
+
+def target_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Kinds of ground truth that a network learns from, told before it is built for the data's classes.
+
+    Example:
+        >>> target_names_of("resnet18", {})
+        ('labels',)
+    """
+    return _targets(name, json.dumps(dict(options), default=str))
+
+
 def get_builder(name: str) -> BuilderEntry:
-    """Registry row of ``name``.
+    """Registry row of ``name``, or of ``package.module:builder`` for a network from outside the package.
 
     Raises:
         ConfigError: If there is none; the message offers the nearest name, or the checkpoint in a folder.
     """
     _import_all()
+    if ":" in name and name not in _BUILDERS:
+        _import_outside(name)
     if name not in _BUILDERS:
         if Path(name).is_dir():
             inside = min(Path(name).glob("*.safetensors"), default=None)
@@ -139,16 +206,17 @@ def get_builder(name: str) -> BuilderEntry:
 
 
 def list_models(task: str | None = None) -> list[str]:
-    """Names of all builders, sorted.
+    """Names of all builders of the package, sorted.
 
     Args:
         task: Only those that solve this task.
     """
     _import_all()
-    tasks = {entry.task for entry in _BUILDERS.values()}
+    own = {name: entry for name, entry in _BUILDERS.items() if ":" not in name}
+    tasks = {entry.task for entry in own.values()}
     if task is not None and task not in tasks:
         raise ConfigError(f"unknown task '{task}'.{did_you_mean(task, tasks)}")
-    return sorted(name for name, entry in _BUILDERS.items() if task in (None, entry.task))
+    return sorted(name for name, entry in own.items() if task in (None, entry.task))
 
 
 def create_model(name: str, num_classes: int | None = None, weights: str | None = None, **options: Any) -> Model:

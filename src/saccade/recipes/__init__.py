@@ -60,9 +60,10 @@ def default_recipe(model: str, data: str) -> TrainConfig:
         data: Catalogue name or path.
     """
     from saccade.models.registry import get_builder
-    from saccade.recipes.defaults import DEFAULTS
+    from saccade.recipes.defaults import default_settings
 
-    config = DEFAULTS[get_builder(model).task]()
+    entry = get_builder(model)
+    config = default_settings(entry.task, entry.family, entry.name)
     config.name, config.model, config.data.source = f"{model}_{_slug(data)}", model, data
     return config
 

@@ -1,4 +1,8 @@
-"""Settings for data of one's own, by task: what ``train --model NAME --data PATH`` starts from."""
+"""Settings for data of one's own: what ``train --model NAME --data PATH`` starts from.
+
+They are looked up by builder, then by family (the file of the paper), then by task; a task without a row gets the
+plain configuration.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Callable
 from saccade.data.transforms.config import AugmentConfig
 from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 
-__all__ = ["DEFAULTS"]
+__all__ = ["BUILDERS", "DEFAULTS", "FAMILIES", "default_settings"]
 
 
 def _classification() -> TrainConfig:
@@ -24,14 +28,21 @@ def _classification() -> TrainConfig:
 def _detection() -> TrainConfig:
     return TrainConfig(
         data=DataConfig(batch_size=8),
-        augment=AugmentConfig(mosaic=0.7, flip=0.5, translate=0.1, scale=(0.6, 1.5), hsv=(0.015, 0.5, 0.3)),
+        augment=AugmentConfig(flip=0.5, translate=0.1, scale=(0.6, 1.5), hsv=(0.015, 0.5, 0.3)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
         ema=EmaConfig(decay=0.9995, warmup_steps=500.0),
-        phases=(Phase(from_epoch=-10, augment={"mosaic": 0.0, "mixup": 0.0}),),
         clip_norm=10.0,
         epochs=60,
     )
+
+
+def _yolox() -> TrainConfig:
+    """With mosaic until the last ten epochs, as the paper's one-stage detectors are trained."""
+    config = _detection()
+    config.augment.mosaic = 0.7
+    config.phases = (Phase(from_epoch=-10, augment={"mosaic": 0.0, "mixup": 0.0}),)
+    return config
 
 
 def _segmentation() -> TrainConfig:
@@ -62,3 +73,16 @@ DEFAULTS: dict[str, Callable[[], TrainConfig]] = {
     "segmentation": _segmentation,
     "keypoints": _keypoints,
 }
+FAMILIES: dict[str, Callable[[], TrainConfig]] = {"yolox": _yolox}
+BUILDERS: dict[str, Callable[[], TrainConfig]] = {}
+
+
+def default_settings(task: str, family: str = "", builder: str = "") -> TrainConfig:
+    """A fresh configuration for a network of that name, family and task.
+
+    Example:
+        >>> default_settings("detection", "yolox").augment.mosaic, default_settings("detection").augment.mosaic
+        (0.7, 0.0)
+    """
+    make = BUILDERS.get(builder) or FAMILIES.get(family) or DEFAULTS.get(task) or TrainConfig
+    return make()

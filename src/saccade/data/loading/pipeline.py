@@ -13,12 +13,10 @@ and what else is in the batch, does not matter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from saccade.data.images.decode import match_channels
 from saccade.data.loading.collate import collate, collate_by_canvas
 from saccade.data.loading.reduced_decode import read_at_least
 from saccade.data.loading.sampler import SampleKey
@@ -209,19 +207,5 @@ def _read(dataset: VisionDataset, index: int, channels: int, at_least: tuple[int
         raise DataError(
             f"{path}: the image cannot be read ({type(error).__name__}: {error}). Repair the file, or remove it."
         ) from error
-    sample.image = _match_channels(sample.image, channels, sample.info.path)
+    sample.image = match_channels(sample.image, channels, sample.info.path)
     return sample
-
-
-def _match_channels(image: NDArray[Any], channels: int, path: str) -> NDArray[Any]:
-    have = image.shape[2]
-    if have == channels:
-        return image
-    if have == 1:
-        return np.repeat(image, channels, axis=2)
-    if have == 3 and channels == 1:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[..., None]
-    raise DataError(
-        f"{path}: the image has {have} channels, but the network takes {channels}. "
-        f"Build the model with channels={have}."
-    )

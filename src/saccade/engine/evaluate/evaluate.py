@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,11 +13,13 @@ from saccade.data.loading.loader import make_eval_loader
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.tiled import Tiling, predict_batch_tiled
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import Evaluator, MetricReport
+from saccade.results.base import Result
 from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
-from saccade.tasks import get_task
+from saccade.structures.sample import Target
+from saccade.tasks import Task, get_task
 
 __all__ = ["evaluate"]
 
@@ -57,26 +59,29 @@ def evaluate(
     task = get_task(runtime.task)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     spec = runtime.input_spec if size is None else runtime.input_spec.with_size(size)
+    groups = getattr(dataset, "image_of", None)
     if tiling is None:
-        loader = make_eval_loader(EvalPipeline(dataset, spec), batch_size, workers, rank, world_size)
+        loader = make_eval_loader(EvalPipeline(dataset, spec), batch_size, workers, rank, world_size, groups)
     else:
         as_they_are = replace(spec, resize="none", pad_multiple=1)
         loader = make_eval_loader(EvalPipeline(dataset, as_they_are), 1, workers, rank, world_size)
-    evaluator = task.evaluator(replace(dataset.info, class_names=tuple(runtime.class_names)))
+    evaluator = task.evaluator(replace(dataset.info, class_names=tuple(runtime.class_names)), runtime.decoded_keys)
+    joined = PartJoiner(task)
     totals: dict[str, float] = {}
     seen = 0
     batches: Iterable[Batch] = loader if progress is None else progress(loader, len(loader))
     for batch in batches:
         if tiling is None:
-            results = task.results(runtime(batch.images), batch.infos, runtime.class_names)
+            results = task.results(runtime(batch.images, **batch.inputs), batch.infos, runtime.class_names)
         else:
             results = predict_batch_tiled(runtime, batch, tiling, batch_size, size)
-        evaluator.update(results, batch.originals)
+        evaluator.update(*joined.add(results, batch))
         if loss is not None:
             with torch.no_grad():
                 for name, value in loss(batch).items():
                     totals[name] = totals.get(name, 0.0) + value.item() * len(batch.infos)
         seen += len(batch.infos)
+    joined.check_complete()
     if world_size > 1:
         totals, seen = _gather(evaluator, totals, seen)
     report = evaluator.compute()
@@ -84,6 +89,48 @@ def evaluate(
         report.values.update({f"loss/{name}": total / seen for name, total in totals.items()})
         report.values["loss"] = sum(totals.values()) / seen
     return report
+
+
+class PartJoiner:
+    """Holds the results of canvases until all that show one image are there (tiles, object crops).
+
+    Args:
+        task: Joins them.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._waiting: dict[int, dict[int, Result]] = {}
+
+    def add(self, results: Sequence[Result], batch: Batch) -> tuple[list[Result], list[Target]]:
+        """Results and ground truth of the images that are complete now."""
+        ready: list[Result] = []
+        targets: list[Target] = []
+        for result, info, target in zip(results, batch.infos, batch.originals, strict=True):
+            if info.parts == 1:
+                ready.append(result)
+                targets.append(target)
+                continue
+            parts = self._waiting.setdefault(info.image_id, {})
+            parts[info.part] = result
+            if len(parts) == info.parts:
+                del self._waiting[info.image_id]
+                ready.append(self.task.join_parts([parts[part] for part in sorted(parts)]))
+                targets.append(target)
+        return ready, targets
+
+    def check_complete(self) -> None:
+        """Refuse to score images of which a part never came.
+
+        Raises:
+            DataError: If there is one.
+        """
+        if self._waiting:
+            image, parts = next(iter(self._waiting.items()))
+            raise DataError(
+                f"image {image}: {len(parts)} of its canvases were predicted and not all. The data set must give all "
+                "parts of an image (ImageInfo.part, parts)."
+            )
 
 
 def _gather(evaluator: Evaluator, totals: dict[str, float], seen: int) -> tuple[dict[str, float], int]:
@@ -99,7 +146,7 @@ def _gather(evaluator: Evaluator, totals: dict[str, float], seen: int) -> tuple[
 
 def _check_fits(runtime: Runtime, dataset: VisionDataset) -> None:
     info = dataset.info
-    if runtime.task != info.task:
+    if get_task(runtime.task).ground_truth_task != info.task:
         raise ConfigError(
             f"{runtime.name} solves {runtime.task}, but data set '{info.name}' is read for {info.task}. "
             f"Pass task='{runtime.task}'."

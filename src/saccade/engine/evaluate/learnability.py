@@ -162,7 +162,7 @@ class _Scores:
         original = _original(sample)
         try:
             self.direct.update([self._as_it_is(sample, original)], [original])
-            self.back.update([self.task.ground_truth(sample.target, sample.info, self.info.class_names)], [original])
+            self.back.update([self.task.from_target(sample.target, sample.info, self.info.class_names)], [original])
         except (DataError, IndexError, ValueError) as error:
             reasons.append(f"{sample.info.path}: its ground truth cannot be scored: {error}")
 
@@ -181,7 +181,7 @@ class _Scores:
     def _as_it_is(self, sample: Sample, original: Target) -> Any:
         size = sample.info.geometry.original_size
         info = ImageInfo(sample.info.image_id, sample.info.path, Geometry.identity(size))
-        return self.task.ground_truth(original, info, self.info.class_names)
+        return self.task.from_target(original, info, self.info.class_names)
 
 
 def _original(sample: Sample) -> Target:
@@ -226,7 +226,7 @@ class _Objects:
         boxes = original["boxes"][~crowd]
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         boxes = boxes[sound]
-        canvas = sample.info.geometry.boxes(boxes)
+        canvas = sample.info.geometry.map_boxes(boxes)
         numbered: Target = {"boxes": canvas, "labels": np.arange(len(boxes))}
         height, width = sample.size
         left = clip_objects(numbered, (0, 0, width, height))

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.tables.outlines import decompress_runs
+from saccade.data.tables.run_lengths import EncodedMask
 from saccade.errors import DataError
 from saccade.metrics.base import MetricReport
 from saccade.metrics.coco import CocoEvaluator
@@ -27,11 +27,6 @@ from saccade.structures.dataset import DatasetInfo, VisionDataset
 __all__ = ["evaluate_predictions"]
 
 _AT_A_TIME = 20_000
-
-
-class _Runs(msgspec.Struct, gc=False):
-    size: tuple[int, int]
-    counts: list[int] | str
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -45,7 +40,7 @@ class _Box(_Entry, gc=False):
 
 
 class _Mask(_Entry, gc=False):
-    segmentation: _Runs
+    segmentation: EncodedMask
 
 
 class _Points(_Entry, gc=False):
@@ -183,13 +178,13 @@ class _ResultFile:
             self.masks.append(self._run_lengths(number, entry.segmentation))
         return np.zeros(len(entries))
 
-    def _run_lengths(self, number: int, mask: _Runs) -> RunLengths:
+    def _run_lengths(self, number: int, mask: EncodedMask) -> RunLengths:
         from faster_coco_eval.core import mask as codec
 
         field = _Mask.__struct_fields__[-1]
         height, width = mask.size
         try:
-            counts = decompress_runs(mask.counts) if isinstance(mask.counts, str) else np.array(mask.counts, np.int64)
+            counts = mask.run_lengths()
         except (ValueError, OverflowError) as error:
             raise self._fault(number, field, str(error)) from error
         if (counts < 0).any():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.images.decode import IMAGE_SUFFIXES, read_image
+from saccade.data.images.decode import IMAGE_SUFFIXES, match_channels, read_image
 from saccade.errors import DataError
 
 __all__ = ["expand_source", "iter_source", "to_pixels"]
@@ -89,19 +89,4 @@ def to_pixels(item: Any, channels: int, position: int) -> NDArray[Any]:
             f"source {position}: expected pixels (H, W[, C]) as uint8 0..255 or float 0..1, or a (C, H, W) tensor; "
             f"got {pixels.dtype} {pixels.shape}."
         )
-    return _match_channels(pixels if pixels.ndim == 3 else pixels[..., None], channels, position)
-
-
-def _match_channels(pixels: NDArray[Any], channels: int, position: int) -> NDArray[Any]:
-    import cv2
-
-    have = pixels.shape[2]
-    if have == channels:
-        return np.ascontiguousarray(pixels)
-    if have == 1:
-        return np.repeat(pixels, channels, axis=2)
-    if have in (3, 4) and channels == 1:
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY))[..., None]
-    if have == 4 and channels == 3:
-        return np.ascontiguousarray(pixels[..., :3])
-    raise DataError(f"source {position}: {have} channels, but the network takes {channels}.")
+    return match_channels(pixels if pixels.ndim == 3 else pixels[..., None], channels, f"source {position}")

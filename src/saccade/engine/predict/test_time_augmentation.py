@@ -80,11 +80,18 @@ class AugmentedRuntime:
         self.scales = tuple(scales)
         self.options = MergeOptions(merge, iou_threshold, tuple(flip_pairs))
         self.task, self.class_names, self.input_spec = runtime.task, runtime.class_names, runtime.input_spec
+        self.input_names, self.decoded_keys = runtime.input_names, runtime.decoded_keys
         number = len(self.flips) * len(self.scales)
         self.name = f"{runtime.name}, {number} view{'s' if number != 1 else ''}"
 
-    def __call__(self, images: Tensor) -> Decoded:
-        """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8."""
+    def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
+        """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8.
+
+        Raises:
+            ConfigError: If the network takes further inputs, which the views would have to move.
+        """
+        if self.input_names:
+            raise ConfigError(f"{self.runtime.name} takes {', '.join(self.input_names)}. Predict without views.")
         canvases = as_uint8(images).permute(0, 2, 3, 1).numpy()
         canvas = (canvases.shape[1], canvases.shape[2])
         decoded, views = [], []

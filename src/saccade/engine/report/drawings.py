@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.loading.pipeline import TrainPipeline
-from saccade.data.loading.sampler import EpochSampler
+from saccade.data.loading.sampler import KeySampler
 from saccade.deploy.runtime import Runtime
-from saccade.engine.predict.predict import predict
+from saccade.engine.predict.prepare import predict_batch, prepare
 from saccade.models.base import Model
 from saccade.results.drawing import montage, write_image
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
-from saccade.structures.sample import ImageInfo, Sample
+from saccade.structures.sample import Sample
 from saccade.tasks import get_task
 
 __all__ = ["hits_and_misses", "save_batch_image"]
 
 
-def save_batch_image(path: Path, pipeline: TrainPipeline, sampler: EpochSampler, model: Model, count: int = 8) -> None:
+def save_batch_image(path: Path, pipeline: TrainPipeline, sampler: KeySampler, model: Model, count: int = 8) -> None:
     """Draw the first training images after augmentation, with their ground truth."""
     keys = sampler.first_keys(count)
     write_image(path, montage([draw_sample(pipeline[key], model.task, model.class_names) for key in keys], columns=4))
@@ -31,8 +32,8 @@ def save_batch_image(path: Path, pipeline: TrainPipeline, sampler: EpochSampler,
 
 def draw_sample(sample: Sample, task: str, class_names: Sequence[str]) -> NDArray[Any]:
     """One sample as the network sees it, with its ground truth drawn."""
-    info = ImageInfo(sample.info.image_id, sample.info.path, Geometry.identity(sample.size), sample.image)
-    return get_task(task).ground_truth(sample.target, info, class_names).plot()
+    info = replace(sample.info, geometry=Geometry.identity(sample.size), image=sample.image)
+    return get_task(task).from_target(sample.target, info, class_names).plot()
 
 
 def hits_and_misses(
@@ -52,8 +53,8 @@ def hits_and_misses(
     scored: list[tuple[float, NDArray[Any]]] = []
     for index in np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int):
         sample = dataset.read(int(index))
-        result = next(iter(predict(runtime, sample.image)))
-        evaluator = task.evaluator(dataset.info)
+        (result,) = predict_batch(runtime, [prepare(sample.image, runtime.input_spec)])
+        evaluator = task.evaluator(dataset.info, runtime.decoded_keys)
         result.image_id = sample.info.image_id
         evaluator.update([result], [sample.target])
         score = evaluator.compute().score

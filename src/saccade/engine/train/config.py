@@ -13,10 +13,13 @@ from saccade.data.transforms.config import AugmentConfig
 __all__ = [
     "DataConfig",
     "EmaConfig",
+    "EpisodeConfig",
     "FreezeConfig",
     "OptimizerConfig",
+    "PairConfig",
     "Phase",
     "ScheduleConfig",
+    "Step",
     "TileConfig",
     "TrainConfig",
 ]
@@ -29,6 +32,24 @@ class TileConfig:
     size: tuple[int, int] | None = None  # tile (height, width) in pixels of the images
     overlap: float = 0.2  # share of a tile that its neighbour shows too
     keep_empty: float = 1.0  # share of the training tiles without ground truth that stays
+
+
+@dataclass
+class EpisodeConfig:
+    """Few-shot episodes, for ``data.sampler episodes``: every batch is one."""
+
+    ways: int = 5  # classes an episode
+    shots: int = 1  # support images a class
+    queries: int = 15  # query images a class
+    episodes: int = 100  # an epoch
+
+
+@dataclass
+class PairConfig:
+    """Pairs of images, for ``data.sampler pairs``: a batch holds ``batch_size`` of them."""
+
+    pairs: int = 1000  # an epoch
+    same: float = 0.5  # share of the pairs that are of one class
 
 
 @dataclass
@@ -47,6 +68,9 @@ class DataConfig:
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"
     tile: TileConfig = field(default_factory=TileConfig)
+    sampler: Literal["shuffle", "episodes", "pairs"] = "shuffle"  # who is in a batch
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
+    pair: PairConfig = field(default_factory=PairConfig)
 
 
 @dataclass
@@ -72,6 +96,7 @@ class ScheduleConfig:
 
     name: Literal["constant", "cosine", "poly", "step", "linear", "exponential"] = "cosine"
     warmup_epochs: float = 0.0
+    constant_epochs: float = 0.0  # at the full rate after the warm-up, before the shape begins
     warmup_power: float = 1.0  # 2 for YOLOX's quadratic warm-up
     final_factor: float = 0.0  # where cosine, poly and linear end
     power: float = 0.9  # of poly
@@ -109,6 +134,15 @@ class Phase:
 
 
 @dataclass
+class Step:
+    """One of the steps that a run takes in a row: the configuration with some fields changed."""
+
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)  # by dotted name: {"freeze.trainable": "head", "epochs": 4}
+    solver: Literal["gradient", "model"] = "gradient"  # model: Model.solve in one pass, without gradients
+
+
+@dataclass
 class TrainConfig:
     """Everything that decides a run. ``config.yaml`` in the run folder is this, resolved."""
 
@@ -123,6 +157,7 @@ class TrainConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     freeze: FreezeConfig = field(default_factory=FreezeConfig)
     phases: tuple[Phase, ...] = ()
+    steps: tuple[Step, ...] = ()  # one after another on the same weights; none: the run is one step
     epochs: int = 10
     max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
     accumulate: int = 1

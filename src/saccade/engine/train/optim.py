@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -14,38 +15,67 @@ from saccade.models.base import Model
 
 __all__ = ["apply_freeze", "build_optimizer", "layers_of"]
 
+logger = logging.getLogger("saccade")
+
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def layers_of(model: Model) -> tuple[tuple[str, ...], ...]:
-    """Layers from the input to the head, each as the prefixes of its parameters' names: what ``layer_decay`` counts.
+    """Layers from the input to the heads, each as the names of its parts: what ``layer_decay`` counts.
 
     The model's ``layer_names``; else the children of each stage that is a row, and each other stage. What holds nothing
-    but norms or biases belongs to the layer before it. The last layer is the head, with the norms right below it.
+    but norms or biases, and a part that is a single parameter (a class token), belongs to the layer before it. The last
+    layer is the heads with the norms right below them and the necks: those are as new as the heads, and learn at the
+    same rate.
+
+    Example:
+        >>> layers_of(saccade.create_model("lenet5"))
+        (('c1',), ('c3',), ('c5',), ('f6',), ('output',))
     """
     groups = [list(names) for names in model.layer_names]
     if not groups:
         for stage in model.stage_names:
-            module = model.get_submodule(stage)
-            row = type(module) in (nn.Sequential, nn.ModuleList)  # and no brick that is made of one
-            children = [f"{stage}.{name}" for name, _ in module.named_children()] if row else [stage]
-            groups += [[name] for name in children if next(model.get_submodule(name).parameters(), None) is not None]
+            module = _submodule(model, stage)
+            row = type(module) in (nn.Sequential, nn.ModuleList)  # and no block that is made of one
+            children = [f"{stage}.{name}" for name, _ in module.named_children()] if row and module else [stage]
+            groups += [[name] for name in children if _parameters(model, name)]
     layers: list[tuple[str, ...]] = []
     for names in groups:
         if layers and not any(_has_weights(model, name) for name in names):
             layers[-1] = (*layers[-1], *names)
         else:
             layers.append(tuple(names))
-    head = [model.head_name, *model.auxiliary_heads]
+    heads = [*model.head_names, *model.auxiliary_heads, *model.neck_names]
     if layers:  # norms that ended up behind the last layer's weights
         kept = [name for name in layers[-1] if _has_weights(model, name)]
-        head += [name for name in layers[-1] if name not in kept]
+        heads += [name for name in layers[-1] if name not in kept]
         layers[-1] = tuple(kept)
-    return (*layers, tuple(head))
+    return (*layers, tuple(heads))
 
 
-def _has_weights(model: Model, name: str) -> bool:
-    return any(parameter.ndim > 1 for parameter in model.get_submodule(name).parameters())
+def _submodule(model: Model, part: str) -> nn.Module | None:
+    """The part, unless it is a parameter."""
+    try:
+        return model.get_submodule(part)
+    except AttributeError:
+        return None
+
+
+def _parameters(model: Model, part: str) -> list[nn.Parameter]:
+    """Parameters of a part, which may be one itself."""
+    module = _submodule(model, part)
+    return [model.get_parameter(part)] if module is None else list(module.parameters())
+
+
+def _has_weights(model: Model, part: str) -> bool:
+    """Whether a part is a submodule with more than norms and biases."""
+    module = _submodule(model, part)
+    return module is not None and any(parameter.ndim > 1 for parameter in module.parameters())
+
+
+def _belongs(name: str, parts: Iterable[str]) -> bool:
+    """Whether one of the parts holds the parameter of that name."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def build_optimizer(
@@ -62,12 +92,18 @@ def build_optimizer(
     Args:
         named_parameters: As from ``model.named_parameters()``.
         config: Kind and settings.
-        layers: Of :func:`layers_of`, for ``layer_decay``: a parameter of the layer i below the head has the factor
-            ``layer_decay ** i``, and what is in no layer (position embeddings, the class token) belongs to the first
-            (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT).
+        layers: Of :func:`layers_of`, for ``layer_decay``: a parameter of the layer i below the heads has the factor
+            ``layer_decay ** i`` (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT).
 
     Raises:
-        ConfigError: If a prefix of ``lr_scale`` matches no parameter, or ``layer_decay`` has no layers to go by.
+        ConfigError: If a prefix of ``lr_scale`` matches no parameter, or ``layer_decay`` has no layers to go by, or a
+            parameter is in none of them.
+
+    Example:
+        >>> model = saccade.create_model("lenet5")
+        >>> optimizer = build_optimizer(model.named_parameters(), OptimizerConfig(name="adamw", weight_decay=0.05))
+        >>> [group["weight_decay"] for group in optimizer.param_groups]  # matrices and kernels; biases
+        [0.05, 0.0]
     """
     parameters = list(named_parameters)
     for prefix in config.lr_scale:
@@ -81,7 +117,8 @@ def build_optimizer(
         decay = config.weight_decay if parameter.ndim > 1 or config.decay_norm_and_bias else 0.0
         matching = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
         scale = config.lr_scale[max(matching, key=len)] if matching else 1.0
-        scale *= config.layer_decay ** _layers_above(name, layers)
+        if config.layer_decay != 1.0:
+            scale *= config.layer_decay ** _layers_above(name, layers)
         groups.setdefault((decay, scale), []).append(parameter)
     # "base_lr" is what the schedule multiplies; the optimiser's own "lr" changes every step.
     settings = [
@@ -98,53 +135,85 @@ def build_optimizer(
 
 
 def _layers_above(name: str, layers: Sequence[Sequence[str]]) -> int:
-    """How many layers, the head included, lie above a parameter."""
-    own = [
-        index for index, names in enumerate(layers) if any(name == one or name.startswith(f"{one}.") for one in names)
-    ]
-    return len(layers) - 1 - max(own, default=0) if layers else 0
+    """How many layers, the heads included, lie above a parameter."""
+    own = [index for index, parts in enumerate(layers) if _belongs(name, parts)]
+    if not own:
+        raise ConfigError(
+            f"optimizer.layer_decay: parameter '{name}' is in no layer of the network. Name its part in stage_names, "
+            "neck_names, head_names or auxiliary_heads (and in layer_names, if the network has them), or set "
+            "layer_decay to 1."
+        )
+    return len(layers) - 1 - max(own)
 
 
 def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
     """Put the model in training mode with what ``freeze`` names standing still.
 
     ``frozen_stats`` keeps the running statistics of BatchNorm and uses them; ``frozen_all`` also stops its scale and
-    shift. Stages that do not train
-    keep their statistics as well: a frozen network whose statistics drift is not frozen.
+    shift. Parts that do not train keep their statistics as well: a frozen network whose statistics drift is not frozen.
+    A change of what trains is logged.
 
     Args:
-        model: With ``stage_names`` and ``head_name`` unless everything trains.
+        model: With all its parts named unless everything trains.
         freeze: What moves.
 
     Raises:
-        ConfigError: If ``freeze.trainable`` is not understood.
+        ConfigError: If ``freeze.trainable`` is not understood, or a parameter is in no part.
+
+    Example:
+        >>> model = saccade.create_model("resnet18", num_classes=3)
+        >>> apply_freeze(model, FreezeConfig(trainable="head"))
+        >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        ['fc.weight', 'fc.bias']
     """
+    before = [parameter.requires_grad for parameter in model.parameters()]
+    parts: tuple[str, ...] = ()
     if freeze.trainable == "all":
         model.requires_grad_(True).train()
     else:
+        parts = _trainable_parts(model, freeze.trainable)
         model.requires_grad_(False).eval()
-        for name in _trainable_parts(model, freeze.trainable):
-            model.get_submodule(name).requires_grad_(True).train()
+        for part in parts:
+            module = _submodule(model, part)
+            if module is not None:
+                module.train()
+            for parameter in _parameters(model, part):
+                parameter.requires_grad_(True)
         model.training = True  # a mode of the whole, which auxiliary heads go by
-    if freeze.batch_norm == "train":
-        return
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()
-            if freeze.batch_norm == "frozen_all":
-                module.requires_grad_(False)
+    if freeze.batch_norm != "train":
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+                if freeze.batch_norm == "frozen_all":
+                    module.requires_grad_(False)
+    after = [parameter.requires_grad for parameter in model.parameters()]
+    if after != before:
+        logger.info("%s", _describe(freeze, parts, sum(after), len(after)))
+
+
+def _describe(freeze: FreezeConfig, parts: Sequence[str], moving: int, total: int) -> str:
+    """What trains, for the log."""
+    named = f" ({', '.join(parts)})" if parts else ""
+    statistics = "" if freeze.batch_norm == "train" else f", batch_norm {freeze.batch_norm}"
+    return f"trainable {freeze.trainable}{statistics}: {moving} of {total} parameter tensors train{named}"
 
 
 def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
+    stages, necks, heads = model.stage_names, model.neck_names, (*model.head_names, *model.auxiliary_heads)
+    stray = [name for name, _ in model.named_parameters() if not _belongs(name, (*stages, *necks, *heads))]
+    if stray:
+        raise ConfigError(
+            f"freeze.trainable is '{trainable}', but parameter '{stray[0]}' of {model.builder_name} is in none of its "
+            "parts (stage_names, neck_names, head_names, auxiliary_heads). Name its part, or train 'all'."
+        )
     if trainable == "head":
-        return (model.head_name, *model.auxiliary_heads)
+        return heads
     kind, _, digits = trainable.partition(":")
     if kind != "last" or not digits.isdigit():
         raise ConfigError(
             f"freeze.trainable is '{trainable}'; it must be 'all', 'head' or 'last:k' (such as 'last:2')."
         )
-    stages = model.stage_names
-    weighted = [name for name in stages if _has_weights(model, name)]  # a norm alone is no stage
+    weighted = [name for name in stages if _has_weights(model, name)]  # a norm or a token alone is no stage
     wanted = int(digits)
     if wanted > len(weighted):
         raise ConfigError(
@@ -152,4 +221,4 @@ def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
             f"{', '.join(weighted)}."
         )
     first = stages.index(weighted[len(weighted) - wanted]) if wanted else len(stages)
-    return (*stages[first:], model.head_name, *model.auxiliary_heads)
+    return (*stages[first:], *necks, *heads)

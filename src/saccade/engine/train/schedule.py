@@ -32,8 +32,9 @@ def lr_factor(config: ScheduleConfig, epoch: float, total_epochs: float) -> floa
         return float(config.gamma ** sum(epoch >= milestone for milestone in config.milestones))
     if config.name == "exponential":
         return float(config.gamma ** math.floor(epoch / config.gamma_epochs + 1e-9))
-    span = max(total_epochs - config.warmup_epochs - config.flat_epochs, 1e-9)
-    progress = min((epoch - config.warmup_epochs) / span, 1.0)
+    start = config.warmup_epochs + config.constant_epochs
+    span = max(total_epochs - start - config.flat_epochs, 1e-9)
+    progress = min(max((epoch - start) / span, 0.0), 1.0)
     if config.name == "cosine":
         shape = 0.5 * (1.0 + math.cos(math.pi * progress))  # Loshchilov and Hutter 2017, eq. 5
     elif config.name == "poly":

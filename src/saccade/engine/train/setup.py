@@ -11,8 +11,9 @@ from saccade.data.open import open_dataset
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 from saccade.models.base import Model
-from saccade.models.registry import create_model, get_builder
+from saccade.models.registry import create_model, get_builder, target_names_of
 from saccade.structures.dataset import DatasetInfo, VisionDataset
+from saccade.tasks import get_task
 
 __all__ = ["Datasets", "build_model", "open_datasets", "worker_count"]
 
@@ -47,7 +48,9 @@ class Datasets:
 
 
 def open_datasets(config: TrainConfig) -> Datasets:
-    """Open the splits that ``config.data`` names, for the task of ``config.model``, cut into tiles if it says so.
+    """Open the splits that ``config.data`` names, with the ground truth that ``config.model`` learns from.
+
+    They are cut into tiles if the configuration says so.
 
     Raises:
         ConfigError: If no data source is named, or the tiles make no sense.
@@ -58,12 +61,13 @@ def open_datasets(config: TrainConfig) -> Datasets:
         raise ConfigError(
             "data.source is empty. Name a data set (see 'saccade datasets') or a folder: --data.source PATH."
         )
-    task = get_builder(config.model).task
+    task = get_task(get_builder(config.model).task).ground_truth_task
+    options = {"masks": True} if "masks" in target_names_of(config.model, config.model_args) else {}
 
     def open_split(split: str | None, keep_empty: float = 1.0) -> VisionDataset | None:
         if split is None:
             return None
-        opened = open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels)
+        opened = open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels, **options)
         if data.tile.size is None:
             return opened
         return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)

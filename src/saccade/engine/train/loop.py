@@ -1,0 +1,358 @@
+"""The one training loop: any task, any number of optimisers, one process or many."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from saccade.data.loading.loader import make_train_loader
+from saccade.data.loading.pipeline import TrainPipeline
+from saccade.data.loading.sampler import KeySampler
+from saccade.deploy.runtime import EagerRuntime
+from saccade.engine.evaluate.evaluate import evaluate
+from saccade.engine.report.drawings import save_batch_image
+from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.ema import WeightAverage
+from saccade.engine.train.optim import apply_freeze, build_optimizer, layers_of
+from saccade.engine.train.phases import EpochSettings, resolve_phases, settings_at
+from saccade.engine.train.samplers import build_sampler
+from saccade.engine.train.schedule import lr_factor
+from saccade.engine.train.seeding import seed_step
+from saccade.engine.train.session import Session
+from saccade.engine.train.setup import worker_count
+from saccade.engine.train.steps import RunStep
+from saccade.errors import ConfigError
+from saccade.metrics.base import MetricReport
+from saccade.models.base import Model
+from saccade.models.inputs import normalize_inputs, select_inputs
+from saccade.models.normalize import Normalize
+from saccade.structures.batch import Batch
+from saccade.structures.dataset import VisionDataset
+
+__all__ = ["GradientStep", "ModelStep"]
+
+
+class GradientStep:
+    """One step of a run, trained by gradients: its parts and the loop over them, top to bottom.
+
+    Args:
+        session: The run.
+        step: What holds in this step.
+    """
+
+    def __init__(self, session: Session, step: RunStep) -> None:
+        self.session, self.step, self.config = session, step, step.config
+        self.data, self.model, self.fabric = session.data_of(step), session.model, session.fabric
+        _check_classes(self.model, self.data.train, step)
+        if self.config.data.size is not None:
+            self.model.input_spec = self.model.input_spec.with_size(self.config.data.size)
+        self.model.begin(step.name, self.data.train)
+        state = session.take_state(step)
+        self.phases = resolve_phases(self.config, self.model)
+        self.optimizers = _build_optimizers(self.model, self.config)
+        self.module, *wrapped = _as_list(self.fabric.setup(self.model, *self.optimizers.values()))
+        self.module.mark_forward_method("loss")
+        self.steppers = dict(zip(self.optimizers, wrapped, strict=True))
+        self.average = WeightAverage(self.model, self.config.ema) if self.config.ema.decay > 0 else None
+        self.normalize = Normalize(self.model.input_spec).to(self.fabric.device)
+        self.at = session.at
+        if state is not None:
+            self._restore(state)
+        if state is None or self.config.max_minutes is None:
+            self.at.total_epochs = self.config.epochs
+        if self.config.compile and step is session.steps[0]:
+            self.model.forward = torch.compile(self.model.forward)  # type: ignore[method-assign]
+
+    def run(self) -> MetricReport | None:
+        """Train; returns the last scores if there were any."""
+        session, at = self.session, self.at
+        pipeline = TrainPipeline(
+            self.data.train, self.model.input_spec, [phase.augment for phase in self.phases], self.config.seed
+        )
+        sampler = build_sampler(self.config, self.data.train, self.phases, self.fabric)
+        loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
+        if session.is_main:
+            name = f"batch-{self.step.name}.png" if self.step.name else "batch.png"
+            save_batch_image(session.folder.path / name, pipeline, sampler, self.model)
+            session.display.say(f"{self.step.name}: {self.data.describe()}" if self.step.name else self.data.describe())
+        report = None
+        while at.epoch < at.total_epochs and not session.stopped:
+            settings = settings_at(self.config, self.phases, at.epoch, at.total_epochs)
+            self._train_epoch(loader, sampler, settings)
+            report = self._end_epoch(settings)
+            if self.config.patience is not None and at.stale >= self.config.patience:
+                session.display.say(f"stopped early: no better score in {at.stale} evaluations")
+                break
+        if not math.isfinite(at.best_score):  # nothing was scored: the last weights are kept
+            session.save_model(self._kept_module, session.folder.best_model, {})
+        session.end_step(self._kept_module)
+        return report
+
+    def _train_epoch(self, loader: Iterable[Batch], sampler: KeySampler, settings: EpochSettings) -> None:
+        config, at, session = self.config, self.at, self.session
+        self._apply(settings)
+        epoch = at.first_epoch + at.epoch
+        sampler.set_epoch(epoch, start_batch=at.batch, phase=settings.index, size=settings.size)
+        steps = sampler.batches_per_epoch
+        sums = {name: torch.tensor(value, device=self.fabric.device) for name, value in at.sums.items()}
+        started = time.monotonic() - at.seconds
+        for batch in session.display.epoch(loader, at.epoch, at.total_epochs, steps, at.batch):
+            seed_step(config.seed, at.step, self.fabric.global_rank)
+            batch = batch.to(self.fabric.device, config.channels_last)
+            images, inputs = self._network_inputs(batch)
+            factor = lr_factor(config.schedule, at.epoch + at.batch / steps, at.total_epochs)
+            update = (at.batch + 1) % config.accumulate == 0 or at.batch + 1 == steps
+            terms: dict[str, Tensor] = {}
+            shared: dict[str, Tensor] = {}
+            for group in self.steppers:
+                arguments = (group, shared) if self.model.loss_groups else ()
+                terms.update(self._update(group, (images, batch.targets, *arguments), inputs, factor, update))
+            if self.average is not None and update:
+                self.average.update()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.fabric.device)) + value.detach().float()
+            session.loss_guard.check(terms, batch, at.step)
+            at.batch, at.step, at.seconds = at.batch + 1, at.step + 1, time.monotonic() - started
+            if session.display.due():
+                session.display.note(
+                    {name: value.item() for name, value in terms.items()}, config.optimizer.lr * factor
+                )
+            if session.interrupt.requested or (config.checkpoint_every and at.step % config.checkpoint_every == 0):
+                at.sums = {name: value.item() for name, value in sums.items()}
+                self._save_state()
+                session.interrupt.raise_if_requested()
+        session.loss_guard.flush()
+        at.sums = {name: value.item() for name, value in sums.items()}
+
+    def _update(
+        self, group: str, arguments: tuple[Any, ...], inputs: dict[str, Tensor], factor: float, update: bool
+    ) -> dict[str, Tensor]:
+        """Forward, backward and, unless gradients still accumulate, one step of one optimiser."""
+        optimizer: Any = self.steppers[group]
+        with self._only(group), self.fabric.no_backward_sync(self.module, enabled=not update):
+            # A marked method goes through the strategy only where there is one to go through (DDP); with one process
+            # fabric calls it bare, so autocast is entered here (decision 0005).
+            with self.fabric.autocast():
+                terms: dict[str, Tensor] = self.module.loss(*arguments, **inputs)
+            self.fabric.backward(
+                torch.stack([value.float() for value in terms.values()]).sum() / self.config.accumulate
+            )
+        if update:
+            for settings in optimizer.param_groups:
+                settings["lr"] = settings["base_lr"] * factor
+            if self.config.clip_norm is not None:
+                self.fabric.clip_gradients(
+                    self.module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
+                )
+            optimizer.step()
+            optimizer.zero_grad()
+        return terms
+
+    def _end_epoch(self, settings: EpochSettings) -> MetricReport | None:
+        """Score, keep, write down; returns the scores if there were any."""
+        at, config, session = self.at, self.config, self.session
+        if config.max_minutes is not None:
+            at.total_epochs = _affordable_epochs(config, at.epoch + 1, at.seconds)
+        row = {"epoch": float(at.first_epoch + at.epoch + 1), "step": float(at.step), "minutes": at.seconds / 60}
+        means = {name: total / at.batch for name, total in at.sums.items()}
+        row["train/loss"] = sum(means.values())
+        row.update({f"train/{name}": value for name, value in means.items()})
+        row["lr"] = config.optimizer.lr * lr_factor(config.schedule, at.epoch + 1, at.total_epochs)
+        last = at.epoch + 1 == at.total_epochs
+        report = None
+        if self.data.val is not None and ((at.epoch + 1) % config.evaluate_every == 0 or last):
+            report = self._evaluate(self.data.val)
+            row.update({f"val/{name}": value for name, value in report.values.items()})
+            at.stale += 1
+            if report.score > at.best_score or not math.isfinite(at.best_score):
+                at.best_score, at.stale = report.score, 0
+                session.save_model(self._kept_module, session.folder.best_model, report.values)
+        at.history.append(row)
+        at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
+        self._save_state()
+        if session.is_main:
+            session.folder.write_history(at.history)
+            session.folder.log_events(row, at.step)
+        session.display.end_epoch(row, at.total_epochs, None if report is None else report.primary)
+        session.tell(row)
+        return report
+
+    # ---- parts ----
+
+    @property
+    def _kept_module(self) -> Model:
+        return self.model if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def _network_inputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Normalised images and further inputs of a batch that is on its device."""
+        names = self.model.input_names
+        chosen = select_inputs(names, batch.inputs, self.model.builder_name or type(self.model).__name__)
+        return self.normalize(batch.images), normalize_inputs(self.normalize, chosen)
+
+    def _apply(self, settings: EpochSettings) -> None:
+        for name, value in settings.model.items():
+            setattr(self.model, name, value)
+            if self.average is not None:
+                setattr(self.average.module, name, value)
+        apply_freeze(self.model, settings.freeze)
+
+    @contextmanager
+    def _only(self, group: str) -> Iterator[None]:
+        """Let gradients reach only the parameters of one group, so that another group's are not disturbed."""
+        if not self.model.loss_groups:
+            yield
+            return
+        members = {
+            id(parameter) for settings in self.optimizers[group].param_groups for parameter in settings["params"]
+        }
+        switched_off = [
+            parameter
+            for parameter in self.model.parameters()
+            if parameter.requires_grad and id(parameter) not in members
+        ]
+        for parameter in switched_off:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in switched_off:
+                parameter.requires_grad_(True)
+
+    def _evaluate(self, dataset: VisionDataset) -> MetricReport:
+        if dist.is_initialized():
+            for buffer in self._kept_module.buffers():
+                dist.broadcast(buffer, src=0)  # BatchNorm's statistics differ between processes; the first one's count
+        kept = self._kept_module
+        was_training = kept.training
+        kept.eval()
+
+        def loss(batch: Batch) -> dict[str, Tensor]:
+            batch = batch.to(self.fabric.device, self.config.channels_last)
+            images, inputs = self._network_inputs(batch)
+            with self.fabric.autocast():
+                return kept.loss(images, batch.targets, **inputs)
+
+        data = self.config.data
+        wanted = None if self.model.loss_groups else loss
+        runtime = EagerRuntime(kept, self.fabric.device)
+        batch_size = data.val_batch_size or 2 * data.batch_size
+        report = evaluate(runtime, dataset, batch_size, worker_count(data.workers), wanted)
+        kept.train(was_training)
+        return report
+
+    def _save_state(self) -> None:
+        parts = {
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "average_updates": 0 if self.average is None else self.average.updates,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "precision": self.fabric.strategy.precision.state_dict(),
+        }
+        self.session.save_state(parts, self._kept_module)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+            self.average.updates = state["average_updates"]
+            self._kept_module.earlier_heads = self.model.earlier_heads
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+
+class ModelStep:
+    """One step of a run that the network solves itself, in one pass over the training images.
+
+    Args:
+        session: The run.
+        step: What holds in this step.
+    """
+
+    def __init__(self, session: Session, step: RunStep) -> None:
+        self.session, self.step, self.config = session, step, step.config
+        self.data, self.model = session.data_of(step), session.model.to(session.fabric.device)
+        _check_classes(self.model, self.data.train, step)
+        session.take_state(step)  # the weights before the step; a pass that was cut short is done again
+        self.model.begin(step.name, self.data.train)
+
+    def run(self) -> MetricReport | None:
+        """Solve, keep, and score where there is a validation split."""
+        session, at, device = self.session, self.session.at, self.session.fabric.device
+        phases = resolve_phases(self.config, self.model)
+        pipeline = TrainPipeline(
+            self.data.train, self.model.input_spec, [phase.augment for phase in phases], self.config.seed
+        )
+        sampler = build_sampler(self.config, self.data.train, phases, session.fabric)
+        sampler.set_epoch(at.first_epoch)
+        loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
+        normalize = Normalize(self.model.input_spec).to(device)
+        session.display.say(f"{self.step.name}: {self.data.describe()}")
+        seed_step(self.config.seed, at.step, session.fabric.global_rank)
+
+        def batches() -> Iterator[Batch]:
+            for batch in session.display.epoch(loader, 0, 1, sampler.batches_per_epoch, 0):
+                batch = batch.to(device, self.config.channels_last)
+                inputs = normalize_inputs(normalize, batch.inputs)
+                yield Batch(normalize(batch.images), batch.targets, batch.infos, batch.originals, inputs)
+                session.interrupt.raise_if_requested()
+
+        started = time.monotonic()
+        self.model.eval()
+        figures = self.model.solve(self.step.name, batches())
+        at.seconds, at.step, at.epoch = at.seconds + time.monotonic() - started, at.step + 1, 1
+        row = {"epoch": float(at.first_epoch + 1), "step": float(at.step), "minutes": at.seconds / 60}
+        row.update({f"train/{name}": value for name, value in figures.items()})
+        report, metrics = None, {}
+        if self.data.val is not None:
+            data = self.config.data
+            runtime = EagerRuntime(self.model, device)
+            batch_size = data.val_batch_size or 2 * data.batch_size
+            report = evaluate(runtime, self.data.val, batch_size, worker_count(data.workers))
+            metrics = report.values
+            row.update({f"val/{name}": value for name, value in metrics.items()})
+            at.best_score = report.score
+        at.history.append(row)
+        session.save_model(self.model, session.folder.best_model, metrics)
+        session.end_step(self.model)
+        if session.is_main:
+            session.folder.write_history(at.history)
+            session.folder.log_events(row, at.step)
+        session.display.end_epoch(row, 1, None if report is None else report.primary)
+        session.tell(row)
+        return report
+
+
+def _check_classes(model: Model, dataset: VisionDataset, step: RunStep) -> None:
+    names = dataset.info.class_names
+    if step.name and model.class_names and tuple(model.class_names) != tuple(names):
+        raise ConfigError(
+            f"step '{step.name}' trains on {list(names)[:8]}, but the network has {list(model.class_names)[:8]}. "
+            "All steps of a run share their classes."
+        )
+
+
+def _build_optimizers(model: Model, config: TrainConfig) -> dict[str, Optimizer]:
+    if not model.loss_groups:
+        return {"": build_optimizer(model.named_parameters(), config.optimizer, layers_of(model))}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        group: build_optimizer([(names[id(one)], one) for one in model.group_parameters(group)], config.optimizer)
+        for group in model.loss_groups
+    }
+
+
+def _affordable_epochs(config: TrainConfig, done: int, seconds: float) -> int:
+    """How many epochs fit into ``max_minutes`` at the speed of those that are done; at least those."""
+    assert config.max_minutes is not None
+    return min(config.epochs, max(done, int(config.max_minutes * 60 / (seconds / done))))
+
+
+def _as_list(value: nn.Module | tuple[Any, ...]) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else [value]

@@ -1,0 +1,64 @@
+"""The sampler that a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saccade.data.loading.episodes import EpisodeSampler
+from saccade.data.loading.pairs import PairSampler
+from saccade.data.loading.sampler import EpochSampler, KeySampler
+from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.phases import EpochSettings
+from saccade.errors import ConfigError
+from saccade.structures.dataset import VisionDataset
+
+__all__ = ["build_sampler"]
+
+
+def build_sampler(
+    config: TrainConfig, dataset: VisionDataset, phases: Sequence[EpochSettings], fabric: Any
+) -> KeySampler:
+    """Who is in each batch of an epoch, for one process.
+
+    Args:
+        config: Batch size, seed and kind of sampler.
+        dataset: Training images.
+        phases: Of the step; their ``multiscale`` decides canvases.
+        fabric: Says which of how many processes this is.
+
+    Raises:
+        ConfigError: If the split is empty, or episodes and pairs do not go with the data.
+    """
+    data = config.data
+    if len(dataset) == 0:
+        raise ConfigError(f"data.train: split '{data.train}' of {data.source} holds no images.")
+    if data.sampler == "shuffle":
+        return EpochSampler(
+            len(dataset),
+            data.batch_size,
+            config.seed,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            multiscale={phase.index: (phase.augment.multiscale, phase.augment.multiscale_every) for phase in phases},
+            repeats=data.repeats,
+        )
+    labels = _labels(dataset, data.sampler)
+    if data.sampler == "episodes":
+        e = data.episode
+        return EpisodeSampler(labels, e.ways, e.shots, e.queries, e.episodes, config.seed, fabric.global_rank)
+    return PairSampler(labels, data.batch_size, data.pair.pairs, data.pair.same, config.seed, fabric.global_rank)
+
+
+def _labels(dataset: VisionDataset, sampler: str) -> NDArray[np.int64]:
+    """Class of every image."""
+    labels = [dataset.target(index).get("labels") for index in range(len(dataset))]
+    if any(label is None or np.ndim(label) for label in labels):
+        raise ConfigError(
+            f"data.sampler '{sampler}' needs images with one class each; '{dataset.info.name}' is read for "
+            f"{dataset.info.task}."
+        )
+    return np.array(labels, np.int64)

@@ -1,0 +1,69 @@
+"""Further inputs of networks: normalised where they are images, and made up where a graph has to be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from saccade.errors import ConfigError
+from saccade.models.base import Model
+from saccade.models.normalize import Normalize
+from saccade.structures.kinds import kind_of
+
+__all__ = ["example_inputs", "normalize_inputs", "select_inputs"]
+
+_ROWS = 24  # proposals of an example
+
+
+def normalize_inputs(normalize: Normalize, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, images among them normalised like the first image of the network."""
+    return {name: normalize(value) if kind_of(name).motion == "image" else value for name, value in inputs.items()}
+
+
+def select_inputs(names: Collection[str], inputs: Mapping[str, Tensor], whose: str) -> dict[str, Tensor]:
+    """The inputs that a network declares, in its order.
+
+    Args:
+        names: Its ``input_names``.
+        inputs: What there is; more is left out.
+        whose: Name of the network, for messages.
+
+    Raises:
+        ConfigError: If one is missing.
+    """
+    for name in names:
+        if name not in inputs:
+            raise ConfigError(
+                f"{whose} needs the input '{name}' beside the images. Pass {name}=..., or use a data set that gives it."
+            )
+    return {name: inputs[name] for name in names}
+
+
+def example_inputs(model: Model, size: tuple[int, int], batch: int) -> dict[str, Tensor]:
+    """Inputs of the right kind with any content, to trace a graph with.
+
+    Args:
+        model: Declares them.
+        size: Canvas (height, width).
+        batch: B.
+
+    Raises:
+        ConfigError: If an input is of a kind whose shape is not known.
+    """
+    generator = torch.Generator().manual_seed(0)
+    made: dict[str, Tensor] = {}
+    for name in model.input_names:
+        kind = kind_of(name)
+        if kind.motion == "boxes":
+            corners = torch.rand(batch, _ROWS, 2, 2, generator=generator).sort(dim=2).values
+            scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
+            made[name] = (corners * scale + torch.tensor([[0.0, 0.0], [1.0, 1.0]])).flatten(2)
+        elif kind.motion == "image":
+            made[name] = torch.zeros(batch, model.input_spec.channels, *size, dtype=torch.uint8)
+        elif kind.rows:
+            made[name] = torch.rand(batch, _ROWS, generator=generator)
+        else:
+            raise ConfigError(f"nothing says which shape an example of the input '{name}' has.")
+    return made
