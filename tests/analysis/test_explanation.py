@@ -1,4 +1,4 @@
-"""Where a classifier looks: Grad-CAM, attention roll-out and feature maps."""
+"""Explanations of a classifier: Grad-CAM, attention roll-out and feature maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saccade.analysis.activations import watched
+from saccade.analysis.activations import watch_outputs
 from saccade.analysis.cam import default_layer, grad_cam
 from saccade.analysis.explanation import explain_image
 from saccade.analysis.rollout import attention_rollout
@@ -24,11 +24,11 @@ from saccade.structures.input_spec import InputSpec
 
 
 class TwoSpots(Classifier):
-    """Class 0 is how red an image is, class 1 how blue: what speaks for each is known."""
+    """Class 0 is how red an image is, class 1 how blue: the region that supports each is known."""
 
     input_spec = InputSpec((32, 32), mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     stage_names = ("stage",)
-    head_name = "head"
+    head_names = ("head",)
     feature_channels = (2,)
     feature_strides = (4,)
 
@@ -124,7 +124,7 @@ def test_rollout_of_vit_is_the_product_of_matrices() -> None:
     model = create_model("vit_ti_16", image_size=64).eval()
     images = torch.randn(2, 3, 64, 64)
     names = [f"blocks.{index}.norm1" for index in range(12)]
-    with torch.no_grad(), watched(model, names) as inputs:
+    with torch.no_grad(), watch_outputs(model, names) as inputs:
         model(images)
     product = torch.eye(17).expand(2, 17, 17)
     for index, name in enumerate(names):
@@ -142,7 +142,7 @@ def test_rollout_of_swin_follows_windows_and_merging() -> None:
     heat = attention_rollout(model, torch.randn(1, 3, 112, 112))
     assert heat.shape == (1, 112, 112)
     assert heat.max() == 1.0
-    # Attention that looks at nothing in particular shares the answer evenly.
+    # Uniform attention shares the output evenly.
     for block in model.modules():
         if hasattr(block, "relative_position_bias_table"):
             nn.init.zeros_(block.qkv.weight)
@@ -153,7 +153,7 @@ def test_rollout_of_swin_follows_windows_and_merging() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet20_cifar", "mobilevit_xxs"])
-def test_networks_whose_answer_is_not_made_of_attention_say_so(name: str) -> None:
+def test_networks_without_attention_to_follow_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="no attention to follow"):
         explain_image(create_model(name), _image(), method="rollout")
 
@@ -185,10 +185,10 @@ def test_what_the_canvas_does_not_show_is_cold() -> None:
         ({"layer": "stag"}, "Did you mean 'stage'"),
         ({"method": "gradcam"}, "Did you mean"),
         ({"top": 0}, "at least 1"),
-        ({"layer": "head"}, "gives no map"),
+        ({"layer": "head"}, "outputs no feature map"),
     ],
 )
-def test_wrong_words_are_named(options: dict[str, object], message: str) -> None:
+def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         explain_image(TwoSpots(), _image(), **options)
 
@@ -203,9 +203,9 @@ def test_the_verb_draws_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtu
         words = ["explain", str(file), str(tmp_path / "image.png"), "--method", method, "--save", str(out)]
         assert main(words) == 0
         assert min(cv2.imread(str(out)).shape[:2]) > 100
-    said = capsys.readouterr().out
-    assert "cat" in said
-    assert "dog" in said
+    printed = capsys.readouterr().out
+    assert "cat" in printed
+    assert "dog" in printed
     assert main(["explain", "resnet20_cifar", str(tmp_path / "image.png")]) == 2
     assert "random weights" in capsys.readouterr().err
     assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "image.png")]) == 2

@@ -1,4 +1,4 @@
-"""Receptive fields against published figures, and against the pixels that really reach a unit."""
+"""Receptive fields against published figures, and against the pixels that have a gradient."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_squeeze_and_excitation_is_left_out() -> None:
     assert all(math.isfinite(stage.receptive_field) for stage in summary("efficientnet_b0").stages)
 
 
-def test_the_papers_figures_stand_beside_the_counted_ones() -> None:
+def test_the_papers_figures_are_printed_beside_the_counted_ones() -> None:
     text = str(summary("mobilenet_v2"))
     assert "paper, table 4" in text
     assert "3,400,000" in text

@@ -1,4 +1,4 @@
-"""What a network is made of and what it costs."""
+"""Analysis of networks: parameter and multiply-add counts, layer tables, receptive fields, explanations."""
 
 from __future__ import annotations
 

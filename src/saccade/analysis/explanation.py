@@ -1,4 +1,4 @@
-"""One image, explained: what the classifier says, where it looks, what a stage has found."""
+"""Explanation of one image: predicted classes with Grad-CAM, attention roll-out or feature maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saccade.analysis.activations import classifier_of, find_module, map_of, watched
+from saccade.analysis.activations import as_feature_map, find_module, require_classifier, watch_outputs
 from saccade.analysis.cam import default_layer, grad_cam
 from saccade.analysis.rollout import attention_rollout
 from saccade.data.transforms.resize import resize_image
@@ -31,17 +31,25 @@ Method = Literal["cam", "rollout", "features"]
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What :func:`explain_image` found.
+    """Explanation of one image: heat maps of classes, or the strongest feature maps of a layer.
 
     Args:
         result: The classes and their probabilities.
         method: ``cam``, ``rollout`` or ``features``.
-        layer: Part of the network that was looked at; empty for ``rollout``, which looks at all of it.
+        layer: Submodule that was used; empty for ``rollout``, which uses all layers.
         labels: Classes that were explained (``cam``).
-        heat: (N, H, W) float32 0..1 on the image as it was read: one a class, or one in all for ``rollout``; N = 0
+        heat: (N, H, W) float32 0..1 in pixels of the image as read: one a class, or a single one for ``rollout``; N = 0
             for ``features``.
-        maps: (K, h, w) float32, the strongest maps of the layer (``features``), else empty.
-        channels: Their channels.
+        maps: (K, h, w) float32, the strongest feature maps of the layer (``features``), else empty.
+        channels: Channels of ``maps``.
+
+    Example:
+        >>> model = saccade.create_model("resnet18", num_classes=10)
+        >>> explanation = explain_image(model, np.zeros((48, 64, 3), np.uint8), method="features", top=2)
+        >>> explanation.layer, explanation.maps.shape
+        ('layer4', (2, 7, 7))
+        >>> explanation.save("features.png").name
+        'features.png'
     """
 
     result: Classification
@@ -53,7 +61,7 @@ class Explanation:
     channels: tuple[int, ...]
 
     def plot(self) -> NDArray[Any]:
-        """The image with its most probable classes, and beside it what explains them."""
+        """Draw the image with its most probable classes, and the heat maps or feature maps beside it."""
         from saccade.results.drawing import draw_caption, draw_heat, heat_colors, montage
 
         image = self.result.pixels()
@@ -87,32 +95,38 @@ def explain_image(
     classes: Sequence[str] = (),
     top: int = 3,
 ) -> Explanation:
-    """Explain what a classifier says of an image.
+    """Explain a classifier's prediction for an image.
 
     Args:
         model: The classifier; it is put into eval mode.
         image: Pixels as read, (H, W, C).
         path: Name of the image, for results.
-        method: ``cam``: Grad-CAM of the classes; ``rollout``: attention followed from the answer back to the image;
-            ``features``: the strongest maps of a part.
-        layer: Part of the network (``cam``, ``features``), usually one of its stages; chosen if not given.
-        classes: Names of classes to explain in place of the ``top`` most probable (``cam``).
-        top: How many classes (``cam``) or maps (``features``).
+        method: ``cam``: Grad-CAM of the classes; ``rollout``: attention followed from the output back to the image;
+            ``features``: the strongest feature maps of a layer.
+        layer: Submodule (``cam``, ``features``), usually one of the stages; :func:`default_layer` if not given.
+        classes: Names of classes to explain instead of the ``top`` most probable (``cam``).
+        top: How many classes (``cam``) or feature maps (``features``).
 
     Raises:
-        ConfigError: If the model is no classifier, has no such part or class, or no attention to follow.
+        ConfigError: If the model is no classifier, has no such layer or class, or no attention to follow.
+
+    Example:
+        >>> model = saccade.create_model("resnet18", num_classes=10)
+        >>> explanation = explain_image(model, np.zeros((48, 64, 3), np.uint8), top=3)
+        >>> explanation.heat.shape
+        (3, 48, 64)
     """
     if method not in get_args(Method):
         raise ConfigError(f"unknown method '{method}'.{did_you_mean(method, get_args(Method))}")
     if top < 1:
-        raise ConfigError(f"top is how many classes or maps to show, at least 1; got {top}.")
-    classifier = classifier_of(model, "explain").eval()
+        raise ConfigError(f"top is the number of classes or feature maps to show, at least 1; got {top}.")
+    classifier = require_classifier(model, "explain").eval()
     canvas, geometry = resize_image(image, model.input_spec)
     device = next(model.parameters()).device
     pixels = torch.from_numpy(np.ascontiguousarray(canvas))[None].permute(0, 3, 1, 2).to(device)
     images = Normalize(model.input_spec).to(device)(pixels)
     with torch.no_grad():
-        decoded = classifier.decode(classifier(images))
+        decoded = classifier.predict(images)
     info = ImageInfo(0, path, geometry, image)
     (result,) = get_task(model.task).results(decoded, [info], model.class_names)
     assert isinstance(result, Classification)
@@ -137,20 +151,20 @@ def _labels(result: Classification, classes: Sequence[str], top: int) -> tuple[i
     names = list(result.class_names)
     for name in classes:
         if name not in names:
-            raise ConfigError(f"the model knows no class '{name}'.{did_you_mean(name, names)}")
+            raise ConfigError(f"the model has no class '{name}'.{did_you_mean(name, names)}")
     return tuple(names.index(name) for name in classes)
 
 
 def _strongest_maps(
     model: Model, images: Tensor, layer: str, count: int
 ) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-    """The maps with the largest range of values, each stretched to 0..1, and their channels."""
-    with torch.no_grad(), watched(model, (layer,)) as outputs:
+    """Feature maps with the largest range of values, each stretched to 0..1, and their channels."""
+    with torch.no_grad(), watch_outputs(model, (layer,)) as outputs:
         model(images)
     activation = outputs.get(layer)
-    maps = None if activation is None else map_of(model, activation, (images.shape[2], images.shape[3]))
+    maps = None if activation is None else as_feature_map(model, activation, (images.shape[2], images.shape[3]))
     if maps is None:
-        raise ConfigError(f"'{layer}' of '{model.builder_name}' gives no map with places. Name an earlier part.")
+        raise ConfigError(f"'{layer}' of '{model.builder_name}' outputs no feature map. Name an earlier layer.")
     values = maps[0].float()
     lowest, highest = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     strongest = (highest - lowest).flatten().topk(min(count, len(values))).indices
@@ -159,7 +173,7 @@ def _strongest_maps(
 
 
 def _on_image(heat: Tensor, geometry: Geometry) -> NDArray[np.float32]:
-    """Heat of the canvas in pixels of the image; what the canvas does not show is 0."""
+    """Map heat of the canvas to pixels of the image; pixels outside the canvas are 0."""
     height, width = geometry.size
     (left, top), (right, bottom) = geometry.invert_points(np.array([[0.0, 0.0], [width, height]]))
     rows, columns = (np.arange(side) + 0.5 for side in geometry.original_size)
@@ -169,7 +183,7 @@ def _on_image(heat: Tensor, geometry: Geometry) -> NDArray[np.float32]:
 
 
 def _enlarged(values: NDArray[np.float32], side: int = 448) -> NDArray[np.float32]:
-    """A small map whose places are large enough to be seen, as squares."""
+    """Enlarge a small feature map so that each location is a visible square."""
     import cv2
 
     factor = max(1, side // max(values.shape))

@@ -1,9 +1,9 @@
-"""Size of a network before there is one: parameters, multiply-adds and shapes, without allocating weights.
+"""Summary of a network: parameters, multiply-adds, output shapes and receptive fields, without allocating weights.
 
-The forward pass runs on torch's ``meta`` device, where tensors have a shape and no content. Multiply-adds are read off
-the operations that really run there, not guessed from the kinds of modules: convolution, transposed convolution, linear
-layers and the two products of attention. Normalisation, activation, pooling and resizing are not counted, as in the
-figures of the papers and of torchvision. Receptive fields are followed through the same operations.
+The forward pass runs on torch's ``meta`` device, where tensors have a shape and no content. Multiply-adds are counted
+from the operations that really run there, not estimated from the kinds of modules: convolution, transposed convolution,
+linear layers and the two products of attention. Normalisation, activation, pooling and resizing are not counted, as in
+the figures of the papers and of torchvision. Receptive fields are followed through the same operations.
 """
 
 from __future__ import annotations
@@ -29,18 +29,23 @@ __all__ = ["StageRow", "Summary", "SummaryRow", "summary"]
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One module.
+    """Row of a summary: one module with its output shape, parameters and multiply-adds.
 
     Args:
         name: Path inside the network (``layer1.0.conv1``).
         type: Class name.
-        output_shape: Shape of what it gave, batch of one; of the largest tensor where it gave several; empty where it
-            gave none.
+        output_shape: Shape of its output for a batch of one; of the largest tensor if there are several; empty if there
+            is none.
         params: Parameters in it and below it.
         macs: Multiply-adds in it and below it, over all its calls.
         depth: 1 for a module of the network itself.
-        leaf: Whether there is nothing below it: leaves add up to the whole, but for parameters that a container holds
+        leaf: Whether it has no submodules: leaves add up to the whole, but for parameters that a container holds
             itself.
+
+    Example:
+        >>> row = summary("resnet18").rows[0]
+        >>> row.name, row.type, row.output_shape, row.params, row.macs
+        ('conv1', 'Conv2d', (1, 64, 112, 112), 9408, 118013952)
     """
 
     name: str
@@ -54,16 +59,21 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class StageRow:
-    """One of the network's stages.
+    """Row of a summary: one stage of the network with its stride and receptive field.
 
     Args:
         name: Path inside the network.
-        output_shape: Shape of what it gave, batch of one.
-        stride: Pixels from one place of it to the next; None once places are joined into one.
-        receptive_field: Side of the square of pixels that reaches one place; infinite for the whole image. Gates that
-            weigh whole channels are left out of it.
+        output_shape: Shape of its output for a batch of one.
+        stride: Pixels between neighbouring locations of the output; None where it has a single location.
+        receptive_field: Side of the square of pixels that a location depends on; infinite for the whole image. Gates
+            that weight whole channels are left out of it.
         params: Parameters in it.
         macs: Multiply-adds in it.
+
+    Example:
+        >>> stage = next(stage for stage in summary("resnet18").stages if stage.name == "layer1")
+        >>> stage.output_shape, stage.stride, stage.receptive_field
+        ((1, 64, 56, 56), 4.0, 43.0)
     """
 
     name: str
@@ -76,16 +86,21 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a network costs; ``str()`` is a table.
+    """Summary of a network: parameters, multiply-adds, modules and stages; ``str()`` is a table.
 
     Args:
         name: Builder, or class.
-        input_shape: (C, H, W) it was measured at.
+        input_shape: (C, H, W) of the image that was run.
         params: Parameters; one that is shared counts once, buffers (running statistics) do not count.
         macs: Multiply-adds of one image.
         rows: Every module that ran, containers before what they hold.
         stages: The network's stages, from the stem to the last.
-        reported: What its paper says of it; None if nothing is on record, or it has other classes than the paper's.
+        reported: Figures of its paper; None if none are on record, or the network has other classes than the paper's.
+
+    Example:
+        >>> report = summary("resnet18", num_classes=10, input_size=(64, 64))
+        >>> report.input_shape, report.params
+        ((3, 64, 64), 11181642)
     """
 
     name: str
@@ -97,7 +112,7 @@ class Summary:
     reported: Reported | None = None
 
     def table(self, depth: int = 2) -> str:
-        """Text table of the modules down to ``depth`` levels, with the totals."""
+        """Format a text table of the modules down to ``depth`` levels, with the totals."""
         channels, height, width = self.input_shape
         rows = [
             (
@@ -120,7 +135,7 @@ class Summary:
         )
 
     def stage_table(self) -> str:
-        """Text table of the stages: what each gives, its stride and its receptive field."""
+        """Format a text table of the stages with output shape, stride and receptive field."""
         rows = [
             (
                 row.name,
@@ -161,7 +176,7 @@ def summary(
     Args:
         name_or_model: A builder's name, or a network (which stays as it is).
         num_classes: Passed to the builder; only with a name.
-        input_size: (H, W) or (C, H, W); the network's own if not given.
+        input_size: (H, W) or (C, H, W); the network's default if not given.
 
     Raises:
         ConfigError: If the name is unknown, or the size does not suit the network.
@@ -204,7 +219,7 @@ def summary(
         ),
         stages=tuple(
             StageRow(stage, shapes[stage], _stride(shapes[stage], field), field.side, params[stage], macs[stage])
-            for stage in model.stage_names
+            for stage in (*model.stage_names, *model.neck_names)
             if stage in shapes and (field := fields.get(stage)) is not None
         ),
         reported=_reported(model),
@@ -216,12 +231,12 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _stride(shape: tuple[int, ...], field: Field) -> float | None:
-    """Step of the places; none where there is one place only, or where places have become a row of features."""
-    return field.step if len(shape) > 2 and shape[2:] != (1, 1) else None
+    """Stride of the locations; None if there is a single location, or a vector of features."""
+    return field.stride if len(shape) > 2 and shape[2:] != (1, 1) else None
 
 
 def _reported(model: Model) -> Reported | None:
-    """The paper's figures, which are those of the builder's own classes and options."""
+    """Figures of the paper, if the network has the builder's default classes and options."""
     if model.builder_name not in list_models():
         return None
     entry = get_builder(model.builder_name)
@@ -236,7 +251,7 @@ def _sides(shape: tuple[int, ...]) -> str:
 def _table(
     title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], totals: Sequence[Sequence[str]], left: int
 ) -> str:
-    """Text of a table whose first ``left`` columns are set to the left and the others to the right."""
+    """Format a table whose first ``left`` columns are left-aligned and the others right-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -271,7 +286,7 @@ def _input_shape(name: str, model: Model, input_size: Sequence[int] | None) -> t
 def _trace(
     name: str, model: Model, shape: tuple[int, int, int]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int], dict[str, Field]]:
-    """Output shape, multiply-adds and field by module path; the path of the network itself is empty."""
+    """Output shape, multiply-adds and receptive field by module path; the path of the network itself is empty."""
     shapes: dict[str, tuple[int, ...]] = {}
     macs: dict[str, int] = defaultdict(int)
     running: list[str] = []
