@@ -343,7 +343,7 @@ def test_labels_the_classes_do_not_have_are_named() -> None:
     evaluator = CocoEvaluator(CLASSES)
     with pytest.raises(DataError, match=r"8\.jpg.*label 5.*3 classes"):
         evaluator.update([detections(8, [[0, 0, 1, 1]], [0.5], [5])], [{}])
-    with pytest.raises(DataError, match=r"8\.jpg: ground truth hold label -1"):
+    with pytest.raises(DataError, match=r"8\.jpg: the ground truth holds label -1"):
         evaluator.update([detections(8, [], [], [])], [{"boxes": np.ones((1, 4)), "labels": np.array([-1])}])
 
 

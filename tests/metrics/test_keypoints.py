@@ -12,7 +12,7 @@ from saccade.results.keypoints import Keypoints
 
 def keypoints(image_id: int, points: np.ndarray) -> Keypoints:
     about = {"path": f"{image_id}.png", "image_id": image_id, "image_size": (200, 200), "class_names": ()}
-    return Keypoints(**about, keypoints=points, scores=np.ones(points.shape[:2], np.float32))
+    return Keypoints(**about, keypoints=points, point_scores=np.ones(points.shape[:2], np.float32))
 
 
 def with_visibility(points: np.ndarray, visibility: float = 2) -> np.ndarray:
@@ -98,5 +98,5 @@ def test_nothing_seen_and_no_objects_are_undefined() -> None:
 
 
 def test_other_numbers_of_points_are_named() -> None:
-    with pytest.raises(DataError, match=r"5\.png: predicted are 4 points, the ground truth has 2"):
+    with pytest.raises(DataError, match=r"5\.png: the prediction has 4 points, the ground truth 2"):
         KeypointEvaluator().update([keypoints(5, SQUARE)], [{"keypoints": np.zeros((1, 2, 3))}])

@@ -25,7 +25,7 @@ def keypoints(image_id: int, points: Any, scores: Any = None, names: tuple[str, 
     points = np.asarray(points, float).reshape(-1, len(names), 2)
     scores = np.ones(len(points)) if scores is None else np.asarray(scores, float)
     about = {"path": f"{image_id}.png", "image_id": image_id, "image_size": (480, 640), "class_names": names}
-    return Keypoints(**about, keypoints=points, scores=np.repeat(scores[:, None], len(names), axis=1))
+    return Keypoints(**about, keypoints=points, point_scores=np.repeat(scores[:, None], len(names), axis=1))
 
 
 def random_people(seed: int, images: int = 15) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -170,7 +170,7 @@ def test_nothing_and_no_areas_are_undefined_and_other_points_are_named() -> None
     assert all(math.isnan(value) for value in evaluator.compute().values.values())
     with pytest.raises(DataError, match=r"4\.png: the ground truth has no areas"):
         evaluator.add_points("4.png", 4, np.ones(1), {"keypoints": ground_truth}, ground_truth[..., :2])
-    with pytest.raises(DataError, match=r"4\.png: predicted are 2 points, expected were 17"):
+    with pytest.raises(DataError, match=r"4\.png: the prediction has 2 points, expected were 17"):
         OksEvaluator(PERSON).update([result], [{"keypoints": np.zeros((1, 17, 3)), "area": np.ones(1)}])
     with pytest.raises(TypeError, match="Keypoints"):
         evaluator.update([object()], [{}])  # type: ignore[list-item]

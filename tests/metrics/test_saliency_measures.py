@@ -53,8 +53,8 @@ CASES = {
     "three rows": scene(20, 3, 50),
     "perfect": (black_and_white(SMALL), SMALL),
     "the opposite": (black_and_white(~SMALL), SMALL),
-    "empty truth": (NOISE, EMPTY),
-    "full truth": (NOISE, FULL),
+    "empty ground truth": (NOISE, EMPTY),
+    "full ground truth": (NOISE, FULL),
     "a dot": (NOISE, DOT),
     "nothing found": (black_and_white(EMPTY), SMALL),
     "all found": (black_and_white(FULL), SMALL),
@@ -99,7 +99,7 @@ def assert_equals_the_tool(stored: np.ndarray, ground_truth: np.ndarray) -> None
         assert s_measure(prediction, ground_truth) == pytest.approx(s, **about)
 
 
-@pytest.mark.parametrize(("stored", "truth"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("stored", "ground_truth"), CASES.values(), ids=CASES)
 def test_every_measure_equals_the_tool(stored: np.ndarray, ground_truth: np.ndarray) -> None:
     assert_equals_the_tool(stored, ground_truth)
 

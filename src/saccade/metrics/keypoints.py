@@ -69,8 +69,8 @@ class KeypointEvaluator:
             ground_truth = np.asarray(target["keypoints"], np.float64)
             if len(result) and result.keypoints.shape[1] != ground_truth.shape[1]:
                 raise DataError(
-                    f"{result.path}: predicted are {result.keypoints.shape[1]} points, labelled are {ground_truth.shape[1]}. "
-                    "Build the model with as many keypoints as the data set has."
+                    f"{result.path}: the prediction has {result.keypoints.shape[1]} points, the ground truth "
+                    f"{ground_truth.shape[1]}. Build the model with as many keypoints as the data set has."
                 )
             boxes = target.get("boxes")
             if boxes is not None and len(boxes) != len(ground_truth):

@@ -114,10 +114,10 @@ class OksEvaluator:
             raise DataError(f"{path}: the ground truth has no areas, without which there is no similarity. Add them.")
         ground_truth = np.asarray(target["keypoints"], np.float64)
         sigmas = self.sigmas if self.point_names else np.full(ground_truth.shape[1], UNIFORM_SIGMA)
-        for whose, points in (("predicted are", keypoints), ("the ground truth has", ground_truth)):
+        for whose, points in (("prediction", keypoints), ("ground truth", ground_truth)):
             if len(points) and points.shape[1] != len(sigmas):
                 raise DataError(
-                    f"{path}: {whose} {points.shape[1]} points, expected were {len(sigmas)}. "
+                    f"{path}: the {whose} has {points.shape[1]} points, expected were {len(sigmas)}. "
                     "Use a model and data with the same points."
                 )
         ground_truth = ground_truth.reshape(-1, len(sigmas), 3)

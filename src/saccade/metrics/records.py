@@ -89,11 +89,11 @@ def make_record(
         DataError: If a label is not below ``num_classes``, or a score is not a number.
     """
     ground_truth_labels = np.asarray(target.get("labels", np.zeros(0))).reshape(-1).astype(np.int32)
-    for whose, found in (("truth", ground_truth_labels), ("detections", labels)):
+    for whose, found in (("the ground truth holds", ground_truth_labels), ("the detections hold", labels)):
         if len(found) and not 0 <= found.min() <= found.max() < num_classes:
             wrong = int(found.max()) if found.max() >= num_classes else int(found.min())
             raise DataError(
-                f"{path}: {whose} hold label {wrong}, but there are {num_classes} classes. "
+                f"{path}: {whose} label {wrong}, but there are {num_classes} classes. "
                 "Check that model and data set have the same classes."
             )
     if not np.isfinite(scores).all():
@@ -172,13 +172,13 @@ class RecordTable:
             score=score,
             area=_joined(records, "area", np.float64),
             rank=rank,
-            ground_truth_label=_joined(records, "truth_labels", np.int32),
-            ground_truth_area=_joined(records, "truth_area", np.float64),
+            ground_truth_label=_joined(records, "ground_truth_labels", np.int32),
+            ground_truth_area=_joined(records, "ground_truth_area", np.float64),
             crowd=_joined(records, "crowd", np.bool_),
             ignore=_joined(records, "ignore", np.bool_),
             difficult=_joined(records, "marks", np.bool_),
             found=_joined(records, "found", np.int64) + np.repeat(np.cumsum(found_counts) - found_counts, pair_counts),
-            ground_truth=_joined(records, "truth", np.int64)
+            ground_truth=_joined(records, "ground_truth", np.int64)
             + np.repeat(np.cumsum(ground_truth_counts) - ground_truth_counts, pair_counts),
             overlap=_joined(records, "overlap", np.float64),
         )

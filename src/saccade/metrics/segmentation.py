@@ -99,7 +99,7 @@ def check_pair(result: Result, target: Target, class_names: Sequence[str]) -> tu
             f"{ground_truth.shape[0]}x{ground_truth.shape[1]}. Give targets in original pixels."
         )
     scored = ground_truth != IGNORE
-    for whose, found in (("truth", ground_truth[scored]), ("prediction", predicted[scored])):
+    for whose, found in (("ground truth", ground_truth[scored]), ("prediction", predicted[scored])):
         if found.size and not 0 <= found.min() <= found.max() < len(class_names):
             raise DataError(
                 f"{result.path}: the {whose} holds label {int(found.max())}, but there are {len(class_names)} classes "
