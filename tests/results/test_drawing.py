@@ -17,7 +17,7 @@ from saccade.results.drawing import (
     montage,
     write_image,
 )
-from saccade.results.fonts import fit_text, font_file, text_mask
+from saccade.results.fonts import font_file, render_text, render_text_within
 from saccade.results.images import read_rgb, to_rgb8
 from saccade.results.palette import ink_on
 
@@ -34,7 +34,7 @@ def label_area(image: np.ndarray, name: str) -> np.ndarray:
     return (image == np.array(class_color(name))).all(axis=-1)
 
 
-def test_colours_belong_to_names_for_ever() -> None:
+def test_colours_belong_to_names() -> None:
     # Written down: a change would recolour every report that exists.
     assert class_color("person") == (223, 97, 192)
     assert class_color("dog") == (255, 194, 198)
@@ -56,8 +56,8 @@ def test_labels_contrast_with_their_ground() -> None:
 
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (3000, 4000), (200, 3000), (2500, 150)])
-@pytest.mark.parametrize("place", ["top left", "bottom right", "whole", "outside"])
-def test_a_label_is_inside_the_image_at_any_size(size: tuple[int, int], place: str) -> None:
+@pytest.mark.parametrize("position", ["top left", "bottom right", "whole", "outside"])
+def test_a_label_is_inside_the_image_at_any_size(size: tuple[int, int], position: str) -> None:
     height, width = size
     boxes = {
         "top left": [0, 0, width / 4, height / 4],
@@ -66,8 +66,8 @@ def test_a_label_is_inside_the_image_at_any_size(size: tuple[int, int], place: s
         "outside": [-width, -height, width * 2, height * 2],
     }
     black = np.zeros((height, width, 3), np.uint8)
-    bare = draw_boxes(black, np.array([boxes[place]]), [""], colors=[class_color("person")])
-    drawn = draw_boxes(black, np.array([boxes[place]]), ["person"], np.array([0.87]))
+    bare = draw_boxes(black, np.array([boxes[position]]), [""], colors=[class_color("person")])
+    drawn = draw_boxes(black, np.array([boxes[position]]), ["person"], np.array([0.87]))
     assert drawn.shape == bare.shape
     assert drawn.shape[0] / drawn.shape[1] == pytest.approx(height / width)
     changed = np.argwhere((drawn != bare).any(axis=-1))
@@ -106,7 +106,7 @@ def test_labels_of_a_crowd_do_not_hide_each_other() -> None:
         assert label_area(drawn, name).sum() > 250, name
 
 
-def test_an_empty_image_of_results_is_the_image() -> None:
+def test_without_boxes_the_image_is_unchanged() -> None:
     image = np.random.default_rng(0).integers(0, 255, (400, 500, 3), dtype=np.uint8)
     before = image.copy()
     assert np.array_equal(draw_boxes(image, np.zeros((0, 4)), [], np.zeros(0)), image)
@@ -130,7 +130,7 @@ def test_label_maps_tint_classes_and_leave_the_rest() -> None:
     assert draw_label_map(grey, labels, ("background", "road"), legend=False).shape == grey.shape
 
 
-def test_keypoints_are_at_their_place_and_missing_ones_are_not_drawn() -> None:
+def test_keypoints_are_drawn_at_their_pixels_and_missing_ones_are_not() -> None:
     black = np.zeros((400, 400, 3), np.uint8)
     points = np.array([[[100.5, 50.5], [300.5, 350.5], [np.nan, 5], [200, 200]]])
     drawn = draw_keypoints(black, points, np.array([[0.9, 0.8, 0.9, 0.0]]), ["nose", "ear", "lip", "toe"])
@@ -181,20 +181,20 @@ def test_values_beyond_a_byte_are_stretched() -> None:
 def test_names_in_other_alphabets_have_glyphs(text: str) -> None:
     assert font_file(text) is not None
     box = np.full((30, 14), 0, np.uint8)
-    assert not np.array_equal(text_mask(text, 20), text_mask("\uffff" * len(text), 20)), box
+    assert not np.array_equal(render_text(text, 20), render_text("\uffff" * len(text), 20)), box
 
 
 def test_chinese_names_are_drawn_and_differ() -> None:
-    first, second = text_mask("红细胞", 24), text_mask("血小板", 24)
-    assert first.shape[0] == second.shape[0] == text_mask("cell", 24).shape[0]
+    first, second = render_text("红细胞", 24), render_text("血小板", 24)
+    assert first.shape[0] == second.shape[0] == render_text("cell", 24).shape[0]
     assert first.any()
     assert first.shape != second.shape or (first != second).any()
 
 
-def test_long_names_are_shortened_to_the_room_there_is() -> None:
+def test_long_names_are_shortened_to_the_width_available() -> None:
     name = "a class name that is much too long for its image"
     for room in (10, 60, 200):
-        assert fit_text(name, 16, room).shape[1] <= room
+        assert render_text_within(name, 16, room).shape[1] <= room
 
 
 def test_files_are_written_and_read_back(tmp_path: Path) -> None:

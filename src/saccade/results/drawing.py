@@ -1,9 +1,9 @@
-"""Predictions on their image, readable whether it is 64 or 6000 pixels wide.
+"""Drawings of predictions: boxes, masks, label maps, keypoints, captions and heat maps on an image of any size.
 
-Line width and letters follow the size of the image, labels stay inside it and out of each other's way, and very
-small images are enlarged first. Legends and captions are added below the image, so that they hide none of it.
-Shapes are OpenCV's, letters Pillow's (``saccade.results.fonts``), so class names may be in any script. Every function
-takes any image (H, W), (H, W, C), 8 or 16 bit or float, and returns a new (H, W, 3) uint8 RGB one.
+Line width and letters follow the size of the image, labels stay inside it and do not cover each other, and very small
+images are enlarged first. Legends and captions are added below the image, so that they hide none of it. Shapes are
+OpenCV's, letters Pillow's (``saccade.results.fonts``), so class names may be in any script. Every function takes any
+image (H, W), (H, W, C), 8 or 16 bit or float, and returns a new (H, W, 3) uint8 RGB one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.results.fonts import fit_text
+from saccade.results.fonts import render_text_within
 from saccade.results.images import PAPER, Image, montage, to_rgb8, write_image
 from saccade.results.palette import Color, class_color, ink_on, oklch_to_rgb
+from saccade.structures.sample import IGNORE_LABEL
 
 __all__ = [
     "class_color",
@@ -34,7 +35,6 @@ __all__ = [
 _SMALL = 360  # images whose longer side is below this are enlarged ...
 _ENLARGED = 512  # ... to about this
 _INK: Color = (236, 237, 240)
-_IGNORE = 255
 
 
 def draw_boxes(
@@ -45,15 +45,22 @@ def draw_boxes(
     masks: NDArray[Any] | None = None,
     colors: Sequence[Color] | None = None,
 ) -> Image:
-    """Boxes with their names, and their masks where there are any.
+    """Draw boxes with class names and scores, and masks if there are any.
 
     Args:
         image: The image.
         boxes_xyxy: (N, 4) in its pixels.
         names: N class names; an empty one draws no label.
-        scores: (N,) 0..1, printed behind the names. A ground truth (all 1) is printed without.
+        scores: (N,) 0..1, printed behind the names. Scores that are all 1, as those of ground truth, are not printed.
         masks: (N, H, W), true inside the object.
         colors: N colours, e.g. one for hits and one for misses; by name if not given.
+
+    Example:
+        >>> image = np.zeros((480, 640, 3), np.uint8)
+        >>> boxes = np.array([[100.0, 100, 300, 400]])
+        >>> drawn = draw_boxes(image, boxes, ["dog"], scores=np.array([0.87]))
+        >>> drawn.shape, bool((drawn != image).any())
+        ((480, 640, 3), True)
     """
     import cv2
 
@@ -85,7 +92,7 @@ def draw_boxes(
 def draw_label_map(
     image: NDArray[Any], label_map: NDArray[Any], class_names: Sequence[str], legend: bool = True, opacity: float = 0.5
 ) -> Image:
-    """Every pixel tinted by its class, regions outlined, names and shares of the image below.
+    """Draw a label map: every pixel tinted by its class, regions outlined, a legend with shares of the image below.
 
     Args:
         image: The image.
@@ -93,6 +100,14 @@ def draw_label_map(
         class_names: Name of each label.
         legend: Add the names below the image.
         opacity: Of the tint, 0..1.
+
+    Example:
+        >>> label_map = np.zeros((480, 640), np.uint8)
+        >>> label_map[240:] = 1
+        >>> image = np.full((480, 640, 3), 100, np.uint8)
+        >>> drawn = draw_label_map(image, label_map, ("background", "road"), legend=False)
+        >>> drawn[100, 100].tolist(), bool((drawn[400, 100] == 100).all())
+        ([100, 100, 100], False)
     """
     import cv2
 
@@ -103,7 +118,7 @@ def draw_label_map(
     names = {
         int(label): class_names[label] if label < len(class_names) else f"class {label}"
         for label in present
-        if label != _IGNORE
+        if label != IGNORE_LABEL
     }
     resized = cv2.resize(labels.astype(np.int16), (width, height), interpolation=cv2.INTER_NEAREST)
     table = np.zeros((int(present.max(initial=0)) + 1, 4), np.float32)
@@ -135,9 +150,9 @@ def draw_keypoints(
     names: Sequence[str] = (),
     colors: Sequence[Color] | None = None,
 ) -> Image:
-    """Points of every object.
+    """Draw the keypoints of every object.
 
-    Up to 20 named points carry the colours of their names and a legend; more run through the rainbow by index.
+    Up to 20 named points have the colours of their names and a legend; more are coloured by a rainbow over their index.
 
     Args:
         image: The image.
@@ -145,6 +160,12 @@ def draw_keypoints(
         scores: (N, K) 0..1; points at 0 are left out, points below 0.3 are drawn hollow.
         names: K names of the points.
         colors: K colours instead.
+
+    Example:
+        >>> image = np.zeros((480, 640, 3), np.uint8)
+        >>> drawn = draw_keypoints(image, np.array([[[100.5, 50.5], [300.5, 350.5]]]))
+        >>> drawn.shape, bool(drawn[50, 100].any()), bool(drawn[200, 200].any())
+        ((480, 640, 3), True, False)
     """
     import cv2
 
@@ -172,13 +193,18 @@ def draw_keypoints(
 def draw_caption(
     image: NDArray[Any], lines: Sequence[str], shares: Sequence[float] = (), colors: Sequence[Color] | None = None
 ) -> Image:
-    """Lines of text below the image, each with a bar if it has a share.
+    """Write lines of text below an image, each with a bar if it has a share.
 
     Args:
         image: The image.
         lines: What to write, top to bottom.
         shares: 0..1, length of the bar and number behind the line; none if empty.
         colors: Of the bars; by the lines' text if not given.
+
+    Example:
+        >>> drawn = draw_caption(np.zeros((480, 640, 3), np.uint8), ["cat", "dog"], shares=[0.9, 0.1])
+        >>> drawn.shape[0] > 480, drawn.shape[1:]
+        (True, (640, 3))
     """
     canvas, _ = _enlarge(image)
     size = _font_size(canvas)
@@ -190,19 +216,27 @@ def draw_caption(
         top = margin + index * row
         room = width - 2 * margin
         if index < len(shares):
-            number = fit_text(f"{100 * shares[index]:.1f} %", size, room)
+            number = render_text_within(f"{100 * shares[index]:.1f} %", size, room)
             room -= number.shape[1] + margin
             full = max(1, round(room * min(1.0, max(0.0, float(np.nan_to_num(shares[index]))))))
             bar = strip[top + 2 : top + row - 2, margin : margin + full]
             bar[:] = np.rint(0.55 * np.asarray(inks[index]) + 0.45 * np.asarray(PAPER)).astype(np.uint8)
             _stamp(strip, number, width - margin - number.shape[1], top + (row - number.shape[0]) // 2, _INK)
-        text = fit_text(line, size, max(1, room - margin), round(0.75 * size))
+        text = render_text_within(line, size, max(1, room - margin), round(0.75 * size))
         _stamp(strip, text, margin + margin // 2, top + (row - text.shape[0]) // 2, _INK)
     return _with_strip(canvas, strip)
 
 
 def heat_colors(values: NDArray[Any]) -> Image:
-    """Values (H, W) of 0..1 as colours, dark blue over green to dark red; not a number is 0."""
+    """Colour map of values 0..1: dark blue over green to dark red (Turbo).
+
+    Args:
+        values: (H, W); values that are not a number count as 0.
+
+    Example:
+        >>> heat_colors(np.array([[0.0, 1.0]])).tolist()
+        [[[48, 18, 59], [122, 4, 3]]]
+    """
     import cv2
 
     bytes_ = np.rint(255 * np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1)).astype(np.uint8)
@@ -210,26 +244,33 @@ def heat_colors(values: NDArray[Any]) -> Image:
 
 
 def draw_heat(image: NDArray[Any], heat: NDArray[Any], opacity: float = 0.65) -> Image:
-    """Colours laid over an image as strongly as the heat is: where it is cold, the image stays as it is.
+    """Draw a heat map over an image, the stronger the hotter: where the heat is 0, the image stays as it is.
 
     Args:
         image: The image.
         heat: (H, W) of the same size, 0..1.
-        opacity: Of the hottest place, 0..1.
+        opacity: Of the hottest pixels, 0..1.
+
+    Example:
+        >>> heat = np.zeros((480, 640))
+        >>> heat[100:200, 100:200] = 1
+        >>> drawn = draw_heat(np.full((480, 640, 3), 100, np.uint8), heat)
+        >>> drawn[400, 400].tolist(), drawn[150, 150].tolist()
+        ([100, 100, 100], [114, 38, 37])
     """
     import cv2
 
     canvas, _ = _enlarge(image)
     height, width = canvas.shape[:2]
     enlarged = cv2.resize(np.asarray(heat, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    # Full strength from half the heat on, so that the colour and not the image below tells warm from hot.
+    # Full strength from half the heat on, so that the colour and not the image below shows how hot a pixel is.
     alpha = opacity * np.clip(2 * np.nan_to_num(enlarged), 0, 1)[..., None]
     canvas[:] = np.rint(canvas * (1 - alpha) + heat_colors(enlarged) * alpha).astype(np.uint8)
     return canvas
 
 
 def _enlarge(image: NDArray[Any]) -> tuple[Image, int]:
-    """A copy to draw on, and by which whole factor it was enlarged."""
+    """Copy to draw on, and the whole factor by which it was enlarged."""
     import cv2
 
     enlarged = to_rgb8(image)
@@ -279,7 +320,7 @@ def _tint(canvas: Image, mask: NDArray[Any], color: Color, line: int) -> None:
 
 
 def _stamp(canvas: Image, mask: NDArray[np.uint8], left: int, top: int, color: Color) -> None:
-    """Letters onto the canvas; what would fall outside is cut."""
+    """Draw letters onto the canvas; the part outside is cut."""
     left, top = max(0, left), max(0, top)
     area = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
     alpha = mask[: area.shape[0], : area.shape[1], None].astype(np.float32) / 255
@@ -289,40 +330,41 @@ def _stamp(canvas: Image, mask: NDArray[np.uint8], left: int, top: int, color: C
 def _draw_labels(
     canvas: Image, boxes: NDArray[Any], texts: Sequence[str], inks: Sequence[Color], order: Any, size: int, line: int
 ) -> None:
-    """Labels by falling score, each at the place beside its box that hides least."""
+    """Draw labels by falling score, each at the position beside its box that hides least."""
     height, width = canvas.shape[:2]
     letters = sum(len(text) for text in texts)
     # A crowd gets smaller letters: all labels together should cover at most a fifth of the image.
     crowd = math.sqrt(0.2 * height * width / max(1.0, letters * 0.6 * 1.5 * size * size))
     size = max(9, round(size * min(1.0, max(0.65, crowd))))
     pad = max(2, round(0.25 * size))
-    placed = np.zeros((0, 4))
+    taken = np.zeros((0, 4))
     for index in order:
         if not texts[index]:
             continue
-        mask = fit_text(texts[index], size, max(1, width - 2 * pad))
+        mask = render_text_within(texts[index], size, max(1, width - 2 * pad))
         mask = mask[: max(1, height)]
         label_width, label_height = min(width, mask.shape[1] + 2 * pad), min(height, mask.shape[0] + 2 * (pad // 3))
-        left, top = _place(boxes[index], label_width, label_height, (height, width), placed, boxes, line)
-        placed = np.concatenate([placed, [[left, top, left + label_width, top + label_height]]])
+        left, top = _find_position(boxes[index], label_width, label_height, (height, width), taken, boxes, line)
+        taken = np.concatenate([taken, [[left, top, left + label_width, top + label_height]]])
         canvas[top : top + label_height, left : left + label_width] = inks[index]
         _stamp(canvas, mask, left + pad, top + pad // 3, ink_on(inks[index]))
 
 
-def _place(
+def _find_position(
     box: NDArray[Any],
     width: int,
     height: int,
     size: tuple[int, int],
-    placed: NDArray[Any],
+    taken: NDArray[Any],
     boxes: NDArray[Any],
     line: int,
 ) -> tuple[int, int]:
+    """Left and top of a label (width, height) inside an image of ``size``, at the lowest cost of what it covers."""
     x1, y1, x2, y2 = box
     reach = line / 2
     corners = np.array(
         [
-            (x1 - reach, y1 - height),  # above, the usual place
+            (x1 - reach, y1 - height),  # above, the usual position
             (x1 - reach, y2),  # below
             (x2 + reach - width, y1 - height),
             (x2 + reach - width, y2),
@@ -336,8 +378,8 @@ def _place(
     inside = np.stack([np.clip(corners[:, 0], 0, size[1] - width), np.clip(corners[:, 1], 0, size[0] - height)], axis=1)
     rectangles = np.concatenate([inside, inside + np.array([width, height])], axis=1)
     area = width * height
-    cost = 0.06 * np.arange(len(corners), dtype=np.float64)  # habit
-    cost += 12 * _overlap(rectangles, placed).sum(axis=1) / area  # other labels
+    cost = 0.06 * np.arange(len(corners), dtype=np.float64)  # earlier positions are preferred
+    cost += 12 * _overlap(rectangles, taken).sum(axis=1) / area  # other labels
     cost += 0.25 * np.minimum(1, _overlap(rectangles, boxes).sum(axis=1) / area)  # objects
     cost += np.abs(inside - corners).sum(axis=1) / height  # pushed back into the image, so off its box
     left, top = inside[int(np.argmin(cost))]
@@ -345,7 +387,7 @@ def _place(
 
 
 def _overlap(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Shared area of each pair, (N, M)."""
+    """Intersection area of each pair, (N, M)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared: NDArray[Any] = np.clip(high - low, 0, None).prod(axis=2)
@@ -353,11 +395,11 @@ def _overlap(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
 
 
 def _legend(entries: Sequence[tuple[str, Color]], canvas: Image) -> Image:
-    """Swatches with names, as many a row as fit."""
+    """Draw a legend: swatches with names, in as many columns as the width allows."""
     size = _font_size(canvas)
     width = max(canvas.shape[1], 12 * size)
     swatch, gap, row = size, round(0.6 * size), round(1.8 * size)
-    masks = [fit_text(text, size, width - swatch - 3 * gap, round(0.75 * size)) for text, _ in entries]
+    masks = [render_text_within(text, size, width - swatch - 3 * gap, round(0.75 * size)) for text, _ in entries]
     column = max((mask.shape[1] for mask in masks), default=0) + swatch + 3 * gap
     columns = max(1, (width - gap) // column)
     strip = np.full((row * -(-len(entries) // columns) + gap, width, 3), PAPER, np.uint8)
@@ -370,7 +412,7 @@ def _legend(entries: Sequence[tuple[str, Color]], canvas: Image) -> Image:
 
 
 def _with_strip(canvas: Image, strip: Image) -> Image:
-    """The strip below the image, the narrower of the two centred on paper."""
+    """Add a strip below the image; an image that is narrower than it is centred."""
     width = max(canvas.shape[1], strip.shape[1])
     sheet = np.full((canvas.shape[0] + strip.shape[0], width, 3), PAPER, np.uint8)
     left = (width - canvas.shape[1]) // 2

@@ -1,6 +1,6 @@
-"""Text as pixels, in any script for which this machine has a font.
+"""Text rendering to pixel masks, in any script for which this machine has a font.
 
-OpenCV 4's Hershey fonts know ASCII only. Pillow draws DejaVu Sans, which matplotlib carries (Latin, Greek, Cyrillic,
+OpenCV 4's Hershey fonts cover ASCII only. Pillow draws DejaVu Sans, which matplotlib ships (Latin, Greek, Cyrillic,
 Hebrew, Arabic, ...). Names it has no glyphs for are drawn with an installed font that has them all, or else with the
 Chinese-Japanese-Korean font inside OpenCV 5.
 """
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_text", "font_file", "text_mask"]
+__all__ = ["font_file", "render_text", "render_text_within"]
 
 Mask = NDArray[np.uint8]
 
 
 @functools.lru_cache(maxsize=2048)
-def text_mask(text: str, size: int) -> Mask:
-    """Coverage of every pixel by the letters.
+def render_text(text: str, size: int) -> Mask:
+    """Render a line of text as a mask: coverage of every pixel by the letters.
 
     Args:
         text: One line.
@@ -29,6 +29,11 @@ def text_mask(text: str, size: int) -> Mask:
 
     Returns:
         (height, width) uint8, 255 inside a letter. The height depends on ``size`` alone, so that lines align.
+
+    Example:
+        >>> mask = render_text("dog", size=20)
+        >>> mask.shape[0] == render_text("Ägypten", size=20).shape[0], int(mask.max())
+        (True, 255)
     """
     path = font_file(text)
     mask = _opencv_mask(text, size) if path is None else None
@@ -38,21 +43,25 @@ def text_mask(text: str, size: int) -> Mask:
     return mask
 
 
-def fit_text(text: str, size: int, max_width: int, smallest: int = 9) -> Mask:
-    """``text_mask`` that is never wider than ``max_width``: first smaller letters, then an ellipsis.
+def render_text_within(text: str, size: int, max_width: int, smallest: int = 9) -> Mask:
+    """Render a line of text no wider than ``max_width``: first with smaller letters, then shortened by an ellipsis.
 
     Args:
         text: One line.
         size: Height of the font in pixels, if there is room.
-        max_width: Pixels there are.
+        max_width: Width available in pixels.
         smallest: Font height below which letters are left out instead.
+
+    Example:
+        >>> render_text_within("a very long class name", size=20, max_width=60).shape[1] <= 60
+        True
     """
-    while size > smallest and text_mask(text, size).shape[1] > max_width:
+    while size > smallest and render_text(text, size).shape[1] > max_width:
         size -= 1
-    mask = text_mask(text, size)
+    mask = render_text(text, size)
     while mask.shape[1] > max_width and len(text) > 1:
         text = text[:-2].rstrip() + "…" if text.endswith("…") else text[:-1].rstrip() + "…"
-        mask = text_mask(text, size)
+        mask = render_text(text, size)
         if text == "…":
             break
     return mask[:, :max_width]
@@ -60,7 +69,15 @@ def fit_text(text: str, size: int, max_width: int, smallest: int = 9) -> Mask:
 
 @functools.lru_cache(maxsize=1024)
 def font_file(text: str) -> Path | None:
-    """A font with a glyph for every character of ``text``: DejaVu Sans if it can, else an installed one, else None."""
+    """File of a font with a glyph for every character: DejaVu Sans if possible, else an installed one, else None.
+
+    Args:
+        text: One line.
+
+    Example:
+        >>> font_file("dog").name
+        'DejaVuSans.ttf'
+    """
     default = _default_file()
     if text.isascii():
         return default
@@ -90,7 +107,7 @@ def _characters(path: Path) -> frozenset[int]:
 
     try:
         return frozenset(FT2Font(str(path)).get_charmap())
-    except (OSError, RuntimeError):  # bitmap and broken fonts lie in system folders too
+    except (OSError, RuntimeError):  # system folders hold bitmap and broken fonts too
         return frozenset()
 
 

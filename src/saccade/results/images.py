@@ -1,4 +1,4 @@
-"""Images as files and arrays, and several on one sheet."""
+"""Images of results: conversion to 8-bit RGB, reading, writing, montages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ __all__ = ["PAPER", "Image", "montage", "read_rgb", "to_rgb8", "write_image"]
 
 Image = NDArray[np.uint8]
 
-PAPER = (24, 25, 30)  # what lies behind legends and between images
+PAPER = (24, 25, 30)  # background of legends and between images
 
 
 def to_rgb8(image: NDArray[Any]) -> Image:
-    """Any image as (H, W, 3) uint8 RGB.
+    """Convert any image to (H, W, 3) uint8 RGB.
 
     Args:
         image: (H, W) or (H, W, C). Grey is repeated, of more than three channels the first three are taken; 16-bit and
             float values are stretched so that the largest becomes 255 (floats up to 1 are taken as 0..1, integers up
             to 255 as they are).
+
+    Example:
+        >>> to_rgb8(np.array([[0, 1000], [2000, 4000]], np.uint16))[..., 0].tolist()
+        [[0, 64], [128, 255]]
     """
     pixels = np.asarray(image)
     if pixels.ndim == 2:
@@ -42,10 +46,14 @@ def to_rgb8(image: NDArray[Any]) -> Image:
 
 
 def read_rgb(path: str | Path) -> Image:
-    """The image of a result whose pixels were not kept, orientation applied.
+    """Read an image file as (H, W, 3) uint8 RGB, EXIF orientation applied: for results without pixels.
 
     Raises:
         DataError: If there is no such file, or it is no image.
+
+    Example:
+        >>> read_rgb(write_image("photo.png", np.zeros((48, 64, 3), np.uint8))).shape
+        (48, 64, 3)
     """
     import cv2
 
@@ -62,8 +70,19 @@ def read_rgb(path: str | Path) -> Image:
 def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
     """Write an RGB image; the suffix decides the format (JPEG quality 95).
 
+    Args:
+        path: File; missing folders are made.
+        rgb: Any image that :func:`to_rgb8` converts.
+
+    Returns:
+        The file.
+
     Raises:
         ConfigError: If the suffix is not that of an image.
+
+    Example:
+        >>> write_image("drawings/photo.jpg", np.zeros((48, 64, 3), np.uint8)).exists()
+        True
     """
     import cv2
 
@@ -84,12 +103,16 @@ def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
 
 
 def montage(images: Sequence[NDArray[Any]], columns: int, cell: int = 512) -> Image:
-    """Images in a grid, row by row, each as large as its cell allows with its aspect kept.
+    """Arrange images in a grid, row by row, each as large as its cell allows with its aspect kept.
 
     Args:
         images: Any images, of any sizes.
         columns: Images in a row.
         cell: Longer side of a cell in pixels; smaller if no image is that large.
+
+    Example:
+        >>> montage([np.zeros((100, 100, 3), np.uint8)] * 4, columns=2).shape  # with gaps of 6 pixels
+        (218, 218, 3)
     """
     import cv2
 

@@ -1,6 +1,6 @@
-"""Pieces of an HTML page that is one file: no network, light and dark, on a desk and on a phone.
+"""HTML building blocks of report pages: one file, no network access, light and dark, for desktop and phone.
 
-Images are embedded, drawings are inline SVG in the page's own colours, and every text is escaped.
+Images are embedded, plots are inline SVG in the page's own colours, and every text is escaped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 __all__ = ["images", "page", "plots", "section", "show", "table"]
 
-_INK = "#010203"  # stands for the page's text colour inside a drawing; no drawing uses it otherwise
+_INK = "#010203"  # stands for the page's text colour inside a plot; no plot uses it otherwise
 _LONGEST_SIDE = 900  # pixels of an embedded image
 
 _STYLE = """
@@ -69,27 +69,44 @@ _PAGE = """<!doctype html>
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """A whole page.
+    """Build a whole HTML page.
 
     Args:
         title: Heading; plain text.
         sections: Markup of each section; empty ones are left out.
+
+    Example:
+        >>> html_text = page("Run 7", [section("Classes", table([{"class": "dog", "ap": 0.71}]))])
+        >>> html_text.splitlines()[0], "<h1>Run 7</h1>" in html_text
+        ('<!doctype html>', True)
     """
     return _PAGE.format(title=html.escape(title), style=_STYLE, body="\n".join(filter(None, sections)))
 
 
 def section(title: str, body: str) -> str:
-    """A card with a heading; nothing if there is no body.
+    """Build a card with a heading; empty if there is no body.
 
     Args:
         title: Plain text.
         body: Markup.
+
+    Example:
+        >>> section("Errors", "<p>none</p>")
+        '<section><h2>Errors</h2><p>none</p></section>'
     """
     return f"<section><h2>{html.escape(title)}</h2>{body}</section>" if body else ""
 
 
 def show(value: Any) -> str:
-    """A value as escaped text: shares to four digits, a dash for what is undefined."""
+    """Format a value as escaped text: shares to four digits, a dash for undefined values.
+
+    Args:
+        value: Number, text, bool or None.
+
+    Example:
+        >>> show(0.70715), show(12.345), show(None), show("a < b")
+        ('0.7071', '12.35', '&ndash;', 'a &lt; b')
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "&ndash;"
     if isinstance(value, bool):
@@ -106,7 +123,15 @@ def _is_number(value: Any) -> bool:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a table whose columns are their keys; numbers are set to the right."""
+    """Build a table whose columns are the keys of the rows; numbers are right-aligned.
+
+    Args:
+        rows: Values by column.
+
+    Example:
+        >>> "<td class=text>dog</td><td class=number>0.7100</td>" in table([{"class": "dog", "ap": 0.71}])
+        True
+    """
     if not rows:
         return ""
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -120,11 +145,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def images(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:
-    """Images in a grid.
+    """Build a grid of embedded images.
 
     Args:
         images: (H, W, 3) uint8 RGB; long sides above 900 pixels are reduced.
         captions: A line of plain text below each; none if empty.
+
+    Example:
+        >>> markup = images([np.zeros((48, 64, 3), np.uint8)], captions=["dog.jpg"])
+        >>> "<figcaption>dog.jpg</figcaption>" in markup, "data:image/jpeg;base64," in markup
+        (True, True)
     """
     texts = [f"<figcaption>{html.escape(caption)}</figcaption>" for caption in captions] or [""] * len(images)
     cells = (
@@ -148,19 +178,30 @@ def _image_uri(image: NDArray[Any]) -> str:
 
 
 def plots(figures: Iterable[Any]) -> str:
-    """Matplotlib figures in a grid."""
+    """Build a grid of matplotlib figures as inline SVG.
+
+    Args:
+        figures: They are changed: text, axes and background take the page's colours.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> figure = Figure()
+        >>> lines = figure.subplots().plot([0, 1], [0.2, 0.7])
+        >>> "<svg" in plots([figure])
+        True
+    """
     cells = "".join(f"<figure>{_svg(figure)}</figure>" for figure in figures)
     return f'<div class="plots">{cells}</div>' if cells else ""
 
 
 def _svg(figure: Any) -> str:
-    """A drawing as inline SVG whose black is the page's text colour and whose background is the page's."""
+    """Convert a figure to inline SVG whose black is the page's text colour and whose background is the page's."""
     from matplotlib.text import Text
 
     figure.patch.set_alpha(0.0)
     for axes in figure.axes:
         axes.patch.set_alpha(0.0)
-        on_colour = set(axes.texts) if axes.images else set()  # figures written over a heat map keep their contrast
+        on_colour = set(axes.texts) if axes.images else set()  # numbers written over a heat map keep their contrast
         for text in axes.findobj(Text):
             if text not in on_colour and _is_black(text.get_color()):
                 text.set_color(_INK)

@@ -1,7 +1,7 @@
-"""One colour a class, decided by its name alone.
+"""Class colours, decided by the class name alone.
 
-A class keeps its colour whatever its index, the model, the data set or the run, so that two reports can lie side by
-side.
+A class keeps its colour whatever its index, the model, the data set or the run, so that two reports can be compared
+side by side.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _BACKGROUND: Color = (96, 96, 104)
 
 @functools.lru_cache(maxsize=4096)
 def class_color(name: str) -> Color:
-    """The colour of a class, the same everywhere and forever.
+    """Colour of a class, the same in every drawing and report.
 
-    Hue and tone come from a hash of the name, in OKLCH (Ottosson 2020), where equal steps look equally far apart.
+    Hue and tone come from a hash of the name, in OKLCH (Ottosson 2020), where equal distances are perceived as equal.
 
     Args:
         name: Class name in any language. ``background`` is grey.
@@ -35,8 +35,8 @@ def class_color(name: str) -> Color:
         (red, green, blue), 0..255.
 
     Example:
-        >>> class_color("dog") == class_color("dog")
-        True
+        >>> class_color("dog")
+        (255, 194, 198)
     """
     if name.lower() == "background":
         return _BACKGROUND
@@ -47,12 +47,16 @@ def class_color(name: str) -> Color:
 
 
 def oklch_to_rgb(lightness: float, chroma: float, hue: float) -> Color:
-    """OKLCH to sRGB; chroma is lowered until the colour exists on a screen.
+    """Convert OKLCH to sRGB; chroma is lowered until the colour is inside the gamut of sRGB.
 
     Args:
         lightness: 0 (black) to 1 (white).
         chroma: 0 (grey) to about 0.3.
         hue: Radians.
+
+    Example:
+        >>> oklch_to_rgb(1.0, 0.0, 0.0)
+        (255, 255, 255)
     """
     while True:
         linear = _oklab_to_linear(lightness, chroma * math.cos(hue), chroma * math.sin(hue))
@@ -63,7 +67,15 @@ def oklch_to_rgb(lightness: float, chroma: float, hue: float) -> Color:
 
 
 def ink_on(color: Color) -> Color:
-    """Black or white, whichever reads better on ``color`` (WCAG relative luminance)."""
+    """Text colour on a background: black or white, whichever has the higher contrast (WCAG relative luminance).
+
+    Args:
+        color: Background.
+
+    Example:
+        >>> ink_on((255, 255, 0)), ink_on((0, 0, 128))
+        ((12, 12, 16), (255, 255, 255))
+    """
     red, green, blue = ((value / 255) ** 2.2 for value in color)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return (12, 12, 16) if luminance > 0.25 else (255, 255, 255)
