@@ -1,6 +1,6 @@
-"""A seeded generator of broken files, and the one question that is asked of each: does it load, or is it named?
+"""Fuzzing of readers: a seeded generator of broken files, each of which must load or be named in an error.
 
-A mutant is known by the name of its specimen and its number: the same two give the same bytes on any machine.
+A mutant is identified by the name of its specimen and its number: the same two give the same bytes on any machine.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["MUTATIONS", "limited_memory", "mutant", "mutate", "use"]
 
 
 def use(source: Path, split: str = "all", reader: str | None = None, task: str | None = None) -> str:
-    """Open, read and mend a data set; the text of the error that names it, or nothing if it loads.
+    """Open, read and repair a data set; returns the message of the error that names it, or nothing if it loads.
 
     Raises:
-        AssertionError: If an image lies outside the data folder, what is loaded is no use to a network, or the error
-            does not say which file or folder it is about.
+        AssertionError: If an image is outside of the data folder, a network cannot take what is loaded, or the error
+            does not name the file or folder.
     """
     inside = source.resolve()
     try:
@@ -50,7 +50,7 @@ def use(source: Path, split: str = "all", reader: str | None = None, task: str |
 
 
 def _check_sound(sample: Sample) -> None:
-    """What is loaded is what a network can take: pixels, and arrays of one length."""
+    """Check that a network can take a sample: pixels, and arrays of one length."""
     assert sample.image.dtype == np.uint8
     assert sample.image.ndim == 3
     assert sample.image.size > 0
@@ -65,10 +65,10 @@ def _check_sound(sample: Sample) -> None:
 
 @contextlib.contextmanager
 def limited_memory(more: int = 2 << 30) -> Iterator[None]:
-    """What unpacks a bomb runs out of memory here instead of taking the machine with it (where Linux counts pages).
+    """Limit the memory of the process, so that an archive bomb fails here instead of stopping the machine (Linux only).
 
     Args:
-        more: Bytes beyond what the process holds already.
+        more: Bytes beyond what the process uses already.
     """
     if not sys.platform.startswith("linux"):
         yield
@@ -132,7 +132,7 @@ _WORDS = (
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """One to three random faults; never the same bytes."""
+    """Insert one to three random faults; the result always differs."""
     for _ in range(100):
         broken = data
         for _ in range(rng.integers(1, 4)):
@@ -144,8 +144,8 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 
 def _flip(data: bytes, rng: np.random.Generator) -> bytes:
     values = bytearray(data)
-    for place in rng.integers(0, len(data), rng.integers(1, 9)) if data else ():
-        values[place] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(0, len(data), rng.integers(1, 9)) if data else ():
+        values[position] ^= 1 << int(rng.integers(8))
     return bytes(values)
 
 
@@ -160,8 +160,8 @@ def _delete(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _insert(data: bytes, rng: np.random.Generator) -> bytes:
-    place = int(rng.integers(0, len(data) + 1))
-    return data[:place] + rng.bytes(int(rng.integers(1, 40))) + data[place:]
+    position = int(rng.integers(0, len(data) + 1))
+    return data[:position] + rng.bytes(int(rng.integers(1, 40))) + data[position:]
 
 
 def _truncate(data: bytes, rng: np.random.Generator) -> bytes:
@@ -181,9 +181,9 @@ def _exchange(data: bytes, rng: np.random.Generator) -> bytes:
 def _extreme_word(data: bytes, rng: np.random.Generator) -> bytes:
     """Two or four bytes that may be a length, a size or an offset become huge, zero or negative."""
     size = int(rng.choice([2, 4]))
-    place = int(rng.integers(0, min(len(data), 200) + 1))
+    position = int(rng.integers(0, min(len(data), 200) + 1))
     value = [b"\xff" * size, b"\0" * size, b"\x7f" + b"\xff" * (size - 1), b"\x80" + b"\0" * (size - 1)]
-    return data[:place] + value[rng.integers(len(value))] + data[place + size :]
+    return data[:position] + value[rng.integers(len(value))] + data[position + size :]
 
 
 def _number(data: bytes, rng: np.random.Generator) -> bytes:
@@ -195,9 +195,9 @@ def _word(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _nest(data: bytes, rng: np.random.Generator) -> bytes:
-    place, depth = int(rng.integers(0, len(data) + 1)), int(rng.choice([3, 200, 5000]))
+    position, depth = int(rng.integers(0, len(data) + 1)), int(rng.choice([3, 200, 5000]))
     begin, end = [(b"[", b"]"), (b'{"a":', b"}"), (b"<a>", b"</a>"), (b"- ", b""), (b'"', b'"')][rng.integers(5)]
-    return data[:place] + begin * depth + (end * depth if rng.random() < 0.7 else b"") + data[place:]
+    return data[:position] + begin * depth + (end * depth if rng.random() < 0.7 else b"") + data[position:]
 
 
 def _encode_again(data: bytes, rng: np.random.Generator) -> bytes:
@@ -213,7 +213,7 @@ def _encode_again(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _line(data: bytes, rng: np.random.Generator) -> bytes:
-    """A line goes, comes twice, or changes places with another."""
+    """A line is removed, repeated, or exchanged with another."""
     lines = data.split(b"\n")
     first, second = rng.integers(0, len(lines), 2).tolist()
     kind = int(rng.integers(3))

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from saccade.structures.sample import IGNORE_LABEL
+
 __all__ = ["SPECIMENS", "Specimen", "coco", "encode", "photograph", "put"]
 
 HEIGHT, WIDTH = 20, 28
@@ -25,14 +27,14 @@ class Specimen:
     """A valid data set of which one file is broken.
 
     Args:
-        name: Of the specimen.
-        format: Reader.
+        name: Name of the specimen.
+        format: Format it is read in.
         split: Split that is opened.
-        file: The file that is broken, below the data folder.
+        file: File that is broken, below the data folder.
         build: Writes the data set into a folder.
-        source: What is opened, below the folder: the folder itself, or a zip in it.
-        task: Task that is asked for.
-        mutants: How many are made of it.
+        source: Path that is opened, below the folder: the folder itself, or a zip in it.
+        task: Task it is opened for.
+        mutants: Number of broken copies.
     """
 
     name: str
@@ -66,8 +68,8 @@ def encode(suffix: str, pixels: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def palette_map(values: np.ndarray) -> bytes:
-    """A palette PNG, as PASCAL VOC keeps label maps."""
+def palette_png(values: np.ndarray) -> bytes:
+    """Label map as a palette PNG, as in PASCAL VOC."""
     image = Image.fromarray(values.astype(np.uint8), mode=None)
     image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
     buffer = io.BytesIO()
@@ -76,14 +78,14 @@ def palette_map(values: np.ndarray) -> bytes:
 
 
 def labels(offset: int = 0) -> np.ndarray:
-    """Three classes and some ignored pixels."""
+    """Label map of three classes and some ignored pixels."""
     values = np.zeros((HEIGHT, WIDTH), np.uint8)
-    values[4:12, 5:15], values[10:18, 12 + offset : 26], values[:, -1] = 1, 2, 255
+    values[4:12, 5:15], values[10:18, 12 + offset : 26], values[:, -1] = 1, 2, IGNORE_LABEL
     return values
 
 
 def put(path: Path, content: bytes | str) -> None:
-    """Write a file and the folders it lies in."""
+    """Write a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -103,7 +105,7 @@ def folder_of(suffix: str, channels: int = 3, bits: int = 8) -> Callable[[Path],
 
 
 def build_exif(root: Path) -> None:
-    """A JPEG that is to be turned, with a thumbnail of its own."""
+    """A JPEG with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"
     buffer = io.BytesIO()
@@ -114,7 +116,7 @@ def build_exif(root: Path) -> None:
 def build_masks(root: Path) -> None:
     for number in range(2):
         put(root / "images" / f"{number}.png", encode(".png", photograph(number)))
-        put(root / "masks" / f"{number}.png", palette_map(labels(number)))
+        put(root / "masks" / f"{number}.png", palette_png(labels(number)))
 
 
 def build_grey_masks(root: Path) -> None:
@@ -127,7 +129,7 @@ def build_instances(root: Path) -> None:
     for number in range(2):
         put(root / "PNGImages" / f"{number}.png", encode(".png", photograph(number)))
         values = labels(number)
-        put(root / "PedMasks" / f"{number}_mask.png", encode(".png", np.where(values == 255, 0, values)))
+        put(root / "PedMasks" / f"{number}_mask.png", encode(".png", np.where(values == IGNORE_LABEL, 0, values)))
 
 
 VOC_XML = """<annotation>
@@ -149,7 +151,7 @@ def build_voc(root: Path) -> None:
 
 
 def coco() -> dict[str, object]:
-    """Boxes, a polygon, a mask as runs, and compressed runs."""
+    """Content of a COCO file: boxes, a polygon, a mask as runs, and compressed runs."""
     about = {"category_id": 3, "iscrowd": 0, "area": 80.5}
     return {
         "info": {"year": 2017},

@@ -1,4 +1,4 @@
-"""The catalogue finds what is on the machine and says how to get the rest."""
+"""The catalogue finds what is on the machine and names the source of the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from saccade.errors import DataError
 @pytest.fixture(autouse=True)
 def own_places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("data"):
-        return  # these look at the real files
+        return  # these read the real files
     monkeypatch.setenv("SACCADE_DATA", str(tmp_path / "shared"))
     monkeypatch.setattr(catalogue, "cache_folder", lambda: tmp_path / "cache")
 
@@ -30,7 +30,7 @@ def test_shared_folder_comes_before_the_cache(tmp_path: Path) -> None:
     assert locate("bccd") == tmp_path / "shared" / "bccd"
 
 
-def test_absence_says_where_to_get_it(tmp_path: Path) -> None:
+def test_absence_names_the_source(tmp_path: Path) -> None:
     assert not is_present("bccd")
     with pytest.raises(DataError) as caught:
         locate("bccd")
@@ -52,7 +52,7 @@ def test_unknown_and_generated_names() -> None:
         locate("digit_scenes")
 
 
-def test_entries_fit_their_readers() -> None:
+def test_entries_match_their_readers() -> None:
     for name, entry in CATALOGUE.items():
         assert entry.name == name
         assert entry.task in {"classification", "detection", "segmentation", "keypoints", "translation"}

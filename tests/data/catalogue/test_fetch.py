@@ -57,7 +57,7 @@ class Server:
 
     address: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
-    cuts: list[int] = field(default_factory=list)  # bytes after which an answer breaks off, one a request
+    cuts: list[int] = field(default_factory=list)  # bytes after which a response breaks off, one for each request
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     def offer(self, name: str, content: bytes, unpack: bool = True) -> RemoteFile:
@@ -185,11 +185,11 @@ def test_a_file_put_there_by_hand_is_taken_if_it_is_the_one(server: Server, offe
     offer(remote)
     with pytest.raises(DataError, match=r"the server answered 404.*put the file at '.*/\.pets\.download/pets\.zip'"):
         fetch("pets", download=download)
-    place = tmp_path / "cache/data/.pets.download/pets.zip"
-    place.write_bytes(content[:-1])
+    archive = tmp_path / "cache/data/.pets.download/pets.zip"
+    archive.write_bytes(content[:-1])
     with pytest.raises(DataError, match=r"pets\.zip: sha256 is .* not the published file\. Remove it"):
         fetch("pets", download=download)
-    place.write_bytes(content)
+    archive.write_bytes(content)
     assert tree(fetch("pets", download=download)) == UNPACKED
 
 
@@ -224,7 +224,7 @@ def test_a_stop_while_unpacking_leaves_no_half(
     assert len(server.asked) == 1
 
 
-def test_what_cannot_be_fetched_says_where_to_get_it(server: Server, offer: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_fetched_is_named_with_its_source(server: Server, offer: Any, tmp_path: Path) -> None:
     offer()
     with pytest.raises(DataError, match=r"'pets': no address with a known hash.*kaggle.*put it at '.*/data/pets'"):
         fetch("pets", download=download)

@@ -87,7 +87,7 @@ def test_small_images_are_compared_exactly(tmp_path: Path) -> None:
     ]
 
 
-def test_twins_equal_a_loop_over_all_pairs() -> None:
+def test_duplicates_equal_a_loop_over_all_pairs() -> None:
     rng = np.random.default_rng(0)
     signs = rng.choice([-1, 1], (40, 64)).astype(np.int8)
     thumbs = rng.normal(size=(40, 256)).astype(np.float32)
@@ -131,7 +131,7 @@ def test_the_same_file_in_two_lists_and_twice_in_one(tmp_path: Path, write_voc: 
     assert [Path(issue.file).name for issue in found(report, "repeated-image")] == ["b.jpg"]
 
 
-def test_a_split_that_joins_others_is_no_leak(tmp_path: Path, write_voc: Any) -> None:
+def test_a_union_of_splits_is_no_leak(tmp_path: Path, write_voc: Any) -> None:
     splits = {"train": ["a"], "val": ["b"], "trainval": ["a", "b"]}
     write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)], "b": [("cat", 1, 1, 9, 9)]}, splits)
     report = check_source(tmp_path, images=False)
@@ -173,7 +173,7 @@ def test_unknown_source_is_an_error(tmp_path: Path) -> None:
         check_source(tmp_path / "nowhere")
 
 
-def test_exchanged_sides_and_orientation_are_told_apart(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
+def test_exchanged_sides_and_orientation_are_distinguished(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
     root = write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)]})
     write_image(root / "JPEGImages" / "a.jpg", (60, 40))
     (issue,) = found(check_source(root), "image-size")
@@ -181,7 +181,7 @@ def test_exchanged_sides_and_orientation_are_told_apart(tmp_path: Path, write_vo
     assert issue.remedy.startswith("Exchange")
 
 
-def test_colour_maps_are_named(tmp_path: Path, write_image: Any) -> None:
+def test_label_maps_of_colours_are_named(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "images" / "a.png", (8, 8))
     write_image(tmp_path / "masks" / "a.png", (8, 8))
     (tmp_path / "saccade.yaml").write_text("class_names: [low, high]")

@@ -247,14 +247,14 @@ ROWS = st.lists(
 @given(ROWS)
 def test_repeated_boxes_equal_a_loop(rows: list[tuple[int, int, float, float]]) -> None:
     rows = sorted(rows, key=lambda row: row[0])
-    image, label = (np.array([row[place] for row in rows], np.int64) for place in (0, 1))
+    image, label = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     boxes = np.array([(x, 0.0, y, 1.0) for _, _, x, y in rows]).reshape(-1, 4)
     expected = []
-    for place in range(len(rows)):
+    for index in range(len(rows)):
         same = [
             before
-            for before in range(place)
-            if image[before] == image[place] and label[before] == label[place] and (boxes[before] == boxes[place]).all()
+            for before in range(index)
+            if image[before] == image[index] and label[before] == label[index] and (boxes[before] == boxes[index]).all()
         ]
         expected.append(same[0] if same else -1)
     assert repeated_boxes(image, label, boxes).tolist() == expected

@@ -30,16 +30,16 @@ def test_boxes_are_counted_by_class(tmp_path: Path, write_voc: Any) -> None:
 
 def test_label_maps_and_points_and_folders(tmp_path: Path, write_image: Any) -> None:
     for number in range(2):
-        write_image(tmp_path / "maps/images" / f"{number}.png", (4, 4))
+        write_image(tmp_path / "label_maps/images" / f"{number}.png", (4, 4))
         write_image(tmp_path / "points/train" / f"{number}.png", (4, 4))
         write_image(tmp_path / "names/train/cat" / f"{number}.png", (4, 4))
         values = np.zeros((4, 4), np.uint8)
         values[0] = number
-        (tmp_path / "maps/masks").mkdir(exist_ok=True)
-        assert cv2.imwrite(str(tmp_path / "maps/masks" / f"{number}.png"), values)
+        (tmp_path / "label_maps/masks").mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / "label_maps/masks" / f"{number}.png"), values)
     (tmp_path / "points/train.csv").write_text("0.png,1,2,,\n1.png,3,4,5,6\n")
-    (maps,) = describe_dataset(tmp_path / "maps").splits
-    assert (maps.split, maps.images, maps.objects, maps.class_counts) == ("all", 2, 0, {"class_0": 2, "class_1": 1})
+    (split,) = describe_dataset(tmp_path / "label_maps").splits
+    assert (split.split, split.images, split.objects, split.class_counts) == ("all", 2, 0, {"class_0": 2, "class_1": 1})
     (points,) = describe_dataset(tmp_path / "points").splits
     assert (points.images, points.objects, points.class_counts) == (2, 2, {"point_0": 2, "point_1": 1})
     (names,) = describe_dataset(tmp_path / "names").splits

@@ -35,7 +35,7 @@ def make(objects: list[dict[str, Any]], task: str = "detection", **options: Any)
     return TableDataset(DatasetInfo("set", task, ("cat", "dog"), "all"), Path("set"), builder.build())
 
 
-def told(changes: list[Change]) -> list[tuple[str, Any, Any, str]]:
+def listed(changes: list[Change]) -> list[tuple[str, Any, Any, str]]:
     return [(change.field, change.before, change.after, change.reason) for change in changes]
 
 
@@ -53,7 +53,7 @@ def test_boxes_are_swapped_clipped_and_removed() -> None:
     assert table.boxes is not None
     assert table.boxes.tolist() == [[10, 5, 30, 20], [0, 5, 60, 20], [1, 2, 3, 4]]
     assert table.area.tolist() == [300, 900, 4]
-    assert told(changes) == [
+    assert listed(changes) == [
         ("object 0 (cat): box", [30, 20, 10, 5], [10, 5, 30, 20], "inverted"),
         ("object 1 (cat): box", [-9, 5, 70, 20], [0, 5, 60, 20], "outside"),
         ("object 2 (cat)", {"class": "cat", "box": [5, 5, 5, 9]}, None, "zero area"),
@@ -81,10 +81,10 @@ def test_unknown_classes_points_and_polygons() -> None:
         outlines=True,
     )
     table, changes = repair_table(dataset)
-    assert told(changes)[1:] == [
+    assert listed(changes)[1:] == [
         ("object 1 (cat): keypoint 0", [61, 1, 2], [0, 0, 0], "keypoint outside"),
         ("object 1 (cat): polygon 0", [[1, 1], [2, 2]], None, "polygon of fewer than three points"),
-        ("object 2 (cat)", told(changes)[3][1], None, "not finite"),
+        ("object 2 (cat)", listed(changes)[3][1], None, "not finite"),
     ]
     assert changes[0].reason == "unknown class"
     assert changes[0].before["class"] == "emu"
@@ -210,5 +210,5 @@ def test_classification_loses_images_of_unknown_classes() -> None:
     dataset = TableDataset(DatasetInfo("set", "classification", ("cat",), "all"), Path("set"), builder.build())
     table, changes = repair_table(dataset)
     assert [table.path(index) for index in range(len(table))] == ["cat.jpg"]
-    assert told(changes) == [("object 0 (emu)", {"class": "emu"}, None, "unknown class")]
+    assert listed(changes) == [("object 0 (emu)", {"class": "emu"}, None, "unknown class")]
     assert changes[0].split == "all"

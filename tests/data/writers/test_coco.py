@@ -1,4 +1,4 @@
-"""What COCO files say is what is written; what COCO cannot hold is counted."""
+"""The content of COCO files comes back as it was; what COCO cannot hold is counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pycocotools import mask as reference
 from saccade.data.readers import coco as reader
 from saccade.data.readers import instance_masks, masks
 from saccade.data.tables.annotations import TableBuilder
-from saccade.data.tables.outlines import mask_of_runs, runs_of_mask
+from saccade.data.tables.outlines import ObjectOutline
+from saccade.data.tables.run_lengths import compress_runs, mask_of_runs, runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import coco as writer
 from saccade.data.writers._common import LossReport
@@ -102,7 +103,7 @@ def test_real_objects_come_back_word_for_word(data_root: Path, tmp_path: Path, s
     assert [(each["id"], each["name"]) for each in after["categories"]] == [
         (each["id"], each["name"]) for each in before["categories"]
     ]
-    number_of = {image["id"]: place for place, image in enumerate(before["images"])}
+    number_of = {image["id"]: index for index, image in enumerate(before["images"])}
     expected = sorted(before["annotations"], key=lambda each: number_of[each["image_id"]])
     assert len(after["annotations"]) == len(expected)
     for mine, theirs in zip(after["annotations"], expected, strict=True):
@@ -118,7 +119,7 @@ def test_real_persons_come_back(data_root: Path, tmp_path: Path) -> None:
     report = save(data, tmp_path, "val2017")
     before = json.loads((root / "annotations" / "person_keypoints_val2017.json").read_text())
     after = written(tmp_path, "person_keypoints_val2017")
-    number_of = {image["id"]: place for place, image in enumerate(before["images"])}
+    number_of = {image["id"]: index for index, image in enumerate(before["images"])}
     expected = sorted(before["annotations"], key=lambda each: number_of[each["image_id"]])
     for mine, theirs in zip(after["annotations"], expected, strict=True):
         assert {**mine, "id": 0} == {**theirs, "id": 0}
@@ -151,7 +152,7 @@ def test_widths_of_two_decimals_return_exactly(boxes: Any) -> None:
 def test_compressed_code_is_that_of_pycocotools(seed: int, share: float) -> None:
     mask = (np.random.default_rng(seed).random((17, 23)) < share).astype(np.uint8)
     expected = reference.encode(np.asfortranarray(mask))["counts"].decode()
-    assert writer.compress_runs(runs_of_mask(mask)) == expected
+    assert compress_runs(runs_of_mask(mask)) == expected
 
 
 def test_masks_can_be_compressed(root: Path, tmp_path: Path) -> None:
@@ -172,8 +173,8 @@ def test_holes_become_masks(root: Path, tmp_path: Path) -> None:
     builder = TableBuilder(["cat"], outlines=True)
     builder.add_image("a.png", size=(40, 60))
     outer, inner = SQUARE, [12.0, 12.0, 18.0, 12.0, 18.0, 18.0, 12.0, 18.0]
-    builder.add_object("cat", (10, 10, 20, 20), rings=[outer, inner], holes=[False, True])
-    builder.add_object("cat", (10, 10, 20, 20), rings=[outer])
+    builder.add_object("cat", (10, 10, 20, 20), outline=ObjectOutline(rings=[outer, inner], holes=[False, True]))
+    builder.add_object("cat", (10, 10, 20, 20), outline=ObjectOutline(rings=[outer]))
     report = save(dataset(root / "train2017", "detection", ("cat",), builder), tmp_path)
     entries = written(tmp_path, "instances_train")["annotations"]
     mask = mask_of_runs(entries[0]["segmentation"]["counts"], 40, 60)
@@ -190,7 +191,7 @@ def test_holes_become_masks(root: Path, tmp_path: Path) -> None:
 def test_a_malformed_outline_with_holes_is_named(root: Path, tmp_path: Path) -> None:
     builder = TableBuilder(["cat"], outlines=True)
     builder.add_image("a.png", size=(40, 60))
-    builder.add_object("cat", (10, 10, 20, 20), rings=[SQUARE, [1.0, 1.0]], holes=[False, True])
+    builder.add_object("cat", (10, 10, 20, 20), outline=ObjectOutline(rings=[SQUARE, [1.0, 1.0]], holes=[False, True]))
     with pytest.raises(DataError, match=r"a\.png: the outline of object 0 of a\.png is malformed"):
         save(dataset(root / "train2017", "detection", ("cat",), builder), tmp_path)
     assert not list((tmp_path / "annotations").iterdir())
@@ -252,7 +253,7 @@ def test_points_of_several_classes_become_one(root: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("names", [("background", "road", "sky"), ("road", "sky", "tree")])
-def test_label_maps_become_one_mask_a_class(tmp_path: Path, write_image: Any, names: tuple[str, ...]) -> None:
+def test_label_maps_become_one_mask_for_each_class(tmp_path: Path, write_image: Any, names: tuple[str, ...]) -> None:
     import cv2
 
     write_image(tmp_path / "in" / "images" / "a.png")
@@ -267,7 +268,7 @@ def test_label_maps_become_one_mask_a_class(tmp_path: Path, write_image: Any, na
     assert again.info.class_names == (names if has_background else ("background", *names))
     expected = np.where(values == 255, 0, values if has_background else values + 1)
     assert np.array_equal(again.target(0)["label_map"], expected)
-    assert report.changed == {("label maps", "one mask a class"): 1}
+    assert report.changed == {("label maps", "one mask for each class"): 1}
     assert report.dropped == {("ignored pixels", "COCO has no mark for them"): 5}
 
 

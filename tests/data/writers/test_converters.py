@@ -1,4 +1,4 @@
-"""There and back again: VOC to COCO to YOLO to labelme to VOC, and what each step says it lost."""
+"""There and back again: VOC to COCO to YOLO to labelme to VOC, and what each conversion reports as lost."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from saccade.data.writers._common import LossReport
 from saccade.data.writers.convert import convert
 from saccade.errors import DataError
 
-STEPS = ("coco", "yolo", "labelme", "voc")
+FORMATS = ("coco", "yolo", "labelme", "voc")
 
 
 def around(source: Path, out: Path, **options: Any) -> dict[str, LossReport]:
-    """Convert step by step; the reports by format."""
+    """Convert through all formats; the reports by format."""
     reports = {}
-    for step in STEPS:
-        reports[step] = convert(source, out / step, step, **(options if step == STEPS[0] else {}))
-        source = out / step
+    for format_name in FORMATS:
+        reports[format_name] = convert(
+            source, out / format_name, format_name, **(options if format_name == FORMATS[0] else {})
+        )
+        source = out / format_name
     return reports
 
 
@@ -76,10 +78,10 @@ def test_around_four_formats(root: Path, tmp_path: Path) -> None:
         images = {Path(after.path(index)).stem: after.read(index).image for index in range(len(after))}
         for index in range(len(before)):
             assert np.array_equal(images[Path(before.path(index)).stem], before.read(index).image)
-    for step, report in reports.items():
-        assert report.kept["images"] == 4, step
-        assert report.kept["objects"] == 5, step
-    # COCO carries the mark of difficult objects as an attribute; YOLO has nowhere to put it, and says so.
+    for format_name, report in reports.items():
+        assert report.kept["images"] == 4, format_name
+        assert report.kept["objects"] == 5, format_name
+    # COCO carries the mark of difficult objects as an attribute; YOLO cannot hold it, and reports so.
     assert reports["coco"].lossless
     assert reports["coco"].kept["attribute difficult"] == 5
     assert sum(count for (kind, _), count in reports["yolo"].dropped.items() if kind == "attribute difficult") == 5
@@ -117,7 +119,7 @@ def test_masks_of_voc_become_masks_of_coco(root: Path, tmp_path: Path) -> None:
     assert np.array_equal(masks, [values == 1, values == 2, values == 3])
 
 
-def test_all_that_cvat_says_survives_coco(tmp_path: Path, write_image: Any) -> None:
+def test_all_content_of_cvat_survives_coco(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "annotations.xml").write_text(
         '<annotations><image id="7" name="a.png" width="60" height="40" note="wet">'
@@ -149,10 +151,10 @@ def test_all_that_cvat_says_survives_coco(tmp_path: Path, write_image: Any) -> N
 
 def test_counts_add_up(root: Path, tmp_path: Path) -> None:
     """Every object is kept, changed or dropped once."""
-    for step, report in around(root, tmp_path).items():
+    for format_name, report in around(root, tmp_path).items():
         fates = Counter({"kept": report.kept["objects"]})
         fates.update({"dropped": sum(count for (kind, _), count in report.dropped.items() if kind == "objects")})
-        assert fates == {"kept": 5, "dropped": 0}, step
+        assert fates == {"kept": 5, "dropped": 0}, format_name
         rows = report.rows()
         assert {row["fate"] for row in rows} <= {"kept", "changed", "dropped"}
         assert all(row["why"] for row in rows if row["fate"] != "kept")
@@ -178,8 +180,8 @@ def test_real_photographs_around_four_formats(data_root: Path, tmp_path: Path) -
     assert after.info.class_names == before.info.class_names
     assert len(before.info.class_names) == 20
     assert same_objects(before, after) <= 1e-3
-    for step, report in reports.items():
-        assert (report.kept["images"], report.kept["objects"]) == (100, 273), step
+    for format_name, report in reports.items():
+        assert (report.kept["images"], report.kept["objects"]) == (100, 273), format_name
     assert reports["coco"].lossless
     assert reports["coco"].kept["attribute pose"] == 273
     assert {kind for (kind, _), count in reports["yolo"].dropped.items() if count == 273} == {
@@ -235,7 +237,7 @@ def test_real_outlines_through_labelme(data_root: Path, tmp_path: Path) -> None:
     assert worst == 1.0
 
 
-def test_a_split_that_joins_others_is_not_written_twice(tmp_path: Path, write_voc: Any) -> None:
+def test_a_union_of_splits_is_not_written_twice(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path / "voc", {"a": [("cat", 1, 1, 20, 20)], "b": [("cat", 2, 2, 30, 30)]})
     main = root / "ImageSets" / "Main"
     main.mkdir(parents=True, exist_ok=True)

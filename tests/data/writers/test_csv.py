@@ -1,4 +1,4 @@
-"""Tables as written: read back, they say the same."""
+"""Tables as written: read back, they are the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from saccade.data.open import open_dataset
 from saccade.data.readers import csv as reader
 from saccade.data.readers import detect_format
 from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.outlines import ObjectOutline
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import csv as writer
 from saccade.data.writers._common import LossReport
@@ -83,10 +84,10 @@ def test_attributes_are_columns(tmp_path: Path) -> None:
     assert again.get(1) == {}
     assert report.dropped == {
         ("attribute tags", "a cell holds one number or text"): 1,
-        ("attribute label", "the column of that name means something else"): 1,
+        ("attribute label", "the column of that name has another meaning"): 1,
         ("attribute of images: licence", "a row is an object's"): 1,
     }
-    assert report.changed == {("attribute digits", "a table does not tell numbers from text"): 1}
+    assert report.changed == {("attribute digits", "a table does not distinguish numbers from text"): 1}
 
 
 def test_classes_of_images(tmp_path: Path, write_image: Any) -> None:
@@ -104,8 +105,8 @@ def test_outlines_are_counted(tmp_path: Path) -> None:
     builder = TableBuilder(["dog", "cat"], outlines=True)
     builder.add_image("a.png", size=(40, 60))
     ring = [1.0, 1, 9, 1, 9, 9]
-    builder.add_object("cat", (1, 1, 9, 9), rings=[ring, ring], holes=[False, True])
-    builder.add_object("cat", (1, 1, 9, 9), runs=[10, 5, 2385], run_size=(40, 60))
+    builder.add_object("cat", (1, 1, 9, 9), outline=ObjectOutline(rings=[ring, ring], holes=[False, True]))
+    builder.add_object("cat", (1, 1, 9, 9), outline=ObjectOutline(runs=[10, 5, 2385], run_size=(40, 60)))
     report = save(tmp_path, builder, tmp_path / "out")
     assert report.dropped == {
         ("polygons", "a table has boxes only"): 1,

@@ -37,7 +37,7 @@ def source(tmp_path: Path, write_image: Any) -> Path:
 
 @pytest.mark.parametrize("images", ["copy", "link"])
 def test_there_and_back(tmp_path: Path, source: Path, images: Any) -> None:
-    report = convert(source, tmp_path / "out", "folder", images=images)
+    report = convert(source, tmp_path / "out", "folder", image_files=images)
     assert report.lossless
     assert report.kept == {"images": 4, "objects": 4, "classes": 2}
     for split in ("train", "val"):
@@ -99,7 +99,7 @@ def test_images_of_a_zip_are_taken_out_as_they_are(tmp_path: Path, source: Path)
     assert (tmp_path / "out/train/cat/1.png").read_bytes() == (source / "train/cat/1.png").read_bytes()
 
 
-def test_what_cannot_be_written_is_said(tmp_path: Path, source: Path, write_image: Any) -> None:
+def test_what_cannot_be_written_is_named(tmp_path: Path, source: Path, write_image: Any) -> None:
     report = LossReport("folder", "folder")
     data: Any = open_raw(source, "train")
     folder.write(data, tmp_path / "out", "train", "none", report)

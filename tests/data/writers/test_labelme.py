@@ -14,7 +14,8 @@ from PIL import Image
 
 from saccade.data.readers import coco, detect_format, labelme, masks, voc
 from saccade.data.tables.annotations import TableBuilder
-from saccade.data.tables.outlines import runs_of_mask
+from saccade.data.tables.outlines import ObjectOutline
+from saccade.data.tables.run_lengths import runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
 from saccade.data.writers._common import LossReport
@@ -149,7 +150,7 @@ def test_boxes_come_back(images: Path, tmp_path: Path) -> None:
     assert np.array_equal(back.table.extras["difficult"], order.extras["difficult"])
 
 
-def test_files_look_as_those_of_labelme(images: Path, tmp_path: Path) -> None:
+def test_files_are_like_those_of_labelme(images: Path, tmp_path: Path) -> None:
     builder = begin()
     builder.add_object("cat", (1.5, 2, 3, 4))
     save(dataset(images, builder), tmp_path)
@@ -172,11 +173,21 @@ def test_outlines_come_back(images: Path, tmp_path: Path) -> None:
     mask = np.zeros(SIZE, np.uint8)
     mask[5:9, 7:20] = np.arange(13) % 3 > 0
     builder = begin(outlines=True)
-    builder.add_object("cat", (10, 10, 40, 30), rings=[SQUARE, TRIANGLE], attributes={"pose": "left", "wet": True})
-    builder.add_object("dog", (9.5, 10, 21, 20), area=99.5, iscrowd=True, rings=[SQUARE])
+    builder.add_object(
+        "cat",
+        (10, 10, 40, 30),
+        outline=ObjectOutline(rings=[SQUARE, TRIANGLE]),
+        attributes={"pose": "left", "wet": True},
+    )
+    builder.add_object("dog", (9.5, 10, 21, 20), area=99.5, iscrowd=True, outline=ObjectOutline(rings=[SQUARE]))
     hole = [12.0, 12.0, 12.0, 14.0, 14.0, 14.0]
-    builder.add_object("cat", (10, 10, 20, 20), rings=[SQUARE, hole], holes=[False, True], attributes={"group_id": 0})
-    builder.add_object("emu", (8, 5, 20, 9), runs=runs_of_mask(mask), run_size=SIZE)
+    builder.add_object(
+        "cat",
+        (10, 10, 20, 20),
+        outline=ObjectOutline(rings=[SQUARE, hole], holes=[False, True]),
+        attributes={"group_id": 0},
+    )
+    builder.add_object("emu", (8, 5, 20, 9), outline=ObjectOutline(runs=runs_of_mask(mask), run_size=SIZE))
     builder.add_object("dog", (1, 2, 3, 4))
     data = dataset(images, builder)
     report = save(data, tmp_path / "out")
@@ -217,8 +228,15 @@ def test_attributes_of_images_come_back(images: Path, tmp_path: Path) -> None:
 def test_an_attribute_of_that_name_from_elsewhere(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (1, 2, 3, 4), attributes={"labelme": "yes"})
-    builder.add_object("cat", (10, 10, 20, 20), rings=[SQUARE], attributes={"labelme": [{"shape_type": "circle"}]})
-    builder.add_object("cat", (10, 10, 20, 20), rings=[SQUARE], attributes={"labelme": [{"points": "none"}]})
+    builder.add_object(
+        "cat",
+        (10, 10, 20, 20),
+        outline=ObjectOutline(rings=[SQUARE]),
+        attributes={"labelme": [{"shape_type": "circle"}]},
+    )
+    builder.add_object(
+        "cat", (10, 10, 20, 20), outline=ObjectOutline(rings=[SQUARE]), attributes={"labelme": [{"points": "none"}]}
+    )
     save(dataset(images, builder), tmp_path / "out")
     shapes = json.loads((tmp_path / "out/train/a.json").read_text())["shapes"]
     assert [entry["shape_type"] for entry in shapes] == ["rectangle", "polygon", "polygon"]
@@ -228,8 +246,8 @@ def test_an_attribute_of_that_name_from_elsewhere(images: Path, tmp_path: Path) 
 def test_numbers_that_json_cannot_hold_are_counted(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
     builder.add_object("cat", (float("nan"), 2, 3, 4))
-    builder.add_object("cat", (1, 2, 3, 4), rings=[[1, 2, float("inf"), 4, 5, 6]])
-    builder.add_object("cat", (1, 2, 3, 4), runs=[1, 2], run_size=SIZE)
+    builder.add_object("cat", (1, 2, 3, 4), outline=ObjectOutline(rings=[[1, 2, float("inf"), 4, 5, 6]]))
+    builder.add_object("cat", (1, 2, 3, 4), outline=ObjectOutline(runs=[1, 2], run_size=SIZE))
     builder.add_object("cat", (1, 2, 3, 4))
     report = save(dataset(images, builder), tmp_path / "out")
     assert report.dropped == {

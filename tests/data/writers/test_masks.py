@@ -50,7 +50,7 @@ def test_there_and_back(tmp_path: Path, source: Path) -> None:
             assert np.array_equal(a.target["label_map"], b.target["label_map"])
 
 
-def test_maps_show_the_colours_of_the_classes(tmp_path: Path, source: Path) -> None:
+def test_label_maps_show_the_colours_of_the_classes(tmp_path: Path, source: Path) -> None:
     convert(source, tmp_path / "out", "masks", splits="train")
     image = Image.open(tmp_path / "out/masks/train/1.png")
     indices, colors = np.array(image), np.array(image.convert("RGB"))
@@ -84,11 +84,11 @@ def test_objects_of_coco_are_painted(tmp_path: Path, data_root: Path) -> None:
     source = open_dataset(data_root / "tiny_coco", "val", task="segmentation", bad_labels="drop")
     again = open_dataset(tmp_path / "out", "val")
     assert again.info.class_names == source.info.class_names
-    places = {Path(again.path(index)).name: index for index in range(len(again))}
+    indices = {Path(again.path(index)).name: index for index in range(len(again))}
     for index in range(0, len(source), 7):
-        ours = again.target(places[Path(source.path(index)).name])
+        ours = again.target(indices[Path(source.path(index)).name])
         assert np.array_equal(ours["label_map"], source.target(index)["label_map"])
     assert report.changed["polygons", "painted into label maps"] > 0
-    assert report.dropped["objects", "a label map does not tell objects of a class apart"] == len(
+    assert report.dropped["objects", "a label map does not separate objects of a class"] == len(
         source.table.labels  # type: ignore[attr-defined]
     )

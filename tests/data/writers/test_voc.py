@@ -1,4 +1,4 @@
-"""VOC folders as written: read back, they say the same."""
+"""VOC folders as written: read back, they are the same."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 from saccade.data.open import open_dataset
 from saccade.data.readers import detect_format, voc
 from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.outlines import ObjectOutline
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import voc as writer
 from saccade.data.writers._common import LossReport
@@ -57,7 +58,7 @@ def test_voc_comes_back(tmp_path: Path, write_voc: Any) -> None:
     assert sorted(file.name for file in (tmp_path / "out" / "JPEGImages").iterdir()) == ["a.jpg", "b.jpg", "c.jpg"]
 
 
-def test_files_look_as_those_of_voc(tmp_path: Path) -> None:
+def test_files_are_like_those_of_voc(tmp_path: Path) -> None:
     builder = TableBuilder(["cat", "dog"])
     about = {"folder": "VOC2012", "source": {"database": "The <VOC>", "image": "flickr"}, "segmented": 0, "depth": 1}
     builder.add_image("a.jpg", size=(40, 60), attributes=about)
@@ -123,8 +124,8 @@ def test_what_voc_cannot_hold_is_counted(tmp_path: Path) -> None:
     builder = TableBuilder(["cat", "dog"], outlines=True)
     builder.add_image("a.jpg", size=(40, 60))
     ring = [1.0, 1, 9, 1, 9, 9]
-    builder.add_object("cat", (1, 1, 9, 9), rings=[ring, ring, ring], holes=[False, False, True])
-    builder.add_object("dog", (1, 1, 9, 9), runs=[10, 5, 2385], run_size=(40, 60), iscrowd=True)
+    builder.add_object("cat", (1, 1, 9, 9), outline=ObjectOutline(rings=[ring, ring, ring], holes=[False, False, True]))
+    builder.add_object("dog", (1, 1, 9, 9), outline=ObjectOutline(runs=[10, 5, 2385], run_size=(40, 60)), iscrowd=True)
     report = save(dataset(tmp_path, builder), tmp_path / "out")
     assert report.dropped == {
         ("polygons", "VOC has boxes only"): 2,

@@ -1,4 +1,4 @@
-"""YOLO folders as written: read back they say the same, and what is lost is counted."""
+"""YOLO folders as written: read back they are the same, and what is lost is counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from PIL import Image
 from saccade.data.images.decode import read_image
 from saccade.data.readers import detect_format, masks, yolo
 from saccade.data.tables.annotations import TableBuilder
-from saccade.data.tables.outlines import mask_of_rings, runs_of_mask
+from saccade.data.tables.outlines import ObjectOutline, mask_of_rings
+from saccade.data.tables.run_lengths import runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
 from saccade.data.writers._common import LossReport
@@ -139,7 +140,7 @@ OTHER = [40, 10, 50, 10, 50, 30]
 
 def test_polygons_come_back(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
-    builder.add_object("dog", (40, 10, 50, 30), rings=[OTHER])
+    builder.add_object("dog", (40, 10, 50, 30), outline=ObjectOutline(rings=[OTHER]))
     builder.add_object("cat", (1, 2, 3, 4))
     report = save(dataset(images, builder), tmp_path / "out")
     assert report.kept["polygons"] == report.kept["boxes"] == 1
@@ -159,7 +160,9 @@ def test_outlines_of_nothing_are_boxes(images: Path, tmp_path: Path) -> None:
 
 def test_rings_and_holes_become_one_polygon_of_the_same_pixels(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
-    builder.add_object("cat", (5.5, 5, 50, 35), rings=[OUTER, OTHER, HOLE], holes=[False, False, True])
+    builder.add_object(
+        "cat", (5.5, 5, 50, 35), outline=ObjectOutline(rings=[OUTER, OTHER, HOLE], holes=[False, False, True])
+    )
     data = dataset(images, builder)
     report = save(data, tmp_path / "out")
     assert report.kept["boxes"] == 1
@@ -178,7 +181,7 @@ def test_rings_and_holes_become_one_polygon_of_the_same_pixels(images: Path, tmp
 def test_masks_become_polygons_of_the_same_pixels(images: Path, tmp_path: Path, share: float) -> None:
     mask = (np.random.default_rng(1).random(SIZE) < share).astype(np.uint8)
     builder = begin(outlines=True)
-    builder.add_object("cat", (0, 0, 60, 40), runs=runs_of_mask(mask), run_size=SIZE)
+    builder.add_object("cat", (0, 0, 60, 40), outline=ObjectOutline(runs=runs_of_mask(mask), run_size=SIZE))
     report = save(dataset(images, builder), tmp_path / "out")
     assert report.changed["masks", "written as polygons"] == 1
     assert np.array_equal(yolo.read(tmp_path / "out", "train").object_masks(0)[0], mask)
@@ -201,8 +204,8 @@ def test_rings_run_along_the_edges_of_pixels() -> None:
 
 def test_boxes_that_are_not_the_polygons_are_counted(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
-    builder.add_object("cat", (40, 10, 50, 31), rings=[OTHER])
-    builder.add_object("cat", (40, 10.01, 50, 30), rings=[OTHER])
+    builder.add_object("cat", (40, 10, 50, 31), outline=ObjectOutline(rings=[OTHER]))
+    builder.add_object("cat", (40, 10.01, 50, 30), outline=ObjectOutline(rings=[OTHER]))
     report = save(dataset(images, builder), tmp_path / "out")
     assert report.kept["boxes"] == 1
     assert report.changed == {("boxes", "became those around the polygon"): 1}
@@ -210,8 +213,8 @@ def test_boxes_that_are_not_the_polygons_are_counted(images: Path, tmp_path: Pat
 
 def test_malformed_outlines_become_boxes(images: Path, tmp_path: Path) -> None:
     builder = begin(outlines=True)
-    builder.add_object("cat", (1, 2, 3, 4), rings=[[1, 2, 3, 4]])
-    builder.add_object("cat", (1, 2, 3, 4), runs=[5, 5], run_size=SIZE)
+    builder.add_object("cat", (1, 2, 3, 4), outline=ObjectOutline(rings=[[1, 2, 3, 4]]))
+    builder.add_object("cat", (1, 2, 3, 4), outline=ObjectOutline(runs=[5, 5], run_size=SIZE))
     report = save(dataset(images, builder), tmp_path / "out")
     assert report.dropped == {("polygons", "fewer than three points"): 1, ("masks", "too small or malformed"): 1}
     assert report.changed == {("boxes", "written as polygons of four corners"): 2}
@@ -302,7 +305,7 @@ def test_label_maps_become_polygons_of_the_same_pixels(tmp_path: Path, write_ima
 def test_images_may_be_left_where_they_are(images: Path, tmp_path: Path) -> None:
     builder = begin()
     builder.add_object("cat", (1, 2, 3, 4))
-    save(dataset(images, builder), tmp_path / "out", image_files="none")
+    save(dataset(images, builder), tmp_path / "out", images="none")
     back = yolo.read(tmp_path / "out", "train", images=str(images))
     assert np.allclose(back.table.boxes, [[1, 2, 3, 4]], atol=1e-6)
     with pytest.raises(DataError, match="split 'train' has no images"):

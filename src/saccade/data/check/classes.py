@@ -83,7 +83,9 @@ def _check_ids(views: Sequence[SplitView]) -> Iterator[Issue]:
                 f"id {ids[label]} ('{views[0].class_name(label)}') is never used"
             )
             correction = "Subtract 1 from" if begin > first else "Add 1 to"
-            remedy = f"{correction} every class id, and do so before --fix, which removes objects of unknown classes."
+            remedy = (
+                f"{correction} every class id, and do so before --repair, which removes objects of unknown classes."
+            )
             yield Issue(_source(views[0]), "classes", problem, remedy, "error", "counted-from")
     gaps = sorted(set(range(first, last + 1)) - set(ids))
     if gaps:

@@ -15,7 +15,7 @@ from saccade.data.images.decode import read_image
 from saccade.errors import DataError
 from saccade.results import page
 from saccade.results.drawing import draw_boxes, montage
-from saccade.results.palette import class_color
+from saccade.results.palette import CHART_COLORS, class_color
 from saccade.structures.files import write_text
 
 __all__ = ["write_page"]
@@ -23,7 +23,6 @@ __all__ = ["write_page"]
 _LISTED = 50  # faults of a kind in a table
 _SHOWN = 6  # faults of a kind with their image
 _SIDE = 480  # pixels of the longer side of such an image
-_COLOURS = ("#3b82f6", "#f97316", "#10b981", "#ef4444", "#8b5cf6", "#ca8a04")
 
 
 def write_page(report: CheckReport, path: str | Path) -> Path:
@@ -97,7 +96,7 @@ def _class_table(report: CheckReport) -> str:
             for value in row.values()
         )
         bars = "".join(
-            f'<span style="display:inline-block;height:.8em;background:{_COLOURS[number % len(_COLOURS)]};'
+            f'<span style="display:inline-block;height:.8em;background:{CHART_COLORS[number % len(CHART_COLORS)]};'
             f'width:{240 * split.class_counts.get(name, 0) / largest:.1f}px"></span>'
             for number, split in enumerate(report.splits)
         )
@@ -124,7 +123,7 @@ def _bars(name: str, report: CheckReport) -> Any:
         # Letters that the figure's font lacks, and signs that it would read as a formula, are replaced.
         label = split.encode("ascii", "replace").decode().replace("$", "S")
         offset = (number - (len(series) - 1) / 2) * width
-        color = _COLOURS[number % len(_COLOURS)]
+        color = CHART_COLORS[number % len(CHART_COLORS)]
         axes.bar(positions + offset, list(counts.values()), width, color=color, label=label)
     axes.set_title(name, loc="left")
     axes.set_xticks(positions, bins, rotation=45, ha="right", rotation_mode="anchor", fontsize="small")

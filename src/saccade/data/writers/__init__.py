@@ -1,4 +1,4 @@
-"""One file a format, each with ``write``; what a format cannot hold is counted in its report."""
+"""Writers of data sets: one file a format, each with ``write``; what a format cannot hold is counted in a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITERS = ("coco", "voc", "yolo", "labelme", "csv", "masks", "folder", "keypoint
 
 
 class Writer(Protocol):
-    """A module of this folder."""
+    """Module that writes one format."""
 
     TASKS: tuple[str, ...]
     """Tasks whose ground truth the format can hold."""
@@ -27,10 +27,20 @@ class Writer(Protocol):
 
 
 def get_writer(name: str) -> Writer:
-    """The writer of a format.
+    """Find the writer of a format by name.
+
+    Args:
+        name: One of ``WRITERS``.
 
     Raises:
-        DataError: If there is none of that name; the nearest is offered.
+        DataError: If there is none of that name; the message names the nearest.
+
+    Example:
+        >>> get_writer("voc").TASKS
+        ('detection', 'segmentation')
+        >>> get_writer("yolov5")
+        Traceback (most recent call last):
+        saccade.errors.DataError: format 'yolov5' cannot be written. Did you mean 'yolo'?
     """
     if name not in WRITERS:
         raise DataError(f"format '{name}' cannot be written.{did_you_mean(name, WRITERS)}")

@@ -1,4 +1,4 @@
-"""What writers share: the account of what was kept and dropped, names of images, whole files."""
+"""Shared by all writers: the report of what was kept and dropped, and names of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ImagePolicy = Literal["copy", "link", "none"]
 
 @dataclass
 class LossReport:
-    """What a conversion kept and what it dropped, counted by kind.
+    """Counts of what a conversion kept, changed and dropped, by kind.
 
     Args:
         source: Format that was read.
@@ -25,6 +25,15 @@ class LossReport:
             ``label maps``, ``classes``, ``attribute NAME``.
         dropped: The same, with the reason: ``{("holes", "YOLO has no holes"): 3}``.
         changed: What was kept in another form: ``{("masks", "written as polygons"): 12}``.
+
+    Example:
+        >>> report = LossReport("coco", "yolo")
+        >>> report.keep("boxes", 9)
+        >>> report.drop("objects", "YOLO has no crowd regions")
+        >>> report.lossless
+        False
+        >>> report.rows()[1]
+        {'what': 'objects', 'fate': 'dropped', 'count': 1, 'why': 'YOLO has no crowd regions'}
     """
 
     source: str
@@ -35,26 +44,26 @@ class LossReport:
 
     @property
     def lossless(self) -> bool:
-        """Whether everything was kept."""
+        """Whether everything was kept as it was."""
         return not self.dropped and not self.changed
 
     def keep(self, kind: str, count: int = 1) -> None:
-        """Count something kept."""
+        """Add to the count of what was kept."""
         if count:
             self.kept[kind] += count
 
     def drop(self, kind: str, reason: str, count: int = 1) -> None:
-        """Count something dropped; ``reason`` is a short clause."""
+        """Add to the count of what was dropped; ``reason`` is a short clause."""
         if count:
             self.dropped[kind, reason] += count
 
     def change(self, kind: str, how: str, count: int = 1) -> None:
-        """Count something that was kept in another form."""
+        """Add to the count of what was kept in another form."""
         if count:
             self.changed[kind, how] += count
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a kind and fate, for a table."""
+        """One row for each kind and fate, for a table."""
         return [
             *({"what": kind, "fate": "kept", "count": count, "why": ""} for kind, count in sorted(self.kept.items())),
             *(
@@ -65,12 +74,12 @@ class LossReport:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Report as plain values for JSON."""
         return {"from": self.source, "to": self.target, "lossless": self.lossless, "rows": self.rows()}
 
 
 def unique_names(dataset: TableDataset) -> list[str]:
-    """File name of each image without its folders; with them, joined by ``_``, where two would be the same."""
+    """File name of each image without its folders; where two would be equal, the folders are joined to it by ``_``."""
     paths = [PurePosixPath(dataset.table.path(index)) for index in range(len(dataset))]
     counts = Counter(path.name.lower() for path in paths)
     return [path.name if counts[path.name.lower()] == 1 else "_".join(path.parts) for path in paths]

@@ -1,4 +1,4 @@
-"""What the writers of folders, masks and keypoint tables share: images of any origin, and ``saccade.yaml``."""
+"""Shared by writers: images of any origin written to a folder, and ``saccade.yaml``."""
 
 from __future__ import annotations
 
@@ -19,65 +19,65 @@ from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.errors import DataError
 from saccade.structures.files import write_text
 
-__all__ = ["drop_attributes", "put_images", "write_options"]
+__all__ = ["drop_attributes", "write_images", "write_options"]
 
 
-def put_images(
+def write_images(
     dataset: TableDataset, folder: Path, policy: ImagePolicy, report: LossReport, names: Mapping[int, str]
 ) -> dict[int, str]:
-    """Put images into ``folder`` and say under which names.
+    """Copy, link or save the images of a data set into a folder.
 
-    A file is copied or linked as it is, also out of a zip; what is no file (a row of an array, half of an image) is
-    saved as PNG.
+    A file is copied or linked as it is, also out of a zip; an image that is no file (a row of an array, half of an
+    image) is saved as PNG.
 
     Args:
-        dataset: Where they come from.
-        folder: Where they go; made if it is not there.
-        policy: ``copy``, ``link`` (a hard link, or a copy where that cannot be), or ``none``: names only.
-        report: Counts them.
+        dataset: Data set that holds the images.
+        folder: Folder to write to; created if missing.
+        policy: ``copy``, ``link`` (a hard link, or a copy where links are impossible), or ``none``: names only.
+        report: Counts the images.
         names: File name below ``folder`` by index; images without one are left out.
 
     Returns:
-        The names, with the suffix ``.png`` where an image was made.
+        File name of each image by index, with the suffix ``.png`` where it was saved as PNG.
 
     Raises:
         DataError: If an image is missing.
     """
     if type(dataset).pixels is TableDataset.pixels:
         for index, name in names.items():
-            _place(Path(dataset.path(index)), folder / name, policy)
-        placed = dict(names)
+            _transfer(Path(dataset.path(index)), folder / name, policy)
+        written = dict(names)
     elif isinstance(dataset, ZipDataset):
         for index, name in names.items():
             if policy != "none":
                 _make_parent(folder / name).write_bytes(dataset.content(index))
-        placed = dict(names)
+        written = dict(names)
     elif isinstance(dataset, EmbeddedLabelmeDataset):
         for index, name in names.items():
             inside = dataset.image_bytes(index)
             if inside is None:
-                _place(Path(dataset.path(index)), folder / name, policy)
+                _transfer(Path(dataset.path(index)), folder / name, policy)
                 continue
             report.change("images", "became files of their own")
             if policy != "none":
                 _make_parent(folder / name).write_bytes(inside)
-        placed = dict(names)
+        written = dict(names)
     else:
-        placed = {index: _png_name(name, index) for index, name in names.items()}
-        for index, name in placed.items():
+        written = {index: _png_name(name, index) for index, name in names.items()}
+        for index, name in written.items():
             if policy != "none":
                 _write_png(_make_parent(folder / name), dataset, index)
-        report.change("images", "saved as PNG, as they were no files", len(placed))
-    report.keep("images", len(placed))
-    return placed
+        report.change("images", "saved as PNG, as they were no files", len(written))
+    report.keep("images", len(written))
+    return written
 
 
 def write_options(folder: Path, options: Mapping[str, Any], report: LossReport | None = None) -> None:
-    """Write ``saccade.yaml``, or see that it is the same as that of the splits written before.
+    """Write ``saccade.yaml``, or check that it equals that of the splits written before.
 
     Args:
         folder: Data folder.
-        options: What it says.
+        options: Content of the file.
         report: Counts its ``class_names``, once for all splits.
 
     Raises:
@@ -97,14 +97,14 @@ def write_options(folder: Path, options: Mapping[str, Any], report: LossReport |
 
 
 def drop_attributes(dataset: TableDataset, report: LossReport) -> None:
-    """Count the attributes of objects and images, where the format has no place for any."""
+    """Count the attributes of objects and images as dropped, for formats without any."""
     for texts, kind in ((dataset.table.attributes, "object"), (dataset.table.image_attributes, "image")):
         for row in range(0 if texts is None else len(texts)):
             for name in texts.get(row) if texts is not None else ():
                 report.drop(f"attribute {name}", f"the format has no attributes of an {kind}")
 
 
-def _place(source: Path, target: Path, policy: ImagePolicy) -> None:
+def _transfer(source: Path, target: Path, policy: ImagePolicy) -> None:
     if policy == "none":
         return
     if not source.is_file():
@@ -125,7 +125,7 @@ def _make_parent(path: Path) -> Path:
 
 
 def _png_name(name: str, index: int) -> str:
-    """A name with the image's number, since all may come from one file."""
+    """File name that begins with the image's number, since all images may come from one file."""
     path = PurePosixPath(name)
     stem = path.name.split(".")[0].removeprefix(f"{index}_")
     return str(path.with_name(f"{index}_{stem}.png"))

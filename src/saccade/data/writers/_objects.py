@@ -1,4 +1,4 @@
-"""What writers of boxes and polygons share: names, sizes, and outlines of masks and label maps."""
+"""Shared by writers of boxes and polygons: names, sizes, and outlines of masks and label maps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ __all__ = ["class_names_of", "has_background", "image_size", "regions_of", "ring
 
 
 def unique_stems(names: Sequence[str], report: LossReport) -> list[str]:
-    """Names whose annotations do not meet in one file: ``a.png`` beside ``a.jpg`` becomes ``a_png.png``.
+    """Rename images of equal stem, whose annotation files would be the same.
 
     Args:
         names: File names without folders.
         report: Counts the renamed.
+
+    Returns:
+        File names of different stems, in the same order.
+
+    Example:
+        >>> unique_stems(["a.jpg", "a.png"], LossReport("csv", "yolo"))
+        ['a.jpg', 'a_png.png']
     """
     taken: set[str] = set()
     found = []
@@ -40,24 +47,24 @@ def unique_stems(names: Sequence[str], report: LossReport) -> list[str]:
 
 
 def class_names_of(dataset: TableDataset) -> tuple[str, ...]:
-    """Names of labels 0..N-1 as the table counts them."""
+    """Class names of the objects of an annotation table, by label; without the background of label maps."""
     info = dataset.info
-    if info.task == "keypoints":  # the names there are those of the points
+    if info.task == "keypoints":  # class_names are those of the points
         last = int(dataset.table.labels.max(initial=0))
         return info.object_names or (tuple(f"class_{label}" for label in range(last + 1)) if last else ("object",))
     return info.class_names[1:] if info.task == "segmentation" and has_background(dataset) else info.class_names
 
 
 def has_background(dataset: TableDataset) -> bool:
-    """Whether value 0 of label maps is no class; in maps that are painted from objects it never is."""
+    """Whether value 0 of label maps is background; in maps that are painted from objects it always is."""
     return dataset.table.outlines is not None or dataset.info.class_names[:1] == ("background",)
 
 
 def image_size(dataset: TableDataset, index: int) -> tuple[int, int]:
-    """(height, width) of the image itself, upright; as annotated where the image is not to be had.
+    """Size (height, width) of an image, EXIF orientation applied; as annotated where the image is missing.
 
     Raises:
-        DataError: If neither is to be had.
+        DataError: If neither is known.
     """
     height, width = dataset.table.sizes[index].tolist()
     path = Path(dataset.path(index))
@@ -71,17 +78,25 @@ def image_size(dataset: TableDataset, index: int) -> tuple[int, int]:
 
 
 def rings_of(mask: NDArray[Any]) -> tuple[list[NDArray[np.float64]], list[bool]]:
-    """Rings (P, 2) along the edges of a mask's pixels, and which are holes; filled, they give the mask again.
+    """Trace the outline of a mask along the edges of its pixels; filled, the rings give the mask again.
 
     Args:
-        mask: (H, W), anything but 0 is inside.
+        mask: (H, W), non-zero inside.
+
+    Returns:
+        Rings (P, 2) of corners xy, and for each whether it is a hole.
+
+    Example:
+        >>> rings, holes = rings_of(np.pad(np.ones((2, 3)), 1))
+        >>> rings[0].tolist(), holes
+        ([[1.0, 1.0], [1.0, 3.0], [4.0, 3.0], [4.0, 1.0]], [False])
     """
     inside = (np.asarray(mask) != 0).astype(np.uint8)
     left, top, width, height = cv2.boundingRect(inside)
     if not width:
         return [], []
     # OpenCV follows the centres of the outermost pixels. Where each pixel is three by three, those centres lie in the
-    # first or the last third of a pixel, and so tell which of its edges is meant.
+    # first or the last third of a pixel, which identifies the edge.
     large = np.kron(inside[top : top + height, left : left + width], np.ones((3, 3), np.uint8))
     found, tree = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = []
@@ -95,12 +110,21 @@ def rings_of(mask: NDArray[Any]) -> tuple[list[NDArray[np.float64]], list[bool]]
 def regions_of(
     label_map: NDArray[np.uint8], first: int, report: LossReport
 ) -> Iterator[tuple[int, list[NDArray[np.float64]], list[bool]]]:
-    """Value, rings and hole flags of each connected region of a label map.
+    """Trace the outline of each connected region of a label map.
 
     Args:
-        label_map: (H, W), 255 where nothing counts.
-        first: The smallest value that is a class.
-        report: Counts the map, and what of it is lost.
+        label_map: (H, W) uint8, 255 = ignore.
+        first: Smallest value that is a class.
+        report: Counts the label map, and the ignored pixels as dropped.
+
+    Yields:
+        Value, rings and hole flags of a region.
+
+    Example:
+        >>> label_map = np.array([[0, 2, 2, 0], [0, 0, 0, 1]], np.uint8)
+        >>> report = LossReport("masks", "yolo")
+        >>> [(value, len(rings)) for value, rings, holes in regions_of(label_map, 1, report)]
+        [(1, 1), (2, 1)]
     """
     report.change("label maps", "written as polygons around each region")
     report.drop("pixels to ignore", "polygons have no such regions", int((label_map == IGNORE_LABEL).sum()))

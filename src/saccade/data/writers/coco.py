@@ -8,7 +8,7 @@ again; in rare cases no number does that, and the edge moves by one unit in the 
 pixel that the reader adds.
 
 *Outlines.* Polygons stay polygons and masks stay runs. COCO has no holes: an object with holes becomes a mask. A label
-map becomes one mask a class. Objects whose numbers are not finite are dropped, since JSON cannot hold them.
+map becomes one mask for each class. Objects whose numbers are not finite are dropped, since JSON cannot hold them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.run_lengths import compress_runs, runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
-from saccade.data.writers._images import put_images
+from saccade.data.writers._images import write_images
 from saccade.data.writers._objects import class_names_of, has_background, image_size
 from saccade.errors import DataError
 from saccade.ops.mask_boxes import box_of_mask
@@ -49,22 +49,31 @@ def write(
     report: LossReport,
     compress: bool = False,
 ) -> None:
-    """Write one split.
+    r"""Write one split as COCO.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Data folder; it may hold other splits.
-        split: Name of the part.
+        split: Name of the split.
         images: ``copy``, ``link`` or ``none``.
         report: Counts what is kept and changed.
         compress: Write masks in COCO's compressed code rather than as lists of runs.
 
     Raises:
         DataError: If an image is missing, or an outline with holes is malformed.
+
+    Example:
+        >>> from saccade.data.open import open_raw
+        >>> from saccade.structures.files import write_text
+        >>> write_text("pets/train.csv", "file,width,height,x1,y1,x2,y2,label\na.jpg,60,40,1,2,30,20,cat\n")
+        >>> write(open_raw("pets", "train"), Path("out"), "train", "none", LossReport("csv", "coco"))
+        >>> content = msgspec.json.decode(Path("out/annotations/instances_train.json").read_bytes())
+        >>> content["annotations"][0]["bbox"]
+        [1.0, 2.0, 29.0, 18.0]
     """
     keypoints = dataset.info.task == "keypoints"
-    placed = put_images(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
-    names = [placed[index] for index in range(len(dataset))]
+    written = write_images(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
+    names = [written[index] for index in range(len(dataset))]
     sizes = _sizes(dataset)
     path = folder / "annotations" / f"{'person_keypoints' if keypoints else 'instances'}_{split}.json"
     categories = _categories(dataset)
@@ -72,19 +81,19 @@ def write(
         report.keep("classes", len(categories))
     content = _Annotations(dataset, [category["id"] for category in categories], sizes, report, compress)
     entries = content.of_label_maps() if content.has_label_maps else content.of_objects()
-    parts = {"images": _images(dataset, names, sizes, content.image_ids, report), "categories": iter(categories)}
-    _write_json(path, {**parts, "annotations": entries})
+    lists = {"images": _images(dataset, names, sizes, content.image_ids, report), "categories": iter(categories)}
+    _write_json(path, {**lists, "annotations": entries})
 
 
 def _write_json(path: Path, lists: dict[str, Iterator[dict[str, Any]]]) -> None:
-    """One object of lists, some thousand entries at a time, so that they never exist all at once."""
+    """Write one object of lists, some thousand entries at a time, so that they never exist all at once."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as stream:
             for number, (name, entries) in enumerate(lists.items()):
                 stream.write(b"%s%s:[" % (b"," if number else b"{", msgspec.json.encode(name)))
-                for place, chunk in enumerate(_chunks(entries)):
-                    stream.write((b",\n" if place else b"\n") + msgspec.json.encode(chunk)[1:-1])
+                for index, chunk in enumerate(_chunks(entries)):
+                    stream.write((b",\n" if index else b"\n") + msgspec.json.encode(chunk)[1:-1])
                 stream.write(b"]")
             stream.write(b"}\n")
 
@@ -103,7 +112,7 @@ def _chunks(entries: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 
 def _sizes(dataset: TableDataset) -> NDArray[np.int64]:
-    """(height, width) of each image, from its header where the source does not say."""
+    """(height, width) of each image, from its header where the source holds none."""
     sizes = dataset.table.sizes.astype(np.int64)
     for index in np.flatnonzero(~sizes.all(axis=1)).tolist():
         sizes[index] = image_size(dataset, index)
@@ -111,7 +120,7 @@ def _sizes(dataset: TableDataset) -> NDArray[np.int64]:
 
 
 def _categories(dataset: TableDataset) -> list[dict[str, Any]]:
-    """Classes of objects; a class ``background`` of label maps is none."""
+    """Entries of ``categories``; the background of label maps is not one of them."""
     info = dataset.info
     if info.task == "keypoints":
         number = info.category_ids[0] if len(info.category_ids) == 1 else 1
@@ -141,10 +150,10 @@ def _images(
 
 
 class _Annotations:
-    """Entries of ``annotations``, one after another.
+    """Generates the entries of ``annotations``.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         category_ids: By label.
         sizes: (height, width) of each image.
         report: Counts what is kept and changed.
@@ -171,7 +180,7 @@ class _Annotations:
         self._position = 0
 
     def of_objects(self) -> Iterator[dict[str, Any]]:
-        """One entry an object."""
+        """One entry for each object."""
         table, report = self._table, self._report
         boxes = _hulls(table) if table.boxes is None else table.boxes
         widths = _widths(boxes)
@@ -193,12 +202,12 @@ class _Annotations:
             report.keep("boxes", int((~moved & finite).sum()))
         for index in range(len(table)):
             masks = self._loose_masks(index)
-            for place, row in enumerate(range(*table.objects(index).indices(len(table.labels)))):
+            for position, row in enumerate(range(*table.objects(index).indices(len(table.labels)))):
                 if not finite[row]:
                     continue
                 entry = self._entry(index, row, [*boxes[row, :2].tolist(), *widths[row].tolist()])
                 if masks is not None:
-                    entry["segmentation"] = self._runs(runs_of_mask(masks[place]), masks[place].shape)
+                    entry["segmentation"] = self._runs(runs_of_mask(masks[position]), masks[position].shape)
                     report.keep("masks")
                 else:
                     entry["segmentation"] = self._outline(index, row)
@@ -212,9 +221,9 @@ class _Annotations:
                 yield entry
 
     def of_label_maps(self) -> Iterator[dict[str, Any]]:
-        """One entry a class that an image's label map shows."""
+        """One entry for each class of an image's label map."""
         first = int(has_background(self._dataset))
-        self._report.change("label maps", "one mask a class", len(self._table))
+        self._report.change("label maps", "one mask for each class", len(self._table))
         for index in range(len(self._table)):
             label_map = self._dataset.target(index)["label_map"]
             if (label_map == IGNORE_LABEL).any():
@@ -273,9 +282,9 @@ class _Annotations:
         try:
             mask = outlines.mask(row, height, width)
         except ValueError as error:
-            place = f"object {row - int(self._table.offsets[index])} of {self._table.path(index)}"
+            name = f"object {row - int(self._table.offsets[index])} of {self._table.path(index)}"
             raise DataError(
-                f"{self._dataset.annotation_path(index)}: the outline of {place} is malformed ({error}). "
+                f"{self._dataset.annotation_path(index)}: the outline of {name} is malformed ({error}). "
                 "Correct it, or remove the object."
             ) from error
         self._report.change("polygons", "written as masks, since they have holes", len(rings) - sum(holes))

@@ -1,4 +1,4 @@
-"""From one format to another, with an account of what was kept and what was lost."""
+"""Conversion of a data set from one format to another, with a report of what was kept and what was lost."""
 
 from __future__ import annotations
 
@@ -25,24 +25,33 @@ def convert(
     image_files: ImagePolicy = "copy",
     **options: Any,
 ) -> LossReport:
-    """Read a data set and write it in another format; labels are carried over as they are, faults included.
+    r"""Convert a data set to another format; labels are carried over as they are, faults included.
 
     Args:
         source: Name in the catalogue, a folder, or a zip of images.
         out: Folder to write; it must be empty or not exist.
         to: Format to write.
-        format: Format to read; found by looking if not given.
-        splits: Parts, joined by ``+``; if not given, all that the source has; those that only join others
-            (``trainval``) are left out where the format has a folder a split.
-        task: Which ground truth to read, where the source has several.
+        format: Format to read; found automatically if not given.
+        splits: Splits, joined by ``+``; if not given, all that the source has; unions of others (``trainval``) are
+            left out where the format has a folder for each split.
+        task: Task whose ground truth is read, where the source has several.
         image_files: ``copy``, ``link`` or ``none``.
-        **options: Of the reader.
+        **options: Options of the reader.
 
     Returns:
         What was kept, changed and dropped, over all splits.
 
     Raises:
         DataError: If the source cannot be read, the target cannot hold its task, or ``out`` is not empty.
+
+    Example:
+        >>> from saccade.structures.files import write_text
+        >>> write_text("pets/train.csv", "file,width,height,x1,y1,x2,y2,label\na.jpg,60,40,1,2,30,20,cat\n")
+        >>> report = convert("pets", "yolo", to="yolo", image_files="none")
+        >>> report.lossless, report.kept["boxes"]
+        (True, 1)
+        >>> Path("yolo/labels/train/a.txt").read_text()
+        '0 0.258333333 0.275 0.483333333 0.45\n'
     """
     writer = get_writer(to)
     out = Path(out)
@@ -51,12 +60,12 @@ def convert(
     resolved = resolve_source(source, format, **options)
     report = LossReport(resolved.format, to)
     names = splits.split("+") if splits else split_names(resolved)
-    parts = [open_raw(source, name, format=format, task=task, **options) for name in names]
+    datasets = [open_raw(source, name, format=format, task=task, **options) for name in names]
     if splits is None and not getattr(writer, "KEEPS_UNIONS", False):
-        every = len(parts)
-        parts = without_unions(parts)
-        report.drop("splits", "they only join others", every - len(parts))
-    for dataset in parts:
+        every = len(datasets)
+        datasets = without_unions(datasets)
+        report.drop("splits", "they only join others", every - len(datasets))
+    for dataset in datasets:
         if not isinstance(dataset, TableDataset):
             raise DataError(f"'{source}' is made on the fly; there are no annotations to convert.")
         if dataset.info.task not in writer.TASKS:

@@ -1,9 +1,9 @@
-"""Tables: ``<split>.csv``, one row an object (``detection``) or one row an image (``classification``).
+"""CSV: ``<split>.csv``, one row for each object (``detection``) or for each image (``classification``).
 
 Columns are ``file,width,height,x1,y1,x2,y2,label`` or ``file,label``, ``iscrowd`` and ``area`` where an object needs
-them, then one column an attribute. Images lie in ``<split>/``. An image without objects has a row with empty cells.
-Numbers come back bit for bit. Polygons, masks and attributes that are lists or tables are dropped. The order of the
-classes, which a table does not tell, is in ``saccade.yaml``, where :func:`saccade.data.open.open_dataset` finds it.
+them, then one column for each attribute. Images are in ``<split>/``. An image without objects has a row with empty
+cells. Numbers come back bit for bit. Polygons, masks and attributes that are lists or tables are dropped. The order of
+the classes, which a table does not hold, is in ``saccade.yaml``, where :func:`saccade.data.open.open_dataset` finds it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from saccade.data.readers.csv import COLUMNS
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
-from saccade.data.writers._images import put_images, write_options
+from saccade.data.writers._images import write_images, write_options
 from saccade.structures.files import write_text
 
 __all__ = ["TASKS", "write"]
@@ -32,21 +32,30 @@ _RESERVED = frozenset(alias for aliases in COLUMNS.values() for alias in aliases
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
-    """Write one split.
+    r"""Write one split as a table of objects or of labelled images.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Data folder; it may hold other splits.
-        split: Name of the part.
+        split: Name of the split.
         images: ``copy``, ``link`` or ``none``.
         report: Counts what is kept, changed and dropped.
 
     Raises:
         DataError: If an image is missing, or the classes are not those of the splits written before.
+
+    Example:
+        >>> from saccade.data.open import open_raw
+        >>> write_text("pets/train.csv", "file,label\nimages/a.jpg,cat\nimages/b.jpg,dog\n")
+        >>> write(open_raw("pets", "train"), Path("out"), "train", "none", LossReport("csv", "csv"))
+        >>> print(Path("out/train.csv").read_text())
+        file,label
+        a.jpg,cat
+        b.jpg,dog
     """
     table, info = dataset.table, dataset.info
-    placed = put_images(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
-    files = [placed[index] if images == "none" else f"{split}/{placed[index]}" for index in range(len(dataset))]
+    written = write_images(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
+    files = [written[index] if images == "none" else f"{split}/{written[index]}" for index in range(len(dataset))]
     options = {"format": "csv", "task": info.task, "class_names": list(info.class_names)}
     write_options(folder, options, report)
     with_boxes = info.task == "detection"
@@ -96,7 +105,7 @@ def _attribute_columns(table: AnnotationTable, report: LossReport) -> list[str]:
     for row in range(0 if table.attributes is None else len(table.attributes)):
         for name in table.attributes.get(row) if table.attributes is not None else ():
             if name.strip().lower().replace(" ", "_") in _RESERVED or name != name.strip() or not name:
-                report.drop(f"attribute {name}", "the column of that name means something else")
+                report.drop(f"attribute {name}", "the column of that name has another meaning")
             else:
                 names[name] = None
     return list(names)
@@ -112,7 +121,7 @@ def _attributes(table: AnnotationTable, row: int, names: Sequence[str], report: 
             report.drop(f"attribute {name}", "a cell holds one number or text")
             cell = None
         elif name in values and plain_value(str(cell)) != value:
-            report.change(f"attribute {name}", "a table does not tell numbers from text")
+            report.change(f"attribute {name}", "a table does not distinguish numbers from text")
         elif name in values:
             report.keep(f"attribute {name}")
         cells.append("" if cell is None else cell)

@@ -1,6 +1,6 @@
-"""One folder a class: ``<split>/<class>/<image>``, and ``saccade.yaml`` with the classes by label.
+"""One folder for each class: ``<split>/<class>/<image>``, and ``saccade.yaml`` with the classes by label.
 
-Images that are no files of their own (MNIST's idx, a zip) become PNG files, or the file that lies in the zip.
+Images that are no files of their own become files: PNG for an array (MNIST's idx), the file itself out of a zip.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from saccade.data.readers._common import check_name
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
-from saccade.data.writers._images import drop_attributes, put_images, write_options
+from saccade.data.writers._images import drop_attributes, write_images, write_options
 
 __all__ = ["TASKS", "write"]
 
@@ -19,18 +19,26 @@ TASKS = ("classification",)
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
-    """Write one split.
+    r"""Write one split as a folder for each class.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Data folder; it may hold other splits, of the same classes.
-        split: Name of the part.
-        images: ``copy`` or ``link``; with ``none`` there is nothing but the folders.
+        split: Name of the split.
+        images: ``copy`` or ``link``; with ``none`` only the folders are made.
         report: Counts what is kept, changed and dropped.
 
     Raises:
         DataError: If an image is missing, a class cannot be the name of a folder, or the classes are not those of the
             splits written before.
+
+    Example:
+        >>> from saccade.data.open import open_raw
+        >>> from saccade.structures.files import write_text
+        >>> write_text("pets/train.csv", "file,label\na.jpg,cat\nb.jpg,dog\n")
+        >>> write(open_raw("pets", "train"), Path("out"), "train", "none", LossReport("csv", "folder"))
+        >>> sorted(path.as_posix() for path in Path("out").rglob("*"))
+        ['out/saccade.yaml', 'out/train', 'out/train/cat', 'out/train/dog']
     """
     classes = dataset.info.class_names
     for name in classes:
@@ -43,7 +51,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     known = [index for index in range(len(dataset)) if 0 <= labels[index] < len(classes)]
     report.drop("images", "their class is not in the class list", len(dataset) - len(known))
     names = _unique_names(dataset, known, [classes[labels[index]] for index in known])
-    put_images(dataset, folder / split, images, report, names)
+    write_images(dataset, folder / split, images, report, names)
     drop_attributes(dataset, report)
     report.keep("objects", len(known))
 
@@ -53,7 +61,7 @@ def _is_nested(classes: tuple[str, ...]) -> bool:
 
 
 def _unique_names(dataset: TableDataset, indices: list[int], classes: list[str]) -> dict[int, str]:
-    """``<class>/<file>`` of each image; the number of the image goes before the file where two are the same."""
+    """``<class>/<file>`` of each image; the file name begins with the image's number where two would be equal."""
     names = {
         index: f"{name}/{PurePosixPath(dataset.table.path(index)).name}"
         for index, name in zip(indices, classes, strict=True)

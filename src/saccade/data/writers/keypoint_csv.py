@@ -1,8 +1,8 @@
-"""Keypoints as tables: ``<split>.csv`` for the images in ``<split>/``, and ``saccade.yaml`` with the points' names.
+"""Keypoint CSV: ``<split>.csv`` for the images in ``<split>/``, and ``saccade.yaml`` with the points' names.
 
-A row is an object: file name, then x and y of each point; cells of a point that is not labelled are empty. There is no
-place for whether a point is hidden, for boxes, outlines, classes and attributes, nor for images without objects; what
-is lost is counted.
+A row is an object: file name, then x and y of each point; cells of a point that is not labelled are empty. The table
+cannot hold whether a point is hidden, nor boxes, outlines, classes, attributes and images without objects; what is lost
+is counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
-from saccade.data.writers._images import drop_attributes, put_images, write_options
+from saccade.data.writers._images import drop_attributes, write_images, write_options
 from saccade.errors import DataError
 from saccade.structures.files import write_text
 
@@ -27,12 +27,12 @@ TASKS = ("keypoints",)
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
-    """Write one split.
+    """Write one split as a table of keypoints.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Data folder; it may hold other splits, of the same points.
-        split: Name of the part.
+        split: Name of the split.
         images: ``copy``, ``link`` or ``none``.
         report: Counts what is kept, changed and dropped.
 
@@ -47,21 +47,21 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     if not shown:
         raise DataError(f"{dataset.info.name} ({split}): no object has a labelled point, so there is nothing to write.")
     write_options(folder, {"format": "keypoint_csv", **options}, report)
-    placed = put_images(dataset, folder / split, images, report, _names(dataset, shown))
+    written = write_images(dataset, folder / split, images, report, _names(dataset, shown))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["file", *(f"{name}_{axis}" for name in names for axis in "xy")])
-    for index, name in placed.items():
+    for index, name in written.items():
         rows = table.objects(index)
         for points, keep in zip(table.keypoints[rows], labelled[rows], strict=True):
             if keep:
                 writer.writerow([name, *(cell for x, y, seen in points for cell in _cells(x, y, seen))])
     write_text(folder / f"{split}.csv", stream.getvalue())
-    _account(dataset, labelled, len(shown), report)
+    _count_losses(dataset, labelled, len(shown), report)
 
 
 def _cells(x: np.float32, y: np.float32, visibility: np.float32) -> tuple[str, str]:
-    """Both coordinates with as many digits as give the same number again."""
+    """Both coordinates with the fewest digits that give the same number again."""
     if visibility <= 0:
         return "", ""
     return np.format_float_positional(x, trim="-"), np.format_float_positional(y, trim="-")
@@ -73,7 +73,7 @@ def _names(dataset: TableDataset, indices: list[int]) -> dict[int, str]:
     return {index: name if counts[name.casefold()] == 1 else f"{index}_{name}" for index, name in names.items()}
 
 
-def _account(dataset: TableDataset, labelled: NDArray[np.bool_], shown: int, report: LossReport) -> None:
+def _count_losses(dataset: TableDataset, labelled: NDArray[np.bool_], shown: int, report: LossReport) -> None:
     table = dataset.table
     visibility = table.keypoints[labelled][..., 2]
     report.keep("objects", int(labelled.sum()))

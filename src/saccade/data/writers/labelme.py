@@ -1,14 +1,14 @@
-"""labelme: one JSON file an image, in a folder a split; a data set without splits lies in the folder itself.
+"""labelme: one JSON file for each image, in a folder for each split; without splits, in the data folder itself.
 
 Boxes become rectangles, rings polygons (those of one object share a ``group_id``), masks masks, keypoints points that
 share a ``group_id`` with their object, classes of images flags. Boolean attributes become flags, ``description`` and
 ``group_id`` go where they came from, others into ``attributes``. ``labels.txt`` holds the order of the classes
 (``keypoints.txt`` that of points, ``flags.txt`` that of classes of images).
 
-What labelme has no place for is put into a key ``saccade`` of the shape, which labelme leaves alone and Saccade reads
-back: that a ring is a hole or an object a crowd, whole numbers of the reader such as ``difficult``, and box and area
-where they are not those of the outline. What came from labelme goes back as it was, except for the version and for a
-image inside the file, which becomes a file of its own.
+What labelme cannot hold is put into a key ``saccade`` of the shape, which labelme ignores and Saccade reads back: that
+a ring is a hole or an object a crowd, integers of the reader such as ``difficult``, and box and area where they are not
+those of the outline. What came from labelme goes back as it was, except for the version and for an image inside the
+file, which becomes a file of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from saccade.data.tables.outlines import AttributeTexts
 from saccade.data.tables.run_lengths import mask_of_runs
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
-from saccade.data.writers._images import put_images
+from saccade.data.writers._images import write_images
 from saccade.data.writers._objects import class_names_of, has_background, image_size, regions_of, unique_stems
 from saccade.errors import DataError
 from saccade.structures.files import write_text
@@ -45,37 +45,45 @@ _VERSION = "5.0.0"
 _ONLY_SACCADE = "in a key that only Saccade reads"
 _FARTHEST = 1e6
 
-# A shape, and its place in the file where it must have a certain one.
-_Placed = tuple[int | None, dict[str, Any]]
+# A shape, and its index in the file where that is fixed.
+_PositionedShape = tuple[int | None, dict[str, Any]]
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
-    """Write one split.
+    r"""Write one split as labelme.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Root of the new data set; it may hold other splits.
-        split: Name of the part.
+        split: Name of the split.
         images: Whether images are copied, linked or left out.
         report: Counts what is kept, changed and dropped.
 
     Raises:
         DataError: If an image is missing, or the classes are not those of the splits written before.
+
+    Example:
+        >>> from saccade.data.open import open_raw
+        >>> write_text("pets/train.csv", "file,width,height,x1,y1,x2,y2,label\na.jpg,60,40,1,2,30,20,cat\n")
+        >>> write(open_raw("pets", "train"), Path("out"), "train", "none", LossReport("csv", "labelme"))
+        >>> shape = json.loads(Path("out/train/a.json").read_text())["shapes"][0]
+        >>> shape["label"], shape["shape_type"], shape["points"]
+        ('cat', 'rectangle', [[1.0, 2.0], [30.0, 20.0]])
     """
-    place = folder if split == "all" else folder / split
+    target = folder if split == "all" else folder / split
     sizes = [image_size(dataset, index) for index in range(len(dataset))]
     _write_names(dataset, folder, report)
     wanted = dict(enumerate(unique_stems(unique_names(dataset), report)))
-    names = list(put_images(dataset, place, images, report, wanted).values())
+    names = list(write_images(dataset, target, images, report, wanted).values())
     writer = _Writer(dataset, report)
     for index, (name, size) in enumerate(zip(names, sizes, strict=True)):
         content = writer.file(index, name, size)
         text = json.dumps(content, ensure_ascii=False, indent=2)
-        write_text(place / PurePosixPath(name).with_suffix(".json"), text + "\n", durable=False)
+        write_text(target / PurePosixPath(name).with_suffix(".json"), text + "\n", durable=False)
 
 
 def _write_names(dataset: TableDataset, folder: Path, report: LossReport) -> None:
-    """Write the lists of names, or see that they are those of the splits written before.
+    """Write the lists of names, or check that they equal those of the splits written before.
 
     Raises:
         DataError: If they differ.
@@ -96,14 +104,14 @@ def _write_names(dataset: TableDataset, folder: Path, report: LossReport) -> Non
 
 
 class _Writer:
-    """Content of the JSON files of a data set."""
+    """Builds the content of the JSON files of a data set."""
 
     def __init__(self, dataset: TableDataset, report: LossReport) -> None:
         self.dataset = dataset
         self.table = dataset.table
         self.report = report
         self._names = class_names_of(dataset)
-        # Readers of instance maps give masks in another way than by outlines.
+        # Readers of instance maps give masks without outlines.
         self._own_masks = self.table.outlines is None and type(dataset).object_masks is not TableDataset.object_masks
         for name, values in self.table.extras.items():
             report.change(name, f"kept {_ONLY_SACCADE}", int(np.count_nonzero(values)))
@@ -115,20 +123,20 @@ class _Writer:
         )
         flags = {key: value for key, value in attributes.items() if isinstance(value, bool)}
         others = {key: value for key, value in attributes.items() if key not in flags}
-        placed: list[_Placed] = []
+        positioned: list[_PositionedShape] = []
         if self.dataset.info.task == "classification":
             flags |= self._class_flags(index)
         elif self.dataset.info.task == "segmentation" and self.table.outlines is None:
-            placed = self._regions(index)
+            positioned = self._regions(index)
         else:
-            placed = self._objects(index, size)
+            positioned = self._objects(index, size)
         own = details.get("shapes", [])
-        placed += [(position, shape) for position, shape in own]
+        positioned += [(position, shape) for position, shape in own]
         self.report.keep("shapes without object", len(own))
         return {
             "version": _VERSION,
             "flags": {**details.get("flags", {}), **flags},
-            "shapes": _in_order(placed),
+            "shapes": _in_order(positioned),
             "imagePath": name,
             "imageData": None,
             "imageHeight": size[0],
@@ -143,10 +151,10 @@ class _Writer:
         self.report.keep("objects")
         return {**dict.fromkeys(self._names, False), chosen: True}
 
-    def _regions(self, index: int) -> list[_Placed]:
-        """One polygon a region of a label map; holes are polygons of the same group."""
+    def _regions(self, index: int) -> list[_PositionedShape]:
+        """One polygon for each region of a label map; holes are polygons of the same group."""
         first = int(has_background(self.dataset))
-        placed: list[_Placed] = []
+        positioned: list[_PositionedShape] = []
         regions = regions_of(self.dataset.target(index)["label_map"], first, self.report)
         for number, (value, rings, holes) in enumerate(regions):
             self.report.keep("objects")
@@ -154,24 +162,24 @@ class _Writer:
             for ring, hole in zip(rings, holes, strict=True):
                 shape = _shape(self._names[value - first], "polygon", ring.tolist())
                 shape["group_id"] = number if len(rings) > 1 else None
-                placed.append((None, _keep(shape, Kept(hole=hole))))
-        return placed
+                positioned.append((None, _keep(shape, Kept(hole=hole))))
+        return positioned
 
-    def _objects(self, index: int, size: tuple[int, int]) -> list[_Placed]:
+    def _objects(self, index: int, size: tuple[int, int]) -> list[_PositionedShape]:
         rows = range(*self.table.objects(index).indices(len(self.table.labels)))
         masks = self.dataset.object_masks(index) if self._own_masks else None
         attributes = [_attributes(self.table.attributes, row, "object", self.report) for row in rows]
         taken = {values["group_id"] for values in attributes if _is_group(values.get("group_id"))}
         free = (number for number in itertools.count() if number not in taken)
-        placed: list[_Placed] = []
+        positioned: list[_PositionedShape] = []
         for position, (row, values) in enumerate(zip(rows, attributes, strict=True)):
             parts = self._parts(row, None if masks is None else masks[position])
             if parts is None:
                 self.report.drop("objects", "their numbers are not finite, or far from any image")
                 continue
             self.report.keep("objects")
-            placed += self._finish(row, parts, values, free, size)
-        return placed
+            positioned += self._finish(row, parts, values, free, size)
+        return positioned
 
     def _parts(self, row: int, mask: NDArray[np.uint8] | None) -> list[dict[str, Any]] | None:
         """Shapes of an object: a mask, its rings, or its box; None if they cannot be written."""
@@ -216,8 +224,8 @@ class _Writer:
         attributes: dict[str, Any],
         free: Iterator[int],
         size: tuple[int, int],
-    ) -> list[_Placed]:
-        """The shapes of an object with all that is known of it."""
+    ) -> list[_PositionedShape]:
+        """The shapes of an object with its group, flags, attributes and keypoints."""
         points = self._points(row)
         values, details = _split_details(attributes, list)
         for_parts = [entry for entry in details if "label" not in entry]
@@ -235,9 +243,9 @@ class _Writer:
         if others:
             first.setdefault("attributes", others)
         self._add_kept(row, parts, size)
-        placed = for_parts if len(for_parts) == len(parts) else [{}] * len(parts)
-        shapes: list[_Placed] = [
-            (entry.get("position"), {**part, "group_id": group}) for entry, part in zip(placed, parts, strict=True)
+        positioned = for_parts if len(for_parts) == len(parts) else [{}] * len(parts)
+        shapes: list[_PositionedShape] = [
+            (entry.get("position"), {**part, "group_id": group}) for entry, part in zip(positioned, parts, strict=True)
         ]
         for point in points:
             entry = for_points.get(point["label"], {})
@@ -262,7 +270,7 @@ class _Writer:
         return shapes
 
     def _add_kept(self, row: int, parts: Sequence[dict[str, Any]], size: tuple[int, int]) -> None:
-        """Put what a reader would not find out by itself into the first shape."""
+        """Store what a reader could not derive from the shapes in the first of them."""
         kept = msgspec.convert(parts[0].get("saccade", {}), Kept)
         boxes, area = [], 0.0
         for position, part in enumerate(parts):
@@ -296,7 +304,7 @@ def _shape(label: str, kind: str, points: list[list[float]]) -> dict[str, Any]:
 
 
 def _keep(shape: dict[str, Any], kept: Kept) -> dict[str, Any]:
-    """The shape with what Saccade adds, if it adds anything."""
+    """The shape with the key ``saccade``, if there is anything to store in it."""
     content = msgspec.to_builtins(kept)
     if content:
         shape["saccade"] = content
@@ -317,7 +325,7 @@ def _mask_shape(label: str, mask: NDArray[np.uint8], points: list[list[float]] |
 
 
 def _restore(shape: dict[str, Any], details: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """A shape as it was in labelme; as it is now if the details do not fit it."""
+    """A shape as it was in labelme; as it is now if the details contradict it."""
     now = outline(parse_shape(shape, 0, Path("shape")), size, Path("shape"))
     kind, points = details.get("shape_type", shape["shape_type"]), details.get("points", shape["points"])
     changes = {key: details[key] for key in ("flags", "description") if key in details}
@@ -334,10 +342,10 @@ def _restore(shape: dict[str, Any], details: dict[str, Any], size: tuple[int, in
     return restored if now.runs == then.runs and np.allclose(now.box_xyxy, then.box_xyxy, atol=1.0) else shape
 
 
-def _in_order(placed: Sequence[_Placed]) -> list[dict[str, Any]]:
-    """Shapes in their places; the others keep their order between them."""
-    shapes = [shape for position, shape in placed if position is None]
-    fixed = [(position, shape) for position, shape in placed if position is not None]
+def _in_order(positioned: Sequence[_PositionedShape]) -> list[dict[str, Any]]:
+    """Shapes with a fixed index at that index; the others keep their order between them."""
+    shapes = [shape for position, shape in positioned if position is None]
+    fixed = [(position, shape) for position, shape in positioned if position is not None]
     for position, shape in sorted(fixed, key=lambda entry: entry[0]):
         shapes.insert(position, shape)
     return shapes

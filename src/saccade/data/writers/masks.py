@@ -1,7 +1,7 @@
 """Images and label maps: ``images/<split>/<name>``, ``masks/<split>/<name>.png``, and ``saccade.yaml``.
 
-A label map is a palette PNG whose indices are the labels, 255 where nothing counts; its colours are those in which
-Saccade draws the classes. Objects with outlines are painted over each other, the small ones last.
+A label map is a palette PNG whose indices are the labels, 255 = ignore; its colours are those in which Saccade draws
+the classes. Objects with outlines are painted over each other, the small ones last.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
-from saccade.data.writers._images import drop_attributes, put_images, write_options
+from saccade.data.writers._images import drop_attributes, write_images, write_options
 from saccade.results.palette import class_color
 from saccade.structures.sample import IGNORE_LABEL
 
@@ -25,22 +25,23 @@ _IGNORE_COLOR = (224, 224, 192)
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
-    """Write one split.
+    """Write one split as images and label maps.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Data folder; it may hold other splits, of the same classes.
-        split: Name of the part.
+        split: Name of the split.
         images: ``copy``, ``link`` or ``none``.
         report: Counts what is kept, changed and dropped.
 
     Raises:
-        DataError: If an image or map is missing or broken, or the classes are not those of the splits written before.
+        DataError: If an image or label map is missing or broken, or the classes are not those of the splits written
+            before.
     """
     classes = dataset.info.class_names
     options = {"image_dir": "images/{split}", "label_dir": "masks/{split}", "class_names": list(classes)}
     write_options(folder, {"format": "masks", **options}, report)
-    names = put_images(dataset, folder / "images" / split, images, report, _names(dataset))
+    names = write_images(dataset, folder / "images" / split, images, report, _names(dataset))
     palette = _palette(classes)
     for index, name in names.items():
         path = folder / "masks" / split / f"{PurePosixPath(name).stem}.png"
@@ -50,13 +51,13 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     if outlines is not None:
         report.change("polygons", "painted into label maps", int(outlines.has_rings().sum()))
         report.change("masks", "painted into label maps", int(outlines.has_runs().sum()))
-        report.drop("objects", "a label map does not tell objects of a class apart", len(outlines))
+        report.drop("objects", "a label map does not separate objects of a class", len(outlines))
     drop_attributes(dataset, report)
     report.keep("label maps", len(names))
 
 
 def _names(dataset: TableDataset) -> dict[int, str]:
-    """File name of each image; with its number before it where the stem would be that of another."""
+    """File name of each image; it begins with the image's number where two stems would be equal."""
     names = [PurePosixPath(dataset.table.path(index)).name for index in range(len(dataset))]
     stems = Counter(PurePosixPath(name).stem.casefold() for name in names)
     return {

@@ -8,7 +8,7 @@ without area; such boxes are written wide enough to be read as boxes, and counte
 become elements of their names. Polygons and masks are dropped.
 
 *Label maps* (task ``segmentation``) become ``SegmentationClass/<id>.png``, palette images in VOC's colours, listed in
-``ImageSets/Segmentation``; 255 stays what is ignored.
+``ImageSets/Segmentation``; 255 = ignore.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from saccade.data.readers.voc import CLASS_FILE
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
-from saccade.data.writers._images import put_images
+from saccade.data.writers._images import write_images
 from saccade.data.writers._objects import image_size, unique_stems
 from saccade.errors import DataError
 from saccade.structures.files import write_text
@@ -35,33 +35,40 @@ from saccade.structures.files import write_text
 __all__ = ["TASKS", "write"]
 
 TASKS = ("detection", "segmentation")
-# A split is a list of names here, so one that joins others (trainval) costs nothing.
+# A split is a list of names here, so a union of others (trainval) costs nothing.
 KEEPS_UNIONS = True
 
 # A box of one pixel is read as one without area; this much more is enough to be read as a box.
 _WIDER = 1e-3
-_FIRST: dict[str, Any] = {"pose": "Unspecified", "truncated": 0, "difficult": 0}  # what every object of VOC says
+_FIRST: dict[str, Any] = {"pose": "Unspecified", "truncated": 0, "difficult": 0}  # fields of every object of VOC
 _RESERVED = frozenset({"name", "bndbox", "part"})
 _RESERVED_OF_IMAGES = frozenset({"filename", "size", "object", "annotation"})
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
-    """Write one split.
+    r"""Write one split as PASCAL VOC.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Data folder; it may hold other splits, of the same classes.
-        split: Name of the part.
+        split: Name of the split.
         images: ``copy``, ``link`` or ``none``.
         report: Counts what is kept, changed and dropped.
 
     Raises:
         DataError: If an image is missing, or the classes are not those of the splits written before.
+
+    Example:
+        >>> from saccade.data.open import open_raw
+        >>> write_text("pets/train.csv", "file,width,height,x1,y1,x2,y2,label\na.jpg,60,40,1,2,30,20,cat\n")
+        >>> write(open_raw("pets", "train"), Path("out"), "train", "none", LossReport("csv", "voc"))
+        >>> re.findall(r"<([xy]m..)>(\d+)", Path("out/Annotations/a.xml").read_text())
+        [('xmin', '2'), ('ymin', '3'), ('xmax', '30'), ('ymax', '20')]
     """
     _write_classes(dataset, folder / CLASS_FILE, report)
     chosen = _unique_names(dataset, folder / "JPEGImages", split, report)
-    placed = put_images(dataset, folder / "JPEGImages", images, report, dict(enumerate(chosen)))
-    names = [placed[index] for index in range(len(dataset))]
+    written = write_images(dataset, folder / "JPEGImages", images, report, dict(enumerate(chosen)))
+    names = [written[index] for index in range(len(dataset))]
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     if dataset.info.task == "segmentation":
         _write_label_maps(dataset, folder, stems, report)
@@ -82,7 +89,7 @@ def _write_classes(dataset: TableDataset, path: Path, report: LossReport) -> Non
 
 
 def _unique_names(dataset: TableDataset, folder: Path, split: str, report: LossReport) -> list[str]:
-    """Names of which no two have the same stem; another split's image keeps its name if it is the same image."""
+    """File names of different stems; an image that another split has written already keeps its name."""
     there = {file.stem.lower(): file for file in folder.glob("*")} if folder.is_dir() else {}
     names = []
     for index, name in enumerate(unique_names(dataset)):
@@ -126,10 +133,10 @@ def _palette() -> NDArray[np.uint8]:
     """VOC's colours, (256, 3): bits 0, 3, 6 of the index make red from its highest bit down, 1, 4, 7 green, ..."""
     index = np.arange(256)
     colors = np.zeros((256, 3), np.int64)
-    for place in range(8):
+    for level in range(8):
         for channel in range(3):
-            bit = 3 * place + channel
-            colors[:, channel] |= ((index >> bit) & 1) << (7 - place)
+            bit = 3 * level + channel
+            colors[:, channel] |= ((index >> bit) & 1) << (7 - level)
     return colors.astype(np.uint8)
 
 
@@ -212,7 +219,7 @@ def _counted_from_one(start: float, end: float) -> tuple[float, float]:
 
 
 def _elements(values: Mapping[str, Any], reserved: frozenset[str], prefix: str, report: LossReport) -> Iterator[str]:
-    """Attributes as elements; a table's entries are elements inside its own."""
+    """Attributes as elements; the entries of a table are nested elements."""
     for key, value in values.items():
         if value is None or value == {}:
             continue

@@ -1,14 +1,14 @@
 """YOLO: ``images/<split>/``, ``labels/<split>/<image>.txt`` and ``data.yaml``, which grows with each split.
 
 Rows hold boxes if no object of the split has an outline, polygons otherwise, or keypoints; see
-:mod:`saccade.data.readers.yolo` for what they look like. An object is one row with one polygon, so several rings
-are joined by bridges without width, which enclose nothing, and holes are cut in the same way.
+:mod:`saccade.data.readers.yolo` for their form. An object is one row with one polygon, so several rings are joined by
+bridges without width, which enclose nothing, and holes are cut in the same way.
 
-What has no place in a row is counted: crowd regions and unknown classes, which are left out, since a row would make
+What a row cannot hold is counted: crowd regions and unknown classes, which are left out, since a row would make
 ordinary objects of them; attributes; and images that had to be renamed, because another has the same stem.
 
-A data set without splits becomes ``all``, which ``data.yaml`` names as ``train`` and ``val`` too: other tools ask for
-both.
+A data set without splits becomes ``all``, which ``data.yaml`` names as ``train`` and ``val`` too, since other tools
+need both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
-from saccade.data.writers._images import put_images
+from saccade.data.writers._images import write_images
 from saccade.data.writers._objects import (
     class_names_of,
     has_background,
@@ -46,22 +46,29 @@ _STANDARD = {"training": "train", "valid": "val", "validation": "val", "testing"
 
 
 def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, report: LossReport) -> None:
-    """Write one split.
+    r"""Write one split as YOLO.
 
     Args:
-        dataset: What to write.
+        dataset: Split to write.
         folder: Root of the new data set; it may hold other splits.
-        split: Name of the part.
+        split: Name of the split.
         images: Whether images are copied, linked or left out.
         report: Counts what is kept, changed and dropped.
 
     Raises:
         DataError: If an image is missing, or the classes are not those of the splits written before.
+
+    Example:
+        >>> from saccade.data.open import open_raw
+        >>> write_text("pets/train.csv", "file,width,height,x1,y1,x2,y2,label\na.jpg,60,40,1,2,30,20,cat\n")
+        >>> write(open_raw("pets", "train"), Path("out"), "train", "none", LossReport("csv", "yolo"))
+        >>> Path("out/labels/train/a.txt").read_text()
+        '0 0.258333333 0.275 0.483333333 0.45\n'
     """
     sizes = [image_size(dataset, index) for index in range(len(dataset))]
     _describe(dataset, folder / "data.yaml", split, report)
     names = dict(enumerate(unique_stems(unique_names(dataset), report)))
-    written = put_images(dataset, folder / "images" / split, images, report, names)
+    written = write_images(dataset, folder / "images" / split, images, report, names)
     rows = _rows_of(dataset, report)
     for index, image in written.items():
         with np.errstate(invalid="ignore", over="ignore"):  # faulty numbers are carried over
@@ -90,21 +97,21 @@ def _describe(dataset: TableDataset, path: Path, split: str, report: LossReport)
         raise DataError(f"{path}: split '{split}' has other classes than those before. Give all splits the same.")
     if not before:
         report.keep("classes", len(own["names"]))
-    place = f"images/{split}"
+    image_folder = f"images/{split}"
     key = re.sub(r"\d+$", "", split) or split
     key = _STANDARD.get(key, key)
-    added = dict.fromkeys(("all", "train", "val"), place) if split == "all" else {key: place}
+    added = dict.fromkeys(("all", "train", "val"), image_folder) if split == "all" else {key: image_folder}
     if key in before:  # train2014 beside train2017
-        added = {split: place}
-    parts = {key: value for key, value in before.items() if key not in own} | added
-    write_text(path, yaml.safe_dump(parts | own, sort_keys=False, allow_unicode=True))
+        added = {split: image_folder}
+    splits = {key: value for key, value in before.items() if key not in own} | added
+    write_text(path, yaml.safe_dump(splits | own, sort_keys=False, allow_unicode=True))
 
 
 _Row = tuple[int, NDArray[np.float64]]
 
 
 class _Rows:
-    """Label and numbers of the objects of an image, as shares of its size."""
+    """Rows of objects without outlines: label and box."""
 
     def __init__(self, dataset: TableDataset, report: LossReport) -> None:
         self.dataset = dataset
@@ -125,7 +132,7 @@ class _Rows:
                 yield label, self.numbers(row, scale)
 
     def numbers(self, row: int, scale: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Numbers of one object behind its class."""
+        """Numbers of one object after its label, as shares of the image's size."""
         self.report.keep("boxes")
         return self.box(row, scale)
 
@@ -137,7 +144,7 @@ class _Rows:
 
 
 class _PolygonRows(_Rows):
-    """One polygon an object."""
+    """Rows of objects with outlines: label and one polygon."""
 
     def of_image(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
         """Rows of image ``index`` of (height, width)."""
@@ -199,8 +206,8 @@ class _PolygonRows(_Rows):
             return np.zeros((0, 0), np.uint8)  # malformed: no ring will be found
 
 
-class _MapRows(_Rows):
-    """One polygon a region of a label map."""
+class _LabelMapRows(_Rows):
+    """Rows of label maps: label and one polygon for each region."""
 
     def of_image(self, index: int, size: tuple[int, int]) -> Iterator[_Row]:
         """Rows of the regions of each class of image ``index``."""
@@ -214,7 +221,7 @@ class _MapRows(_Rows):
 
 
 class _PointRows(_Rows):
-    """A box and keypoints."""
+    """Rows of objects with keypoints: label, box and points."""
 
     def numbers(self, row: int, scale: NDArray[np.float64]) -> NDArray[np.float64]:
         """Box, then x, y and visibility of each point; zeros for one that is not labelled."""
@@ -242,8 +249,8 @@ def _rows_of(dataset: TableDataset, report: LossReport) -> _Rows:
     if dataset.info.task == "keypoints":
         return _PointRows(dataset, report)
     if dataset.info.task == "segmentation":
-        return _MapRows(dataset, report) if outlines is None else _PolygonRows(dataset, report)
-    if outlines is None:  # readers of instance maps give masks in another way
+        return _LabelMapRows(dataset, report) if outlines is None else _PolygonRows(dataset, report)
+    if outlines is None:  # readers of instance maps give masks without outlines
         drawn = type(dataset).object_masks is not TableDataset.object_masks
     else:
         drawn = bool(outlines.has_rings().any() or outlines.has_runs().any())
@@ -261,12 +268,12 @@ def _join(rings: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _line(label: int, numbers: NDArray[np.float64]) -> str:
-    """A row; nine digits are a thousandth of a pixel in images of any size."""
+    """A row of text; nine digits are a thousandth of a pixel in images of any size."""
     return " ".join([str(label), *(f"{number:.9f}".rstrip("0").rstrip(".") for number in numbers.tolist())]) + "\n"
 
 
 def _count_losses(dataset: TableDataset, report: LossReport) -> None:
-    """Count what rows have no place for."""
+    """Count as dropped what rows cannot hold."""
     table = dataset.table
     for name, values in table.extras.items():
         report.drop(name, "YOLO has no such mark", int(np.count_nonzero(values)))
