@@ -31,16 +31,16 @@ def test_values_are_those_of_table_6() -> None:
     assert [phase.model["dropout_rate"] for phase in phases] == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
 
-def test_what_is_not_asked_for_stays_as_the_run_has_it() -> None:
-    phases = progressive_phases(8, (32, 61), steps=2, multiple=8)
+def test_settings_not_given_stay_those_of_the_run() -> None:
+    phases = progressive_phases(8, (32, 61), count=2, multiple=8)
     assert [phase.size for phase in phases] == [(32, 32), (64, 64)]
     assert all(not phase.augment and not phase.model for phase in phases)
     for wrong in (1, 9):
         with pytest.raises(ConfigError, match="an epoch each"):
-            progressive_phases(8, (32, 64), steps=wrong)
+            progressive_phases(8, (32, 64), count=wrong)
 
 
-def test_the_engine_holds_each_stage_in_its_epochs() -> None:
+def test_the_engine_holds_each_phase_in_its_epochs() -> None:
     config = TrainConfig(
         model="efficientnet_v2_s",
         augment=AugmentConfig(policy="randaugment"),

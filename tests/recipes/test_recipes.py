@@ -1,4 +1,4 @@
-"""Recipes: every one resolves; the measured ones reach what their docstrings say (``make test-slow``)."""
+"""Recipes: every one resolves; the measured ones reach the metrics of their docstrings (``make test-slow``)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_lenet5_of_1998_reaches_it_by_its_own_rules(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.data("intel_scenes")
-def test_darknet19_tells_landscapes_apart(tmp_path: Path) -> None:
+def test_darknet19_distinguishes_landscapes(tmp_path: Path) -> None:
     # As many epochs as a quiet machine has in five minutes, so that a busy one asserts the same.
     assert run("darknet19_scenes", tmp_path, epochs=55, max_minutes=None).metrics["top1"] >= 0.79
 

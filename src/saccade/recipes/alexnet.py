@@ -1,4 +1,4 @@
-"""AlexNet: the paper's own settings."""
+"""AlexNet on ImageNet: the paper's own settings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def alexnet_2012_imagenet() -> TrainConfig:
     are crops of 227 from 256 pixels, mirrored half of the time, and shifted along ImageNet's principal colours. The
     paper lowers the rate when the error stops falling; here that is at fixed epochs. Its crops come from the middle
     square of an image; here from all of it, with the same share of the area of a square of 256.
+
+    Example:
+        >>> config = alexnet_2012_imagenet()
+        >>> config.model, config.epochs, config.optimizer.lr
+        ('alexnet_2012', 90, 0.01)
     """
     share = (227 / 256) ** 2
     return imagenet(

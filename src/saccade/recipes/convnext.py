@@ -1,4 +1,4 @@
-"""ConvNeXt: the paper's own settings."""
+"""ConvNeXt on ImageNet: the paper's own settings."""
 
 from __future__ import annotations
 
@@ -35,9 +35,14 @@ def convnext_base_finetune_384() -> TrainConfig:
     """ConvNeXt-B at 384 pixels from its weights of 224 (Liu et al. 2022, table 6, ImageNet-1K); not run by us.
 
     AdamW, 30 epochs, batches of 512, a rate of 0.00005 that falls by a cosine, weight decay 1e-8, stochastic depth 0.8,
-    no mixup, an average of the weights. Layers learn slower the lower they are, by 0.7 each; of the third stage three
-    blocks count as one layer. Reported: 85.1 % (table 1). Not expressed here: the spread 0.5 of RandAugment's
-    magnitude, and that the authors' code evaluates at 384 without a crop.
+    no mixup, an average of the weights. The rate falls by a factor of 0.7 from each layer to the one below; of the
+    third stage three blocks count as one layer. Reported: 85.1 % (table 1). Not expressed here: the spread 0.5 of
+    RandAugment's magnitude, and that the authors' code evaluates at 384 without a crop.
+
+    Example:
+        >>> config = convnext_base_finetune_384()
+        >>> config.data.size, config.optimizer.layer_decay
+        ((384, 384), 0.7)
     """
     config = imagenet(
         "convnext_base",

@@ -1,4 +1,4 @@
-"""Darknet-19 and Darknet-53: the papers' own settings."""
+"""Darknet-19 and Darknet-53 on ImageNet: the papers' own settings."""
 
 from __future__ import annotations
 
@@ -23,17 +23,22 @@ def _darknet(model: str) -> TrainConfig:
 
 @recipe
 def darknet19_imagenet() -> TrainConfig:
-    """Darknet-19 as its authors train it (Redmon and Farhadi 2017, section 3, "Training for classification").
+    """Darknet-19 as its authors train it on ImageNet (Redmon and Farhadi 2017, section 3); not run by us.
 
-    Not run by us. 160 epochs at 224 pixels, a rate of 0.1 that falls polynomially with power 4, weight decay 0.0005,
+    160 epochs at 224 pixels, a rate of 0.1 that falls polynomially with power 4, weight decay 0.0005,
     momentum 0.9, crops, rotations and shifts of colour. Ten more epochs at 448 pixels and a rate of 0.001 make the
     network that YOLOv2 starts from: ``--init runs/darknet19_imagenet/best.safetensors --data.size 448 448
     --optimizer.lr 0.001 --epochs 10``.
+
+    Example:
+        >>> config = darknet19_imagenet()
+        >>> config.schedule.name, config.schedule.power
+        ('poly', 4.0)
     """
     return _darknet("darknet19")
 
 
 @recipe
 def darknet53_imagenet() -> TrainConfig:
-    """Darknet-53 with the settings of Darknet-19 at 256 pixels (Redmon and Farhadi 2018, 2.4); not run by us."""
+    """Darknet-53 on ImageNet: Darknet-19's settings at 256 pixels (Redmon and Farhadi 2018, 2.4); not run by us."""
     return _darknet("darknet53")

@@ -1,4 +1,4 @@
-"""EfficientNets: the papers' own settings."""
+"""EfficientNets on ImageNet: the papers' own settings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["efficientnet_b0_imagenet", "efficientnet_v2_s_imagenet"]
 
 
 def _optimizer() -> OptimizerConfig:
-    """For the authors' batches of 4096; their eps of 0.001 stands inside the root, torch's outside."""
+    """RMSProp for the authors' batches of 4096; their eps of 0.001 stands inside the root, torch's outside."""
     return OptimizerConfig(name="rmsprop", lr=0.256, alpha=0.9, momentum=0.9, eps=0.001**0.5, weight_decay=1e-5)
 
 
 def _schedule() -> ScheduleConfig:
-    """Three per cent less every 2.4 epochs."""
+    """Exponential decay: three per cent less every 2.4 epochs."""
     return ScheduleConfig(name="exponential", gamma=0.97, gamma_epochs=2.4, warmup_epochs=5.0)
 
 
@@ -48,6 +48,11 @@ def efficientnet_v2_s_imagenet() -> TrainConfig:
     EfficientNet's optimiser over 350 epochs in four phases: images of 128 to 300 pixels, RandAugment of magnitude 5
     to 15, dropout 0.1 to 0.3, no mixup; stochastic depth 0.2. M and L take ``sizes=(128, 380)``, magnitudes 5 to 20 and
     25, mixup up to 0.2 and 0.5, dropout up to 0.4 and 0.5. Reported: 83.9 % (table 7).
+
+    Example:
+        >>> config = efficientnet_v2_s_imagenet()
+        >>> [(phase.from_epoch, phase.size) for phase in config.phases if phase.size]
+        [(0, (128, 128)), (87, (185, 185)), (175, (243, 243)), (262, (300, 300))]
     """
     return imagenet(
         "efficientnet_v2_s",

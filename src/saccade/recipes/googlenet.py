@@ -1,4 +1,4 @@
-"""GoogLeNet: the paper's own settings."""
+"""GoogLeNet on ImageNet: the paper's own settings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def googlenet_imagenet() -> TrainConfig:
     photometric distortion; the auxiliary classifiers weigh 0.3. The paper prints neither batch size nor the first
     rate; 256 and 0.01 are those of the replication that Caffe publishes. Its asynchronous averaging is an average of
     the weights here.
+
+    Example:
+        >>> config = googlenet_imagenet()
+        >>> config.schedule.gamma, config.schedule.gamma_epochs
+        (0.96, 8.0)
     """
     return imagenet(
         "googlenet",

@@ -1,4 +1,4 @@
-"""HRNet: the authors' own settings."""
+"""HRNet on ImageNet: the authors' own settings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def hrnet_w18_imagenet() -> TrainConfig:
 
     100 epochs, batches of 256, SGD with Nesterov momentum 0.9, weight decay 0.0001, a rate of 0.1 divided by ten after
     30, 60 and 90 epochs. Reported: 76.8 %.
+
+    Example:
+        >>> config = hrnet_w18_imagenet()
+        >>> config.optimizer.nesterov, config.schedule.milestones
+        (True, (30.0, 60.0, 90.0))
     """
     return imagenet(
         "hrnet_w18",

@@ -1,4 +1,4 @@
-"""What recipes on ImageNet share. The recipes themselves stand in the file of their network."""
+"""Shared settings of recipes on ImageNet. The recipes themselves stand in the file of their network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ __all__ = ["imagenet", "transformer_augment"]
 
 
 def transformer_augment() -> AugmentConfig:
-    """What Swin and ConvNeXt train with (after Touvron et al. 2021, DeiT, table 9).
+    """Augmentation of Swin and ConvNeXt (after Touvron et al. 2021, DeiT, table 9).
 
     RandAugment 9, random erasing, and for every image mixup (alpha 0.8) or CutMix (alpha 1), half of the time each.
     The spread of 0.5 that the authors give RandAugment's magnitude is not expressed here.
+
+    Example:
+        >>> augment = transformer_augment()
+        >>> augment.policy, augment.mixup, augment.erase
+        ('randaugment', 0.5, 0.25)
     """
     return AugmentConfig(
         resized_crop=(0.08, 1.0), flip=0.5, policy="randaugment", mixup=0.5, mixup_alpha=0.8, cutmix=1.0, erase=0.25
@@ -31,17 +36,23 @@ def imagenet(
     label_smoothing: float = 0.0,
     **fields: Any,
 ) -> TrainConfig:
-    """A run on ImageNet-1K with the crop and mirror that all papers after 2014 train with.
+    """Configuration of a run on ImageNet-1K, with the crop and mirror that all papers after 2014 train with.
 
     Args:
         model: Builder name.
         epochs: Passes over the 1.28 million images.
         batch_size: Images a batch and process; the learning rate is for this batch in one process.
-        optimizer: With the paper's rate.
-        schedule: With the paper's warm-up.
-        augment: In place of Inception's crop (Szegedy et al. 2015, section 6) and mirror.
-        label_smoothing: Szegedy et al. 2016, section 7.
+        optimizer: Optimiser, with the paper's rate.
+        schedule: Schedule of the rate, with the paper's warm-up.
+        augment: Augmentation, in place of Inception's crop (Szegedy et al. 2015, section 6) and mirror.
+        label_smoothing: Share of the target spread over all classes (Szegedy et al. 2016, section 7).
         **fields: Further fields of the configuration.
+
+    Example:
+        >>> sgd = OptimizerConfig(name="sgd", lr=0.1, momentum=0.9)
+        >>> config = imagenet("resnet18", 90, 256, sgd, ScheduleConfig(name="cosine"), label_smoothing=0.1)
+        >>> config.data.source, config.phases[0].model
+        ('imagenet', {'label_smoothing': 0.1})
     """
     config = TrainConfig(
         model=model,

@@ -11,12 +11,17 @@ __all__ = ["lenet5_1998_mnist", "lenet5_mnist"]
 
 @recipe
 def lenet5_mnist() -> TrainConfig:
-    """LeNet-5 (modern form) on MNIST.
+    """LeNet-5 in its modern form on MNIST: 99.45 % in 2.3 minutes on two cores.
 
-    60,000 images to learn from, the 10,000 test images scored once at the end.
+    Trains on the 60,000 images; the 10,000 test images are scored once at the end.
 
     Measured: ``saccade train --recipe lenet5_mnist`` on 2 cores of an Intel Xeon with bf16: top-1 99.45 % (the paper:
     99.05 %), 2.3 minutes. On 2 cores (AVX2, no bf16) that other programs loaded as well: 99.46 %, 7.8 minutes.
+
+    Example:
+        >>> config = lenet5_mnist()
+        >>> config.data.source, config.epochs
+        ('mnist', 10)
     """
     return TrainConfig(
         model="lenet5",
@@ -33,8 +38,8 @@ def lenet5_mnist() -> TrainConfig:
 def lenet5_1998_mnist() -> TrainConfig:
     """LeNet-5 of 1998 on MNIST by its own rules: trainable subsampling, table I, fixed codes, equation 9.
 
-    The paper passes 20 times over the 60,000 digits, one digit a step, with a rate that falls from 0.0005 to 0.00001
-    in steps (section III.B, footnote); its second-order scaling of each weight's rate is AdamW's here. The paper
+    The paper passes 20 times over the 60,000 digits, one digit a step, with a rate that is lowered from 0.0005 to
+    0.00001 (section III.B, footnote); its second-order scaling of each weight's rate is AdamW's here. The paper
     reports 99.05 % without distortions and 99.2 % with them; 99.25 % in 4.6 minutes on two cores with bf16.
     """
     return TrainConfig(

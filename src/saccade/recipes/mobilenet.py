@@ -1,4 +1,4 @@
-"""MobileNets: the papers' own settings."""
+"""MobileNets on ImageNet: the papers' own settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["mobilenet_v1_imagenet", "mobilenet_v2_imagenet", "mobilenet_v3_large
 def mobilenet_v1_imagenet() -> TrainConfig:
     """MobileNet on ImageNet (Howard et al. 2017, section 3.2); not run by us.
 
-    RMSProp with little augmentation and hardly any weight decay, says the paper, and prints no numbers; these are
+    The paper names RMSProp, little augmentation and hardly any weight decay, and prints no numbers; these are
     MobileNetV2's.
     """
     return imagenet(
@@ -33,6 +33,11 @@ def mobilenet_v2_imagenet() -> TrainConfig:
 
     RMSProp with decay and momentum 0.9, weight decay 0.00004, a rate of 0.045 that falls by 2 % an epoch, batches of 96
     (in each of the paper's 16 asynchronous workers). Reported: 72.0 % (table 4).
+
+    Example:
+        >>> config = mobilenet_v2_imagenet()
+        >>> config.optimizer.name, config.optimizer.lr
+        ('rmsprop', 0.045)
     """
     # An eps of 1 is that of the authors' code.
     return imagenet(

@@ -1,4 +1,4 @@
-"""MobileViT: the paper's own settings."""
+"""MobileViT on ImageNet: the paper's own settings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def mobilevit_s_imagenet() -> TrainConfig:
     0.0002 by a cosine, label smoothing 0.1, Inception's crop and mirrors, an average of the weights with decay 0.9995,
     canvases of 160 to 320 pixels (section 3.2). The paper makes batches of small images larger; here all are of one
     size. Reported: 78.4 %.
+
+    Example:
+        >>> config = mobilevit_s_imagenet()
+        >>> config.augment.multiscale, config.augment.multiscale_every
+        ((160, 192, 256, 288, 320), 1)
     """
     return imagenet(
         "mobilevit_s",

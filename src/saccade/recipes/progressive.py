@@ -20,10 +20,10 @@ def progressive_phases(
     magnitude: tuple[float, float] | None = None,
     mixup_alpha: tuple[float, float] | None = None,
     dropout: tuple[float, float] | None = None,
-    steps: int = 4,
+    count: int = 4,
     multiple: int = 1,
 ) -> tuple[Phase, ...]:
-    """Phases of a run in which everything goes linearly from its first to its last value (algorithm 1).
+    """Phases of progressive learning: size and regularisation grow linearly over a run (algorithm 1).
 
     Phase i of M, from 0, begins at epoch ``epochs * i / M`` and has S_i = S_0 + (S_e - S_0) i / (M - 1) pixels a side,
     and likewise for each regulariser. The canvas of evaluation is that of the network and does not change.
@@ -31,10 +31,10 @@ def progressive_phases(
     Args:
         epochs: Length of the run.
         sizes: First and last side of the training images.
-        magnitude: Of RandAugment; it has to be switched on by the run's ``augment.policy``.
-        mixup_alpha: Of mixup, which is off while alpha is 0.
-        dropout: Of the layers before the classifier.
-        steps: M, how many phases.
+        magnitude: First and last magnitude of RandAugment, which the run's ``augment.policy`` has to switch on.
+        mixup_alpha: First and last alpha of mixup, which is off while alpha is 0.
+        dropout: First and last rate of the dropout layers.
+        count: Number of phases (M).
         multiple: Sides are rounded to multiples of this.
 
     Raises:
@@ -44,14 +44,14 @@ def progressive_phases(
         >>> [phase.size for phase in progressive_phases(8, (128, 300))]
         [(128, 128), (185, 185), (243, 243), (300, 300)]
     """
-    if not 2 <= steps <= epochs:
-        raise ConfigError(f"progressive learning takes 2 phases or more and an epoch each: {steps} in {epochs} epochs.")
+    if not 2 <= count <= epochs:
+        raise ConfigError(f"progressive learning takes 2 phases or more and an epoch each: {count} in {epochs} epochs.")
 
     def at(index: int, ends: tuple[float, float]) -> float:
-        return ends[0] + (ends[1] - ends[0]) * index / (steps - 1)
+        return ends[0] + (ends[1] - ends[0]) * index / (count - 1)
 
     phases = []
-    for index in range(steps):
+    for index in range(count):
         side = round(at(index, sizes) / multiple) * multiple
         augment: dict[str, Any] = {}
         if magnitude is not None:
@@ -60,5 +60,5 @@ def progressive_phases(
             alpha = at(index, mixup_alpha)
             augment |= {"mixup": 1.0 if alpha > 0 else 0.0, "mixup_alpha": alpha if alpha > 0 else 1.0}
         model = {} if dropout is None else {"dropout_rate": at(index, dropout)}
-        phases.append(Phase(from_epoch=epochs * index // steps, model=model, augment=augment, size=(side, side)))
+        phases.append(Phase(from_epoch=epochs * index // count, model=model, augment=augment, size=(side, side)))
     return tuple(phases)

@@ -1,4 +1,4 @@
-"""ResNet: the paper's own settings."""
+"""ResNet on ImageNet: the paper's own settings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def resnet50_imagenet() -> TrainConfig:
 
     Batches of 256, a rate of 0.1 divided by ten where the error stops falling, which at 600,000 steps in all means
     every 30 epochs. Reported: top-1 77.15 % with ten crops (table 3).
+
+    Example:
+        >>> config = resnet50_imagenet()
+        >>> config.model, config.data.batch_size, config.optimizer.lr
+        ('resnet50_v1', 256, 0.1)
     """
     return imagenet(
         "resnet50_v1",

@@ -1,4 +1,4 @@
-"""ResNeXt: the paper's own settings."""
+"""ResNeXt on ImageNet: the paper's own settings."""
 
 from __future__ import annotations
 

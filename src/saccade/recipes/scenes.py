@@ -1,7 +1,7 @@
 """Landscape photographs (``intel_scenes``): small runs that show what a network of the line learns in minutes.
 
-600 photographs to learn from and 120 to be scored on, once, with the last averaged weights. Settings are the same for
-every network unless a function says otherwise; none was chosen by a score on the 120.
+Runs train on 600 photographs and are scored on 120, once, with the last averaged weights. Settings are the same for
+every network unless a recipe states others; none was chosen by a score on the 120.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ __all__ = ["darknet19_scenes", "resnet18_scenes", "scenes"]
 
 
 def scenes(model: str, size: int = 96, lr: float = 2e-3, minutes: float | None = 5.0, **fields: Any) -> TrainConfig:
-    """A run on ``intel_scenes`` from scratch, as long as ``minutes`` allow.
+    """Configuration of a run on ``intel_scenes`` from scratch, as long as ``minutes`` allow.
 
     Args:
         model: Builder name.
         size: Side of the canvas.
-        lr: Of AdamW.
-        minutes: Of training; the cosine ends when they do. None trains all epochs.
+        lr: Learning rate of AdamW.
+        minutes: Minutes of training; the cosine ends when they do. None trains all epochs.
         **fields: Further fields of the configuration, in place of those here.
+
+    Example:
+        >>> config = scenes("vgg11_bn", size=64, minutes=None)
+        >>> config.name, config.max_minutes
+        ('vgg11_bn_scenes', None)
     """
     settings: dict[str, Any] = {
         "name": f"{model}_scenes",
@@ -48,6 +53,11 @@ def resnet18_scenes() -> TrainConfig:
 
     80.8 % (``docs/results/compare_line.md``) on two cores of an AMD EPYC with bf16, 62 epochs. One photograph is 0.8
     points. ``examples/compare_line.py`` gives nine other networks the same time.
+
+    Example:
+        >>> config = resnet18_scenes()
+        >>> config.data.source, config.max_minutes
+        ('intel_scenes', 5.0)
     """
     return scenes("resnet18")
 

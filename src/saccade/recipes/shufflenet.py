@@ -1,4 +1,4 @@
-"""ShuffleNets: the papers' own settings."""
+"""ShuffleNets on ImageNet: the papers' own settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["shufflenet_v1_imagenet", "shufflenet_v2_imagenet"]
 
 
 def _shufflenet(model: str) -> TrainConfig:
-    """300,000 iterations of 1024 images are 240 epochs."""
+    """Shared settings: 300,000 iterations of 1024 images are 240 epochs."""
     return imagenet(
         model,
         epochs=240,
@@ -28,6 +28,11 @@ def shufflenet_v1_imagenet() -> TrainConfig:
 
     Batches of 1024, a rate of 0.5 that falls linearly to 0 over 300,000 iterations, weight decay 0.00004, milder crops
     than usual. Reported: 67.4 % (table 2).
+
+    Example:
+        >>> config = shufflenet_v1_imagenet()
+        >>> config.optimizer.lr, config.schedule.name
+        (0.5, 'linear')
     """
     return _shufflenet("shufflenet_v1_g3")
 

@@ -1,4 +1,4 @@
-"""VGG: the paper's own settings."""
+"""VGG on ImageNet: the paper's own settings."""
 
 from __future__ import annotations
 
