@@ -134,13 +134,13 @@ def test_empty_and_strange_folders(tmp_path: Path) -> None:
 
 def test_options_file_is_checked(tmp_path: Path, write_image: Any) -> None:
     write_image(tmp_path / "images" / "1.png")
-    write_image(tmp_path / "truth" / "1.png", channels=1)
+    write_image(tmp_path / "labels" / "1.png", channels=1)
     options = tmp_path / "saccade.yaml"
-    options.write_text("format: masks\nimage_dir: images\nlabel_dir: ground truth\nclas_names: [a]\n")
+    options.write_text("format: masks\nimage_dir: images\nlabel_dir: labels\nclas_names: [a]\n")
     with pytest.raises(DataError, match=r"no option 'clas_names'. Did you mean 'class_names'"):
         open_dataset(tmp_path, "all")
     options.write_text(
-        "format: masks\nimage_dir: images\nlabel_dir: ground truth\nclass_names: [low, high]\nvalues: {0: 0}\n"
+        "format: masks\nimage_dir: images\nlabel_dir: labels\nclass_names: [low, high]\nvalues: {0: 0}\n"
     )
     assert open_dataset(tmp_path, "all").info.class_names == ("low", "high")
     options.write_text("format: [")

@@ -11,34 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saccade.cli._arguments import parse
+from saccade.api.options import PredictOptions
+from saccade.cli._arguments import options_of, parse
 from saccade.cli._console import printer
-from saccade.cli._inference_options import InferenceOptions
 
 if TYPE_CHECKING:
     from saccade.results.base import Result
 
-__all__ = ["describe", "run"]
+__all__ = ["SHOWN_SCORE", "PredictArguments", "describe", "run"]
+
+# What is printed and drawn where no threshold is given: models output far lower scores, of use to metrics alone.
+SHOWN_SCORE = 0.25
 
 
 @dataclass(kw_only=True)
-class PredictArguments(InferenceOptions):
-    """Run a model over images: one line an image, and with --save the drawings."""
+class PredictArguments(PredictOptions):
+    """Options of ``predict``, and where its results go."""
 
-    model: str
-    """Checkpoint or exported file."""
-    source: str
-    """Image, folder or pattern."""
     save: Path | None = None
     """Folder for the drawings."""
     json: bool = False
     """Print one JSON object an image instead of a line of text."""
-    score_threshold: float = 0.25
-    """Leave out answers below this score, where the task has any."""
-    batch_size: int = 1
-    """Images (or tiles) at a time."""
-    device: str | None = None
-    """Such as cuda; the processor through the fastest runtime installed if not given."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -46,22 +39,15 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse(PredictArguments, argv, "predict")
     from saccade import api
 
-    results = api.predict(
-        arguments.model,
-        arguments.source,
-        score_threshold=arguments.score_threshold,
-        batch_size=arguments.batch_size,
-        device=arguments.device,
-        keep_images=arguments.save is not None,
-        **arguments.options(),
-    )
+    options = options_of(arguments, PredictOptions) | {"keep_images": arguments.save is not None}
     images = 0
     used: Counter[str] = Counter()
-    for result in _watched(results, _how_many(arguments.source)):
-        values = result.to_json()
+    for result in _watched(api.predict(**options), _how_many(arguments.source)):
+        shown = result.above(SHOWN_SCORE) if arguments.score_threshold is None else result
         if arguments.save is not None:
-            result.save(arguments.save / _file_name(result.path, used))
-        sys.stdout.write(f"{json.dumps(values) if arguments.json else f'{result.path}: {describe(values)}'}\n")
+            shown.save(arguments.save / _file_name(result.path, used))
+        line = json.dumps(result.to_json()) if arguments.json else f"{result.path}: {describe(shown.to_json())}"
+        sys.stdout.write(f"{line}\n")
         images += 1
     saved = f", drawings in {arguments.save}" if arguments.save is not None else ""
     printer(stderr=True).print(f"{images} image{'s' if images != 1 else ''}{saved}", soft_wrap=True, markup=False)
@@ -69,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def describe(values: Mapping[str, Any]) -> str:
-    """What was seen, on one line, from a result's plain values.
+    """One line of text about a result, from its plain values.
 
     Example:
         >>> describe({"objects": [{"name": "cat"}, {"name": "dog"}, {"name": "cat"}]})
@@ -100,7 +86,7 @@ def _watched(results: Iterator[Result], total: int) -> Iterator[Result]:
 
 
 def _how_many(source: str) -> int:
-    from saccade.engine.predict.sources import IMAGE_SUFFIXES
+    from saccade.data.images.decode import IMAGE_SUFFIXES
 
     path = Path(source)
     if path.is_dir():

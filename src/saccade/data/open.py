@@ -1,4 +1,4 @@
-"""One entrance to every data set: a name of the catalogue or a path, a split, and a policy for faulty labels."""
+"""Open any data set by its name in the catalogue or its path, with a split and a policy for faulty labels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import msgspec
 
 from saccade.data.catalogue.catalogue import CATALOGUE, locate
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.derived.combine import ConcatDataset
-from saccade.data.readers import detect_format, get_reader
+from saccade.data.readers import detect_format, get_reader, option_types
 from saccade.data.readers._common import UNSPLIT
 from saccade.data.readers.archive import is_archive
 from saccade.data.tables.faults import BadLabels, apply_policy
@@ -34,21 +34,21 @@ def open_dataset(
     bad_labels: BadLabels = "error",
     **options: Any,
 ) -> VisionDataset:
-    """Open a data set for training or evaluation.
+    r"""Open a data set for training or evaluation.
 
     A folder may hold ``saccade.yaml`` with ``format``, ``task`` and options of the reader (``class_names``, ``values``,
     ``ranges``, ...). Sources without splits have ``all``, ``train`` and ``val`` (every fifth image).
 
     Args:
-        source: Name in the catalogue, or a folder.
-        split: Part of it; several are joined by ``+``.
-        format: Reader; found by looking at the folder if not given.
+        source: Name in the catalogue, a folder, or a zip of images.
+        split: Name of the split; several are joined by ``+``.
+        format: Name of the reader; found automatically if not given.
         task: Which ground truth to read, where the format has several.
         bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.tables.faults.apply_policy`).
-        **options: Of the reader.
+        **options: Options of the reader.
 
     Returns:
-        The data set; ``repairs`` counts by kind what the policy did.
+        The data set; ``repairs`` counts by kind what the policy changed.
 
     Raises:
         DataError: If the source, the split or a file is missing or broken, or labels are faulty and the policy is
@@ -56,8 +56,15 @@ def open_dataset(
         ConfigError: If the policy is unknown.
 
     Example:
-        >>> data = open_dataset("bccd", "train+val", bad_labels="drop")
-        >>> data.read(0).target["boxes"].shape
+        >>> data = open_dataset("digit_scenes", "train+val")
+        >>> len(data), data.info.task, data.info.class_names[:3]
+        (2200, 'detection', ('0', '1', '2'))
+        >>> import cv2
+        >>> _ = cv2.imwrite("a.png", np.zeros((40, 60, 3), np.uint8))
+        >>> _ = Path("boxes.csv").write_text("file,label,x1,y1,x2,y2\na.png,cat,10,5,30,35")
+        >>> sample = open_dataset(".", "all").read(0)
+        >>> sample.image.shape, sample.target["boxes"]
+        ((40, 60, 3), array([[10.,  5., 30., 35.]]))
     """
     policies = get_args(BadLabels)
     if bad_labels not in policies:
@@ -76,20 +83,26 @@ def open_raw(
     task: str | None = None,
     **options: Any,
 ) -> VisionDataset:
-    """:func:`open_dataset` with faulty labels left as they are, for :func:`saccade.data.check.check_dataset`."""
+    r""":func:`open_dataset` with faulty labels left as they are, for :func:`saccade.data.check.check_dataset`.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file,label,x1,y1,x2,y2\na.png,cat,30,5,10,35")
+        >>> open_raw(".", "all").target(0)["boxes"]
+        array([[30.,  5., 10., 35.]])
+    """
     parts = _open_parts(source, split, format, task, options)
     return parts[0] if len(parts) == 1 else ConcatDataset(parts)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set lies and how it is read.
+    """Folder of a data set, and how it is read.
 
     Args:
-        root: Its folder.
+        root: The folder.
         format: Name of the reader.
-        task: The task it is opened for unless another is asked for; None leaves it to the reader.
-        options: Of the reader.
+        task: Task it is opened for by default; None leaves it to the reader.
+        options: Options of the reader.
     """
 
     root: Path
@@ -99,15 +112,21 @@ class Source:
 
 
 def resolve_source(source: str | Path, format: str | None = None, **options: Any) -> Source:
-    """Find a data set and its reader.
+    r"""Find a data set and its reader.
 
     Args:
         source: Name in the catalogue, a folder, or a zip of images.
-        format: Reader; found by looking at the folder if not given.
-        **options: Of the reader; they win over those of the catalogue and of ``saccade.yaml``.
+        format: Name of the reader; found automatically if not given.
+        **options: Options of the reader; they override those of the catalogue and of ``saccade.yaml``.
 
     Raises:
         DataError: If there is no such source, format or option.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file,label,x1,y1,x2,y2\na.png,cat,10,5,30,35")
+        >>> found = resolve_source(".", class_names=["cat", "dog"])
+        >>> found.format, dict(found.options)
+        ('csv', {'class_names': ['cat', 'dog']})
     """
     entry = CATALOGUE.get(source) if isinstance(source, str) else None
     known: dict[str, Any]
@@ -120,8 +139,8 @@ def resolve_source(source: str | Path, format: str | None = None, **options: Any
     own_format = known.pop("format", None)
     own_task = known.pop("task", None)
     if format not in (None, own_format):
-        known, own_task = {}, None  # they belong to the other reader
-    with _naming(root):
+        known, own_task = {}, None  # the options found belong to another reader
+    with _errors_name(root):
         name = format or own_format or detect_format(root)
         if root.is_file() and not getattr(get_reader(name), "READS_ARCHIVES", False):
             raise DataError(f"{root}: format '{name}' does not read zips. Unpack it, and open the folder.")
@@ -131,7 +150,13 @@ def resolve_source(source: str | Path, format: str | None = None, **options: Any
 
 
 def split_names(source: Source) -> tuple[str, ...]:
-    """Parts that together are the whole data set."""
+    r"""Splits that together are the whole data set.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file,label,split\na.jpg,cat,train\nb.jpg,dog,val")
+        >>> split_names(resolve_source("."))
+        ('train', 'val')
+    """
     names = get_reader(source.format).splits(source.root)
     return ("all",) if names == UNSPLIT else names
 
@@ -144,7 +169,7 @@ def _open_parts(
         return [DigitScenes(task or "detection", name) for name in names]
     found = resolve_source(source, format_name, **options)
     reader = get_reader(found.format)
-    with _naming(found.root):
+    with _errors_name(found.root):
         parts = [reader.read(found.root, name, task or found.task, **found.options) for name in names]
     for name, part in zip(names, parts, strict=True):
         if not len(part):
@@ -155,8 +180,8 @@ def _open_parts(
 
 
 @contextlib.contextmanager
-def _naming(root: Path) -> Iterator[None]:
-    """Errors that name no file, as those of options do, name the data folder; so do those of the file system."""
+def _errors_name(root: Path) -> Iterator[None]:
+    """Add the data folder to errors that name no file, such as those of options and of the file system."""
     try:
         yield
     except DataError as error:
@@ -193,10 +218,8 @@ def _read_options(path: Path) -> dict[str, Any]:
 
 
 def _check_options(options: Mapping[str, Any], reader_name: str, root: Path) -> None:
-    """Names and types of options, which may come from a file, are those of the reader's parameters."""
-    known = get_type_hints(get_reader(reader_name).read)
-    for name in ("root", "split", "task", "return"):
-        known.pop(name, None)
+    """Check that names and types of options, which may come from a file, are those of the reader."""
+    known = option_types(reader_name)
     for name, value in options.items():
         if name not in known:
             raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from saccade.data.images.decode import decode as images
+from saccade.data.images import decode as images
 from saccade.data.images.decode import image_size, read_image, read_label_map, upright_size
 from saccade.errors import DataError
 
@@ -319,3 +319,44 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(DataError, match=r"a\.jpg: this is a pipe"):
         read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", sorted(images.IMAGE_SUFFIXES))
+def test_every_suffix_in_the_list_is_read(suffix: str, tmp_path: Path) -> None:
+    mode = {".pbm": "1", ".pgm": "L"}.get(suffix, "RGB")
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(BLOCKS).convert(mode).save(path)
+    pixels = read_image(path)
+    with Image.open(path) as image:
+        expected = np.array(image.convert("RGB")).astype(int)
+    assert np.abs(pixels - expected).mean() < 2
+    assert upright_size(path) == image_size(path) == (48, 80)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_channels_are_matched_to_the_network(dtype: type) -> None:
+    scale = np.iinfo(dtype).max // 255
+    stored = [image.astype(dtype) * dtype(scale) for image in (COLOR, COLOR[::-1, :, :1])]
+    rgb, alpha = stored
+    grey = rgb[..., :1]
+    luma = rgb @ np.array([0.299, 0.587, 0.114])
+    for pixels in (grey, np.dstack([grey, alpha])):
+        assert np.array_equal(images.match_channels(pixels, 3, "a"), np.repeat(grey, 3, axis=2))
+        assert np.array_equal(images.match_channels(pixels, 1, "a"), grey)
+    for pixels in (rgb, np.dstack([rgb, alpha])):
+        assert np.array_equal(images.match_channels(pixels, 3, "a"), rgb)
+        found = images.match_channels(pixels, 1, "a")
+        assert found.shape == (20, 30, 1)
+        assert found.dtype == dtype
+        assert np.abs(found[..., 0] - luma).max() < 2
+    assert images.match_channels(rgb, 3, "a") is rgb
+    assert images.match_channels(rgb[:, ::-1], 3, "a").flags.c_contiguous
+
+
+@pytest.mark.parametrize(("have", "wanted"), [(5, 3), (3, 5), (1, 4), (3, 4), (2, 4), (5, 1)])
+def test_channels_that_do_not_match_are_named(have: int, wanted: int) -> None:
+    with pytest.raises(
+        DataError, match=rf"b\.tif: the image has {have} channels, the network takes {wanted}\. "
+    ) as caught:
+        images.match_channels(np.zeros((2, 3, have), np.uint8), wanted, "b.tif")
+    assert f"channels={have}" in str(caught.value)

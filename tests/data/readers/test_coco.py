@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask as reference
 
 from saccade.data.readers import coco, detect_format
-from saccade.data.tables.outlines import decompress_runs, mask_of_runs, runs_of_mask
+from saccade.data.tables.run_lengths import decompress_runs, mask_of_runs, runs_of_mask
 from saccade.errors import DataError
 
 SQUARE = [10, 10, 20, 10, 20, 20, 10, 20]

@@ -114,7 +114,7 @@ def test_turned_box_becomes_its_hull_and_outline(root: Path, caplog: pytest.LogC
     # Clockwise as seen: the right end of the box goes down.
     assert masks[1][26, 26] == 1
     assert masks[1][14, 26] == 0
-    assert "2 turned boxes became the upright boxes around them" in caplog.text
+    assert "2 rotated boxes became the upright boxes around them" in caplog.text
 
 
 def test_shapes_without_area_are_no_objects_but_kept_and_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -126,7 +126,7 @@ def test_shapes_without_area_are_no_objects_but_kept_and_said(root: Path, caplog
     with caplog.at_level(logging.WARNING, "saccade"):
         data = cvat.read(root, "all")
     assert len(data.table.labels) == 1
-    assert "no boxes, polygons or masks are no objects: 2 points, 1 polyline, 1 skeleton" in caplog.text
+    assert "shapes other than boxes, polygons and masks are left out: 2 points, 1 polyline, 1 skeleton" in caplog.text
     assert data.table.image_attributes is not None
     shapes = data.table.image_attributes.get(0)["shapes"]
     assert shapes[0] == {"shape": "polyline", "label": "dog", "points": "1,1;2,2"}
@@ -189,12 +189,15 @@ BAD = {
     "no label": (BOX.format("", "") + "<box/>", r"box\[1\]\.label is missing"),
     "short polygon": ('<polygon label="dog" points="1,1;2,2"/>', r"polygon\[0\]\.points is no list of three or more"),
     "odd polygon": ('<polygon label="dog" points="1,1;2,2;3"/>', r"polygon\[0\]\.points is no list"),
-    "text polygon": ('<polygon label="dog" points="1,1;2,2;3,x"/>', r"polygon\[0\]\.points holds what is no number"),
+    "text polygon": (
+        '<polygon label="dog" points="1,1;2,2;3,x"/>',
+        r"points holds something that is not a number",
+    ),
     "no points": ('<polygon label="dog"/>', r"polygon\[0\]\.points is no list"),
     "short mask": (MASK.format("1,2", 0), r"mask\[0\]\.rle sums to 3, not to the 4x3 pixels"),
     "negative mask": (MASK.format("-12,24", 0), r"mask\[0\]\.rle sums to 12, not to"),
-    "huge mask": (MASK.format("99999999999999999999", 0), r"mask\[0\]\.rle holds what is no number"),
-    "text mask": (MASK.format("a", 0), r"mask\[0\]\.rle holds what is no number"),
+    "huge mask": (MASK.format("99999999999999999999", 0), r"mask\[0\]\.rle holds something that is not a number"),
+    "text mask": (MASK.format("a", 0), r"mask\[0\]\.rle holds something that is not a number"),
     "empty mask": (MASK.format("12", 0), r"mask\[0\]\.rle has no pixel"),
     "mask outside": (MASK.format("0,12", 58), r"mask\[0\] does not lie inside the 60x40 image"),
 }

@@ -53,7 +53,7 @@ def test_single_table_without_heading(tmp_path: Path, write_image: Any) -> None:
     ("line", "message"),
     [
         ("b.jpg,1,2,3", "line 3 has 4 columns, not 5"),
-        ("b.jpg,1,2,3,x", "line 3 has a cell that is no number"),
+        ("b.jpg,1,2,3,x", "line 3 has a cell that is not a number"),
         ("../b.jpg,1,2,3,4", r"line 3, column 1 is '\.\./b\.jpg', which is not a file inside"),
         ("/b.jpg,1,2,3,4", "line 3, column 1 is '/b.jpg', which is not a file inside"),
         ("word,1,2,3,4", "line 3 begins with 'word', not an image's name"),

@@ -190,7 +190,7 @@ def test_lists_of_classes(root: Path) -> None:
     assert data.table.unknown_classes == ("cat",)
     assert labelme.read(root, "all", class_names=["dog", "cat"]).target(0)["labels"].tolist() == [1, 0]
     (root / "labels.txt").write_text("dog\ndog\n")
-    with pytest.raises(DataError, match=r"labels\.txt: a name stands there twice"):
+    with pytest.raises(DataError, match=r"labels\.txt: a name is listed twice"):
         labelme.read(root, "all")
 
 
@@ -257,7 +257,7 @@ def test_images_inside_the_file(tmp_path: Path) -> None:
     assert np.array_equal(data.read(0).image, pixels)
     assert data.table.sizes.tolist() == [[40, 60], [40, 60]]
     write(tmp_path / "a.json", BOX, imageData="no base64!")
-    with pytest.raises(DataError, match=r"a\.json: imageData is no image in base64"):
+    with pytest.raises(DataError, match=r"a\.json: imageData is not an image in base64"):
         labelme.read(tmp_path, "all").read(0)
     write(tmp_path / "a.json", BOX, imageData=base64.b64encode(b"no image").decode())
     with pytest.raises(DataError, match=r"a\.json"):
@@ -312,7 +312,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "far": ({"points": [[1, 2], [1e300, 4]]}, r"shapes\[1\]\.points: a number is out of range"),
     "flags": ({"flags": [1]}, r"shapes\[1\]\.flags: expected object \| null, got array"),
     "no mask": ({"shape_type": "mask"}, r"shapes\[1\]\.mask is missing"),
-    "mask": ({"shape_type": "mask", "mask": "%%%"}, r"shapes\[1\]\.mask is no image in base64"),
+    "mask": ({"shape_type": "mask", "mask": "%%%"}, r"shapes\[1\]\.mask is not an image in base64"),
     "mask outside": (
         {"shape_type": "mask", "mask": png([[1]]), "points": [[70, 1], [70, 1]]},
         r"shapes\[1\]\.mask lies outside of the 60x40 image",
@@ -333,8 +333,8 @@ def test_malformed_shapes_name_file_and_field(root: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "this is no labelme file"),
-        ("[]", "this is no labelme file"),
+        ("{", "this is not a labelme file"),
+        ("[]", "this is not a labelme file"),
         ("{}", "shapes is missing"),
         ('{"shapes": 3}', "shapes, flags or the image's fields: Expected array, got int"),
         ('{"shapes": [], "imageHeight": "x"}', "shapes, flags or the image's fields: Expected int"),
@@ -343,8 +343,8 @@ def test_malformed_shapes_name_file_and_field(root: Path, case: str) -> None:
             '{"shapes": [], "imageHeight": 1000000000000, "imageWidth": 0}',
             "imageHeight and imageWidth are 1000000000000",
         ),
-        ('{"shapes": [{"label": "\udcff"}]}', "this is no labelme file|shapes, flags"),
-        ('{"shapes": [], "more": ' + "[" * 100_000, "this is no labelme file"),
+        ('{"shapes": [{"label": "\udcff"}]}', "this is not a labelme file|shapes, flags"),
+        ('{"shapes": [], "more": ' + "[" * 100_000, "this is not a labelme file"),
     ],
 )
 def test_malformed_files_are_named(root: Path, text: str, message: str) -> None:

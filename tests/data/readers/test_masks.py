@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from saccade.data.readers import detect_format, instance_masks, masks
+from saccade.data.readers._label_maps import label_lookup, palette_table
 from saccade.errors import DataError
 
 
@@ -110,10 +111,10 @@ def test_size_mismatch_and_missing_maps_are_named(pair: Path, write_image: Any) 
 
 def test_impossible_tables_are_refused() -> None:
     with pytest.raises(DataError, match="300 classes are more than"):
-        masks.label_lookup(300)
+        label_lookup(300)
     for values in ({0: 2}, {0: -1}, {-1: 0}, {70000: 0}):
         with pytest.raises(DataError, match="labels are 0-1"):
-            masks.label_lookup(2, values)
+            label_lookup(2, values)
 
 
 def test_instances_become_tight_boxes_and_masks(tmp_path: Path, write_image: Any) -> None:
@@ -211,8 +212,8 @@ def test_colours_that_stand_for_nothing_are_named(pair: Path) -> None:
         ({"#000000": 3}, "stands for '3', which is none of 1"),
     ):
         with pytest.raises(DataError, match=message):
-            masks.palette_table(palette, ["sky"])
-    with pytest.raises(DataError, match=r"'palette' says all of colours\. Remove values"):
+            palette_table(palette, ["sky"])
+    with pytest.raises(DataError, match=r"'palette' gives the class of every colour\. Remove values"):
         masks.read(pair, "all", palette={"#000000": 0}, ignore=[3])
 
 

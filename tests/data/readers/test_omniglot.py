@@ -88,8 +88,8 @@ def test_one_shot_runs_come_with_their_answers(tmp_path: Path) -> None:
     runs = read_one_shot_runs(tmp_path)
     assert [run.name for run in runs] == ["run01", "run02"]
     assert runs[0].training.shape == runs[0].test.shape == (3, 5, 5, 1)
-    assert runs[0].answers.tolist() == [1, 2, 0]
-    assert runs[1].answers.tolist() == [2, 0, 1]
+    assert runs[0].labels.tolist() == [1, 2, 0]
+    assert runs[1].labels.tolist() == [2, 0, 1]
     assert np.flatnonzero(runs[0].test[2] == 0).tolist() == [12]
 
 
@@ -98,10 +98,10 @@ def test_one_shot_runs_come_with_their_answers(tmp_path: Path) -> None:
     [
         ("run01/test/item01.png\n", "line 1 is not"),
         ("run01/test/item01.png run01/training/class09.png\n", "line 1 is not"),
-        ("run01/test/item01.png run01/training/class01.png\n", "images or answers are missing"),
+        ("run01/test/item01.png run01/training/class01.png\n", "images or labels are missing"),
     ],
 )
-def test_broken_answers_are_named(tmp_path: Path, labels: str, message: str) -> None:
+def test_broken_class_lists_are_named(tmp_path: Path, labels: str, message: str) -> None:
     write_runs(tmp_path / "all_runs.zip", labels)
     with pytest.raises(DataError, match=rf"all_runs\.zip/run01/class_labels\.txt: {message}"):
         read_one_shot_runs(tmp_path)
@@ -128,6 +128,6 @@ def test_the_official_runs(data_root: Path) -> None:
     assert [run.name for run in runs] == [f"run{number:02}" for number in range(1, 21)]
     for run in runs:
         assert run.training.shape == run.test.shape == (20, 105, 105, 1)
-        assert sorted(run.answers.tolist()) == list(range(20))
+        assert sorted(run.labels.tolist()) == list(range(20))
     # Written in run01/class_labels.txt: item01 is class08, item02 is class09, item03 is class02.
-    assert runs[0].answers[:3].tolist() == [7, 8, 1]
+    assert runs[0].labels[:3].tolist() == [7, 8, 1]

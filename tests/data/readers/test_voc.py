@@ -287,7 +287,7 @@ def test_masks_of_objects_follow_the_order_of_the_file(tmp_path: Path, write_voc
     assert np.array_equal(kept.target(0)["masks"][0], values == 2)
 
     palette_map(root / "SegmentationObject" / "a.png", values[:-1])
-    with pytest.raises(DataError, match=r"a\.png: the map is 60x39, .*a\.xml says 60x40"):
+    with pytest.raises(DataError, match=r"a\.png: the map is 60x39, the size in .*a\.xml 60x40"):
         voc.read(root, "all", masks=True).target(0)
 
 
@@ -336,7 +336,7 @@ def test_broken_list_is_named(tmp_path: Path, write_voc: Any) -> None:
 def test_a_file_name_in_another_encoding_is_named(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {"a": []})
     (root / "Annotations" / os.fsdecode(b"b\xff.xml")).write_text("<annotation/>")
-    with pytest.raises(DataError, match=r"Annotations: an annotation's name: the file name .* is no UTF-8"):
+    with pytest.raises(DataError, match=r"Annotations: an annotation's name: the file name .* is not UTF-8"):
         voc.read(root, "all")
 
 

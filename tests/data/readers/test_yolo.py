@@ -240,7 +240,7 @@ def test_descriptions_may_not_leave_the_folder(root: Path, write_image: Any, pla
     write_image(root.parent.parent / "elsewhere" / "secret.png")
     (root / "data.yaml").write_text(f"train: {place}\nval: images/val\nnames: [cat]\n")
     assert yolo.splits(root) == ("val",)
-    with pytest.raises(DataError, match=r"data\.yaml: train is .* no folder or list inside the data folder"):
+    with pytest.raises(DataError, match=r"data\.yaml: train is .* not a folder or list inside the data folder"):
         yolo.read(root, "train")
     (root / "data.yaml").write_text(f"path: {place}\ntrain: '.'\nnames: [cat]\n")
     assert "secret.png" not in paths(yolo.read(root, "train"))
@@ -258,10 +258,10 @@ def test_lists_may_not_leave_the_folder(root: Path, write_image: Any, name: str)
 BAD_YAML = {
     "names: [cat, cat]": "two classes or points are called 'cat'",
     "names: {0: cat, 1: cat}": "two classes or points are called 'cat'",
-    "names: {a: cat}": "names: 'a' is no whole number",
-    "names: 3": "names is no list of names",
-    "names: [[a], b]": "names is no list of names",
-    "nc: many": "nc: 'many' is no whole number",
+    "names: {a: cat}": "names: 'a' is not a whole number",
+    "names: 3": "names is not a list of names",
+    "names: [[a], b]": "names is not a list of names",
+    "nc: many": "nc: 'many' is not a whole number",
     "nc: 3\nnames: [cat, dog]": "nc is 3, but there are 2 names",
     "names: [cat, dog]\nkpt_shape: [2, 4]": "kpt_shape is",
     "names: [cat, dog]\nkpt_shape: 3": "kpt_shape is",
@@ -269,7 +269,7 @@ BAD_YAML = {
     "names: [cat, dog]\nkpt_shape: [2, 3]\nkpt_names: [a]": "kpt_names has 1 names",
     "names: [cat": "this is not valid YAML",
     "names: &a [*a, *a]": "this is not valid YAML",
-    "names: [&a [x, y], &b [*a, *a], [*b, *b]]": "names is no list of names",
+    "names: [&a [x, y], &b [*a, *a], [*b, *b]]": "names is not a list of names",
 }
 
 

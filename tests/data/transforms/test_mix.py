@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from saccade.data.transforms.mix import CopyPaste, MixUp, blend_classes, cut_classes
-from saccade.data.transforms.move import boxes_of_masks
 from saccade.errors import ConfigError
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample
 

@@ -1,4 +1,4 @@
-"""Mosaic: every object that is to be seen has its box, and the fast way draws what the plain way draws."""
+"""Mosaic: every visible object has its box, and the fast implementation equals the plain one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 
 from saccade.data.transforms.affine import RandomAffine
 from saccade.data.transforms.mosaic import Mosaic
-from saccade.data.transforms.move import boxes_of_masks, resize_pixels, warp_pixels
+from saccade.data.transforms.move import resize_pixels, warp_pixels
 from saccade.errors import ConfigError, DataError
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample
 
@@ -69,8 +70,8 @@ def test_exactly_the_visible_objects_have_boxes(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_fast_way_draws_what_the_plain_way_draws(seed: int) -> None:
-    """The plain way: paste all four into the whole double canvas, then warp all of it."""
+def test_the_fast_implementation_equals_the_plain_one(seed: int) -> None:
+    """The plain implementation: paste all four into the whole double canvas, then warp all of it."""
     affine = RandomAffine(degrees=15, translate=0.1, scale=(0.4, 1.9), shear=5, fill=114)
     fast, seen = _mosaic(seed, affine, size=(48, 64), channels=3)
 

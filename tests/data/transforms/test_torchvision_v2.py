@@ -13,9 +13,9 @@ from torchvision.transforms import v2
 from saccade.data.transforms.affine import Flip, RandomAffine
 from saccade.data.transforms.config import AugmentConfig
 from saccade.data.transforms.crops import IoUCrop
-from saccade.data.transforms.move import boxes_of_masks
 from saccade.data.transforms.torchvision_v2 import Policy, as_torchvision, from_torchvision
 from saccade.errors import ConfigError
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample
 
@@ -162,7 +162,7 @@ def test_classes_pass_through() -> None:
         (v2.Compose([v2.SanitizeKeyPoints()]), "keypoints|KeyPoints"),
     ],
 )
-def test_what_cannot_work_says_so(transform: Any, message: str) -> None:
+def test_transforms_that_cannot_work_are_refused(transform: Any, message: str) -> None:
     sample = _sample()
     sample.target["keypoints"][..., :2] -= 1000  # so that some are to be removed
     with pytest.raises(ConfigError, match=message):

@@ -1,4 +1,4 @@
-"""Geometric transforms: image, boxes, masks, label map and keypoints must tell the same story afterwards."""
+"""Geometric transforms: image, boxes, masks, label map and keypoints must agree afterwards."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from saccade.data.transforms.affine import Flip, FlipVertical, RandomAffine, RandomCrop, Rotate90, Transform
 from saccade.data.transforms.crops import Expand, IoUCrop, RandomResizedCrop
-from saccade.data.transforms.move import boxes_of_masks, clip_objects, resize_pixels, warp_pixels
+from saccade.data.transforms.move import clip_objects, resize_pixels, warp_pixels
 from saccade.data.transforms.warp import Elastic, Perspective
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
 

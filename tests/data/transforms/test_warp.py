@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from saccade.data.transforms.move import boxes_of_masks
 from saccade.data.transforms.warp import Elastic, Perspective
+from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
 
@@ -67,7 +67,7 @@ def test_points_boxes_and_areas_follow_their_pixels(name: str, masks: bool, seed
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_elastic_shows_at_every_pixel_what_the_field_says(seed: int) -> None:
+def test_elastic_shows_at_every_pixel_the_source_given_by_the_field(seed: int) -> None:
     """Points in steps of a pixel, moved one by one, against the definition: shown at q is what was at q + shift(q)."""
     sigma = 5.0
     shift = cv2.resize(

@@ -2,13 +2,13 @@
 
 The rules, in one place:
 
-- *Format* is told by content, never by the file's suffix.
+- *Format* is recognised by content, never by the file's suffix.
 - *Orientation* of EXIF is applied, so pixels and labels agree.
 - *Channels*: 3 gives RGB (grey is repeated), 1 gives grey (ITU-R BT.601 luma of a colour image). Any other number
   must be that of the file, which is then kept as stored (RGBA, TIFF of many channels).
 - *Alpha* is dropped, unless four channels are asked for; the colour stored under it is kept.
 - *16 bits* become 8 by ``round(value / 257)``, which takes 0..65535 to 0..255 exactly, unless ``allow_16bit`` is set.
-- *Moving images* and files of many pages give their first image.
+- *Animations* and files of many pages give their first image.
 - *Size* is read from the header and refused above ``MAX_PIXELS`` before any pixel is decoded.
 """
 
@@ -40,11 +40,20 @@ from saccade.data.images.tiff import (
 )
 from saccade.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "image_size", "read_image", "read_label_map", "upright_size"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "image_size",
+    "match_channels",
+    "read_image",
+    "read_label_map",
+    "upright_size",
+]
 
 MAX_PIXELS = 200_000_000
+# Suffixes by which images are found in a folder. The format itself is recognised by content.
 IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -61,7 +70,7 @@ _FIRST_TURNED = 5  # orientations 5 to 8 exchange height and width
 def read_image(
     source: str | Path | bytes, channels: int = 3, allow_16bit: bool = False, name: str | None = None
 ) -> NDArray[Any]:
-    """Decode an image by the rules of this module.
+    """Decode an image file, or encoded bytes, to upright RGB or grey pixels.
 
     Args:
         source: File, or the encoded bytes themselves.
@@ -77,8 +86,10 @@ def read_image(
             is not read.
 
     Example:
-        >>> read_image("photo.jpg").shape
-        (480, 640, 3)
+        >>> import cv2
+        >>> _ = cv2.imwrite("photo.png", np.full((48, 64, 3), 255, np.uint8))
+        >>> read_image("photo.png").shape, read_image("photo.png", channels=1).shape
+        ((48, 64, 3), (48, 64, 1))
     """
     import cv2
 
@@ -105,7 +116,7 @@ def read_image(
 
 
 def read_label_map(path: str | Path) -> NDArray[Any]:
-    """Decode an image whose pixel values are labels: grey values, or palette indices (never the palette's colours).
+    """Decode a label map: grey values, or palette indices (never the palette's colours).
 
     Args:
         path: Label map; a colour image is taken only if its three channels are equal.
@@ -115,6 +126,13 @@ def read_label_map(path: str | Path) -> NDArray[Any]:
 
     Raises:
         DataError: If the file is broken (as in :func:`read_image`), or holds colours rather than label values.
+
+    Example:
+        >>> import cv2
+        >>> _ = cv2.imwrite("labels.png", np.array([[0, 1], [255, 1]], np.uint8))
+        >>> read_label_map("labels.png")
+        array([[  0,   1],
+               [255,   1]], dtype=uint8)
     """
     import cv2
 
@@ -140,6 +158,11 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
 
     Raises:
         DataError: If the file is missing or empty, or its header is of no known format.
+
+    Example:
+        >>> import cv2
+        >>> image_size(cv2.imencode(".png", np.zeros((48, 64, 3)))[1].tobytes())
+        (48, 64)
     """
     data, name = _view(source)
     return _read_header(data, name)[:2]
@@ -150,10 +173,57 @@ def upright_size(source: str | Path | bytes) -> tuple[int, int]:
 
     Raises:
         DataError: If the file is missing or empty, or its header is of no known format.
+
+    Example:
+        >>> from PIL import Image
+        >>> exif = Image.Exif()
+        >>> exif[ORIENTATION] = 6
+        >>> Image.new("RGB", (64, 48)).save("turned.jpg", exif=exif)
+        >>> image_size("turned.jpg"), upright_size("turned.jpg")
+        ((48, 64), (64, 48))
     """
     data, name = _view(source)
     height, width, _ = _read_header(data, name)
     return (width, height) if _orientation(data) >= _FIRST_TURNED else (height, width)
+
+
+def match_channels(pixels: NDArray[Any], channels: int, name: str) -> NDArray[Any]:
+    """Pixels with as many channels as a network takes: grey repeated, colour turned to grey, alpha dropped.
+
+    Grey is the luma of ITU-R BT.601; two channels are grey and alpha, four are RGB and alpha.
+
+    Args:
+        pixels: (H, W, C), RGB order.
+        channels: Channels that the network takes.
+        name: What the message calls the image.
+
+    Returns:
+        Pixels (H, W, channels), in one piece; the same array where nothing changes.
+
+    Raises:
+        DataError: If the channels cannot be converted.
+
+    Example:
+        >>> match_channels(np.zeros((4, 6, 1), np.uint8), 3, "grey.png").shape
+        (4, 6, 3)
+        >>> match_channels(np.zeros((4, 6, 4), np.uint8), 1, "icon.png").shape
+        (4, 6, 1)
+    """
+    have = pixels.shape[2]
+    if have == channels:
+        return np.ascontiguousarray(pixels)
+    if have in (1, 2) and channels in (1, 3):
+        return np.repeat(pixels[..., :1], channels, axis=2)
+    if have == 4 and channels == 3:
+        return np.ascontiguousarray(pixels[..., :3])
+    if have in (3, 4) and channels == 1:
+        import cv2
+
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY))[..., None]
+    raise DataError(
+        f"{name}: the image has {have} channels, the network takes {channels}. "
+        f"Build the model with channels={have}, or convert the image."
+    )
 
 
 def _view(source: str | Path | bytes) -> tuple[Buffer, str]:
@@ -186,7 +256,7 @@ def _load(source: str | Path | bytes, name: str | None = None) -> tuple[bytes, s
 
 @contextlib.contextmanager
 def _named_errors(name: str) -> Iterator[None]:
-    """What the file system refuses, as errors with the file's name and a remedy."""
+    """Turn errors of the file system into errors with the file's name and a remedy."""
     try:
         yield
     except FileNotFoundError as error:
@@ -240,7 +310,7 @@ def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def _scale_to_peak(pixels: NDArray[Any], data: bytes) -> NDArray[Any]:
-    """A PGM or PPM says which value is white; decoders give its values as they are."""
+    """Pixels of a PGM or PPM scaled to the full range: its header gives the value of white, which decoders ignore."""
     header = re.match(rb"P[2356]" + rb"(?:\s|#[^\n]*\n)+(\d+)" * 3 + rb"\s", data[:_PNM_HEADER])  # width, height, white
     white = np.iinfo(pixels.dtype).max
     peak = white if header is None else int(header[3])
@@ -270,8 +340,8 @@ def _check(data: bytes, name: str) -> None:
         raise DataError(
             f"{name}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,}. Cut the image into tiles."
         )
-    # Some OpenCV versions fill the missing part of a truncated image with grey and say nothing. The end marker is
-    # looked for behind the header, because an embedded thumbnail in front of it has one of its own.
+    # Some OpenCV versions silently fill the missing part of a truncated image with grey. The end marker is searched
+    # behind the header, because an embedded thumbnail in front of it has one of its own.
     end_marker = b"\xff\xd9" if data.startswith(_JPEG) else b"IEND" if data.startswith(_PNG) else b""
     if data.rfind(end_marker) < header_end or is_cut_short(data):
         raise DataError(f"{name}: the file ends before its end marker, it is truncated. {_COPY_AGAIN}")
@@ -328,7 +398,7 @@ def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
 
 
 def _orientation(data: Buffer) -> int:
-    """EXIF orientation, 1 (upright) to 8; 1 where none is given or it makes no sense."""
+    """EXIF orientation, 1 (upright) to 8; 1 where there is none or an invalid one."""
     if data[:2] == _JPEG:
         bodies = (data[start:end] for marker, start, end in _jpeg_segments(data) if marker == _APP1)
         exif = next((body for body in bodies if body.startswith(_EXIF)), b"")

@@ -1,8 +1,8 @@
-"""TIFF files of any number of channels, which no decoder at hand reads: satellite, microscope and medical images.
+"""TIFF files of any number of channels, which neither OpenCV nor Pillow reads: satellite and medical images.
 
 An image of n interleaved channels is stored like a grey image of n times its width, and one of separate planes like
-n grey images. So the directory of the file is written anew in that sense, and Pillow decompresses it (OpenCV does not
-say when a block is damaged).
+n grey images. So the directory of the file is rewritten as that of grey images, and Pillow decompresses them (OpenCV
+does not report damaged blocks).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts
 
 _MAGIC = (b"II*\0", b"MM\0*")
 _KINDS = {1: "B", 3: "H", 4: "I"}
-# Codecs that take no notice of what the samples mean: none, LZW, deflate (two numbers), PackBits.
+# Codecs that work on bytes whatever the samples mean: none, LZW, deflate (two numbers), PackBits.
 _CODECS = (1, 5, 8, 32773, 32946)
 _PREDICTED_CODECS = (5, 8, 32946)
 _MAX_VALUES = 1 << 30
@@ -37,36 +37,68 @@ Buffer = bytes | mmap.mmap
 
 
 def tiff_tags(data: Buffer) -> dict[int, int]:
-    """First value of each whole number in the first directory of a TIFF or EXIF structure, by tag; empty if broken."""
+    """Integer fields of the first directory of a TIFF or EXIF structure: first value by tag; empty if broken.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("L", (64, 48)).save("grey.tif")
+        >>> tags = tiff_tags(Path("grey.tif").read_bytes())
+        >>> tags[HEIGHT], tags[WIDTH]
+        (48, 64)
+    """
     return {tag: values[0] for tag, entry in _directory(data).items() if (values := _values(data, entry, limit=1))}
 
 
 def has_many_channels(data: Buffer) -> bool:
-    """Whether this is a TIFF whose channels are neither grey nor RGB, with or without alpha."""
+    """Whether this is a TIFF whose channels are neither grey nor RGB, with or without alpha.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("RGB", (64, 48)).save("colour.tif")
+        >>> has_many_channels(Path("colour.tif").read_bytes())
+        False
+    """
     tags = tiff_tags(data)
     samples = tags.get(_SAMPLES, 1)
     return samples > 4 or (samples > 2 and tags.get(_PHOTOMETRIC) in (0, 1))
 
 
 def is_cut_short(data: bytes) -> bool:
-    """Whether a TIFF says that pixels lie beyond its end."""
+    """Whether the pixels of a TIFF, as its directory places them, lie beyond its end.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("L", (64, 48)).save("grey.tif")
+        >>> data = Path("grey.tif").read_bytes()
+        >>> is_cut_short(data), is_cut_short(data[:-100])
+        (False, True)
+    """
     found = _directory(data)
     for offsets, counts in (_STRIPS, _TILES):
         if offsets in found and counts in found:
-            places = zip(_values(data, found[offsets]), _values(data, found[counts]), strict=False)
-            return any(offset + count > len(data) for offset, count in places)
+            blocks = zip(_values(data, found[offsets]), _values(data, found[counts]), strict=False)
+            return any(offset + count > len(data) for offset, count in blocks)
     return False
 
 
 def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
-    """All channels of the first image of a TIFF, as stored: (H, W, C) uint8 or uint16, orientation not applied.
+    """Pixels of the first image of a TIFF with all its channels, as stored; orientation is not applied.
 
     Args:
         data: The file.
         name: What messages call it.
 
+    Returns:
+        (H, W, C), uint8 or uint16.
+
     Raises:
         DataError: If the file is damaged, or of a kind that is not read.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("RGBA", (6, 4), (1, 2, 3, 4)).save("bands.tif")
+        >>> decode_tiff(Path("bands.tif").read_bytes(), "bands.tif")[0, 0].tolist()
+        [1, 2, 3, 4]
     """
     found = _directory(data)
     tags = tiff_tags(data)
@@ -88,7 +120,7 @@ def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
     planes = samples if tags.get(_PLANAR) == 2 else 1
     block_width = tags.get(_TILE_WIDTH, 0) if tiled else width
     if not blocks[0] or len(blocks[0]) != len(blocks[1]) or len(blocks[0]) % planes or not block_width:
-        raise DataError(f"{name}: the TIFF does not say where its pixels lie. Copy it again, or save it anew.")
+        raise DataError(f"{name}: the TIFF does not state where its pixels lie. Copy it again, or save it anew.")
     wider = samples // planes
     share = len(blocks[0]) // planes
     layout = (
@@ -112,7 +144,7 @@ def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
 
 
 def _decode_grey(data: bytes, shape: tuple[int, int, int], name: str) -> NDArray[Any]:
-    """Pixels of a grey TIFF, told apart into channels."""
+    """Pixels of a grey TIFF, split into channels."""
     from PIL import Image
     from PIL.TiffImagePlugin import TiffImageFile
 
@@ -137,7 +169,7 @@ def _decode_grey(data: bytes, shape: tuple[int, int, int], name: str) -> NDArray
 
 
 def _directory(data: Buffer) -> dict[int, tuple[str, int, int]]:
-    """Entries of the first directory by tag: how a value is packed, how many there are, where they lie."""
+    """Entries of the first directory by tag: code of the values, how many there are, offset of the first."""
     if data[:4] not in _MAGIC:
         return {}
     order = "<" if data[:2] == b"II" else ">"
@@ -145,16 +177,16 @@ def _directory(data: Buffer) -> dict[int, tuple[str, int, int]]:
     try:
         (start,) = struct.unpack_from(order + "I", data, 4)
         (count,) = struct.unpack_from(order + "H", data, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, number = struct.unpack_from(order + "HHI", data, place)
+        for position in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from(order + "HHI", data, position)
             code = _KINDS.get(kind)
             if code is not None and number > 0:
-                # What fits into four bytes stands in the entry itself.
+                # Values of up to four bytes are in the entry itself.
                 inside = struct.calcsize(code) * number <= 4
-                where = place + 8 if inside else struct.unpack_from(order + "I", data, place + 8)[0]
+                where = position + 8 if inside else struct.unpack_from(order + "I", data, position + 8)[0]
                 entries[tag] = (order + code, number, where)
     except struct.error:
-        pass  # the directory ends early; what it said before holds
+        pass  # the directory ends early; its first entries are still valid
     return entries
 
 

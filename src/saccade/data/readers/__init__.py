@@ -1,34 +1,39 @@
-"""One file a format. Each has ``matches``, ``splits`` and ``read``; none repairs what it reads."""
+"""Readers, one file a format, each with ``matches``, ``splits`` and ``read``; none repairs what it reads."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_type_hints
 
+from saccade.data.readers.archive import is_archive
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
 
-__all__ = ["READERS", "Reader", "detect_format", "get_reader"]
+__all__ = ["READERS", "Reader", "detect_format", "get_reader", "option_types"]
 
 
 class Reader(Protocol):
-    """A module of this folder."""
+    """Interface of a reader's module.
+
+    A reader of many options takes them as ``**options`` and names their record as ``OPTIONS``; one that reads zips in
+    place has ``READS_ARCHIVES = True``.
+    """
 
     def matches(self, root: Path) -> bool:
-        """Whether the folder looks like this format; cheap."""
+        """Whether a folder is in this format; cheap."""
         ...
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        """Names of the parts that the folder has."""
+        """Names of the folder's splits."""
         ...
 
     def read(self, root: Path, split: str, task: str | None = None, **options: Any) -> VisionDataset:
-        """One part; faulty boxes are kept, a file that cannot be parsed is a ``DataError``."""
+        """Data set of one split; faulty boxes are kept, a file that cannot be parsed is a ``DataError``."""
         ...
 
 
-# In the order of detection: the most particular layout first, the bare folder of images last.
+# In the order of detection: the most specific layout first, the bare folder of images last.
 _NAMES = (
     "coco",
     "labelme",
@@ -52,14 +57,37 @@ READERS: dict[str, Reader] = {
 
 
 def get_reader(name: str) -> Reader:
-    """The reader of a format.
+    """Reader of a format.
 
     Raises:
         DataError: If there is none of that name; the nearest is offered.
+
+    Example:
+        >>> get_reader("coco").__name__
+        'saccade.data.readers.coco'
+        >>> get_reader("vok")
+        Traceback (most recent call last):
+        saccade.errors.DataError: there is no format 'vok'. Did you mean 'voc'?
     """
     if name not in READERS:
         raise DataError(f"there is no format '{name}'.{did_you_mean(name, READERS)}")
     return READERS[name]
+
+
+def option_types(name: str) -> dict[str, Any]:
+    """Options of a format's reader: their types by name.
+
+    Raises:
+        DataError: If there is no such format.
+
+    Example:
+        >>> option_types("coco")
+        {'masks': <class 'bool'>, 'images': str | None}
+    """
+    reader = get_reader(name)
+    record = getattr(reader, "OPTIONS", None)
+    types = get_type_hints(reader.read if record is None else record)
+    return {option: kind for option, kind in types.items() if option not in ("root", "split", "task", "return")}
 
 
 def detect_format(root: Path) -> str:
@@ -67,9 +95,13 @@ def detect_format(root: Path) -> str:
 
     Raises:
         DataError: If it is in none.
-    """
-    from saccade.data.readers.archive import is_archive  # which imports from this folder
 
+    Example:
+        >>> Path("annotations").mkdir()
+        >>> Path("annotations/instances_train.json").touch()
+        >>> detect_format(Path())
+        'coco'
+    """
     for name, reader in READERS.items():
         if (not is_archive(root) or getattr(reader, "READS_ARCHIVES", False)) and reader.matches(root):
             return name

@@ -1,7 +1,7 @@
-"""Annotations gathered in whatever order a source names them: objects find their image, classes are named at the end.
+"""Annotations collected in any order: objects are sorted by image, and classes named, at the end.
 
-:class:`~saccade.data.tables.annotations.TableBuilder` wants the objects of an image one after another and the
-class names beforehand. A table of rows promises neither.
+:class:`~saccade.data.tables.annotations.TableBuilder` needs the objects of an image one after another and the
+class names beforehand. The rows of a CSV file give neither.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from typing import Any
 
 import numpy as np
 
+from saccade.data.tables._rows import group_by_row
 from saccade.data.tables.annotations import AnnotationTable
-from saccade.data.tables.outlines import OutlineBuilder, TextBuilder
+from saccade.data.tables.outlines import ObjectOutline, OutlineBuilder, TextBuilder
 
 __all__ = ["AnnotationCollector"]
 
 
 class AnnotationCollector:
-    """Collects images and objects in typed buffers.
+    """Collects images and objects in any order, in typed buffers.
 
     Args:
         outlines: Whether objects have outlines.
 
     Example:
-        >>> gathered = AnnotationCollector()
-        >>> cat, dog = gathered.add_image("cat.jpg"), gathered.add_image("dog.jpg")
-        >>> gathered.add_object(dog, "dog", (0, 0, 10, 10))
-        >>> gathered.add_object(cat, "cat", (5, 5, 8, 8))
-        >>> gathered.build(gathered.class_names).labels
+        >>> collector = AnnotationCollector()
+        >>> first, second = collector.add_image("cat.jpg"), collector.add_image("dog.jpg")
+        >>> collector.add_object(second, "dog", (0, 0, 10, 10))
+        >>> collector.add_object(first, "cat", (5, 5, 8, 8))
+        >>> collector.build(collector.class_names).labels
         array([0, 1])
     """
 
@@ -51,16 +52,16 @@ class AnnotationCollector:
 
     @property
     def num_objects(self) -> int:
-        """Objects added so far."""
+        """Number of objects added so far."""
         return len(self._labels)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names that objects have, sorted."""
+        """Names of the objects' classes, sorted."""
         return tuple(sorted(self._codes))
 
     def find_image(self, path: str) -> int | None:
-        """Index of an image, if it was added; of the last of that path."""
+        """Index of the last image added under that path; None if there is none."""
         return self._index_of.get(path)
 
     def add_image(
@@ -76,9 +77,9 @@ class AnnotationCollector:
         Args:
             path: File below the data folder.
             size: Annotated (height, width).
-            image_id: Its number; its position if not given.
+            image_id: Its number; its index if not given.
             map_path: File of its label map or instance map, for every image or none.
-            attributes: What else the source says of it.
+            attributes: Further attributes by name.
 
         Returns:
             Its index.
@@ -99,9 +100,7 @@ class AnnotationCollector:
         box_xyxy: Sequence[float],
         iscrowd: bool = False,
         area: float = math.nan,
-        rings: Sequence[Sequence[float]] = (),
-        runs: Sequence[int] = (),
-        run_size: tuple[int, int] = (0, 0),
+        outline: ObjectOutline | None = None,
         attributes: Mapping[str, Any] | None = None,
         **extras: int,
     ) -> None:
@@ -113,10 +112,8 @@ class AnnotationCollector:
             box_xyxy: Pixels, as annotated.
             iscrowd: A crowd region rather than one object.
             area: Pixels; that of the box if not given.
-            rings: Polygons, each x, y, x, y, ... in pixels.
-            runs: Of a mask, instead of polygons (:class:`~saccade.data.tables.outlines.Outlines`).
-            run_size: (height, width) of that mask.
-            attributes: What else the source says of it.
+            outline: Polygons or mask, for collectors with outlines.
+            attributes: Further attributes by name.
             **extras: Whole numbers of the reader, the same names for every object.
         """
         self._images.append(image)
@@ -125,29 +122,28 @@ class AnnotationCollector:
         self._crowd.append(iscrowd)
         self._areas.append(area)
         if self._outlines is not None:
-            self._outlines.add(rings, runs=runs, run_size=run_size)
+            shape = outline or ObjectOutline()
+            self._outlines.add(shape.rings, shape.holes, shape.runs, shape.run_size)
         self._attributes.add(attributes)
         for name, value in extras.items():
             self._extras.setdefault(name, array("q")).append(value)
 
     def build(self, class_names: Sequence[str], boxes: bool = True) -> AnnotationTable:
-        """The arrays of everything added.
+        """Table of everything added.
 
         Args:
             class_names: Names of labels 0..N-1; other names that objects have become unknown classes.
             boxes: Whether objects have boxes.
         """
         images = np.array(self._images, np.int64)
-        order = np.argsort(images, kind="stable")
-        offsets = np.zeros(len(self) + 1, np.int64)
-        np.cumsum(np.bincount(images, minlength=len(self)), out=offsets[1:])
+        order, offsets = group_by_row(images, len(self))
         label_of = {name: label for label, name in enumerate(class_names)}
         unknown = [name for name in self._codes if name not in label_of]
-        label_of |= {name: -1 - place for place, name in enumerate(unknown)}
+        label_of |= {name: -1 - number for number, name in enumerate(unknown)}
         lookup = np.array([label_of[name] for name in self._codes], np.int64)
         corners = np.array(self._boxes, np.float64).reshape(-1, 4)[order]
         areas = np.array(self._areas, np.float64)[order]
-        with np.errstate(invalid="ignore", over="ignore"):  # faulty boxes are not judged here
+        with np.errstate(invalid="ignore", over="ignore"):  # faulty boxes are for the checker
             sides = np.maximum(corners[:, 2:] - corners[:, :2], 0.0).prod(axis=1)
         attributes = self._attributes.build()
         return AnnotationTable(

@@ -1,4 +1,4 @@
-"""Where the images lie that an annotation file names."""
+"""Folders of the images that an annotation file names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["find_image_root", "folder_of"]
 
 
 def find_image_root(root: Path, images: str | None) -> Path:
-    """Folder that images' names start from: the data folder, or another that the user names.
+    """Folder that images' names are relative to: the data folder, or another that the user names.
 
     Args:
         root: Data folder.
@@ -19,6 +19,11 @@ def find_image_root(root: Path, images: str | None) -> Path:
 
     Raises:
         DataError: If there is no such folder.
+
+    Example:
+        >>> Path("photos").mkdir()
+        >>> find_image_root(Path(), "photos").name
+        'photos'
     """
     if images is None:
         return root
@@ -29,13 +34,19 @@ def find_image_root(root: Path, images: str | None) -> Path:
 
 
 def folder_of(root: Path, name: str, split: str, others: Iterable[str] = ()) -> str:
-    """Folder below ``root``, with a slash at its end, in which an image lies; empty for ``root`` itself.
+    """Folder of an image below ``root``, with a slash at its end; empty for ``root`` itself.
 
     Args:
-        root: Folder that images' names start from.
+        root: Folder that images' names are relative to.
         name: The first image.
-        split: Name of the part.
-        others: Folders to look into besides the usual ones.
+        split: Name of the split.
+        others: Folders to search besides the usual ones.
+
+    Example:
+        >>> Path("images/train").mkdir(parents=True)
+        >>> Path("images/train/a.jpg").touch()
+        >>> folder_of(Path(), "a.jpg", "train")
+        'images/train/'
     """
-    places = ["", f"{split}/", "images/", f"images/{split}/", "JPEGImages/", *others]
-    return next((folder for folder in places if (root / folder / name).is_file()), "")
+    folders = ["", f"{split}/", "images/", f"images/{split}/", "JPEGImages/", *others]
+    return next((folder for folder in folders if (root / folder / name).is_file()), "")

@@ -1,8 +1,8 @@
-"""Shapes of labelme to the objects of each task, with attributes from which the same file can be written again.
+"""Objects of each task from the shapes of labelme, with attributes from which the same file can be written again.
 
-An attribute ``labelme`` holds only what cannot be told from the object: of an object, one table a shape with
+An attribute ``labelme`` holds only details that the object itself lacks: of an object, one dictionary a shape with
 ``shape_type``, ``points``, ``position``, ``flags``, ``description`` or ``more`` (and ``label``, if it is a keypoint);
-of an image, the ``shapes`` that are no objects, each with its place in the file, and ``more``.
+of an image, the ``shapes`` that are not objects, each with its position in the file, and ``more``.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ import numpy as np
 from saccade.data.readers._common import flip_pairs_by_name
 from saccade.data.readers._labelme_shapes import LINE_KINDS, RING_KINDS, LabelmeFile, Outline, Shape, outline
 from saccade.data.tables.annotations import TableBuilder
-from saccade.data.transforms.move import IGNORE
+from saccade.data.tables.outlines import ObjectOutline
 from saccade.errors import DataError
+from saccade.structures.kinds import IGNORE_LABEL
 
 __all__ = ["NO_CLASS", "FlagBuilder", "ObjectBuilder", "PointBuilder", "ring_of"]
 
-# Labels that are no class, and what they are in a label map.
-NO_CLASS = {"__ignore__": IGNORE, "_background_": 0}
+# Labels that are not classes, and their values in a label map.
+NO_CLASS = {"__ignore__": IGNORE_LABEL, "_background_": 0}
 _RESERVED = frozenset({"group_id", "description", "labelme"})
-# What a table calls by these names is no whole number of a reader.
+# Arguments of add_object, by which extras must not be named.
 _TAKEN = frozenset(inspect.signature(TableBuilder.add_object).parameters)
 
 
 class ObjectBuilder:
-    """Objects with boxes and outlines.
+    """Builds a table of objects with boxes and outlines.
 
     Args:
-        root: Data folder, which may have lists of names.
+        root: Data folder, which may hold lists of names.
         files: All files of all splits, as labels must not depend on the split.
         class_names: Names of labels 0..N-1, instead of those found.
         fill: Whether rectangles are outlines too.
@@ -61,7 +62,7 @@ class ObjectBuilder:
             self._add(parts, size, file.path)
 
     def _objects(self, file: LabelmeFile) -> tuple[list[list[Shape]], list[Shape]]:
-        """Shapes of each object, and those of none."""
+        """Shapes of each object, and those that belong to none."""
         objects: list[list[Shape]] = []
         grouped: dict[tuple[str, int | str], list[Shape]] = {}
         rest = []
@@ -92,8 +93,8 @@ class ObjectBuilder:
         area = sum(-one.area if part.kept.hole else one.area for one, part in zip(found, parts, strict=True))
         rings = [ring_of(one) for one in found if one.ring or (self._fill and not one.runs)]
         details = [
-            _details(part, parts[0], place, one, self._fill)
-            for place, (part, one) in enumerate(zip(parts, found, strict=True))
+            _details(part, parts[0], index, one, self._fill)
+            for index, (part, one) in enumerate(zip(parts, found, strict=True))
         ]
         self.table.add_object(
             parts[0].label,
@@ -101,19 +102,21 @@ class ObjectBuilder:
             iscrowd=kept.iscrowd,
             area=max(area, 0.0) if kept.area is None else kept.area,
             keypoints=keypoints,
-            rings=rings,
-            holes=[part.kept.hole for part in parts] if rings else (),
-            runs=found[0].runs,
-            run_size=size if found[0].runs else (0, 0),
+            outline=ObjectOutline(
+                rings=rings,
+                holes=[part.kept.hole for part in parts] if rings else (),
+                runs=found[0].runs,
+                run_size=size if found[0].runs else (0, 0),
+            ),
             attributes=_attributes(parts[0], [*details, *more]),
             **{name: kept.extras.get(name, 0) for name in self._extras},
         )
 
 
 class PointBuilder(ObjectBuilder):
-    """Objects with keypoints: the points that share a ``group_id`` with them; the arguments are the same.
+    """Builds a table of objects with keypoints: the points that share a ``group_id`` with them.
 
-    ``class_names`` are those of the points.
+    The arguments are those of :class:`ObjectBuilder`; ``class_names`` are the names of the points.
     """
 
     def __init__(self, root: Path, files: Sequence[LabelmeFile], class_names: Sequence[str] | None, fill: bool) -> None:
@@ -164,7 +167,7 @@ class PointBuilder(ObjectBuilder):
 
 
 class FlagBuilder:
-    """Images whose class is their flag; the arguments are the same as those of :class:`ObjectBuilder`."""
+    """Builds a table of images whose class is their flag; the arguments are those of :class:`ObjectBuilder`."""
 
     def __init__(self, root: Path, files: Sequence[LabelmeFile], class_names: Sequence[str] | None, fill: bool) -> None:
         found = sorted({name for file in files for name in file.flags if name not in NO_CLASS})
@@ -192,7 +195,12 @@ class FlagBuilder:
 
 
 def ring_of(found: Outline) -> list[float]:
-    """The ring of an outline; the corners of a rectangle."""
+    """Ring of an outline; of a rectangle, its corners.
+
+    Example:
+        >>> ring_of(Outline((10, 5, 30, 35), area=600))
+        [10, 5, 30, 5, 30, 35, 10, 35]
+    """
     x1, y1, x2, y2 = found.box_xyxy
     return found.ring or [x1, y1, x2, y1, x2, y2, x1, y2]
 
@@ -215,7 +223,7 @@ def _names(given: Sequence[str] | None, listed: Path, found: Sequence[str]) -> t
             raise DataError(f"{listed}: the names cannot be read ({error}). Write one name a line.") from error
         names = [line for line in lines if line and line not in NO_CLASS]
     if len(set(names)) < len(names):
-        raise DataError(f"{listed}: a name stands there twice. Remove or rename one.")
+        raise DataError(f"{listed}: a name is listed twice. Remove or rename one.")
     return tuple(names)
 
 
@@ -237,7 +245,7 @@ def _attributes(shape: Shape, details: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _flat(more: dict[str, Any], flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Flags and ``attributes`` as attributes by name, and what cannot be one."""
+    """Flags and ``attributes`` as attributes by name, and the values that cannot be attributes."""
     attributes = dict(more["attributes"]) if _can_be_flat(more) else {}
     others = {key: value for key, value in more.items() if key != "attributes" or not _can_be_flat(more)}
     rest: dict[str, Any] = {"more": others} if others else {}
@@ -259,9 +267,9 @@ def _can_be_flat(more: dict[str, Any]) -> bool:
     )
 
 
-def _details(part: Shape, first: Shape, place: int, found: Outline, fill: bool) -> dict[str, Any]:
-    """What of a shape cannot be told from its object."""
-    details = _rest_of(part) if place else _flat(part.more, part.flags)[1]
+def _details(part: Shape, first: Shape, index: int, found: Outline, fill: bool) -> dict[str, Any]:
+    """Details of a shape that its object lacks."""
+    details = _rest_of(part) if index else _flat(part.more, part.flags)[1]
     x1, y1, x2, y2 = found.box_xyxy
     if part.kind in RING_KINDS - {"polygon"} or (part.kind == "rectangle" and fill):
         details["shape_type"] = part.kind
@@ -269,7 +277,7 @@ def _details(part: Shape, first: Shape, place: int, found: Outline, fill: bool) 
     points = part.points_xy.tolist()
     if part.kind == "circle" or (part.kind in ("rectangle", "mask") and points != expected):
         details["points"] = points
-    if part.position != first.position + place:
+    if part.position != first.position + index:
         details["position"] = part.position
     return details
 

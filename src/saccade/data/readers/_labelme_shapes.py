@@ -1,8 +1,8 @@
-"""Shapes of labelme: what a JSON file holds, and the box, rings or mask of each kind of shape.
+"""Shapes of labelme: the content of a JSON file, and the box, ring or mask of each kind of shape.
 
 Points are continuous: 0, 0 is the outer corner of the first pixel. A ``mask`` is a small PNG in base64 whose first
-pixel is the one in which its first point lies; a ``circle`` is its centre and a point on its edge; a ``rectangle`` is
-any two opposite corners, or all four. Versions 3 to 5 differ in keys only; those that are not known here are kept.
+pixel is the one that contains its first point; a ``circle`` is its centre and a point on its edge; a ``rectangle`` is
+any two opposite corners, or all four. Versions 3 to 5 differ in keys only; unknown keys are kept.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import MAX_PIXELS, read_image
-from saccade.data.tables.outlines import runs_of_mask
+from saccade.data.tables.outlines import ring_area
+from saccade.data.tables.run_lengths import runs_of_mask
 from saccade.errors import DataError
+from saccade.ops.mask_boxes import box_of_mask
 
 __all__ = [
     "LINE_KINDS",
@@ -41,14 +43,22 @@ LINE_KINDS = frozenset({"line", "linestrip", "point", "points"})
 _KINDS = RING_KINDS | LINE_KINDS | {"rectangle", "mask"}
 _LEAST_POINTS = {"rectangle": 2, "circle": 2, "mask": 2}
 _OWN_KEYS = frozenset({"shapes", "flags", "version", "imagePath", "imageData", "imageHeight", "imageWidth"})
-# How far the sides of the polygon for a circle may lie inside of it, pixels.
+# Pixels by which the sides of the polygon for a circle may be inside of it.
 _CIRCLE_ERROR = 0.05
-# Pixels; what is farther than this is a slip, and its squares and sums would overflow.
+# Pixels; points farther than this are mistakes, and their squares and sums would overflow.
 _FARTHEST = 1e6
 
 
 class Kept(msgspec.Struct, omit_defaults=True):
-    """What Saccade writes into a shape because labelme has no place for it."""
+    """Fields that Saccade adds to a shape because labelme has none for them.
+
+    Args:
+        box: xyxy in pixels, where it is not the extent of the shape.
+        area: Pixels, where it is not that of the shape.
+        iscrowd: A crowd region rather than one object.
+        hole: Whether the ring cuts out.
+        extras: Whole numbers of the reader, by name.
+    """
 
     box: tuple[float, float, float, float] | None = None
     area: float | None = None
@@ -70,20 +80,20 @@ class _Known(msgspec.Struct):
 
 @dataclass(slots=True)
 class Shape:
-    """One shape as written.
+    """One shape of a file.
 
     Args:
         label: Its class.
         kind: ``polygon``, ``rectangle``, ...
         points_xy: (P, 2) float64, pixels.
-        group: What joins it to others.
+        group: Id that it shares with other shapes of the same object.
         description: Free text.
         flags: Marks by name.
         mask: PNG in base64, of a mask.
-        kept: What Saccade added.
+        kept: Fields that Saccade added.
         more: All other keys.
-        position: Place in the file.
-        raw: The whole of it, as written.
+        position: Index in the file.
+        raw: The whole shape, as written.
     """
 
     label: str
@@ -101,10 +111,10 @@ class Shape:
 
 @dataclass(slots=True)
 class LabelmeFile:
-    """One JSON file.
+    """Content of one JSON file.
 
     Args:
-        path: Where it is.
+        path: The file.
         shapes: In the order of the file.
         flags: Marks of the image by name.
         image: Its file as written, relative to this one; empty if not given.
@@ -124,13 +134,13 @@ class LabelmeFile:
 
 @dataclass(slots=True)
 class Outline:
-    """Where a shape lies.
+    """Box, area, and ring or mask of a shape.
 
     Args:
         box_xyxy: Pixels.
         area: Pixels.
         ring: x, y, x, y, ...; empty for rectangles and masks.
-        runs: Of a mask of the whole image; empty for others.
+        runs: Run lengths of a mask of the whole image; empty for others.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -144,6 +154,11 @@ def load(path: Path) -> LabelmeFile:
 
     Raises:
         DataError: If the file or a field is missing or malformed.
+
+    Example:
+        >>> _ = Path("a.json").write_text('{"shapes": [{"label": "cat", "points": [[1, 1], [5, 1], [5, 3]]}]}')
+        >>> [(shape.label, shape.kind) for shape in load(Path("a.json")).shapes]
+        [('cat', 'polygon')]
     """
     raw = _raw(path)
     try:
@@ -167,7 +182,7 @@ def load(path: Path) -> LabelmeFile:
 
 
 def embedded_image(path: Path) -> bytes | None:
-    """The encoded image inside a file; None if there is none.
+    """Bytes of the encoded image inside a file; None if there is none.
 
     Raises:
         DataError: If it is damaged.
@@ -176,22 +191,22 @@ def embedded_image(path: Path) -> bytes | None:
         data = msgspec.json.decode(_raw(path).get("imageData", b"null"), type=str | None)
         return base64.b64decode(data, validate=True) if data else None
     except (msgspec.DecodeError, ValueError) as error:
-        raise DataError(f"{path}: imageData is no image in base64 ({error}). Put the image beside it.") from error
+        raise DataError(f"{path}: imageData is not an image in base64 ({error}). Put the image beside it.") from error
 
 
 def _raw(path: Path) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: this is no labelme file ({error}). Write it again, or remove it.") from error
+        raise DataError(f"{path}: this is not a labelme file ({error}). Write it again, or remove it.") from error
 
 
 def parse_shape(entry: dict[str, Any], position: int, path: Path) -> Shape:
-    """A shape as it stands in a file.
+    """Shape from its keys in a file.
 
     Args:
         entry: Its keys.
-        position: Its place in the file.
+        position: Its index in the file.
         path: The file, for messages.
 
     Raises:
@@ -201,10 +216,10 @@ def parse_shape(entry: dict[str, Any], position: int, path: Path) -> Shape:
     try:
         known = msgspec.convert(entry, _Known)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).replace("`", "").partition(" - at $")
+        problem, _, field = str(error).replace("`", "").partition(" - at $")
         problem = problem[:1].lower() + problem[1:]
-        raise DataError(f"{path}: {where}{place}: {problem}. Correct or remove the shape.") from error
-    kind = known.shape_type or "polygon"  # version 3 had nothing else
+        raise DataError(f"{path}: {where}{field}: {problem}. Correct or remove the shape.") from error
+    kind = known.shape_type or "polygon"  # version 3 had no other kind
     if kind not in _KINDS:
         raise DataError(f"{path}: {where}.shape_type is '{kind[:80]}', which is not known. Draw a polygon instead.")
     points = np.array(known.points, np.float64).reshape(-1, 2)
@@ -233,15 +248,21 @@ def parse_shape(entry: dict[str, Any], position: int, path: Path) -> Shape:
 
 
 def outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
-    """Box, area and outline of a shape that has an area.
+    """Box, area, and ring or mask of a shape that has an area.
 
     Args:
-        shape: Any but those of ``LINE_KINDS``.
+        shape: Of any kind but ``LINE_KINDS``.
         size: (height, width) of the image, for masks.
         path: Its file, for messages.
 
     Raises:
         DataError: If its mask is damaged.
+
+    Example:
+        >>> entry = {"label": "cat", "shape_type": "rectangle", "points": [[30, 35], [10, 5]]}
+        >>> found = outline(parse_shape(entry, 0, Path("a.json")), (40, 60), Path("a.json"))
+        >>> found.box_xyxy, found.area
+        ((10.0, 5.0, 30.0, 35.0), 600.0)
     """
     if shape.kind == "mask":
         return _mask_outline(shape, size, path)
@@ -251,8 +272,7 @@ def outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
     box = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
     if shape.kind == "rectangle":
         return Outline(box, (box[2] - box[0]) * (box[3] - box[1]))
-    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
-    return Outline(box, area, ring=shape.points_xy.reshape(-1).tolist())
+    return Outline(box, ring_area(shape.points_xy), ring=shape.points_xy.reshape(-1).tolist())
 
 
 def _circle_outline(shape: Shape) -> Outline:
@@ -273,7 +293,7 @@ def _mask_outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
         encoded = base64.b64decode(shape.mask or "", validate=True)
         pixels = read_image(encoded, channels=1)[:, :, 0] > 0
     except (ValueError, DataError) as error:
-        raise DataError(f"{where} is no image in base64 ({error}). Draw it again, or remove the shape.") from error
+        raise DataError(f"{where} is not an image in base64 ({error}). Draw it again, or remove the shape.") from error
     height, width = size
     left, top = (math.floor(value) for value in shape.points_xy.min(axis=0).tolist())
     right, bottom = min(left + pixels.shape[1], width), min(top + pixels.shape[0], height)
@@ -282,8 +302,6 @@ def _mask_outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
     whole = np.zeros((height, width), np.bool_)
     inside = pixels[max(-top, 0) : bottom - top, max(-left, 0) : right - left]
     whole[max(top, 0) : bottom, max(left, 0) : right] = inside
-    ys, xs = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
-    if not len(ys):
+    if not whole.any():
         raise DataError(f"{where} is empty. Draw it again, or remove the shape.")
-    box = (float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1))
-    return Outline(box, float(whole.sum()), runs=runs_of_mask(whole))
+    return Outline(box_of_mask(whole), float(whole.sum()), runs=runs_of_mask(whole))

@@ -1,4 +1,4 @@
-"""What the readers of tables share: rows of a CSV file, its heading, numbers, and the files of the splits."""
+"""Shared parts of the readers of CSV tables: rows, heading, and the values of cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ _DELIMITERS = ",;\t"
 
 
 def heading(path: Path) -> list[str]:
-    """Cells of the first row; empty if the file cannot be read."""
+    r"""Cells of the first row; empty if the file cannot be read.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file;label\na.jpg;cat")
+        >>> heading(Path("boxes.csv"))
+        ['file', 'label']
+    """
     if not path.is_file():
         return []
     try:
@@ -24,12 +30,17 @@ def heading(path: Path) -> list[str]:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells, without blanks around them, of every row that is not empty.
+    r"""Line number and stripped cells of every row that is not empty.
 
     Cells are separated by comma, semicolon or tab, whichever the first line has most of.
 
     Raises:
         DataError: If the file cannot be read as a table.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file; label\n\na.jpg; cat")
+        >>> list(read_rows(Path("boxes.csv")))
+        [(1, ['file', 'label']), (3, ['a.jpg', 'cat'])]
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -45,10 +56,14 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def cell_number(row: Sequence[str], columns: Mapping[str, int], name: str, path: Path, line: int) -> float:
-    """The number in a cell; a comma may stand for its point.
+    """Number in a cell, with a decimal point or comma.
 
     Raises:
-        DataError: If it is no number.
+        DataError: If the cell is not a number.
+
+    Example:
+        >>> cell_number(["a.jpg", "12,5"], {"file": 0, "x1": 1}, "x1", Path("boxes.csv"), line=2)
+        12.5
     """
     text = row[columns[name]]
     try:
@@ -58,5 +73,10 @@ def cell_number(row: Sequence[str], columns: Mapping[str, int], name: str, path:
 
 
 def is_yes(text: str) -> bool:
-    """Whether a cell says yes: ``1`` or ``true``."""
+    """Whether a cell is ``1`` or ``true``.
+
+    Example:
+        >>> is_yes("True"), is_yes("0")
+        (True, False)
+    """
     return text.lower() in ("1", "1.0", "true")

@@ -1,4 +1,4 @@
-"""What the readers of XML share: parsing that no document type or entity gets through, numbers, and plain values."""
+"""Shared parts of the readers of XML: parsing that refuses document types and entities, numbers, and plain values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
 
 
 def begins_with(path: Path, tag: str) -> bool:
-    """Whether the first element of a file is ``tag``; looks at its first bytes alone."""
+    """Whether the first element of a file is ``tag``; only its first bytes are read.
+
+    Example:
+        >>> _ = Path("a.xml").write_text("<annotation><size/></annotation>")
+        >>> begins_with(Path("a.xml"), "annotation")
+        True
+    """
     if not path.is_file():
         return False
     try:
@@ -35,14 +41,19 @@ def begins_with(path: Path, tag: str) -> bool:
 
 
 def parse_xml(path: Path, root: str) -> Element:
-    """The root element of a small file.
+    """Root element of a small file.
 
     Args:
         path: File.
         root: Name that the root element must have.
 
     Raises:
-        DataError: If the file is missing, no valid XML, declares a document type or entities, or is another document.
+        DataError: If the file is missing, not valid XML, declares a document type or entities, or is another document.
+
+    Example:
+        >>> _ = Path("a.xml").write_text("<annotation><filename>a.jpg</filename></annotation>")
+        >>> parse_xml(Path("a.xml"), "annotation").findtext("filename")
+        'a.jpg'
     """
     with _named_errors(path):
         tree = ElementTree.parse(path, forbid_dtd=True).getroot()
@@ -53,7 +64,7 @@ def parse_xml(path: Path, root: str) -> Element:
 
 
 def parse_elements(path: Path, tags: Collection[str], root: str) -> Iterator[Element]:
-    """The elements of some names right below the root, one after another; each is emptied once the next is asked for.
+    """Elements of some names directly below the root, one by one; each is emptied when the next is read.
 
     Args:
         path: File, which may be large.
@@ -62,6 +73,11 @@ def parse_elements(path: Path, tags: Collection[str], root: str) -> Iterator[Ele
 
     Raises:
         DataError: As :func:`parse_xml`.
+
+    Example:
+        >>> _ = Path("a.xml").write_text('<annotations><image id="0"/><image id="1"/></annotations>')
+        >>> [element.get("id") for element in parse_elements(Path("a.xml"), ["image"], "annotations")]
+        ['0', '1']
     """
     depth = 0
     with _named_errors(path), path.open("rb") as stream:
@@ -86,7 +102,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(
-            f"{path}: the annotation does not exist. Write it, or take the id off the split list."
+            f"{path}: the annotation does not exist. Write it, or remove the id from the split list."
         ) from error
     except DefusedXmlException as error:
         raise DataError(
@@ -97,10 +113,14 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 
 def number(text: str | None, path: Path, field: str, remedy: str = "Correct it, or remove the object.") -> float:
-    """The number that a field holds.
+    """Number in a field.
 
     Raises:
-        DataError: If it is missing or no number.
+        DataError: If it is missing or not a number.
+
+    Example:
+        >>> number("12.5", Path("a.xml"), "object[0].bndbox.xmin")
+        12.5
     """
     try:
         return float(text or "")
@@ -112,7 +132,11 @@ def image_size(height: str | None, width: str | None, path: Path, field: str) ->
     """(height, width) of an image; 0 where it is not known.
 
     Raises:
-        DataError: If one is missing or no whole number, or the image would be too large.
+        DataError: If one is missing or not a whole number, or the image would be too large.
+
+    Example:
+        >>> image_size("40", "60", Path("a.xml"), "size")
+        (40, 60)
     """
     remedy = "Correct it, or remove both height and width."
     rows, columns = number(height, path, f"{field}.height", remedy), number(width, path, f"{field}.width", remedy)
@@ -123,7 +147,12 @@ def image_size(height: str | None, width: str | None, path: Path, field: str) ->
 
 
 def plain_value(text: str) -> int | float | str:
-    """``"3"`` as 3 and ``"0.5"`` as 0.5, if the number is written back as the same text; other text as it is."""
+    """Text as a number where the number is written back as the same text; other text as it is.
+
+    Example:
+        >>> plain_value("3"), plain_value("0.5"), plain_value("0.50"), plain_value("left")
+        (3, 0.5, '0.50', 'left')
+    """
     found = _NUMBER.fullmatch(text)
     if found is None:
         return text
@@ -132,12 +161,16 @@ def plain_value(text: str) -> int | float | str:
 
 
 def children(element: Element, skip: Collection[str] = (), depth: int = 3) -> dict[str, Any]:
-    """What an element's children say, by their names; those that have children themselves become tables.
+    """Values of an element's children by their names; children with children of their own become dictionaries.
 
     Args:
         element: Parent.
         skip: Names of children to leave out.
-        depth: Levels that are read; what lies deeper is left out.
+        depth: Levels that are read; deeper ones are left out.
+
+    Example:
+        >>> children(ElementTree.fromstring("<object><pose>left</pose><size><width>60</width></size></object>"))
+        {'pose': 'left', 'size': {'width': 60}}
     """
     values: dict[str, Any] = {}
     for child in element if depth else ():

@@ -1,11 +1,11 @@
-"""Where a YOLO data set keeps its images, its rows and its class names.
+"""Layouts of YOLO data sets: the folders of images and rows, and the class names.
 
 Found, in this order: a YAML file with ``names`` and ``train``, ``val``, ... (Ultralytics, Roboflow); Darknet's
 ``obj.data`` with lists of images; bare folders ``images/`` + ``labels/`` (also one of each a split, in either order),
 or images and rows side by side with ``classes.txt``.
 
-Data sets move from machine to machine, and their files name folders of the machine they came from. A name is taken if
-it leads to something inside the data folder: as it stands, without leading ``../`` (Roboflow writes ``../train/images``
+Data sets move from machine to machine, and their files name folders of another machine. A name is accepted if it leads
+to something inside the data folder: as it stands, without leading ``../`` (Roboflow writes ``../train/images``
 for its own ``train/images``), and in lists of images also without its first folders. Nothing outside the data folder
 is opened.
 """
@@ -20,28 +20,27 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from saccade.data.readers._common import has_images, list_images, subfolders
+from saccade.data.readers._common import LONGEST_NAME, SPLIT_NAMES, has_images, list_images, subfolders
 from saccade.errors import DataError
 
 __all__ = ["Layout", "PointRows", "find_layout", "list_part", "looks_like_yolo"]
 
 _OPTIONS_FILE = "saccade.yaml"
-_SPLIT_KEYS = ("train", "val", "valid", "test", "all")
+_SPLIT_KEYS = (*SPLIT_NAMES, "all")
 # Keys of data.yaml that are never a split, even if a folder bears the name of their value.
 _OTHER_KEYS = frozenset(
     {"path", "names", "nc", "kpt_shape", "kpt_names", "flip_idx", "download", "channels", "roboflow", "task"}
 )
 _NOTHING = ("", "null", "Null", "NULL", "~", "None")
-_LONGEST_NAME = 255  # bytes; the file system answers longer ones with an error of its own
-_LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")
+_LISTS = tuple(f"{name}.txt" for name in SPLIT_NAMES)
 
 
 @dataclass(frozen=True)
 class PointRows:
-    """How the rows of a keypoint data set are built.
+    """Layout of the rows of a keypoint data set.
 
     Args:
-        names: Of the K points.
+        names: Names of the K points.
         values: Numbers a point: 2 (x, y) or 3 (x, y, visibility).
         flip_pairs: Points that a mirror exchanges.
     """
@@ -53,14 +52,14 @@ class PointRows:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a YOLO folder says of itself.
+    """Classes and splits of a YOLO data set.
 
     Args:
         source: File that names the classes, or the folder itself.
         class_names: Name by class id; empty where nothing names them.
         parts: By split, folders of images and lists (``.txt``) of images, below the data folder.
-        missing: By split, what is named but not there.
-        points: Of a keypoint data set.
+        missing: By split, a folder or list that is named but not there.
+        points: Layout of the rows of a keypoint data set.
     """
 
     source: Path
@@ -71,12 +70,18 @@ class Layout:
 
 
 def looks_like_yolo(root: Path) -> bool:
-    """Whether one of the layouts is there; no file but the YAML is read."""
+    r"""Whether one of the layouts is there; only the YAML file is read.
+
+    Example:
+        >>> _ = Path("data.yaml").write_text("train: images/train\nnames: [cat]")
+        >>> looks_like_yolo(Path())
+        True
+    """
     return _yaml_file(root) is not None or _darknet_names(root) is not None or bool(_bare_parts(root))
 
 
 def find_layout(root: Path, elsewhere: bool = False) -> Layout:
-    """The layout of a folder.
+    r"""Layout of a folder.
 
     Args:
         root: Data folder.
@@ -84,6 +89,13 @@ def find_layout(root: Path, elsewhere: bool = False) -> Layout:
 
     Raises:
         DataError: If there is none, or the file that describes it is malformed.
+
+    Example:
+        >>> Path("images/train").mkdir(parents=True)
+        >>> _ = Path("data.yaml").write_text("train: images/train\nnames: [cat, dog]")
+        >>> layout = find_layout(Path())
+        >>> dict(layout.class_names), dict(layout.parts)
+        ({0: 'cat', 1: 'dog'}, {'train': ('images/train',)})
     """
     source = _yaml_file(root)
     if source is not None:
@@ -115,6 +127,12 @@ def list_part(root: Path, layout: Layout, split: str, image_root: Path) -> list[
 
     Raises:
         DataError: If there are no images, or a listed one is not there.
+
+    Example:
+        >>> Path("images").mkdir()
+        >>> Path("images/a.jpg").touch()
+        >>> list_part(Path(), Layout(Path(), {}, {"all": ("images",)}), "all", Path())
+        [('images/a.jpg', 'labels/a.txt')]
     """
     found: list[tuple[str, str]] = []
     for part in layout.parts[split]:
@@ -135,13 +153,13 @@ def _images_below(root: Path, part: str) -> list[str]:
 
 
 def _label_name(image: str) -> str:
-    """``images/train/a.jpg`` has its rows in ``labels/train/a.txt``; without such a folder they lie beside it."""
+    """File of an image's rows: ``labels/train/a.txt`` for ``images/train/a.jpg``; without such a folder, beside it."""
     folder, name = posixpath.split(image)
     return posixpath.join(_label_folder(folder), f"{posixpath.splitext(name)[0]}.txt")
 
 
 def _label_folder(images: str) -> str:
-    """The last folder named ``images`` becomes ``labels``."""
+    """Folder of the rows: the last folder named ``images`` becomes ``labels``."""
     parts = images.split("/")
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
@@ -178,9 +196,9 @@ class _Finder:
     """Finds listed files below a folder, whatever machine the list was made on.
 
     Args:
-        folder: Where the files are.
+        folder: Folder of the files.
         source: The list; names may be relative to its folder too.
-        loose: Each name may have other first folders that are not there; else the first name that is found decides.
+        loose: Each name may have other leading folders to remove; else the first name that is found decides.
     """
 
     def __init__(self, folder: Path, source: Path, loose: bool = False) -> None:
@@ -191,7 +209,7 @@ class _Finder:
         self._cut: int | None = None
 
     def find(self, name: str) -> str | None:
-        """The name below the folder, without as many first folders as it takes; None if there is no such file."""
+        """Name below the folder, with leading folders removed until a file is found; None if there is none."""
         if "\0" in name:
             return None
         parts = [part for part in posixpath.normpath(name.replace("\\", "/")).split("/") if part not in ("", ".")]
@@ -209,7 +227,7 @@ class _Finder:
 
 
 def _yaml_file(root: Path) -> Path | None:
-    """The YAML file that describes a data set; ``data.yaml`` before others."""
+    """YAML file that describes a data set; ``data.yaml`` before others."""
     files = [*root.glob("*.yaml"), *root.glob("*.yml")]
     for file in sorted(files, key=lambda file: (file.stem != "data", file.stem != "dataset", file.name)):
         if file.name == _OPTIONS_FILE or not file.is_file():
@@ -229,7 +247,7 @@ def _read_yaml(root: Path, source: Path) -> Layout:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{source}: this is not valid YAML ({error}). Correct it.") from error
     if not isinstance(content, dict):
-        raise DataError(f"{source}: this is no table. Write 'train:', 'val:' and 'names:'.")
+        raise DataError(f"{source}: this is not a mapping. Write 'train:', 'val:' and 'names:'.")
     base = _inside(root, root, content["path"]) if isinstance(content.get("path"), str) else None
     if base is None or not base.is_dir():
         base = Path(os.path.normpath(root.absolute()))
@@ -241,36 +259,36 @@ def _read_yaml(root: Path, source: Path) -> Layout:
         entries = value if isinstance(value, list) else [value]
         if not all(isinstance(entry, str) for entry in entries) or entries in [[word] for word in _NOTHING]:
             continue
-        places = [_place(root, base, entry) for entry in entries]
-        found = tuple(place for place in places if place is not None)
+        locations = [_locate(root, base, entry) for entry in entries]
+        found = tuple(location for location in locations if location is not None)
         if len(found) == len(entries):
             parts[key] = found
         elif key in _SPLIT_KEYS:
-            missing[key] = entries[places.index(None)]
+            missing[key] = entries[locations.index(None)]
     if "all" in parts and set(parts.values()) == {parts["all"]}:
-        parts = {"all": parts["all"]}  # as Saccade writes what has no splits
+        parts = {"all": parts["all"]}  # as Saccade writes data sets without splits
     return Layout(source, _yaml_names(content, source), parts, missing, _point_rows(content, source))
 
 
 def _inside(root: Path, base: Path, entry: str) -> Path | None:
     """A path as written in a file of ``root``, if it stays inside ``root``."""
-    if "\0" in entry or max(len(part.encode()) for part in re.split(r"[/\\]", entry)) > _LONGEST_NAME:
+    if "\0" in entry or max(len(part.encode()) for part in re.split(r"[/\\]", entry)) > LONGEST_NAME:
         return None
     whole = Path(os.path.normpath(root.absolute()))
     path = Path(os.path.normpath(base.absolute() / entry.replace("\\", "/")))
     return path if path.is_relative_to(whole) else None
 
 
-def _place(root: Path, base: Path, entry: str) -> str | None:
-    """An entry of ``train:`` below the data folder: a folder, of images or at least of rows, or a list."""
+def _locate(root: Path, base: Path, entry: str) -> str | None:
+    """Path of an entry of ``train:`` below the data folder: a folder of images or rows, or a list."""
     whole = Path(os.path.normpath(root.absolute()))
     for folder, name in ((base, entry), (whole, entry), (base, re.sub(r"^(\.\.[/\\])+", "", entry))):
         path = _inside(root, folder, name)
         if path is None:
             continue
-        place = path.relative_to(whole).as_posix()
-        if path.is_dir() or (path.suffix == ".txt" and path.is_file()) or (root / _label_folder(place)).is_dir():
-            return place
+        location = path.relative_to(whole).as_posix()
+        if path.is_dir() or (path.suffix == ".txt" and path.is_file()) or (root / _label_folder(location)).is_dir():
+            return location
     return None
 
 
@@ -312,9 +330,9 @@ def _point_rows(content: Mapping[str, Any], source: Path) -> PointRows | None:
 
 
 def _texts(value: object, source: Path, key: str) -> list[str]:
-    # What is not text is not shown: aliases of YAML can make it endless.
+    # Values other than text are not shown: aliases of YAML can make them endless.
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DataError(f"{source}: {key} is no list of names. Write one name each.")
+        raise DataError(f"{source}: {key} is not a list of names. Write one name each.")
     return value
 
 
@@ -325,7 +343,7 @@ def _wholes(value: object, source: Path, key: str) -> list[int]:
 def _whole(value: object, source: Path, key: str) -> int:
     shown = value if isinstance(value, str) else type(value).__name__
     if not isinstance(value, str) or not re.fullmatch(r"\s*\d{1,6}\s*", value):
-        raise DataError(f"{source}: {key}: '{shown[:80]}' is no whole number. Correct it.")
+        raise DataError(f"{source}: {key}: '{shown[:80]}' is not a whole number. Correct it.")
     return int(value)
 
 
@@ -364,14 +382,14 @@ def _read_darknet(root: Path, source: Path) -> Layout:
 
 
 def _bare_parts(root: Path) -> dict[str, tuple[str, ...]]:
-    """Splits of folders without a description."""
+    """Splits of folders that no file describes."""
     if _has_rows(root / "labels") and has_images(root / "images"):
         names = [name for name in subfolders(root / "images") if has_images(root / "images" / name)]
-        # Images that lie in images/ itself belong to no split.
+        # Images directly in images/ belong to no split.
         split = bool(names) and not has_images(root / "images", recursive=False)
         return {name: (f"images/{name}",) for name in names} if split else {"all": ("images",)}
     split_first = [
-        name for name in _folders(root) if _has_rows(root / name / "labels") and has_images(root / name / "images")
+        name for name in subfolders(root) if _has_rows(root / name / "labels") and has_images(root / name / "images")
     ]
     if split_first:
         return {name: (f"{name}/images",) for name in split_first}
@@ -383,16 +401,12 @@ def _bare_parts(root: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _label_parts(root: Path) -> dict[str, tuple[str, ...]]:
-    """Splits of folders of rows whose images lie elsewhere, named as their folders of images would be."""
+    """Splits of folders of rows whose images are in another folder, named as their folders of images would be."""
     if _has_rows(root / "labels"):
         direct = any(file.name != "classes.txt" for file in (root / "labels").glob("*.txt"))
         names = [] if direct else [name for name in subfolders(root / "labels") if _has_rows(root / "labels" / name)]
         return {name: (f"images/{name}",) for name in names} or {"all": ("images",)}
     return {"all": (".",)} if _has_rows(root) else {}
-
-
-def _folders(root: Path) -> list[str]:
-    return subfolders(root) if root.is_dir() else []
 
 
 def _has_rows(folder: Path) -> bool:

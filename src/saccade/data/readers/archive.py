@@ -1,8 +1,8 @@
-"""Images in a folder or in a zip, listed and read in the same way; a zip is read where it lies, never unpacked.
+"""Images in a folder or in a zip, listed and read in the same way; a zip is read in place, never unpacked.
 
-:func:`open_tree` gives a :class:`FolderTree` or a :class:`ZipTree`. A reader that asks only these can read both. A zip
-keeps no open file: each image opens it, so that loader workers may be forked, spawned or threads. What a zip says of
-itself is not trusted: names may not leave it, and nothing is unpacked beyond its declared size, which is limited.
+:func:`open_tree` gives a :class:`FolderTree` or a :class:`ZipTree`. A reader that uses nothing else can read both. No
+file is kept open: each image opens the zip, so that loader workers may be forked, spawned or threads. The directory of
+a zip is not trusted: names may not leave it, and nothing is unpacked beyond its declared size, which is limited.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import IMAGE_SUFFIXES, read_image
-from saccade.data.readers._common import check_name, has_images, list_images, natural_key, subfolders
+from saccade.data.readers._common import (
+    check_name,
+    has_images,
+    is_split_name,
+    list_images,
+    natural_key,
+    subfolders,
+)
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
@@ -27,7 +34,6 @@ from saccade.structures.dataset import DatasetInfo
 
 __all__ = [
     "MAX_MEMBER_BYTES",
-    "SPLIT_FOLDERS",
     "FolderTree",
     "Tree",
     "ZipDataset",
@@ -38,13 +44,12 @@ __all__ = [
 ]
 
 MAX_MEMBER_BYTES = 1 << 30  # of one image or list, unpacked
-SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _STORED, _DEFLATED = 0, 8
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
 
 
 class Tree(Protocol):
-    """Files below a root; names are relative and have slashes."""
+    """Interface to the files below a root; names are relative and have slashes."""
 
     root: Path
 
@@ -61,7 +66,7 @@ class Tree(Protocol):
         ...
 
     def texts(self) -> list[str]:
-        """Names of the ``.txt`` files at the top, sorted."""
+        """Names of the ``.txt`` files in the root itself, sorted."""
         ...
 
     def contains(self, name: str) -> bool:
@@ -69,7 +74,7 @@ class Tree(Protocol):
         ...
 
     def read(self, name: str) -> bytes:
-        """Content of a file.
+        """Bytes of a file.
 
         Raises:
             DataError: If it is missing or damaged.
@@ -78,15 +83,27 @@ class Tree(Protocol):
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is a zip that can be read in place."""
+    """Whether a path is a zip that can be read in place.
+
+    Example:
+        >>> is_archive(Path("missing.zip"))
+        False
+    """
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
 def open_tree(root: Path) -> Tree:
-    """The files of a folder or of a zip.
+    """Files of a folder or of a zip.
 
     Raises:
-        DataError: If the zip is damaged or holds what is not read.
+        DataError: If the zip is damaged or cannot be read.
+
+    Example:
+        >>> with zipfile.ZipFile("set.zip", "w") as archive:
+        ...     archive.writestr("train/cat/a.jpg", b"...")
+        >>> tree = open_tree(Path("set.zip"))
+        >>> tree.folders("train"), tree.images("train")
+        (['cat'], ['cat/a.jpg'])
     """
     if not is_archive(root):
         return FolderTree(root)
@@ -96,7 +113,7 @@ def open_tree(root: Path) -> Tree:
 
 @functools.lru_cache(maxsize=4)
 def _open_zip(path: Path, modified: int, size: int) -> ZipTree:
-    """Opening a data set asks for its files several times; the list of a large zip takes seconds to read."""
+    """A zip, cached: opening a data set lists its files several times, which takes seconds for a large zip."""
     return ZipTree(path)
 
 
@@ -105,6 +122,12 @@ class FolderTree:
 
     Args:
         root: The folder.
+
+    Example:
+        >>> Path("cat").mkdir()
+        >>> Path("cat/a.jpg").touch()
+        >>> FolderTree(Path()).images()
+        ['cat/a.jpg']
     """
 
     def __init__(self, root: Path) -> None:
@@ -123,18 +146,18 @@ class FolderTree:
         return has_images(self.root / below)
 
     def texts(self) -> list[str]:
-        """Names of the ``.txt`` files at the top, sorted."""
+        """Names of the ``.txt`` files in the root itself, sorted."""
         return sorted(file.name for file in self.root.glob("*.txt") if file.is_file())
 
     def contains(self, name: str) -> bool:
         """Whether there is a file of that name."""
         try:
             return (self.root / name).is_file()
-        except OSError:  # no file system has so long a name
+        except OSError:  # a name longer than the file system allows
             return False
 
     def read(self, name: str) -> bytes:
-        """Content of a file.
+        """Bytes of a file.
 
         Raises:
             DataError: If it cannot be read.
@@ -148,15 +171,22 @@ class FolderTree:
 class ZipTree:
     """Files in a zip, stored or deflated.
 
-    Where each file lies is kept in a few arrays, sorted by name. A folder that holds everything else, as many tools
-    make it, is passed over, unless it is named like a split.
+    The positions of the files are kept in a few arrays, sorted by name. A single folder that holds everything else, as
+    many tools write it, is skipped, unless it is named like a split.
 
     Args:
         path: The zip.
-        keep_top: Do not pass over that folder.
+        keep_top: Do not skip that folder.
 
     Raises:
         DataError: If it is damaged, or a name leaves it.
+
+    Example:
+        >>> with zipfile.ZipFile("set.zip", "w") as archive:
+        ...     archive.writestr("set/train/cat/a.jpg", b"...")
+        >>> tree = ZipTree(Path("set.zip"))
+        >>> tree.images(), tree.read("train/cat/a.jpg")
+        (['train/cat/a.jpg'], b'...')
     """
 
     def __init__(self, path: Path, keep_top: bool = False) -> None:
@@ -174,7 +204,7 @@ class ZipTree:
         names = [member.filename for member in members]
         self._top = "" if keep_top else _lone_folder(names)
         self._names = np.array([name.encode() for name in names], np.bytes_)
-        # Place of the local header, packed size, unpacked size, checksum, method, flags.
+        # Offset of the local header, packed size, unpacked size, checksum, method, flags.
         self._members: NDArray[np.int64] = np.array(
             [(m.header_offset, m.compress_size, m.file_size, m.CRC, m.compress_type, m.flag_bits & 1) for m in members],
             np.int64,
@@ -194,7 +224,7 @@ class ZipTree:
         return any(_is_image(name) for name in self._below(below))
 
     def texts(self) -> list[str]:
-        """Names of the ``.txt`` files at the top, sorted."""
+        """Names of the ``.txt`` files in the root itself, sorted."""
         return sorted(name for name in self._below("") if "/" not in name and name.endswith(".txt"))
 
     def contains(self, name: str) -> bool:
@@ -202,7 +232,7 @@ class ZipTree:
         return self._find(name) is not None
 
     def read(self, name: str) -> bytes:
-        """Content of a file; never more than it declares.
+        """Bytes of a file; never more than it declares.
 
         Raises:
             DataError: If it is missing, damaged, too large, encrypted or packed by a method that is not read.
@@ -214,7 +244,7 @@ class ZipTree:
         offset, packed_size, size, checksum, method, encrypted = self._members[row].tolist()
         if encrypted or method not in (_STORED, _DEFLATED):
             how = "is encrypted" if encrypted else f"is packed by method {method}"
-            raise DataError(f"{full}: it {how}, which is not read. Unpack the zip, and open the folder.")
+            raise DataError(f"{full}: it {how}, which is not supported. Unpack the zip, and open the folder.")
         if max(size, packed_size) > MAX_MEMBER_BYTES:
             raise DataError(f"{full}: {size:,} bytes exceed the limit of {MAX_MEMBER_BYTES:,}. Remove it from the zip.")
         try:
@@ -236,7 +266,7 @@ class ZipTree:
         return row if row < len(self._names) and bytes(self._names[row]) == wanted else None
 
     def _below(self, folder: str) -> Iterable[str]:
-        """Names below a folder, relative to it; sorted names lie side by side."""
+        """Names below a folder, relative to it; they are consecutive in the sorted list."""
         prefix = (self._top + (folder.rstrip("/") + "/" if folder else "")).encode()
         # No UTF-8 text holds the byte 255.
         first, end = (int(np.searchsorted(self._names, np.bytes_(edge))) for edge in (prefix, prefix + b"\xff"))
@@ -244,7 +274,7 @@ class ZipTree:
 
 
 class ZipDataset(TableDataset):
-    """A table whose images are files of a zip.
+    """Images in a zip and one table of annotations.
 
     Args:
         info: Name, task and classes.
@@ -261,7 +291,7 @@ class ZipDataset(TableDataset):
         self.tree = tree
 
     def content(self, index: int) -> bytes:
-        """The encoded image."""
+        """Bytes of the encoded image."""
         return self.tree.read(self.table.path(index))
 
     def pixels(self, index: int) -> NDArray[Any]:
@@ -272,11 +302,11 @@ class ZipDataset(TableDataset):
 def make_dataset(
     info: DatasetInfo, tree: Tree, table: AnnotationTable, channels: int = 3, allow_16bit: bool = False
 ) -> TableDataset:
-    """The data set of a table whose paths are names in a tree.
+    """Data set of a table whose paths are names in a tree.
 
     Args:
         info: Name, task and classes.
-        tree: Where the images lie.
+        tree: Folder or zip of the images.
         table: Annotations.
         channels: Channels of the images.
         allow_16bit: Give the pixels of 16-bit files as they are.
@@ -287,7 +317,7 @@ def make_dataset(
 
 
 def _is_visible(member: zipfile.ZipInfo) -> bool:
-    """Whether it is no hidden file, nor the shadow that macOS adds to each file."""
+    """Whether it is neither a hidden file nor one that macOS adds to each file."""
     parts = PurePosixPath(member.filename).parts
     return bool(parts) and parts[0] != "__MACOSX" and not any(part[0] == "." and part != ".." for part in parts)
 
@@ -297,10 +327,10 @@ def _is_image(name: str) -> bool:
 
 
 def _lone_folder(names: list[str]) -> str:
-    """The folder, with its slash, that holds everything else in folders of its own; empty if there is none."""
+    """Single folder, with its slash, that holds everything else in folders of its own; empty if there is none."""
     tops = {name.split("/", 1)[0] for name in names}
     if len(tops) != 1 or any("/" not in name for name in names):
         return ""
     (top,) = tops
     deeper = any(name.count("/") > 1 for name in names)
-    return f"{top}/" if deeper and top.lower() not in SPLIT_FOLDERS else ""
+    return f"{top}/" if deeper and not is_split_name(top) else ""

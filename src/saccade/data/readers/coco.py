@@ -2,14 +2,14 @@
 
 Also read: ``<split>/_annotations.coco.json`` (images beside it), ``annotations/<split>.json``, and a single JSON file
 in the folder itself. Category ids, which have gaps, become labels 0..N-1 in the order of the ids;
-``info.category_ids`` keeps the ids. Images without objects stay in the data set. Polygons, masks (runs, plain or
-compressed) and ``attributes`` are kept for those who convert; other fields of an annotation are not.
+``info.category_ids`` keeps the ids. Images without objects stay in the data set. Polygons, masks (run lengths, plain
+or compressed) and ``attributes`` are kept for conversion; other fields of an annotation are not.
 
 *Coordinates.* Boxes (x, y, width, height) and polygons are continuous already. Keypoints are indices of pixels, counted
 from 0 (COCO, "data format"), so half a pixel is added to reach the pixel's centre; unlabelled points stay 0, 0.
 
 *Speed.* A million annotations as dictionaries are gigabytes. They are decoded into typed records, some thousands at a
-time, and go into arrays at once.
+time, which are put into arrays at once.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ import numpy as np
 
 from saccade.data.images.decode import MAX_PIXELS
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, flip_pairs_by_name, resolve_split
+from saccade.data.tables._rows import group_by_row
 from saccade.data.tables.annotations import AnnotationTable
-from saccade.data.tables.outlines import OutlineBuilder, TextBuilder, decompress_runs
+from saccade.data.tables.outlines import OutlineBuilder, TextBuilder
+from saccade.data.tables.run_lengths import EncodedMask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -41,18 +43,13 @@ _AT_A_TIME = 20_000
 _OWN_IMAGE_FIELDS = frozenset({"id", "file_name", "height", "width"})
 
 
-class _Runs(msgspec.Struct, gc=False):
-    size: tuple[int, int]
-    counts: list[int] | str
-
-
 class _Annotation(msgspec.Struct, gc=False):
     image_id: int
     category_id: int
     bbox: tuple[float, float, float, float]
     area: float | None = None
     iscrowd: bool | int = 0
-    segmentation: list[list[float]] | _Runs | None = None
+    segmentation: list[list[float]] | EncodedMask | None = None
     keypoints: list[float] = []
     attributes: dict[str, Any] | None = None
 
@@ -69,7 +66,15 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the parts that have an annotation file."""
+    """Names of the splits that have an annotation file.
+
+    Example:
+        >>> Path("annotations").mkdir()
+        >>> for split in ("train2017", "val2017"):
+        ...     Path(f"annotations/instances_{split}.json").touch()
+        >>> splits(Path())
+        ('train2017', 'val2017')
+    """
     names = dict.fromkeys([*_files(root, "detection"), *_files(root, "keypoints")])
     return UNSPLIT if list(names) == ["all"] else tuple(names)
 
@@ -77,7 +82,7 @@ def splits(root: Path) -> tuple[str, ...]:
 def read(
     root: Path, split: str, task: str | None = None, masks: bool = False, images: str | None = None
 ) -> TableDataset:
-    """Read one split.
+    """Read one split of a COCO data set.
 
     Args:
         root: Data folder.
@@ -89,6 +94,17 @@ def read(
 
     Raises:
         DataError: If the file or one of its fields is missing or malformed, or names an image outside ``root``.
+
+    Example:
+        >>> content = {
+        ...     "images": [{"id": 7, "file_name": "a.jpg", "height": 40, "width": 60}],
+        ...     "categories": [{"id": 18, "name": "dog"}],
+        ...     "annotations": [{"image_id": 7, "category_id": 18, "bbox": [10, 5, 20, 30]}],
+        ... }
+        >>> _ = Path("train.json").write_text(json.dumps(content))
+        >>> data = read(Path(), "all")
+        >>> data.info.class_names, data.target(0)["boxes"]
+        (('dog',), array([[10.,  5., 30., 35.]]))
     """
     task = check_task(task, _TASKS, "coco")
     files = _files(root, task)
@@ -136,7 +152,7 @@ def read(
 
 
 def _files(root: Path, task: str) -> dict[str, Path]:
-    """Annotation file by split name, for a task."""
+    """Annotation file of each split, for a task."""
     prefix = _PREFIX[task]
     found: dict[str, Path] = {}
     for file in sorted((root / "annotations").glob("*.json")):
@@ -153,7 +169,7 @@ def _files(root: Path, task: str) -> dict[str, Path]:
 
 
 def _is_coco(file: Path, prefix: str) -> bool:
-    """Whether a JSON file of another name is COCO's, by its first words: labelme and others write JSON as well."""
+    """Whether a JSON file of another name is COCO's, by its first key: labelme and others write JSON as well."""
     if not file.is_file():
         return False
     if file.stem.startswith((*_OTHER, *_PREFIX.values())):
@@ -174,10 +190,10 @@ def _load(path: Path) -> _File:
 
 def _where(message: str, prefix: str = "") -> str:
     """``Expected `int`, got `str` - at `$.image_id``` as ``annotations[3].image_id: expected int, got str``."""
-    problem, _, place = message.replace("`", "").partition(" - at $")
-    place = f"{prefix}{place}".lstrip(".")
+    problem, _, field = message.replace("`", "").partition(" - at $")
+    field = f"{prefix}{field}".lstrip(".")
     problem = problem[:1].lower() + problem[1:]
-    return f"{place}: {problem}" if place else problem
+    return f"{field}: {problem}" if field else problem
 
 
 class _Tables:
@@ -196,19 +212,17 @@ class _Tables:
         self._crowd = array("b")
 
     def build(self, content: _File, folder: Callable[[str], str]) -> AnnotationTable:
-        """The table of a file; ``folder`` finds the images' folder from the name of the first."""
+        """Table of a file; ``folder`` finds the images' folder from the name of the first."""
         paths, image_ids, sizes, more = self._read_images(content.images, folder)
         index_of = {int(number): index for index, number in enumerate(image_ids)}
         if len(index_of) < len(image_ids):
-            twice = next(number for place, number in enumerate(image_ids) if number in image_ids[:place])
+            twice = next(number for index, number in enumerate(image_ids) if number in image_ids[:index])
             raise DataError(f"{self.source}: two images have the id {twice}. Give each its own.")
         for start in range(0, len(content.annotations), _AT_A_TIME):
             self._add(self._decode(content.annotations[start : start + _AT_A_TIME]), index_of)
         content.annotations.clear()  # half of the memory
         images = np.array(self._images, np.int64)
-        order = np.argsort(images, kind="stable")
-        offsets = np.zeros(len(paths) + 1, np.int64)
-        np.cumsum(np.bincount(images, minlength=len(paths)), out=offsets[1:])
+        order, offsets = group_by_row(images, len(paths))
         attributes = self._attributes.build()
         return AnnotationTable(
             paths=np.array(paths, np.bytes_),
@@ -244,19 +258,19 @@ class _Tables:
         return paths, image_ids, sizes, more
 
     def _decode(self, chunk: list[msgspec.Raw]) -> list[_Annotation]:
-        """Typed records; where one is malformed, which, and its field."""
+        """Typed records; an error names the annotation and field that is malformed."""
         try:
             return msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[_Annotation])
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{self.source}: annotations: a text is no UTF-8 ({error}). Write or copy the file again."
+                f"{self.source}: annotations: a text is not UTF-8 ({error}). Write or copy the file again."
             ) from error
         except msgspec.ValidationError as error:
             match = re.search(r"\$\[(\d+)\]", str(error))
-            place = self._position + (int(match[1]) if match else 0)
+            number = self._position + (int(match[1]) if match else 0)
             message = re.sub(r"\$\[\d+\]", "$", str(error))
             raise DataError(
-                f"{self.source}: {_where(message, f'annotations[{place}]')}. Correct or remove it."
+                f"{self.source}: {_where(message, f'annotations[{number}]')}. Correct or remove it."
             ) from error
 
     def _add(self, entries: Sequence[_Annotation], index_of: dict[int, int]) -> None:
@@ -272,7 +286,7 @@ class _Tables:
         self._labels.extend([self._label(entry.category_id) for entry in entries])
         self._crowd.extend([bool(entry.iscrowd) for entry in entries])
         boxes = np.array([entry.bbox for entry in entries], np.float64).reshape(-1, 4)
-        with np.errstate(over="ignore", invalid="ignore"):  # faulty boxes are not judged here
+        with np.errstate(over="ignore", invalid="ignore"):  # faulty boxes are for the checker
             sides = np.maximum(boxes[:, 2:], 0.0).prod(axis=1)
             boxes[:, 2:] += boxes[:, :2]
         self._boxes.frombytes(boxes.tobytes())
@@ -293,16 +307,15 @@ class _Tables:
             label = self._labels_of[category] = -len(self._unknown)
         return label
 
-    def _add_outline(self, outline: list[list[float]] | _Runs | None) -> None:
-        if not isinstance(outline, _Runs):
+    def _add_outline(self, outline: list[list[float]] | EncodedMask | None) -> None:
+        if not isinstance(outline, EncodedMask):
             for ring in outline or ():
                 if len(ring) % 2:
-                    raise self._fault("segmentation", f"a polygon has {len(ring)} numbers, which are no pairs")
+                    raise self._fault("segmentation", f"a polygon has {len(ring)} numbers, which are not pairs")
             self._outlines.add(outline or ())
             return
         try:
-            counts = decompress_runs(outline.counts).tolist() if isinstance(outline.counts, str) else outline.counts
-            self._outlines.add(runs=counts, run_size=outline.size)
+            self._outlines.add(runs=outline.run_lengths().tolist(), run_size=outline.size)
         except (ValueError, OverflowError) as error:
             raise self._fault("segmentation.counts", str(error)) from error
 
@@ -321,7 +334,7 @@ class _Tables:
 
 
 def _image_folder(image_root: Path, source: Path, split: str, images: str | None) -> Callable[[str], str]:
-    """A function that tells from the first image's name the folder below ``image_root``, with a slash at its end."""
+    """Function from the first image's name to the images' folder below ``image_root``, with a slash at its end."""
 
     def find(name: str) -> str:
         if images is not None:

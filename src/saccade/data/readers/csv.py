@@ -1,13 +1,13 @@
-"""Tables of boxes or of classes, with a heading: one row an object, or one row an image.
+"""CSV tables of boxes or of classes, with a heading: one row an object, or one row an image.
 
-*Columns* are told by the heading, in any order and letter case:
+*Columns* are recognised by the heading, in any order and letter case:
 
 - the image: ``file``, ``filename``, ``file_name``, ``image``, ``image_path``, ``path``;
 - its class or the object's: ``label``, ``class``, ``class_name``, ``category``;
 - a box, in pixels: ``x1 y1 x2 y2``, ``xmin ymin xmax ymax`` (or with ``_``), ``left top right bottom``;
 - if there are any: ``width`` and ``height`` of the image, ``split`` (``set``, ``subset``), ``iscrowd``, ``area``.
 
-Further columns are attributes of the object, of the image where it has no object; empty cells say nothing.
+Further columns are attributes of the object, or of the image where it has no object; empty cells are skipped.
 A table without a heading is read with ``columns``. Coordinates are taken as they are: continuous pixels. A row with an
 empty box and no class is an image without objects.
 
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from saccade.data.readers._collector import AnnotationCollector
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
+from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, is_split_name, resolve_split
 from saccade.data.readers._images import find_image_root, folder_of
 from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
 from saccade.data.readers._xml_files import image_size, plain_value
@@ -48,7 +48,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Names that a column may have in the heading, by what it holds."""
 
 _BOX = ("x1", "y1", "x2", "y2")
-_SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 
 def matches(root: Path) -> bool:
@@ -57,7 +56,13 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Values of the split column, names of the tables, or ``all``, ``train``, ``val``."""
+    r"""Values of the split column, names of the tables, or ``all``, ``train``, ``val``.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file,label,split\na.jpg,cat,train\nb.jpg,dog,val")
+        >>> splits(Path())
+        ('train', 'val')
+    """
     files = _files(root)
     if list(files) != ["all"]:
         return tuple(files) or UNSPLIT
@@ -72,18 +77,24 @@ def read(
     columns: Sequence[str] | None = None,
     images: str | None = None,
 ) -> TableDataset:
-    """Read one split.
+    r"""Read one split of a CSV table of boxes or classes.
 
     Args:
         root: Data folder.
-        split: Name of the part.
-        task: ``detection`` or ``classification``; if not given, by whether there are columns of boxes.
+        split: Name of the split.
+        task: ``detection`` or ``classification``; if not given, detection where there are columns of boxes.
         class_names: Names of labels 0..N-1; those of all rows and tables, sorted, if not given.
         columns: Names of the columns, for tables without a heading.
         images: Folder that file names are relative to, itself relative to ``root``.
 
     Raises:
         DataError: If a table, a column or a cell is missing or malformed, or a file name leads out of ``root``.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file,label,x1,y1,x2,y2\na.jpg,cat,10,5,30,35\na.jpg,dog,0,0,9,9")
+        >>> data = read(Path(), "all")
+        >>> data.info.class_names, data.target(0)["boxes"]
+        (('cat', 'dog'), array([[10.,  5., 30., 35.], [ 0.,  0.,  9.,  9.]]))
     """
     files = _files(root, columns)
     if not files:
@@ -98,10 +109,10 @@ def read(
         raise DataError(f"{table.path}: columns of a box are missing, such as x1, y1, x2, y2. Add them.")
     values = table.splits() if whole else []
     part = resolve_split(split, values, root) if values else None
-    gathered = table.gather(image_root, own if part is None else part, part, task)
+    collector = table.collect(image_root, own if part is None else part, part, task)
     if class_names is None:
         class_names = sorted({name for each in tables.values() for name in each.classes()})
-    result = gathered.build(class_names, boxes=task == "detection")
+    result = collector.build(class_names, boxes=task == "detection")
     if whole and part is None:
         result = result.select_images(choose(len(result), split, None, root))
     info = DatasetInfo(root.name, task, tuple(class_names), split)
@@ -114,20 +125,20 @@ def _files(root: Path, columns: Sequence[str] | None = None) -> dict[str, Path]:
     tables = [
         file for file in sorted(root.glob("*.csv")) if {"file", "label"} <= set(_columns(columns or heading(file)))
     ]
-    if len(tables) == 1 and tables[0].stem.lower() not in _SPLIT_NAMES:
+    if len(tables) == 1 and not is_split_name(tables[0].stem):
         return {"all": tables[0]}
     return {file.stem: file for file in tables}
 
 
 def _columns(head: Sequence[str]) -> dict[str, int]:
-    """Place of each column that is known, by what it holds; the first of several."""
+    """Index of each known column, by what it holds; the first of several."""
     names = [name.strip().lower().replace(" ", "_") for name in head]
-    places = {key: [names.index(alias) for alias in aliases if alias in names] for key, aliases in COLUMNS.items()}
-    return {key: min(found) for key, found in places.items() if found}
+    indices = {key: [names.index(alias) for alias in aliases if alias in names] for key, aliases in COLUMNS.items()}
+    return {key: min(found) for key, found in indices.items() if found}
 
 
 class _Table:
-    """One file.
+    """One CSV file.
 
     Args:
         path: File.
@@ -140,7 +151,7 @@ class _Table:
         self._head = heading(path) if names is None else list(names)
         self.columns = _columns(self._head)
         known = set(self.columns.values())
-        self._more = [(name, place) for place, name in enumerate(self._head) if place not in known and name]
+        self._more = [(name, column) for column, name in enumerate(self._head) if column not in known and name]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Line number and cells of every row below the heading.
@@ -159,35 +170,35 @@ class _Table:
 
     def classes(self) -> set[str]:
         """Names in the column of classes."""
-        place = self.columns["label"]
-        return {row[place] for _, row in self.rows() if row[place]}
+        column = self.columns["label"]
+        return {row[column] for _, row in self.rows() if row[column]}
 
     def splits(self) -> list[str]:
         """Values of the split column, in order of appearance."""
         if "split" not in self.columns:
             return []
-        place = self.columns["split"]
-        return [value for value in dict.fromkeys(row[place] for _, row in self.rows()) if value]
+        column = self.columns["split"]
+        return [value for value in dict.fromkeys(row[column] for _, row in self.rows()) if value]
 
-    def gather(self, image_root: Path, split: str, part: str | None, task: str) -> AnnotationCollector:
+    def collect(self, image_root: Path, split: str, part: str | None, task: str) -> AnnotationCollector:
         """Images and objects of the rows whose split is ``part``, of all if None."""
-        gathered, folder = AnnotationCollector(), None
+        collector, folder = AnnotationCollector(), None
         sizes: dict[int, tuple[int, int]] = {}
         for line, row in self.rows():
             if part is not None and row[self.columns["split"]] != part:
                 continue
             where = f"line {line}"
             name = row[self.columns["file"]]
-            image = None if folder is None else gathered.find_image(folder + name)
+            image = None if folder is None else collector.find_image(folder + name)
             if image is None:  # the name is a new one
                 check_name(name, self.path, f"{where}: file")
                 folder = folder_of(image_root, name, split) if folder is None else folder
             label, box = row[self.columns["label"]], self._box(line, row) if task == "detection" else None
-            about = {name: plain_value(row[place]) for name, place in self._more if row[place]}
+            about = {name: plain_value(row[column]) for name, column in self._more if row[column]}
             negative = task == "detection" and box is None
             size = self._size(line, row)
             if image is None:
-                image = gathered.add_image(f"{folder}{name}", size, attributes=about if negative else None)
+                image = collector.add_image(f"{folder}{name}", size, attributes=about if negative else None)
                 sizes[image] = size
             elif sizes[image] != size:
                 raise DataError(f"{self.path}: {where}: another row gives {name} another size. Correct one of them.")
@@ -201,10 +212,10 @@ class _Table:
                 crowd = "iscrowd" in self.columns and is_yes(row[self.columns["iscrowd"]])
                 given = "area" in self.columns and row[self.columns["area"]]
                 area = cell_number(row, self.columns, "area", self.path, line) if given else math.nan
-                gathered.add_object(image, label, box or (0, 0, 0, 0), crowd, area, attributes=about)
-        if not len(gathered):
+                collector.add_object(image, label, box or (0, 0, 0, 0), crowd, area, attributes=about)
+        if not len(collector):
             raise DataError(f"{self.path}: the table has no rows. Name another table or split.")
-        return gathered
+        return collector
 
     def _box(self, line: int, row: Sequence[str]) -> tuple[float, ...] | None:
         """Corners, or None if all four cells are empty."""

@@ -1,16 +1,16 @@
 """CVAT XML, "CVAT for images 1.1": ``annotations.xml``, or one XML file a split.
 
-*Shapes.* Boxes, polygons and masks become objects; a polygon's or a mask's box is its extent. A turned box becomes the
-upright box around it, its outline the turned rectangle, its ``rotation`` an attribute. Polylines, points, ellipses,
-cuboids and skeletons cover no area that boxes and masks could tell; they are no objects, which is counted in one logged
-line, but attributes of their image (``shapes``).
-Coordinates are continuous already. A mask is runs along the rows of a rectangle.
+*Shapes.* Boxes, polygons and masks become objects; a polygon's or a mask's box is its extent. A rotated box becomes the
+upright box around it, its outline the rotated rectangle, its ``rotation`` an attribute. Polylines, points, ellipses,
+cuboids and skeletons have no box or mask of their own; they are not objects but attributes of their image
+(``shapes``), and are counted in one logged line. Coordinates are continuous already. A mask is a list of run lengths
+along the rows of a rectangle.
 
 *Attributes.* ``occluded``, ``z_order``, ``group_id``, ``source`` and the annotators' own are kept for each object.
-Tags are the classes of whole images: the ground truth of task ``classification``, an attribute ``tags`` of the image
-elsewhere.
+Tags are the classes of whole images: the ground truth of task ``classification``, and for other tasks an attribute
+``tags`` of the image.
 
-*Classes* are those of ``meta`` in its order, or the labels that are used, sorted. *Splits* are the ``subset`` of the
+*Classes* are those of ``meta`` in its order, or the labels in use, sorted. *Splits* are the ``subset`` of the
 images, or the names of the files if there are several.
 """
 
@@ -33,9 +33,11 @@ from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
 from saccade.data.readers._images import find_image_root, folder_of
 from saccade.data.readers._xml_files import begins_with, image_size, number, parse_elements, plain_value
-from saccade.data.tables.outlines import runs_of_mask
+from saccade.data.tables.outlines import ObjectOutline, ring_area
+from saccade.data.tables.run_lengths import runs_of_mask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.ops.mask_boxes import box_of_mask
 from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["matches", "read", "splits"]
@@ -45,7 +47,7 @@ logger = logging.getLogger("saccade")
 _TASKS = ("detection", "segmentation", "classification")
 _SHAPES = ("box", "polygon", "mask")
 _LEFT_OUT = ("polyline", "points", "ellipse", "cuboid", "skeleton")
-_PLACES = frozenset({"label", "xtl", "ytl", "xbr", "ybr", "points", "rle", "left", "top", "width", "height"})
+_COORDINATES = frozenset({"label", "xtl", "ytl", "xbr", "ybr", "points", "rle", "left", "top", "width", "height"})
 _OWN_IMAGE_FIELDS = frozenset({"id", "name", "width", "height", "subset"})
 
 
@@ -55,7 +57,14 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the parts."""
+    """Values of ``subset``, or names of the files; ``all``, ``train``, ``val`` without either.
+
+    Example:
+        >>> for name in ("train", "val"):
+        ...     _ = Path(f"{name}.xml").write_text("<annotations></annotations>")
+        >>> splits(Path())
+        ('train', 'val')
+    """
     files = _files(root)
     names = tuple(files) if len(files) > 1 else _subsets(next(iter(files.values()))) if files else ()
     return names or UNSPLIT
@@ -69,11 +78,11 @@ def read(
     masks: bool = False,
     images: str | None = None,
 ) -> TableDataset:
-    """Read one split.
+    """Read one split of a CVAT data set.
 
     Args:
         root: Data folder.
-        split: Name of the part.
+        split: Name of the split.
         task: ``detection``; ``segmentation``: outlines painted as a label map, class 0 being ``background``; or
             ``classification``: each image's one tag. If not given, detection unless there is nothing but tags.
         class_names: Names of labels 0..N-1, without background.
@@ -83,6 +92,15 @@ def read(
 
     Raises:
         DataError: If the file or one of its fields is missing or malformed, or names an image outside ``root``.
+
+    Example:
+        >>> _ = Path("annotations.xml").write_text(
+        ...     '<annotations><image id="0" name="a.jpg" width="60" height="40">'
+        ...     '<box label="cat" xtl="10" ytl="5" xbr="30" ybr="35"/></image></annotations>'
+        ... )
+        >>> data = read(Path(), "all")
+        >>> data.info.class_names, data.target(0)["boxes"]
+        (('cat',), array([[10.,  5., 30., 35.]]))
     """
     files = _files(root)
     if not files:
@@ -95,13 +113,13 @@ def read(
         source = next(iter(files.values()))
         subsets = _subsets(source)
         subset = resolve_split(split, subsets, root) if subsets else None
-    content = _Content(source, image_root, split, subset, task)
+    content = _FileContent(source, image_root, split, subset, task)
     task = check_task(task or content.natural_task, _TASKS, "cvat")
     if class_names is None:
-        # Labels must not depend on the split, so all files have their say.
+        # Labels must not depend on the split, so all files are scanned.
         used = (name for file in files.values() for name in _values(file, "|".join((*_SHAPES, "tag")), "label"))
         class_names = content.meta_names or tuple(sorted(set(used)))
-    table = content.gathered.build(class_names, boxes=task != "classification")
+    table = content.collector.build(class_names, boxes=task != "classification")
     if not len(table):
         raise DataError(f"{source}: there is no image in it. Name another file or split.")
     if len(files) == 1 and subset is None:
@@ -111,7 +129,7 @@ def read(
         lacking = np.flatnonzero(~table.sizes.all(axis=1))
         if len(lacking):
             raise DataError(f"{source}: {table.path(int(lacking[0]))} has no width and height. Add them.")
-    content.say()
+    content.log_changes()
     info = DatasetInfo(root.name, task, names, split)
     name = source.relative_to(root).as_posix().replace("{", "{{").replace("}", "}}")
     return TableDataset(info, root, table, name, image_root=image_root, masks=masks)
@@ -135,36 +153,36 @@ def _values(file: Path, elements: str, attribute: str) -> list[str]:
     return [unescape(value.decode(errors="replace"), {"&quot;": '"', "&apos;": "'"}) for value in found]
 
 
-class _Content:
-    """What a file holds of one subset, for one task.
+class _FileContent:
+    """Images and objects of one subset of a file, for one task.
 
     Args:
         source: File.
-        image_root: Folder that images' names start from.
-        split: Name of the part.
-        subset: Images to take; all if not given.
-        task: Which objects to gather; None decides by what there is.
+        image_root: Folder that images' names are relative to.
+        split: Name of the split.
+        subset: Subset of the images to read; all if not given.
+        task: Which objects to collect; found automatically if not given.
     """
 
     def __init__(self, source: Path, image_root: Path, split: str, subset: str | None, task: str | None) -> None:
-        self.gathered = AnnotationCollector(outlines=task != "classification")
+        self.collector = AnnotationCollector(outlines=task != "classification")
         self.meta_names: tuple[str, ...] = ()
         self.natural_task = "detection"
         self._source = source
         self._left_out: Counter[str] = Counter()
-        self._turned = 0
+        self._rotated = 0
         tagged: list[tuple[int, list[str], str]] = []
         folder: str | None = None
         ids: set[int] = set()
-        place = -1
+        position = -1
         for element in parse_elements(source, ("meta", "image", "track"), "annotations"):
             if element.tag == "meta":
                 self.meta_names = _meta_names(element)
                 continue
             if element.tag == "track":
                 raise DataError(f"{source}: this is a video's file. Export the task as 'CVAT for images 1.1'.")
-            place += 1
-            where = f"image[{place}]"
+            position += 1
+            where = f"image[{position}]"
             name = check_name(element.get("name") or "", source, f"{where}.name")
             if subset is not None and element.get("subset") != subset:
                 continue
@@ -181,27 +199,27 @@ class _Content:
             size = (0, 0)
             if element.get("width") is not None or element.get("height") is not None:
                 size = image_size(element.get("height"), element.get("width"), source, where)
-            number_of = _image_id(element, len(self.gathered), ids)
-            image = self.gathered.add_image(folder + name, size, number_of, attributes=about)
+            number_of = _image_id(element, len(self.collector), ids)
+            image = self.collector.add_image(folder + name, size, number_of, attributes=about)
             tagged.append((image, tags, f"{where} ({name})"))
             if task != "classification":
                 self._add_shapes(element, image, size, f"{where} ({name})")
-        shapes = self.gathered.num_objects or self._left_out.total()
+        shapes = self.collector.num_objects or self._left_out.total()
         if task is None and not shapes and any(tags for _, tags, _ in tagged):
             self.natural_task = task = "classification"
         if task == "classification":
             for image, tags, where in tagged:
                 if len(tags) != 1:
                     raise DataError(f"{source}: {where} has {len(tags)} tags, one is its class. Correct it.")
-                self.gathered.add_object(image, tags[0], (0, 0, 0, 0))
+                self.collector.add_object(image, tags[0], (0, 0, 0, 0))
 
-    def say(self) -> None:
-        """One line in the log of what was left out or changed."""
+    def log_changes(self) -> None:
+        """Log in one line what was left out or changed."""
         if self._left_out:
             counts = ", ".join(f"{count} {name}" for name, count in sorted(self._left_out.items()))
-            logger.warning("%s: shapes that are no boxes, polygons or masks are no objects: %s", self._source, counts)
-        if self._turned:
-            logger.warning("%s: %d turned boxes became the upright boxes around them", self._source, self._turned)
+            logger.warning("%s: shapes other than boxes, polygons and masks are left out: %s", self._source, counts)
+        if self._rotated:
+            logger.warning("%s: %d rotated boxes became the upright boxes around them", self._source, self._rotated)
 
     def _label(self, element: Element, where: str) -> str:
         label = element.get("label")
@@ -219,38 +237,36 @@ class _Content:
             field = f"{where}.{shape.tag}[{counts[shape.tag]}]"
             counts[shape.tag] += 1
             label = self._label(shape, field)
-            about = {key: plain_value(value) for key, value in shape.attrib.items() if key not in _PLACES}
+            about = {key: plain_value(value) for key, value in shape.attrib.items() if key not in _COORDINATES}
             if "rotation" in about:
                 about["rotation"] = self._number(shape, "rotation", field)
             for own in shape.findall("attribute"):
                 about[own.get("name", "attribute")] = plain_value((own.text or "").strip())
-            with np.errstate(over="ignore", invalid="ignore"):  # faulty coordinates are not judged here
+            with np.errstate(over="ignore", invalid="ignore"):  # faulty coordinates are for the checker
                 geometry = self._geometry(shape, size, field)
-            self.gathered.add_object(image, label, attributes=about, **geometry)
+            self.collector.add_object(image, label, attributes=about, **geometry)
 
     def _geometry(self, shape: Element, size: tuple[int, int], field: str) -> dict[str, Any]:
-        """Box and outline of a shape."""
+        """Box and outline of a shape, as arguments of ``add_object``."""
         if shape.tag == "box":
             return self._box(shape, field)
         if shape.tag == "mask":
             return self._mask(shape, size, field)
         points = self._points(shape.get("points") or "", field)
-        x, y = points.T
-        area = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
-        return {"box_xyxy": _extent(points), "area": area, "rings": [points.reshape(-1).tolist()]}
+        return _polygon(points, ring_area(points))
 
     def _box(self, shape: Element, field: str) -> dict[str, Any]:
         x1, y1, x2, y2 = (self._number(shape, key, field) for key in ("xtl", "ytl", "xbr", "ybr"))
         degrees = self._number(shape, "rotation", field) if shape.get("rotation") else 0.0
         if not degrees:
             return {"box_xyxy": (x1, y1, x2, y2)}
-        self._turned += 1
-        angle = np.deg2rad(degrees)  # clockwise as seen, y pointing down
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        self._rotated += 1
+        angle = np.deg2rad(degrees)  # clockwise on the screen, as y points down
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         centre = np.array([(x1 + x2) / 2, (y1 + y2) / 2])
-        corners = (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]) - centre) @ turn.T + centre
+        corners = (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]) - centre) @ rotation.T + centre
         area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
-        return {"box_xyxy": _extent(corners), "area": area, "rings": [corners.reshape(-1).tolist()]}
+        return _polygon(corners, area)
 
     def _mask(self, shape: Element, size: tuple[int, int], field: str) -> dict[str, Any]:
         height, width = image_size(shape.get("height"), shape.get("width"), self._source, field)
@@ -258,29 +274,29 @@ class _Content:
         try:
             runs = np.array((shape.get("rle") or "").split(","), np.int64)
         except (ValueError, OverflowError) as error:
-            raise self._fault(f"{field}.rle", f"holds what is no number ({error})") from error
+            raise self._fault(f"{field}.rle", f"holds something that is not a number ({error})") from error
         if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
             raise self._fault(f"{field}.rle", f"sums to {runs.sum()}, not to the {width}x{height} pixels of the mask")
         inside = left.is_integer() and top.is_integer() and left >= 0 and top >= 0
         if not (inside and top + height <= size[0] and left + width <= size[1]):
             raise self._fault(field, f"does not lie inside the {size[1]}x{size[0]} image")
         window = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8).reshape(height, width)
-        rows, columns = np.nonzero(window)
-        if not len(rows):
+        x1, y1, x2, y2 = box_of_mask(window)
+        if x1 == x2:
             raise self._fault(f"{field}.rle", "has no pixel")
         mask = np.zeros(size, np.uint8)
         first_row, first_column = int(top), int(left)
         mask[first_row : first_row + height, first_column : first_column + width] = window
-        box = (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
-        box_xyxy = tuple(float(value) for value in box)
-        return {"box_xyxy": box_xyxy, "area": float(len(rows)), "runs": runs_of_mask(mask), "run_size": size}
+        outline = ObjectOutline(runs=runs_of_mask(mask), run_size=size)
+        box = (left + x1, top + y1, left + x2, top + y2)
+        return {"box_xyxy": box, "area": float(np.count_nonzero(window)), "outline": outline}
 
     def _points(self, text: str, field: str) -> NDArray[np.float64]:
         """``x,y;x,y;...`` as (P, 2)."""
         try:
             points = [[float(value) for value in pair.split(",")] for pair in text.split(";") if pair.strip()]
         except ValueError as error:
-            raise self._fault(f"{field}.points", f"holds what is no number ({error})") from error
+            raise self._fault(f"{field}.points", f"holds something that is not a number ({error})") from error
         if len(points) < 3 or any(len(point) != 2 for point in points):
             raise self._fault(f"{field}.points", "is no list of three or more pairs 'x,y;x,y;...'")
         return np.array(points, np.float64)
@@ -310,12 +326,14 @@ def _image_id(element: Element, position: int, taken: set[int]) -> int:
 
 
 def _as_table(shape: Element) -> dict[str, Any]:
-    """All that a shape says, by name."""
+    """Everything a shape has, by name."""
     table: dict[str, Any] = {"shape": shape.tag, **shape.attrib}
     attributes = {own.get("name", "attribute"): (own.text or "").strip() for own in shape.findall("attribute")}
     points = [dict(point.attrib) for point in shape.findall("points")]
     return table | ({"attributes": attributes} if attributes else {}) | ({"parts": points} if points else {})
 
 
-def _extent(points: NDArray[np.float64]) -> tuple[float, ...]:
-    return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
+def _polygon(points: NDArray[np.float64], area: float) -> dict[str, Any]:
+    """A ring (P, 2) and the box around it, as arguments of ``add_object``."""
+    box = (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
+    return {"box_xyxy": box, "area": area, "outline": ObjectOutline(rings=[points.reshape(-1).tolist()])}

@@ -1,4 +1,4 @@
-"""Images in one folder a class, in a folder or in a zip that is read where it lies.
+"""Images in one folder a class, in a folder or in a zip that is read in place.
 
 - ``train/<class>/*.jpg``: classes are those of all splits together, so that one missing in a split shifts nothing.
 - ``<class>/*.jpg`` with lists ``train.txt``, ``val.txt``: a name a line, relative to the folder (or to ``images/``),
@@ -6,7 +6,7 @@
   numbers come from ``class_names``, from ``classes.txt``, or are the class folders by name.
 - ``<class>/*.jpg`` alone: ``all``, ``train`` and ``val`` (every fifth image of a class).
 
-Classes are numbered in the order of their names. What lies in folders of a class folder belongs to that class; with
+Classes are numbered in the order of their names. Images in folders of a class folder belong to that class; with
 ``nested`` each folder that holds images itself is a class, named by its path (``fish/trout``).
 """
 
@@ -19,7 +19,15 @@ from pathlib import Path
 
 from saccade.data.images.decode import IMAGE_SUFFIXES
 from saccade.data.readers import archive
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
+from saccade.data.readers._common import (
+    UNSPLIT,
+    check_name,
+    check_task,
+    choose,
+    is_split_name,
+    resolve_split,
+    split_order,
+)
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError, did_you_mean
@@ -42,7 +50,14 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the split folders, or of the lists, or ``all``, ``train``, ``val`` without either."""
+    """Names of the split folders, or of the lists; ``all``, ``train``, ``val`` without either.
+
+    Example:
+        >>> for name in ("train/cat", "train/dog", "val/cat"):
+        ...     Path(name).mkdir(parents=True)
+        >>> splits(Path())
+        ('train', 'val')
+    """
     tree = archive.open_tree(root)
     return tuple(_split_folders(tree)) or tuple(_split_lists(tree)) or UNSPLIT
 
@@ -56,11 +71,11 @@ def read(
     channels: int = 3,
     allow_16bit: bool = False,
 ) -> TableDataset:
-    """Read one split.
+    """Read one split of images in one folder a class.
 
     Args:
         root: Data folder, or zip.
-        split: Name of the part.
+        split: Name of the split.
         task: ``classification``.
         class_names: Folders in the order of their labels; by name if not given.
         nested: Each folder that holds images itself is a class.
@@ -70,6 +85,14 @@ def read(
     Raises:
         DataError: If there is no such split or no image in it, two classes differ only in upper and lower case, or a
             list names an unknown class.
+
+    Example:
+        >>> for name in ("train/cat/1.jpg", "train/cat/2.jpg", "train/dog/1.jpg"):
+        ...     Path(name).parent.mkdir(parents=True, exist_ok=True)
+        ...     Path(name).touch()
+        >>> data = read(Path(), "train")
+        >>> data.info.class_names, data.table.labels
+        (('cat', 'dog'), array([0, 0, 1]))
     """
     check_task(task, ("classification",), "folder")
     tree = archive.open_tree(root)
@@ -105,7 +128,7 @@ def read(
 def _in_folders(
     tree: archive.Tree, own: str, split: str, names: Sequence[str], nested: bool
 ) -> Iterator[tuple[str, str]]:
-    """Image and class, class by class."""
+    """Image and class of each file, class by class."""
     for name in names:
         folder = f"{own}/{name}" if own else name
         files = tree.images(folder)
@@ -116,7 +139,7 @@ def _in_folders(
 
 
 def _split_folders(tree: archive.Tree) -> list[str]:
-    return [name for name in tree.folders() if name.lower() in archive.SPLIT_FOLDERS and tree.folders(name)]
+    return [name for name in tree.folders() if is_split_name(name) and tree.folders(name)]
 
 
 def _class_folders(tree: archive.Tree, splits: Sequence[str], nested: bool) -> dict[str, bool]:
@@ -133,7 +156,7 @@ def _class_folders(tree: archive.Tree, splits: Sequence[str], nested: bool) -> d
 
 
 def _class_names(tree: archive.Tree, found: dict[str, bool], lists: dict[str, str]) -> list[str]:
-    """Classes in the order of their labels, as far as the data itself says."""
+    """Classes in the order of their labels, from the lists and the folders."""
     words: set[str] = set()
     if lists:
         if tree.contains(_CLASS_LIST):
@@ -155,9 +178,9 @@ def _class_names(tree: archive.Tree, found: dict[str, bool], lists: dict[str, st
 
 
 def _split_lists(tree: archive.Tree) -> dict[str, str]:
-    """List by split, ``train`` first."""
-    files = [name for name in tree.texts() if name.removesuffix(".txt").lower() in archive.SPLIT_FOLDERS]
-    files.sort(key=lambda name: (not name.startswith("train"), name))
+    """List of each split, ``train`` first."""
+    files = [name for name in tree.texts() if is_split_name(name.removesuffix(".txt"))]
+    files.sort(key=split_order)
     return {name.removesuffix(".txt"): name for name in files}
 
 
@@ -173,13 +196,13 @@ def _lines(tree: archive.Tree, file: str) -> Iterator[tuple[int, str]]:
 
 
 def _parts(line: str) -> tuple[str, str]:
-    """Name of the image and what stands behind it."""
+    """Name of the image, and the class behind it."""
     match = _NAME_AND_CLASS.fullmatch(line)
     return (match[1], match[2].strip()) if match else (line, "")
 
 
 def _start(tree: archive.Tree, lists: dict[str, str]) -> str | None:
-    """Folder, with a slash, in which the first image of the lists lies; None if it is not found."""
+    """Folder, with a slash, of the first image of the lists; None if it is not found."""
     for file in lists.values():
         for _, line in _lines(tree, file):
             name, _ = _parts(line)
@@ -205,9 +228,9 @@ def _listed(tree: archive.Tree, file: str, start: str, names: Sequence[str]) -> 
         elif not word:
             word = next((part for part in (name.rpartition("/")[0], name.split("/")[0]) if part in names), "")
         if word not in names:
-            said = f"class '{word}'" if word else "no class"
+            given = f"class '{word}'" if word else "no class"
             raise DataError(
-                f"{source}: line {number} ({name}) has {said}, which is none of the {len(names)}."
+                f"{source}: line {number} ({name}) has {given}, which is none of the {len(names)}."
                 f"{did_you_mean(word, names) if word else ' Write it behind the name.'}"
             )
         yield start + name, word

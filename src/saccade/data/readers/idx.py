@@ -1,6 +1,6 @@
 """MNIST's idx files: ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, plain or gzipped.
 
-``t10k-`` is the test split. A file is two zero bytes, the type (8: unsigned byte), the number of dimensions, each
+``t10k-`` is the test split. A file holds two zero bytes, the type (8: unsigned byte), the number of dimensions, each
 dimension as a big-endian 32-bit number, then the values (http://yann.lecun.com/exdb/mnist, "the IDX file format").
 """
 
@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.readers._common import check_task, resolve_split
+from saccade.data.readers._common import check_task, resolve_split, split_order, standard_split
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
@@ -26,17 +26,17 @@ from saccade.structures.dataset import DatasetInfo
 __all__ = ["IdxDataset", "matches", "read", "splits"]
 
 _MAX_BYTES = 1 << 30  # a header may promise anything; this bounds what is allocated for it
-_SPLITS = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid": "val"}
 
 
 class IdxDataset(TableDataset):
-    """Images that live in one array.
+    """Grey images in one array, with a class each.
 
     Args:
         info: Name and classes.
         root: Data folder.
         table: One object an image.
         images: (M, H, W) uint8.
+        file: Name of the file of labels, for messages.
     """
 
     def __init__(self, info: DatasetInfo, root: Path, table: Any, images: NDArray[np.uint8], file: str) -> None:
@@ -44,11 +44,11 @@ class IdxDataset(TableDataset):
         self._images = images
 
     def path(self, index: int) -> str:
-        """The idx file and the place in it."""
+        """The idx file, and the number of the image in it."""
         return f"{self.root / self.table.path(index)}[{self.table.image_ids[index]}]"
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        """(H, W, 1) grey."""
+        """Grey pixels, shape (H, W, 1)."""
         return self._images[self.table.image_ids[index], :, :, None].copy()
 
 
@@ -58,12 +58,12 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the parts that are there."""
+    """Names of the splits whose images are there."""
     return tuple(_image_files(root))
 
 
 def read(root: Path, split: str, task: str | None = None, class_names: Sequence[str] | None = None) -> IdxDataset:
-    """Read one split; all of it is held in memory as uint8.
+    """Read one split of idx files; all of it is held in memory as uint8.
 
     Args:
         root: Data folder.
@@ -72,7 +72,14 @@ def read(root: Path, split: str, task: str | None = None, class_names: Sequence[
         class_names: Names of labels 0..N-1; the digits, or as many numbers as there are labels, if not given.
 
     Raises:
-        DataError: If a file is missing, malformed or shorter than its header says, or the two disagree.
+        DataError: If a file is missing, malformed or shorter than its header states, or the two disagree.
+
+    Example:
+        >>> _ = Path("train-images-idx3-ubyte").write_bytes(struct.pack(">HBB3I", 0, 8, 3, 2, 4, 6) + bytes(48))
+        >>> _ = Path("train-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, 2) + bytes([7, 3]))
+        >>> data = read(Path(), "train")
+        >>> data.read(0).image.shape, int(data.target(0)["labels"])
+        ((4, 6, 1), 7)
     """
     check_task(task, ("classification",), "idx")
     files = _image_files(root)
@@ -92,13 +99,14 @@ def read(root: Path, split: str, task: str | None = None, class_names: Sequence[
 
 
 def _image_files(root: Path) -> dict[str, Path]:
-    """Image file by split; a plain file is preferred to its gzipped twin."""
+    """Image file of each split; a plain file is preferred to its gzipped copy."""
     found: dict[str, Path] = {}
     for file in sorted(root.glob("*images?idx3-ubyte*"), key=lambda path: path.suffix == ".gz"):
         prefix = file.name.split("images")[0].rstrip("-_.").split("-")[-1]
         if file.suffix in ("", ".gz", ".idx3-ubyte") and file.is_file():
-            found.setdefault(_SPLITS.get(prefix, prefix or "all"), file)
-    return {name: found[name] for name in sorted(found, key=lambda name: (name != "train", name))}
+            split = "test" if prefix == "t10k" else standard_split(prefix)
+            found.setdefault(split or "all", file)
+    return {name: found[name] for name in sorted(found, key=split_order)}
 
 
 def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -106,7 +114,7 @@ def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as stream:
             zeros, kind, count = struct.unpack(">HBB", stream.read(4))
             if zeros != 0 or kind != 8 or count != dimensions:
-                raise DataError(f"{path}: this is no idx file of {dimensions} dimensions of bytes. Fetch it again.")
+                raise DataError(f"{path}: this is not an idx file of {dimensions} dimensions of bytes. Fetch it again.")
             shape = struct.unpack(f">{count}I", stream.read(4 * count))
             if 0 in shape[1:]:
                 raise DataError(f"{path}: the header gives images of {shape[1]}x{shape[2]} pixels. Fetch it again.")

@@ -1,8 +1,8 @@
-"""Keypoints in a table: first column the image's file name, then x0, y0, x1, y1, ... in pixels; one object a row.
+"""Keypoints in a CSV table: the image's file name, then x0, y0, x1, y1, ... in pixels; one object a row.
 
 ``<split>*.csv`` belongs to the images in ``<split>/`` (``training_frames_keypoints.csv`` and ``training/``), in
 ``images/``, or beside it. A first row that names no image is a heading; if it reads ``nose_x, nose_y, ...`` it names
-the points. Rows of the same image are its objects. An empty cell, or ``nan``, is a point that is not labelled.
+the points. Rows of the same image are its objects. An empty cell, or ``nan``, is an unlabelled point.
 Coordinates are taken as they are.
 """
 
@@ -15,7 +15,15 @@ from pathlib import Path
 
 from saccade.data.images.decode import IMAGE_SUFFIXES
 from saccade.data.readers import archive
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split, subfolders
+from saccade.data.readers._common import (
+    UNSPLIT,
+    check_name,
+    check_task,
+    choose,
+    resolve_split,
+    split_order,
+    subfolders,
+)
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
@@ -30,7 +38,15 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Folders that a CSV file is named after, or ``all``, ``train``, ``val`` for a single table."""
+    """Names of the folders that a CSV file is named after; ``all``, ``train``, ``val`` for a single table.
+
+    Example:
+        >>> for name in ("training", "test"):
+        ...     Path(name).mkdir()
+        ...     _ = Path(f"{name}_keypoints.csv").write_text("a.jpg,1,2,3,4")
+        >>> splits(Path())
+        ('training', 'test')
+    """
     files = _files(root)
     return UNSPLIT if list(files) == ["all"] else tuple(files)
 
@@ -42,7 +58,7 @@ def read(
     class_names: Sequence[str] | None = None,
     flip_pairs: Sequence[tuple[int, int]] = (),
 ) -> TableDataset:
-    """Read one split.
+    r"""Read one split of a CSV table of keypoints.
 
     Args:
         root: Data folder.
@@ -53,6 +69,12 @@ def read(
 
     Raises:
         DataError: If there is no table, or a row has another number of columns, no number, or a file outside ``root``.
+
+    Example:
+        >>> _ = Path("points.csv").write_text("file,eye_x,eye_y,nose_x,nose_y\na.jpg,10,5,12.5,\n")
+        >>> data = read(Path(), "all")
+        >>> data.info.class_names, data.target(0)["keypoints"]
+        (('eye', 'nose'), array([[[10., 5., 2.], [ 0., 0., 0.]]], dtype=float32))
     """
     check_task(task, ("keypoints",), "keypoint_csv")
     files = _files(root)
@@ -87,11 +109,11 @@ def read(
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Table by split: the folder whose name begins the table's."""
+    """Table of each split: the folder whose name begins the table's."""
     tables = _tables(root)
     found = {
         folder: file
-        for folder in sorted(subfolders(root), key=lambda name: (not name.startswith("train"), name))
+        for folder in sorted(subfolders(root), key=split_order)
         for file in tables
         if file.stem == folder or file.stem.startswith((f"{folder}_", f"{folder}-", f"{folder}."))
     }
@@ -139,7 +161,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _folder(root: Path, split: str, name: str) -> str:
-    """Folder below ``root``, with a slash at its end, in which the first image lies, or would usually."""
+    """Folder of the first image below ``root``, with a slash at its end; the split's if it is not found."""
     tree = archive.FolderTree(root)
     return next((folder for folder in (f"{split}/", "images/", "") if tree.contains(folder + name)), f"{split}/")
 
@@ -150,7 +172,7 @@ def _points(cells: Sequence[str], source: Path, line: int) -> list[float]:
         values = [float(cell) if cell.strip() else math.nan for cell in cells]
     except ValueError as error:
         raise DataError(
-            f"{source}: line {line} has a cell that is no number ({str(error)[:200]}). Correct or remove it."
+            f"{source}: line {line} has a cell that is not a number ({str(error)[:200]}). Correct or remove it."
         ) from error
     points: list[float] = []
     for x, y in zip(values[::2], values[1::2], strict=True):

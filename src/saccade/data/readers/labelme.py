@@ -6,16 +6,16 @@
 *Classes* are in the order of their names, or of ``labels.txt`` in the data folder, or of the option ``class_names``.
 
 *Objects.* A rectangle is a box; polygons and circles are outlines with the box around them, and those that share label
-and ``group_id`` are one object of several rings; a mask is a mask. Lines and points have no area to learn from, and
-``__ignore__`` and ``_background_`` are no classes: such shapes are attributes of their image, from which the writer
-puts them back, and are counted in ``repairs``. In label maps ``__ignore__`` becomes 255 and ``_background_`` 0.
+and ``group_id`` are one object of several rings; a mask is a mask. Lines and points have no area, and ``__ignore__``
+and ``_background_`` are not classes: such shapes are attributes of their image, from which the writer restores them,
+and are counted in ``repairs``. In label maps ``__ignore__`` becomes 255 and ``_background_`` 0.
 
 *Attributes.* Flags, ``group_id``, ``description`` and ``attributes`` of a shape are attributes of its object by name.
-What else the writer needs to give back the file as it was is in the attribute ``labelme``.
+Further details from which the writer restores the file are in the attribute ``labelme``.
 
 *Keypoints.* Points that share a ``group_id`` with a rectangle or outline are the keypoints of that object, and their
-labels are the names of the points, in the order of ``keypoints.txt`` or of the names. The flag ``hidden`` of a point
-says that it cannot be seen.
+labels are the names of the points, in the order of ``keypoints.txt`` or of the names. A point with the flag
+``hidden`` is not visible.
 
 *Classification.* The flag of the image that is true is its class; an image with ``__ignore__`` is left out.
 """
@@ -44,15 +44,16 @@ from saccade.data.readers._labelme_shapes import (
     parse_shape,
 )
 from saccade.data.tables.annotations import AnnotationTable
-from saccade.data.tables.outlines import mask_of_rings, mask_of_runs
+from saccade.data.tables.outlines import mask_of_rings
+from saccade.data.tables.run_lengths import mask_of_runs
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.transforms.move import IGNORE
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.kinds import IGNORE_LABEL
 
 __all__ = ["EmbeddedLabelmeDataset", "LabelmeDataset", "matches", "read", "splits"]
 
-_LOOKED_AT = 5
+_SAMPLED_FILES = 5  # of a folder, that are tried for labelme's keys
 _BUILDERS: dict[str, type[ObjectBuilder] | type[FlagBuilder]] = {
     "detection": ObjectBuilder,
     "segmentation": ObjectBuilder,
@@ -67,9 +68,9 @@ class LabelmeDataset(TableDataset):
     Args:
         info: Name, task and classes.
         root: Data folder.
-        table: Annotations; an image's number is its place in ``files``.
+        table: Annotations; an image's number is its index in ``files``.
         files: JSON file of each image below ``root``, UTF-8 bytes.
-        **options: Of :class:`~saccade.data.tables.table_dataset.TableDataset`.
+        **options: Further arguments of :class:`~saccade.data.tables.table_dataset.TableDataset`.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class LabelmeDataset(TableDataset):
         height, width = self._size(index)
         areas = self.table.area[rows].tolist()
         masks = list(self.object_masks(index))
-        values = [label + 1 if label >= 0 else IGNORE for label in self.table.labels[rows].tolist()]
+        values = [label + 1 if label >= 0 else IGNORE_LABEL for label in self.table.labels[rows].tolist()]
         file = Path(self.annotation_path(index))
         more = self.table.image_attributes.get(index).get("labelme", {}) if self.table.image_attributes else {}
         for position, entry in more.get("shapes", []):
@@ -110,10 +111,10 @@ class LabelmeDataset(TableDataset):
 
 
 class EmbeddedLabelmeDataset(LabelmeDataset):
-    """The same, of files that hold some of the images themselves."""
+    """Images with a JSON file each, some of which hold the image itself."""
 
     def image_bytes(self, index: int) -> bytes | None:
-        """The encoded image, if it is only in the JSON file.
+        """Bytes of the encoded image, if it is only in the JSON file.
 
         Raises:
             DataError: If it is damaged.
@@ -121,7 +122,7 @@ class EmbeddedLabelmeDataset(LabelmeDataset):
         return None if Path(self.path(index)).is_file() else embedded_image(Path(self.annotation_path(index)))
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """The decoded image, shape (H, W, C).
+        """Decoded image, shape (H, W, C).
 
         Raises:
             DataError: If it is damaged.
@@ -138,7 +139,15 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the folders with JSON files, or ``all``, ``train``, ``val``."""
+    """Names of the folders with JSON files, or ``all``, ``train``, ``val``.
+
+    Example:
+        >>> for name in ("train", "val"):
+        ...     Path(name).mkdir()
+        ...     _ = Path(name, "a.json").write_text('{"shapes": [], "imagePath": "a.jpg"}')
+        >>> splits(Path())
+        ('train', 'val')
+    """
     folders = _folders(root)
     return UNSPLIT if folders == [""] else tuple(folders)
 
@@ -151,11 +160,11 @@ def read(
     images: str | None = None,
     class_names: Sequence[str] | None = None,
 ) -> TableDataset:
-    """Read one split.
+    """Read one split of labelme files.
 
     Args:
         root: Data folder.
-        split: Name of the part.
+        split: Name of the split.
         task: ``detection``; ``segmentation``, class 0 being ``background``; ``classification``, the default where
             files have flags, none has a shape, and there is no ``labels.txt``; or ``keypoints``.
         masks: Give each object's mask as well.
@@ -164,12 +173,20 @@ def read(
 
     Raises:
         DataError: If a file or a field is missing or malformed, or names an image outside the data folder.
+
+    Example:
+        >>> shape = {"label": "cat", "shape_type": "rectangle", "points": [[10, 5], [30, 35]]}
+        >>> file = {"shapes": [shape], "imagePath": "a.jpg", "imageHeight": 40, "imageWidth": 60}
+        >>> _ = Path("a.json").write_bytes(msgspec.json.encode(file))
+        >>> data = read(Path(), "all")
+        >>> data.info.class_names, data.target(0)["boxes"]
+        (('cat',), array([[10.,  5., 30., 35.]]))
     """
     folders = _folders(root)
     if not folders:
         raise DataError(f"{root}: there are no JSON files of labelme. Name the folder that holds them.")
     own = "" if folders == [""] else resolve_split(split, folders, root)
-    # Labels must not depend on the split, so all files have their say.
+    # Labels must not depend on the split, so all files are scanned.
     files = {folder: [load(path) for path in _json_files(root, folder)] for folder in folders}
     every = [file for found in files.values() for file in found]
     only_flags = any(file.flags for file in every) and not any(file.shapes for file in every)
@@ -198,7 +215,7 @@ def read(
 
 
 def _folders(root: Path) -> list[str]:
-    """The data folder itself ("") if it has JSON files of labelme, or those of its folders that have."""
+    """Folders with JSON files of labelme; "" alone if the data folder has such files itself."""
     if _has_labelme(root.glob("*.json")):
         return [""]
     return [name for name in subfolders(root) if _has_labelme((root / name).rglob("*.json"))]
@@ -210,7 +227,7 @@ class _Peek(msgspec.Struct):
 
 
 def _has_labelme(files: Iterable[Path]) -> bool:
-    return any(_is_labelme(file) for file, _ in zip(files, range(_LOOKED_AT), strict=False))
+    return any(_is_labelme(file) for file, _ in zip(files, range(_SAMPLED_FILES), strict=False))
 
 
 def _is_labelme(file: Path) -> bool:
@@ -224,27 +241,27 @@ def _is_labelme(file: Path) -> bool:
 
 
 def _json_files(root: Path, folder: str) -> list[Path]:
-    """Files of a split; of the data folder itself only those that lie directly in it."""
+    """Files of a split; of the data folder itself only those directly in it."""
     files = (root / folder).rglob("*.json") if folder else root.glob("*.json")
     shown = [file for file in files if not file.name.startswith(".")]
     return sorted(shown, key=lambda file: natural_key(file.relative_to(root).as_posix()))
 
 
 def _image(file: LabelmeFile, root: Path, image_root: Path) -> str:
-    """Name of a file's image below ``image_root``; it need not exist if it is embedded, or for others to complain."""
+    """Name of a file's image below ``image_root``; it need not exist, which is an error only when it is read."""
     beside = file.path.parent.relative_to(root).as_posix().removeprefix(".")
     named = file.image.replace("\\", "/")
     stem = posixpath.join(beside, file.path.stem)
     candidates = [posixpath.normpath(posixpath.join(beside, named))] if named else []
     for suffix in sorted(IMAGE_SUFFIXES):
         candidates += [stem + suffix, stem + suffix.upper()]
-    if image_root != root:  # without the folders, as the images lie in another one
+    if image_root != root:  # without the folders, as the images are in another one
         candidates += [posixpath.basename(name) for name in candidates]
     for name in candidates:
         if _may_be_image(name, file.path) and (image_root / name).is_file():
             return name
     if not named or file.embedded:
-        # A name that is no image's is a slip of some converters.
+        # Some converters write a name that is not an image's.
         own = posixpath.join(beside, posixpath.basename(named))
         return own if _may_be_image(own, file.path) else f"{stem}.png"
     check_name(candidates[0], file.path, "imagePath")
@@ -260,7 +277,7 @@ def _may_be_image(name: str, source: Path) -> bool:
 
 
 def _size(file: LabelmeFile, image: Path | None) -> tuple[int, int]:
-    """(height, width) as annotated, or of the image; 0 where both are missing, for others to complain."""
+    """(height, width) as annotated, or of the image; 0 where both are missing, which is an error when it is read."""
     if all(file.size):
         return file.size
     if image is not None:

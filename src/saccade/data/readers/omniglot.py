@@ -2,8 +2,7 @@
 
 ``images_background.zip`` is the train split, ``images_evaluation.zip`` the test split, with
 ``<alphabet>/<character>/<number>_<drawer>.png`` in them; both are read in place, or from folders of the same names. A
-class is a character, ``Greek/character01``. The classes of the two splits have nothing in common, so each has labels
-of its own.
+class is a character, ``Greek/character01``. The two splits have no class in common, so each has labels of its own.
 
 ``all_runs.zip`` holds the 20 official runs of one-shot classification: :func:`read_one_shot_runs`.
 """
@@ -30,47 +29,61 @@ __all__ = ["OneShotRun", "matches", "read", "read_one_shot_runs", "splits"]
 
 _PARTS = {"train": "images_background", "test": "images_evaluation"}
 _RUNS = "all_runs"
-_ANSWERS = "class_labels.txt"
+_CLASS_LIST = "class_labels.txt"
 
 
 @dataclass(frozen=True)
 class OneShotRun:
-    """One run: one drawing of each of 20 characters, and 20 drawings by somebody else to be named.
+    """One run of 20-way one-shot classification: a drawing of each character, and 20 drawings by somebody else.
 
     Args:
         name: ``run01`` to ``run20``.
         training: Images of the characters, (20, H, W, 1) uint8, ink is 0.
-        test: Images to be named, (20, H, W, 1) uint8.
-        answers: Index into ``training`` of each test image, (20,) int64.
+        test: Images to be classified, (20, H, W, 1) uint8.
+        labels: Index into ``training`` of each test image, (20,) int64.
     """
 
     name: str
     training: NDArray[np.uint8]
     test: NDArray[np.uint8]
-    answers: NDArray[np.int64]
+    labels: NDArray[np.int64]
 
 
 def matches(root: Path) -> bool:
-    """Whether one of the two parts is there."""
+    """Whether one of the two splits is there."""
     return bool(_part_roots(root))
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Those of ``train`` and ``test`` that are there."""
+    """Names of the splits that are there, ``train`` and ``test``.
+
+    Example:
+        >>> Path("images_background").mkdir()
+        >>> splits(Path())
+        ('train',)
+    """
     return tuple(_part_roots(root))
 
 
 def read(root: Path, split: str, task: str | None = None, alphabets: tuple[str, ...] = ()) -> TableDataset:
-    """Read one split.
+    """Read one split of Omniglot.
 
     Args:
         root: Data folder.
         split: ``train`` or ``test``.
         task: ``classification``.
-        alphabets: Only these, by name; all if empty.
+        alphabets: Names of the alphabets to read; all if empty.
 
     Raises:
-        DataError: If a part is missing or damaged, or there is no such alphabet.
+        DataError: If the split is missing or damaged, or there is no such alphabet.
+
+    Example:
+        >>> for name in ("Greek/character01/0001_01.png", "Latin/character02/0002_01.png"):
+        ...     file = Path("images_background", name)
+        ...     file.parent.mkdir(parents=True)
+        ...     file.touch()
+        >>> read(Path(), "train", alphabets=("Greek",)).info.class_names
+        ('Greek/character01',)
     """
     check_task(task, ("classification",), "omniglot")
     parts = _part_roots(root)
@@ -96,16 +109,16 @@ def read(root: Path, split: str, task: str | None = None, alphabets: tuple[str, 
 
 
 def read_one_shot_runs(root: str | Path) -> list[OneShotRun]:
-    """The official runs of one-shot classification.
+    """Official runs of one-shot classification.
 
     Args:
         root: Folder with ``all_runs.zip``, or with the folder ``all_runs``.
 
     Returns:
-        The runs by name. A guess is scored as the share of ``answers`` that it hits.
+        The runs by name. Predictions are scored by the share of ``labels`` that they equal.
 
     Raises:
-        DataError: If they are missing or damaged.
+        DataError: If the runs are missing or damaged.
     """
     found = _find(Path(root), _RUNS)
     if found is None:
@@ -118,24 +131,24 @@ def _read_run(tree: archive.Tree, folder: str) -> OneShotRun:
     names = {part: tree.images(f"{folder}/{part}") for part in ("training", "test")}
     images = {part: list(_images(tree, [f"{folder}/{part}/{name}" for name in names[part]])) for part in names}
     index = {f"training/{name}": number for number, name in enumerate(names["training"])}
-    answers: dict[str, int] = {}
-    source = f"{tree.root}/{folder}/{_ANSWERS}"
-    for number, line in enumerate(tree.read(f"{folder}/{_ANSWERS}").decode("utf-8", "replace").splitlines(), 1):
+    labels: dict[str, int] = {}
+    source = f"{tree.root}/{folder}/{_CLASS_LIST}"
+    for number, line in enumerate(tree.read(f"{folder}/{_CLASS_LIST}").decode("utf-8", "replace").splitlines(), 1):
         words = line.split()
         if not words:
             continue
         item, character = (word.partition("/")[2] for word in words) if len(words) == 2 else ("", "")
         if character not in index:
             raise DataError(f"{source}: line {number} is not 'RUN/test/FILE RUN/training/FILE'. Download it again.")
-        answers[item.removeprefix("test/")] = index[character]
+        labels[item.removeprefix("test/")] = index[character]
     sizes = {image.shape for part in images.values() for image in part}
-    if len(sizes) != 1 or not set(names["test"]) <= set(answers):
-        raise DataError(f"{source}: images or answers are missing, or images differ in size. Download it again.")
+    if len(sizes) != 1 or not set(names["test"]) <= set(labels):
+        raise DataError(f"{source}: images or labels are missing, or images differ in size. Download it again.")
     return OneShotRun(
         PurePosixPath(folder).name,
         np.stack(images["training"]),
         np.stack(images["test"]),
-        np.array([answers[name] for name in names["test"]], np.int64),
+        np.array([labels[name] for name in names["test"]], np.int64),
     )
 
 
@@ -150,7 +163,7 @@ def _part_roots(root: Path) -> dict[str, Path]:
 
 
 def _find(root: Path, name: str) -> Path | None:
-    """Zip or folder of a part."""
+    """Zip or folder of a split."""
     if (root / f"{name}.zip").is_file():
         return root / f"{name}.zip"
     return root / name if (root / name).is_dir() else None

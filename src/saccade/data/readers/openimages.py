@@ -1,14 +1,14 @@
 """Open Images boxes: tables with the columns ImageID, LabelName, XMin, XMax, YMin, YMax, and usually more.
 
 ``train-annotations-bbox.csv`` belongs to the split ``train``; images are ``<ImageID>.jpg`` in a folder of the split's
-name, in ``images/``, or beside the table. Classes are named by ``*class-descriptions*.csv`` (two columns: the number
-that the tables use, and the name) where there is one, and sorted by name.
+name, in ``images/``, or beside the table. Classes are named by ``*class-descriptions*.csv`` (two columns: the
+identifier that the tables use, and the name) where there is one, and sorted by name.
 
 *Coordinates* are shares of the upright image's width and height, so every image's header is read. Numbers may
 have a decimal comma, as tables have that a spreadsheet wrote.
 
 ``IsGroupOf`` makes an object a crowd. Source, Confidence, IsOccluded, IsTruncated, IsDepiction, IsInside and further
-columns are its attributes, unless they are empty. Images without a row are not part of the data set.
+columns are its attributes where they are not empty. Images without a row are not part of the data set.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """What the tables' names begin with, or ``all``, ``train``, ``val`` for a single table."""
+    """Splits by which the tables' names begin; ``all``, ``train``, ``val`` for a single table.
+
+    Example:
+        >>> for split in ("train", "validation"):
+        ...     _ = Path(f"{split}-annotations-bbox.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax")
+        >>> splits(Path())
+        ('train', 'validation')
+    """
     files = _files(root)
     return UNSPLIT if list(files) in ([], ["all"]) else tuple(files)
 
@@ -53,7 +60,7 @@ def read(
     class_descriptions: str | None = None,
     images: str | None = None,
 ) -> TableDataset:
-    """Read one split.
+    r"""Read one split of Open Images boxes.
 
     Args:
         root: Data folder.
@@ -66,6 +73,14 @@ def read(
     Raises:
         DataError: If a table, one of its columns or numbers, or an image is missing or malformed, or an image's name
             leads out of ``root``.
+
+    Example:
+        >>> import cv2
+        >>> _ = cv2.imwrite("a1.jpg", np.zeros((40, 60, 3), np.uint8))
+        >>> _ = Path("boxes.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax\na1,cat,0.5,1,0.25,0.75")
+        >>> data = read(Path(), "all")
+        >>> data.info.class_names, data.target(0)["boxes"]
+        (('cat',), array([[30., 10., 60., 30.]]))
     """
     task = check_task(task, ("detection",), "openimages")
     files = _files(root)
@@ -75,13 +90,13 @@ def read(
     own = "all" if whole else resolve_split(split, files, root)
     source, image_root = files[own], find_image_root(root, images)
     names = _class_names(root, class_descriptions)
-    gathered = _gather(source, image_root, own, names)
+    collector = _collect(source, image_root, own, names)
     if class_names is None:
-        seen = set(gathered.class_names)
+        seen = set(collector.class_names)
         for other in files.values():  # labels must not depend on the split
             seen.update(_classes_of(other, names) if other != source else ())
         class_names = sorted(seen)
-    table = gathered.build(class_names)
+    table = collector.build(class_names)
     if whole:
         table = table.select_images(choose(len(table), split, None, root))
     info = DatasetInfo(root.name, task, tuple(class_names), split)
@@ -89,7 +104,7 @@ def read(
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Table by split."""
+    """Table of each split."""
     tables = [file for file in sorted(root.glob("*.csv")) if set(_NEEDED) <= set(heading(file))]
     named = {_split_name(file): file for file in tables}
     if len(tables) == 1 and not re.search("train|val|test", tables[0].stem):
@@ -102,12 +117,12 @@ def _split_name(file: Path) -> str:
     return re.sub(r"^oidv\d+-|[-_]annotations.*$", "", file.stem)
 
 
-def _gather(source: Path, image_root: Path, split: str, names: Mapping[str, str]) -> AnnotationCollector:
-    gathered = AnnotationCollector()
+def _collect(source: Path, image_root: Path, split: str, names: Mapping[str, str]) -> AnnotationCollector:
+    collector = AnnotationCollector()
     rows = read_rows(source)
     _, head = next(rows)
-    columns = {name: place for place, name in enumerate(head)}
-    more = [(name, place) for name, place in columns.items() if name and name not in _NEEDED]
+    columns = {name: index for index, name in enumerate(head)}
+    more = [(name, index) for name, index in columns.items() if name and name not in _NEEDED]
     image_of: dict[str, int] = {}
     sizes: list[tuple[int, int]] = []
     folder: str | None = None
@@ -123,20 +138,20 @@ def _gather(source: Path, image_root: Path, split: str, names: Mapping[str, str]
             folder = _folder(image_root, identifier, split) if folder is None else folder
             path = folder + _file_name(image_root / folder, identifier)
             sizes.append(upright_size(image_root / path))
-            image = image_of[identifier] = gathered.add_image(path, sizes[-1])
+            image = image_of[identifier] = collector.add_image(path, sizes[-1])
         box = [cell_number(row, columns, name, source, line) * sizes[image][side] for name, side in _SIDES]
-        about = {name: plain_value(row[place]) for name, place in more if row[place]}
+        about = {name: plain_value(row[index]) for name, index in more if row[index]}
         crowd = is_yes(str(about.get("IsGroupOf", "")))
         if about.get("IsGroupOf") in (0, 1):
-            del about["IsGroupOf"]  # the table has a place for it
-        gathered.add_object(image, names.get(label, label), box, crowd, attributes=about)
-    if not len(gathered):
+            del about["IsGroupOf"]  # iscrowd of the table holds it
+        collector.add_object(image, names.get(label, label), box, crowd, attributes=about)
+    if not len(collector):
         raise DataError(f"{source}: the table has no rows. Name another table or split.")
-    return gathered
+    return collector
 
 
 def _folder(image_root: Path, identifier: str, split: str) -> str:
-    """Folder of the images, told by the first of them."""
+    """Folder of the images, found by the first of them."""
     folders = (folder_of(image_root, name, split, ["data/"]) for name in _candidates(identifier))
     return next((folder for folder in folders if folder), "")
 
@@ -147,13 +162,13 @@ def _file_name(folder: Path, identifier: str) -> str:
 
 
 def _candidates(identifier: str) -> list[str]:
-    """File names that an image may have; its number may be one already."""
+    """Possible file names of an image; its identifier may be one already."""
     own = [identifier] if Path(identifier).suffix.lower() in IMAGE_SUFFIXES else []
     return own or [identifier + suffix for suffix in _SUFFIXES]
 
 
 def _class_names(root: Path, class_descriptions: str | None) -> dict[str, str]:
-    """Name by the number that tables use."""
+    """Class name by the identifier that tables use."""
     found = sorted(root.glob("*class-descriptions*.csv")) if class_descriptions is None else [root / class_descriptions]
     names: dict[str, str] = {}
     for file in found[:1]:
@@ -167,6 +182,6 @@ def _class_names(root: Path, class_descriptions: str | None) -> dict[str, str]:
 
 def _classes_of(source: Path, names: Mapping[str, str]) -> set[str]:
     rows = read_rows(source)
-    place = next(rows)[1].index("LabelName")
-    labels = {row[place] for _, row in rows if len(row) > place and row[place]}
+    column = next(rows)[1].index("LabelName")
+    labels = {row[column] for _, row in rows if len(row) > column and row[column]}
     return {names.get(label, label) for label in labels}

@@ -1,10 +1,10 @@
-"""Pairs of images of the same thing in two looks, for image translation.
+"""Pairs of images of the same scene in two domains, for image translation.
 
 - Both in one image, side by side, as pix2pix packs them (``train/*.jpg``, ``val/*.jpg``).
 - Or of equal names in two folders: ``A/`` and ``B/``, ``A/train/`` and ``B/train/``, ``train/A/`` and ``train/B/``; A
   counts as the left one.
 
-``side`` says which is the input. A sample's ``target["target_image"]`` is the other one, of the same size, and
+``side`` chooses the input. A sample's ``target["target_image"]`` is the other one, of the same size, and
 ``target["paired"]`` is true: it moves with the input.
 """
 
@@ -17,8 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import read_image, upright_size
-from saccade.data.readers._common import UNSPLIT, check_task, choose, has_images, list_images, resolve_split, subfolders
-from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.readers._common import (
+    UNSPLIT,
+    check_task,
+    choose,
+    find_layout,
+    has_images,
+    is_split_name,
+    layout_splits,
+    list_images,
+    resolve_split,
+    split_order,
+    subfolders,
+)
+from saccade.data.readers._label_maps import map_table
+from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -28,19 +41,18 @@ from saccade.structures.sample import ImageInfo, Sample, Target
 __all__ = ["PairedDataset", "Side", "check_side", "matches", "read", "splits"]
 
 Side = Literal["left", "right"]
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 # Folders of both images; {split} stands for the split.
 _LAYOUTS = (("A/{split}", "B/{split}"), ("{split}/A", "{split}/B"), ("A", "B"))
 
 
 class PairedDataset(TableDataset):
-    """Images with the image that is to be made of each.
+    """Images, each with its partner in the other domain, which a network is to make of it.
 
     Args:
         info: Name of the data set.
         root: Data folder.
         table: Files; ``maps`` are the partners. Where both are the same, they are the halves of one image.
-        side: The input.
+        side: Which of the two is the input.
     """
 
     def __init__(self, info: DatasetInfo, root: Path, table: AnnotationTable, side: Side) -> None:
@@ -75,7 +87,7 @@ class PairedDataset(TableDataset):
         return Sample(image, {"target_image": partner, "paired": np.array(True)}, info)
 
     def _read_pair(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Input and partner."""
+        """Pixels of input and partner."""
         path, other = self.path(index), self.annotation_path(index)
         if path != other:
             image, partner = read_image(path), read_image(other)
@@ -99,7 +111,9 @@ def matches(root: Path) -> bool:
     """Whether folders A and B stand alone with images of the same names, or an image is twice as wide as high."""
     layout = _two_folders(root)
     if layout is not None:
-        ours, theirs = (root / folder.format(split=_layout_splits(root, layout)[0]) for folder in layout)
+        ours, theirs = (
+            root / folder.format(split=layout_splits(root, layout, known_only=True)[0]) for folder in layout
+        )
         # Classes may be called A and B as well, but hardly have the same files.
         alone = ours.parent != theirs.parent or subfolders(ours.parent) == ["A", "B"]
         return alone and {Path(name).stem for name in list_images(ours)} == {
@@ -115,9 +129,17 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the parts, or ``all``, ``train``, ``val`` without a split."""
+    """Names of the splits; ``all``, ``train``, ``val`` for folders without splits.
+
+    Example:
+        >>> for name in ("A/train", "A/val", "B/train", "B/val"):
+        ...     Path(name).mkdir(parents=True)
+        ...     Path(name, "1.png").touch()
+        >>> splits(Path())
+        ('train', 'val')
+    """
     layout = _two_folders(root)
-    names = _half_splits(root) if layout is None else _layout_splits(root, layout)
+    names = _half_splits(root) if layout is None else layout_splits(root, layout, known_only=True)
     return tuple(names) if any(names) else UNSPLIT
 
 
@@ -126,58 +148,57 @@ def read(root: Path, split: str, task: str | None = None, side: Side = "left") -
 
     Args:
         root: Data folder.
-        split: Name of the part.
+        split: Name of the split.
         task: ``translation``.
         side: The input: ``left`` half or folder A, or ``right`` half or folder B.
 
     Raises:
         DataError: If folders or partners are missing, or ``side`` is neither.
+
+    Example:
+        >>> import cv2
+        >>> Path("train").mkdir()
+        >>> _ = cv2.imwrite("train/1.png", np.zeros((4, 10, 3), np.uint8))
+        >>> sample = read(Path(), "train", side="right").read(0)
+        >>> sample.image.shape, sample.target["target_image"].shape
+        ((4, 5, 3), (4, 5, 3))
     """
     check_task(task, ("translation",), "paired")
     check_side(side)
     layout = _two_folders(root)
-    names = _half_splits(root) if layout is None else _layout_splits(root, layout)
+    names = _half_splits(root) if layout is None else layout_splits(root, layout, known_only=True)
     whole = not any(names)
     own = "" if whole else resolve_split(split, names, root)
     pairs = _halves(root, own) if layout is None else _partners(root, layout, own, side)
     if not pairs:
         raise DataError(f"{root}: there are no images in folders A and B, nor in folders of splits. Put them there.")
-    builder = TableBuilder((), boxes=False)
-    for index in choose(len(pairs), split, None, root) if whole else range(len(pairs)):
-        builder.add_image(pairs[index][0], map_path=pairs[index][1])
-    return PairedDataset(DatasetInfo(root.name, "translation", (), split), root, builder.build(), side)
+    if whole:
+        pairs = [pairs[index] for index in choose(len(pairs), split, None, root)]
+    return PairedDataset(DatasetInfo(root.name, "translation", (), split), root, map_table(pairs), side)
 
 
 def check_side(side: str) -> None:
-    """Refuse what is no side.
+    """Check that a side is ``left`` or ``right``.
 
     Raises:
-        DataError: If it is neither ``left`` nor ``right``.
+        DataError: If it is neither.
+
+    Example:
+        >>> check_side("up")
+        Traceback (most recent call last):
+        saccade.errors.DataError: side is 'up'. Write 'left' (or folder A) or 'right' (or folder B) for the input.
     """
     if side not in ("left", "right"):
         raise DataError(f"side is '{side}'. Write 'left' (or folder A) or 'right' (or folder B) for the input.")
 
 
 def _half_splits(root: Path) -> list[str]:
-    names = [name for name in subfolders(root) if name.lower() in _SPLITS and has_images(root / name, recursive=False)]
-    return sorted(names, key=lambda name: (not name.startswith("train"), name))
+    names = [name for name in subfolders(root) if is_split_name(name) and has_images(root / name, recursive=False)]
+    return sorted(names, key=split_order)
 
 
 def _two_folders(root: Path) -> tuple[str, str] | None:
-    return next((layout for layout in _LAYOUTS if _layout_splits(root, layout)), None)
-
-
-def _layout_splits(root: Path, layout: tuple[str, str]) -> list[str]:
-    """Splits for which both folders hold images; one empty name for folders without splits."""
-    names = [""]
-    if "{split}" in layout[0]:
-        parent = root / layout[0].split("{split}")[0]
-        names = [name for name in subfolders(parent) if name.lower() in _SPLITS] if parent.is_dir() else []
-    return [
-        name
-        for name in sorted(names, key=lambda name: (not name.startswith("train"), name))
-        if all(has_images(root / folder.format(split=name), recursive=False) for folder in layout)
-    ]
+    return find_layout(root, _LAYOUTS, known_only=True)
 
 
 def _halves(root: Path, split: str) -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """Images of two domains that do not belong together, for image translation: ``trainA``, ``trainB``, ``testA`` ...
 
-The longer domain gives the length. Image i of one domain meets the same image of the other in every epoch: A is
-gone through in order, B in a fixed permutation, and the shorter one begins anew when it ends; the sampler's own order
-makes an epoch random. ``target["target_image"]`` is the image of the other domain, in its own size, and
+The longer domain gives the length. Image i of one domain is paired with the same image of the other in every epoch: A
+is in order, B in a fixed permutation, and the shorter one is repeated; the sampler's own order makes an epoch
+random. ``target["target_image"]`` is the image of the other domain, in its own size, and
 ``target["paired"]`` is false: it does not move with the input.
 """
 
@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from saccade.data.images.decode import read_image
-from saccade.data.readers._common import check_task, has_images, list_images, resolve_split, subfolders
+from saccade.data.readers._common import check_task, has_images, list_images, resolve_split, split_order, subfolders
+from saccade.data.readers._label_maps import map_table
 from saccade.data.readers.paired import Side, check_side
-from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -27,7 +28,7 @@ _SEED = 0
 
 
 class UnpairedDataset(TableDataset):
-    """Images of one domain, each beside one of the other.
+    """Images of one domain, each with one of the other domain that does not belong to it.
 
     Args:
         info: Name of the data set.
@@ -57,7 +58,15 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the parts that have both domains."""
+    """Names of the splits that have both domains.
+
+    Example:
+        >>> for name in ("trainA", "trainB", "testA"):
+        ...     Path(name).mkdir()
+        ...     Path(name, "1.png").touch()
+        >>> splits(Path())
+        ('train',)
+    """
     return tuple(_splits(root))
 
 
@@ -72,6 +81,15 @@ def read(root: Path, split: str, task: str | None = None, side: Side = "left") -
 
     Raises:
         DataError: If there is no such split, or ``side`` is neither.
+
+    Example:
+        >>> import cv2
+        >>> for folder, size in (("trainA", (4, 5)), ("trainB", (6, 7))):
+        ...     Path(folder).mkdir()
+        ...     _ = cv2.imwrite(f"{folder}/1.png", np.zeros(size, np.uint8))
+        >>> sample = read(Path(), "train").read(0)
+        >>> sample.image.shape, sample.target["target_image"].shape
+        ((4, 5, 3), (6, 7, 3))
     """
     check_task(task, ("translation",), "unpaired")
     check_side(side)
@@ -81,15 +99,14 @@ def read(root: Path, split: str, task: str | None = None, side: Side = "left") -
     own = resolve_split(split, names, root)
     domains = [[f"{own}{letter}/{name}" for name in list_images(root / f"{own}{letter}")] for letter in "AB"]
     order = np.random.default_rng(_SEED).permutation(len(domains[1]))
-    domains[1] = [domains[1][place] for place in order.tolist()]
+    domains[1] = [domains[1][index] for index in order.tolist()]
     inputs, others = domains if side == "left" else domains[::-1]
-    builder = TableBuilder((), boxes=False)
-    for index in range(max(len(inputs), len(others))):
-        builder.add_image(inputs[index % len(inputs)], map_path=others[index % len(others)])
-    return UnpairedDataset(DatasetInfo(root.name, "translation", (), split), root, builder.build())
+    count = max(len(inputs), len(others))
+    table = map_table([(inputs[index % len(inputs)], others[index % len(others)]) for index in range(count)])
+    return UnpairedDataset(DatasetInfo(root.name, "translation", (), split), root, table)
 
 
 def _splits(root: Path) -> list[str]:
     names = [name[:-1] for name in subfolders(root) if name.endswith("A") and len(name) > 1]
     found = [name for name in names if all(has_images(root / f"{name}{letter}", recursive=False) for letter in "AB")]
-    return sorted(found, key=lambda name: (not name.startswith("train"), name))
+    return sorted(found, key=split_order)

@@ -1,23 +1,23 @@
 """PASCAL VOC: ``JPEGImages/``, ``Annotations/<id>.xml``, ``ImageSets/Main/<split>.txt``.
 
-Also read: XML files lying flat in the data folder, or in ``train/``, ``val/`` (``valid/``) and ``test/``, beside their
-images or with the images elsewhere (``images``); ``images/`` and ``annotations/`` for the two folders.
+Also read: XML files directly in the data folder, or in folders named as splits (``train/``, ``valid/``, ...), beside
+their images or with the images elsewhere (``images``); ``images/`` and ``annotations/`` for the two folders.
 
 *Coordinates.* VOC counts pixels from 1 and its boxes include both end pixels (development kit of VOC2012, "Annotation
 files"). In continuous coordinates pixel ``n`` covers ``[n - 1, n]``, so a box becomes ``xmin - 1, ymin - 1, xmax,
 ymax``: one around the whole image is ``0, 0, width, height``. Where the two written corners coincide in an axis,
-nothing is subtracted in that axis: annotation tools write a click without a drag so, and the box is reported as one
-without area instead of being taken for a single pixel. Corners the wrong way round stay so, and are reported too.
-Tools that write continuous coordinates into this format are read with ``one_based=False``: numbers as they are.
+nothing is subtracted in that axis: annotation tools write a click without a drag in this way, and the box is reported
+as one without area instead of being read as a single pixel. Swapped corners are kept, and reported too. Files with
+continuous coordinates in this format are read with ``one_based=False``: numbers as they are.
 
 *Classes* are those of ``class_names.txt`` (one a line, as labelme writes it), else the names in all annotation files,
-sorted. Label maps hold indices, whose names XML files do not tell: without that list they are VOC's own twenty.
+sorted. Label maps hold indices, whose names are not in the XML files: without that list they are VOC's own twenty.
 
 *Difficult* objects keep their mark in ``table.extras["difficult"]``; they are ordinary objects in the target, as
-training on VOC takes them. Pose, truncated, difficult, occluded and whatever else an object or an image says is kept
-as its attributes; ``part`` elements (heads, hands and feet of persons) are not.
+training on VOC takes them. Pose, truncated, difficult, occluded and all other fields of an object or an image are its
+attributes; ``part`` elements (heads, hands and feet of persons) are not read.
 
-*Masks.* ``SegmentationClass`` holds palette images: the index is the class, 255 the border that counts for nothing.
+*Masks.* ``SegmentationClass`` holds palette images: the index is the class, 255 the border, which is ignored.
 Index k of ``SegmentationObject`` is the k-th object of the XML file. ``ImageSets/Segmentation`` lists the images
 that have them.
 """
@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from saccade.data.images.decode import read_label_map
 from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import (
+    SPLIT_NAMES,
     UNSPLIT,
     check_name,
     check_task,
@@ -46,9 +47,9 @@ from saccade.data.readers._common import (
     resolve_split,
 )
 from saccade.data.readers._images import find_image_root
+from saccade.data.readers._label_maps import LabelMapDataset, instance_masks, label_lookup, map_table
 from saccade.data.readers._xml_files import begins_with, children, image_size, number, parse_xml
-from saccade.data.readers.masks import LabelMapDataset, label_lookup
-from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -84,21 +85,20 @@ VOC_CLASSES = (
 _TASKS = ("detection", "segmentation")
 _ANNOTATIONS, _IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 _CLASS_MAPS, _OBJECT_MAPS = ("SegmentationClassPNG", "SegmentationClass"), "SegmentationObject"
-_SPLIT_FOLDERS = ("train", "val", "valid", "test")
 _NO_CLASS = ("background", "_background_", "__ignore__")
-_LOOKED_AT = 20  # annotation files that tell whether label maps may have VOC's own classes
+_SAMPLED_FILES = 20  # annotation files that are searched for classes which are not VOC's own
 
 
 class VocDataset(TableDataset):
-    """Boxes out of XML files.
+    """Images with an XML file of boxes each.
 
     Args:
         info: Name and classes.
         root: Data folder.
-        table: Images and objects; an image's number is its place in ``ids``.
+        table: Images and objects; an image's number is its index in ``ids``.
         folder: Folder of the annotations.
         ids: File of each image's annotation below that folder, without suffix.
-        image_root: Folder that the images' names start from.
+        image_root: Folder that the images' names are relative to.
         masks: Give each object's mask as well.
     """
 
@@ -122,28 +122,27 @@ class VocDataset(TableDataset):
 
 
 class VocMaskDataset(VocDataset):
-    """Boxes, and masks out of ``SegmentationObject``; ``extras["instance"]`` is each object's value in its map."""
+    """Images with XML files, and masks from ``SegmentationObject``; ``extras["instance"]`` is each object's value."""
 
     def object_masks(self, index: int) -> NDArray[np.uint8]:
-        """One mask an object of image ``index``, (N, H, W) of 0 and 1; the border of VOC belongs to none.
+        """One mask an object of image ``index``, (N, H, W) of 0 and 1; VOC's border belongs to none.
 
         Raises:
-            DataError: If the map is missing or broken, or has another size than the XML file says.
+            DataError: If the instance map is missing or broken, or differs in size from the XML file.
         """
         values = read_label_map(self.root / self.table.map_path(index))
         size = tuple(self.table.sizes[index].tolist())
         if size != (0, 0) and size != values.shape:
             raise DataError(
                 f"{self.root / self.table.map_path(index)}: the map is {values.shape[1]}x{values.shape[0]}, "
-                f"{self.annotation_path(index)} says {size[1]}x{size[0]}. Correct one of them."
+                f"the size in {self.annotation_path(index)} {size[1]}x{size[0]}. Correct one of them."
             )
-        numbers = self.table.extras["instance"][self.table.objects(index)]
-        return (values == numbers[:, None, None]).astype(np.uint8)
+        return instance_masks(values, self.table, index)
 
 
 def matches(root: Path) -> bool:
     """Whether there are XML annotations where VOC has them, or lists of images with label maps."""
-    folders = [root / name for name in (*_ANNOTATIONS, "", *_SPLIT_FOLDERS)]
+    folders = [root / name for name in (*_ANNOTATIONS, "", *SPLIT_NAMES)]
     files = (next(folder.glob("*.xml"), None) for folder in folders)
     if any(file is not None and begins_with(file, "annotation") for file in files):
         return True
@@ -152,7 +151,15 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the lists in ``ImageSets/Main`` (those of single classes left out), or ``all``, ``train``, ``val``."""
+    """Names of the lists in ``ImageSets/Main`` (without those of single classes), or ``all``, ``train``, ``val``.
+
+    Example:
+        >>> Path("ImageSets/Main").mkdir(parents=True)
+        >>> for name in ("train", "val", "cat_train", "cat_val"):
+        ...     Path(f"ImageSets/Main/{name}.txt").touch()
+        >>> splits(Path())
+        ('train', 'val')
+    """
     names = _lists(root, "Main") or _lists(root, "Segmentation")
     if not names and _annotation_folder(root) == root:
         names = _split_folders(root)
@@ -168,11 +175,11 @@ def read(
     images: str | None = None,
     one_based: bool = True,
 ) -> TableDataset:
-    """Read one split.
+    """Read one split of a PASCAL VOC data set.
 
     Args:
         root: Data folder.
-        split: Name of the part.
+        split: Name of the split.
         task: ``detection``, or ``segmentation``: label maps of ``SegmentationClass``.
         class_names: Names of labels 0..N-1, with background in front for ``segmentation``.
         masks: Give each object's mask as well, from ``SegmentationObject``.
@@ -182,6 +189,15 @@ def read(
     Raises:
         DataError: If a list, an annotation or one of its fields is missing or malformed, or names a file outside
             ``root``.
+
+    Example:
+        >>> _ = Path("a.xml").write_text(
+        ...     "<annotation><filename>a.jpg</filename><object><name>cat</name><bndbox>"
+        ...     "<xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>35</ymax></bndbox></object></annotation>"
+        ... )
+        >>> data = read(Path(), "all")
+        >>> data.info.class_names, data.target(0)["boxes"]
+        (('cat',), array([[10.,  5., 30., 35.]]))
     """
     folder = _annotation_folder(root)
     if task is None and _class_maps(root) is not None and next(folder.rglob("*.xml"), None) is None:
@@ -196,17 +212,17 @@ def read(
     # Labels must not depend on the split: without a list of the classes, all files have their say.
     sources = ids if class_names is not None else list(dict.fromkeys([*_all_ids(folder), *ids]))
     finder = _Images(root, images, any("/" in identifier for identifier in sources))
-    gathered, parts = AnnotationCollector(), 0
+    collector, parts = AnnotationCollector(), 0
     for identifier in dict.fromkeys(sources):
         path = folder / f"{identifier}.xml"
         tree = parse_xml(path, "annotation")
         name = finder.name(identifier, tree, path)
-        parts += _add(gathered, tree, path, name, identifier if masks else "", one_based)
+        parts += _add(collector, tree, path, name, identifier if masks else "", one_based)
     if parts:
         logger.warning("%s: %d part elements (of objects) are not read", folder, parts)
     row_of = {identifier: row for row, identifier in enumerate(dict.fromkeys(sources))}
-    class_names = gathered.class_names if class_names is None else tuple(class_names)
-    table = gathered.build(class_names).select_images([row_of[identifier] for identifier in ids])
+    class_names = collector.class_names if class_names is None else tuple(class_names)
+    table = collector.build(class_names).select_images([row_of[identifier] for identifier in ids])
     table = replace(table, image_ids=np.arange(len(ids), dtype=np.int64))
     info = DatasetInfo(root.name, task, class_names, split)
     kind = VocMaskDataset if masks else VocDataset
@@ -214,7 +230,7 @@ def read(
 
 
 def _annotation_folder(root: Path) -> Path:
-    """Where the XML files lie; the data folder itself if they lie flat."""
+    """Folder of the XML files; the data folder itself if it holds them directly."""
     named = [root / name for name in _ANNOTATIONS]
     return next((folder for folder in named if next(folder.rglob("*.xml"), None) is not None), root)
 
@@ -232,7 +248,7 @@ def _lists(root: Path, kind: str) -> tuple[str, ...]:
 def _split_folders(root: Path) -> tuple[str, ...]:
     if next(root.glob("*.xml"), None) is not None:
         return ()
-    return tuple(name for name in _SPLIT_FOLDERS if next((root / name).glob("*.xml"), None) is not None)
+    return tuple(name for name in SPLIT_NAMES if next((root / name).glob("*.xml"), None) is not None)
 
 
 def _all_ids(folder: Path) -> list[str]:
@@ -257,14 +273,14 @@ def _ids(root: Path, folder: Path, split: str, kind: str) -> list[str]:
 def _listed(root: Path, kind: str, name: str) -> list[str]:
     file = root / "ImageSets" / kind / f"{name}.txt"
     lines = _lines(file)
-    ids = [check_name(line.split()[0], file, f"line {place}") for place, line in enumerate(lines, 1) if line.strip()]
+    ids = [check_name(line.split()[0], file, f"line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not ids:
         raise DataError(f"{file}: the list is empty. Write one image id a line.")
     return ids
 
 
 def _listed_classes(root: Path) -> list[str] | None:
-    """Names in the data set's own list, by index."""
+    """Class names of the data set's own list, by index."""
     file = root / CLASS_FILE
     return [line.strip() for line in _lines(file) if line.strip()] if file.is_file() else None
 
@@ -281,7 +297,7 @@ class _Images:
 
     Args:
         root: Data folder.
-        images: Folder of the images below ``root``, or None to look for it.
+        images: Folder of the images below ``root``; found automatically if not given.
         recursive: Whether images lie in folders of that folder.
     """
 
@@ -294,7 +310,7 @@ class _Images:
     def name(self, identifier: str, tree: Element | None = None, path: Path | None = None) -> str:
         """File of the image below ``root``.
 
-        The id decides: ``<filename>`` is often stale, it is only asked where no image bears the id.
+        The id decides: ``<filename>`` is often stale, so it is used only where no image has the id as its name.
         """
         written = "" if tree is None else (tree.findtext("filename") or "").strip()
         if written and path is not None:
@@ -302,8 +318,8 @@ class _Images:
         return self._prefix + (self._by_id.get(identifier) or written or f"{identifier}.jpg")
 
 
-def _add(gathered: AnnotationCollector, tree: Element, path: Path, name: str, map_id: str, one_based: bool) -> int:
-    """Add an image with its objects; tells how many ``part`` elements were passed over."""
+def _add(collector: AnnotationCollector, tree: Element, path: Path, name: str, map_id: str, one_based: bool) -> int:
+    """Add an image with its objects, and return the number of ``part`` elements skipped."""
     size = tree.find("size")
     about: dict[str, Any] = children(tree, ("filename", "size", "object"))
     height_width = (0, 0)
@@ -311,14 +327,14 @@ def _add(gathered: AnnotationCollector, tree: Element, path: Path, name: str, ma
         height_width = image_size(size.findtext("height"), size.findtext("width"), path, "size")
         about |= children(size, ("height", "width"))
     map_path = f"{_OBJECT_MAPS}/{map_id}.png" if map_id else ""
-    image = gathered.add_image(name, height_width, map_path=map_path, attributes=about)
+    image = collector.add_image(name, height_width, map_path=map_path, attributes=about)
     parts = 0
-    for place, item in enumerate(tree.findall("object")):
-        class_name, box = _parse_object(item, path, f"object[{place}]", one_based)
+    for position, item in enumerate(tree.findall("object")):
+        class_name, box = _parse_object(item, path, f"object[{position}]", one_based)
         attributes = children(item, ("name", "bndbox", "part"))
-        extras: dict[str, Any] = {"instance": place + 1} if map_id else {}
+        extras: dict[str, Any] = {"instance": position + 1} if map_id else {}
         difficult = attributes.get("difficult") == 1
-        gathered.add_object(image, class_name, box, attributes=attributes, difficult=difficult, **extras)
+        collector.add_object(image, class_name, box, attributes=attributes, difficult=difficult, **extras)
         parts += len(item.findall("part"))
     return parts
 
@@ -339,14 +355,14 @@ def _parse_object(item: Element, path: Path, field: str, one_based: bool) -> tup
 
 
 def _to_continuous(first: float, last: float) -> tuple[float, float]:
-    """One axis of a box: 1 is taken off the smaller end, off none if they coincide."""
+    """Ends of a box along one axis: 1 is subtracted from the smaller one, from none if they coincide."""
     return first - (first < last), last - (last < first)
 
 
 def _read_label_maps(
     root: Path, folder: Path, split: str, class_names: Sequence[str] | None, images: str | None
 ) -> LabelMapDataset:
-    """The split's label maps, by id."""
+    """Data set of a split's label maps, by id."""
     maps = _class_maps(root)
     if maps is None:
         raise DataError(f"{root}: there is no folder {_CLASS_MAPS[-1]} for task 'segmentation'. Choose another task.")
@@ -359,21 +375,19 @@ def _read_label_maps(
     if class_names is None:
         class_names = _label_names(root, folder, ids)
     finder = _Images(root, images, any("/" in identifier for identifier in ids))
-    builder = TableBuilder((), boxes=False)
-    for identifier in ids:
-        builder.add_image(finder.name(identifier), map_path=f"{maps}/{identifier}.png")
+    table = map_table([(finder.name(identifier), f"{maps}/{identifier}.png") for identifier in ids])
     info = DatasetInfo(root.name, "segmentation", tuple(class_names), split)
-    dataset = LabelMapDataset(info, root, builder.build(), label_lookup(len(class_names)))
+    dataset = LabelMapDataset(info, root, table, label_lookup(len(class_names)))
     dataset.image_root = finder.root
     return dataset
 
 
 def _label_names(root: Path, folder: Path, ids: Sequence[str]) -> list[str]:
-    """Names by index: the data set's own list, or VOC's classes where the annotation files have no others."""
+    """Class names by index: the data set's own list, or VOC's classes where the annotation files have no others."""
     listed = _listed_classes(root)
     if listed is not None:
         return ["background" if name == "_background_" else name for name in listed if name != "__ignore__"]
-    files = [folder / f"{identifier}.xml" for identifier in ids[:_LOOKED_AT]]
+    files = [folder / f"{identifier}.xml" for identifier in ids[:_SAMPLED_FILES]]
     names = {
         (item.findtext("name") or "").strip()
         for file in files

@@ -1,12 +1,12 @@
-"""YOLO: one text file an image, one row an object, numbers as shares of the image's width and height.
+"""YOLO: one text file an image, one row an object, numbers as fractions of the image's width and height.
 
-A row is ``class cx cy width height`` (a box), ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon; four corners are a turned
+A row is ``class cx cy width height`` (a box), ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon; four corners are a rotated
 box), or, if ``data.yaml`` gives ``kpt_shape``, a box followed by ``x y`` or ``x y visibility`` of each point. An image
-without a file of rows has no objects. Where images and rows lie: :mod:`saccade.data.readers._yolo_layout`.
+without a file of rows has no objects. Folders of images and rows: :mod:`saccade.data.readers._yolo_layout`.
 
-*Coordinates.* Shares are of the upright image (EXIF orientation applied), whose size is read from its header, as the
-rows do not give it. They are taken as continuous: 0.5 is the middle of the image. The format does not say which point
-of a pixel a keypoint means; x times the width is taken as it is.
+*Coordinates.* Fractions are of the upright image (EXIF orientation applied), whose size is read from its header, as the
+rows do not give it. They are taken as continuous: 0.5 is the middle of the image. The format does not define which
+point of a pixel a keypoint means; x times the width is taken as it is.
 
 *Classes.* An id that has no name is kept as the unknown class ``class_id N``. Where nothing names the classes, they are
 called ``class_0``, ``class_1``, ...
@@ -26,6 +26,7 @@ from saccade.data.images.decode import upright_size
 from saccade.data.readers._common import UNSPLIT, check_task, choose, resolve_split
 from saccade.data.readers._yolo_layout import Layout, PointRows, find_layout, list_part, looks_like_yolo
 from saccade.data.tables.annotations import AnnotationTable, TableBuilder
+from saccade.data.tables.outlines import ObjectOutline, ring_area
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
@@ -36,14 +37,14 @@ _Row = tuple[int, list[float]]
 
 
 class YoloDataset(TableDataset):
-    """Images with a file of rows each.
+    """Images with a text file of rows each.
 
     Args:
         info: Name, task and classes.
         root: Data folder.
-        table: Annotations; an image's number is its place in ``label_files``.
+        table: Annotations; an image's number is its index in ``label_files``.
         label_files: File of each image's rows below ``root``, UTF-8 bytes.
-        **options: Of :class:`~saccade.data.tables.table_dataset.TableDataset`.
+        **options: Further arguments of :class:`~saccade.data.tables.table_dataset.TableDataset`.
     """
 
     def __init__(
@@ -68,7 +69,16 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the parts whose images are there, or ``all``, ``train``, ``val``."""
+    """Names of the splits whose images are there, or ``all``, ``train``, ``val``.
+
+    Example:
+        >>> for folder, name in (("images", "1.jpg"), ("labels", "1.txt")):
+        ...     for split in ("train", "val"):
+        ...         Path(folder, split).mkdir(parents=True)
+        ...         Path(folder, split, name).touch()
+        >>> splits(Path())
+        ('train', 'val')
+    """
     parts = find_layout(root, elsewhere=True).parts
     return UNSPLIT if set(parts) == {"all"} else tuple(parts)
 
@@ -81,7 +91,7 @@ def read(
     images: str | None = None,
     class_names: Sequence[str] | None = None,
 ) -> TableDataset:
-    """Read one split.
+    """Read one split of a YOLO data set.
 
     Args:
         root: Data folder.
@@ -94,6 +104,16 @@ def read(
 
     Raises:
         DataError: If a file or a row is missing or malformed, or a list names an image outside the data folder.
+
+    Example:
+        >>> import cv2
+        >>> for folder in ("images", "labels"):
+        ...     Path(folder).mkdir()
+        >>> _ = cv2.imwrite("images/a.png", np.zeros((40, 60, 3), np.uint8))
+        >>> _ = Path("labels/a.txt").write_text("0 0.5 0.5 0.5 0.25")
+        >>> data = read(Path(), "all", class_names=["cat"])
+        >>> data.info.class_names, data.target(0)["boxes"]
+        (('cat',), array([[15., 15., 45., 25.]]))
     """
     layout = find_layout(root, elsewhere=images is not None)
     task = check_task(task, ("keypoints", "detection") if layout.points else ("detection", "segmentation"), "yolo")
@@ -130,14 +150,14 @@ def _resolve(split: str, layout: Layout, root: Path) -> str:
     own = resolve_split(split, [*layout.parts, *layout.missing], root)
     if own in layout.missing:
         raise DataError(
-            f"{layout.source}: {own} is '{layout.missing[own][:200]}', which is no folder or list inside the data "
+            f"{layout.source}: {own} is '{layout.missing[own][:200]}', which is not a folder or list inside the data "
             "folder. Write it relative to this file, without leaving the folder."
         )
     return own
 
 
 def _numbered_names(root: Path, layout: Layout, image_root: Path) -> dict[int, str]:
-    """Names for the ids of all splits, as labels must not depend on the split."""
+    """Names ``class_0``, ``class_1``, ... for the ids of all splits, as labels must not depend on the split."""
     last = -1
     for split in layout.parts:
         for _, label in list_part(root, layout, split, image_root):
@@ -186,7 +206,7 @@ def _problem(values: list[float], points: PointRows | None) -> str:
 
 
 def _size(path: Path, needed: bool) -> tuple[int, int]:
-    """(height, width) of the upright image; 0 where a broken one has no objects, for whoever reads it to complain."""
+    """(height, width) of the upright image; 0 for a broken one without objects, an error only when it is read."""
     try:
         return upright_size(path)
     except DataError:
@@ -196,12 +216,12 @@ def _size(path: Path, needed: bool) -> tuple[int, int]:
 
 
 class _Builder:
-    """Rows of numbers to objects.
+    """Builds the table from rows of numbers.
 
     Args:
-        names: Of the class ids.
-        points: How rows are built, if they have points.
-        with_points: Whether the table shall have them.
+        names: Name of each class id.
+        points: Layout of the rows, if they have points.
+        with_points: Whether the table has keypoints.
     """
 
     def __init__(self, names: Mapping[int, str], points: PointRows | None, with_points: bool) -> None:
@@ -230,17 +250,16 @@ class _Builder:
             self._table.add_object(name, box, keypoints=self._keypoints(values[4:], size) if self._count else ())
 
     def build(self) -> AnnotationTable:
-        """The arrays of everything added."""
+        """Table of everything added."""
         return self._table.build()
 
     def _add_polygon(self, name: str, ring: NDArray[np.float64]) -> None:
-        x, y = ring.T
-        area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
         box = [*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist()]
-        self._table.add_object(name, box, area=area, rings=[ring.reshape(-1).tolist()])
+        outline = ObjectOutline(rings=[ring.reshape(-1).tolist()])
+        self._table.add_object(name, box, area=ring_area(ring), outline=outline)
 
     def _keypoints(self, values: Sequence[float], size: tuple[int, int]) -> list[float]:
-        """x, y, visibility of each point; without visibilities a point at 0, 0 is one that is not labelled."""
+        """x, y, visibility of each point; without visibilities a point at 0, 0 is unlabelled."""
         found = np.zeros((self._count, 3))
         if values:
             given = np.array(values).reshape(self._count, -1)

@@ -1,8 +1,8 @@
 """All annotations of a data set in a few flat arrays, and the data set that reads images beside them.
 
 Objects of all images lie one after another; ``offsets[i]:offsets[i + 1]`` are those of image ``i`` (compressed
-rows, CSR). Workers that are forked share the arrays, workers that are spawned receive a handful of buffers; one Python
-object a box would be copied into every worker as its reference count is touched (pytorch/pytorch#13246).
+rows, CSR). Forked workers share the arrays, spawned workers receive a handful of buffers; one Python object a box would
+be copied into every worker as its reference count is touched (pytorch/pytorch#13246).
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.tables.outlines import AttributeTexts, OutlineBuilder, Outlines, TextBuilder
+from saccade.data.tables._rows import elements_of_rows, offsets_of
+from saccade.data.tables.outlines import AttributeTexts, ObjectOutline, OutlineBuilder, Outlines, TextBuilder
 
 __all__ = ["AnnotationTable", "TableBuilder"]
 
 
 @dataclass(frozen=True)
 class AnnotationTable:
-    """M images and their N objects.
+    """Annotations of M images and their N objects, as flat arrays.
 
     Args:
         paths: File of each image below the data folder, shape (M,), UTF-8 bytes.
         image_ids: The source's numbers of the images, shape (M,), int64.
-        sizes: Annotated (height, width), shape (M, 2), int32; 0 where the source does not say.
+        sizes: Annotated (height, width), shape (M, 2), int32; 0 where the source does not give it.
         offsets: First object of each image and the end, shape (M + 1,), int64.
         labels: Class of each object, shape (N,), int64; ``-1 - k`` is ``unknown_classes[k]``.
         boxes: (N, 4) float64 xyxy in pixels, as annotated, faults included; None where the source has no boxes.
@@ -38,8 +39,20 @@ class AnnotationTable:
         extras: More per-object arrays of the reader, first dimension N.
         unknown_classes: Names that objects have and the class list lacks.
         outlines: Polygons or masks of the objects; None where the source has none.
-        attributes: What else the source says of each object; None where it says nothing.
-        image_attributes: What else the source says of each image, M rows.
+        attributes: Further attributes of each object, N rows; None where the source has none.
+        image_attributes: Further attributes of each image, M rows; None where the source has none.
+
+    Example:
+        >>> builder = TableBuilder(["cat", "dog"])
+        >>> builder.add_image("empty.jpg")
+        >>> builder.add_image("dogs.jpg", size=(480, 640))
+        >>> builder.add_object("dog", (10, 20, 110, 220))
+        >>> builder.add_object("dog", (30, 20, 90, 120))
+        >>> table = builder.build()
+        >>> table.path(1), table.boxes[table.objects(1)].shape
+        ('dogs.jpg', (2, 4))
+        >>> table.image_index
+        array([1, 1])
     """
 
     paths: NDArray[np.bytes_]
@@ -76,7 +89,7 @@ class AnnotationTable:
         return bytes(self.maps[index]).decode()
 
     def objects(self, index: int) -> slice:
-        """Where the objects of image ``index`` lie in the flat arrays."""
+        """Range of the objects of image ``index`` in the flat arrays."""
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
 
     def class_name(self, label: int, class_names: Sequence[str]) -> str:
@@ -86,27 +99,23 @@ class AnnotationTable:
         return self.unknown_classes[-1 - label] if label < 0 and -label <= len(self.unknown_classes) else str(label)
 
     def select_images(self, indices: Sequence[int] | NDArray[np.int64]) -> AnnotationTable:
-        """The table of some images, in the order given."""
+        """Table of some images, in the order given."""
         chosen = np.asarray(indices, np.int64)
-        counts = np.diff(self.offsets)[chosen]
-        offsets = _offsets(counts)
-        # Object j of the new table is the (j - offsets[image])-th of its image in the old one.
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts)
         table = replace(
             self,
             paths=self.paths[chosen],
             image_ids=self.image_ids[chosen],
             sizes=self.sizes[chosen],
-            offsets=offsets,
+            offsets=offsets_of(np.diff(self.offsets)[chosen]),
             maps=None if self.maps is None else self.maps[chosen],
             image_attributes=None if self.image_attributes is None else self.image_attributes.take(chosen),
         )
-        return table._take(rows)
+        return table._take(elements_of_rows(self.offsets, chosen))
 
     def select_objects(self, keep: NDArray[np.bool_]) -> AnnotationTable:
-        """The table without the objects where ``keep`` (N,) is false; images stay, even if they become empty."""
+        """Table without the objects where ``keep`` (N,) is false; images stay, even if they become empty."""
         counts = np.bincount(self.image_index[keep], minlength=len(self))
-        return replace(self, offsets=_offsets(counts))._take(np.flatnonzero(keep))
+        return replace(self, offsets=offsets_of(counts))._take(np.flatnonzero(keep))
 
     def _take(self, rows: NDArray[np.int64]) -> AnnotationTable:
         return replace(
@@ -136,6 +145,8 @@ class TableBuilder:
         >>> builder.add_image("a.jpg", size=(480, 640))
         >>> builder.add_object("dog", (10, 20, 110, 220))
         >>> table = builder.build()
+        >>> table.labels, table.area
+        (array([1]), array([20000.]))
     """
 
     def __init__(
@@ -170,7 +181,7 @@ class TableBuilder:
             image_id: Its number; its position if not given.
             size: Annotated (height, width).
             map_path: File of its label map below the data folder, for every image or none.
-            attributes: What else the source says of it.
+            attributes: Further attributes by name.
         """
         self._image_attributes.add(attributes)
         self._image_ids.append(len(self._paths) if image_id is None else image_id)
@@ -187,10 +198,7 @@ class TableBuilder:
         iscrowd: bool = False,
         area: float | None = None,
         keypoints: Sequence[float] = (),
-        rings: Sequence[Sequence[float]] = (),
-        holes: Sequence[bool] = (),
-        runs: Sequence[int] = (),
-        run_size: tuple[int, int] = (0, 0),
+        outline: ObjectOutline | None = None,
         attributes: Mapping[str, Any] | None = None,
         **extras: int,
     ) -> None:
@@ -202,11 +210,8 @@ class TableBuilder:
             iscrowd: A crowd region rather than one object.
             area: Pixels; that of the box if not given, 0 without boxes.
             keypoints: K times x, y, visibility.
-            rings: Polygons, each x, y, x, y, ... in pixels.
-            holes: Which of them are holes; none if empty.
-            runs: Of a mask, instead of polygons (:class:`~saccade.data.tables.outlines.Outlines`).
-            run_size: (height, width) of that mask.
-            attributes: What else the source says of it.
+            outline: Polygons or mask, for tables with outlines.
+            attributes: Further attributes by name.
             **extras: Whole numbers of the reader, the same names for every object.
         """
         label = self._labels_by_name.get(class_name)
@@ -223,20 +228,21 @@ class TableBuilder:
         self._crowd.append(iscrowd)
         self._keypoints.extend(keypoints)
         if self._outlines is not None:
-            self._outlines.add(rings, holes, runs, run_size)
+            shape = outline or ObjectOutline()
+            self._outlines.add(shape.rings, shape.holes, shape.runs, shape.run_size)
         self._attributes.add(attributes)
         for name, value in extras.items():
             self._extras.setdefault(name, array("q")).append(value)
         self._counts[-1] += 1
 
     def build(self) -> AnnotationTable:
-        """The arrays of everything added."""
+        """Table of everything added."""
         count = len(self._labels)
         return AnnotationTable(
             paths=np.array(self._paths, np.bytes_),
             image_ids=np.array(self._image_ids, np.int64),
             sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
-            offsets=_offsets(np.array(self._counts, np.int64)),
+            offsets=offsets_of(np.array(self._counts, np.int64)),
             labels=np.array(self._labels, np.int64),
             boxes=np.array(self._boxes, np.float64).reshape(count, 4) if self._has_boxes else None,
             iscrowd=np.array(self._crowd, np.bool_),
@@ -249,9 +255,3 @@ class TableBuilder:
             attributes=self._attributes.build(),
             image_attributes=self._image_attributes.build(),
         )
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets

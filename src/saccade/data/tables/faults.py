@@ -1,4 +1,4 @@
-"""Label faults that break or mislead training, and the policies that answer them."""
+"""Label faults that break or mislead training, and the policies for them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ _LISTED = 5
 
 
 def box_faults(boxes_xyxy: NDArray[np.floating[Any]], sizes: NDArray[np.int32]) -> dict[str, NDArray[np.bool_]]:
-    """Which boxes cannot be learnt from.
+    """Boxes that are not finite, inverted, without area or outside of their image.
 
     Args:
         boxes_xyxy: (N, 4), pixels.
         sizes: (height, width) of the image of each box, (N, 2), or of all, (2,); 0 where unknown.
 
     Returns:
-        By kind of fault, (N,) bool. A box has one kind at most, the first that fits.
+        By kind of fault, (N,) bool. A box has one kind at most, the first that applies.
+
+    Example:
+        >>> boxes = np.array([[10, 5, 30, 35], [30, 5, 10, 35], [50, 5, 90, 35]], float)
+        >>> {kind: found.tolist() for kind, found in box_faults(boxes, np.array([40, 60])).items() if found.any()}
+        {'inverted': [False, True, False], 'outside': [False, False, True]}
     """
     x1, y1, x2, y2 = boxes_xyxy.T
     height, width = np.broadcast_to(sizes, (len(boxes_xyxy), 2)).T
@@ -51,7 +56,16 @@ def box_faults(boxes_xyxy: NDArray[np.floating[Any]], sizes: NDArray[np.int32]) 
 
 
 def table_faults(table: AnnotationTable) -> dict[str, NDArray[np.bool_]]:
-    """:func:`box_faults` of every object, with ``unknown class`` and keypoints that are not finite."""
+    """Faults of every object: those of :func:`box_faults`, unknown classes, and keypoints that are not finite.
+
+    Example:
+        >>> from saccade.data.tables.annotations import TableBuilder
+        >>> builder = TableBuilder(["cat"])
+        >>> builder.add_image("a.jpg")
+        >>> builder.add_object("dog", (10, 5, 30, 35))
+        >>> table_faults(builder.build())["unknown class"]
+        array([ True])
+    """
     faults = {"unknown class": table.labels < 0}
     if table.boxes is not None:
         faults |= box_faults(table.boxes, table.sizes[table.image_index])
@@ -62,15 +76,26 @@ def table_faults(table: AnnotationTable) -> dict[str, NDArray[np.bool_]]:
 
 
 def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
-    """Refuse, leave out or mend faulty labels; what was done is counted in ``repairs``.
+    """Refuse, drop or repair faulty labels, and count in ``repairs`` what was changed.
 
     Args:
-        dataset: As its reader gave it; it is not changed.
+        dataset: Data set as read; it is not changed.
         policy: ``error`` raises; ``drop`` leaves faulty objects out; ``repair`` swaps inverted corners, clips boxes to
-            the image, and leaves out what has no area then, is not finite or has an unknown class.
+            the image, and leaves out objects that then have no area, are not finite or have an unknown class.
 
     Raises:
         DataError: If the policy is ``error`` and there are faults; the first few are listed.
+
+    Example:
+        >>> from saccade.data.tables.annotations import TableBuilder
+        >>> from saccade.structures.dataset import DatasetInfo
+        >>> builder = TableBuilder(["cat"])
+        >>> builder.add_image("a.png", size=(40, 60))
+        >>> builder.add_object("cat", (30, 5, 10, 35))
+        >>> data = TableDataset(DatasetInfo("cats", "detection", ("cat",)), Path(), builder.build())
+        >>> mended = apply_policy(data, "repair")
+        >>> mended.target(0)["boxes"], mended.repairs
+        (array([[10.,  5., 30., 35.]]), {'swapped inverted': 1})
     """
     faults = table_faults(dataset.table)
     total = sum(int(found.sum()) for found in faults.values())
@@ -125,7 +150,7 @@ def _describe(dataset: TableDataset, faults: dict[str, NDArray[np.bool_]]) -> It
             index = int(images[row])
             name = table.class_name(int(table.labels[row]), dataset.info.class_names)
             box = "" if table.boxes is None else " " + ", ".join(f"{value:g}" for value in table.boxes[row].tolist())
-            place = f"object {row - int(table.offsets[index])} ({name})"
+            where = f"object {row - int(table.offsets[index])} ({name})"
             height, width = table.sizes[index].tolist()
             image = f" of the {width}x{height} image" if kind == "outside" else ""
-            yield f"{dataset.annotation_path(index)}: {place}: box{box}: {kind}{image}"
+            yield f"{dataset.annotation_path(index)}: {where}: box{box}: {kind}{image}"

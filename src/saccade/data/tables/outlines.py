@@ -1,7 +1,8 @@
-"""Outlines of all objects of a data set, and short texts beside them, in a few flat arrays.
+"""Outlines of all objects of a data set, and their attributes, in a few flat arrays.
 
-An object's outline is a number of rings (polygons; a ring may be a hole), or the runs of a mask, or nothing. As with
-boxes, one Python object an outline would be copied into every loader worker.
+An object's outline is a number of rings (polygons; a ring may be a hole), or the run lengths of a mask
+(:mod:`saccade.data.tables.run_lengths`), or nothing. As with boxes, one Python object an outline would be copied into
+every loader worker.
 """
 
 from __future__ import annotations
@@ -15,21 +16,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.tables._rows import elements_of_rows, offsets_of
+from saccade.data.tables.run_lengths import mask_of_runs
+
 __all__ = [
     "AttributeTexts",
+    "ObjectOutline",
     "OutlineBuilder",
     "Outlines",
     "TextBuilder",
-    "decompress_runs",
     "mask_of_rings",
-    "mask_of_runs",
-    "runs_of_mask",
+    "ring_area",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectOutline:
+    """Outline of one object: polygons, or the run lengths of a mask.
+
+    Args:
+        rings: Polygons, each x, y, x, y, ... in pixels.
+        holes: Which of them are holes; none if empty.
+        runs: Run lengths of a mask, instead of polygons.
+        run_size: (height, width) of that mask.
+    """
+
+    rings: Sequence[Sequence[float]] = ()
+    holes: Sequence[bool] = ()
+    runs: Sequence[int] = ()
+    run_size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """Outlines of N objects: R rings of P points in all, S runs in all.
+    """Outlines of N objects: R rings of P points and S runs in all.
 
     Args:
         ring_offsets: First ring of each object and the end, shape (N + 1,), int64.
@@ -39,6 +59,17 @@ class Outlines:
         run_offsets: First run of each object and the end, shape (N + 1,), int64.
         runs: Lengths of alternating runs of 0 and 1 down the columns of the image (COCO), shape (S,), uint32.
         run_sizes: (height, width) of the image that each object's mask was made for, (N, 2), int32; 0 without a mask.
+
+    Example:
+        >>> builder = OutlineBuilder()
+        >>> builder.add(rings=[[1, 1, 5, 1, 5, 3, 1, 3]])
+        >>> builder.add(runs=[2, 2, 2], run_size=(2, 3))
+        >>> outlines = builder.build()
+        >>> outlines.has_rings().tolist(), outlines.has_runs().tolist()
+        ([True, False], [False, True])
+        >>> outlines.mask(1, height=2, width=3)
+        array([[0, 1, 0],
+               [0, 1, 0]], dtype=uint8)
     """
 
     ring_offsets: NDArray[np.int64]
@@ -63,7 +94,7 @@ class Outlines:
         return flags
 
     def mask_runs(self, row: int) -> NDArray[np.uint32]:
-        """Runs of an object; empty if it has no mask."""
+        """Run lengths of an object's mask; empty if it has none."""
         return self.runs[self.run_offsets[row] : self.run_offsets[row + 1]]
 
     def has_rings(self) -> NDArray[np.bool_]:
@@ -90,21 +121,29 @@ class Outlines:
 
     def take(self, rows: NDArray[np.int64]) -> Outlines:
         """Outlines of some objects, in the order given."""
-        rings = _expand(self.ring_offsets, rows)
-        points = _expand(self.point_offsets, rings)
+        rings = elements_of_rows(self.ring_offsets, rows)
+        points = elements_of_rows(self.point_offsets, rings)
         return Outlines(
-            ring_offsets=_offsets(np.diff(self.ring_offsets)[rows]),
-            point_offsets=_offsets(np.diff(self.point_offsets)[rings]),
+            ring_offsets=offsets_of(np.diff(self.ring_offsets)[rows]),
+            point_offsets=offsets_of(np.diff(self.point_offsets)[rings]),
             points_xy=self.points_xy[points],
             holes=self.holes[rings],
-            run_offsets=_offsets(np.diff(self.run_offsets)[rows]),
-            runs=self.runs[_expand(self.run_offsets, rows)],
+            run_offsets=offsets_of(np.diff(self.run_offsets)[rows]),
+            runs=self.runs[elements_of_rows(self.run_offsets, rows)],
             run_sizes=self.run_sizes[rows],
         )
 
 
 class OutlineBuilder:
-    """Collects outlines one object at a time; :meth:`add` once an object, in order."""
+    """Collects outlines one object at a time; :meth:`add` once an object, in order.
+
+    Example:
+        >>> builder = OutlineBuilder()
+        >>> builder.add(rings=[[1, 1, 5, 1, 5, 3]])
+        >>> builder.add()
+        >>> len(builder.build())
+        2
+    """
 
     def __init__(self) -> None:
         self._rings, self._points, self._runs_of = array("q"), array("q"), array("q")
@@ -120,14 +159,7 @@ class OutlineBuilder:
         runs: Sequence[int] = (),
         run_size: tuple[int, int] = (0, 0),
     ) -> None:
-        """Add one object's outline.
-
-        Args:
-            rings: Each x, y, x, y, ... in pixels.
-            holes: Which of the rings are holes; none if empty.
-            runs: Of a mask, instead of rings.
-            run_size: (height, width) of that mask.
-        """
+        """Add one object's outline; the arguments are those of :class:`ObjectOutline`."""
         self._rings.append(len(rings))
         for number, ring in enumerate(rings):
             self._points.append(len(ring) // 2)
@@ -138,13 +170,13 @@ class OutlineBuilder:
         self._run_sizes.extend(run_size)
 
     def build(self) -> Outlines:
-        """The arrays of everything added."""
+        """Arrays of everything added."""
         return Outlines(
-            ring_offsets=_offsets(np.array(self._rings, np.int64)),
-            point_offsets=_offsets(np.array(self._points, np.int64)),
+            ring_offsets=offsets_of(np.array(self._rings, np.int64)),
+            point_offsets=offsets_of(np.array(self._points, np.int64)),
             points_xy=np.array(self._xy, np.float64).reshape(-1, 2),
             holes=np.array(self._holes, np.bool_),
-            run_offsets=_offsets(np.array(self._runs_of, np.int64)),
+            run_offsets=offsets_of(np.array(self._runs_of, np.int64)),
             runs=np.array(self._runs, np.uint32),
             run_sizes=np.array(self._run_sizes, np.int32).reshape(-1, 2),
         )
@@ -152,7 +184,7 @@ class OutlineBuilder:
 
 @dataclass(frozen=True)
 class AttributeTexts:
-    """Attributes of N objects or images as JSON, one after another; most have none.
+    """Attributes of N objects or images as JSON in one array of bytes; most have none.
 
     Args:
         offsets: First byte of each and the end, shape (N + 1,), int64.
@@ -172,12 +204,23 @@ class AttributeTexts:
         return values
 
     def take(self, rows: NDArray[np.int64]) -> AttributeTexts:
-        """Those of some rows, in the order given."""
-        return AttributeTexts(_offsets(np.diff(self.offsets)[rows]), self.content[_expand(self.offsets, rows)])
+        """Attributes of some rows, in the order given."""
+        return AttributeTexts(
+            offsets_of(np.diff(self.offsets)[rows]), self.content[elements_of_rows(self.offsets, rows)]
+        )
 
 
 class TextBuilder:
-    """Collects attributes; :meth:`add` once an object or image, in order."""
+    """Collects attributes; :meth:`add` once an object or image, in order.
+
+    Example:
+        >>> builder = TextBuilder()
+        >>> builder.add({"occluded": 1})
+        >>> builder.add()
+        >>> texts = builder.build()
+        >>> texts.get(0), texts.get(1)
+        ({'occluded': 1}, {})
+    """
 
     def __init__(self) -> None:
         self._lengths = array("q")
@@ -190,11 +233,11 @@ class TextBuilder:
         self._content += text
 
     def build(self) -> AttributeTexts | None:
-        """The arrays of everything added; None if no row has any."""
+        """Arrays of everything added; None if no row has any attribute."""
         if not self._content:
             return None
         return AttributeTexts(
-            _offsets(np.array(self._lengths, np.int64)), np.frombuffer(bytes(self._content), np.uint8)
+            offsets_of(np.array(self._lengths, np.int64)), np.frombuffer(bytes(self._content), np.uint8)
         )
 
 
@@ -211,21 +254,35 @@ def mask_of_rings(
 
     Raises:
         ValueError: If a ring has fewer than three points, or points that are not finite or far from the image.
+
+    Example:
+        >>> square = np.array([[1, 1], [4, 1], [4, 3], [1, 3]], float)
+        >>> mask_of_rings([square], [False], height=4, width=5)
+        array([[0, 0, 0, 0, 0],
+               [0, 1, 1, 1, 0],
+               [0, 1, 1, 1, 0],
+               [0, 0, 0, 0, 0]], dtype=uint8)
     """
     limit = 10 * max(height, width)
-    for ring in rings:  # the filler underneath trusts its input
+    for ring in rings:  # the compiled filler does not check its input
         if len(ring) < 3 or not (np.abs(ring) <= limit).all():
             raise ValueError("a polygon needs three or more finite points near the image")
     if not any(holes):
         return _fill(rings, height, width)
     # From the largest to the smallest, so that a hole may hold an island.
     mask = np.zeros((height, width), np.uint8)
-    for ring, hole in sorted(zip(rings, holes, strict=True), key=lambda pair: -_area(pair[0])):
+    for ring, hole in sorted(zip(rings, holes, strict=True), key=lambda pair: -ring_area(pair[0])):
         mask[_fill([ring], height, width) > 0] = not hole
     return mask
 
 
-def _area(ring: NDArray[np.float64]) -> float:
+def ring_area(ring: NDArray[np.float64]) -> float:
+    """Area that a ring (P, 2) encloses, by the shoelace formula.
+
+    Example:
+        >>> ring_area(np.array([[1, 1], [4, 1], [4, 3], [1, 3]], float))
+        6.0
+    """
     x, y = ring.T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
@@ -238,65 +295,3 @@ def _fill(rings: Sequence[NDArray[np.float64]], height: int, width: int) -> NDAr
     flat = [ring.reshape(-1).tolist() for ring in rings]
     mask: NDArray[np.uint8] = codec.decode(codec.merge(codec.frPyObjects(flat, height, width)))
     return mask
-
-
-def mask_of_runs(runs: NDArray[np.uint32] | Sequence[int], height: int, width: int) -> NDArray[np.uint8]:
-    """Mask (height, width) of 0 and 1 of alternating runs down the columns, the first of zeros.
-
-    Raises:
-        ValueError: If the runs do not sum to the image's pixels.
-    """
-    lengths = np.asarray(runs, np.int64)
-    if (lengths.size and lengths.min() < 0) or int(lengths.sum()) != height * width:
-        raise ValueError(f"runs sum to {int(lengths.sum())}, not to {height * width} pixels")
-    flat = np.repeat(np.arange(len(lengths)) % 2, lengths).astype(np.uint8)
-    return flat.reshape(width, height).T
-
-
-def decompress_runs(text: str) -> NDArray[np.int64]:
-    """Runs of COCO's compressed code.
-
-    A character holds five bits, counted from '0', and in its sixth bit whether more follow; from the fourth run on a
-    number is the difference to the run two before it.
-
-    Raises:
-        ValueError: If the text is no such code.
-    """
-    codes = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48
-    if len(codes) == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        raise ValueError("the run-length code has a strange character or breaks off")
-    last = (codes & 32) == 0
-    ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise ValueError("the run-length code has a number without end")
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    values = np.add.reduceat((codes & 31) << (5 * place), starts)
-    values -= np.where(codes[ends] & 16, np.int64(1) << (5 * lengths), 0)  # the sign
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    if values.min() < 0:
-        raise ValueError("a run is negative")
-    return values
-
-
-def runs_of_mask(mask: NDArray[Any]) -> list[int]:
-    """Alternating runs down the columns of a (H, W) mask, the first of zeros (0 if the mask begins with a one)."""
-    flat = np.asarray(mask, np.bool_).T.reshape(-1)
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    lengths = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
-    return [0, *lengths] if flat.size and flat[0] else list(lengths)
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
-
-
-def _expand(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of all elements of some rows of a compressed table."""
-    counts = np.diff(offsets)[rows]
-    starts = _offsets(counts)
-    return np.arange(starts[-1]) + np.repeat(offsets[:-1][rows] - starts[:-1], counts)

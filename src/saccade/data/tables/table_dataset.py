@@ -1,4 +1,4 @@
-"""The data set that reads images beside one table of annotations."""
+"""Data set of images and one table of annotations."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from saccade.data.tables.annotations import AnnotationTable
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
-from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.structures.sample import IGNORE_LABEL, ImageInfo, Sample, Target
 
 __all__ = ["TableDataset"]
 
 
 class TableDataset:
-    """A :class:`~saccade.structures.dataset.VisionDataset` of images in a folder and one :class:`AnnotationTable`.
+    """Images in a folder and one :class:`AnnotationTable`; a :class:`~saccade.structures.dataset.VisionDataset`.
 
     Readers whose ground truth is more than boxes, labels and keypoints override :meth:`target`, those whose images are
-    no files override :meth:`pixels` and :meth:`path`.
+    not files override :meth:`pixels` and :meth:`path`.
 
     Args:
         info: Name, task and classes.
@@ -31,10 +31,19 @@ class TableDataset:
         table: Annotations.
         annotations: File that holds the ground truth of an image, below ``root``, for messages; ``{stem}`` is the
             image's.
-        channels: Channels of the images that are read, 3 or 1.
+        channels: Channels of the images: 3 for RGB, 1 for grey, or the number that the files have.
         allow_16bit: Give the pixels of 16-bit files as they are.
-        image_root: Folder that the images' names start from, if it is not ``root``.
+        image_root: Folder that the images' names are relative to, if it is not ``root``.
         masks: Give each object's mask as well, where the table has outlines.
+
+    Example:
+        >>> from saccade.data.tables.annotations import TableBuilder
+        >>> builder = TableBuilder(["cat"])
+        >>> builder.add_image("a.png", size=(40, 60))
+        >>> builder.add_object("cat", (10, 5, 30, 35))
+        >>> data = TableDataset(DatasetInfo("cats", "detection", ("cat",)), Path("photos"), builder.build())
+        >>> len(data), data.target(0)["boxes"]
+        (1, array([[10.,  5., 30., 35.]]))
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class TableDataset:
 
     @property
     def image_ids(self) -> NDArray[np.int64]:
-        """Number of each image, shape (M,), int64."""
+        """The source's number of each image, shape (M,), int64."""
         return self.table.image_ids
 
     def path(self, index: int) -> str:
@@ -77,11 +86,11 @@ class TableDataset:
         return str(self.root / self._annotations.format(stem=Path(self.table.path(index)).stem))
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """The decoded image, shape (H, W, C)."""
+        """Decoded image, shape (H, W, C)."""
         return read_image(self.path(index), self.channels, self.allow_16bit)
 
     def target(self, index: int) -> Target:
-        """The ground truth in original pixels; the arrays are the caller's own."""
+        """Ground truth in original pixels; the arrays are the caller's own."""
         rows = self.table.objects(index)
         if self.info.task == "classification":
             return {"labels": self.table.labels[rows][0].copy()}
@@ -106,7 +115,7 @@ class TableDataset:
         masks, labels, areas = self.object_masks(index), self.table.labels[rows], self.table.area[rows]
         label_map = np.zeros(self._size(index), np.uint8)
         for position in np.argsort(-areas, kind="stable"):
-            label_map[masks[position] > 0] = labels[position] + 1 if labels[position] >= 0 else 255
+            label_map[masks[position] > 0] = labels[position] + 1 if labels[position] >= 0 else IGNORE_LABEL
         return label_map
 
     def object_masks(self, index: int) -> NDArray[np.uint8]:
@@ -138,7 +147,7 @@ class TableDataset:
         return height, width
 
     def read(self, index: int) -> Sample:
-        """Image and ground truth of ``index``."""
+        """Image ``index`` and its ground truth."""
         image = self.pixels(index)
         info = ImageInfo(
             int(self.image_ids[index]), self.path(index), Geometry.identity((image.shape[0], image.shape[1]))
@@ -146,7 +155,7 @@ class TableDataset:
         return Sample(image, self.target(index), info)
 
     def with_table(self, table: AnnotationTable, repairs: dict[str, int] | None = None) -> TableDataset:
-        """The same reader over another table; this one is left alone."""
+        """The same data set over another table; this one is not changed."""
         clone = copy.copy(self)
         clone.table = table
         clone.repairs = dict(self.repairs if repairs is None else repairs)
