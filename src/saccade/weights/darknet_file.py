@@ -20,7 +20,7 @@ __all__ = ["read_darknet"]
 
 
 def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
-    """Tensors of a ``.weights`` file under the names of a model.
+    """Read a Darknet ``.weights`` file under the tensor names of a model.
 
     Args:
         path: The file. Its header is major, minor and revision as int32 and the number of images seen, which is int64
@@ -29,6 +29,13 @@ def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
 
     Raises:
         WeightsError: If the file is missing, or holds more or fewer floats than the model has.
+
+    Example:
+        >>> header, floats = np.array([0, 2, 0, 0, 0], "<i4"), np.array([1, 2, 3, 4], "<f4")
+        >>> _ = Path("tiny.weights").write_bytes(header.tobytes() + floats.tobytes())
+        >>> state = read_darknet("tiny.weights", torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1)))  # bias, then kernel
+        >>> {name: tensor.flatten().tolist() for name, tensor in state.items()}
+        {'0.bias': [1.0, 2.0], '0.weight': [3.0, 4.0]}
     """
     path = Path(path)
     if not path.is_file():
@@ -62,7 +69,7 @@ def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
 
 
 def _file_order(names: list[str]) -> list[str]:
-    """Names in the order of the file, layer by layer."""
+    """Tensor names in the order of the file, layer by layer."""
     order: list[str] = []
     layers = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
     norms = {layer for layer in layers if f"{layer}.running_mean" in names}

@@ -1,4 +1,4 @@
-"""Download one file: resumed after a cut, verified, never half there.
+"""Download of one file: resumed after a cut, verified, never half there.
 
 Only called when the user asked for published weights or data.
 """
@@ -24,7 +24,7 @@ __all__ = ["Progress", "download", "sha256_of"]
 
 logger = logging.getLogger("saccade")
 
-# Called with bytes done and bytes in all (None where the server does not say).
+# Called with bytes done and bytes in all (None where the server sends no length).
 Progress = Callable[[int, "int | None"], None]
 
 _CHUNK = 1 << 18
@@ -33,7 +33,13 @@ _ATTEMPTS = 4  # connections in a row that bring nothing new
 
 
 def sha256_of(path: str | Path) -> str:
-    """Hash of a file, 64 hexadecimal digits."""
+    """SHA-256 hash of a file, 64 hexadecimal digits.
+
+    Example:
+        >>> _ = Path("weights.bin").write_bytes(b"saccade")
+        >>> sha256_of("weights.bin")[:12]
+        '3941d4453740'
+    """
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -42,17 +48,17 @@ def sha256_of(path: str | Path) -> str:
 
 
 def download(url: str, path: str | Path, sha256: str | None = None, progress: Progress | None = None) -> str:
-    """Bring ``url`` to ``path``.
+    """Download ``url`` to ``path``: resumed after a cut, verified by its hash.
 
     What has arrived is kept beside the target as ``*.part``; after a cut connection, and on the next call after a stop,
-    it goes on from there (HTTP Range) as long as the server still has the same file. The target appears only once it is
-    complete and verified.
+    the download goes on from there (HTTP Range) as long as the server still has the same file. The target appears only
+    once it is complete and verified.
 
     Args:
         url: ``http`` or ``https``.
         path: Target; a file that is there is replaced.
         sha256: Expected hash, in full or its first digits; not checked if not given.
-        progress: Told how far it is.
+        progress: Called with bytes done and bytes in all after each chunk.
 
     Returns:
         The hash of the file, 64 digits.
@@ -61,6 +67,11 @@ def download(url: str, path: str | Path, sha256: str | None = None, progress: Pr
         WeightsError: If the server cannot be reached or refuses, the connection keeps breaking, or the hash is another
             (the file is then removed).
         SaccadeError: If the disk is full.
+
+    Example:
+        >>> url = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+        >>> download(url, "resnet18.pth", sha256="f37072fd")[:8]  # doctest: +SKIP
+        'f37072fd'
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise WeightsError(f"cannot download '{url}': only http and https are allowed.")
@@ -94,7 +105,7 @@ def download(url: str, path: str | Path, sha256: str | None = None, progress: Pr
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One process at a time (the ranks of a distributed run ask together); freed when a process dies."""
+    """Lock file: one process at a time (the ranks of a distributed run ask together); freed when a process dies."""
     try:
         import fcntl
     except ImportError:  # Windows: ranks may download twice, the rename still makes each file whole

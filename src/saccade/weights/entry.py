@@ -1,4 +1,4 @@
-"""One published file of weights: where it is, how it is verified, what its publisher says of it.
+"""One published file of weights: its address, hash, licence, and what its publisher claims for it.
 
 Rows stand in ``saccade.weights.tables``, one file a family of networks.
 """
@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["PublishedWeights", "timm_imagenet", "torchvision_imagenet"]
+__all__ = ["PublishedWeights", "Variant", "timm_imagenet", "torchvision_imagenet"]
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One published file.
+    """Published weights: address, hash, licence, claimed metrics and preprocessing of one file.
 
     Args:
-        builder: Builder it is for.
+        builder: Builder of the network.
         name: What ``weights=`` takes: ``imagenet``, ``coco``.
-        url: Where it is.
-        layout: Name of the layout it comes in.
+        url: Address of the file.
+        layout: Name of its key layout (``saccade.weights.layouts``).
         licence: SPDX identifier of the project that publishes it, and what else binds its use.
         num_classes: Classes of its head.
         class_names_source: List its classes are named by.
@@ -29,6 +29,12 @@ class PublishedWeights:
         sha256_prefix: First digits of it, where that is all the publisher gives.
         preprocessing: Fields of the input spec in which it differs from its builder.
         arguments: Options of the builder that it was trained with, where they are not the default ones.
+
+    Example:
+        >>> from saccade.weights import PUBLISHED
+        >>> row = PUBLISHED["resnet18/imagenet"]
+        >>> row.claimed["ImageNet-1K val top-1"], row.num_classes
+        (69.758, 1000)
     """
 
     builder: str
@@ -46,7 +52,7 @@ class PublishedWeights:
 
     @property
     def file_name(self) -> str:
-        """Name in the cache; that of two publishers never clashes because the builder stands before it."""
+        """File name in the cache; the builder in front keeps files of two publishers apart."""
         return f"{self.builder}-{self.name}-{self.url.rsplit('/', 1)[1]}"
 
     def class_names(self) -> tuple[str, ...]:
@@ -61,74 +67,91 @@ class PublishedWeights:
         return tuple(name for name in names if name not in ("__background__", "N/A"))
 
 
-def torchvision_imagenet(
-    builder: str,
-    file: str,
-    top1: float,
-    top5: float,
-    layout: str,
-    name: str = "imagenet",
-    arguments: Mapping[str, Any] | None = None,
-    licence: str = "BSD-3-Clause (torchvision); trained on ImageNet-1K, whose own terms apply",
-    **preprocessing: Any,
-) -> PublishedWeights:
-    """A row for a classifier that torchvision publishes.
+@dataclass(frozen=True)
+class Variant:
+    """How a published file differs from its builder's default: name, options, preprocessing, licence.
 
     Args:
-        builder: Builder it is for.
-        file: Its name on the server; the digits before ``.pth`` are the first of its sha256.
-        top1: Accuracy on ImageNet-1K's validation images that torchvision states, per cent.
-        top5: Likewise.
-        layout: Name of the layout it comes in.
         name: What ``weights=`` takes.
-        arguments: Options of the builder that it was trained with, where they are not the default ones.
-        licence: Where it is not torchvision's own.
-        **preprocessing: Fields of the input spec in which it differs from its builder.
+        arguments: Options of the builder that the file was trained with, where they are not the default ones.
+        preprocessing: Fields of the input spec in which the file differs from its builder.
+        licence: Licence of the file, where it is not the publisher's usual one.
+
+    Example:
+        >>> Variant("imagenet_v2", preprocessing={"crop_fraction": 224 / 232}).arguments
+        {}
+    """
+
+    name: str = "imagenet"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    licence: str | None = None
+
+
+_USUAL = Variant()
+_TORCHVISION = "BSD-3-Clause (torchvision); trained on ImageNet-1K, whose own terms apply"
+_TIMM = "see the model card at the address (most are Apache-2.0); trained on ImageNet, whose own terms apply"
+
+
+def torchvision_imagenet(
+    builder: str, file: str, top1: float, top5: float, layout: str, variant: Variant = _USUAL
+) -> PublishedWeights:
+    """Table row of a classifier that torchvision publishes.
+
+    Args:
+        builder: Builder of the network.
+        file: File name on the server; the digits before ``.pth`` are the first of its sha256.
+        top1: Top-1 accuracy on ImageNet-1K's validation images that torchvision states, per cent.
+        top5: Top-5 accuracy, likewise.
+        layout: Name of the file's key layout.
+        variant: How the file differs from the builder's default.
+
+    Example:
+        >>> row = torchvision_imagenet("resnet18", "resnet18-f37072fd.pth", 69.758, 89.078, "torchvision ResNet")
+        >>> row.file_name, row.sha256_prefix
+        ('resnet18-imagenet-resnet18-f37072fd.pth', 'f37072fd')
     """
     return PublishedWeights(
         builder=builder,
-        name=name,
+        name=variant.name,
         url=f"https://download.pytorch.org/models/{file}",
         layout=layout,
-        licence=licence,
+        licence=variant.licence or _TORCHVISION,
         num_classes=1000,
         class_names_source="imagenet",
         claimed={"ImageNet-1K val top-1": top1, "ImageNet-1K val top-5": top5},
         sha256_prefix=file.removesuffix(".pth").rsplit("-", 1)[1],
-        preprocessing=preprocessing,
-        arguments=arguments or {},
+        preprocessing=variant.preprocessing,
+        arguments=variant.arguments,
     )
 
 
 def timm_imagenet(
-    builder: str,
-    model: str,
-    layout: str,
-    top1: float | None = None,
-    name: str = "imagenet",
-    arguments: Mapping[str, Any] | None = None,
-    **preprocessing: Any,
+    builder: str, model: str, layout: str, top1: float | None = None, variant: Variant = _USUAL
 ) -> PublishedWeights:
-    """A row for a classifier that timm publishes on the Hugging Face hub, which gives no hash beside the file.
+    """Table row of a classifier that timm publishes on the Hugging Face hub, which gives no hash beside the file.
 
     Args:
-        builder: Builder it is for.
+        builder: Builder of the network.
         model: Repository under ``timm/``, which is timm's name of the model with its tag.
-        layout: Name of the layout it comes in.
-        top1: Accuracy on ImageNet-1K's validation images that timm states, per cent; None where we do not know it.
-        name: What ``weights=`` takes.
-        arguments: Options of the builder that it was trained with, where they are not the default ones.
-        **preprocessing: Fields of the input spec in which it differs from its builder.
+        layout: Name of the file's key layout.
+        top1: Top-1 accuracy on ImageNet-1K's validation images that timm states, per cent; None where we do not know
+            it.
+        variant: How the file differs from the builder's default.
+
+    Example:
+        >>> timm_imagenet("hrnet_w18", "hrnet_w18.ms_in1k", "timm, as named here").url
+        'https://huggingface.co/timm/hrnet_w18.ms_in1k/resolve/main/model.safetensors'
     """
     return PublishedWeights(
         builder=builder,
-        name=name,
+        name=variant.name,
         url=f"https://huggingface.co/timm/{model}/resolve/main/model.safetensors",
         layout=layout,
-        licence="see the model card at the address (most are Apache-2.0); trained on ImageNet, whose own terms apply",
+        licence=variant.licence or _TIMM,
         num_classes=1000,
         class_names_source="imagenet",
         claimed={} if top1 is None else {"ImageNet-1K val top-1": top1},
-        preprocessing=preprocessing,
-        arguments=arguments or {},
+        preprocessing=variant.preprocessing,
+        arguments=variant.arguments,
     )

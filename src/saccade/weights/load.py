@@ -18,7 +18,7 @@ from saccade.weights.foreign import read_foreign
 from saccade.weights.heads import EarlierHead, split_heads
 from saccade.weights.layouts import layouts
 from saccade.weights.loadable import Loadable
-from saccade.weights.positions import fit_positions
+from saccade.weights.positions import interpolate_positions
 
 __all__ = ["LoadReport", "load_weights"]
 
@@ -151,7 +151,7 @@ def _fit(
 ) -> LoadReport:
     own = model.state_dict()
     recognised, converted = _recognise(model, set(own), state, metadata)
-    converted = fit_positions(converted, model)
+    converted = interpolate_positions(converted, model)
     renamed = len(converted.keys() - state.keys())
     fitting = {name: tensor for name, tensor in converted.items() if name in own and tensor.shape == own[name].shape}
     other = {name: tensor for name, tensor in converted.items() if name in own and tensor.shape != own[name].shape}

@@ -1,4 +1,4 @@
-"""Position embeddings of a transformer, brought to the grid of a model."""
+"""Position embeddings of a transformer, interpolated to the grid of a model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from saccade.weights.loadable import Loadable
 
-__all__ = ["fit_positions"]
+__all__ = ["interpolate_positions"]
 
 
-def fit_positions(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """Interpolate every ``pos_embed`` of a square grid bicubically where the model has another grid.
+def interpolate_positions(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
+    """Interpolate each square ``pos_embed`` bicubically where the model has another grid.
 
     Dosovitskiy et al. 2021, section 3.2. The first row of a table, the class token's, stays as it is.
 
@@ -24,13 +24,19 @@ def fit_positions(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor
 
     Returns:
         The state; unchanged where the grids agree or the embeddings are of another width.
+
+    Example:
+        >>> model = saccade.create_model("vit_ti_16", image_size=64)  # 4 x 4 patches
+        >>> state = interpolate_positions({"pos_embed": torch.zeros(1, 1 + 14 * 14, 192)}, model)
+        >>> state["pos_embed"].shape
+        torch.Size([1, 17, 192])
     """
     own = model.state_dict()
     names = [name for name in state if name.endswith("pos_embed") and name in own]
-    return {**state, **{name: _fitted(state[name], own[name]) for name in names}}
+    return {**state, **{name: _interpolated(state[name], own[name]) for name in names}}
 
 
-def _fitted(theirs: Tensor, own: Tensor) -> Tensor:
+def _interpolated(theirs: Tensor, own: Tensor) -> Tensor:
     if own.shape == theirs.shape or own.shape[2:] != theirs.shape[2:]:
         return theirs
     before, after = (math.isqrt(table.shape[1] - 1) for table in (theirs, own))

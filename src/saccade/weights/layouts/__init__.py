@@ -1,4 +1,4 @@
-"""Key layouts of other projects, one file each. A file is found by being here."""
+"""Key layouts of other projects, one file each; every module of this folder is one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ __all__ = ["Layout", "layouts"]
 
 
 class Layout(Protocol):
-    """What a module of this folder offers."""
+    """Key layout of another project: recognises its state dicts and renames their tensors.
+
+    Example:
+        >>> layout = next(one for one in layouts() if one.NAME == "torchvision ViT")
+        >>> layout.matches({"conv1.weight", "fc.weight"})
+        False
+    """
 
     NAME: str  # as a user knows it: "torchvision ResNet"
 
@@ -24,12 +30,18 @@ class Layout(Protocol):
         ...
 
     def convert(self, state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-        """The same tensors under the names of ``model``; tensors it has no place for keep theirs."""
+        """The same tensors under the names of ``model``; tensors without a counterpart keep theirs."""
         ...
 
 
 @functools.cache
 def layouts() -> tuple[Layout, ...]:
-    """All layouts, by file name."""
+    """All layouts, sorted by file name.
+
+    Example:
+        >>> keys = {"class_token", "conv_proj.weight", "encoder.pos_embedding"}
+        >>> [layout.NAME for layout in layouts() if layout.matches(keys)]
+        ['torchvision ViT']
+    """
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return tuple(cast(Layout, importlib.import_module(f"{__name__}.{name}")) for name in names)

@@ -12,10 +12,15 @@ NAME = "ResNet for CIFAR (option A)"
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are its names: three stages, and ``linear`` at the end."""
+    """Whether these are the names of a ResNet for CIFAR: three stages, and ``linear`` at the end.
+
+    Example:
+        >>> matches({"layer3.0.conv1.weight", "linear.weight", "linear.bias"})
+        True
+    """
     return {"layer3.0.conv1.weight", "linear.weight"} <= keys and "layer4.0.conv1.weight" not in keys
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """The state as it is."""
+    """The state unchanged: the names are this library's too."""
     return state

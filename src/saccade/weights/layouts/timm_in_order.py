@@ -1,6 +1,6 @@
-"""Files of timm whose layers stand in the order of ours under other names: VGG, MobileNetV2, EfficientNet B0 to B4.
+"""Files of timm whose layers are in this library's order under other names: VGG, MobileNetV2, EfficientNet B0 to B4.
 
-Nothing in the names tells which layer of a unit is which without knowing the unit; the order does. So the n-th tensor
+The names alone do not identify the layer of a unit without knowing the unit; the order does. So the n-th tensor
 of the file is the n-th of the network, which is taken only if all of them, the head's apart, have as many elements.
 (timm's MobileNetV3 and its EfficientNets from B5 on have another eps or padding than ours and are other networks.)
 """
@@ -17,7 +17,12 @@ NAME = "timm, in order"
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of one of them."""
+    """Whether these are the names of a VGG, MobileNetV2 or EfficientNet of timm.
+
+    Example:
+        >>> matches({"conv_stem.weight", "conv_head.weight", "blocks.1.0.conv_pwl.weight"})
+        True
+    """
     return {
         "conv_stem.weight",
         "conv_head.weight",
@@ -31,9 +36,9 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
     if len(own) != len(state):
         return state
     converted = {}
-    for (name, place), tensor in zip(own.items(), state.values(), strict=True):
+    for (name, target), tensor in zip(own.items(), state.values(), strict=True):
         head = name.startswith(f"{model.head_name}.")
-        if not head and place.numel() != tensor.numel():
+        if not head and target.numel() != tensor.numel():
             return state
-        converted[name] = tensor.flatten(1) if place.ndim == 2 else tensor
+        converted[name] = tensor.flatten(1) if target.ndim == 2 else tensor
     return converted

@@ -1,4 +1,4 @@
-"""Files of timm whose names are ours: ViT, Swin, ConvNeXt, MobileViT, Darknet-53, CSPDarknet-53, HRNet.
+"""Files of timm whose names are this library's: ViT, Swin, ConvNeXt, MobileViT, Darknet-53, CSPDarknet-53, HRNet.
 
 Nothing is renamed but for the prefix of a backbone. What is computed and not learnt (masks, indices) is left out.
 HRNet's names are its authors'.
@@ -27,7 +27,12 @@ _COMPUTED = ("relative_position_index", "attn_mask")
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of one of them."""
+    """Whether these are the names of a ViT, Swin, ConvNeXt, MobileViT, Darknet or HRNet of timm.
+
+    Example:
+        >>> matches({"cls_token", "pos_embed", "blocks.0.attn.qkv.weight"})  # ViT
+        True
+    """
     return any(stem in keys for stem in _STEMS)
 
 

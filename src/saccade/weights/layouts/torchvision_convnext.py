@@ -18,7 +18,12 @@ _PARTS = {"block.0": "conv_dw", "block.2": "norm", "block.3": "mlp.fc1", "block.
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of torchvision's ConvNeXt."""
+    """Whether these are the names of torchvision's ConvNeXt.
+
+    Example:
+        >>> matches({"features.0.0.weight", "features.1.0.layer_scale"})
+        True
+    """
     return "features.1.0.layer_scale" in keys
 
 

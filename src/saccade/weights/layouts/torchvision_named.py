@@ -1,7 +1,7 @@
-"""Files of torchvision whose names are ours: GoogLeNet and ShuffleNetV2.
+"""Files of torchvision whose names are this library's: GoogLeNet and ShuffleNetV2.
 
-Nothing is renamed but for the prefix of a backbone. A GoogLeNet saved without its auxiliary classifiers loads, and says
-that they are missing.
+Nothing is renamed but for the prefix of a backbone. A GoogLeNet saved without its auxiliary classifiers loads, and
+the report lists them as missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ _STEMS = ("inception3a.branch1.conv.weight", "stage2.0.branch1.0.weight")
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of one of them."""
+    """Whether these are the names of a GoogLeNet or a ShuffleNetV2.
+
+    Example:
+        >>> matches({"stage2.0.branch1.0.weight", "conv5.0.weight"})  # ShuffleNetV2
+        True
+    """
     return any(stem in keys for stem in _STEMS)
 
 

@@ -17,7 +17,12 @@ _STAGE = re.compile(r"^features\.(\d+)\.")
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of torchvision's Swin."""
+    """Whether these are the names of torchvision's Swin.
+
+    Example:
+        >>> matches({"features.1.0.attn.relative_position_bias_table"})
+        True
+    """
     return "features.1.0.attn.relative_position_bias_table" in keys
 
 

@@ -32,12 +32,23 @@ _RULES = (
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of torchvision's ViT."""
+    """Whether these are the names of torchvision's ViT.
+
+    Example:
+        >>> matches({"class_token", "encoder.pos_embedding"})
+        True
+    """
     return {"class_token", "encoder.pos_embedding"} <= keys
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """The same tensors under the names of ``model``."""
+    """The same tensors under the names of ``model``.
+
+    Example:
+        >>> model = saccade.create_model("vit_ti_16")
+        >>> list(convert({"encoder.layers.encoder_layer_3.ln_1.bias": torch.zeros(192)}, model))
+        ['blocks.3.norm1.bias']
+    """
     prefix = backbone_prefix(model.state_dict(), "blocks.0.norm1.weight") or ""
     return {prefix + _rename(name): tensor for name, tensor in state.items()}
 

@@ -25,12 +25,18 @@ _UP = re.compile(r"^up(\d)\.(up|conv\.double_conv)\.")
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of that U-Net."""
+    """Whether these are the names of the Carvana U-Net."""
     return {"inc.double_conv.0.weight", "down4.maxpool_conv.1.double_conv.0.weight", "outc.conv.weight"} <= keys
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """The same tensors under the names of ``unet``."""
+    """The same tensors under the names of ``unet``.
+
+    Example:
+        >>> model = saccade.create_model("unet", base_channels=4)
+        >>> list(convert({"inc.double_conv.0.weight": torch.zeros(4, 3, 3, 3)}, model))
+        ['encoder.0.0.weight']
+    """
     return {_rename(name): tensor for name, tensor in state.items()}
 
 

@@ -17,7 +17,12 @@ _BLOCK = re.compile(r"^decoder\.blocks\.(\d+)\.conv([12])\.([01])\.")
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of that U-Net without attention."""
+    """Whether these are the names of a U-Net of segmentation-models-pytorch without attention.
+
+    Example:
+        >>> matches({"encoder.conv1.weight", "decoder.blocks.0.conv1.0.weight", "segmentation_head.0.weight"})
+        True
+    """
     return {"encoder.conv1.weight", "decoder.blocks.0.conv1.0.weight", "segmentation_head.0.weight"} <= keys
 
 

@@ -1,4 +1,4 @@
-"""Official YOLOX checkpoints: names ``backbone.backbone.*``, ``backbone.*`` and ``head.*``, which are ours too."""
+"""Official YOLOX checkpoints, whose names are this library's: ``backbone.backbone.*``, ``backbone.*``, ``head.*``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ NAME = "official YOLOX"
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of a YOLOX, CSPDarknet or Darknet-53, with or without its head."""
+    """Whether these are the names of a YOLOX, CSPDarknet or Darknet-53, with or without its head.
+
+    Example:
+        >>> matches({"backbone.backbone.dark5.1.conv1.conv.weight", "backbone.lateral_conv0.conv.weight"})
+        True
+    """
     return any(key.startswith("backbone.backbone.dark5.") for key in keys) and (
         "backbone.lateral_conv0.conv.weight" in keys or "backbone.out1_cbl.conv.weight" in keys
     )
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """The state as it is."""
+    """The state unchanged: the names are this library's too."""
     return state

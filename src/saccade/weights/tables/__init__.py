@@ -1,1 +1,1 @@
-"""Published weights, one file a family; each has ``ROWS``. A file is found by being here."""
+"""Tables of published weights, one file a family, each with ``ROWS``; every module of this folder is one."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from saccade.weights.entry import timm_imagenet
+from saccade.weights.entry import Variant, timm_imagenet
 
 __all__ = ["ROWS"]
 
-_LEAKY = {"negative_slope": 0.01}
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_LEAKY = Variant(
+    arguments={"negative_slope": 0.01},
+    preprocessing={"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375), "crop_fraction": 0.887},
+)
 
 ROWS = tuple(
-    timm_imagenet(builder, model, "timm, as named here", arguments=_LEAKY, mean=_MEAN, std=_STD, crop_fraction=0.887)
+    timm_imagenet(builder, model, "timm, as named here", variant=_LEAKY)
     for builder, model in (("darknet53", "darknet53.c2ns_in1k"), ("cspdarknet53", "cspdarknet53.ra_in1k"))
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from saccade.weights.entry import torchvision_imagenet
+from saccade.weights.entry import Variant, torchvision_imagenet
 
 __all__ = ["ROWS"]
 
@@ -16,7 +16,11 @@ ROWS = (
     _row("efficientnet_b0", "efficientnet_b0_rwightman-7f5810bc.pth", 77.692, 93.532),
     _row("efficientnet_b1", "efficientnet_b1_rwightman-bac287d4.pth", 78.642, 94.186),
     _row(
-        "efficientnet_b1", "efficientnet_b1-c27df63c.pth", 79.838, 94.934, name="imagenet_v2", crop_fraction=240 / 255
+        "efficientnet_b1",
+        "efficientnet_b1-c27df63c.pth",
+        79.838,
+        94.934,
+        variant=Variant("imagenet_v2", preprocessing={"crop_fraction": 240 / 255}),
     ),
     _row("efficientnet_b2", "efficientnet_b2_rwightman-c35c1473.pth", 80.608, 95.31),
     _row("efficientnet_b3", "efficientnet_b3_rwightman-b3899882.pth", 82.008, 96.054),
@@ -31,7 +35,6 @@ ROWS = (
         "efficientnet_v2_l-59c71312.pth",
         85.808,
         97.788,
-        mean=(127.5, 127.5, 127.5),
-        std=(127.5, 127.5, 127.5),
+        variant=Variant(preprocessing={"mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)}),
     ),
 )

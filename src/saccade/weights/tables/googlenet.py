@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from saccade.weights.entry import torchvision_imagenet
+from saccade.weights.entry import Variant, torchvision_imagenet
 
 __all__ = ["ROWS"]
 
@@ -14,6 +14,10 @@ _row = partial(torchvision_imagenet, layout="torchvision, as named here")
 
 ROWS = (
     _row(
-        "googlenet_bn", "googlenet-1378be20.pth", 69.778, 89.53, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)
+        "googlenet_bn",
+        "googlenet-1378be20.pth",
+        69.778,
+        89.53,
+        variant=Variant(preprocessing={"mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)}),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saccade.weights.entry import timm_imagenet
+from saccade.weights.entry import Variant, timm_imagenet
 
 __all__ = ["ROWS"]
 
@@ -20,5 +20,10 @@ _MODELS = {
 ROWS = (
     *(timm_imagenet(builder, model, "timm, as named here") for builder, model in _MODELS.items()),
     # Trained later and with more augmentation.
-    timm_imagenet("hrnet_w18", "hrnet_w18.ms_aug_in1k", "timm, as named here", name="imagenet_v2", crop_fraction=0.95),
+    timm_imagenet(
+        "hrnet_w18",
+        "hrnet_w18.ms_aug_in1k",
+        "timm, as named here",
+        variant=Variant("imagenet_v2", preprocessing={"crop_fraction": 0.95}),
+    ),
 )
