@@ -1,4 +1,4 @@
-"""The learning test that every classifier passes: 32 photographs learnt by heart."""
+"""The learning test that every classifier passes: it overfits 32 photographs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def learns_32_scenes(
     lr: float = 1e-3,
     attributes: dict[str, Any] | None = None,
 ) -> None:
-    """Train on 32 photographs of ``intel_scenes`` (all six classes) and ask for at least 31 of them in eval mode.
+    """Train on 32 photographs of ``intel_scenes`` (all six classes) until at least 31 are predicted in eval mode.
 
     Args:
         data_root: The fixture of that name; the test is marked ``@pytest.mark.data("intel_scenes")``.
         name: Builder.
-        options: Its options; those that make it smaller are the test's to state.
+        options: Options of the builder, such as those that make it smaller.
         size: Side of the images.
         steps: Steps of AdamW over all 32 images, at most; it stops once the loss is small.
         lr: Learning rate after eight steps of warm-up.
-        attributes: Set on the model, such as ``dropout_rate``: a net that must learn by heart needs no regularisation.
+        attributes: Set on the model, such as ``dropout_rate``: a network that has to overfit needs no regularisation.
     """
     files = sorted((data_root / "intel_scenes" / "train").glob("*/*.jpg"))
     files = [files[index * len(files) // 32] for index in range(32)]
@@ -68,7 +68,7 @@ def learns_32_scenes(
 
 @torch.no_grad()
 def _settle(model: nn.Module, images: Tensor) -> None:
-    """Statistics of BatchNorm of the weights as they are now: running ones lag behind by more steps than there were."""
+    """Recompute BatchNorm's statistics for the current weights: running ones lag by more steps than were taken."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()

@@ -28,7 +28,7 @@ def test_response_norm_is_the_papers() -> None:
     assert not torch.allclose(torch.nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x), _slow_response_norm(x))
 
 
-def test_alexnet_2012_starts_as_the_paper_says() -> None:
+def test_alexnet_2012_has_the_papers_initialisation() -> None:
     torch.manual_seed(0)
     model = create_model("alexnet_2012")
     convolutions = [module for module in model.trunk if isinstance(module, torch.nn.Conv2d)]
@@ -42,7 +42,7 @@ def test_alexnet_2012_starts_as_the_paper_says() -> None:
 
 
 @pytest.mark.parametrize(("name", "shape"), [("alexnet", (6, 6)), ("alexnet_2012", (6, 6)), ("vgg11", (7, 7))])
-def test_trunk_has_the_papers_places(name: str, shape: tuple[int, int]) -> None:
+def test_trunk_has_the_papers_locations(name: str, shape: tuple[int, int]) -> None:
     with torch.device("meta"):
         model = create_model(name)
         height, width = model.input_spec.size
@@ -50,7 +50,7 @@ def test_trunk_has_the_papers_places(name: str, shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(("name", "window", "stride"), [("vgg11", 224, 32), ("alexnet_2012", 227, 32)])
-def test_fully_convolutional_form_is_the_dense_net_at_every_place(name: str, window: int, stride: int) -> None:
+def test_fully_convolutional_form_is_the_dense_net_at_every_location(name: str, window: int, stride: int) -> None:
     torch.manual_seed(0)
     model = create_model(name, num_classes=7, fc_channels=16).eval()
     dense = model.to_fully_convolutional()
@@ -59,12 +59,12 @@ def test_fully_convolutional_form_is_the_dense_net_at_every_place(name: str, win
     with torch.no_grad():
         single = model(images[..., :window, :window])["logits"]
         torch.testing.assert_close(dense(images[..., :window, :window])[..., 0, 0], single, rtol=1e-4, atol=1e-5)
-        found, places = dense(images), model.trunk(images)
+        found, feature_map = dense(images), model.trunk(images)
         assert found.shape == (1, 7, 2, 3)
         side = 7 if name == "vgg11" else 6
         for row in range(2):
             for column in range(3):
-                square = places[..., row : row + side, column : column + side]
+                square = feature_map[..., row : row + side, column : column + side]
                 expected = model.classifier(square.flatten(1))
                 torch.testing.assert_close(found[..., row, column], expected, rtol=1e-4, atol=1e-4)
 

@@ -21,13 +21,13 @@ HEAD = ("norm.weight", "norm.bias", "fc.weight", "fc.bias")
 
 
 def _normed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Each place of a map (C, H, W) by itself, with the paper's eps."""
+    """Normalise each location of a feature map (C, H, W) by itself, with the paper's eps."""
     out = torch.empty_like(x)
     for row in range(x.shape[1]):
         for column in range(x.shape[2]):
-            place = x[:, row, column]
-            variance = ((place - place.mean()) ** 2).mean()
-            out[:, row, column] = (place - place.mean()) / (variance + 1e-6).sqrt() * weight + bias
+            channels = x[:, row, column]
+            variance = ((channels - channels.mean()) ** 2).mean()
+            out[:, row, column] = (channels - channels.mean()) / (variance + 1e-6).sqrt() * weight + bias
     return out
 
 
@@ -38,7 +38,7 @@ def _random(module: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def test_norm_is_over_the_channels_of_each_place() -> None:
+def test_norm_is_over_the_channels_of_each_location() -> None:
     norm = LayerNorm2d(6, 1e-6)
     _random(norm)
     x = torch.randn(1, 6, 3, 4) * 1e-3  # so small that eps counts
@@ -50,7 +50,7 @@ def test_block_is_figure_4() -> None:
     block = ConvNeXtBlock(6, 0.0)
     _random(block)
     x = torch.randn(1, 6, 5, 8)
-    # Depthwise: every channel of every place has its own 7x7 window and kernel.
+    # Depthwise: every channel at every location has its own 7x7 window and kernel.
     padded = torch.nn.functional.pad(x, (3, 3, 3, 3))[0]
     mixed = torch.empty(6, 5, 8)
     for channel in range(6):
@@ -68,7 +68,7 @@ def test_block_is_figure_4() -> None:
     torch.testing.assert_close(block(x)[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_it_starts_as_the_paper_says() -> None:
+def test_it_has_the_papers_initialisation() -> None:
     torch.manual_seed(0)
     model = create_model("convnext_tiny")
     for name, parameter in model.named_parameters():

@@ -46,7 +46,7 @@ def test_each_branch_is_the_sum_of_all_at_its_size(sizes, scramble) -> None:
                 assert strides == [(2, 2)] * (target - source)
                 assert sum(isinstance(one, nn.ReLU) for one in layer.modules()) == target - source - 1
                 total += layer(maps[source])
-            else:  # a place takes the value of the coarse place over it
+            else:  # a location takes the value of the coarse location over it
                 coarse = layer(maps[source])
                 for row, column in itertools.product(*map(range, sizes[target])):
                     above = row * sizes[source][0] // sizes[target][0], column * sizes[source][1] // sizes[target][1]

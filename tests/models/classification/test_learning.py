@@ -1,4 +1,4 @@
-"""Every family learns 32 photographs by heart: heavy networks at reduced width or size, as each row says."""
+"""Every family overfits 32 photographs: heavy networks at reduced width or size, as each row states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.models.classification.overfit import learns_32_scenes
 
 from saccade.models.registry import get_builder, list_models
 
-_FREE = {"dropout_rate": 0.0}  # learning by heart wants no regularisation
+_FREE = {"dropout_rate": 0.0}  # overfitting needs no regularisation
 
 
 # Builder: options that make it smaller, side of the images, learning rate, attributes.
@@ -50,7 +50,7 @@ def test_learns_32_photographs(name: str, data_root: Path) -> None:
     learns_32_scenes(data_root, name, options, size, lr=rate, attributes=attributes)
 
 
-def test_every_family_is_asked_to_learn() -> None:
+def test_every_family_has_a_row() -> None:
     """One row a paper; LeNet-5 learns digits in its own test."""
     learning = {get_builder(name).paper for name in ROWS}
     for name in list_models("classification"):

@@ -135,7 +135,7 @@ def test_maps_lie_where_the_pixels_are(name):
 
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_1998"])
-def test_larger_images_are_averaged_over_places(name):
+def test_larger_images_are_averaged_over_locations(name):
     model = create_model(name).eval()
     image = torch.randn(1, 1, 32, 32)
     assert model(F.pad(image, (0, 8, 0, 20)))["logits"].shape == (1, 10)

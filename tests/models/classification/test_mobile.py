@@ -14,7 +14,7 @@ from saccade.blocks.channel_shuffle import channel_shuffle
 from saccade.blocks.make_divisible import make_divisible
 from saccade.blocks.stochastic_depth import StochasticDepth
 from saccade.errors import ConfigError
-from saccade.models.classification.efficientnet import B0, SCALES, scaled
+from saccade.models.classification.efficientnet import B0, SCALES, scale_rows
 from saccade.models.registry import create_model
 from saccade.weights.layouts import layouts
 
@@ -54,7 +54,7 @@ def test_shuffle_unit_is_the_figures() -> None:
         x = torch.randn(2, channels, 8, 8).relu()
         y = F.relu(unit.compress[1](unit.compress[0](x)))
         width = y.shape[1]
-        order = [group * (width // 3) + place for place in range(width // 3) for group in range(3)]
+        order = [group * (width // 3) + index for index in range(width // 3) for group in range(3)]
         y = unit.expand[1](unit.expand[0](unit.depthwise[1](unit.depthwise[0](y[:, order]))))
         expected = torch.cat((F.avg_pool2d(x, 3, 2, padding=1), y), 1) if unit.stride == 2 else x + y
         torch.testing.assert_close(unit(x), F.relu(expected))
@@ -95,7 +95,7 @@ def test_dilated_mobilenet_v2_is_timms(stride: int) -> None:
     assert expected.shape[2:] == (96 // stride, 128 // stride)
     assert (maps[-1] - expected).abs().max() <= 1e-4 * expected.abs().max()
     assert model.feature_strides == tuple(min(value, stride) for value in (2, 4, 8, 16, 32))
-    # Every so many places it is the strided network with the same weights, exactly: that is what dilation is for.
+    # At every so many locations it is the strided network with the same weights, exactly: that is what dilation is for.
     plain = create_model("mobilenet_v2").eval()
     plain.load_state_dict(model.state_dict())
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_resolution_multiplier_is_the_input() -> None:
 
 def test_scales_come_from_one_rule() -> None:
     """Table 1 grown by hand for B3: depth 1.4, width 1.2."""
-    rows = scaled(B0, 1.4, 1.2)
+    rows = scale_rows(B0, 1.4, 1.2)
     assert [row.depth for row in rows] == [2, 3, 3, 5, 5, 6, 2]
     assert [row.out_channels for row in rows] == [24, 32, 48, 96, 136, 232, 384]
     # Equation 3 with alpha 1.2, beta 1.1: phi doubles the work; the published factors follow it, rounded.

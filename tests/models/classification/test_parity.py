@@ -1,4 +1,4 @@
-"""Equal weights, equal answers: every family against torchvision or timm, read from their files unedited."""
+"""Equal weights, equal outputs: every family against torchvision or timm, read from their files unedited."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _ours(pair: Pair) -> Model:
     return model
 
 
-# All other variants: every name and shape of the publisher's file has its place.
+# All other variants: every name and shape of the publisher's file has its counterpart.
 VARIANTS: dict[str, Callable[[], nn.Module]] = {
     **{
         name: getattr(tv, name)
@@ -185,7 +185,7 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_name_and_shape_has_its_place(name: str) -> None:
+def test_every_name_and_shape_has_its_counterpart(name: str) -> None:
     with torch.device("meta"):
         reference, model = VARIANTS[name](), create_model(name)
     state = reference.state_dict()

@@ -57,7 +57,7 @@ def test_unit_is_the_figures(order: Order, scramble: Callable[[torch.nn.Module],
 @pytest.mark.parametrize("order", ["relu_only_preactivation", "full_preactivation"])
 @pytest.mark.parametrize("shape", [UnitShape(8, 8, 8, first=True), UnitShape(8, 16, 16, 2)], ids=["first", "widening"])
 def test_first_and_widening_units_share_their_preactivation(order: Order, shape: UnitShape) -> None:
-    """What the shortcut gets has been through the ReLU: no negative part of x reaches the answer."""
+    """The shortcut comes after the ReLU: no negative part of x reaches the output."""
     torch.manual_seed(0)
     unit = ResidualUnit(shape, order).eval()
     x = torch.randn(2, 8, 6, 6)

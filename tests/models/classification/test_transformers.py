@@ -91,9 +91,9 @@ def _slow_windows(module: WindowAttention, x: Tensor, shift: int) -> Tensor:
             for head in range(heads):
                 scores = []
                 for r, c in mates:
-                    place = ((row - shift) % height % side, (column - shift) % width % side)
+                    cell = ((row - shift) % height % side, (column - shift) % width % side)
                     other = ((r - shift) % height % side, (c - shift) % width % side)
-                    offset = (place[0] - other[0] + side - 1) * (2 * side - 1) + place[1] - other[1] + side - 1
+                    offset = (cell[0] - other[0] + side - 1) * (2 * side - 1) + cell[1] - other[1] + side - 1
                     product = query[row, column, head] @ key[r, c, head] / (channels // heads) ** 0.5
                     scores.append(product + table[offset, head])
                 weights = torch.stack(scores).softmax(0)

@@ -4,10 +4,10 @@ Papers: Alex Krizhevsky, Ilya Sutskever, Geoffrey E. Hinton, "ImageNet Classific
 Networks", NeurIPS 2012; Alex Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, arXiv
 1404.5997.
 
-LeNet's plan, a hundred times larger: convolutions that shrink the map and widen the channels, then fully connected
-layers. What made it trainable is the ReLU, which does not saturate; what made it general is dropout in the large
-layers, and images that are cropped, mirrored and tinted anew each time they are seen. It was trained on two cards of
-3 GB, each with half of the kernels, which talk to each other in conv3 and the fully connected layers only.
+LeNet's plan, a hundred times larger: convolutions that shrink the feature map and widen the channels, then fully
+connected layers. What made it trainable is the ReLU, which does not saturate; what made it general is dropout in the
+large layers, and images that are cropped, mirrored and tinted anew each time they are seen. It was trained on two cards
+of 3 GB, each with half of the kernels; the halves are connected in conv3 and the fully connected layers only.
 
     2012, two columns                          2014, one column
     image            3 x 227 x 227             image            3 x 224 x 224
@@ -22,11 +22,11 @@ layers, and images that are cropped, mirrored and tinted anew each time they are
     fc6, fc7        4096                       fc6, fc7        4096
     fc8             1000                       fc8             1000
 
-Differences from the paper: the paper of 2012 says 224 x 224, but 55 places at stride 4 need (55 - 1) * 4 + 11 = 227
+Differences from the paper: the paper of 2012 gives 224 x 224, but 55 locations at stride 4 need (55 - 1) * 4 + 11 = 227
 pixels; ``alexnet_2012`` takes 227 without padding, which is the usual reading (the other, 224 with three pixels of
 padding in all, sees the same pixels). Pooling windows of 3 at stride 2 overlap, as in section 3.4. Normalisation is the
 paper's, whose alpha is not divided by the window (see ``blocks.local_response_norm``). ``alexnet`` has no paper's
-initialisation to follow and takes He's. Images of other sizes are brought to 6 x 6 places by adaptive pooling.
+initialisation to follow and takes He's. Images of other sizes reach 6 x 6 locations by adaptive pooling.
 
 Published weights: torchvision publishes the one-column form.
 """
@@ -51,13 +51,13 @@ PAPER_2014 = "Krizhevsky 2014, arXiv 1404.5997"
 
 
 class _AlexNet(Classifier):
-    """What both forms share: a trunk of convolutions, 6 x 6 places, three fully connected layers.
+    """Base of both AlexNets: a convolutional trunk, pooling to 6 x 6, three fully connected layers.
 
     Args:
         trunk: Convolutions up to the last pooling; its poolings are ``nn.MaxPool2d``.
         num_classes: Outputs of fc8.
         fc_channels: Outputs of fc6 and fc7.
-        dropout: Before fc6 and fc7 (section 4.2).
+        dropout: Dropout rate before fc6 and fc7 (section 4.2).
     """
 
     head_name = "classifier.6"
@@ -85,10 +85,10 @@ class _AlexNet(Classifier):
         self.feature_strides = (4, 8, 16, 32)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """conv1, conv2, conv5 and pool5, at strides 4, 8, 16 and 32; images (B, 3, H, W).
+        """Feature maps of conv1, conv2, conv5 and pool5, at strides 4, 8, 16 and 32; images (B, 3, H, W).
 
-        The image is framed so that 11 pixels lie around the middle of every 4, and poolings see a window that begins
-        on the map: maps then have H / stride places, which lie where the pixels are.
+        The image is padded so that each window of 11 pixels is centred on its 4, and pooling windows start inside the
+        feature map: feature maps then have H / stride locations, aligned with the pixels.
         """
         first = self.trunk[0]
         assert isinstance(first, nn.Conv2d)
@@ -110,9 +110,9 @@ class _AlexNet(Classifier):
         return {"logits": self.classifier(x.flatten(1))}
 
     def to_fully_convolutional(self) -> nn.Sequential:
-        """The same weights for images of any size: (B, 3, H, W) to a map of logits (B, num_classes, h, w).
+        """Fully convolutional form: (B, 3, H, W) of any size to logits (B, num_classes, h, w), with the same weights.
 
-        At the network's own size the map has one place, which holds its logits.
+        At the network's own size the output has one location, which holds its logits.
         """
         _, fc6, _, _, fc7, _, fc8 = self.classifier
         assert isinstance(fc6, nn.Linear)
@@ -128,12 +128,16 @@ class _AlexNet(Classifier):
 
 
 class AlexNet(_AlexNet):
-    """One column (2014).
+    """AlexNet in one column: the form of 2014, whose weights torchvision publishes.
 
     Args:
         num_classes: Outputs of fc8.
         fc_channels: Outputs of fc6 and fc7.
-        dropout: Before fc6 and fc7.
+        dropout: Dropout rate before fc6 and fc7.
+
+    Example:
+        >>> AlexNet(num_classes=3, fc_channels=64)(torch.zeros(1, 3, 224, 224))["logits"].shape
+        torch.Size([1, 3])
     """
 
     input_spec = IMAGENET_SPEC
@@ -158,12 +162,17 @@ class AlexNet(_AlexNet):
 
 
 class AlexNet2012(_AlexNet):
-    """Two columns (2012, figure 2).
+    """AlexNet in two columns: the network that won ImageNet in 2012 (figure 2).
 
     Args:
         num_classes: Outputs of fc8.
         fc_channels: Outputs of fc6 and fc7.
-        dropout: Before fc6 and fc7.
+        dropout: Dropout rate before fc6 and fc7.
+
+    Example:
+        >>> model = AlexNet2012(num_classes=3, fc_channels=64)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(96, 16, 16), (256, 8, 8), (256, 4, 4), (256, 2, 2)]
     """
 
     # "We trained our network on the (centered) raw RGB values of the pixels" (section 2).
@@ -182,7 +191,7 @@ class AlexNet2012(_AlexNet):
         )  # fmt: skip
         super().__init__(trunk, num_classes, fc_channels, dropout)
         # Section 5: N(0, 0.01); biases of conv2, conv4, conv5 and the hidden fully connected layers are 1, so that
-        # ReLUs have something to do from the start; the others are 0.
+        # ReLUs get positive inputs from the start; the others are 0.
         ones = {self.trunk[4], self.trunk[10], self.trunk[12], self.classifier[1], self.classifier[4]}
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -195,7 +204,12 @@ class AlexNet2012(_AlexNet):
 def alexnet(
     num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None
 ) -> AlexNet:
-    """One column; 61.1 M parameters, 0.71 G multiply-adds."""
+    """AlexNet in one column (2014); 61.1 M parameters, 0.71 G multiply-adds.
+
+    Example:
+        >>> alexnet(num_classes=3, fc_channels=64)(torch.zeros(1, 3, 224, 224))["logits"].shape
+        torch.Size([1, 3])
+    """
     return AlexNet(num_classes, fc_channels, dropout)
 
 
@@ -203,5 +217,5 @@ def alexnet(
 def alexnet_2012(
     num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None
 ) -> AlexNet2012:
-    """Two columns; 61.0 M parameters, 0.72 G multiply-adds."""
+    """AlexNet in two columns (2012); 61.0 M parameters, 0.72 G multiply-adds."""
     return AlexNet2012(num_classes, fc_channels, dropout)

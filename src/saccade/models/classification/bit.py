@@ -1,4 +1,4 @@
-"""The ResNet below ViT's hybrids: GroupNorm and weight standardisation in place of BatchNorm.
+"""BiT ResNet, the backbone of ViT's hybrids: GroupNorm and weight standardisation in place of BatchNorm.
 
 Papers: Alexander Kolesnikov et al., "Big Transfer (BiT): General Visual Representation Learning", ECCV 2020, arXiv
 1912.11370; Siyuan Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization",
@@ -14,8 +14,8 @@ kernels that are standardised before each use it trains as well.
     9 bottlenecks  1024 x H/16 x W/16     for patches of 16 pixels: ResNet-50's 6 + 3 units in one stage
     (6, then 3     2048 x H/32 x W/32     for patches of 32 pixels)
 
-Padding is that of TensorFlow (as much as keeps ceil(size / stride) places, the odd pixel right and below), because the
-published weights were trained with it.
+Padding is that of TensorFlow (as much as keeps ceil(size / stride) locations, the odd pixel right and below), because
+the published weights were trained with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["BiTBackbone", "StandardizedConv2d"]
 
 
 def _pad_same(x: Tensor, kernel_size: int, stride: int, value: float = 0.0) -> Tensor:
-    """Fill up so that a window gives ceil(size / stride) places."""
+    """Pad as TensorFlow's SAME does: a sliding window then yields ceil(size / stride) locations."""
     height, width = (
         max((-(-side // stride) - 1) * stride + kernel_size - side, 0) for side in (x.shape[2], x.shape[3])
     )
@@ -38,7 +38,14 @@ def _pad_same(x: Tensor, kernel_size: int, stride: int, value: float = 0.0) -> T
 
 
 class StandardizedConv2d(nn.Conv2d):
-    """A convolution whose kernels have mean 0 and variance 1 over their inputs (Qiao et al., equations 10 to 12)."""
+    """Convolution with weight standardisation: kernels have mean 0 and variance 1 over their inputs.
+
+    Qiao et al., equations 10 to 12.
+
+    Example:
+        >>> StandardizedConv2d(3, 8, 7, stride=2)(torch.zeros(1, 3, 33, 32)).shape
+        torch.Size([1, 8, 17, 16])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
@@ -48,7 +55,7 @@ class StandardizedConv2d(nn.Conv2d):
 
 
 class _Normed(nn.Module):
-    """The stem, or the projection of a shortcut: a convolution and its GroupNorm."""
+    """Convolution and GroupNorm: the stem, or the projection of a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
         super().__init__()
@@ -61,7 +68,7 @@ class _Normed(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """1x1, 3x3 / stride, 1x1 beside a shortcut, as ResNet v1.5."""
+    """Bottleneck as in ResNet v1.5: 1x1, 3x3 / stride, 1x1 convolutions and a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -84,7 +91,7 @@ class _Bottleneck(nn.Module):
 
 
 class _Stage(nn.Module):
-    """A row of units under the published name."""
+    """Stage: residual units in sequence, under the published name."""
 
     def __init__(self, units: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -96,10 +103,14 @@ class _Stage(nn.Module):
 
 
 class BiTBackbone(nn.Module):
-    """Stem and stages.
+    """BiT ResNet without its classifier: stem and stages of GroupNorm bottlenecks.
 
     Args:
         depths: Units in each stage.
+
+    Example:
+        >>> BiTBackbone((1, 1, 1))(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 1024, 4, 4])
     """
 
     def __init__(self, depths: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ The networks with which the paper studies depth itself: 6 n + 2 layers, three st
 
 Differences from the paper: shortcuts that change the shape are projections (option B) unless ``shortcut="padding"``,
 which is the paper's choice for these networks (option A): every second pixel, and zeros for the channels that are new.
-The paper does not say where the zeros go; they go on both sides of the channels, as in the public replication whose
+The paper does not specify where the zeros go; they go on both sides of the channels, as in the public replication whose
 checkpoints are in use. Parameters of the 20-layer network: 269,722 with option A, 272,474 with projections.
 
 Published weights: that replication's (names ``layer1.0.conv1 ... linear``), for ``shortcut="padding"``.
@@ -57,10 +57,14 @@ Shortcut = Literal["projection", "padding"]
 
 
 class PaddedShortcut(nn.Module):
-    """Option A of section 3.3: every second pixel, zeros for channels that are not there.
+    """Parameter-free shortcut (option A of section 3.3): every second pixel, zeros for the new channels.
 
     Args:
-        more: Channels that are new, an even number.
+        more: Number of new channels, even.
+
+    Example:
+        >>> PaddedShortcut(16)(torch.ones(1, 16, 8, 8)).shape
+        torch.Size([1, 32, 4, 4])
     """
 
     def __init__(self, more: int) -> None:
@@ -74,7 +78,7 @@ class PaddedShortcut(nn.Module):
 
 
 class CifarResNet(Classifier):
-    """Three stages of ``depth`` basic blocks.
+    """ResNet for images of 32 x 32 pixels: three stages of ``depth`` basic blocks.
 
     Args:
         depth: n; the network has 6 n + 2 layers.
@@ -83,6 +87,11 @@ class CifarResNet(Classifier):
 
     Raises:
         ConfigError: If there is no such shortcut.
+
+    Example:
+        >>> model = CifarResNet(depth=1)  # 8 layers
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 32, 32))]
+        [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
     """
 
     stage_names = ("conv1", "bn1", "layer1", "layer2", "layer3")
@@ -114,7 +123,7 @@ class CifarResNet(Classifier):
         nn.init.zeros_(self.linear.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps of the three stages, at strides 1, 2 and 4; images (B, 3, H, W)."""
+        """Feature maps of the three stages, at strides 1, 2 and 4; images (B, 3, H, W)."""
         x = F.relu(self.bn1(self.conv1(images)))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3):
@@ -129,25 +138,30 @@ class CifarResNet(Classifier):
 
 @register_model("classification", PAPER, Reported(params=0.27e6, top1=91.25, source=SOURCE))
 def resnet20_cifar(num_classes: int = 10, shortcut: Shortcut = "projection", weights: str | None = None) -> CifarResNet:
-    """20 layers; 0.27 M parameters, 41 M multiply-adds."""
+    """ResNet-20 for CIFAR; 0.27 M parameters, 41 M multiply-adds.
+
+    Example:
+        >>> resnet20_cifar()(torch.zeros(1, 3, 32, 32))["logits"].shape
+        torch.Size([1, 10])
+    """
     return CifarResNet(3, num_classes, shortcut)
 
 
 @register_model("classification", PAPER, Reported(params=0.46e6, top1=92.49, source=SOURCE))
 def resnet32_cifar(num_classes: int = 10, shortcut: Shortcut = "projection", weights: str | None = None) -> CifarResNet:
-    """32 layers; 0.47 M parameters, 69 M multiply-adds."""
+    """ResNet-32 for CIFAR; 0.47 M parameters, 69 M multiply-adds."""
     return CifarResNet(5, num_classes, shortcut)
 
 
 @register_model("classification", PAPER, Reported(params=0.66e6, top1=92.83, source=SOURCE))
 def resnet44_cifar(num_classes: int = 10, shortcut: Shortcut = "projection", weights: str | None = None) -> CifarResNet:
-    """44 layers; 0.66 M parameters, 97 M multiply-adds."""
+    """ResNet-44 for CIFAR; 0.66 M parameters, 97 M multiply-adds."""
     return CifarResNet(7, num_classes, shortcut)
 
 
 @register_model("classification", PAPER, Reported(params=0.85e6, top1=93.03, source=SOURCE))
 def resnet56_cifar(num_classes: int = 10, shortcut: Shortcut = "projection", weights: str | None = None) -> CifarResNet:
-    """56 layers; 0.86 M parameters, 126 M multiply-adds."""
+    """ResNet-56 for CIFAR; 0.86 M parameters, 126 M multiply-adds."""
     return CifarResNet(9, num_classes, shortcut)
 
 
@@ -155,7 +169,13 @@ def resnet56_cifar(num_classes: int = 10, shortcut: Shortcut = "projection", wei
 def resnet110_cifar(
     num_classes: int = 10, shortcut: Shortcut = "projection", weights: str | None = None
 ) -> CifarResNet:
-    """110 layers; 1.7 M parameters, 253 M multiply-adds."""
+    """ResNet-110 for CIFAR; 1.7 M parameters, 253 M multiply-adds.
+
+    Example:
+        >>> model = resnet110_cifar(shortcut="padding")  # option A has no parameters in its shortcuts
+        >>> sum(parameter.numel() for parameter in model.parameters())
+        1727962
+    """
     return CifarResNet(18, num_classes, shortcut)
 
 
@@ -163,5 +183,5 @@ def resnet110_cifar(
 def resnet1202_cifar(
     num_classes: int = 10, shortcut: Shortcut = "projection", weights: str | None = None
 ) -> CifarResNet:
-    """1202 layers; 19.4 M parameters, 2.8 G multiply-adds."""
+    """ResNet-1202 for CIFAR; 19.4 M parameters, 2.8 G multiply-adds."""
     return CifarResNet(200, num_classes, shortcut)

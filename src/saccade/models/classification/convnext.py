@@ -1,12 +1,12 @@
-"""ConvNeXt: what is left of the transformers' lead when a ResNet is trained and shaped as they are.
+"""ConvNeXt: a ResNet modernised choice by choice after Swin, without attention.
 
 Paper: Zhuang Liu, Hanzi Mao, Chao-Yuan Wu, Christoph Feichtenhofer, Trevor Darrell, Saining Xie, "A ConvNet for the
 2020s", CVPR 2022, arXiv 2201.03545.
 
 Starting from ResNet-50, one choice of Swin's after the other is taken over: its training, the stages' proportions
 (1:1:3:1), a stem of patches, depthwise convolutions in place of attention, an inverted bottleneck as the MLP is, 7x7
-kernels, fewer activations and norms, LayerNorm and GELU. At the end stands a plain convolutional network that keeps up
-with Swin at equal work.
+kernels, fewer activations and norms, LayerNorm and GELU. The result is a plain convolutional network that keeps up with
+Swin at equal work.
 
     image            3 x 224 x 224              C            blocks (section 3)
     4x4 / 4, LN      C  x 56 x 56          T    96           3 3  9 3
@@ -48,7 +48,13 @@ PAPER = "Liu et al., CVPR 2022, arXiv 2201.03545"
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of each place of a map."""
+    """LayerNorm over the channels at each location of a feature map.
+
+    Example:
+        >>> x = LayerNorm2d(8)(torch.randn(1, 8, 4, 4))
+        >>> bool(x.mean(dim=1).abs().max() < 1e-5)
+        True
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
@@ -57,12 +63,16 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise 7x7, LayerNorm, MLP, layer scale, shortcut (figure 4).
+    """ConvNeXt block: depthwise 7x7, LayerNorm, MLP, layer scale, shortcut (figure 4).
 
     Args:
         channels: Channels in and out.
         stochastic_depth: Rate at which the branch is left out.
-        layer_scale: Where gamma starts (Touvron et al. 2021, CaiT, equation 4).
+        layer_scale: Initial value of gamma (Touvron et al. 2021, CaiT, equation 4).
+
+    Example:
+        >>> ConvNeXtBlock(16, stochastic_depth=0.0)(torch.zeros(1, 16, 14, 14)).shape
+        torch.Size([1, 16, 14, 14])
     """
 
     def __init__(self, channels: int, stochastic_depth: float, layer_scale: float = 1e-6) -> None:
@@ -82,7 +92,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXtStage(nn.Module):
-    """LayerNorm and a strided 2x2 (but in the first stage), then blocks."""
+    """ConvNeXt stage: LayerNorm and a strided 2x2 convolution (except in the first stage), then blocks."""
 
     def __init__(self, in_channels: int, channels: int, rates: Sequence[float]) -> None:
         super().__init__()
@@ -99,13 +109,18 @@ class ConvNeXtStage(nn.Module):
 
 
 class ConvNeXt(Classifier):
-    """Stem, four stages, mean, LayerNorm, fc.
+    """ConvNeXt classifier: patch stem, four stages, global mean, LayerNorm, fc.
 
     Args:
-        channels: C.
+        channels: Channels of the first stage (C); each later stage doubles them.
         depths: Blocks of the four stages.
         num_classes: Outputs of the fc layer.
         stochastic_depth: Rate of the last block; lower ones have proportionally less (table 5).
+
+    Example:
+        >>> model = ConvNeXt(16, (1, 1, 1, 1), num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(16, 16, 16), (32, 8, 8), (64, 4, 4), (128, 2, 2)]
     """
 
     stage_names = ("stem", *(f"stages.{number}" for number in range(4)), "head.norm")
@@ -141,7 +156,7 @@ class ConvNeXt(Classifier):
                 nn.init.zeros_(module.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps of the four stages, at strides 4 to 32; images (B, 3, H, W)."""
+        """Feature maps of the four stages, at strides 4 to 32; images (B, 3, H, W)."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:
@@ -165,25 +180,32 @@ def _convnext(
 
 @register_model("classification", PAPER, Reported(params=29e6, macs=4.5e9, top1=82.1, source="table 1"))
 def convnext_tiny(num_classes: int = 1000, stochastic_depth: float = 0.1, weights: str | None = None) -> ConvNeXt:
-    """Tiny; 28.6 M parameters, 4.5 G multiply-adds."""
+    """ConvNeXt-T; 28.6 M parameters, 4.5 G multiply-adds.
+
+    Example:
+        >>> with torch.device("meta"):  # shapes alone, without memory
+        ...     model = convnext_tiny()
+        >>> sum(parameter.numel() for parameter in model.parameters())
+        28589128
+    """
     return _convnext(96, (3, 3, 9, 3), num_classes, stochastic_depth, 236)
 
 
 @register_model("classification", PAPER, Reported(params=50e6, macs=8.7e9, top1=83.1, source="table 1"))
 def convnext_small(num_classes: int = 1000, stochastic_depth: float = 0.4, weights: str | None = None) -> ConvNeXt:
-    """Small; 50.2 M parameters, 8.7 G multiply-adds."""
+    """ConvNeXt-S; 50.2 M parameters, 8.7 G multiply-adds."""
     return _convnext(96, (3, 3, 27, 3), num_classes, stochastic_depth, 230)
 
 
 @register_model("classification", PAPER, Reported(params=89e6, macs=15.4e9, top1=83.8, source="table 1"))
 def convnext_base(num_classes: int = 1000, stochastic_depth: float = 0.5, weights: str | None = None) -> ConvNeXt:
-    """Base; 88.6 M parameters, 15.4 G multiply-adds."""
+    """ConvNeXt-B; 88.6 M parameters, 15.4 G multiply-adds."""
     return _convnext(128, (3, 3, 27, 3), num_classes, stochastic_depth, 232)
 
 
 @register_model("classification", PAPER, Reported(params=198e6, macs=34.4e9, top1=84.3, source="table 1"))
 def convnext_large(num_classes: int = 1000, stochastic_depth: float = 0.5, weights: str | None = None) -> ConvNeXt:
-    """Large; 197.8 M parameters, 34.4 G multiply-adds."""
+    """ConvNeXt-L; 197.8 M parameters, 34.4 G multiply-adds."""
     return _convnext(192, (3, 3, 27, 3), num_classes, stochastic_depth, 232)
 
 
@@ -191,5 +213,12 @@ def convnext_large(num_classes: int = 1000, stochastic_depth: float = 0.5, weigh
     "classification", PAPER, Reported(params=350e6, macs=60.9e9, top1=87.0, source="table 1, ImageNet-22K first")
 )
 def convnext_xlarge(num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None) -> ConvNeXt:
-    """Extra large; 350.2 M parameters, 60.9 G multiply-adds."""
+    """ConvNeXt-XL; 350.2 M parameters, 60.9 G multiply-adds.
+
+    Example:
+        >>> with torch.device("meta"):  # no memory for 350 million parameters
+        ...     model = convnext_xlarge()
+        >>> model.feature_channels
+        (256, 512, 1024, 2048)
+    """
     return _convnext(256, (3, 3, 27, 3), num_classes, stochastic_depth, 256)

@@ -1,11 +1,12 @@
-"""CSPDarknet-53: Darknet-53 with half of the channels led past each stage.
+"""CSPDarknet-53: Darknet-53 with half of the channels routed past each stage.
 
 Papers: Chien-Yao Wang et al., "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", CVPR Workshops
 2020, arXiv 1911.11929; Alexey Bochkovskiy, Chien-Yao Wang, Hong-Yuan Mark Liao, "YOLOv4: Optimal Speed and Accuracy of
 Object Detection", 2020, arXiv 2004.10934, section 3.4 (with Mish).
 
-In a residual stage the same gradients are computed again and again on the way down. A cross-stage partial stage splits
-its channels in two: one half goes through the residual units, the other goes past them, and both are joined at the end.
+In a residual stage the same gradients are computed again and again in the backward pass. A cross-stage partial stage
+splits its channels in two: one half goes through the residual units, the other bypasses them, and both are joined at
+the end.
 Half of the work is saved in the units and accuracy does not fall.
 
     image              3 x 256 x 256
@@ -45,14 +46,21 @@ MISH = partial(nn.Mish, inplace=True)
 
 
 class CrossStage(nn.Module):
-    """A stage whose units see half of the channels (CSPNet, figure 3b).
+    """Cross-stage partial stage: residual units on half of the channels, the other half bypasses them.
+
+    CSPNet, figure 3b.
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
         depth: Residual units.
-        first: The first stage, whose halves are as wide as the whole and whose units are bottlenecks.
+        first: Whether this is the first stage, whose halves are as wide as the whole and whose units are bottlenecks.
         activation: Makes the activations.
+
+    Example:
+        >>> stage = CrossStage(32, 64, depth=2, first=False, activation=MISH)
+        >>> stage(torch.zeros(1, 32, 16, 16)).shape
+        torch.Size([1, 64, 8, 8])
     """
 
     def __init__(
@@ -77,11 +85,16 @@ class CrossStage(nn.Module):
 
 
 class CSPDarknet53(Darknet53):
-    """Darknet-53 with cross-stage partial stages.
+    """CSPDarknet-53 classifier: Darknet-53 with cross-stage partial stages.
 
     Args:
         num_classes: Outputs of the fc layer.
         activation: Makes the activations; Mish if not given.
+
+    Example:
+        >>> model = CSPDarknet53(num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (1024, 2, 2)]
     """
 
     def __init__(self, num_classes: int = 1000, activation: Callable[[], nn.Module] = MISH) -> None:
@@ -95,7 +108,12 @@ class CSPDarknet53(Darknet53):
 def cspdarknet53(
     num_classes: int = 1000, negative_slope: float | None = None, weights: str | None = None
 ) -> CSPDarknet53:
-    """With Mish; 27.6 M parameters, 6.5 G multiply-adds at 256 x 256."""
+    """CSPDarknet-53, with Mish unless a slope is given; 27.6 M parameters, 6.5 G multiply-adds at 256 x 256.
+
+    Example:
+        >>> cspdarknet53(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     if negative_slope is None:
         return CSPDarknet53(num_classes)
     return CSPDarknet53(num_classes, partial(nn.LeakyReLU, negative_slope, inplace=True))

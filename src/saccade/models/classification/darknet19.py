@@ -1,10 +1,10 @@
-"""Darknet-19: the classifier that became YOLOv2.
+"""Darknet-19: the classifier that became YOLOv2's backbone.
 
 Paper: Joseph Redmon, Ali Farhadi, "YOLO9000: Better, Faster, Stronger", CVPR 2017, arXiv 1612.08242, section 3.
 
 VGG's 3x3 convolutions with twice the channels after each pooling, and between them 1x1 convolutions that halve the
-channels, as in Network in Network: VGG's accuracy for a fifth of its operations. There is no fully connected layer; a
-last 1x1 convolution gives a map of answers, and their mean is the answer.
+channels, as in Network in Network: VGG's accuracy for a fifth of its operations. There is no fully connected layer: a
+last 1x1 convolution outputs class scores at every location, and their mean over space is the prediction.
 
     image         3 x 224 x 224
     3x3           32 x 224 x 224
@@ -42,10 +42,15 @@ DARKNET_SPEC = replace(IMAGENET_SPEC, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 2
 
 
 class Darknet19(Classifier):
-    """Nineteen convolutions (table 6).
+    """Darknet-19 classifier: nineteen convolutions, no fully connected layer (table 6).
 
     Args:
         num_classes: Channels of the last convolution.
+
+    Example:
+        >>> model = Darknet19(num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (1024, 2, 2)]
     """
 
     stage_names = tuple(f"trunk.{number}" for number in range(6))
@@ -76,7 +81,7 @@ class Darknet19(Classifier):
         nn.init.zeros_(self.head.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps at strides 2 to 32; images (B, 3, H, W)."""
+        """Feature maps at strides 2 to 32; images (B, 3, H, W)."""
         return collect_features(self.trunk, images, range(1, 6))
 
     def forward(self, images: Tensor) -> Outputs:
@@ -90,5 +95,10 @@ class Darknet19(Classifier):
     Reported(macs=2.79e9, top1=72.9, source="section 3 (5.58 billion operations; top-1 at 224)"),
 )
 def darknet19(num_classes: int = 1000, weights: str | None = None) -> Darknet19:
-    """19 convolutions; 20.8 M parameters, 2.8 G multiply-adds."""
+    """Darknet-19; 20.8 M parameters, 2.8 G multiply-adds.
+
+    Example:
+        >>> darknet19(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return Darknet19(num_classes)

@@ -1,4 +1,4 @@
-"""EfficientNet: depth, width and resolution grown together.
+"""EfficientNet: depth, width and resolution scaled together.
 
 Paper: Mingxing Tan, Quoc V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
 arXiv 1905.11946.
@@ -63,7 +63,7 @@ __all__ = [
     "efficientnet_b5",
     "efficientnet_b6",
     "efficientnet_b7",
-    "scaled",
+    "scale_rows",
 ]  # fmt: skip
 
 PAPER = "Tan and Le, ICML 2019, arXiv 1905.11946"
@@ -81,14 +81,18 @@ B0: Final = (
 
 
 class Scale(NamedTuple):
-    """How B0 is grown.
+    """Scaling of B0: factors on depth and width, image size, dropout.
 
     Args:
         depth: Factor on the units of each stage, rounded up.
         width: Factor on the channels, rounded to a multiple of 8.
         size: Side of the images.
         resize: Side they are resized to before the crop.
-        dropout: Before the fc layer.
+        dropout: Dropout rate before the fc layer.
+
+    Example:
+        >>> SCALES["b3"].size, SCALES["b3"].dropout
+        (300, 0.3)
     """
 
     depth: float
@@ -110,14 +114,18 @@ SCALES: Final = {
 }
 
 
-def scaled(rows: Sequence[MBRow], depth: float, width: float, at_least: float = 0.9) -> tuple[MBRow, ...]:
-    """The table with more units and channels (section 3.3).
+def scale_rows(rows: Sequence[MBRow], depth: float, width: float, at_least: float = 0.9) -> tuple[MBRow, ...]:
+    """Scale a table of stages: more units and channels by constant factors (section 3.3).
 
     Args:
-        rows: Of the base network.
+        rows: Table of the base network.
         depth: Factor on the units.
         width: Factor on the channels.
         at_least: Rule of rounding, see ``make_divisible``.
+
+    Example:
+        >>> [(row.out_channels, row.depth) for row in scale_rows(B0, depth=1.4, width=1.2)][:3]  # B3
+        [(24, 2), (32, 3), (48, 3)]
     """
     return tuple(
         row._replace(
@@ -129,16 +137,21 @@ def scaled(rows: Sequence[MBRow], depth: float, width: float, at_least: float = 
 
 
 class EfficientNet(Classifier):
-    """Stem, stages of units, a last 1x1, fc.
+    """EfficientNet classifier: stem, stages of MBConv units, a last 1x1 convolution, fc.
 
     Args:
-        rows: Stages.
+        rows: Rows of the table, one a stage.
         stem: Channels of the stem.
         last: Channels of the last 1x1.
         num_classes: Outputs of the fc layer.
-        dropout: Before it.
+        dropout: Dropout rate before the fc layer.
         stochastic_depth: Rate of the last unit; lower ones have proportionally less.
-        norm: Makes BatchNorms.
+        norm: Makes the normalisation layer of a number of channels.
+
+    Example:
+        >>> model = EfficientNet(B0, stem=32, last=1280, num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (1280, 2, 2)]
     """
 
     head_name = "classifier.1"
@@ -188,7 +201,7 @@ class EfficientNet(Classifier):
                 nn.init.zeros_(module.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The last map at each stride from 2 to 32, the last of them after the last 1x1; images (B, 3, H, W)."""
+        """The last feature map at each stride from 2 to 32, the last after the 1x1; images (B, 3, H, W)."""
         return collect_features(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -198,7 +211,7 @@ class EfficientNet(Classifier):
 
 def _efficientnet(variant: str, num_classes: int, dropout: float | None, stochastic_depth: float) -> EfficientNet:
     scale = SCALES[variant]
-    rows = scaled(B0, scale.depth, scale.width)
+    rows = scale_rows(B0, scale.depth, scale.width)
     # B5 to B7 are published with the authors' BatchNorm.
     norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01) if variant in ("b5", "b6", "b7") else nn.BatchNorm2d
     model = EfficientNet(
@@ -219,7 +232,12 @@ def _efficientnet(variant: str, num_classes: int, dropout: float | None, stochas
 def efficientnet_b0(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B0; 5.3 M parameters, 0.39 G multiply-adds at 224."""
+    """EfficientNet-B0; 5.3 M parameters, 0.39 G multiply-adds at 224.
+
+    Example:
+        >>> efficientnet_b0(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return _efficientnet("b0", num_classes, dropout, stochastic_depth)
 
 
@@ -227,7 +245,7 @@ def efficientnet_b0(
 def efficientnet_b1(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B1; 7.8 M parameters, 0.69 G multiply-adds at 240."""
+    """EfficientNet-B1; 7.8 M parameters, 0.69 G multiply-adds at 240."""
     return _efficientnet("b1", num_classes, dropout, stochastic_depth)
 
 
@@ -235,7 +253,7 @@ def efficientnet_b1(
 def efficientnet_b2(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B2; 9.1 M parameters, 1.1 G multiply-adds at 288."""
+    """EfficientNet-B2; 9.1 M parameters, 1.1 G multiply-adds at 288."""
     return _efficientnet("b2", num_classes, dropout, stochastic_depth)
 
 
@@ -243,7 +261,7 @@ def efficientnet_b2(
 def efficientnet_b3(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B3; 12.2 M parameters, 1.8 G multiply-adds at 300."""
+    """EfficientNet-B3; 12.2 M parameters, 1.8 G multiply-adds at 300."""
     return _efficientnet("b3", num_classes, dropout, stochastic_depth)
 
 
@@ -251,7 +269,7 @@ def efficientnet_b3(
 def efficientnet_b4(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B4; 19.3 M parameters, 4.4 G multiply-adds at 380."""
+    """EfficientNet-B4; 19.3 M parameters, 4.4 G multiply-adds at 380."""
     return _efficientnet("b4", num_classes, dropout, stochastic_depth)
 
 
@@ -259,7 +277,7 @@ def efficientnet_b4(
 def efficientnet_b5(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B5; 30.4 M parameters, 10.3 G multiply-adds at 456."""
+    """EfficientNet-B5; 30.4 M parameters, 10.3 G multiply-adds at 456."""
     return _efficientnet("b5", num_classes, dropout, stochastic_depth)
 
 
@@ -267,7 +285,7 @@ def efficientnet_b5(
 def efficientnet_b6(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B6; 43.0 M parameters, 19.1 G multiply-adds at 528."""
+    """EfficientNet-B6; 43.0 M parameters, 19.1 G multiply-adds at 528."""
     return _efficientnet("b6", num_classes, dropout, stochastic_depth)
 
 
@@ -275,5 +293,5 @@ def efficientnet_b6(
 def efficientnet_b7(
     num_classes: int = 1000, dropout: float | None = None, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNet:
-    """B7; 66.3 M parameters, 37.7 G multiply-adds at 600."""
+    """EfficientNet-B7; 66.3 M parameters, 37.7 G multiply-adds at 600."""
     return _efficientnet("b7", num_classes, dropout, stochastic_depth)

@@ -1,11 +1,11 @@
-"""EfficientNetV2: whole convolutions early, and images that grow while the network learns.
+"""EfficientNetV2: fused MBConv units early, and images that grow during training.
 
 Paper: Mingxing Tan, Quoc V. Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021, arXiv 2104.00298.
 
-Depthwise convolutions save operations but not time where maps are large and channels few, so the early stages replace
-expansion and depthwise convolution by one whole 3x3 ("Fused-MBConv"), as a search that counts training time found. The
-second half of the paper is about that time: training starts on small images with little regularisation, and both grow
-in stages; large images need more regularisation than small ones (section 4; ``recipes.progressive``).
+Depthwise convolutions save operations but not time where feature maps are large and channels few, so early stages
+replace expansion and depthwise convolution by one whole 3x3 ("Fused-MBConv"), as a search that counts training time
+found. The second half of the paper is about that time: training starts on small images with little regularisation, and
+both grow in phases; large images need more regularisation than small ones (section 4; ``saccade.recipes.progressive``).
 
     S (table 4)           stride  channels  units        M: channels (units)              L: channels (units)
     3x3                     2       24                    24                               32
@@ -37,7 +37,7 @@ from torch import nn
 from saccade.blocks.make_divisible import make_divisible
 from saccade.blocks.mbconv import MBRow
 from saccade.models.classification.base import IMAGENET_SPEC
-from saccade.models.classification.efficientnet import EfficientNet, scaled
+from saccade.models.classification.efficientnet import EfficientNet, scale_rows
 from saccade.models.registry import Reported, register_model
 
 __all__ = [
@@ -86,16 +86,21 @@ BASE: Final = (
 
 
 class EfficientNetV2(EfficientNet):
-    """EfficientNet's plan with the rows of the second paper.
+    """EfficientNetV2 classifier: EfficientNet's layout with fused MBConv units in the early stages.
 
     Args:
-        rows: Stages.
+        rows: Rows of the table, one a stage.
         size: Side of the images at evaluation; training begins with much smaller ones.
         stem: Channels of the stem; those of the first stage if not given.
         last: Channels of the last 1x1.
         num_classes: Outputs of the fc layer.
-        dropout: Before it.
-        stochastic_depth: Rate of the last unit.
+        dropout: Dropout rate before the fc layer.
+        stochastic_depth: Rate of the last unit; lower ones have proportionally less.
+
+    Example:
+        >>> model = EfficientNetV2(BASE, size=224, num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(16, 32, 32), (32, 16, 16), (48, 8, 8), (112, 4, 4), (1280, 2, 2)]
     """
 
     def __init__(
@@ -115,10 +120,10 @@ class EfficientNetV2(EfficientNet):
 
 
 def _base(depth: float, width: float, size: int, num_classes: int, stochastic_depth: float) -> EfficientNetV2:
-    """B0 to B3."""
+    """EfficientNetV2-B0 to B3, scaled from the base table."""
     stem, last = make_divisible(32 * width), make_divisible(1280 * width)
     return EfficientNetV2(
-        scaled(BASE, depth, width, at_least=0.0), size, stem, last, num_classes, stochastic_depth=stochastic_depth
+        scale_rows(BASE, depth, width, at_least=0.0), size, stem, last, num_classes, stochastic_depth=stochastic_depth
     )
 
 
@@ -126,7 +131,12 @@ def _base(depth: float, width: float, size: int, num_classes: int, stochastic_de
 def efficientnet_v2_b0(
     num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNetV2:
-    """B0; 7.1 M parameters, 0.72 G multiply-adds at 224."""
+    """EfficientNetV2-B0; 7.1 M parameters, 0.72 G multiply-adds at 224.
+
+    Example:
+        >>> efficientnet_v2_b0(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return _base(1.0, 1.0, 224, num_classes, stochastic_depth)
 
 
@@ -134,7 +144,7 @@ def efficientnet_v2_b0(
 def efficientnet_v2_b1(
     num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNetV2:
-    """B1; 8.1 M parameters, 1.2 G multiply-adds at 240."""
+    """EfficientNetV2-B1; 8.1 M parameters, 1.2 G multiply-adds at 240."""
     return _base(1.1, 1.0, 240, num_classes, stochastic_depth)
 
 
@@ -142,7 +152,7 @@ def efficientnet_v2_b1(
 def efficientnet_v2_b2(
     num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNetV2:
-    """B2; 10.1 M parameters, 1.7 G multiply-adds at 260."""
+    """EfficientNetV2-B2; 10.1 M parameters, 1.7 G multiply-adds at 260."""
     return _base(1.2, 1.1, 260, num_classes, stochastic_depth)
 
 
@@ -150,7 +160,7 @@ def efficientnet_v2_b2(
 def efficientnet_v2_b3(
     num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNetV2:
-    """B3; 14.4 M parameters, 3.0 G multiply-adds at 300."""
+    """EfficientNetV2-B3; 14.4 M parameters, 3.0 G multiply-adds at 300."""
     return _base(1.4, 1.2, 300, num_classes, stochastic_depth)
 
 
@@ -158,7 +168,7 @@ def efficientnet_v2_b3(
 def efficientnet_v2_s(
     num_classes: int = 1000, dropout: float = 0.2, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNetV2:
-    """S; 21.5 M parameters, 8.4 G multiply-adds at 384."""
+    """EfficientNetV2-S; 21.5 M parameters, 8.4 G multiply-adds at 384."""
     return EfficientNetV2(S, 384, num_classes=num_classes, dropout=dropout, stochastic_depth=stochastic_depth)
 
 
@@ -166,7 +176,7 @@ def efficientnet_v2_s(
 def efficientnet_v2_m(
     num_classes: int = 1000, dropout: float = 0.3, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNetV2:
-    """M; 54.1 M parameters, 24.6 G multiply-adds at 480."""
+    """EfficientNetV2-M; 54.1 M parameters, 24.6 G multiply-adds at 480."""
     return EfficientNetV2(M, 480, num_classes=num_classes, dropout=dropout, stochastic_depth=stochastic_depth)
 
 
@@ -174,5 +184,5 @@ def efficientnet_v2_m(
 def efficientnet_v2_l(
     num_classes: int = 1000, dropout: float = 0.4, stochastic_depth: float = 0.2, weights: str | None = None
 ) -> EfficientNetV2:
-    """L; 118.5 M parameters, 56.1 G multiply-adds at 480."""
+    """EfficientNetV2-L; 118.5 M parameters, 56.1 G multiply-adds at 480."""
     return EfficientNetV2(L, 480, num_classes=num_classes, dropout=dropout, stochastic_depth=stochastic_depth)

@@ -2,10 +2,10 @@
 
 Paper: Christian Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, arXiv 1409.4842.
 
-Which kernel size is right differs from place to place, so an inception module runs 1x1, 3x3, 5x5 and a pooling side by
-side and joins what they give. That would be far too much work if 1x1 convolutions did not first reduce the channels
-that the large kernels see. Two small classifiers halfway up push gradients into the lower layers while the network is
-trained, and are thrown away afterwards; the mean over space replaces AlexNet's large fully connected layers.
+The right kernel size differs from location to location, so an inception module runs 1x1, 3x3, 5x5 and a pooling side by
+side and concatenates their outputs. That would be far too much work if 1x1 convolutions did not first reduce the
+channels that the large kernels see. Two small classifiers halfway up push gradients into the lower layers while the
+network is trained, and are thrown away afterwards; the mean over space replaces AlexNet's large fully connected layers.
 
     image              3 x 224 x 224
     conv 7x7 / 2      64 x 112 x 112
@@ -27,11 +27,11 @@ trained, and are thrown away afterwards; the mean over space replaces AlexNet's 
 Differences from the paper: none in the layers of ``googlenet``. It does not print an initialisation; weights start from
 Glorot's and biases from 0.2, as in the replication that Caffe publishes. ``googlenet_bn`` is the form whose weights
 torchvision publishes: BatchNorm in place of biases and LRN, a second 3x3 where the paper has the 5x5, a 2x2 window in
-the last pooling, dropout 0.2 at the end, and auxiliary classifiers that average to 4 x 4 places by equal parts rather
-than by overlapping windows of 5 at stride 3. Auxiliary classifiers are no part of ``forward``; they add their terms in
-``loss``.
+the last pooling, dropout 0.2 at the end, and auxiliary classifiers that average to 4 x 4 locations by equal parts
+rather than by overlapping windows of 5 at stride 3. Auxiliary classifiers are no part of ``forward``; they add their
+terms in ``loss``.
 
-Published weights: torchvision, for ``googlenet_bn``; trained on pixels of -1..1, which the row says.
+Published weights: torchvision, for ``googlenet_bn``; trained on pixels of -1..1, as its row of the table states.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Convolution(nn.Module):
         in_channels: Channels in.
         out_channels: Channels out.
         kernel_size: Odd side of the kernel.
-        stride: Step of the kernel.
+        stride: Stride of the kernel.
         batch_norm: BatchNorm in place of the bias.
     """
 
@@ -92,12 +92,16 @@ class Convolution(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side (figure 2b).
+    """Inception module: 1x1, 3x3, 5x5 and pooling branches side by side, concatenated (figure 2b).
 
     Args:
         in_channels: Channels in.
         widths: A row of ``MODULES``.
-        batch_norm: The form with BatchNorm, whose third branch has a 3x3.
+        batch_norm: Whether to build the form with BatchNorm, whose third branch has a 3x3.
+
+    Example:
+        >>> Inception(192, MODULES["3a"])(torch.zeros(1, 192, 28, 28)).shape
+        torch.Size([1, 256, 28, 28])
     """
 
     def __init__(self, in_channels: int, widths: tuple[int, ...], batch_norm: bool = False) -> None:
@@ -117,12 +121,16 @@ class Inception(nn.Module):
 
 
 class AuxiliaryClassifier(nn.Module):
-    """Pooling to 4 x 4, 1x1 convolution, two fully connected layers (section 5).
+    """Auxiliary classifier: pooling to 4 x 4, 1x1 convolution, two fully connected layers (section 5).
 
     Args:
         in_channels: Channels in.
         num_classes: Outputs.
-        batch_norm: The form with BatchNorm.
+        batch_norm: Whether to build the form with BatchNorm.
+
+    Example:
+        >>> AuxiliaryClassifier(512, num_classes=3)(torch.zeros(2, 512, 14, 14)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, in_channels: int, num_classes: int, batch_norm: bool = False) -> None:
@@ -134,7 +142,7 @@ class AuxiliaryClassifier(nn.Module):
         self.fc2 = nn.Linear(1024, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, 14, 14) -> logits (B, num_classes); other sizes are brought to 4 x 4 places."""
+        """(B, in, 14, 14) -> logits (B, num_classes); other sizes are pooled to 4 x 4."""
         if self.overlapping and min(x.shape[2:]) >= 5:
             x = F.avg_pool2d(x, 5, 3)
         x = self.conv(F.adaptive_avg_pool2d(x, 4))  # (B, 128, 4, 4)
@@ -143,15 +151,21 @@ class AuxiliaryClassifier(nn.Module):
 
 
 class GoogLeNet(Classifier):
-    """Nine inception modules (table 1).
+    """GoogLeNet classifier: nine inception modules and two auxiliary classifiers (table 1).
 
     Args:
         num_classes: Outputs of all three classifiers.
-        batch_norm: The form that torchvision publishes.
-        dropout: Before the last layer.
+        batch_norm: Whether to build the form with BatchNorm, which torchvision publishes.
+        dropout: Dropout rate before the last layer.
 
     Attributes:
-        auxiliary_weight: Of the auxiliary classifiers' losses (section 5).
+        auxiliary_weight: Weight of the auxiliary classifiers' losses (section 5).
+
+    Example:
+        >>> model = GoogLeNet(num_classes=3)
+        >>> images, targets = torch.zeros(2, 3, 64, 64), [{"labels": torch.tensor(0)}, {"labels": torch.tensor(2)}]
+        >>> sorted(model.loss(images, targets))
+        ['auxiliary1', 'auxiliary2', 'classification']
     """
 
     stage_names = ("conv1", "conv2", "conv3", *(f"inception{name}" for name in MODULES))
@@ -203,7 +217,7 @@ class GoogLeNet(Classifier):
         return maps
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """conv1, conv3, 3b, 4e and 5b, at strides 2 to 32; images (B, 3, H, W)."""
+        """Feature maps of conv1, conv3, 3b, 4e and 5b, at strides 2 to 32; images (B, 3, H, W)."""
         maps = self._maps(images)
         return [maps[name] for name in ("1", "2", "3b", "4e", "5b")]
 
@@ -216,7 +230,7 @@ class GoogLeNet(Classifier):
         return {"logits": self._classify(self._maps(images)["5b"])}
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """The classification loss, and those of the two auxiliary classifiers at ``auxiliary_weight`` (section 5)."""
+        """Classification loss, and those of the two auxiliary classifiers at ``auxiliary_weight`` (section 5)."""
         labels = pad_targets(targets)["labels"]
         maps = self._maps(images)
         logits = {
@@ -229,11 +243,16 @@ class GoogLeNet(Classifier):
 
 @register_model("classification", PAPER, Reported(params=6.8e6, macs=1.5e9, source="table 1, without auxiliary heads"))
 def googlenet(num_classes: int = 1000, dropout: float = 0.4, weights: str | None = None) -> GoogLeNet:
-    """The paper's network; 13.4 M parameters, 7.0 M of them without the auxiliary classifiers, 1.6 G multiply-adds."""
+    """GoogLeNet as in the paper; 13.4 M parameters, 7.0 M without the auxiliary classifiers, 1.6 G multiply-adds.
+
+    Example:
+        >>> googlenet(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return GoogLeNet(num_classes, False, dropout)
 
 
 @register_model("classification", PAPER)
 def googlenet_bn(num_classes: int = 1000, dropout: float = 0.2, weights: str | None = None) -> GoogLeNet:
-    """With BatchNorm, as torchvision publishes it; 13.0 M parameters (6.6 M), 1.5 G multiply-adds."""
+    """GoogLeNet with BatchNorm, as torchvision publishes it; 13.0 M parameters (6.6 M), 1.5 G multiply-adds."""
     return GoogLeNet(num_classes, True, dropout)

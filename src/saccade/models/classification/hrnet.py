@@ -1,11 +1,11 @@
-"""HRNet: a network that never gives up its resolution.
+"""HRNet: high resolution from the first layer to the last.
 
 Paper: Jingdong Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", TPAMI 2020, arXiv
 1908.07919 (first: Ke Sun, Bin Xiao, Dong Liu, Jingdong Wang, CVPR 2019, arXiv 1902.09212).
 
-Other networks go down to coarse maps and, for dense tasks, back up again. HRNet keeps a map at a quarter of the image
-from beginning to end, adds coarser ones beside it stage by stage, and lets all of them exchange what they know again
-and again: each map is the sum of all maps, brought to its size.
+Other networks downsample to coarse feature maps and, for dense tasks, upsample them again. HRNet keeps a feature map at
+a quarter of the image's resolution from beginning to end, adds coarser ones in parallel stage by stage, and fuses all
+of them again and again: each feature map becomes the sum of all, resampled to its size.
 
     image           3 x 224 x 224
     two 3x3 / 2    64 x 56 x 56
@@ -49,14 +49,18 @@ PAPER = "Wang et al., TPAMI 2020, arXiv 1908.07919"
 
 @dataclass(frozen=True)
 class HRShape:
-    """Sizes of a network.
+    """Sizes of an HRNet: width, modules a stage, blocks a branch.
 
     Args:
-        width: w, channels of the finest branch.
+        width: Channels of the finest branch (w).
         modules: Modules of stages 2, 3 and 4.
         blocks: Basic blocks in each branch of a module.
         first_blocks: Bottlenecks of stage 1.
-        first_width: Channels of their 3x3.
+        first_width: Channels of the 3x3 convolutions in these bottlenecks.
+
+    Example:
+        >>> HRNet(HRShape(width=18, modules=(1, 1, 1), blocks=1)).feature_channels
+        (18, 36, 72, 144)
     """
 
     width: int
@@ -75,7 +79,7 @@ def _convolution(in_channels: int, out_channels: int, stride: int = 1, relu: boo
 
 
 def _fusion(widths: tuple[int, ...], source: int, target: int) -> nn.Module:
-    """What branch ``source`` gives to branch ``target``, before upsampling."""
+    """Layers from branch ``source`` to branch ``target``, before upsampling."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -85,11 +89,16 @@ def _fusion(widths: tuple[int, ...], source: int, target: int) -> nn.Module:
 
 
 class HRModule(nn.Module):
-    """Basic blocks in each branch, then every branch hears of every other (figure 3).
+    """HRNet module: basic blocks in each branch, then fusion of all branches (figure 3).
 
     Args:
         widths: Channels of the branches, fine to coarse.
-        blocks: Basic blocks in each.
+        blocks: Basic blocks in each branch.
+
+    Example:
+        >>> module = HRModule(widths=(8, 16), blocks=1)
+        >>> [tuple(one.shape) for one in module([torch.zeros(1, 8, 16, 16), torch.zeros(1, 16, 8, 8)])]
+        [(1, 8, 16, 16), (1, 16, 8, 8)]
     """
 
     def __init__(self, widths: tuple[int, ...], blocks: int) -> None:
@@ -103,7 +112,7 @@ class HRModule(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps of the branches, fine to coarse -> the same shapes."""
+        """Feature maps of the branches, fine to coarse -> the same shapes."""
         maps = [branch(one) for branch, one in zip(self.branches, maps, strict=True)]
         fused = []
         for target, layers in enumerate(self.fuse_layers):
@@ -121,11 +130,16 @@ class HRModule(nn.Module):
 
 
 class HRNet(Classifier):
-    """Stem, four stages of parallel branches, classification head (section 3, HRNetV2 figure 4c for classification).
+    """HRNet classifier: stem, four stages of parallel branches, classification head (section 3).
 
     Args:
-        shape: Sizes.
+        shape: Sizes of the network.
         num_classes: Outputs of the fc layer.
+
+    Example:
+        >>> model = HRNet(HRShape(width=18, modules=(1, 1, 1), blocks=1))
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(18, 16, 16), (36, 8, 8), (72, 4, 4), (144, 2, 2)]
     """
 
     stage_names = (
@@ -179,7 +193,7 @@ class HRNet(Classifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps of the four branches, at strides 4 to 32; images (B, 3, H, W)."""
+        """Feature maps of the four branches, at strides 4 to 32; images (B, 3, H, W)."""
         x = F.relu(self.bn1(self.conv1(images)))
         x = F.relu(self.bn2(self.conv2(x)))  # (B, 64, H/4, W/4)
         x = self.layer1(x)
@@ -202,14 +216,19 @@ def _stage(widths: tuple[int, ...], modules: int, blocks: int) -> nn.Sequential:
 
 
 def _new_branch(widths: tuple[int, ...]) -> nn.ModuleList:
-    """Old branches go on as they are; the new one is made of the coarsest by a strided 3x3."""
+    """Transition: old branches stay as they are; the new one is a strided 3x3 of the coarsest."""
     old = [nn.Identity() for _ in widths[:-1]]
     return nn.ModuleList([*old, nn.Sequential(_convolution(widths[-2], widths[-1], 2))])
 
 
 @register_model("classification", PAPER)
 def hrnet_w18_small(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """The small network of the authors' code, one module a stage; 13.2 M parameters, 1.6 G multiply-adds."""
+    """HRNet-W18-Small of the authors' code, one module a stage; 13.2 M parameters, 1.6 G multiply-adds.
+
+    Example:
+        >>> hrnet_w18_small(num_classes=3).eval()(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return HRNet(HRShape(16, (1, 1, 1), 2, 1, 32), num_classes)
 
 
@@ -219,7 +238,7 @@ def hrnet_w18_small(num_classes: int = 1000, weights: str | None = None) -> HRNe
     Reported(params=21.3e6, macs=3.99 * 2**30, top1=76.8, source="the authors' table of ImageNet networks"),
 )
 def hrnet_w18(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """W = 18; 21.3 M parameters, 4.3 G multiply-adds."""
+    """HRNet-W18; 21.3 M parameters, 4.3 G multiply-adds."""
     return HRNet(HRShape(18), num_classes)
 
 
@@ -229,7 +248,7 @@ def hrnet_w18(num_classes: int = 1000, weights: str | None = None) -> HRNet:
     Reported(params=37.7e6, macs=7.55 * 2**30, top1=78.2, source="the authors' table of ImageNet networks"),
 )
 def hrnet_w30(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """W = 30; 37.7 M parameters, 8.1 G multiply-adds."""
+    """HRNet-W30; 37.7 M parameters, 8.1 G multiply-adds."""
     return HRNet(HRShape(30), num_classes)
 
 
@@ -239,7 +258,7 @@ def hrnet_w30(num_classes: int = 1000, weights: str | None = None) -> HRNet:
     Reported(params=41.2e6, macs=8.31 * 2**30, top1=78.5, source="the authors' table of ImageNet networks"),
 )
 def hrnet_w32(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """W = 32; 41.2 M parameters, 8.9 G multiply-adds."""
+    """HRNet-W32; 41.2 M parameters, 8.9 G multiply-adds."""
     return HRNet(HRShape(32), num_classes)
 
 
@@ -249,7 +268,7 @@ def hrnet_w32(num_classes: int = 1000, weights: str | None = None) -> HRNet:
     Reported(params=57.6e6, macs=11.8 * 2**30, top1=78.9, source="the authors' table of ImageNet networks"),
 )
 def hrnet_w40(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """W = 40; 57.6 M parameters, 12.7 G multiply-adds."""
+    """HRNet-W40; 57.6 M parameters, 12.7 G multiply-adds."""
     return HRNet(HRShape(40), num_classes)
 
 
@@ -259,7 +278,7 @@ def hrnet_w40(num_classes: int = 1000, weights: str | None = None) -> HRNet:
     Reported(params=67.1e6, macs=13.9 * 2**30, top1=78.9, source="the authors' table of ImageNet networks"),
 )
 def hrnet_w44(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """W = 44; 67.1 M parameters, 14.9 G multiply-adds."""
+    """HRNet-W44; 67.1 M parameters, 14.9 G multiply-adds."""
     return HRNet(HRShape(44), num_classes)
 
 
@@ -269,7 +288,7 @@ def hrnet_w44(num_classes: int = 1000, weights: str | None = None) -> HRNet:
     Reported(params=77.5e6, macs=16.1 * 2**30, top1=79.3, source="the authors' table of ImageNet networks"),
 )
 def hrnet_w48(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """W = 48; 77.5 M parameters, 17.3 G multiply-adds."""
+    """HRNet-W48; 77.5 M parameters, 17.3 G multiply-adds."""
     return HRNet(HRShape(48), num_classes)
 
 
@@ -279,5 +298,5 @@ def hrnet_w48(num_classes: int = 1000, weights: str | None = None) -> HRNet:
     Reported(params=128.1e6, macs=26.9 * 2**30, top1=79.5, source="the authors' table of ImageNet networks"),
 )
 def hrnet_w64(num_classes: int = 1000, weights: str | None = None) -> HRNet:
-    """W = 64; 128.1 M parameters, 28.9 G multiply-adds."""
+    """HRNet-W64; 128.1 M parameters, 28.9 G multiply-adds."""
     return HRNet(HRShape(64), num_classes)

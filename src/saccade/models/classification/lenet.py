@@ -3,9 +3,10 @@
 Paper: Yann LeCun, Leon Bottou, Yoshua Bengio, Patrick Haffner, "Gradient-Based Learning Applied to Document
 Recognition", Proceedings of the IEEE 86(11), 1998.
 
-A pixel means little without its neighbours, and a stroke is the same stroke wherever it is. So a unit looks at a small
-window only (local receptive fields), all units of a map share their weights (convolution), and maps are shrunk step by
-step, because where exactly a feature lies matters less than how features lie to each other (subsampling).
+A pixel means little without its neighbours, and a stroke is the same stroke wherever it is. So a unit sees a small
+window only (local receptive fields), all units of a feature map share their weights (convolution), and feature maps
+shrink layer by layer, because the exact location of a feature matters less than its location relative to the others
+(subsampling).
 
     image        1 x 32 x 32   digits of 28 x 28 in the middle: strokes' ends reach the centre of the largest windows
     C1  5x5      6 x 28 x 28      156 parameters
@@ -17,14 +18,14 @@ step, because where exactly a feature lies matters less than how features lie to
     output      10                  0 (radial basis functions, fixed) or 850 (linear)
                                60,000 or 61,706
 
-``lenet5_1998`` is the paper's network; ``lenet5`` is the form found in today's textbooks: every C3 map sees all of S2,
-ReLU, max pooling, a linear output and cross entropy.
+``lenet5_1998`` is the paper's network; ``lenet5`` is the form found in today's textbooks: every map of C3 is connected
+to all of S2, ReLU, max pooling, a linear output and cross entropy.
 
 Differences from the paper: the squashing function, the subsampling, table I, the initialisation and the criterion of
 ``lenet5_1998`` are the paper's (section II.B, II.C and appendix A). The 7 x 12 images of the ten digits that serve as
 codes are drawn anew, in the same spirit; the paper's set covers all of ASCII. Its stochastic diagonal
-Levenberg-Marquardt step is not part of the network. Larger images than 32 x 32 give several C5 columns, as the paper
-says; they are averaged.
+Levenberg-Marquardt step is not part of the network. Larger images than 32 x 32 give several C5 columns, as in the
+paper; they are averaged.
 
 Published weights: none.
 """
@@ -53,7 +54,7 @@ MNIST_SPEC = InputSpec(
     size=(32, 32), channels=1, resize="none", align="center", pad_value=0, pad_multiple=32, mean=(20.0,), std=(200.0,)
 )
 
-# Table I: the maps of S2 that each of the sixteen maps of C3 sees.
+# Table I: the maps of S2 that each of the sixteen maps of C3 is connected to.
 TABLE_I: Final = (
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
     (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
@@ -61,7 +62,7 @@ TABLE_I: Final = (
     (0, 1, 2, 3, 4, 5),
 )  # fmt: skip
 
-# Ten images of 7 x 12 pixels, side by side: what the 84 units of F6 should show for each digit (compare figure 3).
+# Ten images of 7 x 12 pixels, side by side: the target of the 84 units of F6 for each digit (compare figure 3).
 DIGITS: Final = """
 ..###.. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
 .##.##. ..###.. ##...## ##...## ...###. ##..... .##.... .....## ##...## ##...##
@@ -79,29 +80,41 @@ DIGITS: Final = """
 
 
 def digit_codes() -> Tensor:
-    """The images of ``DIGITS`` as targets of F6: (10, 84), +1 ink and -1 paper."""
+    """Targets of F6, the images of ``DIGITS``: (10, 84), +1 ink and -1 paper."""
     rows = [line.split() for line in DIGITS.strip().splitlines()]  # twelve rows of ten digits
     return torch.tensor([[1.0 if dot == "#" else -1.0 for row in rows for dot in row[digit]] for digit in range(10)])
 
 
 def _initialise(parameter: Tensor, fan_in: int) -> None:
-    """Uniform in +-2.4 / F, with F the number of inputs of a unit (appendix A)."""
+    """Initialise uniformly in +-2.4 / F, with F the number of inputs of a unit (appendix A)."""
     nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)
 
 
 class ScaledTanh(nn.Module):
-    """Squashing function f(a) = A tanh(S a) with A = 1.7159, S = 2/3, so that f(1) = 1 and f(-1) = -1 (appendix A)."""
+    """Scaled tanh: f(a) = A tanh(S a), A = 1.7159, S = 2/3, so that f(1) = 1 and f(-1) = -1 (appendix A).
+
+    Example:
+        >>> ScaledTanh()(torch.tensor([-1.0, 0.0, 1.0, 9.0]))
+        tensor([-1.0000,  0.0000,  1.0000,  1.7159])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, unchanged."""
+        """Elementwise; any shape."""
         return 1.7159 * torch.tanh(2.0 / 3.0 * x)
 
 
 class Subsampling(nn.Module):
-    """Sum of 2 x 2 pixels, times a trainable coefficient, plus a trainable bias: two numbers a map (section II.B, S2).
+    """Trainable subsampling: the sum of 2 x 2 pixels times a coefficient plus a bias, two numbers a map (S2).
+
+    LeCun et al. 1998, section II.B.
 
     Args:
-        channels: Maps in and out.
+        channels: Channels in and out.
+
+    Example:
+        >>> layer = Subsampling(channels=6)
+        >>> layer(torch.zeros(1, 6, 28, 28)).shape, sum(parameter.numel() for parameter in layer.parameters())
+        (torch.Size([1, 6, 14, 14]), 12)
     """
 
     def __init__(self, channels: int) -> None:
@@ -117,10 +130,17 @@ class Subsampling(nn.Module):
 
 
 class SparseConvolution(nn.Module):
-    """5x5 convolution in which each output map sees only some input maps; absent connections have no weights.
+    """Sparsely connected 5x5 convolution: each output channel is connected to some input channels (table I).
+
+    Absent connections have no weights.
 
     Args:
-        table: Input maps of each output map.
+        table: Input channels of each output channel.
+
+    Example:
+        >>> layer = SparseConvolution(TABLE_I)  # C3
+        >>> layer(torch.zeros(1, 6, 14, 14)).shape, sum(parameter.numel() for parameter in layer.parameters())
+        (torch.Size([1, 16, 10, 10]), 1516)
     """
 
     index: Tensor
@@ -146,7 +166,7 @@ class SparseConvolution(nn.Module):
 
 
 class _LeNet(Classifier):
-    """What both forms share: sizes, and the maps a dense model gets."""
+    """Base of both LeNets: input size, and feature maps for dense models."""
 
     input_spec = MNIST_SPEC
     feature_channels = (6, 16)
@@ -158,20 +178,25 @@ class _LeNet(Classifier):
         raise NotImplementedError
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """S2 and S4 at strides 2 and 4.
+        """Feature maps S2 and S4, at strides 2 and 4; images (B, 1, H, W).
 
-        The convolutions are unpadded, so the image gets a border first: with 6 pixels more on every side, S4 covers
-        the image exactly, and S2 does without its outermost two.
+        The convolutions are unpadded, so the image is padded first: with 6 more pixels on every side S4 covers the
+        image exactly, and S2 is cropped by its outermost two.
         """
         s2, s4 = self._subsampled(F.pad(images, (6, 6, 6, 6), mode="replicate"))
         return [s2[..., 2:-2, 2:-2], s4]
 
 
 class LeNet5(_LeNet):
-    """The modern form: ReLU, max pooling, all connections, linear output.
+    """LeNet-5 in its modern form: ReLU, max pooling, all connections, linear output.
 
     Args:
-        num_classes: Outputs.
+        num_classes: Outputs of the last layer.
+
+    Example:
+        >>> model = LeNet5()
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 1, 32, 32))]
+        [(6, 16, 16), (16, 8, 8)]
     """
 
     stage_names = ("c1", "c3", "c5", "f6")
@@ -203,7 +228,7 @@ class LeNet5(_LeNet):
 
 
 class RadialBasis(nn.Module):
-    """Squared distance of F6 to the fixed image of each class, y_i = sum_j (x_j - w_ij)^2 (equation 7)."""
+    """Radial basis output: squared distance of F6 to each class's code, y_i = sum_j (x_j - w_ij)^2 (equation 7)."""
 
     codes: Tensor
 
@@ -212,16 +237,20 @@ class RadialBasis(nn.Module):
         self.register_buffer("codes", digit_codes())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 84) to penalties (B, 10), zero where F6 shows the image exactly."""
+        """(B, 84) to penalties (B, 10), zero where F6 equals the code of the class."""
         return (x.unsqueeze(1) - self.codes).square().sum(-1)
 
 
 class LeNet5Original(_LeNet):
-    """The network of 1998.
+    """LeNet-5 of 1998: trainable subsampling, sparse C3, radial basis outputs.
 
     Attributes:
         rubbish_penalty: j of equation 9: the penalty of an image for being none of the ten digits. Penalties of wrong
             digits that are well above it are pushed up no further.
+
+    Example:
+        >>> sum(parameter.numel() for parameter in LeNet5Original().parameters())
+        60000
     """
 
     stage_names = ("c1", "s2", "c3", "s4", "c5")
@@ -267,16 +296,25 @@ class LeNet5Original(_LeNet):
 
 @register_model("classification", PAPER)
 def lenet5(num_classes: int = 10, weights: str | None = None) -> LeNet5:
-    """LeNet-5 as it is built today; 61,706 parameters, 416,520 multiply-adds at 32 x 32."""
+    """LeNet-5 in its modern form; 61,706 parameters, 416,520 multiply-adds at 32 x 32.
+
+    Example:
+        >>> lenet5()(torch.zeros(1, 1, 32, 32))["logits"].shape
+        torch.Size([1, 10])
+    """
     return LeNet5(num_classes)
 
 
 @register_model("classification", PAPER)
 def lenet5_1998(num_classes: int = 10, weights: str | None = None) -> LeNet5Original:
-    """LeNet-5 of the paper; 60,000 trainable parameters.
+    """LeNet-5 of 1998; 60,000 trainable parameters.
 
     Raises:
         ConfigError: If ``num_classes`` is not 10: the fixed codes are images of the ten digits.
+
+    Example:
+        >>> lenet5_1998()(torch.zeros(1, 1, 32, 32))["logits"].shape
+        torch.Size([1, 10])
     """
     if num_classes != 10:
         raise ConfigError(

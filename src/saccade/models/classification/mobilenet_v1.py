@@ -17,9 +17,9 @@ image (sections 3.3 and 3.4); work falls with the square of either.
     separable / 2, 1 1024 x 7  x   7
     mean over space, fc 1000
 
-Differences from the paper: table 1 gives the last depthwise convolution stride 2 on a map of 7 x 7 that stays 7 x 7;
+Differences from the paper: table 1 gives the last depthwise convolution stride 2 on 7 x 7 locations that stay 7 x 7;
 its stride is 1. Each convolution is followed by BatchNorm and ReLU as in figure 3; the files in use were trained with
-ReLU6 (``activation="relu6"``, which ``weights="imagenet"`` sets by itself).
+ReLU6 (``activation="relu6"``, which ``weights="imagenet"`` sets automatically).
 
 Published weights: timm.
 """
@@ -54,17 +54,22 @@ LAYERS = (
 
 
 class MobileNetV1(Classifier):
-    """Stem and thirteen separable convolutions (table 1).
+    """MobileNet classifier: stem and thirteen depthwise separable convolutions (table 1).
 
     Args:
         num_classes: Outputs of the fc layer.
         alpha: Width multiplier.
         rho: Resolution multiplier: the input has ``224 * rho`` pixels a side.
         activation: ``relu``, or ``relu6`` for files trained with it.
-        dropout: Before the fc layer.
+        dropout: Dropout rate before the fc layer.
 
     Raises:
         ConfigError: If there is no such activation.
+
+    Example:
+        >>> model = MobileNetV1(num_classes=3, alpha=0.25)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(16, 32, 32), (32, 16, 16), (64, 8, 8), (128, 4, 4), (256, 2, 2)]
     """
 
     stage_names = tuple(f"trunk.{number}" for number in range(1 + len(LAYERS)))
@@ -108,7 +113,7 @@ class MobileNetV1(Classifier):
         nn.init.zeros_(self.head.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The last map at each stride from 2 to 32; images (B, 3, H, W)."""
+        """The last feature map at each stride from 2 to 32; images (B, 3, H, W)."""
         return collect_features(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -124,23 +129,34 @@ def mobilenet_v1(
     activation: Activation = "relu",
     weights: str | None = None,
 ) -> MobileNetV1:
-    """Full width; 4.2 M parameters, 569 M multiply-adds."""
+    """MobileNet at full width; 4.2 M parameters, 569 M multiply-adds.
+
+    Example:
+        >>> model = mobilenet_v1(num_classes=3, rho=160 / 224)
+        >>> model.input_spec.size
+        (160, 160)
+    """
     return MobileNetV1(num_classes, alpha, rho, activation)
 
 
 @register_model("classification", PAPER, Reported(params=2.6e6, macs=325e6, top1=68.4, source="table 6"))
 def mobilenet_v1_0_75(num_classes: int = 1000, rho: float = 1.0, weights: str | None = None) -> MobileNetV1:
-    """Three quarters of the width; 2.6 M parameters, 325 M multiply-adds."""
+    """MobileNet at three quarters of the width; 2.6 M parameters, 325 M multiply-adds."""
     return MobileNetV1(num_classes, 0.75, rho)
 
 
 @register_model("classification", PAPER, Reported(params=1.3e6, macs=149e6, top1=63.7, source="table 6"))
 def mobilenet_v1_0_50(num_classes: int = 1000, rho: float = 1.0, weights: str | None = None) -> MobileNetV1:
-    """Half the width; 1.3 M parameters, 149 M multiply-adds."""
+    """MobileNet at half the width; 1.3 M parameters, 149 M multiply-adds."""
     return MobileNetV1(num_classes, 0.5, rho)
 
 
 @register_model("classification", PAPER, Reported(params=0.5e6, macs=41e6, top1=50.6, source="table 6"))
 def mobilenet_v1_0_25(num_classes: int = 1000, rho: float = 1.0, weights: str | None = None) -> MobileNetV1:
-    """A quarter of the width; 0.5 M parameters, 41 M multiply-adds."""
+    """MobileNet at a quarter of the width; 0.5 M parameters, 41 M multiply-adds.
+
+    Example:
+        >>> mobilenet_v1_0_25(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return MobileNetV1(num_classes, 0.25, rho)

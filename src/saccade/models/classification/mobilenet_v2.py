@@ -3,9 +3,9 @@
 Paper: Mark Sandler, Andrew Howard, Menglong Zhu, Andrey Zhmoginov, Liang-Chieh Chen, "MobileNetV2: Inverted Residuals
 and Linear Bottlenecks", CVPR 2018, arXiv 1801.04381.
 
-What a layer has to say fits into few channels, but a ReLU on few channels destroys it. So shortcuts join the narrow
-maps, inside a unit the channels are expanded sixfold for a cheap depthwise convolution, and the projection back to few
-channels is linear.
+The information of a layer fits into few channels, but a ReLU on few channels destroys it. So shortcuts connect the
+narrow feature maps, inside a unit the channels are expanded sixfold for a cheap depthwise convolution, and the
+projection back to few channels is linear.
 
     unit:  x -> 1x1 (t times the channels), ReLU6 -> depthwise 3x3 / s, ReLU6 -> 1x1, linear -> + x where shapes agree
 
@@ -53,14 +53,18 @@ _Convolution = partial(ConvNormActSequence, activation=partial(nn.ReLU6, inplace
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter, project (figure 3b, table 1).
+    """Inverted residual: 1x1 expansion, depthwise 3x3, linear 1x1 projection (figure 3b, table 1).
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
-        expansion: t; without expansion the first 1x1 is left out.
-        stride: Of the depthwise convolution.
-        dilation: Of the depthwise convolution.
+        expansion: Factor on the channels inside (t); at 1 the first 1x1 is left out.
+        stride: Stride of the depthwise convolution.
+        dilation: Dilation of the depthwise convolution.
+
+    Example:
+        >>> InvertedResidual(24, 32, expansion=6, stride=2)(torch.zeros(1, 24, 16, 16)).shape
+        torch.Size([1, 32, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, expansion: int, stride: int = 1, dilation: int = 1) -> None:
@@ -82,16 +86,21 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(Classifier):
-    """Stem, seventeen units, a last 1x1, fc (table 2).
+    """MobileNetV2 classifier: stem, seventeen inverted residuals, a last 1x1 convolution, fc (table 2).
 
     Args:
         num_classes: Outputs of the fc layer.
         width: Multiplier on all channels.
-        dropout: Before the fc layer.
-        output_stride: Stride of the last map: 32, or 16 or 8 with dilation.
+        dropout: Dropout rate before the fc layer.
+        output_stride: Stride of the last feature map: 32, or 16 or 8 with dilation.
 
     Raises:
         ConfigError: If ``output_stride`` is none of these.
+
+    Example:
+        >>> model = MobileNetV2(num_classes=3, output_stride=8)  # for dense models
+        >>> model.feature_strides, tuple(model.features(torch.zeros(1, 3, 64, 64))[-1].shape)
+        ((2, 4, 8, 8, 8), (1, 1280, 8, 8))
     """
 
     stage_names = tuple(f"trunk.{number}" for number in range(19))
@@ -120,7 +129,7 @@ class MobileNetV2(Classifier):
             for unit in range(depth):
                 layers.append(InvertedResidual(channels, out_channels, expansion, step if unit == 0 else 1, dilation))
                 channels = out_channels
-                if unit == 0:  # what the first unit does not step over, those after it do
+                if unit == 0:  # the stride that the first unit gives up dilates the units after it
                     stride, dilation = stride * step, dilation * first_stride // step
         last = make_divisible(1280 * max(1.0, width))
         layers.append(_Convolution(channels, last))
@@ -137,7 +146,7 @@ class MobileNetV2(Classifier):
                 nn.init.zeros_(module.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The last map at each stride from 2 on, the last of them of 1280 channels; images (B, 3, H, W)."""
+        """The last feature map at each stride from 2 on, the last of 1280 channels; images (B, 3, H, W)."""
         return collect_features(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -153,7 +162,12 @@ def mobilenet_v2(
     output_stride: int = 32,
     weights: str | None = None,
 ) -> MobileNetV2:
-    """Width 1; 3.5 M parameters, 301 M multiply-adds."""
+    """MobileNetV2 of width 1; 3.5 M parameters, 301 M multiply-adds.
+
+    Example:
+        >>> mobilenet_v2(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return MobileNetV2(num_classes, width, dropout, output_stride)
 
 
@@ -161,5 +175,5 @@ def mobilenet_v2(
 def mobilenet_v2_1_4(
     num_classes: int = 1000, dropout: float = 0.2, output_stride: int = 32, weights: str | None = None
 ) -> MobileNetV2:
-    """Width 1.4; 6.1 M parameters, 583 M multiply-adds."""
+    """MobileNetV2 of width 1.4; 6.1 M parameters, 583 M multiply-adds."""
     return MobileNetV2(num_classes, 1.4, dropout, output_stride)

@@ -2,10 +2,10 @@
 
 Paper: Andrew Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv 1905.02244.
 
-A search over kernel sizes, expansions and widths found the rows of tables 1 and 2. By hand came a cheaper beginning and
-end: half the filters in the stem, and the last 1x1 moved behind the mean over space, where it costs nothing. Some units
-weigh their channels by squeeze-and-excitation; the deeper half uses h-swish, x ReLU6(x + 3) / 6, a swish without a
-sigmoid.
+A search over kernel sizes, expansions and widths found the rows of tables 1 and 2. A cheaper beginning and end came by
+hand: half the filters in the stem, and the last 1x1 moved behind the mean over space, where it costs nothing. Some
+units weigh their channels by squeeze-and-excitation; the deeper half uses h-swish, x ReLU6(x + 3) / 6, a swish without
+a sigmoid.
 
     unit:  x -> 1x1 -> depthwise k x k / s -> squeeze-excite (some) -> 1x1, linear -> + x where shapes agree
 
@@ -43,7 +43,12 @@ PAPER = "Howard et al., ICCV 2019, arXiv 1905.02244"
 
 
 class UnitRow(NamedTuple):
-    """A row of table 1 or 2: kernel, expanded channels, channels out, squeeze-excite, h-swish, stride."""
+    """Row of table 1 or 2, one unit: kernel, expanded channels, channels out, squeeze-excite, h-swish, stride.
+
+    Example:
+        >>> LARGE[3]
+        UnitRow(kernel_size=5, expanded=72, out_channels=40, squeeze_excite=True, h_swish=False, stride=2)
+    """
 
     kernel_size: int
     expanded: int
@@ -92,13 +97,17 @@ _Convolution = partial(ConvNormActSequence, norm=_norm)
 
 
 class Unit(nn.Module):
-    """Inverted residual with squeeze-and-excitation (figure 4).
+    """Inverted residual with squeeze-and-excitation: the unit of MobileNetV3 (figure 4).
 
     Args:
         in_channels: Channels in.
-        row: Its row of the table.
-        stride: In place of the row's.
-        dilation: Of the depthwise convolution.
+        row: Row of the table.
+        stride: Stride of the depthwise convolution, in place of the row's.
+        dilation: Dilation of the depthwise convolution.
+
+    Example:
+        >>> Unit(24, LARGE[3], stride=2)(torch.zeros(1, 24, 16, 16)).shape
+        torch.Size([1, 40, 8, 8])
     """
 
     def __init__(self, in_channels: int, row: UnitRow, stride: int, dilation: int = 1) -> None:
@@ -127,17 +136,22 @@ class Unit(nn.Module):
 
 
 class MobileNetV3(Classifier):
-    """Stem, units, a last 1x1, two fc layers (tables 1 and 2).
+    """MobileNetV3 classifier: stem, units, a last 1x1 convolution, two fc layers (tables 1 and 2).
 
     Args:
         rows: ``LARGE`` or ``SMALL``.
         hidden: Outputs of the first fc layer.
-        num_classes: Outputs of the second.
-        dropout: Between them.
-        output_stride: Stride of the last map: 32, or 16 with dilation.
+        num_classes: Outputs of the second fc layer.
+        dropout: Dropout rate between the two.
+        output_stride: Stride of the last feature map: 32, or 16 with dilation.
 
     Raises:
         ConfigError: If ``output_stride`` is neither.
+
+    Example:
+        >>> model = MobileNetV3(SMALL, hidden=1024, num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(16, 32, 32), (16, 16, 16), (24, 8, 8), (48, 4, 4), (576, 2, 2)]
     """
 
     head_name = "classifier.3"
@@ -188,7 +202,7 @@ class MobileNetV3(Classifier):
                 nn.init.zeros_(module.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The last map at each stride from 2 on, the last of them after the last 1x1; images (B, 3, H, W)."""
+        """The last feature map at each stride from 2 on, the last after the 1x1; images (B, 3, H, W)."""
         return collect_features(self.trunk, images, self.feature_ends)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -200,7 +214,13 @@ class MobileNetV3(Classifier):
 def mobilenet_v3_large(
     num_classes: int = 1000, dropout: float = 0.2, output_stride: int = 32, weights: str | None = None
 ) -> MobileNetV3:
-    """Large (table 1); 5.5 M parameters, 217 M multiply-adds."""
+    """MobileNetV3-Large (table 1); 5.5 M parameters, 217 M multiply-adds.
+
+    Example:
+        >>> model = mobilenet_v3_large(output_stride=16)  # as below the paper's segmentation heads
+        >>> model.feature_strides
+        (2, 4, 8, 16, 16)
+    """
     return MobileNetV3(LARGE, 1280, num_classes, dropout, output_stride)
 
 
@@ -208,5 +228,10 @@ def mobilenet_v3_large(
 def mobilenet_v3_small(
     num_classes: int = 1000, dropout: float = 0.2, output_stride: int = 32, weights: str | None = None
 ) -> MobileNetV3:
-    """Small (table 2); 2.5 M parameters, 57 M multiply-adds."""
+    """MobileNetV3-Small (table 2); 2.5 M parameters, 57 M multiply-adds.
+
+    Example:
+        >>> mobilenet_v3_small(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return MobileNetV3(SMALL, 1024, num_classes, dropout, output_stride)

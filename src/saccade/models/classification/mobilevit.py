@@ -3,10 +3,11 @@
 Paper: Sachin Mehta, Mohammad Rastegari, "MobileViT: Light-weight, General-purpose, and Mobile-friendly Vision
 Transformer", ICLR 2022, arXiv 2110.02178.
 
-A convolution is unfold, multiply, fold. A MobileViT block puts a transformer where the multiplication is: the map is
-unfolded into patches of 2 x 2 pixels, pixels of the same place in all patches attend to each other, and the map is
-folded back. As a 3x3 convolution before has mixed the pixels of each patch, every pixel hears of all others at a
-quarter of the attention's cost; and as neither pixels nor patches lose their order, no position embedding is needed.
+A convolution is unfold, multiply, fold. A MobileViT block puts a transformer where the multiplication is: the feature
+map is unfolded into patches of 2 x 2 pixels, pixels at the same position in all patches attend to each other, and the
+feature map is folded back. As a 3x3 convolution before has mixed the pixels of each patch, every pixel depends on all
+others at a quarter of the attention's cost; and as neither pixels nor patches lose their order, no position embedding
+is needed.
 
     image             3 x 256 x 256        channels  XXS   XS    S      (table 4 of the appendix)
     3x3 / 2          16 x 128 x 128
@@ -20,8 +21,8 @@ quarter of the attention's cost; and as neither pixels nor patches lose their or
 
     block: x -> 3x3 -> 1x1 -> unfold -> L x transformer -> fold -> 1x1 -> concatenated with x -> 3x3
 
-Differences from the paper: none in the layers. A map whose sides are no multiple of 2 is resized bilinearly for the
-transformer and back, as the authors' code does. Names of modules are timm's.
+Differences from the paper: none in the layers. Feature maps whose sides are no multiple of 2 are resized bilinearly
+for the transformer and back, as the authors' code does. Names of modules are timm's.
 
 Published weights: timm, converted from the authors'; pixels of 0..1.
 """
@@ -53,13 +54,17 @@ _Convolution = partial(ConvNormAct, activation=_SiLU)
 
 
 class Widths(NamedTuple):
-    """A column of table 4.
+    """Widths of a MobileViT: a column of table 4.
 
     Args:
         stages: Channels out of the five stages.
         transformers: Channels of the tokens in the last three.
-        expansion: Of the inverted residuals.
+        expansion: Expansion factor of the inverted residuals.
         last: Channels of the last 1x1.
+
+    Example:
+        >>> XXS.stages, XXS.last
+        ((16, 24, 48, 64, 80), 320)
     """
 
     stages: tuple[int, int, int, int, int]
@@ -74,13 +79,17 @@ S = Widths((32, 64, 96, 128, 160), (144, 192, 240), 4, 640)
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's unit with SiLU ("MV2").
+    """Inverted residual with SiLU: MobileNetV2's unit ("MV2").
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
         expansion: Factor on the channels inside.
-        stride: Of the depthwise convolution.
+        stride: Stride of the depthwise convolution.
+
+    Example:
+        >>> InvertedResidual(16, 24, expansion=2, stride=2)(torch.zeros(1, 16, 16, 16)).shape
+        torch.Size([1, 24, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, expansion: int, stride: int = 1) -> None:
@@ -98,12 +107,16 @@ class InvertedResidual(nn.Module):
 
 
 class MobileViTBlock(nn.Module):
-    """Local convolutions, a transformer over patches, fusion with the input (figure 1b).
+    """MobileViT block: local convolutions, a transformer over patches, fusion with the input (figure 1b).
 
     Args:
         channels: Channels in and out.
         width: Channels of a token.
         depth: Transformer blocks.
+
+    Example:
+        >>> MobileViTBlock(channels=48, width=64, depth=2)(torch.zeros(1, 48, 16, 16)).shape
+        torch.Size([1, 48, 16, 16])
     """
 
     def __init__(self, channels: int, width: int, depth: int) -> None:
@@ -126,7 +139,7 @@ class MobileViTBlock(nn.Module):
             y = F.interpolate(y, whole, mode="bilinear", align_corners=False)
         batch, width = y.shape[0], y.shape[1]
         patches = y.view(batch, width, rows, PATCH, columns, PATCH)
-        # P = 4 places in a patch, N patches: pixels of one place are a sequence of their own (equation 1).
+        # P = 4 positions in a patch, N patches: pixels at one position are a sequence of their own (equation 1).
         tokens = patches.permute(0, 3, 5, 2, 4, 1).reshape(batch * PATCH**2, rows * columns, width)
         tokens = self.norm(self.transformer(tokens))
         patches = tokens.view(batch, PATCH, PATCH, rows, columns, width).permute(0, 5, 3, 1, 4, 2)
@@ -138,12 +151,17 @@ class MobileViTBlock(nn.Module):
 
 
 class MobileViT(Classifier):
-    """Stem, five stages, a last 1x1, mean, fc (table 4).
+    """MobileViT classifier: stem, five stages, a last 1x1 convolution, global mean, fc (table 4).
 
     Args:
         widths: ``XXS``, ``XS`` or ``S``.
         num_classes: Outputs of the fc layer.
-        dropout: Before it.
+        dropout: Dropout rate before the fc layer.
+
+    Example:
+        >>> model = MobileViT(XXS, num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(16, 32, 32), (24, 16, 16), (48, 8, 8), (64, 4, 4), (320, 2, 2)]
     """
 
     stage_names = ("stem", *(f"stages.{number}" for number in range(5)), "final_conv")
@@ -178,7 +196,7 @@ class MobileViT(Classifier):
                 nn.init.zeros_(module.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Stages 1 to 4 and the last 1x1, at strides 2 to 32; images (B, 3, H, W)."""
+        """Feature maps of stages 1 to 4 and of the last 1x1, at strides 2 to 32; images (B, 3, H, W)."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:
@@ -194,17 +212,22 @@ class MobileViT(Classifier):
 
 @register_model("classification", PAPER, Reported(params=1.3e6, top1=69.0, source="figure 6"))
 def mobilevit_xxs(num_classes: int = 1000, dropout: float = 0.1, weights: str | None = None) -> MobileViT:
-    """XXS; 1.3 M parameters, 0.41 G multiply-adds at 256 x 256."""
+    """MobileViT-XXS; 1.3 M parameters, 0.41 G multiply-adds at 256 x 256.
+
+    Example:
+        >>> mobilevit_xxs(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return MobileViT(XXS, num_classes, dropout)
 
 
 @register_model("classification", PAPER, Reported(params=2.3e6, top1=74.8, source="figure 6"))
 def mobilevit_xs(num_classes: int = 1000, dropout: float = 0.1, weights: str | None = None) -> MobileViT:
-    """XS; 2.3 M parameters, 1.0 G multiply-adds at 256 x 256."""
+    """MobileViT-XS; 2.3 M parameters, 1.0 G multiply-adds at 256 x 256."""
     return MobileViT(XS, num_classes, dropout)
 
 
 @register_model("classification", PAPER, Reported(params=5.6e6, top1=78.4, source="figure 6"))
 def mobilevit_s(num_classes: int = 1000, dropout: float = 0.1, weights: str | None = None) -> MobileViT:
-    """S; 5.6 M parameters, 2.0 G multiply-adds at 256 x 256."""
+    """MobileViT-S; 5.6 M parameters, 2.0 G multiply-adds at 256 x 256."""
     return MobileViT(S, num_classes, dropout)

@@ -1,4 +1,4 @@
-"""Pre-activation ResNet: residual units in which nothing stands between the input and the sum.
+"""Pre-activation ResNet: residual units with an identity path from the input to the sum.
 
 Paper: Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016,
 arXiv 1603.05027.
@@ -67,15 +67,20 @@ Order = Literal[
 
 @dataclass(frozen=True)
 class UnitShape:
-    """What a unit turns into what.
+    """Shape of a residual unit: channels in, inside and out, stride, position in the network.
 
     Args:
         in_channels: Channels in.
         width: Channels of the 3x3.
         out_channels: Channels out; four times the width in a bottleneck.
-        stride: Of the first convolution, or of a bottleneck's 3x3.
-        stride_in_3x3: Whether it is that.
-        first: The first unit of the network.
+        stride: Stride of the unit, in its first convolution or in a bottleneck's 3x3.
+        stride_in_3x3: Whether a bottleneck has its stride in the 3x3.
+        first: Whether this is the first unit of the network.
+
+    Example:
+        >>> bottleneck = UnitShape(in_channels=64, width=64, out_channels=256)
+        >>> len(ResidualUnit(bottleneck).convs)
+        3
     """
 
     in_channels: int
@@ -87,11 +92,16 @@ class UnitShape:
 
 
 class ResidualUnit(nn.Module):
-    """Two 3x3 convolutions, or 1x1, 3x3 and 1x1, with BatchNorm and ReLU in one of the orders of figure 4.
+    """Residual unit, basic or bottleneck, with BatchNorm and ReLU in one of the orders of figure 4.
 
     Args:
         shape: Channels and stride; a bottleneck where it widens to four times.
-        order: Of convolution, BN, ReLU and sum.
+        order: Order of convolution, BN, ReLU and sum.
+
+    Example:
+        >>> unit = ResidualUnit(UnitShape(16, 32, 32, stride=2), order="full_preactivation")
+        >>> unit(torch.zeros(1, 16, 8, 8)).shape
+        torch.Size([1, 32, 4, 4])
     """
 
     def __init__(self, shape: UnitShape, order: Order = "full_preactivation") -> None:
@@ -147,16 +157,21 @@ class ResidualUnit(nn.Module):
 
 
 class PreActResNet(Classifier):
-    """Stem, stages of residual units, last activation, mean, fc.
+    """Pre-activation ResNet classifier: stem, stages of residual units, last activation, global mean, fc.
 
     Args:
         depths: Units in each stage: four for ImageNet, three for CIFAR.
-        bottleneck: Units of three convolutions that widen to four times.
+        bottleneck: Whether units are bottlenecks: three convolutions that widen to four times.
         num_classes: Outputs of the fc layer.
-        order: Of each unit, figure 4.
+        order: Order of the layers in each unit (figure 4).
 
     Raises:
         ConfigError: If there is no such order.
+
+    Example:
+        >>> model = PreActResNet((1, 1, 1), bottleneck=True, num_classes=10)  # three stages: CIFAR
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 32, 32))]
+        [(64, 32, 32), (128, 16, 16), (256, 8, 8)]
     """
 
     head_name = "fc"
@@ -208,7 +223,7 @@ class PreActResNet(Classifier):
         nn.init.zeros_(self.fc.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps of the stages, of the stem before them on ImageNet, the last activated; images (B, 3, H, W)."""
+        """Feature maps of the stem (on ImageNet) and of the stages, the last activated; images (B, 3, H, W)."""
         x = self.conv1(images)
         if self.bn1 is not None:
             x = F.relu(self.bn1(x))
@@ -232,7 +247,12 @@ class PreActResNet(Classifier):
 def preact_resnet18(
     num_classes: int = 1000, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """18 layers; 11.7 M parameters, 1.8 G multiply-adds."""
+    """Pre-activation ResNet-18; 11.7 M parameters, 1.8 G multiply-adds.
+
+    Example:
+        >>> preact_resnet18(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return PreActResNet((2, 2, 2, 2), False, num_classes, order)
 
 
@@ -240,7 +260,7 @@ def preact_resnet18(
 def preact_resnet34(
     num_classes: int = 1000, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """34 layers; 21.8 M parameters, 3.7 G multiply-adds."""
+    """Pre-activation ResNet-34; 21.8 M parameters, 3.7 G multiply-adds."""
     return PreActResNet((3, 4, 6, 3), False, num_classes, order)
 
 
@@ -248,7 +268,7 @@ def preact_resnet34(
 def preact_resnet50(
     num_classes: int = 1000, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """50 layers; 25.5 M parameters, 3.9 G multiply-adds."""
+    """Pre-activation ResNet-50; 25.5 M parameters, 3.9 G multiply-adds."""
     return PreActResNet((3, 4, 6, 3), True, num_classes, order)
 
 
@@ -256,7 +276,7 @@ def preact_resnet50(
 def preact_resnet101(
     num_classes: int = 1000, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """101 layers; 44.5 M parameters, 7.6 G multiply-adds."""
+    """Pre-activation ResNet-101; 44.5 M parameters, 7.6 G multiply-adds."""
     return PreActResNet((3, 4, 23, 3), True, num_classes, order)
 
 
@@ -264,7 +284,7 @@ def preact_resnet101(
 def preact_resnet152(
     num_classes: int = 1000, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """152 layers; 60.2 M parameters, 11.3 G multiply-adds."""
+    """Pre-activation ResNet-152; 60.2 M parameters, 11.3 G multiply-adds."""
     return PreActResNet((3, 8, 36, 3), True, num_classes, order)
 
 
@@ -272,7 +292,12 @@ def preact_resnet152(
 def preact_resnet110_cifar(
     num_classes: int = 10, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """110 layers of basic units; 1.7 M parameters, 253 M multiply-adds."""
+    """Pre-activation ResNet-110 for CIFAR, of basic units; 1.7 M parameters, 253 M multiply-adds.
+
+    Example:
+        >>> preact_resnet110_cifar(order="relu_before_addition").order  # one of the five of figure 4
+        'relu_before_addition'
+    """
     return PreActResNet((18, 18, 18), False, num_classes, order)
 
 
@@ -280,7 +305,7 @@ def preact_resnet110_cifar(
 def preact_resnet164_cifar(
     num_classes: int = 10, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """164 layers of bottleneck units; 1.7 M parameters, 248 M multiply-adds."""
+    """Pre-activation ResNet-164 for CIFAR, of bottleneck units; 1.7 M parameters, 248 M multiply-adds."""
     return PreActResNet((18, 18, 18), True, num_classes, order)
 
 
@@ -288,5 +313,5 @@ def preact_resnet164_cifar(
 def preact_resnet1001_cifar(
     num_classes: int = 10, order: Order = "full_preactivation", weights: str | None = None
 ) -> PreActResNet:
-    """1001 layers of bottleneck units; 10.3 M parameters, 1.5 G multiply-adds."""
+    """Pre-activation ResNet-1001 for CIFAR, of bottleneck units; 10.3 M parameters, 1.5 G multiply-adds."""
     return PreActResNet((111, 111, 111), True, num_classes, order)

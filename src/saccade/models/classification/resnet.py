@@ -22,7 +22,7 @@ option B of section 3.3).
     x ---------------------------- (W x) --^   x ------------------------------------------------ (W x) ---------^
 
 Differences from the paper: the layers of ``resnet18``, ``resnet34`` and ``resnet50_v1`` are the paper's. ``resnet50``,
-``resnet101`` and ``resnet152`` are the form called v1.5, in which a bottleneck halves the map in its 3x3 instead of its
+``resnet101`` and ``resnet152`` are the form called v1.5, in which a bottleneck has its stride in its 3x3 instead of its
 first 1x1 (which throws away three quarters of its input); that is the form whose weights are published. In all of them
 the last BN of every block starts at gamma = 0, so that each block begins as the identity, and the fc layer starts from
 N(0, 0.01) (Goyal et al. 2017, arXiv 1706.02677, section 5.1). ``output_stride`` replaces the stride of the last stages
@@ -59,20 +59,24 @@ PAPER = "He et al., CVPR 2016, arXiv 1512.03385"
 
 
 def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
-    """W of equation 2, needed only where the shape changes."""
+    """Projection shortcut, W of equation 2; None where the shape stays the same."""
     if stride == 1 and in_channels == out_channels:
         return None
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (figure 5, left).
+    """Basic residual block: two 3x3 convolutions and a shortcut (figure 5, left).
 
     Args:
         in_channels: Channels of the input.
         width: Channels of both convolutions.
-        stride: Of the first convolution.
+        stride: Stride of the first convolution.
         dilations: Of the first and of the second convolution; they differ where a stage trades its stride for dilation.
+
+    Example:
+        >>> BasicBlock(64, 128, stride=2)(torch.zeros(1, 64, 16, 16)).shape
+        torch.Size([1, 128, 8, 8])
     """
 
     expansion = 1
@@ -89,7 +93,7 @@ class BasicBlock(nn.Module):
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
-        """The BN whose gamma starts at zero."""
+        """Last BN of the block, whose gamma starts at zero."""
         return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,13 +105,17 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 beside a shortcut (figure 5, right).
+    """Bottleneck residual block: 1x1, 3x3 and 1x1 convolutions and a shortcut (figure 5, right).
 
     Args:
         in_channels: Channels of the input.
         width: Channels of the 3x3; the output has four times as many.
-        stride: Of the 3x3.
+        stride: Stride of the 3x3.
         dilations: As in the basic block; the only 3x3 here takes the first.
+
+    Example:
+        >>> Bottleneck(256, 128, stride=2)(torch.zeros(1, 256, 16, 16)).shape
+        torch.Size([1, 512, 8, 8])
     """
 
     expansion = 4
@@ -134,7 +142,7 @@ class Bottleneck(nn.Module):
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
-        """The BN whose gamma starts at zero."""
+        """Last BN of the block, whose gamma starts at zero."""
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,13 +155,19 @@ class Bottleneck(nn.Module):
 
 
 class BottleneckV1(Bottleneck):
-    """The bottleneck as the paper has it: the first 1x1 carries the stride."""
+    """Bottleneck as in the paper: the first 1x1 convolution carries the stride.
+
+    Example:
+        >>> block = BottleneckV1(256, 128, stride=2)
+        >>> block.conv1.stride, block.conv2.stride
+        ((2, 2), (1, 1))
+    """
 
     stride_in_1x1 = True
 
 
 class ResNet(Classifier):
-    """Stem, four stages of blocks, mean, fc (table 1).
+    """ResNet classifier: stem, four stages of residual blocks, global mean, fc (table 1).
 
     Args:
         block: ``BasicBlock``, ``Bottleneck`` or ``BottleneckV1``.
@@ -164,6 +178,11 @@ class ResNet(Classifier):
 
     Raises:
         ConfigError: If ``output_stride`` is none of these.
+
+    Example:
+        >>> model = ResNet(BasicBlock, (1, 1, 1, 1), output_stride=16)  # the last stage dilated
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(64, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 4, 4)]
     """
 
     stage_names = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
@@ -219,7 +238,7 @@ class ResNet(Classifier):
         nn.init.zeros_(self.fc.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """C1 to C5; images (B, 3, H, W)."""
+        """Feature maps C1 to C5, of ``feature_strides``; images (B, 3, H, W)."""
         c1 = self.relu(self.bn1(self.conv1(images)))  # (B, 64, H/2, W/2)
         maps = [c1]
         x = self.maxpool(c1)
@@ -236,35 +255,46 @@ class ResNet(Classifier):
 
 @register_model("classification", PAPER, Reported(macs=1.8e9, top1=72.12, source="table 1; ten crops, table 2"))
 def resnet18(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """18 layers of basic blocks; 11.7 M parameters, 1.8 G multiply-adds."""
+    """ResNet-18, of basic blocks; 11.7 M parameters, 1.8 G multiply-adds.
+
+    Example:
+        >>> resnet18(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, output_stride)
 
 
 @register_model("classification", PAPER, Reported(macs=3.6e9, top1=75.48, source="table 1; ten crops, table 3"))
 def resnet34(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """34 layers of basic blocks; 21.8 M parameters, 3.7 G multiply-adds."""
+    """ResNet-34, of basic blocks; 21.8 M parameters, 3.7 G multiply-adds."""
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, output_stride)
 
 
 @register_model("classification", PAPER, Reported(macs=3.8e9, top1=77.15, source="table 1; ten crops, table 3"))
 def resnet50(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """50 layers of bottlenecks, v1.5; 25.6 M parameters, 4.1 G multiply-adds."""
+    """ResNet-50 v1.5, of bottlenecks; 25.6 M parameters, 4.1 G multiply-adds.
+
+    Example:
+        >>> model = resnet50(num_classes=3, output_stride=8)  # for dense models
+        >>> model.feature_channels, model.feature_strides
+        ((64, 256, 512, 1024, 2048), (2, 4, 8, 8, 8))
+    """
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, output_stride)
 
 
 @register_model("classification", PAPER, Reported(macs=3.8e9, top1=77.15, source="table 1; ten crops, table 3"))
 def resnet50_v1(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """50 layers of bottlenecks as in the paper; 25.6 M parameters, 3.9 G multiply-adds."""
+    """ResNet-50 as in the paper, of bottlenecks; 25.6 M parameters, 3.9 G multiply-adds."""
     return ResNet(BottleneckV1, (3, 4, 6, 3), num_classes, output_stride)
 
 
 @register_model("classification", PAPER, Reported(macs=7.6e9, top1=78.25, source="table 1; ten crops, table 3"))
 def resnet101(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """101 layers of bottlenecks, v1.5; 44.5 M parameters, 7.8 G multiply-adds."""
+    """ResNet-101 v1.5, of bottlenecks; 44.5 M parameters, 7.8 G multiply-adds."""
     return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, output_stride)
 
 
 @register_model("classification", PAPER, Reported(macs=11.3e9, top1=78.57, source="table 1; ten crops, table 3"))
 def resnet152(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """152 layers of bottlenecks, v1.5; 60.2 M parameters, 11.5 G multiply-adds."""
+    """ResNet-152 v1.5, of bottlenecks; 60.2 M parameters, 11.5 G multiply-adds."""
     return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, output_stride)

@@ -35,36 +35,56 @@ PAPER = "Xie et al., CVPR 2017, arXiv 1611.05431"
 
 
 class Bottleneck32x4d(Bottleneck):
-    """32 paths of 4 channels in the first stage (table 1)."""
+    """ResNeXt bottleneck, 32 x 4d: 32 groups of 4 channels in the first stage (table 1).
+
+    Example:
+        >>> Bottleneck32x4d(64, 64).conv2
+        Conv2d(128, 128, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)
+    """
 
     groups, group_width = 32, 4
 
 
 class Bottleneck32x8d(Bottleneck):
-    """32 paths of 8 channels in the first stage."""
+    """ResNeXt bottleneck, 32 x 8d: 32 groups of 8 channels in the first stage.
+
+    Example:
+        >>> Bottleneck32x8d(64, 64).conv2
+        Conv2d(256, 256, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)
+    """
 
     groups, group_width = 32, 8
 
 
 class Bottleneck64x4d(Bottleneck):
-    """64 paths of 4 channels in the first stage."""
+    """ResNeXt bottleneck, 64 x 4d: 64 groups of 4 channels in the first stage.
+
+    Example:
+        >>> Bottleneck64x4d(64, 64).conv2
+        Conv2d(256, 256, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=64, bias=False)
+    """
 
     groups, group_width = 64, 4
 
 
 @register_model("classification", PAPER, Reported(params=25.0e6, macs=4.2e9, top1=77.8, source="tables 1 and 3"))
 def resnext50_32x4d(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """50 layers, 32 x 4d; 25.0 M parameters, 4.2 G multiply-adds."""
+    """ResNeXt-50, 32 x 4d; 25.0 M parameters, 4.2 G multiply-adds.
+
+    Example:
+        >>> resnext50_32x4d(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return ResNet(Bottleneck32x4d, (3, 4, 6, 3), num_classes, output_stride)
 
 
 @register_model("classification", PAPER)
 def resnext101_32x8d(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """101 layers, 32 x 8d; 88.8 M parameters, 16.4 G multiply-adds."""
+    """ResNeXt-101, 32 x 8d; 88.8 M parameters, 16.4 G multiply-adds."""
     return ResNet(Bottleneck32x8d, (3, 4, 23, 3), num_classes, output_stride)
 
 
 @register_model("classification", PAPER, Reported(macs=15.6e9, top1=79.6, source="table 4"))
 def resnext101_64x4d(num_classes: int = 1000, output_stride: int = 32, weights: str | None = None) -> ResNet:
-    """101 layers, 64 x 4d; 83.5 M parameters, 15.5 G multiply-adds."""
+    """ResNeXt-101, 64 x 4d; 83.5 M parameters, 15.5 G multiply-adds."""
     return ResNet(Bottleneck64x4d, (3, 4, 23, 3), num_classes, output_stride)

@@ -1,4 +1,4 @@
-"""ShuffleNet: grouped 1x1 convolutions that still hear of each other.
+"""ShuffleNet: grouped 1x1 convolutions whose groups exchange channels.
 
 Paper: Xiangyu Zhang, Xinyu Zhou, Mengxiao Lin, Jian Sun, "ShuffleNet: An Extremely Efficient Convolutional Neural
 Network for Mobile Devices", CVPR 2018, arXiv 1707.01083.
@@ -55,14 +55,18 @@ _Linear = partial(ConvNormActSequence, activation=None)
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1 (figure 2b and c).
+    """ShuffleNet unit: grouped 1x1, channel shuffle, depthwise 3x3, grouped 1x1 (figure 2b and c).
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
-        groups: Of the 1x1 convolutions.
+        groups: Groups of the 1x1 convolutions.
         stride: 1 with a shortcut that is added, 2 with one that is pooled and concatenated.
-        first_groups: Of the first 1x1, where it differs.
+        first_groups: Groups of the first 1x1, where they differ.
+
+    Example:
+        >>> ShuffleUnit(24, 240, groups=3, stride=2, first_groups=1)(torch.zeros(1, 24, 16, 16)).shape
+        torch.Size([1, 240, 8, 8])
     """
 
     def __init__(
@@ -87,11 +91,16 @@ class ShuffleUnit(nn.Module):
 
 
 class ShuffleNetV1(Classifier):
-    """Stem, three stages, mean, fc (table 1).
+    """ShuffleNet classifier: stem, three stages, global mean, fc (table 1).
 
     Args:
-        groups: g: 1, 2, 3, 4 or 8.
+        groups: Groups of the 1x1 convolutions (g): 1, 2, 3, 4 or 8.
         num_classes: Outputs of the fc layer.
+
+    Example:
+        >>> model = ShuffleNetV1(groups=3, num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(24, 32, 32), (24, 16, 16), (240, 8, 8), (480, 4, 4), (960, 2, 2)]
     """
 
     stage_names = ("conv1", "stage2", "stage3", "stage4")
@@ -121,7 +130,7 @@ class ShuffleNetV1(Classifier):
         nn.init.zeros_(self.fc.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Stem, pooled stem and the three stages, at strides 2 to 32; images (B, 3, H, W)."""
+        """Feature maps of the stem, the pooled stem and the three stages, at strides 2 to 32; images (B, 3, H, W)."""
         x = self.conv1(images)
         maps = [x]
         x = self.maxpool(x)
@@ -138,29 +147,34 @@ class ShuffleNetV1(Classifier):
 
 @register_model("classification", PAPER, Reported(macs=143e6, top1=66.4, source="tables 1 and 2"))
 def shufflenet_v1_g1(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV1:
-    """1 group; 1.5 M parameters, 143 M multiply-adds."""
+    """ShuffleNet with 1 group; 1.5 M parameters, 143 M multiply-adds."""
     return ShuffleNetV1(1, num_classes)
 
 
 @register_model("classification", PAPER, Reported(macs=140e6, top1=67.3, source="tables 1 and 2"))
 def shufflenet_v1_g2(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV1:
-    """2 groups; 1.7 M parameters, 141 M multiply-adds."""
+    """ShuffleNet with 2 groups; 1.7 M parameters, 141 M multiply-adds."""
     return ShuffleNetV1(2, num_classes)
 
 
 @register_model("classification", PAPER, Reported(macs=137e6, top1=67.4, source="tables 1 and 2"))
 def shufflenet_v1_g3(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV1:
-    """3 groups; 1.9 M parameters, 137 M multiply-adds."""
+    """ShuffleNet with 3 groups; 1.9 M parameters, 137 M multiply-adds.
+
+    Example:
+        >>> shufflenet_v1_g3(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return ShuffleNetV1(3, num_classes)
 
 
 @register_model("classification", PAPER, Reported(macs=133e6, top1=67.2, source="tables 1 and 2"))
 def shufflenet_v1_g4(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV1:
-    """4 groups; 2.0 M parameters, 134 M multiply-adds."""
+    """ShuffleNet with 4 groups; 2.0 M parameters, 134 M multiply-adds."""
     return ShuffleNetV1(4, num_classes)
 
 
 @register_model("classification", PAPER, Reported(macs=137e6, top1=67.6, source="tables 1 and 2"))
 def shufflenet_v1_g8(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV1:
-    """8 groups; 2.4 M parameters, 138 M multiply-adds."""
+    """ShuffleNet with 8 groups; 2.4 M parameters, 138 M multiply-adds."""
     return ShuffleNetV1(8, num_classes)

@@ -4,8 +4,8 @@ Paper: Ningning Ma, Xiangyu Zhang, Hai-Tao Zheng, Jian Sun, "ShuffleNet V2: Prac
 Architecture Design", ECCV 2018, arXiv 1807.11164.
 
 What takes time on real devices is also memory traffic, so: as many channels out as in, few groups, few branches, few
-elementwise operations (guidelines G1 to G4). The unit splits its channels: one half goes past untouched, the other
-through three convolutions without groups, and the two are concatenated and shuffled, so that nothing is added.
+elementwise operations (guidelines G1 to G4). The unit splits its channels: one half passes untouched, the other
+goes through three convolutions without groups, and the two are concatenated and shuffled, so that nothing is added.
 
     unit, stride 1 (figure 3c):  x -> split -+------------------------------------------------+-> concat -> shuffle
                                              +-> 1x1, ReLU -> depthwise 3x3 -> 1x1, ReLU -----+
@@ -51,12 +51,16 @@ _Linear = partial(ConvNormActSequence, activation=None)
 
 
 class SplitUnit(nn.Module):
-    """Two branches, concatenated and shuffled (figure 3c and d).
+    """ShuffleNetV2 unit: two branches, concatenated and shuffled (figure 3c and d).
 
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
-        stride: 1 with a split, 2 without.
+        stride: 1 with a split of the input, 2 without.
+
+    Example:
+        >>> SplitUnit(24, 116, stride=2)(torch.zeros(1, 24, 16, 16)).shape
+        torch.Size([1, 116, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -87,11 +91,16 @@ class SplitUnit(nn.Module):
 
 
 class ShuffleNetV2(Classifier):
-    """Stem, three stages, a last 1x1, mean, fc (table 5).
+    """ShuffleNetV2 classifier: stem, three stages, a last 1x1 convolution, global mean, fc (table 5).
 
     Args:
         widths: Channels of stages 2 to 4 and of the last 1x1.
         num_classes: Outputs of the fc layer.
+
+    Example:
+        >>> model = ShuffleNetV2((48, 96, 192, 1024), num_classes=3)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(24, 32, 32), (24, 16, 16), (48, 8, 8), (96, 4, 4), (1024, 2, 2)]
     """
 
     stage_names = ("conv1", "stage2", "stage3", "stage4", "conv5")
@@ -121,7 +130,7 @@ class ShuffleNetV2(Classifier):
         nn.init.zeros_(self.fc.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Stem, pooled stem, stages 2 and 3 and the last 1x1, at strides 2 to 32; images (B, 3, H, W)."""
+        """Feature maps of the stem, before and after pooling, stages 2 and 3 and the last 1x1; images (B, 3, H, W)."""
         c1 = self.conv1(images)
         c2 = self.maxpool(c1)
         c3 = self.stage2(c2)
@@ -135,23 +144,28 @@ class ShuffleNetV2(Classifier):
 
 @register_model("classification", PAPER, Reported(params=1.4e6, macs=41e6, top1=60.3, source="tables 5 and 8"))
 def shufflenet_v2_x0_5(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV2:
-    """x0.5; 1.4 M parameters, 40 M multiply-adds."""
+    """ShuffleNetV2 x0.5; 1.4 M parameters, 40 M multiply-adds."""
     return ShuffleNetV2((48, 96, 192, 1024), num_classes)
 
 
 @register_model("classification", PAPER, Reported(params=2.3e6, macs=146e6, top1=69.4, source="tables 5 and 8"))
 def shufflenet_v2_x1_0(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV2:
-    """x1; 2.3 M parameters, 145 M multiply-adds."""
+    """ShuffleNetV2 x1; 2.3 M parameters, 145 M multiply-adds.
+
+    Example:
+        >>> shufflenet_v2_x1_0(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return ShuffleNetV2((116, 232, 464, 1024), num_classes)
 
 
 @register_model("classification", PAPER, Reported(params=3.5e6, macs=299e6, top1=72.6, source="tables 5 and 8"))
 def shufflenet_v2_x1_5(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV2:
-    """x1.5; 3.5 M parameters, 296 M multiply-adds."""
+    """ShuffleNetV2 x1.5; 3.5 M parameters, 296 M multiply-adds."""
     return ShuffleNetV2((176, 352, 704, 1024), num_classes)
 
 
 @register_model("classification", PAPER, Reported(params=7.4e6, macs=591e6, top1=74.9, source="tables 5 and 8"))
 def shufflenet_v2_x2_0(num_classes: int = 1000, weights: str | None = None) -> ShuffleNetV2:
-    """x2; 7.4 M parameters, 583 M multiply-adds."""
+    """ShuffleNetV2 x2; 7.4 M parameters, 583 M multiply-adds."""
     return ShuffleNetV2((244, 488, 976, 2048), num_classes)

@@ -1,12 +1,12 @@
-"""Swin: a transformer that attends in windows, and shifts them.
+"""Swin Transformer: attention in shifted windows, and a pyramid of feature maps.
 
 Paper: Ze Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021, arXiv
 2103.14030.
 
-Attention among all tokens costs the square of their number, which forbids fine maps. Swin attends inside windows of 7 x
-7 tokens, so the cost grows with the image's area, and every second block shifts the windows by half, so that what was
-parted by a border is together in the next block. Between stages 2 x 2 tokens are merged into one of twice the channels,
-which gives the pyramid of maps that dense tasks want.
+Attention among all tokens costs the square of their number, which forbids fine feature maps. Swin attends inside
+windows of 7 x 7 tokens, so the cost grows with the image's area, and every second block shifts the windows by half, so
+that tokens on two sides of a border share a window in the next block. Between stages 2 x 2 tokens are merged into one
+of twice the channels, which gives the pyramid of feature maps that dense tasks need.
 
     image           3 x 224 x 224                channels, blocks of the stages, heads (section 3.3)
     patches 4 x 4   C  x 56 x 56, LayerNorm      T  96,  2 2  6 2,  3  6 12 24
@@ -19,9 +19,10 @@ which gives the pyramid of maps that dense tasks want.
     block:  z' = z + windows(LN(z)),  z = z' + MLP(LN(z'))             (equation 3; every second block shifts)
     window: softmax(Q K^T / sqrt(d) + B) V, B read from a table of relative positions    (equation 4)
 
-Shifted windows are regular windows of a map that was rolled by half a window; tokens that the rolling brought together
-must not see each other, which a mask forbids (section 3.2, figure 4). Maps that are no multiple of the window are
-filled up with zeros; along a side that fits into one window nothing is shifted. Tokens are (B, H, W, C) inside.
+Shifted windows are regular windows of a feature map that was rolled by half a window; tokens that the rolling brought
+together must not attend to each other, which a mask prevents (section 3.2, figure 4). Feature maps that are no multiple
+of the window are padded with zeros; along a side no longer than one window nothing is shifted. Tokens are (B, H, W, C)
+inside.
 
 Differences from the paper: none in the layers. Names of modules are timm's.
 
@@ -55,19 +56,25 @@ WINDOW = 7
 
 def relative_positions(window: int) -> Tensor:
     """Row of the bias table for each pair of tokens of a window: (window^2 * window^2,) int64 (section 3.2)."""
-    places = torch.cartesian_prod(torch.arange(window), torch.arange(window))  # (M, 2): row, column
-    offsets = places[:, None] - places[None, :] + window - 1  # 0 .. 2 * window - 2
+    cells = torch.cartesian_prod(torch.arange(window), torch.arange(window))  # (M, 2): row, column
+    offsets = cells[:, None] - cells[None, :] + window - 1  # 0 .. 2 * window - 2
     return (offsets[..., 0] * (2 * window - 1) + offsets[..., 1]).flatten()
 
 
 class WindowAttention(nn.Module):
-    """Self-attention inside windows with relative position bias.
+    """Window attention: self-attention inside windows, with relative position bias.
 
     Args:
         channels: Channels of a token.
-        heads: They share the channels evenly.
-        shifted: Windows are shifted by half their side.
-        window: Their side in tokens.
+        heads: Attention heads, which share the channels evenly.
+        shifted: Whether windows are shifted by half their side.
+        window: Side of a window in tokens.
+
+    Example:
+        >>> layer = WindowAttention(channels=12, heads=3, shifted=True)
+        >>> x = torch.randn(1, 14, 14, 12)  # four windows of 7 x 7 tokens
+        >>> layer(x).shape, layer.attention(x).shape
+        (torch.Size([1, 14, 14, 12]), torch.Size([4, 3, 49, 49]))
     """
 
     relative_position_index: Tensor
@@ -84,13 +91,13 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", relative_positions(window), persistent=False)
 
     def _plan(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Size of the filled-up map, and by how much it is rolled."""
+        """Size of the padded feature map, and by how much it is rolled."""
         height, width = (-(-side // self.window_size) * self.window_size for side in size)
         shifts = tuple(0 if side <= self.window_size else self.shift for side in (height, width))
         return (height, width), (shifts[0], shifts[1])
 
     def to_windows(self, x: Tensor) -> Tensor:
-        """A map (B, H, W, C), filled up and rolled, to its windows (B * windows, M, C)."""
+        """Cut tokens (B, H, W, C), padded and rolled, into windows (B * windows, M, C)."""
         batch, height, width, channels = x.shape
         (full_height, full_width), (down, right) = self._plan((height, width))
         x = F.pad(x, (0, 0, 0, full_width - width, 0, full_height - height))
@@ -101,7 +108,7 @@ class WindowAttention(nn.Module):
         return x.transpose(2, 3).reshape(-1, side * side, channels)
 
     def from_windows(self, windows: Tensor, size: tuple[int, int]) -> Tensor:
-        """The inverse, for a map of ``size`` (H, W)."""
+        """Put windows together again to tokens (B, H, W, C) of ``size`` (H, W): the inverse of ``to_windows``."""
         (height, width), (down, right) = self._plan(size)
         side, channels = self.window_size, windows.shape[2]
         x = windows.view(-1, height // side, width // side, side, side, channels).transpose(2, 3)
@@ -111,17 +118,17 @@ class WindowAttention(nn.Module):
         return x[:, : size[0], : size[1]]
 
     def _bias(self, size: tuple[int, int]) -> Tensor:
-        """What is added to the products of queries and keys: (1 or windows, heads, M, M)."""
+        """Bias and mask added to the products of queries and keys: (1 or windows, heads, M, M)."""
         tokens = self.window_size**2
         bias = self.relative_position_bias_table[self.relative_position_index]
         bias = bias.view(tokens, tokens, self.heads).permute(2, 0, 1).unsqueeze(0)
         (height, width), (down, right) = self._plan(size)
         if not down and not right:
             return bias
-        # Regions between the cuts that rolling made: tokens of different regions are no neighbours.
+        # Regions between the cuts that rolling made: tokens of different regions are not neighbours.
         rows, columns = (
-            (place >= side - self.window_size).long() + (place >= side - shift).long() if shift else 0 * place
-            for side, shift, place in (
+            (index >= side - self.window_size).long() + (index >= side - shift).long() if shift else 0 * index
+            for side, shift, index in (
                 (height, down, torch.arange(height, device=bias.device)),
                 (width, right, torch.arange(width, device=bias.device)),
             )
@@ -139,7 +146,7 @@ class WindowAttention(nn.Module):
         return query, key, value
 
     def attention(self, x: Tensor) -> Tensor:
-        """Weights (B * windows, heads, M, M) of an input (B, H, W, C) of ``forward``; rows sum to one."""
+        """Attention weights (B * windows, heads, M, M) of an input (B, H, W, C) of ``forward``; rows sum to one."""
         query, key, _ = self._split(self.to_windows(x))
         bias = self._bias((x.shape[1], x.shape[2]))
         bias = bias.repeat(query.shape[0] // bias.shape[0], 1, 1, 1)
@@ -161,13 +168,17 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Windows and MLP, each behind a LayerNorm and beside a shortcut (figure 3b).
+    """Swin block: window attention and MLP, each behind a LayerNorm and with a shortcut (figure 3b).
 
     Args:
         channels: Channels of a token.
-        heads: Of the attention.
-        shifted: Windows are shifted.
+        heads: Attention heads.
+        shifted: Whether windows are shifted.
         stochastic_depth: Rate at which a branch is left out.
+
+    Example:
+        >>> SwinBlock(12, heads=3, shifted=False, stochastic_depth=0.0)(torch.zeros(1, 14, 14, 12)).shape
+        torch.Size([1, 14, 14, 12])
     """
 
     def __init__(self, channels: int, heads: int, shifted: bool, stochastic_depth: float) -> None:
@@ -186,10 +197,14 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """2 x 2 tokens become one of twice the channels (section 3.1); an odd side is filled up with zeros.
+    """Patch merging: 2 x 2 tokens become one of twice the channels; odd sides are padded with zeros (section 3.1).
 
     Args:
         channels: Channels in.
+
+    Example:
+        >>> PatchMerging(12)(torch.zeros(1, 7, 8, 12)).shape
+        torch.Size([1, 4, 4, 24])
     """
 
     def __init__(self, channels: int) -> None:
@@ -206,10 +221,10 @@ class PatchMerging(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Patches of 4 x 4 pixels, projected and normalised; sides that are no multiple of 4 are filled up with zeros.
+    """Patch embedding: 4 x 4 pixels projected and normalised; other sides are padded with zeros to multiples of 4.
 
     Args:
-        channels: C.
+        channels: Channels of a token (C).
     """
 
     def __init__(self, channels: int) -> None:
@@ -225,7 +240,7 @@ class PatchEmbedding(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Merging (but in the first stage), then blocks with and without shift in turn."""
+    """Swin stage: patch merging (except in the first), then blocks without and with shift in turn."""
 
     def __init__(self, channels: int, heads: int, merges: bool, rates: Sequence[float]) -> None:
         super().__init__()
@@ -241,12 +256,16 @@ class SwinStage(nn.Module):
 
 @dataclass(frozen=True)
 class SwinShape:
-    """A row of section 3.3.
+    """Sizes of a Swin Transformer: channels, blocks and heads (section 3.3).
 
     Args:
-        channels: C.
+        channels: Channels of the first stage (C); each later stage doubles them.
         depths: Blocks of the four stages.
-        heads: Of the four stages.
+        heads: Attention heads of the four stages.
+
+    Example:
+        >>> SwinTransformer(SwinShape(12, (1, 1, 1, 1), (1, 2, 4, 8))).feature_channels
+        (12, 24, 48, 96)
     """
 
     channels: int
@@ -255,12 +274,17 @@ class SwinShape:
 
 
 class SwinTransformer(Classifier):
-    """Patches, four stages, LayerNorm, mean, fc (figure 3a).
+    """Swin Transformer classifier: patches, four stages, LayerNorm, global mean, fc (figure 3a).
 
     Args:
-        shape: Sizes.
+        shape: Sizes of the network.
         num_classes: Outputs of the fc layer.
         stochastic_depth: Rate of the last block; lower ones have proportionally less.
+
+    Example:
+        >>> model = SwinTransformer(SwinShape(12, (1, 1, 1, 1), (1, 2, 4, 8)))
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(12, 16, 16), (24, 8, 8), (48, 4, 4), (96, 2, 2)]
     """
 
     stage_names = ("patch_embed", *(f"layers.{number}" for number in range(4)), "norm")
@@ -296,11 +320,11 @@ class SwinTransformer(Classifier):
                     nn.init.zeros_(module.bias)
 
     def to_map(self, activation: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """Tokens (B, H, W, C) as a map (B, C, H, W)."""
+        """Tokens (B, H, W, C) as a feature map (B, C, H, W)."""
         return activation.permute(0, 3, 1, 2) if activation.ndim == 4 else activation
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Maps of the four stages, the last after its LayerNorm, at strides 4 to 32; images (B, 3, H, W)."""
+        """Feature maps of the four stages, the last after its LayerNorm, at strides 4 to 32; images (B, 3, H, W)."""
         x = self.patch_embed(images)
         maps = []
         for stage in self.layers:
@@ -323,23 +347,28 @@ def _swin(shape: SwinShape, num_classes: int, stochastic_depth: float, resize: i
 
 @register_model("classification", PAPER, Reported(params=29e6, macs=4.5e9, top1=81.3, source="table 1a"))
 def swin_t(num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None) -> SwinTransformer:
-    """Tiny; 28.3 M parameters, 4.5 G multiply-adds."""
+    """Swin-T; 28.3 M parameters, 4.5 G multiply-adds.
+
+    Example:
+        >>> swin_t(num_classes=3)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return _swin(SwinShape(96, (2, 2, 6, 2), (3, 6, 12, 24)), num_classes, stochastic_depth, 232)
 
 
 @register_model("classification", PAPER, Reported(params=50e6, macs=8.7e9, top1=83.0, source="table 1a"))
 def swin_s(num_classes: int = 1000, stochastic_depth: float = 0.3, weights: str | None = None) -> SwinTransformer:
-    """Small; 49.6 M parameters, 8.7 G multiply-adds."""
+    """Swin-S; 49.6 M parameters, 8.7 G multiply-adds."""
     return _swin(SwinShape(96, (2, 2, 18, 2), (3, 6, 12, 24)), num_classes, stochastic_depth, 246)
 
 
 @register_model("classification", PAPER, Reported(params=88e6, macs=15.4e9, top1=83.5, source="table 1a"))
 def swin_b(num_classes: int = 1000, stochastic_depth: float = 0.5, weights: str | None = None) -> SwinTransformer:
-    """Base; 87.8 M parameters, 15.4 G multiply-adds."""
+    """Swin-B; 87.8 M parameters, 15.4 G multiply-adds."""
     return _swin(SwinShape(128, (2, 2, 18, 2), (4, 8, 16, 32)), num_classes, stochastic_depth, 238)
 
 
 @register_model("classification", PAPER, Reported(params=197e6, source="table 1b"))
 def swin_l(num_classes: int = 1000, stochastic_depth: float = 0.2, weights: str | None = None) -> SwinTransformer:
-    """Large; 196.5 M parameters, 34.5 G multiply-adds."""
+    """Swin-L; 196.5 M parameters, 34.5 G multiply-adds."""
     return _swin(SwinShape(192, (2, 2, 18, 2), (6, 12, 24, 48)), num_classes, stochastic_depth, 248)

@@ -4,8 +4,8 @@ Paper: Karen Simonyan, Andrew Zisserman, "Very Deep Convolutional Networks for L
 2015, arXiv 1409.1556.
 
 Two 3x3 convolutions in a row see 5x5 pixels and three see 7x7, with fewer weights than one large kernel and with a ReLU
-between them. So the whole network is 3x3 convolutions that keep the map's size, in five stages after each of which the
-map is halved and the channels are doubled. Going from 11 to 19 layers, error falls.
+between them. So the whole network is 3x3 convolutions that keep the size of the feature map, in five stages, after each
+of which it is halved and the channels are doubled. From 11 to 19 layers the error falls.
 
     image     3 x 224 x 224        configuration A   B   D   E      layers 11, 13, 16, 19
     stage 1  64 x 224 x 224        3x3 convolutions  1   2   2   2     then pool 2x2 / 2
@@ -18,7 +18,7 @@ map is halved and the channels are doubled. Going from 11 to 19 layers, error fa
 Differences from the paper: the forms with BatchNorm (``_bn``) are younger than the paper. Weights start from He's
 initialisation for convolutions and N(0, 0.01) for fully connected layers; the paper trains A from N(0, 0.01), starts
 the deeper ones from it, and remarks that Glorot's initialisation does without that (section 3.1). Configuration C, with
-1x1 convolutions, is left out, as nobody uses it. Images of other sizes are brought to 7 x 7 places by adaptive
+1x1 convolutions, is left out, as nobody uses it. Images of other sizes reach 7 x 7 locations by adaptive
 pooling; the paper tests densely instead, which :meth:`VGG.to_fully_convolutional` does.
 
 Published weights: torchvision and timm; the names of their flat row of layers are converted.
@@ -59,14 +59,19 @@ def _stage(in_channels: int, width: int, depth: int, batch_norm: bool) -> nn.Seq
 
 
 class VGG(Classifier):
-    """Five stages, three fully connected layers (table 1).
+    """VGG classifier: five stages of 3x3 convolutions, three fully connected layers (table 1).
 
     Args:
         depths: Convolutions in each of the five stages.
         batch_norm: Whether a BatchNorm follows each convolution.
         num_classes: Outputs of fc8.
         fc_channels: Outputs of fc6 and fc7; 1024 in DeepLab's LargeFOV form.
-        dropout: After fc6 and fc7 (section 3.1).
+        dropout: Dropout rate after fc6 and fc7 (section 3.1).
+
+    Example:
+        >>> model = VGG(DEPTHS[11], num_classes=3, fc_channels=64)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2)]
     """
 
     stage_names = (*(f"trunk.{number}" for number in range(5)), "classifier.0", "classifier.3")
@@ -111,7 +116,7 @@ class VGG(Classifier):
                 nn.init.zeros_(module.bias)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """pool1 to pool5, at strides 2 to 32; images (B, 3, H, W)."""
+        """Feature maps pool1 to pool5, at strides 2 to 32; images (B, 3, H, W)."""
         return collect_features(self.trunk, images, range(5))  # (B, width, H / 2, W / 2) and so on
 
     def forward(self, images: Tensor) -> Outputs:
@@ -120,10 +125,10 @@ class VGG(Classifier):
         return {"logits": self.classifier(x.flatten(1))}
 
     def to_fully_convolutional(self) -> nn.Sequential:
-        """The same weights for images of any size (section 3.2): (B, 3, H, W) to logits (B, num_classes, h, w).
+        """Fully convolutional form: (B, 3, H, W) to logits (B, num_classes, h, w), with the same weights (section 3.2).
 
         FCN, DeepLab, SSD and Fast R-CNN start from its parts: 0 the trunk, 1 fc6 (7x7), 4 fc7 (1x1), 7 the scores. At
-        224 x 224 the map has one place, which holds the network's logits.
+        224 x 224 the output has one location, which holds the network's logits.
         """
         fc6, _, _, fc7, _, _, fc8 = self.classifier
         assert isinstance(fc6, nn.Linear)
@@ -140,47 +145,52 @@ class VGG(Classifier):
 
 @register_model("classification", PAPER, Reported(params=133e6, top1=70.4, source="tables 2 and 3, configuration A"))
 def vgg11(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """11 layers; 132.9 M parameters, 7.6 G multiply-adds."""
+    """VGG-11; 132.9 M parameters, 7.6 G multiply-adds.
+
+    Example:
+        >>> vgg11(num_classes=3, fc_channels=64)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return VGG(DEPTHS[11], False, num_classes, fc_channels, dropout)
 
 
 @register_model("classification", PAPER)
 def vgg11_bn(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """11 layers with BatchNorm; 132.9 M parameters, 7.6 G multiply-adds."""
+    """VGG-11 with BatchNorm; 132.9 M parameters, 7.6 G multiply-adds."""
     return VGG(DEPTHS[11], True, num_classes, fc_channels, dropout)
 
 
 @register_model("classification", PAPER, Reported(params=133e6, top1=71.3, source="tables 2 and 3, configuration B"))
 def vgg13(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """13 layers; 133.0 M parameters, 11.3 G multiply-adds."""
+    """VGG-13; 133.0 M parameters, 11.3 G multiply-adds."""
     return VGG(DEPTHS[13], False, num_classes, fc_channels, dropout)
 
 
 @register_model("classification", PAPER)
 def vgg13_bn(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """13 layers with BatchNorm; 133.0 M parameters, 11.3 G multiply-adds."""
+    """VGG-13 with BatchNorm; 133.0 M parameters, 11.3 G multiply-adds."""
     return VGG(DEPTHS[13], True, num_classes, fc_channels, dropout)
 
 
 @register_model("classification", PAPER, Reported(params=138e6, top1=74.4, source="tables 2 and 3, configuration D"))
 def vgg16(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """16 layers; 138.4 M parameters, 15.5 G multiply-adds."""
+    """VGG-16; 138.4 M parameters, 15.5 G multiply-adds."""
     return VGG(DEPTHS[16], False, num_classes, fc_channels, dropout)
 
 
 @register_model("classification", PAPER)
 def vgg16_bn(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """16 layers with BatchNorm; 138.4 M parameters, 15.5 G multiply-adds."""
+    """VGG-16 with BatchNorm; 138.4 M parameters, 15.5 G multiply-adds."""
     return VGG(DEPTHS[16], True, num_classes, fc_channels, dropout)
 
 
 @register_model("classification", PAPER, Reported(params=144e6, top1=74.5, source="tables 2 and 3, configuration E"))
 def vgg19(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """19 layers; 143.7 M parameters, 19.6 G multiply-adds."""
+    """VGG-19; 143.7 M parameters, 19.6 G multiply-adds."""
     return VGG(DEPTHS[19], False, num_classes, fc_channels, dropout)
 
 
 @register_model("classification", PAPER)
 def vgg19_bn(num_classes: int = 1000, fc_channels: int = 4096, dropout: float = 0.5, weights: str | None = None) -> VGG:
-    """19 layers with BatchNorm; 143.7 M parameters, 19.6 G multiply-adds."""
+    """VGG-19 with BatchNorm; 143.7 M parameters, 19.6 G multiply-adds."""
     return VGG(DEPTHS[19], True, num_classes, fc_channels, dropout)

@@ -4,8 +4,8 @@ Paper: Alexey Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers f
 2021, arXiv 2010.11929.
 
 Cut an image into patches, project each linearly to a token, add what is learnt of its position, put a class token in
-front, and let a plain transformer encoder do the rest; the class token's answer is the image's. Nothing in it knows
-of neighbourhoods. With little data that is a weakness; with much, such a network overtakes convolutions.
+front, and let a plain transformer encoder do the rest; the output at the class token classifies the image. Nothing
+in it encodes neighbourhoods. With little data that is a weakness; with much, such a network overtakes convolutions.
 
     image                     3 x 224 x 224
     patches 16 x 16, linear   196 tokens of D               D, blocks, heads, MLP (table 1)
@@ -17,12 +17,12 @@ of neighbourhoods. With little data that is a weakness; with much, such a networ
 
     block (equations 2, 3):  z' = z + attention(LN(z)),  z = z' + MLP(LN(z'))
 
-The hybrid (section 3.1) takes the places of a ResNet's map as its patches: R50 is ResNet-50 with GroupNorm and weight
-standardisation (Kolesnikov et al. 2020, BiT), its last stage left out for patches of 16 pixels
-(``models.classification. bit``).
+The hybrid (section 3.1) takes the locations of a ResNet's feature map as its patches: R50 is ResNet-50 with GroupNorm
+and weight standardisation (Kolesnikov et al. 2020, BiT), its last stage left out for patches of 16 pixels
+(``models.classification.bit``).
 
 Differences from the paper: the hidden layer of the head in pre-training is left out. Images whose sides are no
-multiple of the patch are filled up with zeros at the right and below. Position embeddings of another grid are
+multiple of the patch are padded with zeros at the right and below. Position embeddings of another grid are
 interpolated bicubically (section 3.2). Dropout is 0 unless asked for (the paper's 0.1 for training on ImageNet alone is
 the recipe's).
 
@@ -56,11 +56,15 @@ PAPER = "Dosovitskiy et al., ICLR 2021, arXiv 2010.11929"
 
 
 class PatchEmbedding(nn.Module):
-    """Patches, each projected linearly (E of equation 1): a convolution whose stride is its kernel.
+    """Patch embedding: patches projected linearly, by a convolution whose stride is its kernel (E of equation 1).
 
     Args:
-        channels: D.
+        channels: Channels of a token (D).
         patch: Side of a patch in pixels.
+
+    Example:
+        >>> PatchEmbedding(channels=192, patch=16)(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 192, 4, 4])
     """
 
     def __init__(self, channels: int, patch: int) -> None:
@@ -77,11 +81,15 @@ class PatchEmbedding(nn.Module):
 
 
 class HybridEmbedding(nn.Module):
-    """Places of a ResNet's map, each projected linearly (section 3.1, hybrid architecture).
+    """Hybrid embedding: locations of a ResNet's feature map projected linearly (section 3.1).
 
     Args:
-        backbone: Gives the map.
-        channels: D.
+        backbone: Network whose feature map is embedded.
+        channels: Channels of a token (D).
+
+    Example:
+        >>> HybridEmbedding(BiTBackbone((1, 1, 1)), channels=192)(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 192, 4, 4])
     """
 
     def __init__(self, backbone: BiTBackbone, channels: int) -> None:
@@ -99,19 +107,25 @@ class HybridEmbedding(nn.Module):
 
 
 class VisionTransformer(Classifier):
-    """Embedding, encoder, fc.
+    """Vision Transformer classifier: patch embedding, transformer encoder, fc on the class token.
 
     Args:
-        embedding: Images to a map of tokens.
+        embedding: Module from images (B, 3, H, W) to tokens (B, D, rows, columns).
         patch: Pixels from one token to the next.
         depth: Blocks.
-        settings: Of the blocks.
+        settings: Settings of the blocks.
         num_classes: Outputs of the fc layer.
         image_size: Side of the images whose grid has its own position embeddings; others are interpolated.
         stochastic_depth: Rate of the last block; lower ones have proportionally less.
 
     Raises:
         ConfigError: If ``image_size`` is no multiple of the patch.
+
+    Example:
+        >>> settings = BlockSettings(channels=24, heads=3, mlp_channels=96)
+        >>> model = VisionTransformer(PatchEmbedding(24, 16), 16, 2, settings, num_classes=3, image_size=64)
+        >>> model(torch.zeros(1, 3, 64, 80))["logits"].shape  # another grid: position embeddings are interpolated
+        torch.Size([1, 3])
     """
 
     head_name = "head"
@@ -143,7 +157,7 @@ class VisionTransformer(Classifier):
         self.norm = nn.LayerNorm(channels, settings.eps)
         self.head = nn.Linear(channels, num_classes)
         self.stage_names = ("patch_embed", *(f"blocks.{number}" for number in range(depth)), "norm")
-        # Only the class token of the last block reaches the answer: what speaks through the others is its input.
+        # Only the class token leaves the last block for the head: the other tokens count in that block's input.
         self.cam_layer = f"blocks.{depth - 1}.norm1"
         self.feature_channels = (channels,)
         self.feature_strides = (patch,)
@@ -180,14 +194,14 @@ class VisionTransformer(Classifier):
         return out
 
     def to_map(self, activation: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """Tokens (B, 1 + N, C) or (B, N, C) as a map (B, C, rows, columns), without the class token."""
+        """Tokens (B, 1 + N, C) or (B, N, C) as a feature map (B, C, rows, columns), without the class token."""
         if activation.ndim != 3:
             return activation
         rows, columns = (-(-side // self.patch) for side in image_size)
         return activation[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """One map, of the patches after the last LayerNorm; images (B, 3, H, W)."""
+        """One feature map, the patch tokens after the last LayerNorm; images (B, 3, H, W)."""
         return [self.to_map(self._encode(images), (images.shape[2], images.shape[3]))]
 
     def forward(self, images: Tensor) -> Outputs:
@@ -198,7 +212,7 @@ class VisionTransformer(Classifier):
 def _vit(
     size: tuple[int, int, int], patch: int, num_classes: int, image_size: int, dropout: float, hybrid: bool = False
 ) -> VisionTransformer:
-    """A row of table 1: (D, blocks, heads)."""
+    """ViT of a row of table 1, ``size`` = (D, blocks, heads)."""
     channels, depth, heads = size
     settings = BlockSettings(channels, heads, 4 * channels, dropout=dropout)
     embedding: PatchEmbedding | HybridEmbedding
@@ -216,7 +230,12 @@ TI, S, B, L, H = (192, 12, 3), (384, 12, 6), (768, 12, 12), (1024, 24, 16), (128
 def vit_ti_16(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Tiny; 5.7 M parameters, 1.3 G multiply-adds."""
+    """ViT-Ti/16; 5.7 M parameters, 1.3 G multiply-adds.
+
+    Example:
+        >>> vit_ti_16(num_classes=3, image_size=64)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 3])
+    """
     return _vit(TI, 16, num_classes, image_size, dropout)
 
 
@@ -224,7 +243,7 @@ def vit_ti_16(
 def vit_s_16(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Small; 22.1 M parameters, 4.6 G multiply-adds."""
+    """ViT-S/16; 22.1 M parameters, 4.6 G multiply-adds."""
     return _vit(S, 16, num_classes, image_size, dropout)
 
 
@@ -232,7 +251,7 @@ def vit_s_16(
 def vit_s_32(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Small, patches of 32 pixels; 22.9 M parameters, 1.1 G multiply-adds."""
+    """ViT-S/32; 22.9 M parameters, 1.1 G multiply-adds."""
     return _vit(S, 32, num_classes, image_size, dropout)
 
 
@@ -240,7 +259,7 @@ def vit_s_32(
 def vit_b_16(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Base; 86.6 M parameters, 17.6 G multiply-adds."""
+    """ViT-B/16; 86.6 M parameters, 17.6 G multiply-adds."""
     return _vit(B, 16, num_classes, image_size, dropout)
 
 
@@ -248,7 +267,7 @@ def vit_b_16(
 def vit_b_32(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Base, patches of 32 pixels; 88.2 M parameters, 4.4 G multiply-adds."""
+    """ViT-B/32; 88.2 M parameters, 4.4 G multiply-adds."""
     return _vit(B, 32, num_classes, image_size, dropout)
 
 
@@ -256,7 +275,7 @@ def vit_b_32(
 def vit_l_16(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Large; 304.3 M parameters, 61.6 G multiply-adds."""
+    """ViT-L/16; 304.3 M parameters, 61.6 G multiply-adds."""
     return _vit(L, 16, num_classes, image_size, dropout)
 
 
@@ -264,7 +283,7 @@ def vit_l_16(
 def vit_l_32(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Large, patches of 32 pixels; 306.5 M parameters, 15.4 G multiply-adds."""
+    """ViT-L/32; 306.5 M parameters, 15.4 G multiply-adds."""
     return _vit(L, 32, num_classes, image_size, dropout)
 
 
@@ -272,7 +291,7 @@ def vit_l_32(
 def vit_h_14(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Huge, patches of 14 pixels; 632.0 M parameters, 167.3 G multiply-adds."""
+    """ViT-H/14; 632.0 M parameters, 167.3 G multiply-adds."""
     return _vit(H, 14, num_classes, image_size, dropout)
 
 
@@ -280,7 +299,7 @@ def vit_h_14(
 def vit_r50_b_16(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Base over R50, patches of 16 pixels; 98.7 M parameters, 21.5 G multiply-adds."""
+    """Hybrid ViT, R50+B/16; 98.7 M parameters, 21.5 G multiply-adds."""
     return _vit(B, 16, num_classes, image_size, dropout, hybrid=True)
 
 
@@ -288,5 +307,5 @@ def vit_r50_b_16(
 def vit_r50_l_32(
     num_classes: int = 1000, image_size: int = 224, dropout: float = 0.0, weights: str | None = None
 ) -> VisionTransformer:
-    """Large over R50, patches of 32 pixels; 329.0 M parameters, 19.4 G multiply-adds."""
+    """Hybrid ViT, R50+L/32; 329.0 M parameters, 19.4 G multiply-adds."""
     return _vit(L, 32, num_classes, image_size, dropout, hybrid=True)

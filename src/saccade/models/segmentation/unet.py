@@ -1,12 +1,12 @@
-"""U-Net: label maps from few images.
+"""U-Net: segmentation learnt from few images.
 
 Paper: Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net: Convolutional Networks for Biomedical Image
 Segmentation", MICCAI 2015, arXiv 1505.04597.
 
-To say *what* a pixel belongs to takes a wide view, and so small maps; to say *where* the border runs takes the large
-ones. U-Net goes down to small maps with many channels and back up again, and at every size on the way up puts the map
-of the same size from the way down beside its own (figure 1). The way up is as rich as the way down, so borders come out
-sharp from a few dozen training images.
+*What* a pixel belongs to takes a wide receptive field, and so coarse feature maps; *where* the border runs takes fine
+ones. U-Net's encoder downsamples to coarse feature maps with many channels, its decoder upsamples them again, and at
+every size the decoder concatenates the encoder's feature map of that size with its own (figure 1). The decoder has as
+many channels as the encoder, so borders come out sharp from a few dozen training images.
 
     encoder.0  64 x H    x W    ------------------------->  decoder.3  64 x H    x W  -> head 1x1 -> C x H x W
     encoder.1 128 x H/2  x W/2  ----------------->  decoder.2 128 x H/2 x W/2
@@ -15,15 +15,15 @@ sharp from a few dozen training images.
     encoder.4 1024 x H/16 x W/16 --^
 
     encoder block: 2x2 max pool, then twice (3x3 convolution, BN, ReLU)
-    decoder block: 2x2 transposed convolution, put beside the skip, then twice (3x3 convolution, BN, ReLU)
+    decoder block: 2x2 transposed convolution, concatenated with the skip, then twice (3x3 convolution, BN, ReLU)
 
-``unet_backbone`` takes the maps of any classifier for the way down and nearest upsampling for the way up;
-``unet_resnet34`` is the best known of these.
+``unet_backbone`` has any classifier as its encoder and nearest upsampling in its decoder; ``unet_resnet34`` is the best
+known of these.
 
-Differences from the paper: convolutions are padded, so that the answer has the size of the image (the paper's 572
-gives 388), and have BN instead of a bias, as in nearly all later use; there is no dropout at the end of the way down
+Differences from the paper: convolutions are padded, so that the output has the size of the image (the paper's 572
+gives 388), and have BN instead of a bias, as in nearly all later use; there is no dropout at the end of the encoder
 and no weight map for touching cells. Images whose sides are no multiple of 16 are padded by their last row and column
-and the answer is cropped.
+and the output is cropped.
 
 Published weights: the Carvana car masks for ``unet`` (values 0..1 in, hence the input spec),
 segmentation-models-pytorch for ``unet_resnet34``; readers in ``saccade.weights.layouts``.
@@ -52,7 +52,12 @@ PAPER = "Ronneberger et al., MICCAI 2015, arXiv 1505.04597"
 
 
 class DoubleConvolution(nn.Sequential):
-    """Twice 3x3 convolution, BN, ReLU: (B, in_channels, H, W) to (B, out_channels, H, W)."""
+    """Double convolution: twice 3x3 convolution, BN, ReLU; (B, in_channels, H, W) to (B, out_channels, H, W).
+
+    Example:
+        >>> DoubleConvolution(3, 8)(torch.zeros(1, 3, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -66,7 +71,7 @@ class DoubleConvolution(nn.Sequential):
 
 
 class UpBlock(nn.Module):
-    """Doubles a map, halves its channels, and joins it with the map of that size from the way down."""
+    """Decoder block: transposed convolution to twice the size and half the channels, skip, double convolution."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -79,7 +84,7 @@ class UpBlock(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Section 3: Gaussian with standard deviation sqrt(2 / N), N the inputs of a unit."""
+    """Initialise as in section 3: Gaussian with standard deviation sqrt(2 / N), N the inputs of a unit."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         # A pixel behind a 2x2 transposed convolution of stride 2 has one input pixel: N is the number of its channels.
         fan_in = module.in_channels * (9 if module.kernel_size == (3, 3) else 1)
@@ -89,12 +94,17 @@ def _initialise(module: nn.Module) -> None:
 
 
 class UNet(Segmenter):
-    """The network of figure 1, padded and with BN.
+    """U-Net of figure 1, with padded convolutions and BN.
 
     Args:
         num_classes: Output channels.
         in_channels: 3 for colour, 1 for grey.
-        base_channels: Channels of the largest maps; they double four times.
+        base_channels: Channels of the finest feature maps; they double four times.
+
+    Example:
+        >>> model = UNet(base_channels=8)
+        >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 64, 64))]
+        [(8, 64, 64), (16, 32, 32), (32, 16, 16), (64, 8, 8), (128, 4, 4)]
     """
 
     stage_names = (*(f"encoder.{level}" for level in range(5)), *(f"decoder.{level}" for level in range(4)))
@@ -122,7 +132,7 @@ class UNet(Segmenter):
         self.apply(_initialise)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The maps of the way down; images (B, in_channels, H, W) with H and W multiples of 16."""
+        """Feature maps of the encoder; images (B, in_channels, H, W) with H and W multiples of 16."""
         maps = [self.encoder[0](images)]
         for encoder in self.encoder[1:]:
             maps.append(encoder(self.pool(maps[-1])))
@@ -138,13 +148,13 @@ class UNet(Segmenter):
 
 
 class SkipBlock(nn.Module):
-    """Enlarges a map by repeating pixels and joins it with the map of that size from the backbone, if there is one.
+    """Decoder block over a backbone: nearest upsampling, the skip of that size if there is one, double convolution.
 
     Args:
-        in_channels: Channels of the map from below.
-        skip_channels: Channels of the backbone's map; 0 where it has none of that size.
+        in_channels: Channels of the coarser feature map.
+        skip_channels: Channels of the backbone's feature map; 0 where it has none of that size.
         out_channels: Channels of the result.
-        scale: Enlargement.
+        scale: Factor of the upsampling.
     """
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int, scale: int) -> None:
@@ -160,16 +170,22 @@ class SkipBlock(nn.Module):
 
 
 class BackboneUNet(Segmenter):
-    """A classifier's maps on the way down; one block a map on the way up, and one more to full size.
+    """U-Net over a classifier: one decoder block for each of its feature maps, and one more to full size.
 
     Args:
-        backbone: Classifier without its head, whose ``features`` are the way down.
+        backbone: Classifier without its head, whose ``features`` are the encoder.
         num_classes: Output channels.
-        decoder_channels: Channels of the blocks of the way up, coarse to fine; a backbone with fewer maps takes the
-            last of them.
+        decoder_channels: Channels of the decoder's blocks, coarse to fine; a backbone with fewer feature maps takes
+            the last of them.
 
     Raises:
         ConfigError: If there are fewer ``decoder_channels`` than blocks.
+
+    Example:
+        >>> backbone = build_backbone("mobilenet_v3_small")
+        >>> model = BackboneUNet(backbone, num_classes=2, decoder_channels=(32, 16, 8, 8, 8))
+        >>> model(torch.zeros(1, 3, 50, 70))["logits"].shape
+        torch.Size([1, 2, 50, 70])
     """
 
     head_name = "head"
@@ -204,7 +220,7 @@ class BackboneUNet(Segmenter):
         )
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The maps of the backbone."""
+        """Feature maps of the backbone."""
         return self.backbone.features(images)
 
     def forward(self, images: Tensor) -> Outputs:
@@ -218,13 +234,23 @@ class BackboneUNet(Segmenter):
 
 @register_model("segmentation", PAPER)
 def unet(num_classes: int = 2, in_channels: int = 3, base_channels: int = 64, weights: str | None = None) -> UNet:
-    """U-Net with padding and BN; 31.0 M parameters, 193 G multiply-adds at 512 x 512."""
+    """U-Net with padded convolutions and BN; 31.0 M parameters, 193 G multiply-adds at 512 x 512.
+
+    Example:
+        >>> unet(num_classes=2, base_channels=8)(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 2, 64, 64])
+    """
     return UNet(num_classes, in_channels, base_channels)
 
 
 @register_model("segmentation", PAPER)
 def unet_resnet34(num_classes: int = 1, weights: str | None = None) -> BackboneUNet:
-    """ResNet-34 down, nearest upsampling up; 24.4 M parameters, 31 G multiply-adds at 512 x 512."""
+    """U-Net over ResNet-34, with nearest upsampling; 24.4 M parameters, 31 G multiply-adds at 512 x 512.
+
+    Example:
+        >>> unet_resnet34()(torch.zeros(1, 3, 64, 64))["logits"].shape
+        torch.Size([1, 1, 64, 64])
+    """
     return BackboneUNet(build_backbone("resnet34"), num_classes)
 
 
@@ -240,8 +266,8 @@ def unet_backbone(
     Args:
         num_classes: Output channels; 1 means foreground against background.
         backbone: Builder name of the classifier.
-        decoder_channels: Channels of the way up, coarse to fine.
-        weights: As everywhere.
+        decoder_channels: Channels of the decoder, coarse to fine.
+        weights: Name or path of weights to load, if any.
 
     Example:
         >>> unet_backbone(num_classes=11, backbone="resnet50").input_spec.pad_multiple
