@@ -13,6 +13,7 @@ from saccade.data.transforms.config import AugmentConfig
 from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.engine.train.setup import Datasets
 from saccade.models.base import Decoded, Model, Outputs, Targets
+from saccade.models.registry import register_model
 from saccade.structures.batch import pad_targets
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
@@ -48,6 +49,8 @@ class SmallNet(Model):
     """Convolution, BatchNorm and dropout: everything that makes resuming hard."""
 
     task = "classification"
+    target_names = ("labels",)
+    decoded_keys = ("probabilities",)
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
@@ -59,9 +62,9 @@ class SmallNet(Model):
             nn.Conv2d(16, 16, 3, padding=1, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(0.2)
         )
         self.head = nn.Linear(16, num_classes)
-        self.stage_names, self.head_name = ("stem", "stage"), "head"
+        self.stage_names, self.head_names = ("stem", "stage"), ("head",)
         self.poison = False
-        self.builder_name, self.builder_args = "small_net", {"num_classes": num_classes}
+        self.builder_name, self.builder_args = "tests.engine.small:small_net", {"num_classes": num_classes}
 
     def features(self, images: Tensor) -> list[Tensor]:
         return [self.stage(self.stem(images))]
@@ -78,6 +81,12 @@ class SmallNet(Model):
         return {"probabilities": outputs["logits"].softmax(1)}
 
 
+@register_model("classification", "a network of the tests")
+def small_net(num_classes: int = 10) -> SmallNet:
+    """What a checkpoint of a :class:`SmallNet` builds."""
+    return SmallNet(num_classes)
+
+
 class SmallGan(Model):
     """A generator and a discriminator of 8x8 digits (Goodfellow et al. 2014), two optimisers under the one loop."""
 
@@ -90,13 +99,24 @@ class SmallGan(Model):
         self.input_spec = InputSpec((8, 8), channels=1, mean=(127.5,), std=(127.5,))
         self.generator = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.Tanh())
         self.discriminator = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+        self.generated = 0  # batches of fakes
         self.builder_name, self.builder_args = "small_gan", {}
 
     def group_parameters(self, group: str) -> Iterable[nn.Parameter]:
         return getattr(self, group).parameters()
 
-    def loss(self, images: Tensor, targets: Targets, group: str = "generator") -> dict[str, Tensor]:  # type: ignore[override]
-        fake = self.generator(torch.randn(len(images), 16))
+    def loss(
+        self,
+        images: Tensor,
+        targets: Targets,
+        group: str = "generator",
+        shared: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        shared = {} if shared is None else shared
+        if "fake" not in shared:
+            self.generated += 1
+            shared["fake"] = self.generator(torch.randn(len(images), 16, device=images.device))
+        fake = shared["fake"]
         if group == "generator":
             return {"generator": nn.functional.softplus(-self.discriminator(fake)).mean()}
         real = nn.functional.softplus(-self.discriminator(images.flatten(1))).mean()
@@ -107,7 +127,7 @@ def small_config(out: str, **changes: object) -> TrainConfig:
     """A run of seconds; ``changes`` replace its fields."""
     config = TrainConfig(
         name="small",
-        model="small_net",
+        model="tests.engine.small:small_net",
         data=DataConfig(source="digits", batch_size=32, workers=0),
         augment=AugmentConfig(translate=0.1, degrees=10.0),
         optimizer=OptimizerConfig(name="adamw", lr=2e-2, weight_decay=0.01),

@@ -93,7 +93,7 @@ class GradientStep:
                 break
         if not math.isfinite(at.best_score):  # nothing was scored: the last weights are kept
             session.save_model(self._kept_module, session.folder.best_model, {})
-        session.end_step(self._kept_module)
+        session.end_step(self._kept_module, save=self.step is not session.steps[-1])
         return report
 
     def _train_epoch(self, loader: Iterable[Batch], sampler: KeySampler, settings: EpochSettings) -> None:
@@ -320,7 +320,7 @@ class ModelStep:
             at.best_score = report.score
         at.history.append(row)
         session.save_model(self.model, session.folder.best_model, metrics)
-        session.end_step(self.model)
+        session.end_step(self.model, save=True)
         if session.is_main:
             session.folder.write_history(at.history)
             session.folder.log_events(row, at.step)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -18,6 +20,8 @@ __all__ = ["apply_freeze", "build_optimizer", "layers_of"]
 logger = logging.getLogger("saccade")
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
+# What was last applied to each model; a run applies it in every epoch, and only a change is worth a line in the log.
+_FROZEN: WeakKeyDictionary[Model, FreezeConfig] = WeakKeyDictionary()
 
 
 def layers_of(model: Model) -> tuple[tuple[str, ...], ...]:
@@ -166,7 +170,6 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
         >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         ['fc.weight', 'fc.bias']
     """
-    before = [parameter.requires_grad for parameter in model.parameters()]
     parts: tuple[str, ...] = ()
     if freeze.trainable == "all":
         model.requires_grad_(True).train()
@@ -186,16 +189,17 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
                 module.eval()
                 if freeze.batch_norm == "frozen_all":
                     module.requires_grad_(False)
-    after = [parameter.requires_grad for parameter in model.parameters()]
-    if after != before:
-        logger.info("%s", _describe(freeze, parts, sum(after), len(after)))
+    if _FROZEN.get(model, FreezeConfig()) != freeze:
+        logger.info("%s", _describe(model, freeze, parts))
+    _FROZEN[model] = replace(freeze)
 
 
-def _describe(freeze: FreezeConfig, parts: Sequence[str], moving: int, total: int) -> str:
+def _describe(model: Model, freeze: FreezeConfig, parts: Sequence[str]) -> str:
     """What trains, for the log."""
+    moves = [parameter.requires_grad for parameter in model.parameters()]
     named = f" ({', '.join(parts)})" if parts else ""
     statistics = "" if freeze.batch_norm == "train" else f", batch_norm {freeze.batch_norm}"
-    return f"trainable {freeze.trainable}{statistics}: {moving} of {total} parameter tensors train{named}"
+    return f"trainable {freeze.trainable}{statistics}: {sum(moves)} of {len(moves)} parameter tensors train{named}"
 
 
 def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:

@@ -72,8 +72,10 @@ class TrainingDisplay:
         parts = [
             f"epoch {int(row['epoch'])}/{total_epochs}",
             f"{row['minutes']:.1f} min",
-            f"loss {row['train/loss']:.4f}",
         ]
+        # A step that the model solved has figures of its own and no loss.
+        figures = ["train/loss"] if "train/loss" in row else [name for name in row if name.startswith("train/")]
+        parts += [f"{name.removeprefix('train/')} {row[name]:.4f}" for name in figures]
         if "val/loss" in row:
             parts.append(f"val loss {row['val/loss']:.4f}")
         if primary is not None and f"val/{primary}" in row:

@@ -146,21 +146,31 @@ class Session:
         if self.is_main:
             save_model(model, path, metrics=metrics, extra={"epoch": self.at.epoch + 1, "run": self.config.name})
 
-    def end_step(self, kept: Model) -> None:
-        """Go on to the next step with the weights that were kept, and save that."""
+    def end_step(self, kept: Model, save: bool) -> None:
+        """Go on to the next step with the weights that were kept.
+
+        Args:
+            kept: The network as it was kept.
+            save: Save the state between two steps. The last gradient step leaves its own behind, so that a finished run
+                can go on with more epochs.
+        """
         at = self.at
+        if not save:
+            at.run_step += 1
+            return
         if kept is not self.model:
             with torch.no_grad():
                 own = self.model.state_dict()
                 for name, value in kept.state_dict().items():
                     own[name].copy_(value)
+        is_last = at.run_step + 1 == len(self.steps)
         self.at = Position(
             run_step=at.run_step + 1,
             first_epoch=at.first_epoch + at.epoch,
             step=at.step,
             seconds=at.seconds,
             history=at.history,
-            best_score=at.best_score if at.run_step + 1 == len(self.steps) else -math.inf,
+            best_score=at.best_score if is_last else -math.inf,
         )
         self.save_state({}, self.model)
 
