@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.ops.boxes_numpy import box_intersection
+
 __all__ = ["RunLengths", "box_overlaps", "encode_masks", "mask_areas", "mask_overlaps", "to_xywh"]
 
 Array = NDArray[Any]
@@ -35,10 +37,7 @@ def box_overlaps(found_xywh: Array, ground_truth_xywh: Array, crowd: NDArray[np.
     Returns:
         (N, M) float64.
     """
-    first, second = found_xywh[:, None], ground_truth_xywh[None]
-    low = np.maximum(first[..., :2], second[..., :2])
-    sides = np.minimum(first[..., 2:] + first[..., :2], second[..., 2:] + second[..., :2]) - low
-    shared = np.where((sides > 0).all(axis=2), sides[..., 0] * sides[..., 1], 0.0)
+    shared = box_intersection(_to_xyxy(found_xywh)[:, None], _to_xyxy(ground_truth_xywh))
     area = (found_xywh[:, 2] * found_xywh[:, 3])[:, None]
     union = np.where(crowd[None], area, area + (ground_truth_xywh[:, 2] * ground_truth_xywh[:, 3])[None] - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
@@ -72,3 +71,7 @@ def mask_overlaps(
         return np.zeros((len(found), len(ground_truth)))
     overlaps: NDArray[np.float64] = codec.iou(list(found), list(ground_truth), crowd.astype(int).tolist())
     return overlaps
+
+
+def _to_xyxy(boxes_xywh: Array) -> Array:
+    return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, 2:] + boxes_xywh[:, :2]], axis=1)

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.ops.boxes_numpy import box_iou
+
 __all__ = ["FusedBoxes", "boxes_of_points", "cut_off", "join_pieces", "suppress", "weighted_boxes"]
 
 Array = NDArray[Any]
@@ -121,7 +123,7 @@ def join_pieces(boxes_xyxy: Array, labels: Array, tiles_xyxy: Array, iou_thresho
     high = np.minimum(tiles[first, 2:], tiles[second, 2:])
     window_low, window_high = np.tile(low, 2), np.tile(high, 2)
     clipped = [np.clip(boxes[index], window_low, np.maximum(window_low, window_high)) for index in (first, second)]
-    agree = (high > low).all(axis=1) & (_aligned_iou(*clipped) > iou_threshold)
+    agree = (high > low).all(axis=1) & (box_iou(*clipped) > iou_threshold)
     first, second = first[agree], second[agree]
     links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(len(boxes), len(boxes)))
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
@@ -263,7 +265,7 @@ def _cluster(boxes: Array, scores: Array, sources: Array, iou_threshold: float) 
     sources_in: list[set[int]] = []
     cluster_of = np.zeros(len(boxes), np.int64)
     for index, (box, score, source) in enumerate(zip(boxes, scores.tolist(), sources.tolist(), strict=True)):
-        overlaps = _iou_with(box, fused[: len(sources_in)])
+        overlaps = box_iou(box, fused[: len(sources_in)])
         near = np.flatnonzero(overlaps > iou_threshold)
         chosen = next(
             (one for one in near[np.argsort(-overlaps[near])].tolist() if source not in sources_in[one]),
@@ -306,7 +308,7 @@ def _pairs(boxes: Array, labels: Array, iou_threshold: float) -> tuple[NDArray[n
             within = np.arange(len(first)) - np.repeat(np.cumsum(many) - many, many)
             second = first + 1 + within
             first, second = rows[first], rows[second]
-            overlapping = _aligned_iou(boxes[first], boxes[second]) > iou_threshold
+            overlapping = box_iou(boxes[first], boxes[second]) > iou_threshold
             found.append((first[overlapping], second[overlapping]))
     if not found:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -317,16 +319,3 @@ def _runs(values: Array) -> tuple[list[int], list[int]]:
     """First index and end of each run of equal values."""
     changes = (np.flatnonzero(np.diff(values)) + 1).tolist()
     return [0, *changes], [*changes, len(values)]
-
-
-def _aligned_iou(boxes: Array, others: Array) -> Array:
-    """IoU of each box with its partner, (N,)."""
-    sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    area, other = ((pair[:, 2:] - pair[:, :2]).prod(axis=1) for pair in (boxes, others))
-    return shared / np.maximum(area + other - shared, np.finfo(np.float64).tiny)
-
-
-def _iou_with(box: Array, others: Array) -> Array:
-    """IoU of one box with many, (M,)."""
-    return _aligned_iou(np.broadcast_to(box, others.shape), others)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.ops.boxes_numpy import box_intersection
 from saccade.results.fonts import render_text_within
 from saccade.results.images import PAPER, Image, montage, to_rgb8, write_image
 from saccade.results.palette import Color, class_color, ink_on, oklch_to_rgb
@@ -379,19 +380,11 @@ def _find_position(
     rectangles = np.concatenate([inside, inside + np.array([width, height])], axis=1)
     area = width * height
     cost = 0.06 * np.arange(len(corners), dtype=np.float64)  # earlier positions are preferred
-    cost += 12 * _overlap(rectangles, taken).sum(axis=1) / area  # other labels
-    cost += 0.25 * np.minimum(1, _overlap(rectangles, boxes).sum(axis=1) / area)  # objects
+    cost += 12 * box_intersection(rectangles[:, None], taken).sum(axis=1) / area  # other labels
+    cost += 0.25 * np.minimum(1, box_intersection(rectangles[:, None], boxes).sum(axis=1) / area)  # objects
     cost += np.abs(inside - corners).sum(axis=1) / height  # pushed back into the image, so off its box
     left, top = inside[int(np.argmin(cost))]
     return int(left), int(top)
-
-
-def _overlap(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Intersection area of each pair, (N, M)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared: NDArray[Any] = np.clip(high - low, 0, None).prod(axis=2)
-    return shared
 
 
 def _legend(entries: Sequence[tuple[str, Color]], canvas: Image) -> Image:

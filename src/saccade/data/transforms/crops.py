@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from saccade.data.transforms.move import move_sample, resize_pixels, select_objects
 from saccade.errors import ConfigError
+from saccade.ops.boxes_numpy import box_intersection
 from saccade.structures.sample import Sample
 
 __all__ = ["Expand", "IoUCrop", "RandomResizedCrop"]
@@ -214,9 +215,7 @@ def _accepted(windows: NDArray[np.int64], boxes: NDArray[np.float64], wanted: fl
     if not len(boxes):
         return np.full(len(windows), wanted == 0)
     inside = _holds_centres(windows, boxes)
-    low = np.maximum(windows[:, None, :2], boxes[:, :2])
-    high = np.minimum(windows[:, None, 2:], boxes[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
+    shared = box_intersection(windows[:, None], boxes)
     areas = (windows[:, 2:] - windows[:, :2]).prod(axis=1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return np.asarray((inside & (shared >= wanted * (areas - shared))).any(axis=1))
 
