@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.models.base import Decoded, Model, Outputs
-from saccade.ops.nms import batched_nms_fixed
+from saccade.ops.nms import NmsSettings, batched_nms
 from saccade.structures.input_spec import InputSpec
 
 
@@ -73,7 +73,7 @@ class SmallDetector(Model):
         sides = outputs["sides"].exp().clamp(max=8) * 4
         boxes = torch.cat((outputs["points"] - sides[..., :2], outputs["points"] + sides[..., 2:]), -1)
         scores, labels = outputs["logits"].sigmoid().max(2)
-        return batched_nms_fixed(boxes, scores, labels, 0.5, 0.6, 100, 20)
+        return batched_nms(boxes, scores, labels, NmsSettings(0.5, 0.6, 100, 20))
 
 
 def pixels(model: Model, count: int, seed: int = 0) -> Tensor:
