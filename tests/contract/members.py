@@ -135,7 +135,8 @@ def _standardize(model: Model, images: Tensor) -> None:
 
     hooks = [
         module.register_forward_hook(rescale)
-        for module in model.get_submodule(model.head_name).modules()
+        for head in model.head_names
+        for module in model.get_submodule(head).modules()
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None
     ]
     with torch.no_grad():

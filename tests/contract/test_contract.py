@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from saccade.blocks.stochastic_depth import StochasticDepth
 from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.verify import ParityReport, compare, verify_export
 from saccade.engine.train.optim import layers_of
+from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model, save_model
 from saccade.models.registry import create_model, get_builder, list_models
+from saccade.structures.kinds import check_kinds
 from saccade.tasks import get_task, list_tasks
 
 BY_HAND = hand_counts()
@@ -121,21 +124,46 @@ def test_attributes(name: str, on_meta: Callable[[str], Model]) -> None:
     assert all(side % model.input_spec.pad_multiple == 0 for side in model.input_spec.size)
     assert len(model.feature_channels) == len(model.feature_strides) > 0
     assert list(model.feature_strides) == sorted(model.feature_strides)
+    task = get_task(model.task)
+    assert set(task.decoded_keys) <= set(model.decoded_keys) <= {*task.decoded_keys, *task.optional_keys}
+    assert model.target_names
+    check_kinds(model.target_names)
     assert model.stage_names
-    for module in (*model.stage_names, model.head_name):
-        assert list(model.get_submodule(module).parameters()), f"{module} has nothing to train or to freeze"
+    assert model.head_names
 
 
-@pytest.mark.parametrize("name", list_models("classification"))
-def test_stages_and_heads_hold_every_parameter(name: str, on_meta: Callable[[str], Model]) -> None:
+@pytest.mark.parametrize("name", list_models())
+def test_parts_hold_every_parameter_once(name: str, on_meta: Callable[[str], Model]) -> None:
+    """Each part is a submodule or a parameter, and has something to train."""
     model = on_meta(name)
-    parts = (*model.stage_names, model.head_name, *model.auxiliary_heads)
-    left = [key for key, _ in model.named_parameters() if not key.startswith(tuple(f"{part}." for part in parts))]
-    assert set(left) <= {"cls_token", "pos_embed"}
-    # And layers, which a rate that falls with depth counts, are disjoint and hold all of it too.
-    prefixes = [f"{part}." for layer in layers_of(model) for part in layer]
-    for key, _ in model.named_parameters():
-        assert key in left or sum(key.startswith(prefix) for prefix in prefixes) == 1, key
+    parameters = dict(model.named_parameters())
+    parts = (*model.stage_names, *model.neck_names, *model.head_names, *model.auxiliary_heads)
+    layers = [part for layer in layers_of(model) for part in layer]
+    for kind, named in (("part", parts), ("layer", layers)):  # a rate that falls with depth goes by layers
+        held = {part: [key for key in parameters if key == part or key.startswith(f"{part}.")] for part in named}
+        for part, keys in held.items():
+            assert keys, f"{kind} {part} has nothing to train or to freeze"
+        counts = Counter(key for keys in held.values() for key in keys)
+        assert counts == dict.fromkeys(parameters, 1), {key: counts[key] for key in parameters if counts[key] != 1}
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_class_rows_are_the_tensors_that_know_the_number_of_classes(name: str, on_meta: Callable[[str], Model]) -> None:
+    model = on_meta(name)
+    own = model.state_dict()
+    heads = tuple(f"{head}." for head in (*model.head_names, *model.auxiliary_heads))
+    assert all(f"{key}.".startswith(heads) for key in model.class_rows)
+    assert all(rows.num_classes(own[key]) == model.num_classes for key, rows in model.class_rows.items())
+    if not model.class_rows:
+        with pytest.raises(ConfigError, match="classes"):  # no head for other classes can be built at all
+            create_model(name, num_classes=model.num_classes + 3)
+        return
+    with torch.device("meta"):
+        wider = create_model(name, num_classes=model.num_classes + 3).state_dict()
+    assert set(wider) == set(own)
+    assert {key for key in own if own[key].shape != wider[key].shape} == set(model.class_rows)
+    assert all(rows.num_classes(wider[key]) == model.num_classes + 3 for key, rows in model.class_rows.items())
+    assert all(rows.matches(own[key], wider[key]) for key, rows in model.class_rows.items())
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -205,10 +233,11 @@ def test_loss_is_finite_and_reaches_every_parameter(
     assert None not in gradients.values(), "DDP would wait for these for ever"
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients.values())
     if all(objects):
-        # In the head a level may have no positive place, and so nothing to say of classes.
+        # In the heads a level may have no positive, and so nothing to learn of classes.
+        heads = tuple(f"{head}." for head in model.head_names)
         still = [name for name, gradient in gradients.items() if gradient is not None and not gradient.any()]
-        assert all(name.startswith(f"{model.head_name}.") for name in still), still
-        assert len(still) < sum(name.startswith(f"{model.head_name}.") for name in gradients)
+        assert all(name.startswith(heads) for name in still), still
+        assert len(still) < sum(name.startswith(heads) for name in gradients)
 
 
 @ALL

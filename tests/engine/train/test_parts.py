@@ -77,16 +77,34 @@ def test_layers_of_networks_are_those_of_their_papers() -> None:
     assert layers[3] == ("stages.2.blocks.0", "stages.2.blocks.1", "stages.2.blocks.2", "stages.2.downsample")
     assert layers[-1] == ("head.fc", "head.norm")
     assert len(layers) == 1 + 2 + 3 + 1 + 1
-    assert layers_of(vit) == (("patch_embed",), *((f"blocks.{index}",) for index in range(12)), ("head", "norm"))
+    tokens = ("patch_embed", "cls_token", "pos_embed")  # what is a single parameter belongs to the layer before it
+    assert layers_of(vit) == (tokens, *((f"blocks.{index}",) for index in range(12)), ("head", "norm"))
 
 
-def test_what_is_in_no_layer_belongs_to_the_first() -> None:
+def test_the_neck_learns_at_the_rate_of_the_heads() -> None:
+    with torch.device("meta"):
+        model = create_model("yolox_nano", num_classes=2)
+    layers = layers_of(model)
+    assert len(model.neck_names) == 8
+    assert layers[-1] == ("head", *model.neck_names)
+    config = OptimizerConfig(lr=1.0, layer_decay=0.5)
+    optimizer = build_optimizer(model.named_parameters(), config, layers)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {names[id(member)]: group["lr"] for group in optimizer.param_groups for member in group["params"]}
+    assert rates["backbone.C3_p4.conv1.conv.weight"] == rates["head.stems.0.conv.weight"] == 1.0
+    assert rates["backbone.backbone.dark5.2.conv1.conv.weight"] == 0.5
+    assert min(rates, key=rates.__getitem__).startswith("backbone.backbone.stem.")
+
+
+def test_what_is_in_no_part_is_named() -> None:
     model = SmallNet()
     model.token = torch.nn.Parameter(torch.zeros(1, 4))
-    config = OptimizerConfig(lr=1.0, layer_decay=0.5)
-    optimizer = build_optimizer(model.named_parameters(), config, (("stem",), ("stage",), ("head",)))
-    (group,) = [group for group in optimizer.param_groups if any(one is model.token for one in group["params"])]
-    assert group["lr"] == 0.25
+    with pytest.raises(ConfigError, match=r"layer_decay: parameter 'token' is in no layer.*stage_names"):
+        build_optimizer(model.named_parameters(), OptimizerConfig(layer_decay=0.5), layers_of(model))
+    with pytest.raises(ConfigError, match=r"trainable is 'head', but parameter 'token'.*train 'all'"):
+        apply_freeze(model, FreezeConfig(trainable="head"))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert build_optimizer(model.named_parameters(), OptimizerConfig()).param_groups
 
 
 def test_rmsprop_is_its_definition() -> None:
@@ -114,11 +132,18 @@ def test_exponential_falls_in_steps() -> None:
 
 @pytest.mark.parametrize(
     ("trainable", "moving"),
-    [("all", {"token", "stem", "stage", "head"}), ("last:1", {"stage", "head"}), ("head", {"head"})],
+    [
+        ("all", {"token", "stem", "stage", "head"}),
+        ("last:2", {"token", "stem", "stage", "head"}),
+        ("last:1", {"stage", "head"}),
+        ("last:0", {"head"}),
+        ("head", {"head"}),
+    ],
 )
 def test_only_what_is_named_moves(trainable: str, moving: set[str]) -> None:
     model = SmallNet()
-    model.token = torch.nn.Parameter(torch.zeros(4))  # in no stage, as a class token is
+    model.token = torch.nn.Parameter(torch.zeros(1, 4))  # part of the first stage, as a class token is
+    model.stage_names = ("stem", "token", "stage")
     apply_freeze(model, FreezeConfig(trainable=trainable))
     assert {name.split(".")[0] for name, one in model.named_parameters() if one.requires_grad} == moving
     assert [model.stem.training, model.stage.training, model.head.training] == [
@@ -127,6 +152,38 @@ def test_only_what_is_named_moves(trainable: str, moving: set[str]) -> None:
     assert model.training
     apply_freeze(model, FreezeConfig())
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(("trainable", "neck"), [("last:5", True), ("last:0", True), ("head", False)])
+def test_necks_train_with_the_last_stages(trainable: str, neck: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with torch.device("meta"):
+        model = create_model("yolox_nano", num_classes=2)
+    with caplog.at_level("INFO", "saccade"):
+        apply_freeze(model, FreezeConfig(trainable=trainable))
+        apply_freeze(model, FreezeConfig(trainable=trainable))  # each epoch; only a change is logged
+    (record,) = caplog.records
+    moving = {name for name, one in model.named_parameters() if one.requires_grad}
+    inside = {
+        name for name, _ in model.named_parameters() if name.startswith(tuple(f"{one}." for one in model.neck_names))
+    }
+    assert len(inside) == 90
+    assert inside <= moving if neck else not inside & moving
+    assert (len(moving) == 330) == (trainable == "last:5")
+    assert f"trainable {trainable}: {len(moving)} of 330 parameter tensors train" in record.getMessage()
+    assert ("backbone.C3_p4" in record.getMessage()) == neck
+
+
+def test_a_vision_transformer_has_as_many_stages_as_modules() -> None:
+    with torch.device("meta"):
+        model = create_model("vit_ti_16", num_classes=2)
+    apply_freeze(model, FreezeConfig(trainable="last:12"))
+    assert not model.pos_embed.requires_grad
+    assert not model.patch_embed.proj.weight.requires_grad
+    assert model.blocks[0].norm1.weight.requires_grad
+    apply_freeze(model, FreezeConfig(trainable="last:13"))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(ConfigError, match=r"'last:14', but vit_ti_16 has 13 stages: patch_embed, blocks\.0"):
+        apply_freeze(model, FreezeConfig(trainable="last:14"))
 
 
 def test_average_equals_its_definition() -> None:

@@ -43,6 +43,7 @@ from saccade.blocks.local_response_norm import LocalResponseNorm
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["AlexNet", "AlexNet2012", "alexnet", "alexnet_2012"]
 
@@ -60,7 +61,8 @@ class _AlexNet(Classifier):
         dropout: Dropout rate before fc6 and fc7 (section 4.2).
     """
 
-    head_name = "classifier.6"
+    head_names = ("classifier.6",)
+    class_rows = linear_rows("classifier.6")
     unused_by_features = ("classifier",)
 
     def __init__(self, trunk: nn.Sequential, num_classes: int, fc_channels: int, dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""What all classifiers share: cross entropy, softmax, and how a classifier becomes the backbone of a dense model."""
+"""Base of all classifiers: cross entropy, softmax, and how a classifier becomes the backbone of a dense model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from saccade.structures.input_spec import InputSpec
 
 __all__ = ["IMAGENET_SPEC", "Classifier", "build_backbone"]
 
-# What most networks after 2015 are fed on ImageNet: the middle of an image whose shorter side is 256.
+# Input of most networks after 2015 on ImageNet: the middle of an image whose shorter side is 256.
 IMAGENET_SPEC = InputSpec(
     size=(224, 224),
     resize="center_crop",
@@ -28,18 +28,26 @@ IMAGENET_SPEC = InputSpec(
 class Classifier(Model):
     """Base of every classifier: a subclass writes ``forward`` (``{"logits": (B, C)}``) and ``features``.
 
-    Transfer learning needs two attributes of it, documented on :class:`saccade.models.base.Model`: ``stage_names`` and
-    ``head_name``. Dense models need a third: ``unused_by_features``.
+    It states its parts (``stage_names``, ``head_names``) and ``class_rows``, documented on
+    :class:`saccade.models.base.Model`; what ``features`` does not run besides the head stands in
+    ``unused_by_features``.
 
     Attributes:
         label_smoothing: Share of the target's mass spread evenly over all classes (Szegedy et al. 2016, section 7),
             0..1.
-        cam_layer: Submodule whose map explains a class best (``saccade.analysis.cam``); empty: the last stage that
-            gives a map.
-        unused_by_features: Submodules that ``features`` never runs; the head alone unless a subclass says more.
+        cam_layer: Submodule whose feature map explains a class best (``saccade.analysis.cam``); empty: the last stage
+            that gives a feature map.
+        unused_by_features: Submodules that ``features`` never runs; empty: the heads.
+
+    Example:
+        >>> model = saccade.create_model("resnet18", num_classes=3).eval()
+        >>> model.predict(torch.zeros(2, 3, 64, 64))["probabilities"].shape
+        torch.Size([2, 3])
     """
 
     task = "classification"
+    target_names = ("labels",)
+    decoded_keys = ("probabilities",)
     label_smoothing: float = 0.0
     cam_layer: str = ""
     unused_by_features: tuple[str, ...] = ()
@@ -74,7 +82,7 @@ class Classifier(Model):
                 module.p = rate
 
     def to_map(self, activation: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """What a stage gives, as a map (B, C, H, W); networks whose stages give tokens arrange them.
+        """Output of a stage as a feature map (B, C, H, W); networks whose stages give tokens arrange them.
 
         Args:
             activation: Output of one of ``stage_names``.
@@ -84,13 +92,17 @@ class Classifier(Model):
 
     def remove_head(self) -> None:
         """Turn what ``features`` never runs into ``nn.Identity``: a dense model has no parameter that cannot learn."""
-        for name in self.unused_by_features or (self.head_name,):
+        unused = self.unused_by_features or self.head_names
+        for name in unused:
             parent, _, child = name.rpartition(".")
             setattr(self.get_submodule(parent), child, nn.Identity())
+        gone = tuple(f"{name}." for name in unused)
+        self.stage_names = tuple(stage for stage in self.stage_names if not f"{stage}.".startswith(gone))
+        self.head_names, self.auxiliary_heads, self.class_rows = (), (), {}
 
 
 def build_backbone(name: str, **options: Any) -> Classifier:
-    """A registered classifier without its head, for the ``features`` method of which a dense model has a use.
+    """A registered classifier without its head: the backbone of a dense model, which calls its ``features``.
 
     Args:
         name: Builder name of a classifier.

@@ -33,6 +33,7 @@ from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.resnet import BasicBlock
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 from saccade.structures.input_spec import InputSpec
 
 __all__ = [
@@ -95,7 +96,8 @@ class CifarResNet(Classifier):
     """
 
     stage_names = ("conv1", "bn1", "layer1", "layer2", "layer3")
-    head_name = "linear"
+    head_names = ("linear",)
+    class_rows = linear_rows("linear")
     input_spec = CIFAR_SPEC
     feature_channels = (16, 32, 64)
     feature_strides = (1, 2, 4)

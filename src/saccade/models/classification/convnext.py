@@ -38,6 +38,7 @@ from saccade.blocks.transformer import Mlp
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "ConvNeXt", "ConvNeXtBlock", "LayerNorm2d", "convnext_base", "convnext_large", "convnext_small", "convnext_tiny",
@@ -124,7 +125,8 @@ class ConvNeXt(Classifier):
     """
 
     stage_names = ("stem", *(f"stages.{number}" for number in range(4)), "head.norm")
-    head_name = "head.fc"
+    head_names = ("head.fc",)
+    class_rows = linear_rows("head.fc")
     unused_by_features = ("head",)
     feature_strides = (4, 8, 16, 32)
 

@@ -32,6 +32,7 @@ from saccade.blocks.conv_norm_act import ConvNormAct
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["DARKNET_SPEC", "Darknet19", "darknet19"]
 
@@ -54,7 +55,8 @@ class Darknet19(Classifier):
     """
 
     stage_names = tuple(f"trunk.{number}" for number in range(6))
-    head_name = "head"
+    head_names = ("head",)
+    class_rows = linear_rows("head")
     input_spec = DARKNET_SPEC
     feature_channels = (64, 128, 256, 512, 1024)
     feature_strides = (2, 4, 8, 16, 32)

@@ -38,6 +38,7 @@ from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.darknet19 import DARKNET_SPEC
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["Darknet53", "DarknetStage", "darknet53"]
 
@@ -78,7 +79,8 @@ class Darknet53(Classifier):
     """
 
     stage_names = ("stem", *(f"stages.{number}" for number in range(5)))
-    head_name = "head.fc"
+    head_names = ("head.fc",)
+    class_rows = linear_rows("head.fc")
     input_spec = replace(DARKNET_SPEC, size=(256, 256))
     feature_channels = (64, 128, 256, 512, 1024)
     feature_strides = (2, 4, 8, 16, 32)

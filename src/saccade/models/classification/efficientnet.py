@@ -49,6 +49,7 @@ from saccade.blocks.stochastic_depth import linear_rates
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "B0",
@@ -154,7 +155,8 @@ class EfficientNet(Classifier):
         [(16, 32, 32), (24, 16, 16), (40, 8, 8), (112, 4, 4), (1280, 2, 2)]
     """
 
-    head_name = "classifier.1"
+    head_names = ("classifier.1",)
+    class_rows = linear_rows("classifier.1")
     unused_by_features = ("classifier",)
     feature_strides = (2, 4, 8, 16, 32)
 

@@ -48,6 +48,7 @@ from saccade.models.base import Outputs, Targets
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
 from saccade.structures.batch import pad_targets
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["AuxiliaryClassifier", "GoogLeNet", "Inception", "googlenet", "googlenet_bn"]
 
@@ -169,8 +170,9 @@ class GoogLeNet(Classifier):
     """
 
     stage_names = ("conv1", "conv2", "conv3", *(f"inception{name}" for name in MODULES))
-    head_name = "fc"
+    head_names = ("fc",)
     auxiliary_heads = ("aux1", "aux2")
+    class_rows = linear_rows("fc", "aux1.fc2", "aux2.fc2")
     unused_by_features = ("fc", "aux1", "aux2")
     input_spec = IMAGENET_SPEC
     feature_channels = (64, 192, 480, 832, 1024)

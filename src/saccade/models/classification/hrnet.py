@@ -38,6 +38,7 @@ from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.classification.resnet import BasicBlock, Bottleneck
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "HRModule", "HRNet", "HRShape", "hrnet_w18", "hrnet_w18_small", "hrnet_w30", "hrnet_w32", "hrnet_w40",
@@ -146,7 +147,8 @@ class HRNet(Classifier):
         "conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3",
         "stage4", "incre_modules", "downsamp_modules", "final_layer",
     )  # fmt: skip
-    head_name = "classifier"
+    head_names = ("classifier",)
+    class_rows = linear_rows("classifier")
     unused_by_features = ("incre_modules", "downsamp_modules", "final_layer", "classifier")
     input_spec = IMAGENET_SPEC
     feature_strides = (4, 8, 16, 32)

@@ -42,6 +42,7 @@ from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier
 from saccade.models.registry import register_model
+from saccade.structures.class_rows import linear_rows
 from saccade.structures.input_spec import InputSpec
 
 __all__ = ["LeNet5", "LeNet5Original", "ScaledTanh", "SparseConvolution", "Subsampling", "lenet5", "lenet5_1998"]
@@ -200,7 +201,8 @@ class LeNet5(_LeNet):
     """
 
     stage_names = ("c1", "c3", "c5", "f6")
-    head_name = "output"
+    head_names = ("output",)
+    class_rows = linear_rows("output")
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
@@ -254,7 +256,7 @@ class LeNet5Original(_LeNet):
     """
 
     stage_names = ("c1", "s2", "c3", "s4", "c5")
-    head_name = "f6"
+    head_names = ("f6",)  # the codes of the ten digits above it are fixed
     rubbish_penalty: float = 0.1
 
     def __init__(self) -> None:

@@ -39,6 +39,7 @@ from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["MobileNetV1", "mobilenet_v1", "mobilenet_v1_0_25", "mobilenet_v1_0_50", "mobilenet_v1_0_75"]
 
@@ -73,7 +74,8 @@ class MobileNetV1(Classifier):
     """
 
     stage_names = tuple(f"trunk.{number}" for number in range(1 + len(LAYERS)))
-    head_name = "head"
+    head_names = ("head",)
+    class_rows = linear_rows("head")
     feature_strides = (2, 4, 8, 16, 32)
 
     def __init__(

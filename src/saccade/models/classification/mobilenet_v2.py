@@ -41,6 +41,7 @@ from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["InvertedResidual", "MobileNetV2", "mobilenet_v2", "mobilenet_v2_1_4"]
 
@@ -104,7 +105,8 @@ class MobileNetV2(Classifier):
     """
 
     stage_names = tuple(f"trunk.{number}" for number in range(19))
-    head_name = "classifier.1"
+    head_names = ("classifier.1",)
+    class_rows = linear_rows("classifier.1")
     unused_by_features = ("classifier",)
     input_spec = IMAGENET_SPEC
 

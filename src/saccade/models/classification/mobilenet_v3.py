@@ -36,6 +36,7 @@ from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["MobileNetV3", "Unit", "UnitRow", "mobilenet_v3_large", "mobilenet_v3_small"]
 
@@ -154,7 +155,8 @@ class MobileNetV3(Classifier):
         [(16, 32, 32), (16, 16, 16), (24, 8, 8), (48, 4, 4), (576, 2, 2)]
     """
 
-    head_name = "classifier.3"
+    head_names = ("classifier.3",)
+    class_rows = linear_rows("classifier.3")
     unused_by_features = ("classifier",)
     input_spec = IMAGENET_SPEC
 

@@ -43,6 +43,7 @@ from saccade.blocks.transformer import BlockSettings, TransformerBlock
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["InvertedResidual", "MobileViT", "MobileViTBlock", "Widths", "mobilevit_s", "mobilevit_xs", "mobilevit_xxs"]
 
@@ -165,7 +166,8 @@ class MobileViT(Classifier):
     """
 
     stage_names = ("stem", *(f"stages.{number}" for number in range(5)), "final_conv")
-    head_name = "head.fc"
+    head_names = ("head.fc",)
+    class_rows = linear_rows("head.fc")
     input_spec = replace(
         IMAGENET_SPEC, size=(256, 256), mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0), crop_fraction=0.9
     )

@@ -42,6 +42,7 @@ from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.classification.cifar_resnet import CIFAR_SPEC
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "Order",
@@ -174,7 +175,8 @@ class PreActResNet(Classifier):
         [(64, 32, 32), (128, 16, 16), (256, 8, 8)]
     """
 
-    head_name = "fc"
+    head_names = ("fc",)
+    class_rows = linear_rows("fc")
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "BasicBlock",
@@ -186,7 +187,8 @@ class ResNet(Classifier):
     """
 
     stage_names = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
-    head_name = "fc"
+    head_names = ("fc",)
+    class_rows = linear_rows("fc")
     input_spec = IMAGENET_SPEC
 
     def __init__(

@@ -39,6 +39,7 @@ from saccade.blocks.conv_norm_act import ConvNormActSequence
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "ShuffleNetV1", "ShuffleUnit", "shufflenet_v1_g1", "shufflenet_v1_g2", "shufflenet_v1_g3", "shufflenet_v1_g4",
@@ -104,7 +105,8 @@ class ShuffleNetV1(Classifier):
     """
 
     stage_names = ("conv1", "stage2", "stage3", "stage4")
-    head_name = "fc"
+    head_names = ("fc",)
+    class_rows = linear_rows("fc")
     input_spec = IMAGENET_SPEC
     feature_strides = (2, 4, 8, 16, 32)
 

@@ -37,6 +37,7 @@ from saccade.blocks.conv_norm_act import ConvNormActSequence
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "ShuffleNetV2", "SplitUnit", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5",
@@ -104,7 +105,8 @@ class ShuffleNetV2(Classifier):
     """
 
     stage_names = ("conv1", "stage2", "stage3", "stage4", "conv5")
-    head_name = "fc"
+    head_names = ("fc",)
+    class_rows = linear_rows("fc")
     input_spec = IMAGENET_SPEC
     feature_strides = (2, 4, 8, 16, 32)
 

@@ -43,6 +43,7 @@ from saccade.blocks.transformer import Mlp
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "PatchMerging", "SwinBlock", "SwinShape", "SwinTransformer", "WindowAttention", "swin_b", "swin_l", "swin_s",
@@ -288,7 +289,8 @@ class SwinTransformer(Classifier):
     """
 
     stage_names = ("patch_embed", *(f"layers.{number}" for number in range(4)), "norm")
-    head_name = "head.fc"
+    head_names = ("head.fc",)
+    class_rows = linear_rows("head.fc")
     feature_strides = (4, 8, 16, 32)
 
     def __init__(self, shape: SwinShape, num_classes: int = 1000, stochastic_depth: float = 0.2) -> None:

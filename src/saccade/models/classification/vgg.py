@@ -37,6 +37,7 @@ from saccade.blocks.fully_convolutional import linear_as_convolution
 from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = ["VGG", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
 
@@ -75,7 +76,8 @@ class VGG(Classifier):
     """
 
     stage_names = (*(f"trunk.{number}" for number in range(5)), "classifier.0", "classifier.3")
-    head_name = "classifier.6"
+    head_names = ("classifier.6",)
+    class_rows = linear_rows("classifier.6")
     unused_by_features = ("classifier",)
     input_spec = IMAGENET_SPEC
     feature_channels = WIDTHS

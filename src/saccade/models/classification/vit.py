@@ -46,6 +46,7 @@ from saccade.models.base import Outputs
 from saccade.models.classification.base import IMAGENET_SPEC, Classifier
 from saccade.models.classification.bit import BiTBackbone
 from saccade.models.registry import Reported, register_model
+from saccade.structures.class_rows import linear_rows
 
 __all__ = [
     "HybridEmbedding", "PatchEmbedding", "VisionTransformer", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16",
@@ -128,7 +129,8 @@ class VisionTransformer(Classifier):
         torch.Size([1, 3])
     """
 
-    head_name = "head"
+    head_names = ("head",)
+    class_rows = linear_rows("head")
 
     def __init__(
         self,
@@ -156,7 +158,9 @@ class VisionTransformer(Classifier):
         self.blocks = nn.Sequential(*(TransformerBlock(settings, rate) for rate in rates))
         self.norm = nn.LayerNorm(channels, settings.eps)
         self.head = nn.Linear(channels, num_classes)
-        self.stage_names = ("patch_embed", *(f"blocks.{number}" for number in range(depth)), "norm")
+        self.stage_names = (
+            "patch_embed", "cls_token", "pos_embed", *(f"blocks.{number}" for number in range(depth)), "norm"
+        )
         # Only the class token leaves the last block for the head: the other tokens count in that block's input.
         self.cam_layer = f"blocks.{depth - 1}.norm1"
         self.feature_channels = (channels,)

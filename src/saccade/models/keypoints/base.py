@@ -35,7 +35,7 @@ class HeatmapModel(Model):
 
     task = "keypoints"
     target_names = ("keypoints",)
-    decoded_keys = ("keypoints", "scores", "count")
+    decoded_keys = ("keypoints", "point_scores", "scores", "count")
     head_names = ("head",)
     class_rows = linear_rows("head")  # points are the classes
 

@@ -1,4 +1,4 @@
-"""What networks for label maps share: loss with pixels to ignore, probabilities at canvas size."""
+"""Base of networks for semantic segmentation: loss with ignored pixels, probabilities at canvas size."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ __all__ = ["Segmenter"]
 class Segmenter(Model):
     """Base of networks whose ``forward`` gives ``{"logits": (B, C, H, W)}`` at the size of the images.
 
-    With one class it separates foreground (label 1) from background by a sigmoid, else classes by a softmax. Label 255
-    is ignored.
+    With one class it separates foreground (label 1) from background by a sigmoid, and ``class_names`` holds the
+    foreground's name alone; otherwise it separates classes by a softmax, where background is a class like any other
+    (class 0 by its name). Label 255 is ignored.
 
     Args:
         num_classes: C.
@@ -26,6 +27,8 @@ class Segmenter(Model):
     """
 
     task = "segmentation"
+    target_names = ("label_map",)
+    decoded_keys = ("probabilities",)
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -44,6 +44,7 @@ from saccade.models.classification.base import Classifier, build_backbone
 from saccade.models.registry import register_model
 from saccade.models.segmentation.base import Segmenter
 from saccade.ops.padding import pad_to_multiple
+from saccade.structures.class_rows import linear_rows
 from saccade.structures.input_spec import InputSpec
 
 __all__ = ["BackboneUNet", "DoubleConvolution", "UNet", "unet", "unet_backbone", "unet_resnet34"]
@@ -108,7 +109,8 @@ class UNet(Segmenter):
     """
 
     stage_names = (*(f"encoder.{level}" for level in range(5)), *(f"decoder.{level}" for level in range(4)))
-    head_name = "head"
+    head_names = ("head",)
+    class_rows = linear_rows("head")
     feature_strides = (1, 2, 4, 8, 16)
 
     def __init__(self, num_classes: int = 2, in_channels: int = 3, base_channels: int = 64) -> None:
@@ -188,7 +190,8 @@ class BackboneUNet(Segmenter):
         torch.Size([1, 2, 50, 70])
     """
 
-    head_name = "head"
+    head_names = ("head",)
+    class_rows = linear_rows("head")
 
     def __init__(
         self, backbone: Classifier, num_classes: int, decoder_channels: Sequence[int] = (256, 128, 64, 32, 16)
@@ -213,11 +216,8 @@ class BackboneUNet(Segmenter):
         self.head.apply(_initialise)
 
         self.input_spec = replace(backbone.input_spec, size=(512, 512), resize="letterbox", pad_multiple=self.multiple)
-        unused = backbone.unused_by_features
-        self.stage_names = (
-            *(f"backbone.{name}" for name in backbone.stage_names if name not in unused),
-            *(f"decoder.{level}" for level in range(len(skips))),
-        )
+        self.stage_names = tuple(f"backbone.{name}" for name in backbone.stage_names)
+        self.neck_names = tuple(f"decoder.{level}" for level in range(len(skips)))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps of the backbone."""
