@@ -22,8 +22,8 @@ class PublishedWeights:
         url: Address of the file.
         layout: Name of its key layout (``saccade.weights.layouts``).
         licence: SPDX identifier of the project that publishes it, and what else binds its use.
-        num_classes: Classes of its head.
-        class_names_source: List its classes are named by.
+        num_classes: Classes of its head that are real (80 of COCO, also where the file has 91 rows).
+        class_names_source: List that names the rows of its head; ``coco91`` is COCO by its category ids.
         claimed: Metrics its publisher states.
         sha256: Full hash, where the publisher gives one.
         sha256_prefix: First digits of it, where that is all the publisher gives.
@@ -43,7 +43,7 @@ class PublishedWeights:
     layout: str
     licence: str
     num_classes: int
-    class_names_source: Literal["imagenet", "coco"]
+    class_names_source: Literal["imagenet", "coco", "coco91"]
     claimed: Mapping[str, float]
     sha256: str | None = None
     sha256_prefix: str | None = None
@@ -56,15 +56,23 @@ class PublishedWeights:
         return f"{self.builder}-{self.name}-{self.url.rsplit('/', 1)[1]}"
 
     def class_names(self) -> tuple[str, ...]:
-        """Names of classes 0..N-1, from the lists that torchvision carries."""
+        """Names of the rows of the file's head, from the lists that torchvision carries.
+
+        An empty name stands for a row of no class: the background and the ten ids that COCO never used.
+
+        Example:
+            >>> from saccade.weights import PUBLISHED
+            >>> PUBLISHED["yolox_s/coco"].class_names()[:3]
+            ('person', 'bicycle', 'car')
+        """
         from torchvision.models import ResNet18_Weights
         from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
         if self.class_names_source == "imagenet":
             return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-        # 91 columns there: the background and ten ids that COCO never used.
-        names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-        return tuple(name for name in names if name not in ("__background__", "N/A"))
+        categories = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+        rows = tuple("" if name in ("__background__", "N/A") else name for name in categories)
+        return rows if self.class_names_source == "coco91" else tuple(name for name in rows if name)
 
 
 @dataclass(frozen=True)

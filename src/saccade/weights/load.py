@@ -1,4 +1,4 @@
-"""Put weights of any known layout into a model, and say in one line what happened."""
+"""Loading weights of any known layout into a model, with a report of one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from saccade.errors import WeightsError
 from saccade.weights.darknet_file import read_darknet
 from saccade.weights.files import read_file
 from saccade.weights.foreign import read_foreign
-from saccade.weights.heads import EarlierHead, split_heads
+from saccade.weights.heads import (
+    EarlierHead,
+    count_classes,
+    drop_unnamed_rows,
+    head_tensors,
+    names_of_rows,
+    pair_classes,
+    split_heads,
+)
 from saccade.weights.layouts import layouts
 from saccade.weights.loadable import Loadable
 from saccade.weights.positions import interpolate_positions
@@ -35,13 +43,15 @@ class LoadReport:
     Args:
         source: File, or name of published weights.
         recognised: Layout, as a user knows it.
-        loaded: Tensors that the model now has.
+        loaded: Tensors that the model now has from the file, whole.
         renamed: Tensors of the file that have another name in the model.
-        head: Tensors left as they were because they belong to another number of classes.
+        head: Tensors in which rows stayed as they were, because the file does not have all of the model's classes.
+        taken: Classes whose rows were taken by their name; None where names played no part.
+        new: Classes of the model that the file does not have, where names decided.
         missing: Tensors of the model that the file does not have.
-        unexpected: Tensors of the file that the model has no place for.
+        unexpected: Tensors of the file that the model does not have.
         notes: What was unwrapped on the way.
-        file_head: The whole head of the file, where it belongs to another number of classes.
+        file_head: The whole head of the file, where it belongs to other classes.
         earlier_heads: Heads that the file kept from before, by :mod:`saccade.weights.heads`.
     """
 
@@ -50,6 +60,8 @@ class LoadReport:
     loaded: int
     renamed: int = 0
     head: tuple[str, ...] = ()
+    taken: tuple[str, ...] | None = None
+    new: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
@@ -60,7 +72,12 @@ class LoadReport:
         unwrapped = f" ({', '.join(self.notes)})" if self.notes else ""
         renamed = self.renamed or "none"
         parts = [f"{self.source}: {self.recognised}{unwrapped}, {self.loaded} tensors loaded, {renamed} renamed"]
-        if self.head:
+        if self.taken:
+            rest = f", as initialised {_shorten(self.new)}" if self.new else ""
+            parts.append(f"head: {len(self.taken)} of {len(self.taken) + len(self.new)} classes taken by name{rest}")
+        elif self.taken is not None:
+            parts.append(f"head of other classes left as it was ({_shorten(self.head)})")
+        elif self.head:
             parts.append(f"head of another size left as it was ({_shorten(self.head)})")
         parts.append(f"missing {_shorten(self.missing)}")
         parts.append(f"unexpected {_shorten(self.unexpected)}")
@@ -77,26 +94,37 @@ def _shorten(names: Sequence[str], limit: int = 4) -> str:
 def load_weights(model: Loadable, source: str | Path, strict_head: bool = False) -> LoadReport:
     """Load weights from a file of any known layout, or published weights by name.
 
-    A last layer made for another number of classes stays as it is, which is how training on one's own classes starts;
-    every other difference in shape is an error. The report is also logged by the logger ``saccade``.
+    Heads follow the names of classes where file and model have them: rows of shared names are copied, in whatever order
+    they stand, and rows of new classes stay as they were. Where names are unknown, a head of as many classes is copied
+    as it is, and one of another number stays as it was, which is how training on one's own classes starts; rows that
+    belong to no class are copied. Every other difference in shape is an error. The report is also logged by the logger
+    ``saccade``.
 
     Args:
         model: Where the weights go, in place.
         source: Path of a ``.safetensors``, ``.pt``, ``.pth`` or Darknet ``.weights`` file, or a name of the published
             table such as ``imagenet`` or ``coco``; only a name may lead to a download.
-        strict_head: Make another number of classes an error too.
+        strict_head: Make other classes an error too.
 
     Returns:
         What was recognised, renamed, missing, unexpected.
 
     Raises:
-        WeightsError: If the file cannot be read, nothing in it fits, or shapes differ outside the head. The model is
-            then unchanged.
+        WeightsError: If the file cannot be read, nothing in it fits, or shapes differ outside the rows of classes. The
+            model is then unchanged.
 
     Example:
-        >>> print(load_weights(create_model("resnet18", num_classes=5), "resnet18-f37072fd.pth"))  # doctest: +SKIP
-        resnet18-f37072fd.pth: torchvision ResNet, 100 tensors loaded, none renamed; head of another size left as it was
-        (2: fc.weight, fc.bias); ...
+        >>> from saccade.models.checkpoint import save_model
+        >>> model = saccade.create_model("lenet5", num_classes=2)
+        >>> model.class_names = ("cat", "dog")
+        >>> path = save_model(model, "pets.safetensors")
+        >>> other = saccade.create_model("lenet5", num_classes=3)
+        >>> other.class_names = ("dog", "cow", "cat")
+        >>> print(load_weights(other, "pets.safetensors"))  # doctest: +ELLIPSIS
+        pets.safetensors: Saccade checkpoint of lenet5, 8 tensors loaded, none renamed;
+        head: 2 of 3 classes taken by name, as initialised cow; missing none; unexpected none.
+        >>> torch.equal(other.output.weight[0], model.output.weight[1])
+        True
     """
     from saccade.weights.published import PUBLISHED, fetch_published, find_published
 
@@ -108,12 +136,14 @@ def load_weights(model: Loadable, source: str | Path, strict_head: bool = False)
     state, earlier_heads = split_heads(state, metadata.get("earlier_heads", ()))
     name = str(source) if entry is None else f"{entry.builder}/{entry.name}"
     class_names = tuple(metadata.get("class_names", ()) if entry is None else entry.class_names())
-    report = _fit(model, state, metadata, notes, name, strict_head)
-    if report.file_head is not None:
-        report = replace(report, file_head=replace(report.file_head, class_names=class_names))
-    report = replace(report, earlier_heads=earlier_heads)
-    if not report.head and not model.class_names and len(class_names) == model.num_classes:
-        model.class_names = class_names
+    recognised, converted = _recognise(model, state, metadata)
+    converted = interpolate_positions(converted, model)
+    checked = _checked(model, converted, class_names, f"'{name}' ({recognised})", strict_head)
+    report = _copy(model, checked)
+    renamed = len(converted.keys() - state.keys())
+    report = replace(
+        report, source=name, recognised=recognised, renamed=renamed, notes=tuple(notes), earlier_heads=earlier_heads
+    )
     if entry is not None:
         model.input_spec = replace(model.input_spec, **entry.preprocessing)
         others = {key: value for key, value in entry.arguments.items() if model.builder_args.get(key, value) != value}
@@ -141,75 +171,124 @@ def _read(path: Path, model: Loadable) -> tuple[dict[str, Tensor], dict[str, Any
     return state, {}, notes
 
 
-def _fit(
-    model: Loadable,
-    state: dict[str, Tensor],
-    metadata: Mapping[str, Any],
-    notes: list[str],
-    source: str,
-    strict_head: bool,
-) -> LoadReport:
+@dataclass(frozen=True)
+class _File:
+    """Tensors of a file under the model's names, all of shapes that fit, and the classes of its head.
+
+    Args:
+        state: The tensors; rows of no class are gone.
+        classes: Classes of its head; None without one.
+        class_names: Their names; empty if unknown.
+        pairs: (class of the model, class of the file) of all rows to copy.
+        by_name: Names decided on ``pairs``.
+    """
+
+    state: Mapping[str, Tensor]
+    classes: int | None
+    class_names: tuple[str, ...]
+    pairs: Sequence[tuple[int, int]]
+    by_name: bool
+
+
+def _checked(
+    model: Loadable, state: Mapping[str, Tensor], class_names: Sequence[str], title: str, strict_head: bool
+) -> _File:
+    """Find out what goes where, before anything is written.
+
+    Raises:
+        WeightsError: If nothing fits, or a shape differs that must not.
+    """
     own = model.state_dict()
-    recognised, converted = _recognise(model, set(own), state, metadata)
-    converted = interpolate_positions(converted, model)
-    renamed = len(converted.keys() - state.keys())
-    fitting = {name: tensor for name, tensor in converted.items() if name in own and tensor.shape == own[name].shape}
-    other = {name: tensor for name, tensor in converted.items() if name in own and tensor.shape != own[name].shape}
-    if not any(not name.endswith(_COUNTER) for name in (*fitting, *other)):
+    common = [name for name in state if name in own]
+    if not any(not name.endswith(_COUNTER) for name in common):
         raise WeightsError(
-            f"'{source}' ({recognised}) has nothing for {_title(model)}: its names are like {_shorten(sorted(state))}; "
+            f"{title} has nothing for {_title(model)}: its names are like {_shorten(sorted(state))}; "
             f"the model's like {_shorten(sorted(own))}. Create the model that the file was made for."
         )
-    # Heads are by contract the only parts whose shapes know the number of classes.
-    heads = () if strict_head else tuple(f"{head}." for head in (model.head_name, *model.auxiliary_heads) if head)
-    wrong = [name for name in other if not name.startswith(heads)]
+    rows = model.class_rows
+    classes = count_classes(state, rows) if rows else model.num_classes
+    names = () if classes is None else names_of_rows(class_names, classes)
+    if not all(names):
+        state, names = drop_unnamed_rows(state, rows, names), tuple(name for name in names if name)
+        classes = len(names)
+    other = [name for name in common if state[name].shape != own[name].shape]
+    wrong = [
+        name
+        for name in other
+        if name not in rows or classes is None or strict_head or not rows[name].matches(state[name], own[name])
+    ]
     if wrong:
-        shapes = {name: (tuple(other[name].shape), tuple(own[name].shape)) for name in wrong}
-        raise WeightsError(_mismatch(source, recognised, _title(model), shapes))
+        shapes = {name: (tuple(state[name].shape), tuple(own[name].shape)) for name in wrong}
+        raise WeightsError(_mismatch(title, _title(model), shapes))
+    by_name = bool(rows and names) and len(model.class_names) == model.num_classes and names != model.class_names
+    if by_name:
+        pairs = pair_classes(model.class_names, names)
+    else:
+        pairs = [(index, index) for index in range(model.num_classes)] if classes == model.num_classes else []
+    if strict_head and by_name and len(pairs) < model.num_classes:
+        raise WeightsError(
+            f"{title} has other classes than {_title(model)}: it does not know "
+            f"{_shorten(_without(model.class_names, [index for index, _ in pairs]))}."
+        )
+    return _File(state, classes, names, pairs, by_name)
+
+
+def _copy(model: Loadable, file: _File) -> LoadReport:
+    """Write everything that is paired into the model."""
+    own, rows, state = model.state_dict(), model.class_rows, file.state
+    common = [name for name in state if name in own]
+    complete = len(file.pairs) == model.num_classes
+    left = () if complete else tuple(name for name in common if name in rows)
     with torch.no_grad():
-        for name, tensor in fitting.items():
-            own[name].copy_(tensor)
+        for name in common:
+            if name in rows and file.classes is not None:
+                rows[name].copy(own[name], state[name], file.pairs, (model.num_classes, file.classes))
+            else:
+                own[name].copy_(state[name])
+    if complete and not model.class_names and len(file.class_names) == model.num_classes:
+        model.class_names = file.class_names
+    taken: tuple[str, ...] | None = None
+    new: tuple[str, ...] = ()
+    file_head = None
+    if file.classes is not None and rows and not (complete and file.classes == model.num_classes):
+        heads = (*model.head_names, *model.auxiliary_heads)
+        file_head = EarlierHead(file.classes, file.class_names, head_tensors(state, heads))
+    if file.by_name:
+        shared = [index for index, _ in file.pairs]
+        taken, new = tuple(model.class_names[index] for index in shared), _without(model.class_names, shared)
     return LoadReport(
-        source=source,
-        recognised=recognised,
-        loaded=len(fitting),
-        renamed=renamed,
-        head=tuple(other),
-        missing=tuple(name for name in own if name not in converted and not name.endswith(_COUNTER)),
-        unexpected=tuple(name for name in converted if name not in own and not name.endswith(_COUNTER)),
-        notes=tuple(notes),
-        file_head=_head_of(converted, other, (model.head_name, *model.auxiliary_heads)) if other else None,
+        source="",
+        recognised="",
+        loaded=len(common) - len(left),
+        head=left,
+        taken=taken,
+        new=new,
+        missing=tuple(name for name in own if name not in state and not name.endswith(_COUNTER)),
+        unexpected=tuple(name for name in state if name not in own and not name.endswith(_COUNTER)),
+        file_head=file_head,
     )
 
 
-def _head_of(converted: Mapping[str, Tensor], other: Mapping[str, Tensor], heads: Sequence[str]) -> EarlierHead:
-    """The file's head; its classes are as many as the smallest tensor that differs, a bias, is long."""
-    smallest = min(other.values(), key=lambda tensor: tensor.numel())
-    prefixes = tuple(f"{head}." for head in heads)
-    tensors = {name: tensor for name, tensor in converted.items() if name.startswith(prefixes)}
-    return EarlierHead(int(smallest.shape[0]), (), tensors)
+def _without(names: Sequence[str], indices: Sequence[int]) -> tuple[str, ...]:
+    return tuple(name for index, name in enumerate(names) if index not in indices)
 
 
 def _title(model: Loadable) -> str:
     return model.builder_name or type(model).__name__
 
 
-def _mismatch(
-    source: str, recognised: str, title: str, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
-) -> str:
-    lines = [f"'{source}' ({recognised}) does not fit {title}. Create the model that the file was made for."]
+def _mismatch(title: str, model: str, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    lines = [f"{title} does not fit {model}. Create the model that the file was made for."]
     lines += [f"  {name}: {file} in the file, {own} in the model" for name, (file, own) in list(shapes.items())[:10]]
     if len(shapes) > 10:
         lines.append(f"  ... and {len(shapes) - 10} more")
     return "\n".join(lines)
 
 
-def _recognise(
-    model: Loadable, own: set[str], state: dict[str, Tensor], metadata: Mapping[str, Any]
-) -> tuple[str, dict[str, Tensor]]:
+def _recognise(model: Loadable, state: dict[str, Tensor], metadata: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
     if metadata.get("builder_name"):
         return f"Saccade checkpoint of {metadata['builder_name']}", state
-    keys = set(state)
+    keys, own = set(state), model.state_dict()
     for layout in layouts():
         if layout.matches(keys):
             # A state dict that has the model's own names needs no converter, even where a foreign layout looks alike.

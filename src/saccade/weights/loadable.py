@@ -1,22 +1,24 @@
-"""What this room needs of a model. It stands below ``saccade.models`` and cannot name them."""
+"""The part of a model that loading touches. This room stands below ``saccade.models`` and cannot name them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from saccade.structures.class_rows import ClassRows
 from saccade.structures.input_spec import InputSpec
 
 __all__ = ["Loadable"]
 
 
 class Loadable(Protocol):
-    """The part of :class:`saccade.models.base.Model` that loading touches."""
+    """Attributes and methods of :class:`saccade.models.base.Model` that loading touches."""
 
     builder_name: str
     builder_args: Mapping[str, Any]
-    head_name: str
+    head_names: tuple[str, ...]
     auxiliary_heads: tuple[str, ...]
+    class_rows: Mapping[str, ClassRows]
     num_classes: int
     class_names: tuple[str, ...]
     input_spec: InputSpec

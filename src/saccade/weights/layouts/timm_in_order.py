@@ -36,9 +36,8 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
     if len(own) != len(state):
         return state
     converted = {}
-    for (name, target), tensor in zip(own.items(), state.values(), strict=True):
-        head = name.startswith(f"{model.head_name}.")
-        if not head and target.numel() != tensor.numel():
+    for (name, ours), tensor in zip(own.items(), state.values(), strict=True):
+        if name not in model.class_rows and ours.numel() != tensor.numel():
             return state
-        converted[name] = tensor.flatten(1) if target.ndim == 2 else tensor
+        converted[name] = tensor.flatten(1) if ours.ndim == 2 else tensor
     return converted

@@ -12,14 +12,14 @@ NAME = "official YOLOX"
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of a YOLOX, CSPDarknet or Darknet-53, with or without its head.
+    """Whether these are the names of a YOLOX over CSPDarknet, with or without its head.
 
     Example:
         >>> matches({"backbone.backbone.dark5.1.conv1.conv.weight", "backbone.lateral_conv0.conv.weight"})
         True
     """
-    return any(key.startswith("backbone.backbone.dark5.") for key in keys) and (
-        "backbone.lateral_conv0.conv.weight" in keys or "backbone.out1_cbl.conv.weight" in keys
+    return "backbone.lateral_conv0.conv.weight" in keys and any(
+        key.startswith("backbone.backbone.dark5.") for key in keys
     )
 
 

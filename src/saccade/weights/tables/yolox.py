@@ -7,12 +7,12 @@ from saccade.weights.entry import PublishedWeights
 __all__ = ["ROWS"]
 
 
-def _row(builder: str, file: str, **claimed: float) -> PublishedWeights:
+def _row(builder: str, file: str, layout: str = "official YOLOX", **claimed: float) -> PublishedWeights:
     return PublishedWeights(
         builder=builder,
         name="coco",
         url=f"https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/{file}",
-        layout="official YOLOX",
+        layout=layout,
         licence="Apache-2.0 (Megvii YOLOX 0.1.1rc0); trained on COCO 2017, whose own terms apply",
         num_classes=80,
         class_names_source="coco",
@@ -27,5 +27,5 @@ ROWS = (
     _row("yolox_m", "yolox_m.pth", val=46.9, test=47.2),
     _row("yolox_l", "yolox_l.pth", val=49.7, test=50.1),
     _row("yolox_x", "yolox_x.pth", val=51.1, test=51.5),
-    _row("yolox_darknet53", "yolox_darknet.pth", val=47.7, test=48.0),
+    _row("yolox_darknet53", "yolox_darknet.pth", "YOLOX, Darknet-53", val=47.7, test=48.0),
 )
