@@ -79,9 +79,9 @@ def enliven(model: Any, images: Tensor) -> None:
         layer.bias.zero_()
     outputs = model(images)
     best = outputs["logits"].amax(dim=2).sigmoid().flatten()
-    # Place p passes once its objectness is shifted by more than logit(threshold / best) - objectness.
-    needed = torch.logit(model.score_threshold / best).flatten() - outputs["objectness"].flatten()
-    shift = needed[best > model.score_threshold].sort().values[CANDIDATES]
+    # Anchor point p passes once its objectness is shifted by more than logit(threshold / best) - objectness.
+    needed = torch.logit(model.nms.score_threshold / best).flatten() - outputs["objectness"].flatten()
+    shift = needed[best > model.nms.score_threshold].sort().values[CANDIDATES]
     for layer in model.head.obj_preds:
         layer.bias += shift
 

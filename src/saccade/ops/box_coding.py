@@ -11,13 +11,18 @@ from torch import Tensor
 
 from saccade.ops.boxes import xyxy_to_cxcywh
 
-__all__ = ["decode_points", "encode_points"]
+__all__ = ["MAX_LOG_SIZE", "decode_points", "encode_points"]
+
+# Largest log size that is decoded: e^10 = 22,026 strides. Beyond 88 float32 overflows, and far below that a single
+# wild box takes the precision of all others with which it is compared.
+MAX_LOG_SIZE = 10.0
 
 
 def decode_points(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """Boxes from codes relative to anchor points (Ge et al. 2021, YOLOX, section 2.3 "Anchor-free").
 
-    ``centre = (raw_xy + point) * stride`` and ``size = exp(raw_wh) * stride``.
+    ``centre = (raw_xy + point) * stride`` and ``size = exp(raw_wh) * stride``, with ``raw_wh`` at most
+    :data:`MAX_LOG_SIZE`.
 
     Args:
         raw: (..., A, 4), predicted codes.
@@ -32,7 +37,7 @@ def decode_points(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
         [[12.0, 20.0, 20.0, 28.0]]
     """
     centre = raw[..., :2] + points
-    half = raw[..., 2:].exp() / 2
+    half = raw[..., 2:].clamp(max=MAX_LOG_SIZE).exp() / 2
     return torch.cat((centre - half, centre + half), dim=-1) * strides[..., None]
 
 

@@ -17,7 +17,10 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.engine.evaluate.learnability import assignable, check_learnability
 from saccade.errors import ConfigError
 from saccade.models.base import Model
+from saccade.models.detection.base import Detector
 from saccade.models.registry import create_model
+from saccade.ops.iou import pairwise_iou
+from saccade.ops.nms import NmsSettings
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.input_spec import InputSpec
 
@@ -35,12 +38,17 @@ class Bare(Model):
             setattr(self, name, value)
 
 
-class Anchored(Bare):
-    """It looks at four squares of 16 pixels."""
+class Anchored(Detector):
+    """A detector with four square anchors of 16 pixels, positive for what they overlap by half."""
 
-    def anchors(self, size: tuple[int, int]) -> torch.Tensor:
+    def __init__(self, size: tuple[int, int] = (96, 96), resize: Any = "letterbox", score: float = 0.01) -> None:
+        super().__init__(1, NmsSettings(score_threshold=score))
+        self.input_spec = InputSpec(size, resize=resize)
+
+    def assignable(self, boxes_xyxy: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         corners = torch.tensor([[0.0, 0], [size[1] - 16, 0], [0, size[0] - 16], [size[1] - 16, size[0] - 16]])
-        return torch.cat([corners, corners + 16], dim=1)
+        anchors = torch.cat([corners, corners + 16], dim=1)
+        return (pairwise_iou(boxes_xyxy[None], anchors[None])[0] >= 0.5).any(dim=1)
 
 
 class Boxes(TableDataset):
@@ -141,9 +149,9 @@ def test_classes_that_differ_are_said(known: tuple[str, ...], count: int, words:
 
 
 def test_threshold_and_stretched_images_are_said() -> None:
-    model = Bare("detection", 1, (64, 256), "stretch", score_threshold=0.3)
+    model = Anchored((64, 256), "stretch", score=0.3)
     reasons = "\n".join(check_learnability(model, boxes([[(1, 1, 60, 60)]])).reasons)
-    assert "score_threshold=0.3" in reasons
+    assert "nms.score_threshold=0.3" in reasons
     assert "by a factor of 4.0" in reasons
 
 
@@ -159,16 +167,16 @@ def test_another_task_is_an_error() -> None:
         check_learnability(Bare("segmentation", 1), boxes([[(1, 1, 40, 40)]]))
 
 
-def test_anchors_answer_for_what_they_overlap_by_half() -> None:
+def test_anchors_are_positive_for_what_they_overlap_by_half() -> None:
     wanted = torch.tensor([[0.0, 0, 16, 16], [2, 2, 18, 18], [30, 30, 46, 46], [80, 84, 96, 100], [0, 0, 100, 100]])
-    found = assignable(Anchored("detection", 1), wanted, (100, 100))
+    found = assignable(Anchored(), wanted, (100, 100))
     assert found is not None
     assert found.tolist() == [True, True, False, True, False]
-    report = check_learnability(Anchored("detection", 1, (100, 100)), boxes([wanted.tolist()]))
+    report = check_learnability(Anchored((100, 100)), boxes([wanted.tolist()]))
     assert [row["best possible recall"] for row in report.sizes] == [pytest.approx(3 / 4), 0.0]
 
 
-def test_yolox_places_run_out_where_objects_crowd() -> None:
+def test_anchor_points_of_yolox_run_out_where_objects_crowd() -> None:
     model = create_model("yolox_nano", num_classes=1)
     apart = torch.tensor([[0.0, 0, 20, 20], [40, 40, 60, 60], [30, 0, 34, 4]])
     found = assignable(model, apart, (64, 64))
@@ -181,7 +189,7 @@ def test_yolox_places_run_out_where_objects_crowd() -> None:
     for stride in (8, 16, 32):
         centres = np.arange(stride / 2, 64, stride)
         near += int((np.abs(centres - 32) < 2.5 * stride).sum()) ** 2
-    assert int(found.sum()) == near < 200  # each of them can answer for one
+    assert int(found.sum()) == near < 200  # each of them can be positive for one
     assert assignable(Bare("detection", 1), same, (64, 64)) is None
 
 

@@ -7,15 +7,13 @@ said in words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from torch import Tensor
 
 from saccade.data.loading.pipeline import EvalPipeline
@@ -24,10 +22,7 @@ from saccade.data.transforms.move import clip_objects
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
-from saccade.models.detection.yolox import YOLOX
-from saccade.models.detection.yolox_assign import candidate_regions
-from saccade.ops.anchors import grid_points
-from saccade.ops.iou import pairwise_iou
+from saccade.models.detection.base import Detector
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
@@ -38,7 +33,6 @@ __all__ = ["LearnabilityReport", "assignable", "check_learnability"]
 # COCO's bounds of small and medium objects: root of the area, pixels of the original.
 _SIZES = (("small (below 32 pixels)", 32.0), ("medium (32 to 96)", 96.0), ("large (96 and more)", np.inf))
 _SCORED = 100  # answers an image that average precision counts
-_MATCHED = 0.5  # overlap above which an anchor answers for an object
 _LISTED = 10
 _STRETCHED = 2.0  # by how much the resize rule may change the aspect before it is worth a word
 _HIGH_THRESHOLD = 0.05  # scores below which answers may be dropped without harm to average precision
@@ -285,11 +279,7 @@ class _Objects:
 
 
 def assignable(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor | None:
-    """Which objects have a place in a network that could answer for them.
-
-    A network with anchors offers them by a method ``anchors(size)``, (A, 4) xyxy of a canvas (height, width): an object
-    has a place if one overlaps it by half. YOLOX has none: there an object needs a point of the grid among the
-    candidates of its assignment, and one that no other object needs.
+    """Which objects of an image could have a positive in a network, by its :meth:`Detector.assignable`.
 
     Args:
         model: The network.
@@ -297,21 +287,9 @@ def assignable(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tenso
         size: Canvas (height, width).
 
     Returns:
-        (N,) bool; None for a network that does not say where it looks.
+        (N,) bool; None for a network that assigns nothing to boxes.
     """
-    anchors: Callable[[tuple[int, int]], Tensor] | None = getattr(model, "anchors", None)
-    if callable(anchors):
-        overlaps = pairwise_iou(boxes_xyxy[None], anchors(size)[None])[0]
-        return (overlaps >= _MATCHED).any(dim=1)
-    if not isinstance(model, YOLOX):
-        return None
-    maps = [torch.zeros(1, 1, size[0] // stride, size[1] // stride) for stride in model.feature_strides]
-    points, strides = grid_points(maps, model.feature_strides)
-    valid = torch.ones(1, len(boxes_xyxy), dtype=torch.bool)
-    either, _ = candidate_regions((points + 0.5) * strides[:, None], strides, boxes_xyxy[None], valid)
-    # A point says one box, so two objects need two points.
-    partner = maximum_bipartite_matching(csr_array(either[0].numpy()), perm_type="column")
-    return torch.from_numpy(partner >= 0)
+    return model.assignable(boxes_xyxy, size) if isinstance(model, Detector) else None
 
 
 def _class_reasons(model: Model, names: tuple[str, ...]) -> list[str]:
@@ -351,11 +329,11 @@ def _score_reasons(report: LearnabilityReport, objects: _Objects, model: Model) 
             f"not even the ground truth gets the best score ({report.metric} {report.ground_truth:.4f}). "
             "Correct the images listed ('saccade check DATA' names their faults)."
         )
-    threshold = getattr(model, "score_threshold", 0.0)
+    threshold = model.nms.score_threshold if isinstance(model, Detector) else 0.0
     if threshold > _HIGH_THRESHOLD:
         reasons.append(
-            f"answers below score_threshold={threshold:g} are dropped before they are scored, which costs average "
-            "precision. Set it to 0.01 or less for evaluation."
+            f"predictions below nms.score_threshold={threshold:g} are dropped before they are scored, which costs "
+            "average precision. Set it to 0.01 or less for evaluation."
         )
     return reasons
 

@@ -2,24 +2,25 @@ r"""YOLOX: Exceeding YOLO Series in 2021.
 
 Zheng Ge, Songtao Liu, Feng Wang, Zeming Li, Jian Sun; technical report, 2021, arXiv 2107.08430.
 
-A YOLO without anchors: every place of three feature maps says one box, whether there is an object, and of which class.
-The head is decoupled, one branch for the class and one for the box. Which places answer for an object is decided anew
-in each step by what the network says at that moment (SimOTA).
+A YOLO without anchors: each grid cell of three feature maps is an anchor point, which predicts one box, whether there
+is an object, and its class. The head is decoupled, one branch for the class and one for the box. Which anchor points are
+positive for an object is decided anew in each step from the predictions of that moment (SimOTA).
 
     images (B, 3, H, W), BGR 0..255
       |  Focus, dark2 .. dark5 (CSPDarknet)            c3 /8   c4 /16   c5 /32        256 512 1024 channels x width
-      |  down and up the pyramid (YOLOPAFPN)           n3 /8   n4 /16   n5 /32
+      |  pyramid, coarse to fine and back (YOLOPAFPN)  n3 /8   n4 /16   n5 /32
       |  a level: 1x1 stem --- 3x3 3x3 -- classes      (B, A, num_classes)            A = HW/64 + HW/256 + HW/1024
       |                    \-- 3x3 3x3 -- box          (B, A, 4)
       |                               \-- objectness  (B, A)
 
 Differences from the paper: none in the networks. The loss follows the authors' code where the paper is silent: the box
 loss is 1 - IoU^2 with weight 5, class targets are one-hot times the IoU of the predicted box, everything is divided by
-the number of positive points, and a point that several objects claim goes to the object of the image for which it is
-cheapest. Crowd boxes are not targets.
+the number of positive points, and a point that several objects claim is assigned to the object of the image for which
+it is cheapest. Crowds and difficult objects are not targets. Predicted sizes are cut off at 22,026 strides
+(``ops.box_coding``), where the authors' overflow.
 
-Published weights: https://github.com/Megvii-BaseDetection/YOLOX (Apache-2.0); their names are ours, so that the files
-load as they are.
+Published weights: https://github.com/Megvii-BaseDetection/YOLOX (Apache-2.0). Their names are ours; those of
+YOLOX-Darknet53 are read by ``weights.layouts.yolox_darknet53``, since the backbone is the one of ``darknet53``.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade.losses.iou import squared_iou_loss
-from saccade.models.base import Decoded, Model, Outputs, Targets
-from saccade.models.detection.yolox_assign import Matches, Predictions, simota
-from saccade.models.detection.yolox_parts import YOLOFPN, YOLOPAFPN, CSPDarknet, Darknet53, DecoupledHead
+from saccade.models.base import Decoded, Outputs, Targets
+from saccade.models.classification.base import build_backbone
+from saccade.models.detection.base import Detector, match_one_to_one, unpack_targets
+from saccade.models.detection.yolox_assign import Matches, Predictions, candidate_regions, simota
+from saccade.models.detection.yolox_parts import YOLOFPN, YOLOPAFPN, CSPDarknet, DecoupledHead
 from saccade.models.registry import register_model
 from saccade.ops.anchors import grid_points
 from saccade.ops.box_coding import decode_points, encode_points
-from saccade.ops.nms import batched_nms_fixed
-from saccade.structures.batch import pad_targets
+from saccade.ops.nms import NmsSettings, batched_nms
+from saccade.structures.class_rows import linear_rows
 from saccade.structures.input_spec import InputSpec
 
 __all__ = [
@@ -56,34 +59,35 @@ __all__ = [
 _PAPER = "Ge et al. 2021, arXiv 2107.08430"
 
 
-class YOLOX(Model):
-    """The detector, whatever its size.
+class YOLOX(Detector):
+    """YOLOX of any size: backbone and pyramid, then the decoupled head.
 
     Args:
-        neck: Backbone and pyramid: images to three maps of stride 8, 16 and 32.
-        head: Maps to raw boxes, objectness and class logits.
+        neck: Backbone and pyramid: images to three feature maps of stride 8, 16 and 32.
+        head: Feature maps to raw boxes, objectness and class logits.
         num_classes: Classes without background.
         size: Side of the square canvas of training and evaluation, pixels.
 
     Attributes:
-        use_l1: Add the L1 loss of the raw boxes; a training stage switches it on for the last epochs, together with
-            mosaic off.
-        score_threshold: Detections at or below it are dropped.
-        nms_iou: Overlap above which the lower score of the same class is dropped.
-        pre_nms: Boxes an image that enter the suppression.
-        max_detections: Boxes an image that leave it.
+        use_l1: Add the L1 loss of the raw boxes; a phase switches it on for the last epochs, together with mosaic off.
+
+    Example:
+        >>> model = saccade.create_model("yolox_nano", num_classes=2).eval()
+        >>> decoded = model.predict(torch.zeros(1, 3, 64, 64))
+        >>> decoded["boxes"].shape, decoded["count"].shape
+        (torch.Size([1, 84, 4]), torch.Size([1]))
     """
 
-    task = "detection"
     feature_strides = (8, 16, 32)
-    stage_names = tuple(f"backbone.backbone.{stage}" for stage in ("stem", "dark2", "dark3", "dark4", "dark5"))
-    head_name = "head"
+    head_names = ("head",)
+    class_rows = linear_rows(*(f"head.cls_preds.{level}" for level in range(3)))
 
     def __init__(self, neck: YOLOPAFPN | YOLOFPN, head: DecoupledHead, num_classes: int, size: int = 640) -> None:
-        super().__init__()
+        super().__init__(num_classes, NmsSettings(0.65, score_threshold=0.01, pre_nms=1000, max_detections=100))
         self.backbone = neck
         self.head = head
-        self.num_classes = num_classes
+        self.stage_names = tuple(f"backbone.backbone.{stage}" for stage in neck.backbone.stage_names)
+        self.neck_names = tuple(f"backbone.{name}" for name, _ in neck.named_children() if name != "backbone")
         self.feature_channels = neck.out_channels
         self.input_spec = InputSpec(
             size=(size, size),
@@ -96,20 +100,16 @@ class YOLOX(Model):
             channel_order="bgr",
         )
         self.use_l1 = False
-        self.score_threshold = 0.01
-        self.nms_iou = 0.65
-        self.pre_nms = 1000
-        self.max_detections = 100
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps, module.momentum = 1e-3, 0.03
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The three maps of the neck, stride 8, 16 and 32."""
+        """The three feature maps of the neck, stride 8, 16 and 32."""
         return list(self.backbone(images))
 
     def forward(self, images: Tensor) -> Outputs:
-        """Raw answers of all A places, level by level.
+        """Raw outputs of all A anchor points, level by level.
 
         Args:
             images: (B, 3, H, W), BGR 0..255.
@@ -125,24 +125,33 @@ class YOLOX(Model):
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Terms ``box``, ``objectness``, ``class`` and ``l1`` (0 unless ``use_l1``); see :func:`yolox_loss`."""
-        padded = pad_targets(targets)
-        labels = padded["labels"]
-        if "iscrowd" in padded:
-            labels = labels.masked_fill(padded["iscrowd"].bool(), -1)
-        return yolox_loss(self(images), padded["boxes"].float(), labels, self.use_l1)
+        boxes_xyxy, labels = unpack_targets(targets)
+        return yolox_loss(self(images), boxes_xyxy, labels, self.use_l1)
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """Boxes in canvas pixels after suppression; one class a place, scored by class times objectness probability."""
+        """Boxes in canvas pixels after suppression.
+
+        An anchor point predicts one class, scored by class times objectness probability.
+        """
         logits = outputs["logits"].float()
         scores = logits.amax(dim=2).sigmoid() * outputs["objectness"].float().sigmoid()
-        # Only the best places are worth a class and a box.
-        scores, places = scores.topk(min(self.pre_nms, scores.shape[1]), dim=1)
-        labels = logits.gather(1, places[..., None].expand(-1, -1, logits.shape[2])).argmax(dim=2)
-        raw = outputs["boxes"].float().gather(1, places[..., None].expand(-1, -1, 4))
-        boxes = decode_points(raw, outputs["points"][places], outputs["strides"][places])
-        return batched_nms_fixed(
-            boxes, scores, labels, self.nms_iou, self.score_threshold, self.pre_nms, self.max_detections
-        )
+        # Only the best anchor points are worth a class and a box.
+        scores, best = scores.topk(min(self.nms.pre_nms, scores.shape[1]), dim=1)
+        labels = logits.gather(1, best[..., None].expand(-1, -1, logits.shape[2])).argmax(dim=2)
+        raw = outputs["boxes"].float().gather(1, best[..., None].expand(-1, -1, 4))
+        boxes = decode_points(raw, outputs["points"][best], outputs["strides"][best])
+        return batched_nms(boxes, scores, labels, self.nms)
+
+    def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
+        """Objects (N, 4) with an anchor point of their own among the candidates of SimOTA, (N,) bool.
+
+        An anchor point predicts one box, so two objects need two of them.
+        """
+        maps = [torch.zeros(1, 1, size[0] // stride, size[1] // stride) for stride in self.feature_strides]
+        points, strides = grid_points(maps, self.feature_strides)
+        valid = torch.ones(1, len(boxes_xyxy), dtype=torch.bool)
+        either, _ = candidate_regions((points + 0.5) * strides[:, None], strides, boxes_xyxy[None], valid)
+        return match_one_to_one(either[0])
 
 
 def yolox_loss(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, use_l1: bool = False) -> dict[str, Tensor]:
@@ -151,13 +160,19 @@ def yolox_loss(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, use_l1: boo
     Under data-parallel training each process divides by its own number of positives, as the authors' code does.
 
     Args:
-        outputs: What ``forward`` gave.
-        boxes_xyxy: True boxes, (B, M, 4), canvas pixels.
+        outputs: Of ``forward``.
+        boxes_xyxy: Ground truth boxes, (B, M, 4), canvas pixels.
         labels: (B, M) int64, negative for rows that are not targets.
         use_l1: Add the L1 distance of the raw boxes.
 
     Returns:
         ``box`` (5 x (1 - IoU^2)), ``objectness``, ``class`` (binary cross-entropies) and ``l1``, scalars.
+
+    Example:
+        >>> model = saccade.create_model("yolox_nano", num_classes=2)
+        >>> boxes, labels = torch.tensor([[[8.0, 8.0, 40.0, 40.0]]]), torch.tensor([[1]])
+        >>> list(yolox_loss(model(torch.zeros(1, 3, 64, 64)), boxes, labels))
+        ['box', 'objectness', 'class', 'l1']
     """
     points, strides = outputs["points"], outputs["strides"]
     raw, objectness, logits = outputs["boxes"].float(), outputs["objectness"].float(), outputs["logits"].float()
@@ -199,7 +214,7 @@ def yolox_nano(num_classes: int = 80, depthwise: bool = True, weights: str | Non
     Args:
         num_classes: Classes without background.
         depthwise: Split each 3x3 into a depthwise and a 1x1 convolution, as the paper does. Whole ones have 2.5 times
-            the parameters, and learn more from each step, which takes a processor about as long.
+            the parameters, and learn more from each step, which takes a CPU about as long.
         weights: As everywhere.
     """
     return _yolox(num_classes, 0.33, 0.25, size=416, depthwise=depthwise)
@@ -238,6 +253,10 @@ def yolox_x(num_classes: int = 80, weights: str | None = None) -> YOLOX:
 @register_model(task="detection", paper=_PAPER)
 def yolox_darknet53(num_classes: int = 80, weights: str | None = None) -> YOLOX:
     """YOLOX-Darknet53: YOLOv3's backbone and neck under the same head, 640 pixels (table 2)."""
-    neck = YOLOFPN(Darknet53())
+    backbone = build_backbone("darknet53")
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()  # torch's, as in the authors' code
+    neck = YOLOFPN(backbone)
     leaky = functools.partial(nn.LeakyReLU, 0.1)
     return YOLOX(neck, DecoupledHead(neck.out_channels, num_classes, 256, activation=leaky), num_classes)

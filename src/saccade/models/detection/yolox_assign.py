@@ -1,10 +1,10 @@
-"""SimOTA: which grid points answer for which object (Ge et al. 2021, YOLOX, section 2.3).
+"""SimOTA: assignment of anchor points to objects (Ge et al. 2021, YOLOX, section 2.3).
 
 Optimal transport assignment (OTA, arXiv 2103.14259) asks for the cheapest way to hand out points to objects; SimOTA
-replaces its solver by a top-k. Each object takes its k cheapest points, with its own k; a point that several objects
-took goes to the one for which it is cheapest.
+replaces its solver by a top-k. Each object takes its k cheapest anchor points, with its own k; a point that several
+objects took goes to the one for which it is cheapest.
 
-The whole batch is assigned at once. Letters: B images, M objects an image (padded), A points, K points that are
+The whole batch is assigned at once. Letters: B images, M objects an image (padded), A anchor points, K of them that are
 candidates in their image, C classes.
 """
 
@@ -26,7 +26,7 @@ _OUTSIDE = 1e5
 
 
 class Predictions(NamedTuple):
-    """What the network says of every point, in float32."""
+    """Predictions of every anchor point, in float32."""
 
     boxes_xyxy: Tensor  # (B, A, 4) decoded, pixels
     objectness: Tensor  # (B, A) logits
@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """P pairs of a point and the object it answers for, by image and point."""
+    """P pairs of an anchor point and the object it is positive for, by image and point."""
 
     image: Tensor  # (P,) int64
     point: Tensor  # (P,) int64, 0..A-1
@@ -44,21 +44,29 @@ class Matches(NamedTuple):
 
 @torch.no_grad()
 def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, labels: Tensor) -> Matches:
-    """Assign points to objects.
+    """SimOTA: assign anchor points to objects.
 
     Candidates of an image are points inside any of its boxes or within 2.5 strides of the centre of one. The cost of a
     candidate for an object is ``BCE(class) - 3 log(IoU)``, plus 1e5 unless it lies both inside this object's box and
     near its centre. An object takes as many points as its ten best overlaps add up to (rounded down, at least one).
 
     Args:
-        predictions: Decoded boxes and raw scores of every point.
-        centres: (A, 2) middle of each point's cell, pixels.
+        predictions: Decoded boxes and raw scores of every anchor point.
+        centres: (A, 2) middle of each point's grid cell, pixels.
         strides: (A,) pixels.
-        boxes_xyxy: True boxes, (B, M, 4), pixels.
+        boxes_xyxy: Ground truth boxes, (B, M, 4), pixels.
         labels: (B, M) int64; rows with a negative label are padding.
 
     Returns:
         The pairs; a point occurs at most once an image.
+
+    Example:
+        >>> centres, strides = torch.tensor([[4.0, 4.0], [12.0, 4.0]]), torch.tensor([8.0, 8.0])
+        >>> boxes, labels = torch.tensor([[[8.0, 0.0, 16.0, 8.0]]]), torch.tensor([[0]])
+        >>> predicted = torch.tensor([[[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]]])
+        >>> predictions = Predictions(predicted, torch.zeros(1, 2), torch.zeros(1, 2, 1))
+        >>> simota(predictions, centres, strides, boxes, labels).point.tolist()
+        [1]
     """
     B, M = labels.shape
     valid = labels >= 0
@@ -109,12 +117,12 @@ def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyx
 
 
 def candidate_regions(centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether points lie in the box or near its centre: those that may answer for it.
+    """Whether anchor points lie in a box or near its centre: candidates, which may be positive for it.
 
     Args:
-        centres: (A, 2) middle of each point's cell, pixels.
+        centres: (A, 2) middle of each point's grid cell, pixels.
         strides: (A,) pixels.
-        boxes_xyxy: True boxes, (B, M, 4), pixels.
+        boxes_xyxy: Ground truth boxes, (B, M, 4), pixels.
         valid: (B, M) bool; false for padding, which has no candidates.
 
     Returns:

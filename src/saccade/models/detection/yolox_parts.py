@@ -1,4 +1,4 @@
-"""The pieces of YOLOX: two backbones with their necks, and the decoupled head. The network itself is in ``yolox.py``.
+"""Parts of YOLOX: its backbone, two necks, and the decoupled head. The network itself is in ``yolox.py``.
 
 Names of modules and their order are those of the official checkpoints
 (``backbone.backbone.dark3.1.m.0.conv1.conv.weight``), so that these load as they are.
@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from saccade.blocks.conv_norm_act import ConvNormAct, DepthwiseSeparableConv
 from saccade.blocks.csp import CSPLayer, Focus, SPPBottleneck
+from saccade.models.classification.base import Classifier
 
-__all__ = ["YOLOFPN", "YOLOPAFPN", "CSPDarknet", "Darknet53", "DecoupledHead", "HeadOutputs"]
+__all__ = ["YOLOFPN", "YOLOPAFPN", "CSPDarknet", "DecoupledHead", "HeadOutputs"]
 
 # Darknet's slope, not the 0.01 of torch.
 _leaky = functools.partial(nn.LeakyReLU, 0.1)
@@ -34,7 +35,13 @@ class CSPDarknet(nn.Module):
         depth: Factor on the number of bottlenecks (3, 9, 9, 3).
         width: Factor on the channels (64, 128, 256, 512, 1024).
         depthwise: 3x3 convolutions as depthwise separable ones (nano).
+
+    Example:
+        >>> [tuple(level.shape) for level in CSPDarknet(0.33, 0.25)(torch.zeros(1, 3, 64, 64))]
+        [(1, 64, 8, 8), (1, 128, 4, 4), (1, 256, 2, 2)]
     """
+
+    stage_names = ("stem", "dark2", "dark3", "dark4", "dark5")
 
     def __init__(self, depth: float, width: float, depthwise: bool = False) -> None:
         super().__init__()
@@ -58,17 +65,19 @@ class CSPDarknet(nn.Module):
         self.out_channels = (base * 4, base * 8, base * 16)
 
     def forward(self, images: Tensor) -> Maps:
-        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
+        """Images (B, 3, H, W) to feature maps of stride 8, 16 and 32."""
         c3 = self.dark3(self.dark2(self.stem(images)))
         c4 = self.dark4(c3)
         return c3, c4, self.dark5(c4)
 
 
 class YOLOPAFPN(nn.Module):
-    """Path aggregation: down the pyramid and up again, joined by concatenation and CSP layers (Liu et al. 2018, PANet).
+    """Path aggregation network: a pyramid from coarse to fine and back, joined by concatenation and CSP layers.
+
+    Liu et al. 2018 (PANet), with CSP layers as in YOLOv4 and YOLOv5.
 
     Args:
-        backbone: Gives three maps, ``out_channels`` wide.
+        backbone: Gives three feature maps, ``out_channels`` wide.
         depth: Factor on the three bottlenecks of each joint.
         depthwise: 3x3 convolutions as depthwise separable ones (nano).
     """
@@ -90,7 +99,7 @@ class YOLOPAFPN(nn.Module):
         self.out_channels = backbone.out_channels
 
     def forward(self, images: Tensor) -> Maps:
-        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
+        """Images (B, 3, H, W) to feature maps of stride 8, 16 and 32."""
         c3, c4, c5 = self.backbone(images)
         lateral5 = self.lateral_conv0(c5)
         p4 = self.C3_p4(_upsample_and_join(lateral5, c4))
@@ -101,62 +110,27 @@ class YOLOPAFPN(nn.Module):
         return n3, n4, n5
 
 
-class _DarknetResidual(nn.Module):
-    """1x1 to half the width, 3x3 back, added to the input (Redmon and Farhadi 2018, YOLOv3)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layer1 = _LeakyConv(channels, channels // 2)
-        self.layer2 = _LeakyConv(channels // 2, channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer2(self.layer1(x))
-        return x + out
-
-
-def _darknet_stage(in_channels: int, blocks: int) -> list[nn.Module]:
-    """Halve the size, double the width, then residual blocks."""
-    channels = 2 * in_channels
-    return [_LeakyConv(in_channels, channels, 3, 2), *(_DarknetResidual(channels) for _ in range(blocks))]
-
-
-class Darknet53(nn.Module):
-    """Darknet-53 with a pyramid pooling block at its end: the backbone of the paper's baseline (section 2.1)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(_LeakyConv(3, 32, 3), *_darknet_stage(32, 1))
-        self.dark2 = nn.Sequential(*_darknet_stage(64, 2))
-        self.dark3 = nn.Sequential(*_darknet_stage(128, 8))
-        self.dark4 = nn.Sequential(*_darknet_stage(256, 8))
-        self.dark5 = nn.Sequential(
-            *_darknet_stage(512, 4),
-            _LeakyConv(1024, 512),
-            _LeakyConv(512, 1024, 3),
-            SPPBottleneck(1024, 512, activation=_leaky),
-            _LeakyConv(512, 1024, 3),
-            _LeakyConv(1024, 512),
-        )
-        self.out_channels = (256, 512, 512)
-
-    def forward(self, images: Tensor) -> Maps:
-        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
-        c3 = self.dark3(self.dark2(self.stem(images)))
-        c4 = self.dark4(c3)
-        return c3, c4, self.dark5(c4)
-
-
 class YOLOFPN(nn.Module):
-    """YOLOv3's neck: down the pyramid only, five alternating 1x1 and 3x3 convolutions at each joint.
+    """Feature pyramid of YOLOv3, coarse to fine, with five alternating 1x1 and 3x3 convolutions at each joint.
+
+    Between backbone and pyramid stands a spatial pyramid pooling block, as in the paper's baseline (section 2.1).
 
     Args:
-        backbone: Darknet-53.
+        backbone: Darknet-53 without its head.
     """
 
-    def __init__(self, backbone: Darknet53) -> None:
+    def __init__(self, backbone: Classifier) -> None:
         super().__init__()
-        c3, c4, c5 = backbone.out_channels
+        c3, c4, _ = backbone.feature_channels[-3:]
+        c5 = 512
         self.backbone = backbone
+        self.spp = nn.Sequential(
+            _LeakyConv(2 * c5, c5),
+            _LeakyConv(c5, 2 * c5, 3),
+            SPPBottleneck(2 * c5, c5, activation=_leaky),
+            _LeakyConv(c5, 2 * c5, 3),
+            _LeakyConv(2 * c5, c5),
+        )
         self.out1_cbl = _LeakyConv(c5, 256)
         self.out1 = _yolov3_joint(256 + c4, 256)
         self.out2_cbl = _LeakyConv(256, 128)
@@ -164,8 +138,9 @@ class YOLOFPN(nn.Module):
         self.out_channels = (128, 256, c5)
 
     def forward(self, images: Tensor) -> Maps:
-        """Images (B, 3, H, W) to maps of stride 8, 16 and 32."""
-        c3, c4, c5 = self.backbone(images)
+        """Images (B, 3, H, W) to feature maps of stride 8, 16 and 32."""
+        c3, c4, c5 = self.backbone.features(images)[-3:]
+        c5 = self.spp(c5)
         p4 = self.out1(_upsample_and_join(self.out1_cbl(c5), c4))
         p3 = self.out2(_upsample_and_join(self.out2_cbl(p4), c3))
         return p3, p4, c5
@@ -187,7 +162,7 @@ def _upsample_and_join(coarse: Tensor, fine: Tensor) -> Tensor:
 
 
 class HeadOutputs(NamedTuple):
-    """What the head says of all A places of all levels."""
+    """Outputs of the head for all A anchor points of all levels."""
 
     boxes: Tensor  # (B, A, 4) raw offsets
     objectness: Tensor  # (B, A) logits
@@ -198,11 +173,17 @@ class DecoupledHead(nn.Module):
     """Two branches a level, one for classes and one for box and objectness (section 2.1, "Decoupled head", figure 2).
 
     Args:
-        in_channels: Channels of the three maps.
+        in_channels: Channels of the three feature maps.
         num_classes: Classes without background.
         channels: Width inside the head.
         depthwise: 3x3 convolutions as depthwise separable ones (nano).
         activation: Makes the activations.
+
+    Example:
+        >>> head = DecoupledHead((64, 128, 256), num_classes=5, channels=32)
+        >>> maps = [torch.zeros(1, 64, 8, 8), torch.zeros(1, 128, 4, 4), torch.zeros(1, 256, 2, 2)]
+        >>> head(maps).logits.shape
+        torch.Size([1, 84, 5])
     """
 
     def __init__(
@@ -236,7 +217,7 @@ class DecoupledHead(nn.Module):
                 nn.init.constant_(parameter, bias)
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutputs:
-        """Maps (B, C, H, W), fine to coarse, to rows level by level."""
+        """Feature maps (B, C, H, W), fine to coarse, to rows level by level."""
         boxes, objectness, logits = [], [], []
         branches = zip(
             self.stems,

@@ -1,0 +1,100 @@
+"""Base of detectors: suppression settings in one record, targets as boxes and labels, and what can be learnt at all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saccade.models.base import Model, Targets
+from saccade.ops.nms import NmsSettings
+from saccade.structures.batch import pad_targets
+
+__all__ = ["Detector", "match_one_to_one", "unpack_targets"]
+
+
+class Detector(Model):
+    """Base of networks that find objects as boxes with a class; background is none of the classes.
+
+    Args:
+        num_classes: Classes without background.
+        nms: Settings of suppression.
+
+    Attributes:
+        nms: Settings of suppression, which decoding follows: ``model.nms = replace(model.nms, score_threshold=0.3)``.
+
+    Example:
+        >>> model = saccade.create_model("yolox_nano", num_classes=3)
+        >>> model.nms.max_detections
+        100
+        >>> model.assignable(torch.tensor([[8.0, 8.0, 40.0, 40.0]]), size=(64, 64))
+        tensor([True])
+    """
+
+    task = "detection"
+    target_names = ("boxes", "labels")
+    decoded_keys = ("boxes", "scores", "labels", "count")
+
+    def __init__(self, num_classes: int, nms: NmsSettings) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.nms = nms
+
+    def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
+        """Which objects of an image could have a positive at all: an anchor, or an anchor point of their own.
+
+        The checker of a data set, and the best possible recall, ask for it; nothing in training does.
+
+        Args:
+            boxes_xyxy: Objects of one image, (N, 4), pixels of the canvas.
+            size: Canvas (height, width).
+
+        Returns:
+            (N,) bool.
+        """
+        raise NotImplementedError
+
+
+def unpack_targets(targets: Targets) -> tuple[Tensor, Tensor]:
+    """Boxes and labels of a batch for assignment; objects that do not train have label -1.
+
+    Those are crowds (COCO: one box around many objects), objects marked difficult (PASCAL VOC) and padding.
+
+    Args:
+        targets: ``boxes`` and ``labels``, and ``iscrowd`` and ``difficult`` where the data has them; padded or not.
+
+    Returns:
+        Boxes (B, M, 4) float32, pixels of the canvas, and labels (B, M) int64.
+
+    Example:
+        >>> boxes, labels = unpack_targets(
+        ...     [{"boxes": torch.rand(2, 4), "labels": torch.tensor([5, 7]), "iscrowd": torch.tensor([False, True])}]
+        ... )
+        >>> labels
+        tensor([[ 5, -1, -1, -1, -1, -1, -1, -1]])
+    """
+    padded = pad_targets(targets)
+    labels = padded["labels"]
+    for name in ("iscrowd", "difficult"):
+        if name in padded:
+            labels = labels.masked_fill(padded[name].bool(), -1)
+    return padded["boxes"].float(), labels
+
+
+def match_one_to_one(candidates: Tensor) -> Tensor:
+    """Which objects get a candidate of their own when as many as possible do (maximum bipartite matching).
+
+    Args:
+        candidates: (N, A) bool: candidate (an anchor point) a may be positive for object n.
+
+    Returns:
+        (N,) bool.
+
+    Example:
+        >>> match_one_to_one(torch.tensor([[True, False], [True, False], [True, True]]))
+        tensor([ True, False,  True])
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    partner = maximum_bipartite_matching(csr_array(candidates.cpu().numpy()), perm_type="column")
+    return torch.from_numpy(partner >= 0)
