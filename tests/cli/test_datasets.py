@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from saccade.cli import main
-from saccade.data.catalogue.catalogue import CATALOGUE, RemoteFile, catalogue
+from saccade.data.catalogue.catalogue import CATALOGUE, RemoteFile
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def pets(own_places: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         url = f"http://127.0.0.1:{http.server_port}/pets.zip"
         remote = RemoteFile(url, hashlib.sha256(stream.getvalue()).hexdigest(), len(stream.getvalue()))
         entry = replace(CATALOGUE["intel_scenes"], name="pets", files=(remote,))
-        monkeypatch.setitem(catalogue.CATALOGUE, "pets", entry)
+        monkeypatch.setitem(CATALOGUE, "pets", entry)
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield "pets"
@@ -98,7 +98,7 @@ def test_what_is_not_there_is_one_line(own_places: None, capsys: pytest.CaptureF
     assert main(["datasets", "bccd", "--download"]) == 2
     assert "no address with a known hash" in capsys.readouterr().err
     assert main(["datasets", "--download"]) == 2
-    assert "--download needs the name" in capsys.readouterr().err
+    assert "a download needs the name" in capsys.readouterr().err
     assert main(["datasets", "bccd"]) == 0
     assert "get it from https://github.com/Shenggan/BCCD_Dataset" in capsys.readouterr().out
 

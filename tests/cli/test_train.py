@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import sys
-import types
 from pathlib import Path
 
 import pytest
 import yaml
 
-import saccade
+import saccade.api
+from saccade.api._start import start_config
 from saccade.cli import main
 from saccade.engine.train.config import Phase, TrainConfig
 from saccade.engine.train.configfile import config_to_yaml, load_config
+from saccade.errors import ConfigError
 
 
 @pytest.fixture
@@ -130,15 +130,14 @@ def test_help_shows_verb_and_configuration(capsys: pytest.CaptureFixture[str]) -
         assert option in out
 
 
-class _Engine(types.ModuleType):
-    """Stands for ``saccade.api``: remembers what it was asked to train, and is stopped like a real run."""
+class _Stopped:
+    """Stands for ``saccade.train``: remembers what it was asked to train, and is stopped like a real run."""
 
     def __init__(self, state_written: bool) -> None:
-        super().__init__("saccade.api")
         self.state_written = state_written
         self.asked: list[tuple[TrainConfig, bool]] = []
 
-    def train(self, config: TrainConfig, resume: bool = False) -> None:
+    def __call__(self, config: TrainConfig, *, resume: bool = False) -> None:
         self.asked.append((config, resume))
         last = Path(config.out) / config.name / "last"
         last.mkdir(parents=True, exist_ok=True)
@@ -151,16 +150,30 @@ class _Engine(types.ModuleType):
 def test_interrupt_says_what_is_kept_and_how_to_go_on(
     state_written: bool, config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine = _Engine(state_written)
-    monkeypatch.setitem(sys.modules, "saccade.api", engine)
-    monkeypatch.setattr(saccade, "api", engine, raising=False)
+    train = _Stopped(state_written)
+    monkeypatch.setattr(saccade.api, "train", train)
     assert main(["train", "--config", str(config_file), "--name", "a b"]) == 130
     err = capsys.readouterr().err
     assert err.endswith(f"Go on with: saccade train --config {config_file} --name 'a b' --resume\n")
     assert ("kept in" in err) == state_written
-    assert [resume for _, resume in engine.asked] == [False]
+    assert [resume for _, resume in train.asked] == [False]
     # The command it prints asks for the same run.
     assert main(["train", "--config", str(config_file), "--name", "a b", "--resume"]) == 130
-    assert engine.asked[0][0] == engine.asked[1][0]
-    assert engine.asked[1][1] is True
-    shutil.rmtree(Path(engine.asked[0][0].out))
+    assert train.asked[0][0] == train.asked[1][0]
+    assert train.asked[1][1] is True
+    shutil.rmtree(Path(train.asked[0][0].out))
+
+
+def test_python_starts_from_the_same_things(config_file: Path) -> None:
+    started = start_config(config_file, model="unet", data=Path("elsewhere"), trainable="head")
+    assert (started.model, started.data.source, started.freeze.trainable) == ("unet", "elsewhere", "head")
+    assert started.epochs == 3
+    own = load_config(config_file)
+    assert start_config(own) is own
+    assert saccade.recipe("lenet5_mnist", data="elsewhere").data.source == "elsewhere"
+    with pytest.raises(ConfigError, match=r"recipe='lenet5_mnist'"):
+        saccade.train("lenet5_mnist")
+    with pytest.raises(ConfigError, match="give one of them"):
+        saccade.train(own, recipe="lenet5_mnist")
+    with pytest.raises(ConfigError, match="nothing says what to train"):
+        saccade.recipe(model="lenet5")

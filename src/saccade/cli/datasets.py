@@ -4,82 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import tyro
-
-from saccade.cli._arguments import parse
+from saccade.api.options import DatasetsOptions
+from saccade.cli._arguments import options_of, parse
 from saccade.cli._console import count, print_mapping, print_rows, printer
-from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from saccade.data.check.describe import DatasetDescription
 
-__all__ = ["run"]
+__all__ = ["DatasetsArguments", "run"]
 
 _LISTED = 40  # classes in a table
 
 
-@dataclass
-class DatasetsArguments:
-    """List the data sets of the catalogue, or say what one holds; SACCADE_DATA names the folder that holds them."""
+@dataclass(kw_only=True)
+class DatasetsArguments(DatasetsOptions):
+    """Options of ``datasets``, and how it is printed."""
 
-    name: tyro.conf.Positional[str | None] = None
-    """Of the catalogue, or a path; all are listed if not given."""
-    task: str | None = None
-    """List only those for this task."""
-    download: bool = False
-    """Bring it to this machine first."""
-    folder: Path | None = None
-    """Where a download makes its folder; the cache if not given."""
     json: bool = False
     """Print what it holds as JSON."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, then list, or download and inspect."""
+    """Parse, download if asked to, print the catalogue or what a data set holds."""
     arguments = parse(DatasetsArguments, argv, "datasets")
-    if arguments.name is None:
-        if arguments.download:
-            raise ConfigError("--download needs the name of a data set: 'saccade datasets NAME --download'.")
-        return _list(arguments.task)
+    from saccade import api
+
+    found = api.datasets(**options_of(arguments, DatasetsOptions))
+    if isinstance(found, list):
+        rows = [asdict(row) for row in found]
+        if arguments.json:
+            printer().print_json(json.dumps(rows))
+        else:
+            print_rows(rows)
+        return 0
     if arguments.download:
-        folder = _download(arguments.name, arguments.folder)
-        printer(stderr=True).print(f"{arguments.name} is at {folder}")
-        if arguments.folder is not None:
-            return 0
-    from saccade import api
-
-    description = api.describe(arguments.name)
+        printer(stderr=True).print(f"{arguments.data} is at {found.folder}")
     if arguments.json:
-        printer().print_json(json.dumps(description.to_json()))
+        printer().print_json(json.dumps(found.to_json()))
     else:
-        _show(description)
+        _show(found)
     return 0
-
-
-def _list(task: str | None) -> int:
-    from saccade import api
-
-    entries = [entry for entry in api.datasets() if task in (None, entry["task"])]
-    if not entries and task is not None:
-        tasks = {entry["task"] for entry in api.datasets()}
-        raise ConfigError(f"no data set for task '{task}'.{did_you_mean(task, tasks)}")
-    print_rows(entries)
-    return 0
-
-
-def _download(name: str, folder: Path | None) -> Path:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from saccade import api
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=printer(stderr=True), transient=True) as bar:
-        row = bar.add_task(name, total=None)
-        return api.fetch(name, folder, lambda done, total: bar.update(row, completed=done, total=total))
 
 
 def _show(description: DatasetDescription) -> None:
@@ -95,8 +62,13 @@ def _show(description: DatasetDescription) -> None:
     }
     print_mapping({name: value for name, value in facts.items() if value is not None}, description.name)
     if not description.splits:
-        command = f"saccade datasets {description.name} --download"
-        printer().print(f"not on this machine: {command if size is not None else f'get it from {description.url}'}")
+        if description.folder is not None:
+            remedy = f"SACCADE_DATA={description.folder.parent} makes it known by its name"
+        elif size is not None:
+            remedy = f"not on this machine: saccade datasets {description.name} --download"
+        else:
+            remedy = f"not on this machine: get it from {description.url}"
+        printer().print(remedy, soft_wrap=True, markup=False)
         return
     rows = [{"split": part.split, "images": part.images, "objects": part.objects} for part in description.splits]
     print_rows(rows, "splits")

@@ -6,10 +6,10 @@ import glob
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from saccade.api.options import PredictOptions
 from saccade.cli._arguments import options_of, parse
@@ -18,7 +18,7 @@ from saccade.cli._console import printer
 if TYPE_CHECKING:
     from saccade.results.base import Result
 
-__all__ = ["SHOWN_SCORE", "PredictArguments", "describe", "run"]
+__all__ = ["SHOWN_SCORE", "PredictArguments", "run"]
 
 # What is printed and drawn where no threshold is given: models output far lower scores, of use to metrics alone.
 SHOWN_SCORE = 0.25
@@ -46,31 +46,12 @@ def run(argv: Sequence[str]) -> int:
         shown = result.above(SHOWN_SCORE) if arguments.score_threshold is None else result
         if arguments.save is not None:
             shown.save(arguments.save / _file_name(result.path, used))
-        line = json.dumps(result.to_json()) if arguments.json else f"{result.path}: {describe(shown.to_json())}"
+        line = json.dumps(result.to_json()) if arguments.json else f"{result.path}: {shown.describe()}"
         sys.stdout.write(f"{line}\n")
         images += 1
     saved = f", drawings in {arguments.save}" if arguments.save is not None else ""
     printer(stderr=True).print(f"{images} image{'s' if images != 1 else ''}{saved}", soft_wrap=True, markup=False)
     return 0
-
-
-def describe(values: Mapping[str, Any]) -> str:
-    """One line of text about a result, from its plain values.
-
-    Example:
-        >>> describe({"objects": [{"name": "cat"}, {"name": "dog"}, {"name": "cat"}]})
-        '2 cat, 1 dog'
-        >>> describe({"name": "cat", "score": 0.913})
-        'cat 0.91'
-    """
-    if "score" in values:
-        return f"{values['name']} {values['score']:.2f}"
-    if "classes" in values:
-        shares = sorted(((entry["share"], entry["name"]) for entry in values["classes"]), reverse=True)
-        return ", ".join(f"{name} {share:.1%}" for share, name in shares) or "nothing"
-    objects = values.get("objects", ())
-    names = Counter(entry["name"] if isinstance(entry, Mapping) else f"set of {len(entry)} points" for entry in objects)
-    return ", ".join(f"{number} {name}" for name, number in names.most_common()) or "nothing"
 
 
 def _watched(results: Iterator[Result], total: int) -> Iterator[Result]:

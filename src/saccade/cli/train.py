@@ -7,45 +7,35 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import tyro
 import yaml
 
-from saccade.cli._arguments import FLAGS, option_names, refuse_unknown
+from saccade.api._start import start_config
+from saccade.api.options import TrainOptions
+from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
 from saccade.cli._console import print_mapping, printer
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 
-__all__ = ["resolve", "run"]
+__all__ = ["TrainArguments", "resolve", "run"]
 
 _MODEL_ARGUMENT = "--model-args."
 
 
-@dataclass
-class TrainArguments:
-    """Train a model. Start from --recipe, --config, or --model and --data; then set any field by its name."""
+@dataclass(kw_only=True)
+class TrainArguments(TrainOptions):
+    """Options of ``train``, and the look at its configuration; the fields of the configuration come after them."""
 
-    recipe: str | None = None
-    """Name of a recipe; an unknown name lists them."""
-    config: Path | None = None
-    """YAML file, for example the config.yaml of an earlier run."""
-    model: str | None = None
-    """Network to train. Its own options are set by --model-args.OPTION VALUE."""
-    data: str | None = None
-    """Name in the catalogue, or a path; short for --data.source."""
-    trainable: str | None = None
-    """What moves: all, head, or last:k for the last k stages and the head; short for --freeze.trainable. With --init
-    CHECKPOINT, this is transfer learning."""
-    resume: bool = False
-    """Go on where the run of this name was stopped."""
     dry_run: bool = False
     """Print the resolved configuration as YAML and stop."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, train, say where the result is."""
+    """Parse, train, print the figures and where the model is kept."""
     if "-h" in argv or "--help" in argv:
         return _help()
     arguments, config = resolve(argv)
@@ -77,38 +67,15 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     """
     words, model_arguments = _take_model_arguments(argv)
     names = [*option_names(TrainArguments), *option_names(TrainConfig)]
-    refuse_unknown(words, [name for name in names if name not in ("model_args", "phases")])
+    refuse_unknown(words, [name for name in names if name not in ("model_args", "phases", "steps")])
     arguments, rest = tyro.cli(
         TrainArguments, args=words, prog="saccade train", config=FLAGS, return_unknown_args=True, add_help=False
     )
-    config = _start(arguments)
-    if arguments.model:
-        config = replace(config, model=arguments.model)
-    if arguments.data:
-        config = replace(config, data=replace(config.data, source=arguments.data))
-    if arguments.trainable:
-        config = replace(config, freeze=replace(config.freeze, trainable=arguments.trainable))
+    options = options_of(arguments, TrainOptions)
+    del options["resume"]
+    config = start_config(**options)
     config = replace(config, model_args=config.model_args | model_arguments)
     return arguments, tyro.cli(TrainConfig, default=config, args=rest, prog="saccade train", add_help=False)
-
-
-def _start(arguments: TrainArguments) -> TrainConfig:
-    if arguments.recipe and arguments.config:
-        raise ConfigError("--recipe and --config both say where to start; give one of them.")
-    if arguments.config:
-        from saccade.engine.train.configfile import load_config
-
-        return load_config(arguments.config)
-    from saccade import recipes
-
-    if arguments.recipe:
-        return recipes.get_recipe(arguments.recipe)
-    if arguments.model and arguments.data:
-        return recipes.default_recipe(arguments.model, arguments.data)
-    names = ", ".join(recipes.list_recipes())
-    raise ConfigError(
-        f"nothing says what to train. Give --recipe NAME ({names}), --config FILE, or --model NAME with --data PATH."
-    )
 
 
 def _take_model_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -141,6 +108,7 @@ def _say_how_to_resume(config: TrainConfig, argv: Sequence[str]) -> None:
 def _help() -> int:
     """The verb's own options, then every field of the configuration."""
     with contextlib.suppress(SystemExit):
-        tyro.cli(TrainArguments, args=["--help"], prog="saccade train", config=FLAGS)
+        about = cleandoc(TrainOptions.__doc__ or "")
+        tyro.cli(TrainArguments, args=["--help"], prog="saccade train", description=about, config=FLAGS)
     tyro.cli(TrainConfig, args=["--help"], prog="saccade train")
     return 0

@@ -1,4 +1,4 @@
-"""Networks as files for other programs: pixels in, answers out, and all that a prediction needs to know inside."""
+"""Networks as files for other programs: pixels in, predictions out, and all that a prediction needs to know inside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import logging
+import math
 import shutil
 import tempfile
 import warnings
@@ -16,18 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from saccade.deploy.base import ExportForm, export_program, file_metadata
 from saccade.deploy.file_runtime import OnnxRuntime
 from saccade.deploy.openvino_runtime import convert_program, import_openvino
+from saccade.deploy.precision import Precision
 from saccade.errors import ExportError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.inputs import example_inputs
 from saccade.structures.files import atomic_write
 
-__all__ = ["SUFFIXES", "export_model"]
+__all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_metrics"]
 
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+# Largest difference from the network, as a share of an output's scale, at which a file passes. Rounded weights differ
+# by up to 2 ** -12 (float16) or 2 ** -9 (bfloat16) of their value, and a network adds that up.
+TOLERANCES: dict[Precision, float] = {"auto": 1e-3, "32": 1e-3, "16": 1e-2, "bf16": 8e-2}
+_STORED = {"bf16": torch.bfloat16, "16": torch.float16}
+_RT_INFO = ["saccade", "metadata"]
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}
 
 
@@ -39,6 +48,7 @@ def export_model(
     dynamic_batch: bool = True,
     nms: bool = True,
     metrics: Mapping[str, float] | None = None,
+    precision: Precision = "auto",
 ) -> Path:
     """Write a network for another runtime.
 
@@ -52,23 +62,29 @@ def export_model(
         format: ``onnx``, ``openvino`` (an ``.xml`` with its ``.bin``) or ``torch`` (``.pt2``).
         size: Canvas (height, width); the network's own if not given.
         dynamic_batch: Any number of images at a time, or always one.
-        nms: Decode inside the graph, suppression of double boxes included. Without it the graph gives the raw outputs
-            of ``forward``.
+        nms: Decode inside the graph, non-maximum suppression included. Without it the graph gives the raw outputs of
+            ``forward``.
         metrics: What the network scored, to be kept in the file.
+        precision: How the weights are stored: ``auto`` and ``32`` in float32, ``bf16`` and ``16`` in half the space,
+            rounded, and widened when the file is opened. All formats hold all of them; the arithmetic is that of the
+            runtime.
 
     Returns:
         The file.
 
     Raises:
-        ExportError: If the format is unknown, a package is missing, or the network cannot be exported.
+        ExportError: If the format or the precision is unknown, a package is missing, the network cannot be exported, or
+            a weight is beyond float16.
         SaccadeError: If the file cannot be written.
 
     Example:
-        >>> export_model(create_model("lenet5"), "lenet", format="torch").name  # doctest: +SKIP
+        >>> export_model(saccade.create_model("lenet5"), "lenet", format="torch").name
         'lenet.pt2'
     """
     if format not in SUFFIXES:
         raise ExportError(f"unknown export format '{format}'.{did_you_mean(format, SUFFIXES)}")
+    if precision not in TOLERANCES:
+        raise ExportError(f"unknown precision '{precision}'.{did_you_mean(precision, TOLERANCES)}")
     missing = [package for package in _NEEDS[format] if importlib.util.find_spec(package) is None]
     if missing:
         raise ExportError(f'export to {format} needs {", ".join(missing)}. Run: pip install "saccade[export]".')
@@ -77,8 +93,14 @@ def export_model(
         path = path.with_name(path.name + SUFFIXES[format])
     spec = model.input_spec if size is None else model.input_spec.with_size(size)
     form = ExportForm(model, spec.size, decode=nms)
+    if precision in _STORED:
+        _store_rounded(form.model, _STORED[precision])
     program = export_program(form, spec, dynamic_batch)
-    metadata = {**file_metadata(model, spec, form.names, nms, metrics), "batch": None if dynamic_batch else 1}
+    metadata = {
+        **file_metadata(model, spec, form.names, nms, metrics),
+        "batch": None if dynamic_batch else 1,
+        "precision": "32" if precision == "auto" else precision,
+    }
     text = json.dumps(metadata)
     if format == "onnx":
         _write_onnx(program, form, text, path)
@@ -87,6 +109,70 @@ def export_model(
     else:
         _write_program(program, text, path)
     return path
+
+
+class _Widened(nn.Module):
+    """What reads a weight that is stored in half the space."""
+
+    def forward(self, stored: Tensor) -> Tensor:
+        return stored.float()
+
+
+def _store_rounded(model: nn.Module, dtype: torch.dtype) -> None:
+    """Store weights in ``dtype``; the graph widens them. Vectors (biases, scales) are small and stay in float32."""
+    for path, module in list(model.named_modules()):
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.dtype != torch.float32 or weight.ndim < 2:
+                continue
+            rounded = weight.detach().to(dtype)
+            if rounded.isinf().any() and not weight.isinf().any():
+                largest = float(weight.detach().abs().max())
+                raise ExportError(
+                    f"weight '{path}.{name}' holds {largest:.3g}, beyond float16 (65504). Export with precision bf16 "
+                    "or 32."
+                )
+            parametrize.register_parametrization(module, name, _Widened(), unsafe=True)
+            module.parametrizations[name].original.data = rounded  # type: ignore[union-attr, index]
+
+
+def keep_metrics(path: str | Path, metrics: Mapping[str, float]) -> None:
+    """Keep what an exported file scored inside it, in place of what it held; never half-written.
+
+    Args:
+        path: File written by :func:`export_model`.
+        metrics: Figures by name; those that are undefined (NaN) are left out.
+
+    Raises:
+        SaccadeError: If the file cannot be written.
+
+    Example:
+        >>> path = export_model(saccade.create_model("lenet5"), "lenet.onnx")
+        >>> keep_metrics(path, {"top1": 0.99})
+        >>> OnnxRuntime(path).metadata["metrics"]
+        {'top1': 0.99}
+    """
+    path = Path(path)
+    if path.suffix == SUFFIXES["onnx"]:
+        import onnx
+
+        graph = onnx.load(path)
+        entry = next(entry for entry in graph.metadata_props if entry.key == "saccade")
+        entry.value = _with_metrics(entry.value, metrics)
+        atomic_write(path, lambda target: onnx.save(graph, target))
+    elif path.suffix == SUFFIXES["openvino"]:
+        openvino = import_openvino()
+        graph = openvino.Core().read_model(path)
+        graph.set_rt_info(_with_metrics(graph.get_rt_info(_RT_INFO).astype(str), metrics), _RT_INFO)
+        _save_openvino(graph, path)
+    else:
+        extra = {"saccade": ""}
+        program = torch.export.load(str(path), extra_files=extra)
+        _write_program(program, _with_metrics(extra["saccade"], metrics), path)
+
+
+def _with_metrics(metadata: str, metrics: Mapping[str, float]) -> str:
+    kept = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}  # JSON has no NaN
+    return json.dumps({**json.loads(metadata), "metrics": kept})
 
 
 def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:
@@ -115,14 +201,17 @@ def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadat
 
 
 def _write_openvino(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:
-    openvino = import_openvino()
     with _quiet():
         graph = convert_program(program, form.names, form.input_names)
-    graph.set_rt_info(metadata, ["saccade", "metadata"])
+    graph.set_rt_info(metadata, _RT_INFO)
+    _save_openvino(graph, path)
+
+
+def _save_openvino(graph: Any, path: Path) -> None:
     # Two files belong together: the weights come into place first, and the graph that needs them last.
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
-        openvino.save_model(graph, made, compress_to_fp16=False)
+        import_openvino().save_model(graph, made, compress_to_fp16=False)
         for file in (made.with_suffix(".bin"), made):
             atomic_write(path.with_suffix(file.suffix), partial(shutil.copyfile, file))
 

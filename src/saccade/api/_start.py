@@ -1,0 +1,69 @@
+"""Where a training starts: a recipe, a configuration, or a model and data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saccade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from saccade.engine.train.config import TrainConfig
+
+__all__ = ["start_config"]
+
+
+def start_config(
+    config: TrainConfig | str | Path | None = None,
+    *,
+    recipe: str | None = None,
+    model: str | None = None,
+    data: str | Path | None = None,
+    trainable: str | None = None,
+) -> TrainConfig:
+    """The configuration that these options of ``train`` ask for; one that is handed in stays as it is.
+
+    Args:
+        config: Configuration, or its YAML file.
+        recipe: Name of a recipe, in place of it.
+        model: Network: replaces that of the recipe or configuration, or has settings of its own together with ``data``.
+        data: Data set, likewise.
+        trainable: Replaces ``freeze.trainable``.
+
+    Raises:
+        ConfigError: If nothing says what to train, or two things do, or a name is unknown.
+    """
+    if recipe is not None and config is not None:
+        raise ConfigError("recipe and config both say where to start; give one of them.")
+    start = _start(config, recipe, model, data)
+    if model is not None:
+        start = replace(start, model=model)
+    if data is not None:
+        start = replace(start, data=replace(start.data, source=str(data)))
+    if trainable is not None:
+        start = replace(start, freeze=replace(start.freeze, trainable=trainable))
+    return start
+
+
+def _start(
+    config: TrainConfig | str | Path | None, recipe: str | None, model: str | None, data: str | Path | None
+) -> TrainConfig:
+    from saccade import recipes
+
+    if recipe is not None:
+        return recipes.get_recipe(recipe)
+    if isinstance(config, (str, Path)):
+        from saccade.engine.train.configfile import load_config
+
+        if not Path(config).exists() and str(config) in recipes.list_recipes():
+            raise ConfigError(f"'{config}' is a recipe, not a file. Give it as recipe='{config}' (--recipe {config}).")
+        return load_config(config)
+    if config is not None:
+        return config
+    if model is not None and data is not None:
+        return recipes.default_recipe(model, str(data))
+    raise ConfigError(
+        f"nothing says what to train. Give a recipe (--recipe NAME, of {', '.join(recipes.list_recipes())}), "
+        "a configuration (--config FILE), or a model and data (--model NAME --data PATH)."
+    )

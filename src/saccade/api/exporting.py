@@ -1,0 +1,135 @@
+"""Exporting in Python: ``export``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from saccade.api._open import ModelLike, open_data, open_network, run_config
+from saccade.errors import ConfigError, did_you_mean
+from saccade.models.base import Model
+
+if TYPE_CHECKING:
+    from saccade.deploy.precision import Precision
+    from saccade.deploy.verify import ParityReport
+
+__all__ = ["ExportResult", "export"]
+
+
+@dataclass
+class ExportResult:
+    """An exported file, and how close it is to the model.
+
+    Args:
+        path: The file.
+        parity: How close its outputs are to the model's; None unless it was verified.
+        metrics: Figures of the model and of the file, ``{"AP": (0.571, 0.571)}``; empty unless data was at hand.
+    """
+
+    path: Path
+    parity: ParityReport | None
+    metrics: dict[str, tuple[float, float]]
+
+    @property
+    def metric_change(self) -> dict[str, float]:
+        """Figure of the file minus figure of the model, by name."""
+        return {name: after - before for name, (before, after) in self.metrics.items()}
+
+
+def export(
+    model: ModelLike,
+    format: Literal["onnx", "openvino", "torch"] = "onnx",
+    path: str | Path | None = None,
+    *,
+    weights: str | None = None,
+    size: tuple[int, int] | None = None,
+    precision: Precision = "auto",
+    nms: bool = True,
+    verify: bool = False,
+    data: str | Path | None = None,
+    split: str | None = None,
+) -> ExportResult:
+    """Write a model for another runtime, and prove that the file gives the same numbers.
+
+    Args:
+        model: Model: checkpoint, or name of a network with weights.
+        format: What to write: an .onnx file, OpenVINO's .xml with its .bin, or a .pt2 program of torch.export.
+        path: File to write; beside the checkpoint if not given.
+        weights: Published weights by name, or a file of any known layout, for a network given by name.
+        size: Canvas (height, width); the model's own if not given.
+        precision: How the weights are stored: auto and 32 in float32, bf16 and 16 in half the space, rounded.
+        nms: Decode inside the file, non-maximum suppression included.
+        verify: Compare the file with the model: raw numbers, and the metrics where data is known, which the file then
+            keeps.
+        data: Data set to verify with: name in the catalogue, or path; that of the training run if not given.
+        split: Split of that data; the run's held-out split if not given.
+
+    Returns:
+        The file, its parity with the model, and the figures of both.
+
+    Raises:
+        SaccadeError: If a name or file is unknown, a package is missing, the network cannot be exported, or options
+            exclude each other.
+
+    Example:
+        >>> result = saccade.export(saccade.create_model("lenet5"), "torch", verify=True)
+        >>> result.path.name, result.parity.passed
+        ('lenet5.pt2', True)
+    """
+    from saccade.deploy.export import SUFFIXES, TOLERANCES, export_model
+
+    if format not in SUFFIXES:
+        raise ConfigError(f"unknown export format '{format}'.{did_you_mean(format, SUFFIXES)}")
+    if verify and not nms:
+        raise ConfigError(
+            "a file without decoding gives raw outputs, which verify cannot compare. Leave one of them out."
+        )
+    network = open_network(model, weights)
+    if path is None:
+        suffix = SUFFIXES[format]
+        named = isinstance(model, Model) or weights is not None
+        path = Path(f"{network.builder_name}{suffix}") if named else Path(model).with_suffix(suffix)
+    written = export_model(network, path, format, size, nms=nms, precision=precision)
+    if not verify:
+        return ExportResult(written, None, {})
+    return _verified(network, written, model, data, split, size, TOLERANCES[precision])
+
+
+def _verified(
+    network: Model,
+    path: Path,
+    model: ModelLike,
+    data: str | Path | None,
+    split: str | None,
+    size: tuple[int, int] | None,
+    tolerance: float,
+) -> ExportResult:
+    """Parity, and where data is known the figures of model and file; the file keeps its own."""
+    from saccade.deploy.export import keep_metrics
+    from saccade.deploy.runtime import EagerRuntime, open_runtime
+    from saccade.deploy.verify import canvases, verify_export
+    from saccade.engine.evaluate.evaluate import evaluate
+    from saccade.engine.train.progress import track
+
+    if data is None and run_config(model) is None:
+        return ExportResult(path, verify_export(network, path, tolerance=tolerance), {})
+    dataset = open_data(model, data, split, None, network.task)
+    file = open_runtime(path)
+    parity = verify_export(network, path, canvases(dataset, file.input_spec), tolerance=tolerance)
+    before, after = (
+        evaluate(
+            runtime,
+            dataset,
+            batch_size=8,
+            size=size,
+            progress=lambda batches, total, name=runtime.name: track(batches, total, name),  # type: ignore[misc]
+        )
+        for runtime in (EagerRuntime(network), file)
+    )
+    keep_metrics(path, after.values)
+    return ExportResult(
+        path,
+        parity,
+        {name: (value, after.values[name]) for name, value in before.values.items() if name in after.values},
+    )

@@ -1,0 +1,213 @@
+"""Trained models at work in Python: ``predict``, ``evaluate`` and ``explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saccade.api._open import ModelLike, augmented, open_data, open_model, open_network, tiling
+from saccade.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from saccade.analysis.explanation import Explanation, Method
+    from saccade.metrics.base import MetricReport
+    from saccade.results.base import Result
+
+__all__ = ["evaluate", "explain", "predict"]
+
+
+def evaluate(
+    model: ModelLike | None = None,
+    data: str | Path | None = None,
+    split: str | None = None,
+    *,
+    weights: str | None = None,
+    format: str | None = None,
+    task: str | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    predictions: str | Path | None = None,
+    iou_type: str | None = None,
+    tile: int | tuple[int, int] | None = None,
+    overlap: float = 0.2,
+    tta: bool = False,
+    tta_scales: Sequence[float] = (1.0,),
+    flip_pairs: Sequence[tuple[int, int]] = (),
+) -> MetricReport:
+    """Score a model, an exported file, or a file of predictions on a data set, with the metrics of its task.
+
+    Args:
+        model: Model to score: checkpoint, exported file, or name of a network with weights.
+        data: Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its
+            run folder.
+        split: Split; several are joined by "+".
+        weights: Published weights by name, or a file of any known layout, for a network given by name.
+        format: Reader; found automatically if not given.
+        task: Which ground truth to read, where the data has several; the model's own if not given.
+        batch_size: Images (or tiles) at a time.
+        workers: Processes that load images; one less than the cores (at most 8) if not given.
+        predictions: File to score instead of a model: predictions in COCO's result format, whatever made them.
+        iou_type: What of these predictions is scored: bbox, segm or keypoints; found in the file if not given.
+        tile: Predict in tiles of so many pixels of the image, a side or (height, width).
+        overlap: With tiles: share of a tile that its neighbour shows too.
+        tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
+        tta_scales: With test-time augmentation: factors on the canvas at which to predict, such as 0.83 1 1.2.
+        flip_pairs: With test-time augmentation of keypoints: numbers of the points that a mirror exchanges, left and
+            right.
+
+    Returns:
+        All figures by name (``values``), the one that chooses checkpoints (``primary``), and those of each class.
+
+    Raises:
+        SaccadeError: If there is nothing to score, a file or name is unknown, or model and data do not go together.
+
+    Example:
+        >>> report = saccade.evaluate(saccade.create_model("lenet5"), "digit_scenes", "test", workers=0)
+        >>> report.primary, 0 <= report.values["top1"] <= 1
+        ('top1', True)
+    """
+    if predictions is not None:
+        if data is None or model is not None:
+            raise ConfigError(
+                "predictions are scored on data, without a model. Name the data (--data PATH), leave out the model."
+            )
+        return _score_file(predictions, data, split or "val", format, iou_type)
+    if model is None:
+        raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")
+    from saccade.engine.evaluate.evaluate import evaluate as score
+    from saccade.engine.train.progress import track
+    from saccade.engine.train.setup import worker_count
+
+    runtime = open_model(model, weights)
+    dataset = open_data(model, data, split, format, task or runtime.task)
+    if tta:
+        runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
+    return score(
+        runtime,
+        dataset,
+        batch_size,
+        worker_count(workers),
+        progress=lambda batches, total: track(batches, total, "evaluate"),
+        tiling=tiling(tile, overlap),
+    )
+
+
+def _score_file(
+    predictions: str | Path, data: str | Path, split: str, format: str | None, iou_type: str | None
+) -> MetricReport:
+    """Figures of a file of predictions; the labels of the data are taken as they are."""
+    from saccade.data.open import open_raw
+    from saccade.engine.evaluate.result_files import evaluate_predictions
+    from saccade.metrics.coco_results import IOU_TYPES
+
+    if iou_type is not None and iou_type not in IOU_TYPES:
+        raise ConfigError(f"iou_type is '{iou_type}'.{did_you_mean(iou_type, IOU_TYPES)}")
+    task = None if iou_type is None else IOU_TYPES[iou_type]
+    options = {"masks": True} if iou_type == "segm" else {}
+    return evaluate_predictions(predictions, open_raw(data, split, format=format, task=task, **options), iou_type)
+
+
+def predict(
+    model: ModelLike,
+    source: Any,
+    *,
+    weights: str | None = None,
+    score_threshold: float | None = None,
+    batch_size: int = 1,
+    device: str | None = None,
+    keep_images: bool = True,
+    tile: int | tuple[int, int] | None = None,
+    overlap: float = 0.2,
+    tta: bool = False,
+    tta_scales: Sequence[float] = (1.0,),
+    flip_pairs: Sequence[tuple[int, int]] = (),
+) -> Iterator[Result]:
+    """Results of a model for images, one by one, in bounded memory and in pixels of the originals.
+
+    Args:
+        model: Model: checkpoint, exported file, or name of a network with weights.
+        source: Images: file, folder or pattern.
+        weights: Published weights by name, or a file of any known layout, for a network given by name.
+        score_threshold: Leave out predictions that score less, where the task has scores; all that the model outputs if
+            not given.
+        batch_size: Images (or tiles) at a time.
+        device: Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given.
+        keep_images: Keep the pixels on each result.
+        tile: Predict in tiles of so many pixels of the image, a side or (height, width).
+        overlap: With tiles: share of a tile that its neighbour shows too.
+        tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
+        tta_scales: With test-time augmentation: factors on the canvas at which to predict, such as 0.83 1 1.2.
+        flip_pairs: With test-time augmentation of keypoints: numbers of the points that a mirror exchanges, left and
+            right.
+
+    Yields:
+        A result of the task: what it holds is in :mod:`saccade.results`.
+
+    Raises:
+        SaccadeError: If the model or an image cannot be opened, which is found out as results are asked for.
+
+    Example:
+        >>> model = saccade.create_model("lenet5")
+        >>> images = [np.zeros((28, 28), np.uint8), np.full((40, 30, 3), 200, np.uint8)]
+        >>> [(result.path, result.image_size) for result in saccade.predict(model, images)]
+        [('array-0', (28, 28)), ('array-1', (40, 30))]
+    """
+    from saccade.engine.predict.predict import predict as run
+
+    runtime = open_model(model, weights, device)
+    if tta:
+        runtime = augmented(runtime, tta_scales, flip_pairs)
+    results = run(runtime, source, batch_size, keep_images=keep_images, tiling=tiling(tile, overlap))
+    for result in results:
+        yield result if score_threshold is None else result.above(score_threshold)
+
+
+def explain(
+    model: ModelLike,
+    image: Any,
+    *,
+    weights: str | None = None,
+    method: Method = "cam",
+    layer: str | None = None,
+    classes: Sequence[str] = (),
+    top: int = 3,
+    save: str | Path | None = None,
+) -> Explanation:
+    """Explain a classifier's prediction for an image: Grad-CAM, attention roll-out, or the feature maps of a layer.
+
+    Args:
+        model: Model: checkpoint, or name of a network with weights.
+        image: The image.
+        weights: Published weights by name, or a file of any known layout, for a network given by name.
+        method: Grad-CAM (cam), attention followed back to the image (rollout: ViT, Swin), or the strongest feature maps
+            of a layer (features).
+        layer: Layer of the network (cam, features); the last stage that gives a feature map if not given.
+        classes: Classes to explain in place of the most probable (cam).
+        top: How many classes (cam) or feature maps (features).
+        save: Image file to write.
+
+    Returns:
+        The predicted classes and the heat or feature maps; ``plot()`` draws them.
+
+    Raises:
+        SaccadeError: If the model is no classifier, there is not exactly one image, or a name is unknown.
+
+    Example:
+        >>> explanation = saccade.explain(saccade.create_model("lenet5"), np.zeros((56, 40), np.uint8), top=2)
+        >>> explanation.heat.shape
+        (2, 56, 40)
+    """
+    from saccade.analysis.explanation import explain_image
+    from saccade.engine.predict.sources import iter_source
+
+    network = open_network(model, weights)
+    images = list(islice(iter_source(image, network.input_spec.channels), 2))
+    if len(images) != 1:
+        raise ConfigError(f"explain takes one image at a time; '{image}' holds several.")
+    ((path, pixels),) = images
+    explanation = explain_image(network, pixels, path, method, layer, classes, top)
+    if save is not None:
+        explanation.save(save)
+    return explanation

@@ -1,0 +1,90 @@
+"""Networks in Python: ``models``, ``summary``, ``create_model``, ``list_models`` and ``load``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saccade.api._open import ModelLike
+from saccade.models.base import Model
+from saccade.models.checkpoint import load_model as load
+from saccade.models.registry import create_model, list_models
+
+if TYPE_CHECKING:
+    from saccade.analysis.summary import Summary
+
+__all__ = ["ModelRow", "create_model", "list_models", "load", "models", "summary"]
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A network of the list, with what is counted and published of it.
+
+    Args:
+        name: Builder, as :func:`saccade.create_model` takes it.
+        task: Task it solves.
+        parameters: Parameters, at its default number of classes.
+        macs: Multiply-adds of one image, at its default canvas.
+        paper: Authors, venue and year with the arXiv id where there is one.
+        published: Names of published weights.
+    """
+
+    name: str
+    task: str
+    parameters: int
+    macs: int
+    paper: str
+    published: tuple[str, ...]
+
+
+def models(task: str | None = None) -> list[ModelRow]:
+    """Networks by name, with parameters, multiply-adds, paper and published weights; built by none of it.
+
+    Args:
+        task: Only those that solve this task.
+
+    Raises:
+        ConfigError: If the task is unknown.
+
+    Example:
+        >>> {row.name: row.parameters for row in saccade.models("classification")}["lenet5"]
+        61706
+    """
+    from saccade.analysis.counts import counts_of
+    from saccade.models.registry import get_builder
+    from saccade.weights import PUBLISHED
+
+    rows = []
+    for name in list_models(task):
+        entry, counts = get_builder(name), counts_of(name)
+        published = tuple(one.name for one in PUBLISHED.values() if one.builder == name)
+        rows.append(ModelRow(name, entry.task, counts.params, counts.macs, entry.paper, published))
+    return rows
+
+
+def summary(model: ModelLike, num_classes: int | None = None, size: Sequence[int] | None = None) -> Summary:
+    """Parameters, multiply-adds and shapes of a network, computed without allocating weights.
+
+    Args:
+        model: Name of a network, or checkpoint.
+        num_classes: Classes without background, for a network given by name; the paper's number if not given.
+        size: Canvas (height, width); the network's own if not given.
+
+    Returns:
+        Totals, and rows of modules and stages; ``str()`` is a table.
+
+    Raises:
+        SaccadeError: If the name or file is unknown, or the size does not suit the network.
+
+    Example:
+        >>> report = saccade.summary("lenet5")
+        >>> report.params, report.macs
+        (61706, 416520)
+    """
+    from saccade.analysis.summary import summary as count
+
+    if not isinstance(model, Model):
+        model = load(model) if Path(model).is_file() else str(model)
+    return count(model, num_classes, size)

@@ -1,0 +1,320 @@
+"""Options of the verbs: one dataclass a verb, whose fields are options of the shell and parameters of Python alike.
+
+``saccade predict --batch-size 4`` and ``saccade.predict(..., batch_size=4)`` are the same field. Names, order and
+defaults of the fields are those of the function; the text below a field is what ``saccade VERB --help`` prints, and its
+first sentence is what the function's docstring says. ``tests/cli/test_options.py`` holds the three together, and lists
+what the shell has beyond (where to print and to save).
+
+A type is what a shell can give. Python also takes the thing itself: a :class:`~saccade.models.base.Model` for its
+checkpoint, a :class:`~saccade.engine.train.config.TrainConfig` for its file, pixels for an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+__all__ = [
+    "OPTIONS",
+    "CheckOptions",
+    "ConvertOptions",
+    "DatasetsOptions",
+    "DemoOptions",
+    "EvaluateOptions",
+    "ExplainOptions",
+    "ExportOptions",
+    "InferenceOptions",
+    "ModelsOptions",
+    "PredictOptions",
+    "ShowOptions",
+    "SummaryOptions",
+    "TrainOptions",
+]
+
+T = TypeVar("T")
+
+# A field that the shell neither shows nor sets.
+PythonOnly = tyro.conf.Suppress[tyro.conf.Fixed[T]]
+
+
+@dataclass(kw_only=True)
+class TrainOptions:
+    """Train a model. Start from a recipe, a configuration, or a model and data; then set any field by its name."""
+
+    config: Path | None = None
+    """Configuration to start from, such as the config.yaml of an earlier run."""
+    recipe: str | None = None
+    """Recipe to start from; an unknown name offers the nearest."""
+    model: str | None = None
+    """Name of the network to train. Its own options are set by --model-args.OPTION VALUE."""
+    data: str | None = None
+    """Data set: name in the catalogue, or path. Short for --data.source."""
+    trainable: str | None = None
+    """What is trained: all, head, or last:k for the last k stages and the head. Short for --freeze.trainable. With
+    --init CHECKPOINT, this is transfer learning."""
+    resume: bool = False
+    """Go on where the run of this name was stopped."""
+
+
+@dataclass(kw_only=True)
+class InferenceOptions:
+    """Tiles and test-time augmentation, of the verbs that predict; off unless asked for."""
+
+    tile: int | tuple[int, int] | None = None
+    """Predict in tiles of so many pixels of the image, a side or (height, width). For objects that are small in large
+    images."""
+    overlap: float = 0.2
+    """With tiles: share of a tile that its neighbour shows too."""
+    tta: bool = False
+    """Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions."""
+    tta_scales: tuple[float, ...] = (1.0,)
+    """With test-time augmentation: factors on the canvas at which to predict, such as 0.83 1 1.2."""
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    """With test-time augmentation of keypoints: numbers of the points that a mirror exchanges, left and right.
+    Evaluation takes those of the data set if not given."""
+
+
+@dataclass(kw_only=True)
+class _EvaluateOptions:
+    model: str | None = None
+    """Model to score: checkpoint, exported file, or name of a network with weights."""
+    data: str | None = None
+    """Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its run
+    folder."""
+    split: str | None = None
+    """Split; several are joined by "+". The run's held-out split if not given; val for predictions."""
+    weights: str | None = None
+    """Published weights by name, or a file of any known layout, for a network given by name."""
+    format: str | None = None
+    """Reader; found automatically if not given."""
+    task: str | None = None
+    """Which ground truth to read, where the data has several; the model's own if not given."""
+    batch_size: int = 16
+    """Images (or tiles) at a time."""
+    workers: int | None = None
+    """Processes that load images; one less than the cores (at most 8) if not given."""
+    predictions: Path | None = None
+    """File to score instead of a model: predictions in COCO's result format, whatever made them."""
+    iou_type: str | None = None
+    """What of these predictions is scored: bbox, segm or keypoints; found in the file if not given."""
+
+
+@dataclass(kw_only=True)
+class EvaluateOptions(InferenceOptions, _EvaluateOptions):  # the fields of the last base stand first
+    """Score a checkpoint, an exported file, or a file of predictions on a data set."""
+
+
+@dataclass(kw_only=True)
+class _PredictOptions:
+    model: str
+    """Model: checkpoint, exported file, or name of a network with weights."""
+    source: str
+    """Images: file, folder or pattern. Python also takes an array, a Pillow image, a tensor, or a list of any of
+    them."""
+    weights: str | None = None
+    """Published weights by name, or a file of any known layout, for a network given by name."""
+    score_threshold: float | None = None
+    """Leave out predictions that score less, where the task has scores; all that the model outputs if not given. Models
+    output low scores too, which metrics need: without a threshold the shell prints and draws what scores 0.25 or more,
+    and --json prints all."""
+    batch_size: int = 1
+    """Images (or tiles) at a time."""
+    device: str | None = None
+    """Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given."""
+    keep_images: PythonOnly[bool] = True
+    """Keep the pixels on each result."""
+
+
+@dataclass(kw_only=True)
+class PredictOptions(InferenceOptions, _PredictOptions):
+    """Run a model over images, one by one, in bounded memory."""
+
+
+@dataclass(kw_only=True)
+class ExportOptions:
+    """Write a model for another runtime, and prove that the file gives the same numbers."""
+
+    model: str
+    """Model: checkpoint, or name of a network with weights."""
+    format: Literal["onnx", "openvino", "torch"] = "onnx"
+    """What to write: an .onnx file, OpenVINO's .xml with its .bin, or a .pt2 program of torch.export."""
+    path: Path | None = None
+    """File to write; beside the checkpoint if not given."""
+    weights: str | None = None
+    """Published weights by name, or a file of any known layout, for a network given by name."""
+    size: tuple[int, int] | None = None
+    """Canvas (height, width); the model's own if not given."""
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    """How the weights are stored: auto and 32 in float32, bf16 and 16 in half the space, rounded. All formats hold all
+    of them. The arithmetic is that of the runtime: float32 in ONNX Runtime and torch; OpenVINO computes in bfloat16
+    where the CPU has it, whatever the file holds."""
+    nms: bool = True
+    """Decode inside the file, non-maximum suppression included. Without it the file gives the raw outputs of the
+    network, for programs that decode themselves."""
+    verify: bool = False
+    """Compare the file with the model: raw numbers, and the metrics where data is known, which the file then keeps."""
+    data: str | None = None
+    """Data set to verify with: name in the catalogue, or path; that of the training run if not given."""
+    split: str | None = None
+    """Split of that data; the run's held-out split if not given."""
+
+
+@dataclass(kw_only=True)
+class CheckOptions:
+    """List the faults of a data set: file, field, problem, remedy. The exit code is 1 if training would refuse it.
+
+    With a model, check instead whether that model can learn the data: does the ground truth itself get the best score,
+    has every object a location that can be assigned to it, do four images overfit, and what would make the score 0.
+    """
+
+    data: tyro.conf.Positional[str]
+    """Data set: name in the catalogue, or path."""
+    split: str | None = None
+    """Split; several are joined by "+". All if not given; with a model the one for training."""
+    format: str | None = None
+    """Reader; found automatically if not given."""
+    task: str | None = None
+    """Which ground truth to read, where the data has several."""
+    images: bool = True
+    """Decode every image: finds broken files, wrong sizes and copies."""
+    model: str | None = None
+    """Model to check against the data: name of a network, or checkpoint."""
+    steps: int = 100
+    """With a model: training steps in which four images are to overfit; 0 leaves it out."""
+
+
+@dataclass(kw_only=True)
+class ConvertOptions:
+    """Write a data set in another format. What it cannot hold is counted by kind; nothing is lost in silence."""
+
+    data: tyro.conf.Positional[str]
+    """Data set: name in the catalogue, folder, or zip of images."""
+    out: Path
+    """Folder to write; it must be empty or not exist."""
+    to: str
+    """Format to write: coco, voc, yolo, labelme, csv, masks, folder, keypoint_csv."""
+    format: str | None = None
+    """Reader; found automatically if not given."""
+    split: str | None = None
+    """Split; several are joined by "+". All if not given."""
+    task: str | None = None
+    """Which ground truth to read, where the data has several."""
+    image_files: Literal["copy", "link", "none"] = "copy"
+    """Copy the images, link them (hard links), or write annotations only (none)."""
+    images: str | None = None
+    """Folder of the images to read, if they do not lie where the format has them; relative to the data folder."""
+
+
+@dataclass(kw_only=True)
+class ShowOptions:
+    """Draw training images with their ground truth as they reach the network: resized, augmented, joined."""
+
+    data: tyro.conf.Positional[str]
+    """Data set: name in the catalogue, or path. It need not be the recipe's own; the classes come from it."""
+    recipe: str | None = None
+    """Recipe whose network and augmentation are shown; an unknown name offers the nearest."""
+    model: str | None = None
+    """Name of a network in place of a recipe, with the usual settings of its task. Without either, the usual settings
+    of the task of the data, on a canvas of 320 x 320."""
+    split: str | None = None
+    """Split; several are joined by "+". The one for training if not given."""
+    format: str | None = None
+    """Reader; found automatically if not given."""
+    task: str | None = None
+    """Which ground truth to read, where the data has several and no network decides."""
+    count: int = 16
+    """How many images."""
+    epoch: int = 0
+    """Epoch of the run, from 0, or from the end if negative. Recipes may augment less towards the end."""
+    seed: int | None = None
+    """Seed of the run; the recipe's if not given."""
+    save: Path | None = None
+    """Image file to write. The shell writes show.png if not given."""
+
+
+@dataclass(kw_only=True)
+class ExplainOptions:
+    """Draw what a classifier's prediction rests on: Grad-CAM, attention roll-out, or the feature maps of a layer."""
+
+    model: tyro.conf.Positional[str]
+    """Model: checkpoint, or name of a network with weights."""
+    image: tyro.conf.Positional[str]
+    """The image. Python also takes an array, a Pillow image or a tensor."""
+    weights: str | None = None
+    """Published weights by name, or a file of any known layout, for a network given by name."""
+    method: Literal["cam", "rollout", "features"] = "cam"
+    """Grad-CAM (cam), attention followed back to the image (rollout: ViT, Swin), or the strongest feature maps of a
+    layer (features)."""
+    layer: str | None = None
+    """Layer of the network (cam, features); the last stage that gives a feature map if not given. An unknown name lists
+    the stages."""
+    classes: tuple[str, ...] = ()
+    """Classes to explain in place of the most probable (cam)."""
+    top: int = 3
+    """How many classes (cam) or feature maps (features)."""
+    save: Path | None = None
+    """Image file to write. The shell writes explain.png if not given."""
+
+
+@dataclass(kw_only=True)
+class ModelsOptions:
+    """List the networks: parameters and multiply-adds at the network's own canvas, paper, published weights."""
+
+    task: str | None = None
+    """Only those that solve this task."""
+
+
+@dataclass(kw_only=True)
+class DatasetsOptions:
+    """List the data sets of the catalogue, or show what one holds. SACCADE_DATA names the folder that holds them."""
+
+    data: tyro.conf.Positional[str | None] = None
+    """Data set: name in the catalogue, or path; the catalogue is listed if not given."""
+    task: str | None = None
+    """List only those for this task."""
+    download: bool = False
+    """Download it first: resumed after a cut, verified, unpacked, never half there."""
+    folder: Path | None = None
+    """Where a download makes its folder; the cache if not given."""
+
+
+@dataclass(kw_only=True)
+class SummaryOptions:
+    """Parameters, multiply-adds and shapes of a network, computed without allocating weights."""
+
+    model: tyro.conf.Positional[str]
+    """Name of a network, or checkpoint."""
+    num_classes: int | None = None
+    """Classes without background, for a network given by name; the paper's number if not given."""
+    size: tuple[int, int] | None = None
+    """Canvas (height, width); the network's own if not given."""
+
+
+@dataclass(kw_only=True)
+class DemoOptions:
+    """Train a small detector on generated scenes of real handwriting, score, draw and export it, and write a report."""
+
+    minutes: float = 4.0
+    """Training stops after this long."""
+    out: Path = Path("runs/demo")
+    """Folder to write; an earlier demo there is replaced."""
+
+
+OPTIONS: dict[str, type[Any]] = {
+    "train": TrainOptions,
+    "evaluate": EvaluateOptions,
+    "predict": PredictOptions,
+    "export": ExportOptions,
+    "check": CheckOptions,
+    "convert": ConvertOptions,
+    "show": ShowOptions,
+    "explain": ExplainOptions,
+    "models": ModelsOptions,
+    "datasets": DatasetsOptions,
+    "summary": SummaryOptions,
+    "demo": DemoOptions,
+}
+"""The options of each verb of the shell."""

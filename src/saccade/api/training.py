@@ -1,0 +1,104 @@
+"""Training in Python: ``recipe``, ``train`` and ``demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saccade.api._start import start_config
+
+if TYPE_CHECKING:
+    from saccade.engine.train.config import TrainConfig
+    from saccade.engine.train.fit import RunResult
+
+__all__ = ["demo", "recipe", "train"]
+
+
+def recipe(name: str | None = None, *, model: str | None = None, data: str | Path | None = None) -> TrainConfig:
+    """Configuration of a training run: a recipe by name, or settings that suit a model on data of your own.
+
+    Args:
+        name: Recipe; an unknown name offers the nearest.
+        model: Name of the network to train; replaces that of a recipe.
+        data: Data set: name in the catalogue, or path; replaces that of a recipe.
+
+    Raises:
+        ConfigError: If there is neither a name nor a model and data, or one of them is unknown.
+
+    Example:
+        >>> config = saccade.recipe(model="yolox_nano", data="digit_scenes")
+        >>> config.epochs = 5
+        >>> config.name, config.data.source
+        ('yolox_nano_digit_scenes', 'digit_scenes')
+    """
+    return start_config(recipe=name, model=model, data=data)
+
+
+def train(
+    config: TrainConfig | str | Path | None = None,
+    *,
+    recipe: str | None = None,
+    model: str | None = None,
+    data: str | Path | None = None,
+    trainable: str | None = None,
+    resume: bool = False,
+) -> RunResult:
+    """Train a model: from a recipe, a configuration (object or file), or a model and data.
+
+    Other fields are set on the configuration that :func:`saccade.recipe` returns; in the shell by their names
+    (``--optimizer.lr 0.01``).
+
+    Args:
+        config: Configuration to start from, such as the config.yaml of an earlier run.
+        recipe: Recipe to start from; an unknown name offers the nearest.
+        model: Name of the network to train.
+        data: Data set: name in the catalogue, or path.
+        trainable: What is trained: all, head, or last:k for the last k stages and the head.
+        resume: Go on where the run of this name was stopped.
+
+    Returns:
+        Metrics, history, run folder and ``model_path`` of the weights that were kept.
+
+    Raises:
+        SaccadeError: If nothing says what to train, a name is unknown, or the data cannot be read.
+
+    Example:
+        >>> from PIL import Image
+        >>> for name, grey in (("dark", 40), ("light", 200)):
+        ...     Path("shades", name).mkdir(parents=True)
+        ...     for number in range(10):
+        ...         pixels = np.full((32, 32), grey + number, np.uint8)
+        ...         Image.fromarray(pixels).save(f"shades/{name}/{number}.png")
+        >>> config = saccade.recipe(model="lenet5", data="shades")
+        >>> config.epochs, config.data.workers = 1, 0
+        >>> run = saccade.train(config)
+        >>> run.model_path.name, saccade.load(run.model_path).class_names
+        ('best.safetensors', ('dark', 'light'))
+    """
+    from saccade.engine.report.run_report import write_run_report
+    from saccade.engine.train.fit import fit
+
+    result = fit(start_config(config, recipe=recipe, model=model, data=data, trainable=trainable), resume=resume)
+    if result.is_main:
+        write_run_report(result)
+    return result
+
+
+def demo(minutes: float = 4.0, out: str | Path = Path("runs/demo")) -> Path:
+    """Train, score, draw and export a small detector on generated scenes of real handwriting.
+
+    Args:
+        minutes: Training stops after this long.
+        out: Folder to write; an earlier demo there is replaced.
+
+    Returns:
+        The report, ``report.html``.
+
+    Example:
+        >>> saccade.demo(minutes=4).name  # doctest: +SKIP
+        'report.html'
+    """
+    from saccade.engine.report.demo import run_demo
+    from saccade.recipes import get_recipe
+
+    return run_demo(get_recipe("demo"), minutes, Path(out))
