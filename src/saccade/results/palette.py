@@ -14,7 +14,7 @@ __all__ = ["CHART_COLORS", "Color", "class_color", "ink_on"]
 
 Color = tuple[int, int, int]
 
-# Series of a chart that are no classes (splits, losses), in this order; they read on light and on dark paper.
+# Series of a chart that are not classes (splits, losses), in this order; readable on light and dark backgrounds.
 CHART_COLORS = ("#3b82f6", "#f97316", "#10b981", "#ef4444", "#8b5cf6", "#ca8a04")
 
 # The hash is salted; this salt keeps the classes of the catalogue's sets apart (digits, BCCD, CamVid, VOC), found by

@@ -72,7 +72,7 @@ def test_pca_needs_colour() -> None:
 
 
 @pytest.mark.parametrize("transform", [HSV(0.1, 0.1, 0.1), BrightnessContrast(0.1, 0.1), PCAColor(0.1)])
-def test_images_they_cannot_treat_are_named(transform: HSV | BrightnessContrast | PCAColor) -> None:
+def test_unsupported_images_are_refused_by_name(transform: HSV | BrightnessContrast | PCAColor) -> None:
     with pytest.raises(ConfigError, match=r"photo\.jpg"):
         transform(_sample(np.zeros((4, 4, 3), np.uint16)), np.random.default_rng(0))
 

@@ -98,7 +98,7 @@ def test_erased_is_one_rectangle_of_noise_of_the_size_that_was_asked_for(channel
     assert max(aspects) < 2.2
 
 
-def test_images_they_cannot_treat_are_named() -> None:
+def test_unsupported_images_are_refused_by_name() -> None:
     for transform, sample in (
         (JPEGArtefacts(1.0), _sample(7)),
         (JPEGArtefacts(1.0), _sample(3, np.uint16)),

@@ -55,7 +55,7 @@ def test_resized_windows_have_the_area_and_aspect_that_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("size", "window"), [((20, 1000), (486, 0, 513, 20)), ((1000, 20), (0, 486, 20, 513))])
-def test_a_image_too_narrow_for_any_window_is_cut_in_its_middle(
+def test_an_image_too_narrow_for_any_window_is_cut_in_its_middle(
     size: tuple[int, int], window: tuple[float, ...]
 ) -> None:
     cut = RandomResizedCrop((32, 32), area=(0.9, 1.0))(_sample(size), np.random.default_rng(0))
@@ -104,7 +104,7 @@ def test_the_wanted_overlap_is_reached_by_at_least_one_object() -> None:
     assert found > 170  # but for those of 22 choices that want nothing: the whole image, and any window
 
 
-def test_crowds_are_neither_looked_for_nor_dropped_by_their_centre() -> None:
+def test_crowds_are_neither_searched_for_nor_dropped_by_their_centre() -> None:
     target = _boxes((60, 40, 80, 60), (60, 20, 150, 100), crowd=(1,))
     beside = 0
     for seed in range(100):

@@ -1,4 +1,4 @@
-"""The resize rule: where pixels really go must be where the geometry record says."""
+"""The resize rules: the geometry record must match the real motion of the pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _centre_of_light(image: np.ndarray) -> np.ndarray:
     st.sampled_from(["center", "top_left"]),
     st.integers(0, 10**6),
 )
-def test_light_lands_where_the_record_says(
+def test_light_lands_where_the_record_maps_it(
     height: int, width: int, side: int, rule: str, align: str, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def test_light_lands_where_the_record_says(
 
 
 def test_no_rule_shifts_to_one_side() -> None:
-    """Over many sizes the errors of the light's place must cancel, not add up."""
+    """Over many sizes the errors of the light's position must cancel, not add up."""
     rng = np.random.default_rng(0)
     errors = []
     for _ in range(300):
@@ -66,7 +66,7 @@ def test_no_rule_shifts_to_one_side() -> None:
 @pytest.mark.parametrize("size", [(375, 500), (500, 375), (333, 500), (281, 282), (224, 224), (100, 90)])
 @pytest.mark.parametrize(("canvas", "fraction"), [(224, 0.875), (224, 224 / 232), (64, 0.5)])
 def test_centre_crop_takes_torchvisions_window(size: tuple[int, int], canvas: int, fraction: float) -> None:
-    """Coordinates as channels: the window of torchvision's Resize + CenterCrop starts and ends at the same place."""
+    """Coordinates as channels: the window of torchvision's Resize + CenterCrop starts and ends at the same pixels."""
     spec = InputSpec((canvas, canvas), resize="center_crop", crop_fraction=fraction)
     geometry = resize_image(np.zeros((*size, 3), np.uint8), spec)[1]
     rows, columns = np.indices(size, dtype=np.float32) + 0.5
@@ -85,14 +85,14 @@ def test_padding_is_labelled_ignore_and_hidden_in_masks() -> None:
         "boxes": np.array([[0, 0, 40, 20]], np.float32),
     }
     sample = Sample(np.full((20, 40, 3), 9, np.uint8), target, ImageInfo(0, "x", Geometry.identity((20, 40))))
-    fitted = Resize(InputSpec((64, 64), resize="letterbox", pad_value=114))(sample)
-    assert (fitted.image[0] == 114).all()
-    assert (fitted.image[32] == 9).all()
+    resized = Resize(InputSpec((64, 64), resize="letterbox", pad_value=114))(sample)
+    assert (resized.image[0] == 114).all()
+    assert (resized.image[32] == 9).all()
     expected = np.full((64, 64), 255)
     expected[16:48] = 3
-    np.testing.assert_array_equal(fitted.target["label_map"], expected)
-    np.testing.assert_array_equal(fitted.target["masks"][0], expected == 3)
-    np.testing.assert_array_equal(fitted.target["boxes"], [[0, 16, 64, 48]])
+    np.testing.assert_array_equal(resized.target["label_map"], expected)
+    np.testing.assert_array_equal(resized.target["masks"][0], expected == 3)
+    np.testing.assert_array_equal(resized.target["boxes"], [[0, 16, 64, 48]])
     np.testing.assert_array_equal(target["boxes"], [[0, 0, 40, 20]])
 
 
@@ -106,20 +106,20 @@ def test_label_maps_are_resized_about_the_centres_of_pixels(size: tuple[int, int
     sample = Sample(
         np.zeros((62, 94, 3), np.uint8), {"label_map": labels}, ImageInfo(0, "x", Geometry.identity((62, 94)))
     )
-    fitted = Resize(InputSpec(size, resize="stretch"))(sample).target["label_map"]
+    resized = Resize(InputSpec(size, resize="stretch"))(sample).target["label_map"]
     rows, columns = (np.arange(size[0]) + 0.5) * 62 / size[0], (np.arange(size[1]) + 0.5) * 94 / size[1]
     allowed = [
         labels[(rows + down).astype(int)][:, (columns + right).astype(int)]
         for down in (-1e-6, 1e-6)
         for right in (-1e-6, 1e-6)
     ]
-    assert np.any([fitted == choice for choice in allowed], axis=0).all()
+    assert np.any([resized == choice for choice in allowed], axis=0).all()
 
 
 @pytest.mark.parametrize("shape", [(50, 70, 1), (50, 70, 4), (300, 400, 7), (3, 900, 3), (1, 1, 3)])
 @pytest.mark.parametrize("rule", ["letterbox", "stretch", "center_crop", "shorter_side", "multiple"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_any_shape_and_depth_is_fitted(shape: tuple[int, int, int], rule: str, dtype: type) -> None:
+def test_any_shape_and_depth_is_resized(shape: tuple[int, int, int], rule: str, dtype: type) -> None:
     channels = shape[2]
     spec = InputSpec((64, 96), channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, resize=rule)
     canvas, geometry = resize_image(np.ones(shape, dtype), spec)
@@ -140,7 +140,7 @@ RULES = ["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "non
 
 @pytest.mark.parametrize("rule", RULES)
 def test_ten_thousand_sizes_come_back_without_drift(rule: str) -> None:
-    """By every rule: there and back is nobody's half pixel, and errors go to no side."""
+    """By every rule: there and back is exact to less than half a pixel, without a bias."""
     rng = np.random.default_rng(0)
     errors, edges = [], []
     for number, (height, width) in enumerate(rng.integers(16, 5000, (10_000, 2)).tolist()):

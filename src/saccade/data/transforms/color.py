@@ -18,7 +18,7 @@ from saccade.structures.sample import Sample
 __all__ = ["HSV", "BrightnessContrast", "PCAColor", "check_uint8"]
 
 _VALUES = np.arange(256, dtype=np.float64)
-_HUES = 180  # OpenCV halves the hue circle to fit into a byte
+_HUES = 180  # OpenCV halves the hue circle, so that it is within a byte
 
 # Principal components of the RGB values of ImageNet, scaled to 0..1: strengths, and directions as columns. The paper
 # does not print them; these are the ones that Facebook's reproduction of ResNet found on a part of the training set

@@ -120,7 +120,7 @@ def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, ta
         raise ConfigError(f"{name}.mixup cannot blend label maps. Set it to 0 for segmentation.")
     if config.copy_paste > 0 and target and "masks" not in target:
         raise ConfigError(
-            f"{name}.copy_paste cuts objects out along their masks, and data set '{info.name}' gives none. "
+            f"{name}.copy_paste cuts objects out along their masks, and data set '{info.name}' has none. "
             "Set it to 0, or have outlines read as masks by 'masks: true' in saccade.yaml of the data folder."
         )
     if config.iou_crop > 0 and target and "boxes" not in target:
@@ -137,8 +137,8 @@ def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, ta
     mirrors = config.flip > 0 or config.flip_vertical > 0 or config.mixup > 0
     if mirrors and "keypoints" in target and target["keypoints"].shape[1] > 1 and not info.flip_pairs:
         raise ConfigError(
-            f"{name}: a mirror exchanges left and right points, and data set '{info.name}' does not say which. "
-            "Set flip, flip_vertical and mixup to 0, or name its flip_pairs (a point with itself if it has no partner)."
+            f"{name}: a mirror exchanges left and right points, and data set '{info.name}' does not name them. "
+            "Set flip, flip_vertical and mixup to 0, or add its flip_pairs (a point with itself if it has no partner)."
         )
 
 

@@ -85,7 +85,7 @@ class Elastic:
 
     Random vectors on a coarse 3 x 3 grid, Gaussian, are interpolated bicubically to a displacement of every pixel. Past
     the edge an image with a label map or a class is continued by reflection; one with objects is not, since a mirrored
-    part of an object would be a second object that nobody labelled.
+    part of an object would be a second object without a label.
 
     The displacement gives the source of each pixel. The destination of a point is found by fixed-point iteration; where
     the field folds and the iteration does not converge, by a search over all pixels.
