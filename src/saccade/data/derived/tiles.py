@@ -224,7 +224,7 @@ class TiledDataset:
         """Pixels and ground truth of tile ``index``.
 
         Raises:
-            DataError: If the image cannot be read, or has another size than its annotations say.
+            DataError: If the image cannot be read, or has another size than annotated.
         """
         image, top, left = self.origin(index)
         sample = self._whole(image)
