@@ -1,10 +1,10 @@
 """One ground truth in six formats: the boxes and classes that each reader makes of it are the same.
 
 The hundred photographs of ``voc100_multiformat`` were labelled once, in VOC XML, and converted by the tools of their
-source. Those tools carried VOC's numbers over as they stand, without the step from pixels counted from 1 to continuous
-coordinates. So the five other files say that the left and upper edges lie a pixel further to the right and down than
-VOC's rule puts them. That is a difference of the files, not of the readers: with ``one_based=False`` the XML files
-are read as those tools read them, and then all six agree.
+source. Those tools copied VOC's numbers, without converting pixels counted from 1 to continuous coordinates. So in the
+five other files the left and upper edges are a pixel further to the right and down than by VOC's rule. That is a
+difference of the files, not of the readers: with ``one_based=False`` the XML files are read as those tools read them,
+and then all six agree.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ FORMATS: dict[str, tuple[str, dict[str, Any], float]] = {
     "yolo": ("yolo_format", {}, 3.3e-4),  # six decimals of a share: 3.2e-4 measured
 }
 
-Truth = dict[str, list[tuple[str, tuple[float, ...]]]]
+Objects = dict[str, list[tuple[str, tuple[float, ...]]]]
 
 
-def ground_truth(data: TableDataset) -> Truth:
+def ground_truth(data: TableDataset) -> Objects:
     """Class name and box of each object by the image's name, sorted."""
-    found: Truth = {}
+    found: Objects = {}
     for index in range(len(data)):
         target = data.target(index)
         names = [data.info.class_names[label] for label in target["labels"]]
@@ -72,7 +72,7 @@ def test_boxes_and_classes_are_those_of_voc(data_root: Path, name: str) -> None:
 
 
 def test_voc_itself_counts_pixels_from_one(data_root: Path) -> None:
-    """Every left and upper edge lies a pixel before the number, every right and lower one on it."""
+    """Every left and upper edge is a pixel before the number, every right and lower one on it."""
     written, read = ground_truth(load(data_root, "voc")), ground_truth(load(data_root, "voc", one_based=True))
     differences = {
         tuple(np.subtract(one, other).tolist())

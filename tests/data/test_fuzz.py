@@ -76,7 +76,7 @@ JSON = st.recursive(
 
 
 def paths_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where the values of a JSON document stand."""
+    """Paths to all values of a JSON document."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
@@ -89,17 +89,17 @@ def test_any_json_value_in_any_place(name: str, tmp_path: Path) -> None:
     specimen.build(tmp_path)
     file = tmp_path / specimen.file
     valid = file.read_text()
-    places = list(paths_in(json.loads(valid)))
+    paths = list(paths_in(json.loads(valid)))
 
     @settings(max_examples=80, deadline=None, database=None, derandomize=True)
-    @given(place=st.sampled_from(places), value=JSON)
-    def run(place: tuple[Any, ...], value: Any) -> None:
+    @given(path=st.sampled_from(paths), value=JSON)
+    def run(path: tuple[Any, ...], value: Any) -> None:
         content = json.loads(valid)
         inner = content
-        for key in place[:-1]:
+        for key in path[:-1]:
             inner = inner[key]
-        if place:
-            inner[place[-1]] = value
+        if path:
+            inner[path[-1]] = value
         else:
             content = value
         file.write_text(json.dumps(content))
@@ -132,7 +132,7 @@ def test_any_bytes_at_all(name: str, tmp_path: Path) -> None:
 
 @each_specimen
 def test_a_file_that_cannot_be_opened_is_named(specimen: Specimen, tmp_path: Path) -> None:
-    """A folder in the place of a file, which root cannot read either; then nothing in its place."""
+    """A folder instead of a file, which root cannot read either; then nothing at all."""
     specimen.build(tmp_path)
     file, source = tmp_path / specimen.file, tmp_path / specimen.source
     file.unlink()

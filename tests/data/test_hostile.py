@@ -127,9 +127,9 @@ def test_what_lies_behind_the_last_row_of_a_image_is_not_unpacked(tmp_path: Path
     checksum = struct.pack(">I", size % 65521 << 16 | 1)  # Adler-32 of zeros
     body = head + (block + packed.flush(zlib.Z_FULL_FLUSH)) * 500 + b"\x03\0" + checksum
     content = png(10, 10)
-    place = content.index(b"IDAT") - 4
+    start = content.index(b"IDAT") - 4
     chunk = struct.pack(">I", len(body)) + b"IDAT" + body + struct.pack(">I", zlib.crc32(b"IDAT" + body))
-    put(tmp_path / "cat" / "x.png", content[:place] + chunk + content[content.index(b"IEND") - 4 :])
+    put(tmp_path / "cat" / "x.png", content[:start] + chunk + content[content.index(b"IEND") - 4 :])
     with limited_memory(200 << 20):
         assert use(tmp_path, reader="folder") == ""
     assert not open_raw(tmp_path, "all").read(0).image.any()
@@ -145,7 +145,7 @@ def test_gzip_bombs_are_not_unpacked(tmp_path: Path) -> None:
     zeros = gzip.compress(bytes(1 << 20)) * 3000
     file.write_bytes(gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2**31, 28, 28)) + zeros)
     refused(tmp_path, str(file), split="train")
-    # As many as the header says are read, and no more.
+    # As many as the header declares are read, and no more.
     file.write_bytes(gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 3, 20, 28)) + zeros)
     with limited_memory():
         assert use(tmp_path, "train") == ""
@@ -247,7 +247,7 @@ STRANGE = (
 
 
 def name_image(kind: str, root: Path, name: str) -> None:
-    """Write a data set whose annotations name an image; no other is there in its place."""
+    """Write a data set whose annotations name an image; there is no other."""
     specimen = BY_NAME[kind]
     specimen.build(root)
     file, raw = root / specimen.file, name.encode("utf-8", "surrogatepass")
@@ -282,8 +282,8 @@ def test_no_name_leads_out_of_the_data_folder(kind: str, tmp_path: Path) -> None
 def test_options_with_absurd_names_are_refused(tmp_path: Path) -> None:
     specimen = BY_NAME["options"]
     specimen.build(tmp_path)
-    for place in ("a" * 5000, "a/" * 3000, "images\0", "nothing-there"):
-        text = f"format: masks\nimage_dir: {json.dumps(place)}\nlabel_dir: masks\n"
+    for name in ("a" * 5000, "a/" * 3000, "images\0", "nothing-there"):
+        text = f"format: masks\nimage_dir: {json.dumps(name)}\nlabel_dir: masks\n"
         put(tmp_path / "saccade.yaml", text)
         refused(tmp_path, str(tmp_path))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import saccade.data
 from saccade.data.open import open_dataset, open_raw
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.transforms.affine import mirror
@@ -234,3 +237,17 @@ def test_paired_images_move_together_and_unpaired_ones_do_not(tmp_path: Path, wr
         mirrored = mirror(sample, ())
         expected = sample.target["target_image"][:, ::-1] if together else sample.target["target_image"]
         assert np.array_equal(mirrored.target["target_image"], expected)
+
+
+def test_the_package_offers_what_most_need_and_loads_it_late() -> None:
+    code = (
+        "import sys, saccade.data as data\n"
+        "assert not {'cv2', 'torch', 'saccade.data.open'} & set(sys.modules)\n"
+        "assert set(data.__all__) <= set(dir(data))\n"
+        "assert data.open_dataset('digit_scenes', 'val').info.split == 'val'\n"
+        "from saccade.data import DatasetInfo, VisionDataset, read_image\n"
+        "assert read_image.__module__ == 'saccade.data.images.decode'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'opendataset'"):
+        saccade.data.opendataset  # noqa: B018

@@ -140,7 +140,7 @@ def resolve_source(source: str | Path, format: str | None = None, **options: Any
     own_task = known.pop("task", None)
     if format not in (None, own_format):
         known, own_task = {}, None  # the options found belong to another reader
-    with _errors_name(root):
+    with _name_errors(root):
         name = format or own_format or detect_format(root)
         if root.is_file() and not getattr(get_reader(name), "READS_ARCHIVES", False):
             raise DataError(f"{root}: format '{name}' does not read zips. Unpack it, and open the folder.")
@@ -169,7 +169,7 @@ def _open_parts(
         return [DigitScenes(task or "detection", name) for name in names]
     found = resolve_source(source, format_name, **options)
     reader = get_reader(found.format)
-    with _errors_name(found.root):
+    with _name_errors(found.root):
         parts = [reader.read(found.root, name, task or found.task, **found.options) for name in names]
     for name, part in zip(names, parts, strict=True):
         if not len(part):
@@ -180,7 +180,7 @@ def _open_parts(
 
 
 @contextlib.contextmanager
-def _errors_name(root: Path) -> Iterator[None]:
+def _name_errors(root: Path) -> Iterator[None]:
     """Add the data folder to errors that name no file, such as those of options and of the file system."""
     try:
         yield

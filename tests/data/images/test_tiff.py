@@ -75,9 +75,9 @@ def write_tiff(
         kind = 4 if tag in (273, 279, 324, 325) else 3
         data = struct.pack(f"{order}{len(values)}{'HI'[kind - 3]}", *values)
         if len(data) > 4:
-            place = 8 + len(body)
+            offset = 8 + len(body)
             body += data
-            data = struct.pack(order + "I", place)
+            data = struct.pack(order + "I", offset)
         entries += struct.pack(order + "HHI", tag, kind, len(values)) + data.ljust(4, b"\0")
     start = b"II*\0" if order == "<" else b"MM\0*"
     directory = struct.pack(order + "H", len(fields)) + entries + struct.pack(order + "I", 0)
@@ -170,7 +170,7 @@ def test_three_channels_that_are_no_colours_are_kept() -> None:
         (directory_first(write_tiff(noise(5)))[:-100], "truncated"),
         (replace("<HHIHH", (259, 3, 1, 1, 0), "<HHIHH", (259, 3, 1, 7, 0)), "compression 7"),
         (replace("<HHIHH", (256, 3, 1, 50, 0), "<HHII", (256, 4, 1, 1 << 31)), "exceed the limit"),
-        (replace("<HHI", (273, 4, 9), "<HHI", (273, 4, 1 << 30)), "where its pixels lie"),
+        (replace("<HHI", (273, 4, 9), "<HHI", (273, 4, 1 << 30)), "where its pixels are"),
     ],
 )
 def test_what_is_not_read_is_named(data: bytes, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Zips are read in place, like folders, and not believed."""
+"""Zips are read in place, like folders, and their directories are not trusted."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_member_never_grows_beyond_what_it_declares(tmp_path: Path, monkeypatc
     content = b"\0" * 5_000_000
     path = write_zip(tmp_path / "bomb.zip", {"cat/1.png": content}, compression=zipfile.ZIP_DEFLATED)
     data = path.read_bytes()
-    # The central directory is made to say ten bytes.
+    # The central directory now declares ten bytes.
     lying = data.replace(struct.pack("<I", len(content)) + struct.pack("<H", 9), struct.pack("<IH", 10, 9))
     assert lying != data
     path.write_bytes(lying)
@@ -174,8 +174,8 @@ def test_a_link_in_a_zip_is_only_text(tmp_path: Path) -> None:
     assert ZipTree(tmp_path / "p.zip").read("cat/1.png") == b"/etc/passwd"
 
 
-def _brightness(data: ZipDataset, index: int, answers: Any) -> None:
-    answers.put((index, int(data.read(index).image[0, 0, 0])))
+def _brightness(data: ZipDataset, index: int, results: Any) -> None:
+    results.put((index, int(data.read(index).image[0, 0, 0])))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -184,11 +184,11 @@ def test_forked_workers_read_at_once(images: Path) -> None:
     assert isinstance(data, ZipDataset)
     expected = {index: int(data.read(index).image[0, 0, 0]) for index in range(len(data))}
     context = multiprocessing.get_context("fork")
-    answers: Any = context.SimpleQueue()
-    processes = [context.Process(target=_brightness, args=(data, index, answers)) for index in expected]
+    results: Any = context.SimpleQueue()
+    processes = [context.Process(target=_brightness, args=(data, index, results)) for index in expected]
     for process in processes:
         process.start()
-    assert dict(answers.get() for _ in processes) == expected
+    assert dict(results.get() for _ in processes) == expected
     for process in processes:
         process.join()
 

@@ -11,7 +11,6 @@ import pytest
 from pycocotools import mask as reference
 
 from saccade.data.readers import coco, detect_format
-from saccade.data.tables.run_lengths import decompress_runs, mask_of_runs, runs_of_mask
 from saccade.errors import DataError
 
 SQUARE = [10, 10, 20, 10, 20, 20, 10, 20]
@@ -242,17 +241,6 @@ def test_hostile_outlines_are_named_when_decoded(root: Path, case: str) -> None:
     data = coco.read(root, "train", masks=True)
     with pytest.raises(DataError, match=r"json: the outline of object 0 of train2017/a\.png is malformed"):
         data.target(0)
-
-
-def test_run_length_codes_equal_the_reference() -> None:
-    rng = np.random.default_rng(0)
-    for share in (0.0, 0.02, 0.5, 1.0):
-        mask = np.asfortranarray(rng.random((37, 53)) < share).astype(np.uint8, order="F")
-        mask[5:30, 10:40] = share > 0
-        code = reference.encode(mask)
-        runs = decompress_runs(code["counts"].decode())
-        assert np.array_equal(mask_of_runs(runs, 37, 53), mask)
-        assert runs_of_mask(mask) == runs.tolist()
 
 
 @pytest.mark.data("tiny_coco")

@@ -98,7 +98,7 @@ def test_mask_is_runs_along_the_rows_of_its_rectangle(root: Path) -> None:
 
 
 def test_turned_box_becomes_its_hull_and_outline(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A 20x10 box turned by a right angle stands upright; by 45 degrees its hull is 30 / sqrt(2) wide."""
+    """A 20x10 box rotated by a right angle is upright; by 45 degrees its hull is 30 / sqrt(2) wide."""
     boxes = '<box label="dog" xtl="10" ytl="15" xbr="30" ybr="25" rotation="{0}"/>'
     write(root, document(image(boxes.format("90.00") + boxes.format("45.00"))))
     data = cvat.read(root, "all", masks=True)
@@ -187,19 +187,22 @@ BAD = {
     ),
     "no coordinate": ('<box label="dog" xtl="1"/>', r"box\[0\]\.ytl is 'None', not a number"),
     "no label": (BOX.format("", "") + "<box/>", r"box\[1\]\.label is missing"),
-    "short polygon": ('<polygon label="dog" points="1,1;2,2"/>', r"polygon\[0\]\.points is no list of three or more"),
-    "odd polygon": ('<polygon label="dog" points="1,1;2,2;3"/>', r"polygon\[0\]\.points is no list"),
+    "short polygon": (
+        '<polygon label="dog" points="1,1;2,2"/>',
+        r"polygon\[0\]\.points is not a list of three or more",
+    ),
+    "odd polygon": ('<polygon label="dog" points="1,1;2,2;3"/>', r"polygon\[0\]\.points is not a list"),
     "text polygon": (
         '<polygon label="dog" points="1,1;2,2;3,x"/>',
         r"points holds something that is not a number",
     ),
-    "no points": ('<polygon label="dog"/>', r"polygon\[0\]\.points is no list"),
+    "no points": ('<polygon label="dog"/>', r"polygon\[0\]\.points is not a list"),
     "short mask": (MASK.format("1,2", 0), r"mask\[0\]\.rle sums to 3, not to the 4x3 pixels"),
     "negative mask": (MASK.format("-12,24", 0), r"mask\[0\]\.rle sums to 12, not to"),
     "huge mask": (MASK.format("99999999999999999999", 0), r"mask\[0\]\.rle holds something that is not a number"),
     "text mask": (MASK.format("a", 0), r"mask\[0\]\.rle holds something that is not a number"),
     "empty mask": (MASK.format("12", 0), r"mask\[0\]\.rle has no pixel"),
-    "mask outside": (MASK.format("0,12", 58), r"mask\[0\] does not lie inside the 60x40 image"),
+    "mask outside": (MASK.format("0,12", 58), r"mask\[0\] is not inside the 60x40 image"),
 }
 
 

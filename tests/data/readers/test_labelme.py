@@ -315,7 +315,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "mask": ({"shape_type": "mask", "mask": "%%%"}, r"shapes\[1\]\.mask is not an image in base64"),
     "mask outside": (
         {"shape_type": "mask", "mask": png([[1]]), "points": [[70, 1], [70, 1]]},
-        r"shapes\[1\]\.mask lies outside of the 60x40 image",
+        r"shapes\[1\]\.mask is outside of the 60x40 image",
     ),
     "marks": ({"saccade": {"extras": {"difficult": 10**30}}}, r"shapes\[1\]\.saccade\.extras\[\.\.\.\]: "),
     "empty mask": ({"shape_type": "mask", "mask": png([[0]])}, r"shapes\[1\]\.mask is empty"),

@@ -205,9 +205,9 @@ def test_colours_that_stand_for_nothing_are_named(pair: Path) -> None:
         masks.read(pair, "all", palette={"#000000": 0, "#804080": 1}).target(0)
     for palette, message in (
         ({}, "it is empty"),
-        ({"#12345": 0}, "'#12345' is no colour"),
-        ({"1,2": 0}, "'1,2' is no colour"),
-        ({(1, 2, 300): 0}, "is no colour"),
+        ({"#12345": 0}, "'#12345' is not a colour"),
+        ({"1,2": 0}, "'1,2' is not a colour"),
+        ({(1, 2, 300): 0}, "is not a colour"),
         ({"#000000": "road"}, "stands for 'road', which is none of 1 classes"),
         ({"#000000": 3}, "stands for '3', which is none of 1"),
     ):

@@ -1,4 +1,4 @@
-"""Images of two looks, in pairs and not."""
+"""Images of two domains, paired and unpaired."""
 
 from __future__ import annotations
 

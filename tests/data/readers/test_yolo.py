@@ -234,15 +234,15 @@ def test_class_names_may_be_given(root: Path) -> None:
 HOSTILE = ["../../elsewhere", "/etc", "images/../../elsewhere", "..\\..\\elsewhere", "C:\\elsewhere", "~/elsewhere"]
 
 
-@pytest.mark.parametrize("place", HOSTILE)
-def test_descriptions_may_not_leave_the_folder(root: Path, write_image: Any, place: str) -> None:
+@pytest.mark.parametrize("entry", HOSTILE)
+def test_descriptions_may_not_leave_the_folder(root: Path, write_image: Any, entry: str) -> None:
     write_image(root.parent / "elsewhere" / "secret.png")
     write_image(root.parent.parent / "elsewhere" / "secret.png")
-    (root / "data.yaml").write_text(f"train: {place}\nval: images/val\nnames: [cat]\n")
+    (root / "data.yaml").write_text(f"train: {entry}\nval: images/val\nnames: [cat]\n")
     assert yolo.splits(root) == ("val",)
     with pytest.raises(DataError, match=r"data\.yaml: train is .* not a folder or list inside the data folder"):
         yolo.read(root, "train")
-    (root / "data.yaml").write_text(f"path: {place}\ntrain: '.'\nnames: [cat]\n")
+    (root / "data.yaml").write_text(f"path: {entry}\ntrain: '.'\nnames: [cat]\n")
     assert "secret.png" not in paths(yolo.read(root, "train"))
 
 

@@ -1,6 +1,6 @@
 """Images and label maps from files: decoded by content, turned upright, limited in size, named when broken.
 
-The rules, in one place:
+The rules:
 
 - *Format* is recognised by content, never by the file's suffix.
 - *Orientation* of EXIF is applied, so pixels and labels agree.
@@ -61,7 +61,7 @@ _COPY_AGAIN = "Copy it again, or remove it from the data set."
 _JPEG = b"\xff\xd8"
 # Start-of-frame markers of JPEG: 0xC0..0xCF without DHT (C4), JPG (C8) and DAC (CC).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PNM_HEADER = 1024  # bytes that are searched; comments may stand in it
+_PNM_HEADER = 1024  # bytes that are searched; it may hold comments
 _START_OF_SCAN, _APP1 = 0xDA, 0xE1
 _EXIF = b"Exif\0\0"
 _FIRST_TURNED = 5  # orientations 5 to 8 exchange height and width
@@ -227,7 +227,7 @@ def match_channels(pixels: NDArray[Any], channels: int, name: str) -> NDArray[An
 
 
 def _view(source: str | Path | bytes) -> tuple[Buffer, str]:
-    """The file without reading it whole: pages come from the disk as the header is walked."""
+    """Memory map of a file, of which only the pages of the header are read."""
     if isinstance(source, bytes):
         return _load(source)
     name = str(source)
@@ -238,7 +238,7 @@ def _view(source: str | Path | bytes) -> tuple[Buffer, str]:
 
 
 def _load(source: str | Path | bytes, name: str | None = None) -> tuple[bytes, str]:
-    """The encoded bytes, with a name for messages."""
+    """Encoded bytes, and a name for messages."""
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     if isinstance(source, bytes):
         data = source

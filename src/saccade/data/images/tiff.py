@@ -64,7 +64,7 @@ def has_many_channels(data: Buffer) -> bool:
 
 
 def is_cut_short(data: bytes) -> bool:
-    """Whether the pixels of a TIFF, as its directory places them, lie beyond its end.
+    """Whether the pixels of a TIFF, as its directory places them, are beyond its end.
 
     Example:
         >>> from PIL import Image
@@ -120,7 +120,7 @@ def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
     planes = samples if tags.get(_PLANAR) == 2 else 1
     block_width = tags.get(_TILE_WIDTH, 0) if tiled else width
     if not blocks[0] or len(blocks[0]) != len(blocks[1]) or len(blocks[0]) % planes or not block_width:
-        raise DataError(f"{name}: the TIFF does not state where its pixels lie. Copy it again, or save it anew.")
+        raise DataError(f"{name}: the TIFF does not state where its pixels are. Copy it again, or save it anew.")
     wider = samples // planes
     share = len(blocks[0]) // planes
     layout = (
@@ -191,7 +191,7 @@ def _directory(data: Buffer) -> dict[int, tuple[str, int, int]]:
 
 
 def _values(data: Buffer, entry: tuple[str, int, int], limit: int | None = None) -> tuple[int, ...]:
-    """Values of an entry; none if they lie beyond the end of the file."""
+    """Values of an entry; none if they are beyond the end of the file."""
     code, number, where = entry
     number = number if limit is None else min(number, limit)
     if where + number * struct.calcsize(code) > len(data):
@@ -200,7 +200,7 @@ def _values(data: Buffer, entry: tuple[str, int, int], limit: int | None = None)
 
 
 def _with_directory(data: bytes, tags: dict[int, list[int]]) -> bytes:
-    """The file with another directory, of 32-bit numbers, at its end; offsets into it stay valid."""
+    """Bytes of a TIFF with another directory of 32-bit numbers at its end; offsets into the file stay valid."""
     order = "<" if data[:2] == b"II" else ">"
     body = data + b"\0" * (len(data) % 2)
     entries = b""

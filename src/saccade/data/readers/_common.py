@@ -237,7 +237,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def list_images(folder: Path, recursive: bool = False) -> list[str]:
-    """Names of the images in a folder, relative to it, in natural order; hidden files are passed over.
+    """Names of the images in a folder, relative to it, in natural order; hidden files are skipped.
 
     Raises:
         DataError: If a name is not UTF-8.
@@ -267,7 +267,7 @@ def _is_image(file: Path) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are passed over, and none is found where it is missing."""
+    """Names of the folders in a folder, sorted; hidden ones are skipped, and a missing folder has none."""
     entries = folder.iterdir() if folder.is_dir() else ()
     return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 

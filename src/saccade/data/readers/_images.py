@@ -15,7 +15,7 @@ def find_image_root(root: Path, images: str | None) -> Path:
 
     Args:
         root: Data folder.
-        images: Folder relative to ``root``; it may lie outside, since it comes from no file.
+        images: Folder relative to ``root``; it may be outside, since no file names it.
 
     Raises:
         DataError: If there is no such folder.

@@ -29,7 +29,7 @@ __all__ = [
     "read_objects",
 ]
 
-_UNKNOWN = 254  # marks values that are no class; labels therefore end at 253
+_UNKNOWN = 254  # marks values that are not a class; labels therefore end at 253
 _NUM_VALUES = 1 << 16  # of a pixel of 16 bits
 
 
@@ -65,7 +65,7 @@ class LabelMapDataset(TableDataset):
         """``label_map`` (H, W) uint8 in the size of the file, 255 where pixels are ignored.
 
         Raises:
-            DataError: If the label map is broken or holds values that are no class.
+            DataError: If the label map is broken or holds values that are not a class.
         """
         values = read_label_map(self.annotation_path(index))
         label_map = self._lookup[values]
@@ -224,7 +224,7 @@ def read_objects(
         info: Name and classes.
         root: Data folder.
         files: Image and instance map below ``root``.
-        lookup: Class of each value, shape (65536,), uint8; values whose class does not exist are no objects.
+        lookup: Class of each value, shape (65536,), uint8; values whose class does not exist are skipped.
         first_value: The smallest value that is an object.
         masks: Give each object's mask as well.
     """
@@ -273,7 +273,7 @@ def label_lookup(
         lookup[value] = label
     for value in ignore:
         if not 0 <= value < len(lookup):
-            raise DataError(f"ignore: {value} is no value of a pixel. Write whole numbers from 0 to {len(lookup) - 1}.")
+            raise DataError(f"ignore: {value} is not a pixel value. Write whole numbers from 0 to {len(lookup) - 1}.")
         lookup[value] = IGNORE_LABEL
     if instance_divisor > 1:
         lookup[instance_divisor:] = lookup[np.arange(instance_divisor, len(lookup)) // instance_divisor]
@@ -330,5 +330,5 @@ def _color_code(color: Any) -> int:
         if not all(0 <= part <= 255 for part in (red, green, blue)):
             raise ValueError
     except (TypeError, ValueError) as error:
-        raise DataError(f"palette: '{color}' is no colour. Write '#rrggbb', or 'r,g,b' of 0 to 255.") from error
+        raise DataError(f"palette: '{color}' is not a colour. Write '#rrggbb', or 'r,g,b' of 0 to 255.") from error
     return red << 16 | green << 8 | blue

@@ -150,7 +150,7 @@ class Outline:
 
 
 def load(path: Path) -> LabelmeFile:
-    """Read a file; its image, if it is inside, is not decoded.
+    """Read a labelme file; an image inside it is not decoded.
 
     Raises:
         DataError: If the file or a field is missing or malformed.
@@ -298,7 +298,7 @@ def _mask_outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
     left, top = (math.floor(value) for value in shape.points_xy.min(axis=0).tolist())
     right, bottom = min(left + pixels.shape[1], width), min(top + pixels.shape[0], height)
     if right <= max(left, 0) or bottom <= max(top, 0):
-        raise DataError(f"{where} lies outside of the {width}x{height} image. Draw it again, or remove the shape.")
+        raise DataError(f"{where} is outside of the {width}x{height} image. Draw it again, or remove the shape.")
     whole = np.zeros((height, width), np.bool_)
     inside = pixels[max(-top, 0) : bottom - top, max(-left, 0) : right - left]
     whole[max(top, 0) : bottom, max(left, 0) : right] = inside

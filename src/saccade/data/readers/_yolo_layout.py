@@ -5,7 +5,7 @@ Found, in this order: a YAML file with ``names`` and ``train``, ``val``, ... (Ul
 or images and rows side by side with ``classes.txt``.
 
 Data sets move from machine to machine, and their files name folders of another machine. A name is accepted if it leads
-to something inside the data folder: as it stands, without leading ``../`` (Roboflow writes ``../train/images``
+to something inside the data folder: as written, without leading ``../`` (Roboflow writes ``../train/images``
 for its own ``train/images``), and in lists of images also without its first folders. Nothing outside the data folder
 is opened.
 """
@@ -27,7 +27,7 @@ __all__ = ["Layout", "PointRows", "find_layout", "list_part", "looks_like_yolo"]
 
 _OPTIONS_FILE = "saccade.yaml"
 _SPLIT_KEYS = (*SPLIT_NAMES, "all")
-# Keys of data.yaml that are never a split, even if a folder bears the name of their value.
+# Keys of data.yaml that are never a split, even if a folder has the name of their value.
 _OTHER_KEYS = frozenset(
     {"path", "names", "nc", "kpt_shape", "kpt_names", "flip_idx", "download", "channels", "roboflow", "task"}
 )

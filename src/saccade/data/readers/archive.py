@@ -54,7 +54,7 @@ class Tree(Protocol):
     root: Path
 
     def folders(self, below: str = "") -> list[str]:
-        """Names of the folders directly in a folder, sorted; hidden ones are passed over."""
+        """Names of the folders directly in a folder, sorted; hidden ones are skipped."""
         ...
 
     def images(self, below: str = "") -> list[str]:
@@ -134,7 +134,7 @@ class FolderTree:
         self.root = root
 
     def folders(self, below: str = "") -> list[str]:
-        """Names of the folders directly in a folder, sorted; hidden ones are passed over."""
+        """Names of the folders directly in a folder, sorted; hidden ones are skipped."""
         return subfolders(self.root / below) if (self.root / below).is_dir() else []
 
     def images(self, below: str = "") -> list[str]:
@@ -295,7 +295,7 @@ class ZipDataset(TableDataset):
         return self.tree.read(self.table.path(index))
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """The decoded image, shape (H, W, C)."""
+        """Decoded image, shape (H, W, C)."""
         return read_image(self.content(index), self.channels, self.allow_16bit, name=self.path(index))
 
 

@@ -142,7 +142,7 @@ class _Table:
 
     Args:
         path: File.
-        names: Of the columns, if the first row is no heading.
+        names: Names of the columns, if the first row is not a heading.
     """
 
     def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:

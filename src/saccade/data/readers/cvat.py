@@ -52,7 +52,7 @@ _OWN_IMAGE_FIELDS = frozenset({"id", "name", "width", "height", "subset"})
 
 
 def matches(root: Path) -> bool:
-    """Whether an XML file of CVAT lies in the folder."""
+    """Whether there is an XML file of CVAT in the folder."""
     return bool(_files(root))
 
 
@@ -87,7 +87,7 @@ def read(
             ``classification``: each image's one tag. If not given, detection unless there is nothing but tags.
         class_names: Names of labels 0..N-1, without background.
         masks: Give each object's mask as well; of a box without a polygon or mask it is empty.
-        images: Folder of the images, if they lie neither in the data folder, ``images/`` nor a folder named after
+        images: Folder of the images, if they are neither in the data folder, ``images/`` nor a folder named after
             the split; relative to ``root``.
 
     Raises:
@@ -279,7 +279,7 @@ class _FileContent:
             raise self._fault(f"{field}.rle", f"sums to {runs.sum()}, not to the {width}x{height} pixels of the mask")
         inside = left.is_integer() and top.is_integer() and left >= 0 and top >= 0
         if not (inside and top + height <= size[0] and left + width <= size[1]):
-            raise self._fault(field, f"does not lie inside the {size[1]}x{size[0]} image")
+            raise self._fault(field, f"is not inside the {size[1]}x{size[0]} image")
         window = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8).reshape(height, width)
         x1, y1, x2, y2 = box_of_mask(window)
         if x1 == x2:
@@ -298,7 +298,7 @@ class _FileContent:
         except ValueError as error:
             raise self._fault(f"{field}.points", f"holds something that is not a number ({error})") from error
         if len(points) < 3 or any(len(point) != 2 for point in points):
-            raise self._fault(f"{field}.points", "is no list of three or more pairs 'x,y;x,y;...'")
+            raise self._fault(f"{field}.points", "is not a list of three or more pairs 'x,y;x,y;...'")
         return np.array(points, np.float64)
 
     def _number(self, shape: Element, key: str, field: str) -> float:

@@ -58,7 +58,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:
-    """Read one split; all its instance maps are decoded once to find the boxes.
+    """Read one split of images and instance maps; all are decoded once to find the boxes.
 
     Args:
         root: Data folder.

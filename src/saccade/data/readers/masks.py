@@ -117,7 +117,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:
-    """Read one split.
+    """Read one split of images and label maps in two folders.
 
     Args:
         root: Data folder.

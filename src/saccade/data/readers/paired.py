@@ -64,7 +64,7 @@ class PairedDataset(TableDataset):
         return str(self.root / self.table.map_path(index))
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """The input, shape (H, W, 3)."""
+        """Pixels of the input, shape (H, W, 3)."""
         return self._read_pair(index)[0]
 
     def target(self, index: int) -> Target:
@@ -144,7 +144,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, task: str | None = None, side: Side = "left") -> PairedDataset:
-    """Read one split.
+    """Read one split of paired images.
 
     Args:
         root: Data folder.

@@ -71,7 +71,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, split: str, task: str | None = None, side: Side = "left") -> UnpairedDataset:
-    """Read one split.
+    """Read one split of two domains of images.
 
     Args:
         root: Data folder.

@@ -209,7 +209,7 @@ def read(
     if class_names is None:
         listed = _listed_classes(root)
         class_names = None if listed is None else [name for name in listed if name not in _NO_CLASS]
-    # Labels must not depend on the split: without a list of the classes, all files have their say.
+    # Labels must not depend on the split: without a list of the classes, all files are scanned.
     sources = ids if class_names is not None else list(dict.fromkeys([*_all_ids(folder), *ids]))
     finder = _Images(root, images, any("/" in identifier for identifier in sources))
     collector, parts = AnnotationCollector(), 0
@@ -298,7 +298,7 @@ class _Images:
     Args:
         root: Data folder.
         images: Folder of the images below ``root``; found automatically if not given.
-        recursive: Whether images lie in folders of that folder.
+        recursive: Whether images are in folders of that folder.
     """
 
     def __init__(self, root: Path, images: str | None, recursive: bool) -> None:

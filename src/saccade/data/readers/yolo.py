@@ -190,7 +190,7 @@ def _parse(path: Path, points: PointRows | None) -> list[_Row]:
 
 
 def _problem(values: list[float], points: PointRows | None) -> str:
-    """What is wrong with a row; empty if nothing is."""
+    """Problem of a row; empty if it has none."""
     if not values[0].is_integer():  # false for what is not finite, too
         return f"the class is {values[0]:g}, not a whole number"
     count = len(values) - 1

@@ -119,7 +119,7 @@ def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
         repairs[f"dropped {kind}"] = int((found & ~bad).sum())
         bad |= found
     if dataset.info.task == "classification":
-        table = table.select_images(np.flatnonzero(~bad))  # one object an image: without it there is no image
+        table = table.select_images(np.flatnonzero(~bad))  # one object an image: an image without its class is dropped
     else:
         table = table.select_objects(~bad)
     return dataset.with_table(table, dataset.repairs | {name: count for name, count in repairs.items() if count})
