@@ -12,7 +12,7 @@ from saccade.structures.batch import pad_targets
 
 
 def yolox_outputs_from_targets(model: Model, targets: Targets, image_size: tuple[int, int]) -> Outputs:
-    """Each box sits at the free grid point nearest to its centre; all other points are sure that they see nothing.
+    """Each box sits at the free anchor point nearest to its centre; all other points are sure that there is nothing.
 
     Args:
         model: For its strides and number of classes.
@@ -35,11 +35,11 @@ def yolox_outputs_from_targets(model: Model, targets: Targets, image_size: tuple
             if label < 0:
                 continue
             distance = (centres - (box[:2] + box[2:]) / 2).norm(dim=1)
-            place = int(distance.where(free, torch.inf).argmin())
-            free[place] = False
-            raw[image, place] = _code(box, points[place], steps[place])
-            objectness[image, place] = 12.0
-            logits[image, place, label] = 12.0
+            nearest = int(distance.where(free, torch.inf).argmin())
+            free[nearest] = False
+            raw[image, nearest] = _code(box, points[nearest], steps[nearest])
+            objectness[image, nearest] = 12.0
+            logits[image, nearest, label] = 12.0
     return {"boxes": raw, "objectness": objectness, "logits": logits, "points": points, "strides": steps}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from tests.models.detection.inverse import yolox_outputs_from_targets
+from tests.weights.layouts.test_yolox import OFFICIAL_DARKNET
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +24,8 @@ from saccade.models.registry import create_model
 from saccade.ops.anchors import grid_points
 from saccade.ops.box_coding import decode_points
 from saccade.ops.iou import pairwise_iou
+from saccade.structures.batch import pad_targets
+from saccade.weights.layouts import yolox_darknet53 as yolox_darknet53_layout
 
 COUNTS = json.loads((Path(__file__).parents[2] / "reference_counts.json").read_text())["counts"]
 BUILDERS = ["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
@@ -32,7 +37,7 @@ def small(num_classes: int = 3, depthwise: bool = False, size: int = 96) -> YOLO
 
 
 def lively(model: YOLOX, size: int = 96) -> YOLOX:
-    """Statistics and last layers such that an untrained network says different things at different places."""
+    """Statistics and last layers such that an untrained network predicts different things at different locations."""
     images = torch.rand(4, 3, size, size) * 255
     with torch.no_grad():
         for module in model.modules():
@@ -119,17 +124,17 @@ class Plain:
         )
 
     def head(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        said: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+        found: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
         for level, x in enumerate(maps):
             x = self.conv(f"head.stems.{level}", x)
             cls = self.conv(f"head.cls_convs.{level}.1", self.conv(f"head.cls_convs.{level}.0", x))
             reg = self.conv(f"head.reg_convs.{level}.1", self.conv(f"head.reg_convs.{level}.0", x))
-            for rows, name, source in zip(said, ("reg_preds", "obj_preds", "cls_preds"), (reg, reg, cls), strict=True):
+            for rows, name, source in zip(found, ("reg_preds", "obj_preds", "cls_preds"), (reg, reg, cls), strict=True):
                 value = F.conv2d(
                     source, self.state[f"head.{name}.{level}.weight"], self.state[f"head.{name}.{level}.bias"]
                 )
                 rows.append(value.reshape(*value.shape[:2], -1).transpose(1, 2))
-        boxes, objectness, logits = (torch.cat(rows, 1) for rows in said)
+        boxes, objectness, logits = (torch.cat(rows, 1) for rows in found)
         return boxes, objectness[..., 0], logits
 
     def csp_network(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,12 +179,39 @@ def double(x: Tensor) -> Tensor:
     return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
+def official_darknet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of our YOLOX-Darknet53 under the names of the published file."""
+    rules = (
+        (r"\.stem\.conv1\.", lambda match: ".stem.0."),
+        (r"\.stages\.0\.conv_down\.", lambda match: ".stem.1."),
+        (r"\.stages\.0\.blocks\.0\.conv(\d)\.", lambda match: f".stem.2.layer{match[1]}."),
+        (r"\.stages\.(\d)\.conv_down\.", lambda match: f".dark{int(match[1]) + 1}.0."),
+        (
+            r"\.stages\.(\d)\.blocks\.(\d)\.conv(\d)\.",
+            lambda match: f".dark{int(match[1]) + 1}.{int(match[2]) + 1}.layer{match[3]}.",
+        ),
+        (r"\.spp\.(\d)\.", lambda match: f".backbone.dark5.{int(match[1]) + 5}."),
+    )
+    official = {}
+    for name, tensor in state.items():
+        for pattern, change in rules:
+            name = re.sub(pattern, change, name)
+        official[name] = tensor
+    return official
+
+
 @pytest.mark.parametrize("which", ["nano", "plain", "darknet53"])
 def test_forward_equals_a_plain_version(which: str) -> None:
     torch.manual_seed(0)
     model = lively({"nano": yolox_nano, "plain": small, "darknet53": yolox_darknet53}[which](num_classes=3))
     images = torch.rand(2, 3, 64, 96) * 255
-    plain = Plain(model.state_dict(), (lambda x: F.leaky_relu(x, 0.1)) if which == "darknet53" else F.silu)
+    state = dict(model.state_dict())
+    if which == "darknet53":
+        state = official_darknet_names(state)
+        assert set(state) >= OFFICIAL_DARKNET
+        assert yolox_darknet53_layout.matches(set(state))
+        assert list(yolox_darknet53_layout.convert(state, model)) == list(model.state_dict())
+    plain = Plain(state, (lambda x: F.leaky_relu(x, 0.1)) if which == "darknet53" else F.silu)
     with torch.no_grad():
         outputs = model(images)
         expected = plain.darknet_network(images) if which == "darknet53" else plain.csp_network(images)
@@ -194,7 +226,6 @@ def test_features_are_the_maps_that_the_attributes_announce() -> None:
         (channels, 96 // stride, 128 // stride)
         for channels, stride in zip(model.feature_channels, model.feature_strides, strict=True)
     ]
-    assert all(model.get_submodule(stage) is not None for stage in (*model.stage_names, model.head_name))
 
 
 # --- Losses.
@@ -239,7 +270,6 @@ NOTHING = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long
 
 def test_terms_equal_the_authors_formula() -> None:
     from saccade.models.detection.yolox_assign import Predictions, simota
-    from saccade.structures.batch import pad_targets
 
     torch.manual_seed(0)
     model = lively(small())
@@ -268,11 +298,12 @@ def test_terms_equal_the_authors_formula() -> None:
     assert without["box"].item() == pytest.approx(expected["box"], rel=1e-4)
 
 
-def test_crowd_boxes_are_not_targets() -> None:
+@pytest.mark.parametrize("mark", ["iscrowd", "difficult"])
+def test_crowds_and_difficult_objects_are_not_targets(mark: str) -> None:
     torch.manual_seed(0)
     model = lively(small())
     images = torch.rand(1, 3, 96, 96) * 255
-    crowded = [{**TARGETS[0], "iscrowd": torch.tensor([False, True])}]
+    crowded = [{**TARGETS[0], mark: torch.tensor([False, True])}]
     single = [{"boxes": TARGETS[0]["boxes"][:1], "labels": TARGETS[0]["labels"][:1]}]
     with torch.no_grad():
         first, second = model.loss(images, crowded), model.loss(images, single)
@@ -303,11 +334,36 @@ def test_bfloat16_training_step_is_finite() -> None:
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
+def test_sizes_beyond_the_range_of_floats_stay_finite() -> None:
+    torch.manual_seed(0)
+    model = lively(small())
+    with torch.no_grad():
+        outputs = dict(model(torch.rand(2, 3, 96, 96) * 255))
+    wild = outputs["boxes"].clone()
+    wild[:, ::3, 2:] = 1e4  # exp overflows from 88 on
+    outputs["boxes"] = wild.requires_grad_()
+    decoded = model.decode({name: value.detach() for name, value in outputs.items()})
+    assert all(torch.isfinite(value).all() for value in decoded.values())
+    padded = pad_targets(TARGETS)
+    terms = yolox_loss(outputs, padded["boxes"], padded["labels"], use_l1=True)
+    assert all(torch.isfinite(value) for value in terms.values())
+    (gradient,) = torch.autograd.grad(sum(terms.values()), wild)
+    assert torch.isfinite(gradient).all()
+    # One wild box beside two objects does not take the precision of the comparison from them.
+    beside = dict(yolox_outputs_from_targets(model, TARGETS[:1], (96, 96)))
+    expected = model.decode(beside)
+    beside["boxes"][0, -1, 2:] = 1e4
+    beside["objectness"][0, -1] = beside["logits"][0, -1, 0] = 13.0
+    found = model.decode(beside)
+    assert found["count"].tolist() == [3]
+    assert torch.equal(found["boxes"][0, 1:3], expected["boxes"][0, :2])
+
+
 # --- Decoding.
 
 
 def chatter(seed: int, images: int) -> dict[str, Tensor]:
-    """Outputs of a network that sees something everywhere: many boxes, many of them nearly the same."""
+    """Outputs of a network that finds something everywhere: many boxes, many of them nearly the same."""
     generator = torch.Generator().manual_seed(seed)
     points, strides = grid_points(
         [torch.zeros(1, 1, 96 // stride, 96 // stride) for stride in (8, 16, 32)], (8, 16, 32)
@@ -333,15 +389,15 @@ def test_perfect_outputs_decode_to_the_ground_truth() -> None:
     assert decoded["scores"].max() <= 1
 
 
-def test_duplicates_go_and_thresholds_are_attributes() -> None:
+def test_duplicates_go_and_settings_are_one_record() -> None:
     model, outputs = small(), chatter(0, 1)
     decoded = model.decode(outputs)
     count = int(decoded["count"])
     boxes, labels, scores = decoded["boxes"][0, :count], decoded["labels"][0, :count], decoded["scores"][0, :count]
     same = (labels[:, None] == labels) & ~torch.eye(count, dtype=torch.bool)
-    assert (pairwise_iou(boxes, boxes)[same] <= model.nms_iou + 1e-3).all()
+    assert (pairwise_iou(boxes, boxes)[same] <= model.nms.iou_threshold + 1e-3).all()
     assert (scores[:-1] >= scores[1:]).all()
-    model.score_threshold, model.max_detections = 0.5, 7
+    model.nms = replace(model.nms, score_threshold=0.5, max_detections=7)
     fewer = model.decode(outputs)
     assert fewer["boxes"].shape == (1, 7, 4)
     assert fewer["scores"][0, : int(fewer["count"])].min() > 0.5
@@ -393,7 +449,7 @@ def test_exported_decoding_gives_the_same_detections_at_any_batch(tmp_path) -> N
 # --- Learning.
 
 
-def test_learns_two_images_by_heart() -> None:
+def test_overfits_two_images() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     colours = torch.tensor([[230.0, 40, 40], [40, 220, 60], [50, 60, 240]])

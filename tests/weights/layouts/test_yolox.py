@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from saccade.models.detection.yolox import yolox_darknet53, yolox_nano
-from saccade.weights.layouts import torchvision_resnet, yolox
+from saccade.models.detection.yolox import yolox_nano
+from saccade.models.registry import create_model
+from saccade.weights.layouts import torchvision_resnet, yolox, yolox_darknet53
 
 # Names as they stand in the published files.
 OFFICIAL = {
@@ -45,12 +46,25 @@ OFFICIAL_DARKNET = {
 
 def test_official_names_are_ours() -> None:
     with torch.device("meta"):
-        nano, darknet = yolox_nano(), yolox_darknet53()
-    for model, names in ((nano, OFFICIAL), (darknet, OFFICIAL_DARKNET)):
-        state = model.state_dict()
-        assert names <= set(state)
-        assert yolox.matches(set(state))
-        assert yolox.convert(state, model) is state
+        nano = yolox_nano()
+    state = nano.state_dict()
+    assert set(state) >= OFFICIAL
+    assert yolox.matches(set(state))
+    assert yolox.convert(state, nano) is state
+
+
+def test_names_over_darknet53_are_those_of_the_one_darknet53() -> None:
+    with torch.device("meta"):
+        model = create_model("yolox_darknet53")
+        plain = create_model("darknet53")
+    converted = yolox_darknet53.convert({name: torch.zeros(1) for name in OFFICIAL_DARKNET}, model)
+    assert len(converted) == len(OFFICIAL_DARKNET)
+    assert set(converted) <= set(model.state_dict())
+    backbone = {name for name in plain.state_dict() if not name.startswith("head.")}
+    assert {f"backbone.backbone.{name}" for name in backbone} <= set(model.state_dict())
+    assert yolox_darknet53.matches(OFFICIAL_DARKNET | {"backbone.backbone.dark5.0.conv.weight"})
+    assert not yolox_darknet53.matches(OFFICIAL)
+    assert not yolox.matches(OFFICIAL_DARKNET)
 
 
 def test_a_file_without_head_is_recognised_and_others_are_not() -> None:
