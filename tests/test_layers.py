@@ -146,3 +146,22 @@ def test_nothing_above_the_tasks_names_a_task(room: str) -> None:
         assert not strings & set(list_tasks()), (
             f"{file.relative_to(ROOT)} names a task: {sorted(strings & set(list_tasks()))}"
         )
+
+
+@pytest.mark.parametrize("room", ["cli", "api", "engine", "deploy"])
+def test_nothing_above_the_tasks_asks_of_what_type_a_result_is(room: str) -> None:
+    """No import of a result's class, and no test of decoded keys: the task has the rule."""
+    results = {"Classification", "Detections", "Keypoints", "SegmentationMap"}
+    wrong = []
+    for file in sorted((PACKAGE / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            where = f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} & results:
+                wrong.append(f"{where} imports a result's class")
+            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant):
+                keys = {"probabilities", "boxes", "masks", "keypoints", "label_map"}
+                tested = any(isinstance(op, ast.In | ast.NotIn) for op in node.ops)
+                subject = ast.unparse(node.comparators[0])
+                if tested and node.left.value in keys and ("decoded" in subject or "outputs" in subject):
+                    wrong.append(f"{where} tests for a decoded key")
+    assert not wrong, "\n".join(wrong)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def segmentation() -> SegmentationMap:
 
 def keypoints() -> Keypoints:
     points = np.array([[[10, 10], [20, 30]], [[40.5, 12], [50, 33]]], np.float32)
-    return Keypoints(**about(("eye", "ear")), keypoints=points, scores=np.array([[0.9, 0.8], [0.7, 0.1]], np.float32))
+    return Keypoints(
+        **about(("eye", "ear")), keypoints=points, point_scores=np.array([[0.9, 0.8], [0.7, 0.1]], np.float32)
+    )
 
 
 ALL = [classification, detections, lambda: detections(masks=True), segmentation, keypoints]
@@ -208,3 +211,48 @@ def test_without_supervision_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ConfigError, match="pip install supervision"):
         detections().to_supervision()
+
+
+def test_detections_keep_masks_and_keypoints() -> None:
+    masks = np.zeros((2, 60, 80), bool)
+    masks[0, 5:20, 5:25] = masks[1, 30:50, 40:70] = True
+    result = Detections(
+        **about(("cat", "dog")) | {"image_size": (60, 80)},
+        boxes_xyxy=np.array([[5, 5, 25, 20], [40, 30, 70, 50]], np.float32),
+        scores=[0.9, 0.4],
+        labels=[1, 0],
+        masks=masks,
+        keypoints=np.array([[[10, 10], [20, 15]], [[45, 35], [60, 45]]], np.float32),
+        point_scores=np.array([[0.9, 0.8], [0.7, 0.1]], np.float32),
+        point_names=("nose", "tail"),
+    )
+    one = result.above(0.5)
+    assert (len(one), len(one.masks), len(one.keypoints), len(one.point_scores)) == (1, 1, 1, 1)
+    assert result.describe() in ("1 dog, 1 cat", "1 cat, 1 dog")
+    first = result.to_json()["objects"][0]
+    assert first["keypoints"][1] == {"name": "tail", "x": 20.0, "y": 15.0, "score": pytest.approx(0.8)}
+    assert "mask_rle" in first
+    entry = result.to_coco()[1]
+    assert entry["keypoints"] == pytest.approx([44.5, 34.5, 0.7, 59.5, 44.5, 0.1])
+    assert entry["segmentation"]["size"] == [60, 80]
+    shown = result.to_supervision()
+    assert shown.mask.sum() == masks.sum()
+    assert shown.data["keypoints"].shape == (2, 2, 2)
+    result.image = np.zeros((60, 80, 3), np.uint8)
+    plain = replace(result, masks=None, keypoints=None, point_scores=None)
+    assert (result.plot()[: plain.plot().shape[0]] != plain.plot()).any()
+
+
+def test_objects_of_keypoints_have_scores_and_boxes() -> None:
+    points = np.zeros((2, 2, 2), np.float32)
+    both = np.array([[0.9, 0.7], [0.2, 0.4]], np.float32)
+    result = Keypoints(**about(("eye", "ear")), keypoints=points, point_scores=both)
+    assert result.scores == pytest.approx([0.8, 0.3])
+    assert len(result.above(0.5)) == 1
+    boxes = np.array([[0, 0, 5, 5], [1, 1, 9, 9]], np.float32)
+    named = replace(result, scores=np.array([0.1, 0.6]), boxes_xyxy=boxes)
+    (entry,) = named.above(0.5).to_coco([7])
+    assert (entry["category_id"], entry["score"], entry["bbox"]) == (7, 0.6, [1.0, 1.0, 8.0, 8.0])
+    assert named.to_json()["objects"][1]["box_xyxy"] == [1.0, 1.0, 9.0, 9.0]
+    with pytest.raises(ValueError, match="they must agree"):
+        Keypoints(**about(("eye", "ear")), keypoints=points, point_scores=both, scores=np.ones(3))

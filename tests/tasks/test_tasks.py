@@ -58,10 +58,10 @@ def test_classification(kind: str) -> None:
     assert (first.name, first.image_id, first.image_size, first.path) == ("dog", 3, (100, 200), "a.jpg")
     assert first.score == 0.75
     assert second.image_size == (5, 6)
-    ground_truth = task.ground_truth({"labels": np.array(1)}, untouched((5, 6)), NAMES)
+    ground_truth = task.from_target({"labels": np.array(1)}, untouched((5, 6)), NAMES)
     assert isinstance(ground_truth, Classification)
     assert ground_truth.top(2) == [("dog", 1.0), ("cat", 0.0)]
-    mixed = task.ground_truth({"labels": np.array([0.3, 0.7], np.float32)}, untouched((5, 6)), NAMES)
+    mixed = task.from_target({"labels": np.array([0.3, 0.7], np.float32)}, untouched((5, 6)), NAMES)
     assert isinstance(mixed, Classification)
     assert mixed.score == pytest.approx(0.7)
 
@@ -91,7 +91,7 @@ def test_detection_ground_truth_keeps_or_maps_boxes_and_masks() -> None:
     mask = np.zeros((1, 64, 128), np.uint8)
     mask[0, 17:32, 24:64] = 1
     target = {"boxes": np.array([[24.0, 17, 64, 32]], np.float32), "labels": np.array([1]), "masks": mask}
-    ground_truth = task.ground_truth(target, letterboxed(), NAMES)
+    ground_truth = task.from_target(target, letterboxed(), NAMES)
     assert isinstance(ground_truth, Detections)
     assert ground_truth.boxes_xyxy.tolist() == [[20, 20, 100, 50]]
     assert ground_truth.scores.tolist() == [1.0]
@@ -100,11 +100,11 @@ def test_detection_ground_truth_keeps_or_maps_boxes_and_masks() -> None:
     rows, columns = np.nonzero(ground_truth.masks[0])
     assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (20, 20, 100, 50)
     original = {"boxes": np.array([[0.1, 0.2, 3.3, 4.4]]), "labels": np.array([0])}
-    kept = task.ground_truth(original, untouched((10, 10)), NAMES)
+    kept = task.from_target(original, untouched((10, 10)), NAMES)
     assert isinstance(kept, Detections)
     assert kept.boxes_xyxy.tolist() == original["boxes"].tolist()
     none = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, np.int64), "masks": np.zeros((0, 10, 10), np.uint8)}
-    empty = task.ground_truth(none, letterboxed(), NAMES)
+    empty = task.from_target(none, letterboxed(), NAMES)
     assert isinstance(empty, Detections)
     assert len(empty) == 0
     assert empty.masks is not None
@@ -141,7 +141,7 @@ def test_one_class_is_a_threshold(names: tuple[str, ...]) -> None:
     assert result.class_share() == {"background": 0.5, "cell": 0.5}
     assert result.probabilities is not None
     assert np.array_equal(result.probabilities, canvas[0, 0])
-    ground_truth = task.ground_truth({"label_map": result.label_map}, untouched((6, 8)), names)
+    ground_truth = task.from_target({"label_map": result.label_map}, untouched((6, 8)), names)
     assert isinstance(ground_truth, SegmentationMap)
     assert np.array_equal(ground_truth.label_map, result.label_map)
 
@@ -161,18 +161,22 @@ def test_keypoints(kind: str) -> None:
     points[0, 0] = [[24, 17], [64, 32]]
     decoded = {
         "keypoints": as_kind(points, kind),
-        "scores": as_kind([[[0.75, 0.5], [0, 0]]], kind),
+        "point_scores": as_kind([[[0.75, 0.5], [0, 0]]], kind),
+        "scores": as_kind([[0.625, 0]], kind),
+        "boxes": as_kind([[[14, 7, 64, 32], [0, 0, 0, 0]]], kind),
         "count": as_kind(np.array([1]), kind),
     }
     (result,) = task.results(decoded, [letterboxed()], ("eye", "ear"))
     assert isinstance(result, Keypoints)
     assert result.keypoints.tolist() == [[[20, 20], [100, 50]]]
-    assert result.scores.tolist() == [[0.75, 0.5]]
+    assert result.point_scores.tolist() == [[0.75, 0.5]]
+    assert result.scores.tolist() == [0.625]
+    assert result.boxes_xyxy.tolist() == [[0, 0, 100, 50]]
     target = {"keypoints": np.array([[[24, 17, 2], [0, 0, 0]]], np.float32)}
-    ground_truth = task.ground_truth(target, letterboxed(), ("eye", "ear"))
+    ground_truth = task.from_target(target, letterboxed(), ("eye", "ear"))
     assert isinstance(ground_truth, Keypoints)
     assert ground_truth.keypoints[0, 0].tolist() == [20, 20]
-    assert ground_truth.scores.tolist() == [[1, 0]]
+    assert ground_truth.point_scores.tolist() == [[1, 0]]
 
 
 TRUTHS: dict[str, Any] = {
@@ -191,7 +195,7 @@ TRUTHS: dict[str, Any] = {
 def test_a_ground_truth_scores_perfectly_against_itself(name: str) -> None:
     task = get_task(name)
     evaluator = task.evaluator(DatasetInfo("set", name, NAMES))
-    ground_truth = task.ground_truth(TRUTHS[name], untouched((64, 64), 1), NAMES)
+    ground_truth = task.from_target(TRUTHS[name], untouched((64, 64), 1), NAMES)
     evaluator.update([ground_truth], [TRUTHS[name]])
     report = evaluator.compute()
     assert report.values[report.primary] == (0.0 if name == "keypoints" else 1.0)
@@ -204,6 +208,74 @@ def test_a_ground_truth_scores_perfectly_against_itself(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TRUTHS))
 def test_a_result_of_another_task_is_refused(name: str) -> None:
     other = "detection" if name != "detection" else "keypoints"
-    wrong = get_task(other).ground_truth(TRUTHS[other], untouched((64, 64)), NAMES)
+    wrong = get_task(other).from_target(TRUTHS[other], untouched((64, 64)), NAMES)
     with pytest.raises(TypeError, match=type(wrong).__name__):
         get_task(name).evaluator(DatasetInfo("set", name, NAMES)).update([wrong], [TRUTHS[name]])
+
+
+def test_masks_and_keypoints_of_detections_are_mapped_back() -> None:
+    decoded = {
+        "boxes": torch.tensor([[[24.0, 17, 34, 22], [0, 0, 0, 0]]]),
+        "scores": torch.tensor([[0.9, 0]]),
+        "labels": torch.tensor([[1, 0]]),
+        "count": torch.tensor([1]),
+        "masks": torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]]),
+        "keypoints": torch.tensor([[[[24.0, 17]], [[0, 0]]]]),
+        "point_scores": torch.tensor([[[0.5], [0.0]]]),
+    }
+    (result,) = get_task("detection").results(decoded, [letterboxed()], NAMES)
+    assert isinstance(result, Detections)
+    assert result.boxes_xyxy.tolist() == [[20, 20, 40, 30]]
+    assert result.keypoints.tolist() == [[[20, 20]]]
+    rows, columns = np.nonzero(result.masks[0])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 29, 20, 29)  # the left half of the box
+
+
+def test_which_figure_decides_follows_from_what_is_decoded() -> None:
+    task = get_task("detection")
+    masks = np.zeros((1, 64, 64), bool)
+    masks[0, 10:30, 10:30] = True
+    target = {"boxes": np.array([[10.0, 10, 30, 30]]), "labels": np.array([0]), "masks": masks.astype(np.uint8)}
+    for keys, primary in ((("boxes", "masks"), "mask_AP"), (("boxes",), "AP")):
+        evaluator = task.evaluator(DatasetInfo("set", "detection", NAMES), keys)
+        evaluator.update([task.from_target(target, untouched((64, 64), 1), NAMES)], [target])
+        assert evaluator.compute().primary == primary
+
+
+def test_parts_of_an_image_are_joined() -> None:
+    for name in ("detection", "keypoints", "classification"):
+        task = get_task(name)
+        part = task.from_target(TRUTHS[name], untouched((64, 64), 1), NAMES)
+        whole = task.join_parts([part, part])
+        if name != "classification":
+            assert len(whole) == 2 * len(part)
+    with pytest.raises(ConfigError, match="no rule to join"):
+        get_task("segmentation").join_parts([])
+
+
+def test_a_task_is_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task in a file of its own merges, joins and scores by what it inherits, or says that it has no rule."""
+    from saccade.tasks.base import MergeOptions, Task
+
+    class Counting(Task):
+        name = "counting"
+        decoded = {"number": "B"}  # noqa: RUF012
+        target_kinds = ("labels",)
+
+        def results(self, decoded: Any, infos: Any, class_names: Any) -> list[Any]:
+            return [float(value) for value in decoded["number"]]
+
+        def from_target(self, target: Any, info: Any, class_names: Any) -> Any:
+            return float(target["labels"])
+
+        def evaluator(self, data: Any, decoded_keys: Any = ()) -> Any:
+            raise NotImplementedError
+
+    task = Counting()
+    assert task.decoded_keys == ("number",)
+    assert task.ground_truth_task == "counting"
+    assert task.constant_baseline([], DatasetInfo("set", "counting", ())) is None
+    with pytest.raises(ConfigError, match="counting has no rule to merge several views"):
+        task.merge_views([], [], MergeOptions())
+    with pytest.raises(ConfigError, match="counting has no rule to join the results of several tiles"):
+        task.join_tiles([], None, MergeOptions())  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.predict.large_images import LargeImage, open_images
 from saccade.engine.predict.predict import predict
 from saccade.engine.predict.tiled import Tiling, predict_tiled
-from saccade.engine.predict.tiled_results import join_results
+from saccade.engine.predict.tiling import join_results
 from saccade.errors import ConfigError, DataError
 from saccade.results.detections import Detections
 from saccade.results.segmentation import SegmentationMap

@@ -21,6 +21,7 @@ from saccade.engine.train.setup import Datasets
 from saccade.engine.train.steps import resolve_steps
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
+from saccade.models.registry import register_model
 from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
 
@@ -113,16 +114,21 @@ class Ridge(SmallNet):
         return {"accuracy": float(ridge.score(x, y))}
 
 
+@register_model("classification", "a network of the tests")
+def ridge_net() -> Ridge:
+    return Ridge()
+
+
 def test_a_step_may_be_solved_by_the_model_and_its_result_is_kept(tmp_path: Path) -> None:
     config = small_config(
         str(tmp_path), epochs=3, steps=(Step("features"), Step("ridge", {"data.batch_size": 64}, solver="model"))
     )
     seed_step(0, -1)
-    result = fit(config, model=Ridge(), data=small_data())
+    result = fit(config, model=ridge_net(), data=small_data())
     last = result.history[-1]
     assert last["train/accuracy"] > 0.6
     assert last["val/top1"] == result.metrics["top1"] > result.history[-2]["val/top1"] - 0.1
-    again = fit(config, resume=True, model=Ridge(), data=small_data())  # a finished run changes nothing
+    again = fit(config, resume=True, model=ridge_net(), data=small_data())  # a finished run changes nothing
     assert again.metrics == result.metrics
     assert len(again.history) == len(result.history)
 
