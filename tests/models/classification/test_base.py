@@ -64,7 +64,7 @@ def test_backbones_are_classifiers_with_maps():
 @pytest.mark.parametrize("name", ["resnet18", "resnet50_v1", "lenet5", "lenet5_1998"])
 def test_stages_and_head_hold_every_parameter(name):
     model = create_model(name)
-    names = (*model.stage_names, model.head_name)
+    names = (*model.stage_names, *model.head_names)
     covered = {id(p) for part in names for p in model.get_submodule(part).parameters()}
     assert {id(p) for p in model.parameters()} == covered
     assert all(isinstance(model.get_submodule(part), nn.Module) for part in names)

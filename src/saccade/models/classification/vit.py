@@ -159,7 +159,11 @@ class VisionTransformer(Classifier):
         self.norm = nn.LayerNorm(channels, settings.eps)
         self.head = nn.Linear(channels, num_classes)
         self.stage_names = (
-            "patch_embed", "cls_token", "pos_embed", *(f"blocks.{number}" for number in range(depth)), "norm"
+            "patch_embed",
+            "cls_token",
+            "pos_embed",
+            *(f"blocks.{number}" for number in range(depth)),
+            "norm",
         )
         # Only the class token leaves the last block for the head: the other tokens count in that block's input.
         self.cam_layer = f"blocks.{depth - 1}.norm1"
