@@ -1,4 +1,4 @@
-"""What pycocotools and faster-coco-eval say of COCO dictionaries, and random sets for all three."""
+"""Metrics of COCO dictionaries by pycocotools and faster-coco-eval, and random sets to compare with them."""
 
 from __future__ import annotations
 

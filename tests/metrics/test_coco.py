@@ -262,20 +262,20 @@ def test_f1_is_that_of_the_detections_above_a_confidence() -> None:
 def test_f1_equals_a_slow_count_on_a_random_set() -> None:
     dataset, found = random_set(3)
     evaluator = evaluator_of(dataset, found)
-    curves = confidence_curves(evaluator.table(), steps=20)
+    curves = confidence_curves(evaluator.table(), thresholds=20)
     evaluation = pycocotools_evaluation(dataset, found)
     of_all_sizes = [e for e in evaluation.evalImgs if e is not None and e["aRng"] == [0, 1e10]]
     for label, category in enumerate([3, 7, 8]):
         mine = [e for e in of_all_sizes if e["category_id"] == category]
         objects = sum(int((np.asarray(e["gtIgnore"]) == 0).sum()) for e in mine)
-        for place, confidence in enumerate(curves.confidence):
+        for position, confidence in enumerate(curves.confidence):
             right = count = 0
             for e in mine:
                 for score, match, ignored in zip(e["dtScores"], e["dtMatches"][0], e["dtIgnore"][0], strict=True):
                     if score >= confidence and not ignored:
                         count += 1
                         right += match > 0
-            assert curves.f1[label, place] == pytest.approx(2 * right / (count + objects), abs=1e-12)
+            assert curves.f1[label, position] == pytest.approx(2 * right / (count + objects), abs=1e-12)
     assert np.isnan(curves.f1[3]).all()
 
 

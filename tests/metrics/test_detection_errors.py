@@ -37,8 +37,8 @@ def breakdown(*args: Any, **options: Any) -> tuple[dict[str, int], dict[str, flo
     return {row["error"]: row["count"] for row in rows}, {row["error"]: row["AP50_gained"] for row in rows}
 
 
-def box(place: float, shift: float = 0.0) -> list[float]:
-    return [20 * place, shift, 20 * place + 10, 10 + shift]
+def box(number: float, shift: float = 0.0) -> list[float]:
+    return [20 * number, shift, 20 * number + 10, 10 + shift]
 
 
 def only(name: str, count: int = 1) -> dict[str, int]:
@@ -88,7 +88,7 @@ def test_an_object_found_already_is_not_found_again() -> None:
     assert gained["localisation"] == pytest.approx(1 - 1 / 3)
 
 
-def test_of_several_corrections_about_an_object_the_surest_finds_it() -> None:
+def test_of_several_corrections_about_an_object_the_highest_scoring_finds_it() -> None:
     counts, gained = breakdown([box(0)], [0], [box(0, 5), box(0, -5)], [0.9, 0.8], [0, 0])
     assert counts == only("localisation", 2)
     assert gained["localisation"] == pytest.approx(1.0)

@@ -77,7 +77,7 @@ def test_none_and_one_episode_have_no_interval() -> None:
 
 
 def test_faults_are_named() -> None:
-    with pytest.raises(DataError, match="episode 7: there are 2 answers to 3 queries"):
+    with pytest.raises(DataError, match="episode 7: there are 2 predictions for 3 queries"):
         FewShotEvaluator().update(7, np.zeros(2), np.zeros(3))
-    with pytest.raises(DataError, match="episode 8: there are 0 answers to 0 queries"):
+    with pytest.raises(DataError, match="episode 8: there are 0 predictions for 0 queries"):
         FewShotEvaluator().update(8, np.zeros(0), np.zeros(0))

@@ -102,7 +102,7 @@ def test_kinds_of_errors_are_bars_with_gain_and_count() -> None:
     assert plot_breakdown(MetricReport({}, "AP", breakdown=[{**rows[0], "AP50_gained": math.nan}])) is None
 
 
-def test_a_curve_marks_the_place_to_choose() -> None:
+def test_a_curve_marks_the_value_to_choose() -> None:
     curve = {"x": [0, 0.5, 1], "y": {"cat": [0.1, 0.9, 0]}, "xlabel": "confidence", "ylabel": "F1", "mark": 0.42}
     (axes,) = plot_curves(MetricReport({}, "AP", curves={"F1_confidence": curve}))["F1_confidence"].axes
     assert axes.lines[-1].get_xdata()[0] == 0.42

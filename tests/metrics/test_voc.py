@@ -67,8 +67,8 @@ def plain_definition(scenes: list[Scene], label: int) -> tuple[float, float]:
         for k in range(11)
     ) / Fraction(11)
     area, before = Fraction(0), Fraction(0)
-    for place, (recall, _) in enumerate(curve):
-        area += (recall - before) * max(precision for _, precision in curve[place:])
+    for position, (recall, _) in enumerate(curve):
+        area += (recall - before) * max(precision for _, precision in curve[position:])
         before = recall
     return float(eleven), float(area)
 
@@ -128,7 +128,7 @@ def test_recall_of_exactly_three_tenths_reaches_the_point_of_three_tenths() -> N
 
 
 def test_a_second_detection_of_an_object_is_wrong_even_if_it_could_have_had_another() -> None:
-    """VOC looks at the best object only; COCO would give the second detection the free object."""
+    """VOC compares with the best object only; COCO would give the second detection the free object."""
     ground_truth = np.array([[0.0, 0, 100, 100], [0, 40, 100, 140]])
     found = np.array([[0.0, 0, 100, 100], [0, 15, 100, 115]])  # IoU of the second: 0.74 and 0.6
     target = {"boxes": ground_truth, "labels": np.zeros(2, int), "difficult": np.zeros(2, bool)}
@@ -177,7 +177,7 @@ def test_processes_merge_in_any_order_to_the_figures_of_one() -> None:
         assert merged.compute().values == whole.compute().values
 
 
-def test_the_voc_reader_tells_evaluators_what_is_difficult(tmp_path: Path) -> None:
+def test_the_voc_reader_marks_difficult_objects_for_evaluators(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages").mkdir()
     (tmp_path / "Annotations").mkdir()
     box = "<bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>10</ymax></bndbox>"

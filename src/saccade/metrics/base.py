@@ -1,30 +1,36 @@
-"""What every evaluator does: take results beside the ground truth, merge across processes, give named figures."""
+"""Protocol of evaluators, the report they return, and base classes that merge their states across processes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from saccade.results.base import Result
 from saccade.structures.sample import Target
 
-__all__ = ["Evaluator", "MetricReport"]
+__all__ = ["CompositeEvaluator", "Evaluator", "MetricReport", "RecordEvaluator"]
+
+Record = TypeVar("Record")
 
 
 @dataclass
 class MetricReport:
-    """Figures of one evaluation.
+    """Metrics of one evaluation, with the tables and curves behind them.
 
     Args:
-        values: Figure by name, in 0..1 unless the name says otherwise; NaN where it is undefined.
-        primary: Name of the figure by which the best checkpoint is chosen.
+        values: Metric by name, in 0..1 unless the name says otherwise; NaN where it is undefined.
+        primary: Name of the metric by which the best checkpoint is chosen.
         higher_is_better: Direction of ``primary``.
         per_class: One row a class, ``{"class": name, "AP": 0.5, ...}``.
         curves: Plot name to matplotlib-ready series: ``{"x": [...], "y": {label: [...]}, "xlabel": ..., "ylabel":
-            ...}``; ``mark`` may name the place on the x axis to be chosen.
+            ...}``; ``mark`` may give the x to be chosen.
         confusion: Square table with its labels: ``{"labels": [...], "matrix": [[...]]}``; empty if the task has none.
         breakdown: One row a kind of error, ``{"error": name, "count": 7, "AP50_gained": 0.1}``: what it costs.
+
+    Example:
+        >>> MetricReport({"NME": 0.03, "PCK@0.1": 0.98}, primary="NME", higher_is_better=False).score
+        -0.03
     """
 
     values: dict[str, float]
@@ -43,14 +49,25 @@ class MetricReport:
 
 
 class Evaluator(Protocol):
-    """Streaming; ``state`` is picklable and merges in any order to the same figures."""
+    """Streaming metrics: batches go in, a report comes out; states of several processes merge in any order.
+
+    Example:
+        >>> from saccade.metrics.classification import ClassificationEvaluator
+        >>> from saccade.results.classification import Classification
+        >>> about = dict(path="a.jpg", image_id=0, image_size=(4, 4), class_names=("cat", "dog"))
+        >>> evaluator: Evaluator = ClassificationEvaluator(("cat", "dog"))
+        >>> result = Classification(**about, probabilities=np.array([0.2, 0.8]))
+        >>> evaluator.update([result], [{"labels": np.array(1)}])
+        >>> evaluator.compute().values["top1"]
+        1.0
+    """
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take a batch: predictions and ground truths, both in original pixels."""
         ...
 
     def state(self) -> Any:
-        """What other processes need to merge."""
+        """What other processes need to merge; picklable."""
         ...
 
     def merge(self, states: Sequence[Any]) -> None:
@@ -58,5 +75,61 @@ class Evaluator(Protocol):
         ...
 
     def compute(self) -> MetricReport:
-        """All figures of what was seen."""
+        """Report of all images seen."""
         ...
+
+
+class RecordEvaluator(Generic[Record]):
+    """Base of evaluators that keep one record an image: a subclass adds ``update`` and ``compute``.
+
+    Records lie in ``_records`` by image id, so that an image that several processes saw counts once.
+
+    Example:
+        >>> class ObjectCount(RecordEvaluator[int]):
+        ...     def update(self, results, targets):
+        ...         for result, target in zip(results, targets, strict=True):
+        ...             self._records[result.image_id] = len(target["labels"])
+        ...     def compute(self):
+        ...         return MetricReport({"objects": sum(self._records.values())}, "objects")
+        >>> evaluator = ObjectCount()
+        >>> evaluator.merge([{0: 2, 1: 5}, {1: 5, 2: 1}])
+        >>> evaluator.compute().values
+        {'objects': 8}
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[int, Record] = {}
+
+    def state(self) -> dict[int, Record]:
+        """Records by image id."""
+        return self._records
+
+    def merge(self, states: Sequence[dict[int, Record]]) -> None:
+        """Replace own records by the union of ``states``; an image that several processes saw counts once."""
+        self._records = {key: record for state in states for key, record in state.items()}
+
+
+class CompositeEvaluator:
+    """Base of evaluators made of others: a subclass adds ``update`` and ``compute``.
+
+    Args:
+        evaluators: At least one.
+
+    Example:
+        >>> both = CompositeEvaluator(RecordEvaluator(), RecordEvaluator())
+        >>> both.merge([[{0: "cat"}, {}], [{1: "dog"}, {1: "mask"}]])
+        >>> both.state()
+        [{0: 'cat', 1: 'dog'}, {1: 'mask'}]
+    """
+
+    def __init__(self, *evaluators: Evaluator) -> None:
+        self._evaluators = evaluators
+
+    def state(self) -> list[Any]:
+        """State of each evaluator."""
+        return [evaluator.state() for evaluator in self._evaluators]
+
+    def merge(self, states: Sequence[list[Any]]) -> None:
+        """Merge the states of each evaluator."""
+        for number, evaluator in enumerate(self._evaluators):
+            evaluator.merge([state[number] for state in states])

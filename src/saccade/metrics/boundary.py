@@ -1,11 +1,11 @@
-"""How well two masks agree along their outlines: relaxed precision, recall and F-measure of boundaries.
+"""Relaxed precision, recall and F-measure of mask boundaries.
 
 Ehrig and Euzenat, "Relaxed Precision and Recall for Ontology Matching", 2005, as BASNet (Qin et al. 2019)
-and U2-Net (Qin et al. 2020) apply it to salient objects: a pixel of one boundary counts as right if the
+and U2-Net (Qin et al. 2020) apply it to salient objects: a pixel of one boundary counts as correct if the
 other boundary passes within ``slack`` pixels of it.
 
-The boundary of a mask is what an erosion by 3x3 pixels takes away. Along the edge of the image there is none: where
-an object goes on outside, nothing is known of its outline.
+The boundary of a mask is what an erosion by 3x3 pixels removes. Along the edge of the image there is none, because the
+outline of an object that continues outside the image is unknown.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ __all__ = ["BoundaryScores", "mask_boundary", "relaxed_boundary_scores"]
 
 
 class BoundaryScores(NamedTuple):
-    """Agreement of two boundaries, 0..1.
+    """Relaxed precision, recall and F-measure of two boundaries, 0..1: result of :func:`relaxed_boundary_scores`.
 
     Attributes:
         precision: Share of predicted boundary pixels near the true boundary; NaN if none is predicted.
         recall: Share of true boundary pixels near the predicted boundary; NaN if there is none.
-        f_measure: Both in one; 0 if just one of the masks has a boundary, NaN if neither has.
+        f_measure: Their weighted harmonic mean; 0 if only one of the masks has a boundary, NaN if neither has.
+
+    Example:
+        >>> dot = np.zeros((5, 5), bool)
+        >>> dot[2, 2] = True
+        >>> relaxed_boundary_scores(np.zeros((5, 5), bool), dot)
+        BoundaryScores(precision=nan, recall=0.0, f_measure=0.0)
     """
 
     precision: float
@@ -33,11 +39,28 @@ class BoundaryScores(NamedTuple):
 
 
 def mask_boundary(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels of a (H, W) mask that have a neighbour, of eight, outside it; shape (H, W)."""
+    """Find the boundary of a mask: its pixels with a neighbour, of eight, outside it.
+
+    Args:
+        mask: (H, W), nonzero inside.
+
+    Returns:
+        (H, W).
+
+    Example:
+        >>> mask = np.zeros((5, 6), bool)
+        >>> mask[1:4, 1:5] = True
+        >>> mask_boundary(mask).astype(int)
+        array([[0, 0, 0, 0, 0, 0],
+               [0, 1, 1, 1, 1, 0],
+               [0, 1, 0, 0, 1, 0],
+               [0, 1, 1, 1, 1, 0],
+               [0, 0, 0, 0, 0, 0]])
+    """
     import cv2
 
     inside = np.ascontiguousarray(mask, np.uint8)
-    # OpenCV's erosion takes what lies beyond the image as inside.
+    # OpenCV's erosion treats everything outside the image as inside the mask.
     boundary: NDArray[np.bool_] = (inside > 0) & (cv2.erode(inside, np.ones((3, 3), np.uint8)) == 0)
     return boundary
 
@@ -50,8 +73,17 @@ def relaxed_boundary_scores(
     Args:
         predicted: (H, W) mask.
         ground_truth: (H, W) mask.
-        slack: Pixels, between pixel centres, up to which a boundary pixel counts as right.
+        slack: Distance in pixels, between pixel centres, up to which a boundary pixel counts as correct.
         beta_squared: Weight of precision, beta^2.
+
+    Example:
+        >>> ground_truth = np.zeros((40, 40), bool)
+        >>> ground_truth[10:30, 10:30] = True
+        >>> predicted = np.roll(ground_truth, 4, axis=1)
+        >>> round(relaxed_boundary_scores(predicted, ground_truth, slack=3).f_measure, 2)
+        0.58
+        >>> relaxed_boundary_scores(predicted, ground_truth, slack=4).f_measure
+        1.0
     """
     found, there = mask_boundary(predicted), mask_boundary(ground_truth)
     precision, recall = _share_near(found, there, slack), _share_near(there, found, slack)
@@ -75,4 +107,4 @@ def _share_near(pixels: NDArray[np.bool_], others: NDArray[np.bool_], slack: flo
     distances = cv2.distanceTransform((~others).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # Squares of distances between pixels are whole numbers, which float32 roots are not.
     near = np.rint(distances[pixels].astype(np.float64) ** 2) <= slack**2
-    return float(np.count_nonzero(near)) / number
+    return float(np.count_nonzero(near) / number)

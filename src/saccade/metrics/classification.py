@@ -1,4 +1,4 @@
-"""Accuracy, calibration and confusion of classifiers."""
+"""Metrics of classifiers: accuracy, precision, recall, F1, calibration and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, DataError
-from saccade.metrics.base import MetricReport
+from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.calibration import adaptive_calibration_error, calibration_error
 from saccade.results.base import Result
 from saccade.results.classification import Classification
@@ -21,15 +21,23 @@ _SMALLEST = 1e-12  # a probability of zero for the ground truth costs 27.6 inste
 
 
 class Verdict(NamedTuple):
-    """What is kept of one image.
+    """Record of one image: its true and its predicted class, and how probable they were.
 
     Attributes:
         ground_truth: True class.
         predicted: Most probable class.
-        rank: How many classes were more probable than the true one.
+        rank: Number of classes more probable than the true one.
         loss: Negative log-probability of the true class.
-        brier: Squared distance of the probabilities from the ground truth, 0..2.
+        brier: Squared distance of the probabilities from the one-hot ground truth, 0..2.
         confidence: Probability of the predicted class.
+
+    Example:
+        >>> from saccade.results.classification import Classification
+        >>> about = dict(path="a.jpg", image_id=7, image_size=(4, 4), class_names=("cat", "dog"))
+        >>> evaluator = ClassificationEvaluator(("cat", "dog"))
+        >>> evaluator.update([Classification(**about, probabilities=np.array([0.25, 0.75]))], [{"labels": np.array(0)}])
+        >>> evaluator.state()[7]
+        Verdict(ground_truth=0, predicted=1, rank=1, loss=1.386..., brier=1.125, confidence=0.75)
     """
 
     ground_truth: int
@@ -40,23 +48,35 @@ class Verdict(NamedTuple):
     confidence: float
 
 
-class ClassificationEvaluator:
-    """Top-k accuracy, precision, recall and F1, negative log-likelihood, Brier score, calibration; each class.
+class ClassificationEvaluator(RecordEvaluator[Verdict]):
+    """Metrics of a classifier: top-k accuracy, precision, recall, F1, log-likelihood, Brier score and calibration.
 
     Args:
         class_names: Names of labels 0..C-1.
-        top_k: Which k to report; each only where there are at least k classes.
+        top_k: Values of k to report; each only where there are at least k classes.
 
     Raises:
         ConfigError: If a k is less than one, or 1, by which the best checkpoint is chosen, is not among them.
+
+    Example:
+        >>> from saccade.results.classification import Classification
+        >>> names = ("cat", "dog")
+        >>> evaluator = ClassificationEvaluator(names)
+        >>> for image_id, (probabilities, label) in enumerate([([0.9, 0.1], 0), ([0.8, 0.2], 1), ([0.3, 0.7], 1)]):
+        ...     about = dict(path=f"{image_id}.jpg", image_id=image_id, image_size=(4, 4), class_names=names)
+        ...     result = Classification(**about, probabilities=np.array(probabilities))
+        ...     evaluator.update([result], [{"labels": np.array(label)}])
+        >>> report = evaluator.compute()
+        >>> round(report.values["top1"], 3), report.confusion["matrix"]
+        (0.667, [[1, 0], [1, 1]])
     """
 
     def __init__(self, class_names: Sequence[str], top_k: Sequence[int] = (1, 5)) -> None:
+        super().__init__()
         if 1 not in top_k or min(top_k) < 1:
             raise ConfigError(f"top_k is {list(top_k)}. Give whole numbers from 1 on, 1 among them.")
         self.class_names = tuple(class_names)
         self.top_k = tuple(sorted(set(top_k)))
-        self._images: dict[int, Verdict] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take predictions and ground truth (``labels``: the class, or weights of which the largest counts)."""
@@ -67,27 +87,19 @@ class ClassificationEvaluator:
             ground_truth = int(np.argmax(label)) if label.ndim else int(label)
             if not 0 <= ground_truth < len(result.probabilities):
                 raise DataError(
-                    f"{result.path}: ground truth is label {ground_truth}, the model has {len(result.probabilities)} classes. "
-                    "Check that model and data set have the same classes."
+                    f"{result.path}: ground truth is label {ground_truth}, the model has "
+                    f"{len(result.probabilities)} classes. Check that model and data set have the same classes."
                 )
-            self._images[int(result.image_id)] = _judge(result.probabilities, ground_truth)
-
-    def state(self) -> dict[int, Verdict]:
-        """One verdict an image id."""
-        return self._images
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Take the union; an image that several processes saw counts once."""
-        self._images = {image_id: verdict for state in states for image_id, verdict in state.items()}
+            self._records[int(result.image_id)] = _judge(result.probabilities, ground_truth)
 
     def compute(self) -> MetricReport:
-        """All figures.
+        """Report of all metrics, with classes, calibration curve and confusion matrix.
 
-        ``mean_class_accuracy`` is the mean of the classes' recalls; ``macro`` figures are means over the classes for
-        which the figure is defined, ``weighted`` ones are weighted by the images of the class. ``ece`` is the
+        ``mean_class_accuracy`` is the mean of the classes' recalls; ``macro`` metrics are means over the classes for
+        which the metric is defined, ``weighted`` ones are weighted by the images of the class. ``ece`` is the
         expected calibration error over 15 bins of equal width, ``adaptive_ece`` over 15 equally full ones.
         """
-        verdicts = [self._images[image_id] for image_id in sorted(self._images)]
+        verdicts = [self._records[image_id] for image_id in sorted(self._records)]
         ground_truth = np.array([verdict.ground_truth for verdict in verdicts], np.int64)
         predicted = np.array([verdict.predicted for verdict in verdicts], np.int64)
         rank = np.array([verdict.rank for verdict in verdicts], np.int64)
@@ -149,7 +161,7 @@ def _per_class(matrix: NDArray[np.int64], names: Sequence[str]) -> list[dict[str
 
 
 def _defined_mean(rows: Sequence[dict[str, Any]], figure: str, weighted: bool = False) -> float:
-    """Mean of a figure over the classes for which it is defined, weighted by their images if asked."""
+    """Mean of a metric over the classes for which it is defined, weighted by their images if asked."""
     values = np.array([row[figure] for row in rows], np.float64)
     weights = np.array([row["images"] for row in rows], np.float64) if weighted else np.ones(len(rows))
     defined = ~np.isnan(values)

@@ -1,9 +1,9 @@
-"""COCO's twelve figures for boxes or masks, equal to pycocotools and faster-coco-eval.
+"""COCO's twelve metrics of boxes or masks, equal to those of pycocotools and faster-coco-eval.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the rules of
 https://cocodataset.org/#detection-eval: greedy matching by falling score at IoU 0.50:0.05:0.95, precision interpolated
-at 101 recalls, at most 100 detections an image and class, crowds neither found nor missed. Undefined figures are NaN
-here, not -1. Masks become run lengths, and run lengths overlaps, as soon as they come in.
+at 101 recalls, at most 100 detections an image and class, crowds neither found nor missed. Undefined metrics are NaN
+here, not -1. Masks are not kept: ``update`` encodes them as run lengths and keeps only their overlaps.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, DataError
-from saccade.metrics.base import MetricReport
+from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.coco_core import BOX_RULES, figures_of, precision_recall
 from saccade.metrics.confidence import confidence_curves
 from saccade.metrics.detection_errors import error_breakdown
 from saccade.metrics.overlaps import RunLengths, box_overlaps, encode_masks, mask_areas, mask_overlaps, to_xywh
-from saccade.metrics.records import LEAST_OVERLAP, ImageRecord, RecordTable, make_record
+from saccade.metrics.records import LEAST_OVERLAP, DetectedObjects, ImageRecord, RecordTable, make_record
 from saccade.results.base import Result
 from saccade.results.detections import Detections
 from saccade.structures.sample import Target
@@ -33,17 +33,28 @@ COCO_FIGURES = tuple(figure[0] for figure in BOX_RULES.figures)
 _OF_A_CLASS = ("AP", "AP50", "AP75", "AR100", "AP_small", "AP_medium", "AP_large")
 
 
-class CocoEvaluator:
-    """Average precision and recall of boxes or of masks.
+class CocoEvaluator(RecordEvaluator[ImageRecord]):
+    """COCO's average precision and recall, of boxes or of masks.
 
     Args:
         class_names: Names of labels 0..N-1.
-        confusion_score: Detections below it do not enter the confusion matrix (they all enter the average precision).
-        confusion_iou: Overlap that makes a pair there, at least 0.1.
+        confusion_score: Score below which detections do not enter the confusion matrix (all enter the average
+            precision).
+        confusion_iou: IoU from which a detection and an object form a pair of the confusion matrix, 0.1 to 1.
         iou_type: ``bbox`` or ``segm``.
 
     Raises:
         ConfigError: If ``iou_type`` or ``confusion_iou`` is none of these.
+
+    Example:
+        >>> about = dict(path="1.jpg", image_id=1, image_size=(60, 80), class_names=("cat", "dog"))
+        >>> boxes = np.array([[0, 0, 40, 40], [42, 0, 80, 40.0]])
+        >>> result = Detections(**about, boxes_xyxy=boxes, scores=[0.9, 0.8], labels=[0, 0])
+        >>> evaluator = CocoEvaluator(("cat", "dog"))
+        >>> evaluator.update([result], [{"boxes": np.array([[40, 0, 80, 40.0]]), "labels": np.array([0])}])
+        >>> values = evaluator.compute().values
+        >>> values["AP50"], values["AR100"]
+        (0.5, 1.0)
     """
 
     def __init__(
@@ -53,6 +64,7 @@ class CocoEvaluator:
         confusion_iou: float = 0.5,
         iou_type: str = "bbox",
     ) -> None:
+        super().__init__()
         if iou_type not in ("bbox", "segm"):
             raise ConfigError(f"iou_type is '{iou_type}'. Choose bbox or segm.")
         if not LEAST_OVERLAP <= confusion_iou <= 1:
@@ -61,7 +73,6 @@ class CocoEvaluator:
         self.confusion_score = confusion_score
         self.confusion_iou = confusion_iou
         self.iou_type = iou_type
-        self._images: dict[int, ImageRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take detections beside their ground truth.
@@ -78,7 +89,7 @@ class CocoEvaluator:
             if self.iou_type == "bbox":
                 self.add_boxes(*about, to_xywh(result.boxes_xyxy))
             elif result.masks is None:
-                raise DataError(f"{result.path}: the detections have no masks. Evaluate a model that draws masks.")
+                raise DataError(f"{result.path}: the detections have no masks. Evaluate a model that predicts masks.")
             else:
                 self.add_masks(*about, encode_masks(result.masks))
 
@@ -88,7 +99,7 @@ class CocoEvaluator:
         """Take the detections of one image as plain arrays.
 
         Args:
-            path: Of the image, for messages.
+            path: File of the image, for messages.
             image_id: The data set's number for it.
             scores: (N,).
             labels: (N,).
@@ -99,9 +110,8 @@ class CocoEvaluator:
         ground_truth_area = target.get("area", ground_truth[:, 2] * ground_truth[:, 3])
         overlap = box_overlaps(boxes_xywh, ground_truth, _crowd(target, len(ground_truth)))
         area = boxes_xywh[:, 2] * boxes_xywh[:, 3]
-        self._images[image_id] = make_record(
-            path, len(self.class_names), scores, labels, area, target, ground_truth_area, overlap
-        )
+        detected = DetectedObjects(scores, labels, area)
+        self._records[image_id] = make_record(path, len(self.class_names), detected, target, ground_truth_area, overlap)
 
     def add_masks(
         self, path: str, image_id: int, scores: Array, labels: Array, target: Target, masks: Sequence[RunLengths]
@@ -122,24 +132,15 @@ class CocoEvaluator:
             )
         ground_truth_area = target.get("area", mask_areas(ground_truth))
         overlap = mask_overlaps(masks, ground_truth, _crowd(target, len(ground_truth)))
-        self._images[image_id] = make_record(
-            path, len(self.class_names), scores, labels, mask_areas(masks), target, ground_truth_area, overlap
-        )
-
-    def state(self) -> dict[int, ImageRecord]:
-        """Records by image id."""
-        return self._images
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Take the union; an image that several processes saw counts once."""
-        self._images = {image_id: record for state in states for image_id, record in state.items()}
+        detected = DetectedObjects(scores, labels, mask_areas(masks))
+        self._records[image_id] = make_record(path, len(self.class_names), detected, target, ground_truth_area, overlap)
 
     def table(self) -> RecordTable:
-        """All records as one table."""
-        return RecordTable.of(self._images, len(self.class_names))
+        """Table of the records of all images."""
+        return RecordTable.of(self._records, len(self.class_names))
 
     def compute(self) -> MetricReport:
-        """The twelve figures and the best F1; each class; curves at IoU 0.5; confusion and kinds of errors."""
+        """Report of the twelve metrics and the best F1, with classes, curves at IoU 0.5, confusion and error kinds."""
         table = self.table()
         curves = precision_recall(table, BOX_RULES)
         confidence = confidence_curves(table)
@@ -152,7 +153,7 @@ class CocoEvaluator:
             row = {key.removesuffix("100"): figures[key] for key in _OF_A_CLASS}
             per_class.append({"class": name, **row, "objects": int(objects[label])})
         confusion = confusion_counts(
-            self._images.values(), len(self.class_names), self.confusion_score, self.confusion_iou
+            self._records.values(), len(self.class_names), self.confusion_score, self.confusion_iou
         )
         best = {"F1": confidence.best_f1, "F1_confidence": confidence.best_confidence}
         return MetricReport(
@@ -182,24 +183,35 @@ class CocoEvaluator:
 def confusion_counts(
     records: Iterable[ImageRecord], num_classes: int, min_score: float = 0.25, min_iou: float = 0.5
 ) -> NDArray[np.int64]:
-    """Which class was taken for which.
+    """Count the confusion matrix of a detector: predicted against true class, with a row and column for background.
 
-    Pairs of a true and a detected object form by falling overlap, whatever their classes, each once. Crowds, and
-    detections that lie in one by at least ``min_iou``, do not count.
+    Objects and detections are paired by falling overlap, whatever their classes, each once. Crowds, and detections that
+    lie in one by at least ``min_iou``, do not count.
 
     Args:
-        records: Of each image.
-        num_classes: Classes without background.
-        min_score: Detections below it are left out.
+        records: One an image.
+        num_classes: Number of classes, without background.
+        min_score: Score below which detections are left out.
         min_iou: Overlap that makes a pair, at least 0.1.
 
     Returns:
-        (C + 1, C + 1): row the ground truth, column the prediction; the last row holds detections of nothing, the last
-        column missed objects.
+        (C + 1, C + 1), row the ground truth, column the prediction; the last row holds false positives on background,
+        the last column missed objects.
+
+    Example:
+        >>> from saccade.metrics.records import DetectedObjects
+        >>> detected = DetectedObjects(scores=np.array([0.9, 0.8]), labels=np.array([1, 0]), area=np.array([100, 100]))
+        >>> target = {"labels": np.array([0, 0])}
+        >>> overlap = np.array([[0.7, 0.0], [0.0, 0.0]])  # a cat taken for a dog, a cat on background
+        >>> record = make_record("1.jpg", 2, detected, target, np.array([100, 100]), overlap)
+        >>> confusion_counts([record], num_classes=2)
+        array([[0, 1, 1],
+               [0, 0, 0],
+               [1, 0, 0]])
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for record in records:
-        free, open_ground_truths = record.scores >= min_score, ~record.crowd
+        free, unmatched = record.scores >= min_score, ~record.crowd
         near = (record.overlap >= min_iou) & free[record.found]
         is_crowd = record.crowd[record.ground_truth]
         in_crowd = np.zeros(len(free), bool)
@@ -207,11 +219,11 @@ def confusion_counts(
         pairs = np.flatnonzero(near & ~is_crowd)
         pairs = pairs[np.argsort(-record.overlap[pairs], kind="stable")]
         for row, column in zip(record.found[pairs].tolist(), record.ground_truth[pairs].tolist(), strict=True):
-            if free[row] and open_ground_truths[column]:
-                free[row] = open_ground_truths[column] = False
+            if free[row] and unmatched[column]:
+                free[row] = unmatched[column] = False
                 matrix[record.ground_truth_labels[column], record.labels[row]] += 1
         matrix[num_classes, :-1] += np.bincount(record.labels[free & ~in_crowd], minlength=num_classes)
-        matrix[:-1, num_classes] += np.bincount(record.ground_truth_labels[open_ground_truths], minlength=num_classes)
+        matrix[:-1, num_classes] += np.bincount(record.ground_truth_labels[unmatched], minlength=num_classes)
     return matrix
 
 

@@ -1,10 +1,10 @@
 """COCO's matching of detections to objects, and its curves of precision and recall.
 
-The rules are those of ``COCOeval`` to the letter, and the tests hold the figures against pycocotools and
-faster-coco-eval. Those give finished curves and do not say which detection was matched. Here matching runs over all
-images and classes at once, one detection of each in a turn, so that neither time nor memory goes into objects of
-Python, and the matches are at hand for confidence curves and for the breakdown of errors. Run lengths of masks and
-their overlaps come from faster-coco-eval (:mod:`saccade.metrics.overlaps`).
+The rules are those of ``COCOeval`` to the letter, and the tests compare the metrics with those of pycocotools and
+faster-coco-eval, which return finished curves and not the match of each detection. Here matching runs over all images
+and classes at once, one detection of each in a round, so that neither time nor memory goes into Python objects, and the
+matches are available for confidence curves and for the breakdown of errors. Run lengths of masks and their overlaps
+come from faster-coco-eval (:mod:`saccade.metrics.overlaps`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.metrics.records import RecordTable, place_in_group
+from saccade.metrics.records import RecordTable, rank_in_group
 
 __all__ = [
     "BOX_RULES",
@@ -37,14 +37,21 @@ Figure = tuple[str, bool, float | None, str, int]
 
 @dataclass(frozen=True)
 class CocoRules:
-    """Parameters of ``COCOeval``.
+    """Parameters of ``COCOeval``: areas, numbers of detections, thresholds, and the metrics to report.
 
     Args:
         areas: Name, least and greatest area of an object in pixels; the first is all.
         most: Detections that count in an image and class, ascending.
-        figures: Name, precision (else recall), threshold (None: mean of all), area, detections an image.
+        figures: Metrics to report: name, whether precision (else recall), threshold (None: mean of all), area,
+            detections an image.
         thresholds: Overlaps that make a match, shape (T,).
-        recalls: Where precision is read, shape (R,).
+        recalls: Recalls at which precision is read, shape (R,).
+
+    Example:
+        >>> BOX_RULES.figures[1]
+        ('AP50', True, 0.5, 'all', 100)
+        >>> CocoRules(areas=BOX_RULES.areas[:1], most=(300,), figures=(("AP", True, None, "all", 300),)).thresholds
+        array([0.5 , 0.55, 0.6 , 0.65, 0.7 , 0.75, 0.8 , 0.85, 0.9 , 0.95])
     """
 
     areas: tuple[tuple[str, float, float], ...]
@@ -98,12 +105,17 @@ KEYPOINT_RULES = CocoRules(
 
 @dataclass(frozen=True)
 class CocoCurves:
-    """``COCOeval.eval``; -1 is undefined.
+    """Precision and recall as arrays, those of ``COCOeval.eval``; -1 is undefined.
 
     Args:
-        rules: What was asked for.
+        rules: Rules by which the curves were made.
         precision: (T, R, C, areas).
         recall: (T, C, areas, numbers of detections).
+
+    Example:
+        >>> curves = CocoCurves(BOX_RULES, np.ones((10, 101, 2, 4)), np.full((10, 2, 4, 3), 0.5))
+        >>> curves.figure(("AP50", True, 0.5, "all", 100)), curves.figure(("AR10", False, None, "all", 10), label=1)
+        (1.0, 0.5)
     """
 
     rules: CocoRules
@@ -111,7 +123,7 @@ class CocoCurves:
     recall: NDArray[np.float64]
 
     def figure(self, figure: Figure, label: int | None = None) -> float:
-        """One of the rules' figures, of all classes or of one; NaN where it is undefined."""
+        """Value of one of the rules' metrics, over all classes or of one; NaN where it is undefined."""
         _, is_precision, threshold, area, most = figure
         table = self.precision if is_precision else self.recall[..., self.rules.most.index(most)]
         table = table[..., [name for name, _, _ in self.rules.areas].index(area)]
@@ -121,17 +133,42 @@ class CocoCurves:
 
 
 def figures_of(curves: CocoCurves, label: int | None = None) -> dict[str, float]:
-    """The rules' figures by name, of all classes or of one."""
+    """Read the rules' metrics from curves, by name, over all classes or of one.
+
+    Args:
+        curves: Precision and recall.
+        label: A class; all if not given.
+
+    Example:
+        >>> curves = CocoCurves(BOX_RULES, np.ones((10, 101, 2, 4)), np.full((10, 2, 4, 3), 0.5))
+        >>> figures_of(curves)
+        {'AP': 1.0, 'AP50': 1.0, 'AP75': 1.0, ..., 'AR_large': 0.5}
+    """
     return {figure[0]: curves.figure(figure, label) for figure in curves.rules.figures}
 
 
 def precision_recall(table: RecordTable, rules: CocoRules) -> CocoCurves:
-    """COCO's interpolated precision and its recall, for every threshold, class and area."""
+    """Compute COCO's interpolated precision and its recall, for every threshold, class and area.
+
+    Args:
+        table: Detections, objects and overlaps.
+        rules: Areas, thresholds and numbers of detections.
+
+    Example:
+        >>> from saccade.metrics.records import DetectedObjects, make_record
+        >>> detected = DetectedObjects(np.array([0.9, 0.8]), np.array([0, 0]), np.array([400, 400]))
+        >>> overlap = np.array([[0.0], [0.8]])
+        >>> record = make_record("1.jpg", 1, detected, {"labels": np.array([0])}, np.array([400]), overlap)
+        >>> curves = precision_recall(RecordTable.of({1: record}, num_classes=1), BOX_RULES)
+        >>> curves.precision[:, 0, 0, 0], curves.recall[:, 0, 0, 2]
+        (array([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0. , 0. , 0. ]),
+         array([1., 1., 1., 1., 1., 1., 1., 0., 0., 0.]))
+    """
     shape = len(rules.thresholds), len(rules.recalls), table.num_classes, len(rules.areas)
     precision = np.full(shape, -1.0)
     recall = np.full((shape[0], *shape[2:], len(rules.most)), -1.0)
     rows, bounds = table.by_score(table.rank < rules.most[-1])
-    for place, (_, least, greatest) in enumerate(rules.areas):
+    for area, (_, least, greatest) in enumerate(rules.areas):
         ignored = table.ignore | (table.ground_truth_area < least) | (table.ground_truth_area > greatest)
         taken = match_detections(table, rules.thresholds, ignored, rules.most[-1])[:, rows]
         matched = taken >= 0
@@ -143,29 +180,39 @@ def precision_recall(table: RecordTable, rules: CocoRules) -> CocoCurves:
                 continue
             part = slice(int(bounds[label]), int(bounds[label + 1]))
             hits = matched[:, part] & counts[:, part]
-            precision[:, :, label, place] = class_precision(hits, counts[:, part], objects, rules.recalls)
+            precision[:, :, label, area] = class_precision(hits, counts[:, part], objects, rules.recalls)
             for number, most in enumerate(rules.most):
-                recall[:, label, place, number] = hits[:, table.rank[rows[part]] < most].sum(axis=1) / objects
+                recall[:, label, area, number] = hits[:, table.rank[rows[part]] < most].sum(axis=1) / objects
     return CocoCurves(rules, precision, recall)
 
 
 def match_detections(
     table: RecordTable, thresholds: Sequence[float] | Array, ignored: NDArray[np.bool_], most: int
 ) -> NDArray[np.int32]:
-    """Which object each detection takes, by the rule of ``COCOeval.evaluateImg``.
+    """Match detections to objects greedily, by the rule of ``COCOeval.evaluateImg``.
 
-    In an image and class, detections choose by falling score. Each takes, among the free objects that it overlaps by
-    the threshold, the one it overlaps most, the last of equals; ignored objects only if there is no other. A crowd is
-    always free.
+    In an image and class, detections are matched by falling score. Each takes, among the free objects that it overlaps
+    by the threshold, the one it overlaps most, the last of equals; ignored objects only if there is no other. A crowd
+    is always free.
 
     Args:
         table: Detections, objects and overlaps.
         thresholds: T overlaps, each at least 0.1.
         ignored: Objects that do not count, (M,).
-        most: Detections in an image and class that may choose.
+        most: Detections in an image and class that are matched.
 
     Returns:
         (T, N) rows of objects, -1 for none.
+
+    Example:
+        >>> from saccade.metrics.records import DetectedObjects, make_record
+        >>> detected = DetectedObjects(np.array([0.9, 0.8]), np.array([0, 0]), np.array([400, 400]))
+        >>> overlap = np.array([[0.6, 0.0], [0.9, 0.55]])
+        >>> record = make_record("1.jpg", 1, detected, {"labels": np.array([0, 0])}, np.array([400, 400]), overlap)
+        >>> table = RecordTable.of({1: record}, num_classes=1)
+        >>> match_detections(table, [0.5, 0.75], table.ignore, most=100)
+        array([[ 0,  1],
+               [-1,  0]], dtype=int32)
     """
     floors = np.minimum(np.asarray(thresholds, np.float64), 1 - 1e-10)
     result = np.full((len(floors), len(table.score)), -1, np.int32)
@@ -179,9 +226,9 @@ def match_detections(
     group = table.image[active] * table.num_classes + table.label[active]
     order = np.lexsort((table.rank[active], group))
     turn = np.empty(len(active), np.int64)
-    turn[order] = place_in_group(group[order])
+    turn[order] = rank_in_group(group[order])
     turn = turn[np.searchsorted(active, found)]
-    # Turn after turn, detection after detection; in each, the choice that would be liked best comes last.
+    # By round, then by detection; among the candidates of a detection the preferred one comes last.
     order = np.lexsort((ground_truth, overlap, ~ignored[ground_truth], found, turn))
     found, ground_truth, overlap, turn = found[order], ground_truth[order], overlap[order], turn[order]
     bounds = np.searchsorted(turn, np.arange(turn[-1] + 2 if len(turn) else 1))
@@ -201,16 +248,21 @@ def match_detections(
 def class_precision(
     hits: NDArray[np.bool_], counts: NDArray[np.bool_], objects: int, recalls: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Precision at some recalls, never rising with recall, 0 where the recall is not reached.
+    """Interpolate precision at given recalls: never rising with recall, 0 where the recall is not reached.
 
     Args:
-        hits: Detections of one class by falling score that found an object, (T, n).
-        counts: Those that are right or wrong, (T, n); the others do not matter.
-        objects: There are to find, above 0.
+        hits: True positives among the detections of one class by falling score, (T, n).
+        counts: True and false positives, (T, n); the other detections are ignored.
+        objects: Number of objects, above 0.
         recalls: (R,).
 
     Returns:
         (T, R).
+
+    Example:
+        >>> hits = np.array([[True, False, True]])
+        >>> class_precision(hits, np.ones_like(hits), objects=2, recalls=np.array([0.0, 0.5, 1.0])).round(2)
+        array([[1.  , 1.  , 0.67]])
     """
     right = np.cumsum(hits, axis=1, dtype=np.float64)
     all_so_far = np.cumsum(counts, axis=1, dtype=np.float64)
@@ -219,13 +271,18 @@ def class_precision(
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     read = np.zeros((len(hits), len(recalls)))
     for row, reached in enumerate(right / objects):
-        places = np.searchsorted(reached, recalls, side="left")
-        inside = places < len(reached)
-        read[row, inside] = precision[row, places[inside]]
+        first = np.searchsorted(reached, recalls, side="left")
+        inside = first < len(reached)
+        read[row, inside] = precision[row, first[inside]]
     return read
 
 
 def mean_defined(table: Array) -> float:
-    """Mean of the entries above -1; NaN if there are none."""
+    """Mean of the defined entries, those above -1; NaN if there are none.
+
+    Example:
+        >>> mean_defined(np.array([0.5, -1, 1.0]))
+        0.75
+    """
     defined = table[table > -1]
     return float(np.mean(defined)) if defined.size else float("nan")

@@ -1,4 +1,4 @@
-"""Which evaluator a COCO result file goes to."""
+"""Evaluator for a COCO result file, by what the file compares."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from saccade.structures.dataset import DatasetInfo
 
 __all__ = ["IOU_TYPES", "result_evaluator"]
 
-# COCO's name of what is compared, and the task that its ground truth is read for.
+# What is compared, by COCO's name, and the task for which its ground truth is read.
 IOU_TYPES = {"bbox": "detection", "segm": "detection", "keypoints": "keypoints"}
 
 
 def result_evaluator(info: DatasetInfo, iou_type: str | None = None) -> CocoEvaluator | OksEvaluator:
-    """An evaluator for entries with ``bbox``, ``segmentation`` or ``keypoints``.
+    """Make the evaluator of COCO result entries with ``bbox``, ``segmentation`` or ``keypoints``.
 
     Args:
-        info: Of the data set.
-        iou_type: ``bbox``, ``segm`` or ``keypoints``; what goes with the data set's task if not given.
+        info: Description of the data set.
+        iou_type: ``bbox``, ``segm`` or ``keypoints``; that of the data set's task if not given.
 
     Raises:
-        ConfigError: If the data set is not read for that.
+        ConfigError: If the data set is not read for ``iou_type``.
+
+    Example:
+        >>> result_evaluator(DatasetInfo("set", "detection", ("cat", "dog")), "segm").iou_type
+        'segm'
     """
     fitting = [name for name, task in IOU_TYPES.items() if task == info.task]
     if not fitting:

@@ -1,4 +1,4 @@
-"""How precision and recall move with the score below which detections are left out."""
+"""F1 of a detector as a function of the score below which detections are left out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ __all__ = ["ConfidenceCurves", "confidence_curves"]
 
 
 class ConfidenceCurves(NamedTuple):
-    """F1 by confidence; classes without objects are NaN.
+    """F1 by confidence threshold, and the best threshold: result of :func:`confidence_curves`.
 
     Attributes:
-        confidence: (S,), 0 to 1.
-        f1: (C, S).
-        best_f1: Greatest mean of the classes; NaN without objects.
-        best_confidence: Where it is reached; the middle, if over a range.
+        confidence: Thresholds, (S,), 0 to 1.
+        f1: (C, S); NaN for classes without objects.
+        best_f1: Greatest mean over the classes; NaN without objects.
+        best_confidence: Threshold at which it is reached; the middle, if over a range.
+
+    Example:
+        >>> curves = ConfidenceCurves(np.array([0, 0.5, 1]), np.array([[0.5, 0.8, 0]]), 0.8, 0.5)
+        >>> curves.f1[0, curves.confidence == curves.best_confidence]
+        array([0.8])
     """
 
     confidence: NDArray[np.float64]
@@ -29,18 +34,29 @@ class ConfidenceCurves(NamedTuple):
     best_confidence: float
 
 
-def confidence_curves(table: RecordTable, iou: float = 0.5, most: int = 100, steps: int = 1000) -> ConfidenceCurves:
-    """F1 = 2 right / (detections + objects) of the detections that score at least some confidence.
+def confidence_curves(
+    table: RecordTable, iou: float = 0.5, most: int = 100, thresholds: int = 1000
+) -> ConfidenceCurves:
+    """Compute F1 over the confidence threshold: 2 true positives / (detections + objects).
 
-    A class without detections at a confidence has F1 0 there. Detections of ignored objects count neither way.
+    A class without detections above a threshold has F1 0 there. Detections matched to ignored objects do not count.
 
     Args:
         table: Detections, objects and overlaps.
         iou: Overlap that makes a match.
         most: Detections in an image and class that count.
-        steps: Confidences, besides 0.
+        thresholds: Number of thresholds, besides 0.
+
+    Example:
+        >>> from saccade.metrics.records import DetectedObjects, make_record
+        >>> detected = DetectedObjects(np.array([0.9, 0.4]), np.array([0, 0]), np.array([400, 400]))
+        >>> overlap = np.array([[0.8], [0.0]])
+        >>> record = make_record("1.jpg", 1, detected, {"labels": np.array([0])}, np.array([400]), overlap)
+        >>> curves = confidence_curves(RecordTable.of({1: record}, num_classes=1), thresholds=4)
+        >>> curves.f1.round(2), curves.best_confidence
+        (array([[0.67, 0.67, 1.  , 1.  , 0.  ]]), 0.625)
     """
-    confidence = np.linspace(0.0, 1.0, steps + 1)
+    confidence = np.linspace(0.0, 1.0, thresholds + 1)
     taken = match_detections(table, [iou], table.ignore, most)[0]
     hits = taken >= 0
     hits[hits] = ~table.ignore[taken[hits]]
@@ -50,8 +66,8 @@ def confidence_curves(table: RecordTable, iou: float = 0.5, most: int = 100, ste
         if objects:
             mine = rows[bounds[label] : bounds[label + 1]]
             count = np.searchsorted(-table.score[mine], -confidence, side="right")
-            right = np.concatenate([[0], np.cumsum(hits[mine])])[count]
-            f1[label] = 2 * right / (count + objects)
+            true_positives = np.concatenate([[0], np.cumsum(hits[mine])])[count]
+            f1[label] = 2 * true_positives / (count + objects)
     defined = f1[~np.isnan(f1[:, 0])]
     if not len(defined):
         return ConfidenceCurves(confidence, f1, float("nan"), float("nan"))

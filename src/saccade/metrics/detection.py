@@ -1,12 +1,11 @@
-"""All figures of a detector at once: COCO's of its boxes, of its masks where it draws any, and VOC's on VOC's data."""
+"""All metrics of a detector: COCO's of its boxes, of its masks if it predicts any, and VOC's on VOC's data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from saccade.errors import DataError
-from saccade.metrics.base import MetricReport
+from saccade.metrics.base import CompositeEvaluator, MetricReport
 from saccade.metrics.coco import CocoEvaluator
 from saccade.metrics.voc import voc_average_precision, voc_values
 from saccade.results.base import Result
@@ -16,15 +15,27 @@ from saccade.structures.sample import Target
 __all__ = ["DetectionEvaluator"]
 
 
-class DetectionEvaluator:
-    """COCO's figures of boxes, and what else results and ground truth allow.
+class DetectionEvaluator(CompositeEvaluator):
+    """COCO's metrics of boxes, and those of masks and PASCAL VOC's where results and ground truth allow them.
 
     If both have masks, ``mask_AP``, ... are added; if the ground truth marks difficult objects, VOC's mean average
     precisions. Classes, curves, confusion and errors are those of the boxes.
 
     Args:
         class_names: Names of labels 0..N-1.
-        primary: Figure that decides, ``AP`` or ``mask_AP``; the boxes' ``AP`` where there are no masks to score.
+        primary: Metric by which the best checkpoint is chosen, ``AP`` or ``mask_AP``; the boxes' ``AP`` where there are
+            no masks to score.
+
+    Example:
+        >>> about = dict(path="1.jpg", image_id=1, image_size=(60, 80), class_names=("cat", "dog"))
+        >>> boxes = np.array([[0, 0, 40, 40], [42, 0, 80, 40.0]])
+        >>> result = Detections(**about, boxes_xyxy=boxes, scores=[0.9, 0.8], labels=[0, 1])
+        >>> target = {"boxes": boxes, "labels": np.array([0, 1]), "difficult": np.array([False, False])}
+        >>> evaluator = DetectionEvaluator(("cat", "dog"))
+        >>> evaluator.update([result], [target])
+        >>> values = evaluator.compute().values
+        >>> values["AP"], values["VOC07_mAP"]
+        (1.0, 1.0)
     """
 
     def __init__(self, class_names: Sequence[str], primary: str = "AP") -> None:
@@ -32,6 +43,7 @@ class DetectionEvaluator:
         self._primary = primary
         self._boxes = CocoEvaluator(class_names)
         self._masks = CocoEvaluator(class_names, iou_type="segm")
+        super().__init__(self._boxes, self._masks)
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take detections and ground truth (``boxes``, ``labels``; ``masks``, ``area``, ``iscrowd`` and so on)."""
@@ -40,17 +52,8 @@ class DetectionEvaluator:
             if isinstance(result, Detections) and result.masks is not None and "masks" in target:
                 self._masks.update([result], [target])
 
-    def state(self) -> tuple[Any, Any]:
-        """Records of boxes and of masks by image id."""
-        return self._boxes.state(), self._masks.state()
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Take the union; an image that several processes saw counts once."""
-        self._boxes.merge([boxes for boxes, _ in states])
-        self._masks.merge([masks for _, masks in states])
-
     def compute(self) -> MetricReport:
-        """All figures; the boxes' ``AP`` decides.
+        """Report of all metrics.
 
         Raises:
             DataError: If some images have masks, in result and ground truth, and others have none.
@@ -60,8 +63,8 @@ class DetectionEvaluator:
             without = self._boxes.state().keys() - self._masks.state().keys()
             if without:
                 raise DataError(
-                    f"image {min(without)} and {len(without) - 1} others have no masks in result or ground truth, unlike "
-                    "the rest. Give masks for all images, (0, height, width) where nothing is found."
+                    f"image {min(without)} and {len(without) - 1} others have no masks in result or ground truth, "
+                    "unlike the rest. Give masks for all images, (0, height, width) where nothing is found."
                 )
             report.values.update({f"mask_{name}": value for name, value in self._masks.compute().values.items()})
         if any(record.difficult is not None for record in self._boxes.state().values()):

@@ -1,8 +1,8 @@
-"""What goes wrong when a detector is wrong, and what each kind of error costs.
+"""Errors of a detector by kind, and the AP50 that each kind costs.
 
 Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020, section 2. Every false
-positive at IoU 0.5 has one kind, every object that was not found is missed or is explained by a detection that was
-nearly right. The cost of a kind is the AP50 that would be gained if an oracle corrected it and nothing else.
+positive at IoU 0.5 has one kind; every object that was not found is missed or is explained by a detection that was
+nearly correct. The cost of a kind is the AP50 that would be gained if an oracle corrected it and nothing else.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Flags = NDArray[np.bool_]
 
 
 def error_breakdown(table: RecordTable, most: int = 100) -> list[dict[str, Any]]:
-    """Number and cost of each kind of error.
+    """Count each kind of error and the AP50 it costs (Bolya et al. 2020, section 2).
 
-    A detection that found nothing is, and the first that applies holds, of
+    A false positive has the first of these kinds that applies:
 
     - *localisation*: it overlaps an object of its class by 0.1 to 0.5. Corrected, it finds that object.
     - *classification*: it overlaps an object of another class by 0.5 or more. Corrected, it gets that class and finds
       the object.
-    - *duplicate*: it overlaps an object of its class by 0.5 or more, which a surer detection took. Corrected, it is
-      gone.
-    - *background*: it overlaps no object by 0.1 or more. Corrected, it is gone.
-    - *both*: it overlaps only objects of other classes, by 0.1 to 0.5. Corrected, it is gone.
+    - *duplicate*: it overlaps an object of its class by 0.5 or more, which is matched to a detection of higher score.
+      Corrected, it is removed.
+    - *background*: it overlaps no object by 0.1 or more. Corrected, it is removed.
+    - *both*: it overlaps only objects of other classes, by 0.1 to 0.5. Corrected, it is removed.
 
-    An object is *missed* if no detection took it and no error of localisation or classification is about it. Corrected,
-    it need not be found; a class of which nothing is left to find then leaves the mean. A correction may not find an
-    object twice: of several the surest is right, the others are gone, and so are all about an object that is found
-    already. Crowds and detections in them do not count.
+    An object is *missed* if it is not matched and no error of localisation or classification is about it. Corrected, it
+    need not be found; a class without further objects then leaves the mean. A correction may not find an object twice:
+    of several detections the one with the highest score finds it and the others are removed, as are all about an object
+    that is found already. Crowds and detections in them do not count.
 
     Args:
         table: Detections, objects and overlaps, down to 0.1 and between all classes.
@@ -47,6 +47,18 @@ def error_breakdown(table: RecordTable, most: int = 100) -> list[dict[str, Any]]
 
     Returns:
         A row a kind: ``error``, ``count`` and ``AP50_gained``, which is NaN if there are no objects.
+
+    Example:
+        >>> from saccade.metrics.records import DetectedObjects, make_record
+        >>> detected = DetectedObjects(np.array([0.9, 0.8]), np.array([0, 1]), np.array([400, 400]))
+        >>> overlap = np.array([[0.3, 0.0], [0.0, 0.0]])  # a loose box, a box on background
+        >>> target = {"labels": np.array([0, 1])}
+        >>> record = make_record("1.jpg", 2, detected, target, np.array([400, 400]), overlap)
+        >>> rows = error_breakdown(RecordTable.of({1: record}, num_classes=2))
+        >>> {row["error"]: row["count"] for row in rows}
+        {'localisation': 1, 'classification': 0, 'duplicate': 0, 'background': 1, 'both': 0, 'missed': 1}
+        >>> rows[0]["AP50_gained"]
+        0.5
     """
     taken = match_detections(table, [_FOREGROUND], table.ignore, most)[0]
     matched = taken >= 0
@@ -77,7 +89,7 @@ def error_breakdown(table: RecordTable, most: int = 100) -> list[dict[str, Any]]
     def corrected(kind: Flags, partner: NDArray[np.int64] | None = None) -> float:
         label, right = table.label, hit
         if partner is not None:
-            first = _surest(table, kind & ~np.append(is_found, False)[partner], partner)
+            first = _highest_scoring(table, kind & ~np.append(is_found, False)[partner], partner)
             right = hit | first
             label = np.where(first, np.append(table.ground_truth_label, -1)[partner], table.label)
         return _average_precision(table, label, right, (hit | wrong) & (right | ~kind), objects)
@@ -97,8 +109,8 @@ def error_breakdown(table: RecordTable, most: int = 100) -> list[dict[str, Any]]
     ]
 
 
-def _surest(table: RecordTable, kind: Flags, partner: NDArray[np.int64]) -> Flags:
-    """Of the detections where ``kind`` is true, the one with the greatest score for each partner."""
+def _highest_scoring(table: RecordTable, kind: Flags, partner: NDArray[np.int64]) -> Flags:
+    """Mark the detection with the greatest score for each partner, of those where ``kind`` is true."""
     rows = np.flatnonzero(kind)
     rows = rows[np.lexsort((rows, -table.score[rows]))]
     _, first = np.unique(partner[rows], return_index=True)
@@ -110,14 +122,14 @@ def _surest(table: RecordTable, kind: Flags, partner: NDArray[np.int64]) -> Flag
 def _average_precision(
     table: RecordTable, label: NDArray[np.int32], hit: Flags, counts: Flags, objects: NDArray[np.int64]
 ) -> float:
-    """Mean over the classes of the precision at 101 recalls; NaN if there is nothing to find.
+    """Mean over the classes of the precision at 101 recalls; NaN without objects.
 
     Args:
-        table: Gives scores and their order.
+        table: Scores of the detections, and their order.
         label: Class of each detection, (N,).
-        hit: Those that found an object, (N,).
-        counts: Those that are right or wrong, (N,).
-        objects: To find of each class, (C,).
+        hit: True positives, (N,).
+        counts: True and false positives, (N,).
+        objects: Number of objects of each class, (C,).
     """
     rows = np.flatnonzero(counts)
     rows = rows[np.lexsort((table.rank[rows], table.image[rows], -table.score[rows], label[rows]))]

@@ -6,20 +6,21 @@ mean accuracy of some hundred episodes, plus or minus 1.96 standard errors (Viny
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import DataError
-from saccade.metrics.base import MetricReport
+from saccade.metrics.base import MetricReport, RecordEvaluator
 
 __all__ = ["FewShotEvaluator"]
 
 
-class FewShotEvaluator:
-    """Streaming like the evaluators of images; what it takes are episodes.
+class FewShotEvaluator(RecordEvaluator[tuple[int, int]]):
+    """Few-shot accuracy: mean over episodes, with its 95 % interval.
+
+    Records are correct predictions and queries, by number of the episode.
 
     Example:
         >>> evaluator = FewShotEvaluator()
@@ -29,11 +30,8 @@ class FewShotEvaluator:
         0.875
     """
 
-    def __init__(self) -> None:
-        self._episodes: dict[int, tuple[int, int]] = {}
-
     def update(self, episode: int, predicted: NDArray[Any], ground_truth: NDArray[Any]) -> None:
-        """Take the answers of one episode.
+        """Take the predictions of one episode.
 
         Args:
             episode: Its number; one that comes again replaces itself.
@@ -41,23 +39,15 @@ class FewShotEvaluator:
             ground_truth: True class of each query, shape (Q,).
 
         Raises:
-            DataError: If there are no queries, or not as many answers.
+            DataError: If there are no queries, or not as many predictions.
         """
         predicted, ground_truth = np.asarray(predicted), np.asarray(ground_truth)
         if predicted.shape != ground_truth.shape or not ground_truth.size:
             raise DataError(
-                f"episode {episode}: there are {predicted.size} answers to {ground_truth.size} queries. "
-                "Give one answer a query, and at least one query."
+                f"episode {episode}: there are {predicted.size} predictions for {ground_truth.size} queries. "
+                "Give one prediction a query, and at least one query."
             )
-        self._episodes[int(episode)] = int(np.count_nonzero(predicted == ground_truth)), int(ground_truth.size)
-
-    def state(self) -> dict[int, tuple[int, int]]:
-        """Right answers and queries by episode."""
-        return self._episodes
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Take the union; an episode that several processes saw counts once."""
-        self._episodes = {episode: counts for state in states for episode, counts in state.items()}
+        self._records[int(episode)] = int(np.count_nonzero(predicted == ground_truth)), int(ground_truth.size)
 
     def compute(self) -> MetricReport:
         """``accuracy``, the mean over episodes, and ``interval_95``, half the width of its 95 % interval.
@@ -65,7 +55,7 @@ class FewShotEvaluator:
         The interval is 1.96 * std / sqrt(episodes), with the standard deviation of the episodes themselves (divided by
         their number, not by one less); NaN for fewer than two episodes.
         """
-        accuracies = np.array([right / total for _, (right, total) in sorted(self._episodes.items())])
+        accuracies = np.array([correct / total for _, (correct, total) in sorted(self._records.items())])
         count = len(accuracies)
         return MetricReport(
             values={

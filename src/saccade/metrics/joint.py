@@ -1,47 +1,48 @@
-"""Several evaluators as one."""
+"""Several evaluators as one, with one report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from saccade.metrics.base import Evaluator, MetricReport
+from saccade.metrics.base import CompositeEvaluator, MetricReport
 from saccade.results.base import Result
 from saccade.structures.sample import Target
 
 __all__ = ["JointEvaluator"]
 
 
-class JointEvaluator:
-    """The first evaluator decides; the others add their figures, classes and curves.
+class JointEvaluator(CompositeEvaluator):
+    """Several evaluators as one: the first gives the primary metric, the others add metrics, classes and curves.
 
-    An evaluator of which no figure is defined (keypoint similarity, on data without areas) adds nothing. Where two have
-    a figure or a curve of the same name, that of the earlier stays.
+    An evaluator of which no metric is defined (keypoint similarity, on data without areas) adds nothing. Where two have
+    a metric or a curve of the same name, that of the earlier stays.
 
     Args:
         evaluators: At least one; all take the same results.
+
+    Example:
+        >>> from saccade.metrics.saliency import SaliencyEvaluator
+        >>> from saccade.metrics.segmentation import SegmentationEvaluator
+        >>> from saccade.results.segmentation import SegmentationMap
+        >>> names, label_map = ("background", "cell"), np.eye(4, dtype=np.uint8)
+        >>> result = SegmentationMap(
+        ...     path="a.png", image_id=0, image_size=(4, 4), class_names=names, label_map=label_map
+        ... )
+        >>> evaluator = JointEvaluator(SegmentationEvaluator(names), SaliencyEvaluator())
+        >>> evaluator.update([result], [{"label_map": label_map}])
+        >>> report = evaluator.compute()
+        >>> report.primary, report.values["mIoU"], report.values["MAE"]
+        ('mIoU', 1.0, 0.0)
     """
 
-    def __init__(self, *evaluators: Evaluator) -> None:
-        self._evaluators = evaluators
-
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Give a batch to each."""
+        """Give a batch to each evaluator."""
         for evaluator in self._evaluators:
             evaluator.update(results, targets)
 
-    def state(self) -> list[Any]:
-        """The state of each."""
-        return [evaluator.state() for evaluator in self._evaluators]
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Merge the states of each."""
-        for number, evaluator in enumerate(self._evaluators):
-            evaluator.merge([state[number] for state in states])
-
     def compute(self) -> MetricReport:
-        """One report of all."""
+        """Report that joins those of all evaluators."""
         report, *others = (evaluator.compute() for evaluator in self._evaluators)
         for other in others:
             if all(math.isnan(value) for value in other.values.values()):

@@ -1,4 +1,4 @@
-"""How far predicted points lie from the true ones, in units of the object."""
+"""Keypoint errors in units of the object: normalised mean error, share of correct points, failure rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import DataError
-from saccade.metrics.base import MetricReport
+from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.sample import Target
@@ -23,29 +23,39 @@ _MISSED = 1.0  # error given to every point of an object for which nothing was p
 
 
 class _Errors(NamedTuple):
-    """Distances of one image's points, (objects, K), in units of the object and of the head; NaN where undefined."""
+    """Record of one image: errors of its points, (objects, K), in units of object and head; NaN where undefined."""
 
     of_object: NDArray[np.float64]
     of_head: NDArray[np.float64]
 
 
-class KeypointEvaluator:
+class KeypointEvaluator(RecordEvaluator[_Errors]):
     """Normalised mean error (NME), share of correct points (PCK) and failure rate.
 
     A point's error is its distance to the ground truth in pixels over the object's size. The size is the square root of
-    the area of the object's box: of the truth's ``boxes`` if it has them, else of the tight box around its labelled
-    points; or, with ``eyes``, the distance between those two points (300-W's inter-ocular distance). NME is the mean
-    over the points of an object, then over the objects. An object without a prediction has error 1 at every point.
-    Several objects in one image are paired so that the summed error is least.
+    the area of the object's box: the one in ``boxes`` of the target if there is one, else the tight box around its
+    labelled points; or, with ``eyes``, the distance between those two points (300-W's inter-ocular distance). NME is
+    the mean over the points of an object, then over the objects. An object without a prediction has error 1 at every
+    point. Several objects in one image are paired so that the summed error is least.
 
-    ``PCKh@0.5`` measures in sizes of the head instead: 0.6 of the diagonal of the truth's ``head_boxes`` (M, 4), as
-    MPII has it, or else the distance of the two points of ``head``. Without either it is not reported.
+    ``PCKh@0.5`` measures in sizes of the head instead: 0.6 of the diagonal of ``head_boxes`` (M, 4) of the target, as
+    MPII defines it, or else the distance of the two points of ``head``. Without either it is not reported.
 
     Args:
         point_names: K names; numbers if empty.
         eyes: Indices of the two points whose distance normalises.
-        pck: Errors up to which a point is correct; one figure each.
+        pck: Errors up to which a point is correct; one metric each.
         head: Indices of the two ends of the head.
+
+    Example:
+        >>> points = np.array([[[10.0, 10], [110, 10], [10, 110], [110, 110]]])
+        >>> about = dict(path="1.png", image_id=1, image_size=(200, 200), class_names=("a", "b", "c", "d"))
+        >>> moved = points + np.array([[[3.0, 4], [0, 0], [0, 8], [20, 0]]])  # 5, 0, 8 and 20 pixels of 100
+        >>> evaluator = KeypointEvaluator()
+        >>> target = {"keypoints": np.concatenate([points, np.full((1, 4, 1), 2.0)], axis=-1)}
+        >>> evaluator.update([Keypoints(**about, keypoints=moved, point_scores=np.ones((1, 4)))], [target])
+        >>> evaluator.compute().values
+        {'NME': 0.0825, 'PCK@0.05': 0.5, 'PCK@0.1': 0.75, 'failure_rate@0.1': 0.0}
     """
 
     def __init__(
@@ -55,11 +65,11 @@ class KeypointEvaluator:
         pck: Sequence[float] = (0.05, 0.1),
         head: tuple[int, int] | None = None,
     ) -> None:
+        super().__init__()
         self.point_names = tuple(point_names)
         self.eyes = eyes
         self.pck = tuple(pck)
         self.head = head
-        self._images: dict[int, _Errors] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take predictions beside their ground truth (``keypoints``: (N, K, 3), visibility 0 = unlabelled)."""
@@ -81,21 +91,15 @@ class KeypointEvaluator:
                     for i, each in enumerate(ground_truth)
                 ]
             )
-            self._images[int(result.image_id)] = _errors(
+            self._records[int(result.image_id)] = _errors(
                 np.asarray(result.keypoints, np.float64), ground_truth, sizes, self._head_sizes(target, ground_truth)
             )
 
-    def state(self) -> dict[int, _Errors]:
-        """Errors by image id."""
-        return self._images
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Take the union; an image that several processes saw counts once."""
-        self._images = {image_id: errors for state in states for image_id, errors in state.items()}
-
     def compute(self) -> MetricReport:
-        """All figures, and the cumulative distribution of the objects' errors."""
-        tables = [self._images[image_id] for image_id in sorted(self._images) if self._images[image_id].of_object.size]
+        """Report of all metrics, with the cumulative distribution of the objects' errors."""
+        tables = [
+            self._records[image_id] for image_id in sorted(self._records) if self._records[image_id].of_object.size
+        ]
         points = max([len(self.point_names), *(table.of_object.shape[1] for table in tables)])
         errors = np.concatenate([table.of_object for table in tables]) if tables else np.zeros((0, points))
         of_head = np.concatenate([table.of_head for table in tables]) if tables else np.zeros((0, points))
@@ -147,9 +151,9 @@ class KeypointEvaluator:
 def _errors(
     predicted: NDArray[Any], ground_truth: NDArray[Any], sizes: NDArray[np.float64], heads: NDArray[np.float64]
 ) -> _Errors:
-    """Errors of each true point, given the sizes of its object and of its head."""
+    """Errors of each ground truth point, given the sizes of its object and of its head."""
     labelled = (ground_truth[..., 2] > 0) & (sizes > 0)[:, None]
-    # (true objects, predicted objects, K)
+    # (ground truth objects, predicted objects, K)
     distance = np.linalg.norm(
         ground_truth[:, None, :, :2] - predicted.reshape(-1, ground_truth.shape[1], 2)[None], axis=-1
     )
@@ -167,15 +171,20 @@ def _errors(
 def normaliser(
     points: NDArray[Any], box_xyxy: NDArray[Any] | None = None, eyes: tuple[int, int] | None = None
 ) -> float:
-    """Size of an object in pixels, by which errors are divided.
+    """Compute the size of an object in pixels, by which errors are divided.
 
     Args:
         points: (K, 3) x, y, visibility of the ground truth.
-        box_xyxy: Its box, if the ground truth has one.
+        box_xyxy: Box of the object, (4,), if the ground truth has one.
         eyes: Two points whose distance is the size instead.
 
     Returns:
         The size; NaN if it is undefined (nothing labelled, no extent), and then the object is not scored.
+
+    Example:
+        >>> points = np.array([[0.0, 0, 2], [30, 0, 2], [30, 40, 2]])
+        >>> normaliser(points, box_xyxy=np.array([0.0, 0, 100, 25])), normaliser(points, eyes=(0, 2))
+        (50.0, 50.0)
     """
     labelled = points[:, 2] > 0
     if eyes is not None:
@@ -192,7 +201,7 @@ def normaliser(
 
 
 def _pair(cost: NDArray[Any]) -> list[tuple[int, int]]:
-    """Rows to columns with the least summed cost, each once."""
+    """Pair rows with columns, each once, at the least summed cost."""
     if cost.shape == (1, 1):
         return [(0, 0)]
     from scipy.optimize import linear_sum_assignment

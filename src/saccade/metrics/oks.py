@@ -1,9 +1,9 @@
-"""COCO's ten figures for keypoints, by object keypoint similarity.
+"""COCO's ten metrics of keypoints, by object keypoint similarity (OKS).
 
 https://cocodataset.org/#keypoints-eval. The similarity of a detection with an object is the mean over the object's
-labelled points of ``exp(-d^2 / (2 s^2 k^2))``: ``d`` the distance, ``s^2`` the object's area, ``k = 2 sigma`` how far
-people disagree about that point. It takes the place of the IoU; at most 20 detections an image count. Objects without
-a labelled point, and crowds, are neither found nor missed.
+labelled points of ``exp(-d^2 / (2 s^2 k^2))``: ``d`` the distance, ``s^2`` the object's area, ``k = 2 sigma`` the
+spread of annotators at that point. It replaces the IoU; at most 20 detections an image count. Objects without a
+labelled point, and crowds, are neither found nor missed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, DataError
-from saccade.metrics.base import MetricReport
+from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.coco_core import KEYPOINT_RULES, figures_of, precision_recall
-from saccade.metrics.records import ImageRecord, RecordTable, make_record
+from saccade.metrics.records import DetectedObjects, ImageRecord, RecordTable, make_record
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.sample import Target
@@ -27,7 +27,7 @@ __all__ = ["COCO_SIGMAS", "OKS_FIGURES", "UNIFORM_SIGMA", "OksEvaluator", "objec
 Array = NDArray[Any]
 
 OKS_FIGURES = tuple(figure[0] for figure in KEYPOINT_RULES.figures)
-# The names of COCO's persons and the spread of each point among annotators, in shares of the root of the area.
+# Points of COCO's persons, and the spread of annotators at each, in shares of the root of the area.
 COCO_SIGMAS = {
     "nose": 0.026,
     "left_eye": 0.025,
@@ -51,32 +51,46 @@ UNIFORM_SIGMA = 0.05  # of points whose spread nobody has measured
 
 
 def sigmas_of(point_names: Sequence[str]) -> NDArray[np.float64]:
-    """COCO's sigmas by name if the points are those of its persons, in whatever order; else 0.05 for each."""
+    """Choose sigmas by name: COCO's if the points are those of its persons, in any order; else 0.05 for each.
+
+    Example:
+        >>> sigmas_of(("tip", "root"))
+        array([0.05, 0.05])
+    """
     if set(point_names) == set(COCO_SIGMAS):
         return np.array([COCO_SIGMAS[name] for name in point_names])
     return np.full(len(point_names), UNIFORM_SIGMA)
 
 
-class OksEvaluator:
-    """Average precision and recall of objects made of points.
+class OksEvaluator(RecordEvaluator[ImageRecord]):
+    """COCO's average precision and recall of keypoints, with OKS in place of the IoU.
 
-    The score of an object is that of the result. Targets without ``area`` have no similarity and are left
-    out; if all are, every figure is NaN.
+    Targets without ``area`` have no similarity and are left out; if all are, every metric is NaN.
 
     Args:
-        point_names: K names; if empty, the ground truth says how many there are.
-        sigmas: K spreads; :func:`sigmas_of` the names if not given.
+        point_names: K names; if empty, K is that of the ground truth.
+        sigmas: K spreads; those of :func:`sigmas_of` if not given.
 
     Raises:
         ConfigError: If there are not K sigmas above 0.
+
+    Example:
+        >>> points = np.array([[[10.0, 10], [50, 10]]])
+        >>> about = dict(path="1.png", image_id=1, image_size=(100, 100), class_names=("tip", "root"))
+        >>> target = {"keypoints": np.array([[[10.0, 10, 2], [50, 12, 2]]]), "area": np.array([400.0])}
+        >>> evaluator = OksEvaluator(("tip", "root"))
+        >>> evaluator.update([Keypoints(**about, keypoints=points, point_scores=np.ones((1, 2)))], [target])
+        >>> values = evaluator.compute().values
+        >>> values["AP50"], values["AP"]
+        (1.0, 0.7)
     """
 
     def __init__(self, point_names: Sequence[str], sigmas: Sequence[float] | None = None) -> None:
+        super().__init__()
         self.point_names = tuple(point_names)
         self.sigmas = sigmas_of(point_names) if sigmas is None else np.asarray(sigmas, np.float64)
         if self.sigmas.shape != (len(self.point_names),) or not (self.sigmas > 0).all():
             raise ConfigError(f"sigmas must be {len(self.point_names)} numbers above 0; got {self.sigmas.tolist()}.")
-        self._images: dict[int, ImageRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take predictions beside their ground truth (``keypoints`` (M, K, 3), ``area``; ``boxes`` and ``iscrowd``).
@@ -98,10 +112,10 @@ class OksEvaluator:
                 )
 
     def add_points(self, path: str, image_id: int, scores: Array, target: Target, keypoints: Array) -> None:
-        """Take the objects found in one image as plain arrays.
+        """Take the detections of one image as plain arrays.
 
         Args:
-            path: Of the image, for messages.
+            path: File of the image, for messages.
             image_id: The data set's number for it.
             scores: (N,).
             target: Ground truth, as :meth:`update` takes it.
@@ -128,29 +142,19 @@ class OksEvaluator:
         one_class: Target = {"labels": np.zeros(len(ground_truth), np.int64)}
         if "iscrowd" in target:
             one_class["iscrowd"] = target["iscrowd"]
-        self._images[image_id] = make_record(
+        self._records[image_id] = make_record(
             path,
             1,
-            scores,
-            np.zeros(len(found), np.int32),
-            sides.prod(axis=1),
+            DetectedObjects(scores, np.zeros(len(found), np.int32), sides.prod(axis=1)),
             one_class,
             area,
             object_similarity(found, ground_truth, boxes, area, sigmas),
             ignore=np.asarray((ground_truth[..., 2] <= 0).all(axis=1)),
         )
 
-    def state(self) -> dict[int, ImageRecord]:
-        """Records by image id."""
-        return self._images
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Take the union; an image that several processes saw counts once."""
-        self._images = {image_id: record for state in states for image_id, record in state.items()}
-
     def compute(self) -> MetricReport:
-        """The ten figures, and the curve at a similarity of 0.5."""
-        curves = precision_recall(RecordTable.of(self._images, 1), KEYPOINT_RULES)
+        """Report of the ten metrics, with the precision-recall curve at OKS 0.5."""
+        curves = precision_recall(RecordTable.of(self._records, 1), KEYPOINT_RULES)
         at_half = curves.precision[0, :, 0, 0]
         return MetricReport(
             values=figures_of(curves),
@@ -169,11 +173,11 @@ class OksEvaluator:
 def object_similarity(
     found: Array, ground_truth: Array, boxes_xyxy: Array, area: Array, sigmas: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """OKS of N detections with M objects, as ``COCOeval.computeOks``.
+    """Compute the OKS of N detections with M objects, as ``COCOeval.computeOks``.
 
-    For an object without labelled points a point is as far away as it lies outside the box of three times the
-    object's sides (what lies inside is not held against anyone). COCO compares its indices of pixels with that box,
-    which are half a pixel less than coordinates here; so does this.
+    For an object without labelled points, the distance of a point is that to a box of three times the object's sides,
+    zero inside it. COCO compares its indices of pixels with that box, which are half a pixel less than coordinates
+    here; so does this.
 
     Args:
         found: (N, K, 2), pixels.
@@ -184,6 +188,14 @@ def object_similarity(
 
     Returns:
         (N, M).
+
+    Example:
+        >>> ground_truth = np.array([[[10.0, 10, 2], [50, 10, 1]]])
+        >>> found = np.array([[[10.0, 10], [50, 10]], [[10, 10], [53, 14]]])
+        >>> sigmas = np.array([0.1, 0.1])
+        >>> object_similarity(found, ground_truth, np.zeros((1, 4)), np.array([400.0]), sigmas).round(3)
+        array([[1.   ],
+               [0.729]])
     """
     similarity = np.zeros((len(found), len(ground_truth)))
     spread = (sigmas * 2) ** 2

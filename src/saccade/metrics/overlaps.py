@@ -1,7 +1,7 @@
-"""Overlaps of every detection with every object: IoU of boxes and of masks.
+"""IoU of every detection with every object, of boxes and of masks.
 
 With a crowd, the union is the detection alone (COCO: "crowd regions"), so the overlap is the share that lies in it.
-Masks are only held as run lengths; faster-coco-eval's C++ makes and compares them.
+Masks are only held as run lengths, which faster-coco-eval's C++ encodes and compares.
 """
 
 from __future__ import annotations
@@ -21,13 +21,24 @@ RunLengths = dict[str, Any]  # COCO's compressed code: {"size": [height, width],
 
 
 def to_xywh(boxes_xyxy: Array) -> NDArray[np.float64]:
-    """Boxes (N, 4) by corner and sides."""
+    """Convert boxes from corners to top left corner and size, float64.
+
+    Args:
+        boxes_xyxy: (N, 4).
+
+    Returns:
+        (N, 4).
+
+    Example:
+        >>> to_xywh(np.array([[2, 3, 8, 5]]))
+        array([[2., 3., 6., 2.]])
+    """
     wide = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     return np.concatenate([wide[:, :2], wide[:, 2:] - wide[:, :2]], axis=1)
 
 
 def box_overlaps(found_xywh: Array, ground_truth_xywh: Array, crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """IoU of N boxes with M, operation by operation as COCO's ``bbIou``.
+    """Compute the IoU of N boxes with M, operation by operation as COCO's ``bbIou``.
 
     Args:
         found_xywh: (N, 4) float64, pixels.
@@ -36,6 +47,11 @@ def box_overlaps(found_xywh: Array, ground_truth_xywh: Array, crowd: NDArray[np.
 
     Returns:
         (N, M) float64.
+
+    Example:
+        >>> objects = np.array([[0, 0, 20, 10], [5, 0, 95, 90.0]])
+        >>> box_overlaps(np.array([[10, 0, 10, 10.0]]), objects, crowd=np.array([False, True]))
+        array([[0.5, 1. ]])
     """
     shared = box_intersection(_to_xyxy(found_xywh)[:, None], _to_xyxy(ground_truth_xywh))
     area = (found_xywh[:, 2] * found_xywh[:, 3])[:, None]
@@ -44,7 +60,12 @@ def box_overlaps(found_xywh: Array, ground_truth_xywh: Array, crowd: NDArray[np.
 
 
 def encode_masks(masks: Array) -> list[RunLengths]:
-    """Run lengths of masks (N, H, W)."""
+    """Encode masks (N, H, W) as run lengths.
+
+    Example:
+        >>> encode_masks(np.ones((1, 2, 3), bool))
+        [{'size': [2, 3], 'counts': b'06'}]
+    """
     from faster_coco_eval.core import mask as codec
 
     if not len(masks):
@@ -55,7 +76,12 @@ def encode_masks(masks: Array) -> list[RunLengths]:
 
 
 def mask_areas(masks: Sequence[RunLengths]) -> NDArray[np.float64]:
-    """Pixels of each mask, (N,)."""
+    """Count the pixels of each mask, (N,).
+
+    Example:
+        >>> mask_areas(encode_masks(np.eye(5)[None]))
+        array([5.])
+    """
     from faster_coco_eval.core import mask as codec
 
     return np.asarray(codec.area(list(masks)), np.float64) if masks else np.zeros(0)
@@ -64,7 +90,21 @@ def mask_areas(masks: Sequence[RunLengths]) -> NDArray[np.float64]:
 def mask_overlaps(
     found: Sequence[RunLengths], ground_truth: Sequence[RunLengths], crowd: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """IoU of N masks with M of the same size, (N, M) float64."""
+    """Compute the IoU of N masks with M of the same size.
+
+    Args:
+        found: N masks.
+        ground_truth: M masks.
+        crowd: (M,) bool.
+
+    Returns:
+        (N, M) float64.
+
+    Example:
+        >>> upper, all_of_it = encode_masks(np.array([[[1, 1], [0, 0]], [[1, 1], [1, 1]]]))
+        >>> mask_overlaps([upper], [all_of_it], crowd=np.array([False]))
+        array([[0.5]])
+    """
     from faster_coco_eval.core import mask as codec
 
     if not found or not ground_truth:

@@ -1,11 +1,11 @@
-"""Figures of salient object detection, equal to ``py_sod_metrics``: F-, weighted F-, S- and E-measure, MAE, boundary F.
+"""Metrics of salient object detection, equal to ``py_sod_metrics``: F-, weighted F-, S- and E-measure, MAE, boundary F.
 
-Each figure is the mean over images of what the image scores; for curves, of the image's curve. ``max_F`` is the
-maximum of the mean F-curve (one threshold for all images), as the tool has it; papers that take F from the mean
-precision and the mean recall print slightly other numbers.
+Each metric is the mean over images, each curve the mean of the images' curves. ``max_F`` is the maximum of the mean
+F-curve (one threshold for all images), as in the tool; papers that take F from the mean precision and the mean recall
+report slightly different numbers.
 
-Pixels of the ground truth that are 255 are left out of F, E and MAE; for the measures that look at shapes, which need
-whole images, they are background that nothing was found in.
+Pixels to ignore (255 in the ground truth) are left out of F, E and MAE; in the measures of structure and boundaries,
+which need whole images, they count as background without a detection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.metrics.base import MetricReport
+from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.boundary import relaxed_boundary_scores
 from saccade.metrics.saliency_measures import (
     ThresholdCounts,
@@ -29,9 +29,9 @@ from saccade.metrics.saliency_measures import (
     threshold_counts,
     weighted_f_measure,
 )
-from saccade.metrics.segmentation import IGNORE, check_pair
+from saccade.metrics.segmentation import check_pair
 from saccade.results.base import Result
-from saccade.structures.sample import Target
+from saccade.structures.sample import IGNORE_LABEL, Target
 
 __all__ = ["SaliencyEvaluator", "SaliencyRecord", "score_map"]
 
@@ -39,17 +39,23 @@ _BETA_SQUARED = 0.3
 
 
 class SaliencyRecord(NamedTuple):
-    """What is kept of one image, 2 KB.
+    """Record of one image, 2 KB: its counts at all thresholds, and its values of the other measures.
 
     Attributes:
         found: Pixels found at each of 256 thresholds, by rising threshold: foreground, then background, (2, 256)
             uint32.
         adaptive_f: F-measure at twice the mean value of the map.
-        weighted_f: Of Margolin et al.
+        weighted_f: Weighted F-measure (Margolin et al. 2014).
         mae: Mean absolute error.
-        s_measure: Likeness of structure.
+        s_measure: Structural similarity (Fan et al. 2017).
         adaptive_e: E-measure at twice the mean value.
         boundary_f: Relaxed F-measure of the boundaries at threshold 0.5; NaN if neither mask has one.
+
+    Example:
+        >>> ground_truth = np.arange(4) < np.array([[1], [2]])
+        >>> record = score_map(ground_truth.astype(float), ground_truth, np.ones((2, 4), bool))
+        >>> record.counts().hits[[0, 255]], record.counts().false_alarms[[0, 255]]
+        (array([3, 3]), array([5, 0]))
     """
 
     found: NDArray[np.uint32]
@@ -61,18 +67,27 @@ class SaliencyRecord(NamedTuple):
     boundary_f: float
 
     def counts(self) -> ThresholdCounts:
-        """The counts at all thresholds; at the first every pixel is found."""
+        """Counts at all thresholds; at the first every pixel is found."""
         hits, false_alarms = self.found.astype(np.int64)
         return ThresholdCounts(hits, false_alarms, int(hits[0]), int(false_alarms[0]))
 
 
 def score_map(prediction: NDArray[Any], ground_truth: NDArray[np.bool_], scored: NDArray[np.bool_]) -> SaliencyRecord:
-    """Score one saliency map.
+    """Score one saliency map by all measures.
 
     Args:
-        prediction: (H, W), uint8 or probabilities; what is not a number counts as wrong.
+        prediction: (H, W), uint8 or probabilities; NaN counts as wrong.
         ground_truth: (H, W) mask of the foreground.
-        scored: (H, W), which pixels count; at least one.
+        scored: (H, W), pixels that count; at least one.
+
+    Example:
+        >>> ground_truth = np.zeros((8, 8), bool)
+        >>> ground_truth[2:6, 2:6] = True
+        >>> prediction = np.where(ground_truth, 1.0, 0.0)
+        >>> prediction[0] = 1.0
+        >>> record = score_map(prediction, ground_truth, np.ones((8, 8), bool))
+        >>> record.mae, round(record.adaptive_f, 3)
+        (0.125, 0.722)
     """
     if prediction.dtype != np.uint8:
         prediction = np.where(np.isnan(prediction), ~ground_truth, prediction)
@@ -91,37 +106,37 @@ def score_map(prediction: NDArray[Any], ground_truth: NDArray[np.bool_], scored:
     )
 
 
-class SaliencyEvaluator:
-    """Maximum, mean, adaptive and weighted F, MAE, S- and E-measure, and the F-measure of boundaries.
+class SaliencyEvaluator(RecordEvaluator[SaliencyRecord]):
+    """Metrics of salient object detection: F-measures, MAE, S-measure, E-measures, and the F-measure of boundaries.
 
     A map without probabilities is scored as black and white. Images without a pixel to score are left out.
+
+    Example:
+        >>> from saccade.results.segmentation import SegmentationMap
+        >>> label_map = np.eye(16, dtype=np.uint8)
+        >>> about = dict(path="1.png", image_id=1, image_size=(16, 16), class_names=("background", "hair"))
+        >>> result = SegmentationMap(**about, label_map=label_map, probabilities=0.9 * label_map)
+        >>> evaluator = SaliencyEvaluator()
+        >>> evaluator.update([result], [{"label_map": label_map}])
+        >>> values = evaluator.compute().values
+        >>> values["max_F"], values["MAE"], round(values["S_measure"], 3)
+        (1.0, 0.0, 1.0)
     """
 
     class_names = ("background", "foreground")
-
-    def __init__(self) -> None:
-        self._images: dict[int, SaliencyRecord] = {}
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take maps beside their ground truth (``label_map``: 0, 1, and 255 = ignore), both of the original's size."""
         for result, target in zip(results, targets, strict=True):
             found, ground_truth = check_pair(result, target, self.class_names)
-            scored = ground_truth != IGNORE
+            scored = ground_truth != IGNORE_LABEL
             if scored.any():
                 prediction = found.label_map == 1 if found.probabilities is None else found.probabilities
-                self._images[int(result.image_id)] = score_map(np.asarray(prediction), ground_truth == 1, scored)
-
-    def state(self) -> dict[int, SaliencyRecord]:
-        """One record an image id."""
-        return self._images
-
-    def merge(self, states: Sequence[Any]) -> None:
-        """Take the union; an image that several processes saw counts once."""
-        self._images = {image_id: record for state in states for image_id, record in state.items()}
+                self._records[int(result.image_id)] = score_map(np.asarray(prediction), ground_truth == 1, scored)
 
     def compute(self) -> MetricReport:
-        """All figures, and the curves of precision over recall and of F and E over the threshold."""
-        records = [self._images[image_id] for image_id in sorted(self._images)]
+        """Report of all metrics, with curves of precision over recall and of F and E over the threshold."""
+        records = [self._records[image_id] for image_id in sorted(self._records)]
         curves = np.zeros((4, 256)) if records else np.full((4, 256), np.nan)
         for record in records:
             counts = record.counts()

@@ -1,13 +1,13 @@
 """Measures of one saliency map against its mask, equal to ``py_sod_metrics``.
 
-*The map.* Authors publish saliency maps as 8-bit images, and the tools stretch each from its smallest to its largest
-value before they score it; :func:`normalize_map` does both. A map of one value everywhere is left as it is.
+*The map.* Saliency maps are published as 8-bit images, and the tools stretch each from its smallest to its largest
+value before they score it; :func:`normalize_map` does both. A constant map is left as it is.
 
 *Thresholds.* There are 256, k / 255: a pixel is foreground at the k-th if the whole part of 255 times its value is at
 least k. All that depends on thresholds alone follows from two histograms (:func:`threshold_counts`), without 256 passes
 over the pixels.
 
-The small number that keeps denominators from zero is that of the published code (MATLAB's ``eps``); it is seen in the
+The small number that keeps denominators from zero is that of the published code (MATLAB's ``eps``); it shows in the
 E-measure of tiny objects.
 """
 
@@ -40,13 +40,18 @@ Mask = NDArray[np.bool_]
 
 
 class ThresholdCounts(NamedTuple):
-    """Pixels found, at one threshold or many.
+    """True and false positive pixels, at one threshold or many.
 
     Attributes:
         hits: Foreground pixels that are found, any shape.
         false_alarms: Background pixels that are found, the same shape.
         foreground: Foreground pixels of the ground truth.
         background: Background pixels of the ground truth.
+
+    Example:
+        >>> counts = ThresholdCounts(np.array([4, 3]), np.array([12, 1]), foreground=4, background=12)
+        >>> precision_recall(counts)
+        (array([0.25, 0.75]), array([1.  , 0.75]))
     """
 
     hits: NDArray[np.int64]
@@ -56,13 +61,17 @@ class ThresholdCounts(NamedTuple):
 
 
 def normalize_map(prediction: NDArray[Any]) -> Map:
-    """A saliency map as the tools score it: 8 bits, stretched to 0..1.
+    """Round a saliency map to 8 bits and stretch it to 0..1, as the tools do before they score it.
 
     Args:
         prediction: Any shape: uint8, or probabilities, which are rounded to multiples of 1/255.
 
     Returns:
         The same shape, float64; unchanged but for the rounding if all values are equal.
+
+    Example:
+        >>> normalize_map(np.array([0.2, 0.4, 0.6]))
+        array([0. , 0.5, 1. ])
     """
     stored = np.asarray(prediction)
     if stored.dtype != np.uint8:
@@ -77,24 +86,33 @@ def normalize_map(prediction: NDArray[Any]) -> Map:
 
 
 def threshold_counts(prediction: Map, ground_truth: Mask) -> ThresholdCounts:
-    """Pixels found at all 256 thresholds, (256,) each, by rising threshold.
+    """Count the pixels found at all 256 thresholds, (256,) each, by rising threshold.
 
     Args:
         prediction: Normalised map, any shape.
         ground_truth: Mask of that shape.
+
+    Example:
+        >>> counts = threshold_counts(np.array([0.0, 0.5, 1.0, 1.0]), np.array([False, False, True, True]))
+        >>> counts.hits[[0, 100, 200]], counts.false_alarms[[0, 100, 200]]
+        (array([2, 2, 2]), array([2, 1, 0]))
     """
-    steps = (prediction * 255).astype(np.uint8).astype(np.int64)
-    pixels = np.bincount((steps + 256 * ground_truth).ravel(), minlength=512).reshape(2, 256)
+    levels = (prediction * 255).astype(np.uint8).astype(np.int64)
+    pixels = np.bincount((levels + 256 * ground_truth).ravel(), minlength=512).reshape(2, 256)
     false_alarms, hits = np.cumsum(pixels[:, ::-1], axis=1)[:, ::-1]
     return ThresholdCounts(hits, false_alarms, int(pixels[1].sum()), int(pixels[0].sum()))
 
 
 def adaptive_threshold(prediction: Map, ground_truth: Mask) -> ThresholdCounts:
-    """Pixels found at twice the map's mean value, at most 1 (Achanta et al. 2009, section 5).
+    """Count the pixels found at twice the map's mean value, at most 1 (Achanta et al. 2009, section 5).
 
     Args:
         prediction: Normalised map, any shape.
         ground_truth: Mask of that shape.
+
+    Example:
+        >>> adaptive_threshold(np.array([0.0, 0.2, 0.2, 1.0]), np.array([False, False, True, True]))
+        ThresholdCounts(hits=array(1), false_alarms=array(0), foreground=2, background=2)
     """
     found = prediction >= min(2 * float(prediction.mean()), 1.0)
     hits, foreground = np.count_nonzero(found & ground_truth), int(np.count_nonzero(ground_truth))
@@ -103,17 +121,26 @@ def adaptive_threshold(prediction: Map, ground_truth: Mask) -> ThresholdCounts:
 
 
 def precision_recall(counts: ThresholdCounts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision and recall of the counts; 0 where nothing is found, or nothing is there."""
+    """Compute precision and recall of counts; 0 where nothing is found, or there is no foreground.
+
+    Example:
+        >>> precision_recall(ThresholdCounts(np.array([3]), np.array([1]), foreground=4, background=12))
+        (array([0.75]), array([0.75]))
+    """
     found = counts.hits + counts.false_alarms
     return counts.hits / np.maximum(found, 1), counts.hits / max(counts.foreground, 1)
 
 
 def f_measure(counts: ThresholdCounts, beta_squared: float = 0.3) -> NDArray[np.float64]:
-    """F-measure of the counts (Achanta et al. 2009, equation 6); 0 where nothing is hit.
+    """Compute the F-measure of counts (Achanta et al. 2009, equation 6); 0 where nothing is hit.
 
     Args:
-        counts: Of one image.
+        counts: Counts of one image.
         beta_squared: Weight of precision, beta^2.
+
+    Example:
+        >>> f_measure(ThresholdCounts(np.array([3, 0]), np.array([1, 0]), foreground=4, background=12))
+        array([0.75, 0.  ])
     """
     precision, recall = precision_recall(counts)
     hit = counts.hits > 0
@@ -121,13 +148,18 @@ def f_measure(counts: ThresholdCounts, beta_squared: float = 0.3) -> NDArray[np.
 
 
 def e_measure(counts: ThresholdCounts) -> NDArray[np.float64]:
-    """E-measure of the counts (Fan et al., "Enhanced-alignment Measure for Binary Foreground Map Evaluation", 2018).
+    """Compute the E-measure of counts: enhanced alignment of binary maps (Fan et al. 2018).
 
-    The alignment of a pixel depends only on whether it is found and whether it is foreground, so four counts stand for
-    all pixels. As published, the sum is divided by the number of pixels less one: a perfect map scores a trace above 1.
+    Fan et al., "Enhanced-alignment Measure for Binary Foreground Map Evaluation". The alignment of a pixel depends only
+    on whether it is found and whether it is foreground, so four counts stand for all pixels. As published, the sum is
+    divided by the number of pixels less one: a perfect map scores slightly above 1.
 
     Args:
-        counts: Of one image.
+        counts: Counts of one image.
+
+    Example:
+        >>> e_measure(ThresholdCounts(np.array([40, 20]), np.array([0, 20]), foreground=40, background=60)).round(3)
+        array([1.01 , 0.607])
     """
     size = counts.foreground + counts.background
     found = counts.hits + counts.false_alarms
@@ -151,28 +183,38 @@ def e_measure(counts: ThresholdCounts) -> NDArray[np.float64]:
 
 
 def s_measure(prediction: Map, ground_truth: Mask, alpha: float = 0.5) -> float:
-    """S-measure: likeness of structure (Fan et al., "Structure-measure: A New Way to Evaluate Foreground Maps", 2017).
+    """Compute the S-measure: structural similarity of objects and of regions (Fan et al. 2017).
+
+    Fan et al., "Structure-measure: A New Way to Evaluate Foreground Maps".
 
     Args:
         prediction: Normalised map, (H, W).
         ground_truth: Mask, (H, W).
-        alpha: Weight of the object's part; the rest is the regions'.
+        alpha: Weight of the object term; the rest is that of the region term.
 
     Returns:
         0..1. Where the published code divides zero by zero (the object lies in the last row or column only, so that
-        two of its four regions are empty), empty regions count nothing.
+        two of its four regions are empty), empty regions do not count.
+
+    Example:
+        >>> ground_truth = np.zeros((8, 8), bool)
+        >>> ground_truth[2:6, 2:6] = True
+        >>> round(s_measure(ground_truth.astype(float), ground_truth), 3)
+        1.0
+        >>> round(s_measure(np.roll(ground_truth, 2, axis=1).astype(float), ground_truth), 3)
+        0.507
     """
     share = float(np.mean(ground_truth))
     if share == 0:
         return 1 - float(np.mean(prediction))
     if share == 1:
         return float(np.mean(prediction))
-    # Equations 4 to 6: foreground and background, each the more alike the higher and evener its values are.
-    objects = share * _evenness(prediction[ground_truth]) + (1 - share) * _evenness((1 - prediction)[~ground_truth])
+    # Equations 4 to 6: foreground and background, each more similar the higher and the more uniform its values are.
+    objects = share * _uniformity(prediction[ground_truth]) + (1 - share) * _uniformity((1 - prediction)[~ground_truth])
     return max(0.0, alpha * objects + (1 - alpha) * _region_similarity(prediction, ground_truth))
 
 
-def _evenness(values: Map) -> float:
+def _uniformity(values: Map) -> float:
     mean = float(np.mean(values))
     deviation = float(np.std(values, ddof=1)) if values.size > 1 else 0.0
     return 2 * mean / (mean**2 + 1 + deviation + _EPS)
@@ -209,10 +251,10 @@ def _similarity(prediction: Map, ground_truth: Mask) -> float:
 
 
 def weighted_f_measure(prediction: Map, ground_truth: Mask, beta_squared: float = 1.0) -> float:
-    """Weighted F-measure (Margolin, Zelnik-Manor and Tal, "How to Evaluate Foreground Maps?", 2014).
+    """Compute the weighted F-measure: errors weighted by their neighbourhood and distance (Margolin et al. 2014).
 
-    Errors inside an object that their neighbourhood makes up for count less; false alarms count more the farther they
-    are from the object.
+    Margolin, Zelnik-Manor and Tal, "How to Evaluate Foreground Maps?". Errors inside an object count less if their
+    neighbours are correct; false alarms count more the farther they are from the object.
 
     Args:
         prediction: Normalised map, (H, W).
@@ -221,6 +263,17 @@ def weighted_f_measure(prediction: Map, ground_truth: Mask, beta_squared: float 
 
     Returns:
         0..1; 0 if the mask is empty.
+
+    Example:
+        >>> ground_truth = np.zeros((16, 16), bool)
+        >>> ground_truth[4:12, 4:12] = True
+        >>> prediction = ground_truth.astype(float)
+        >>> prediction[6, 6] = 0.0  # a hole
+        >>> round(weighted_f_measure(prediction, ground_truth), 4)
+        0.9998
+        >>> prediction[0] = 1.0  # far from the object
+        >>> round(weighted_f_measure(prediction, ground_truth), 4)
+        0.8459
     """
     import cv2
 
@@ -245,10 +298,10 @@ def weighted_f_measure(prediction: Map, ground_truth: Mask, beta_squared: float 
 
 
 def _extend(error: Map, ground_truth: Mask) -> Map:
-    """Errors in which pixels just outside the object have that of its nearest pixel, so that the rim smooths itself.
+    """Give pixels just outside the object the error of its nearest pixel, so that smoothing at the rim uses the object.
 
-    Of several nearest pixels it is the leftmost, then the topmost, which is what the tool's distance transform finds.
-    Only pixels that the smoothing reaches are filled.
+    Of several nearest pixels it is the leftmost, then the topmost, as in the tool's distance transform. Only pixels
+    within reach of the smoothing are filled.
     """
     import cv2
 
@@ -260,12 +313,12 @@ def _extend(error: Map, ground_truth: Mask) -> Map:
     extended = np.pad(error, margin)
     flat, known = extended.reshape(-1), known.reshape(-1)
     rows, columns = np.nonzero(rim)
-    places = (rows + margin) * width + columns + margin
-    steps = range(-margin, margin + 1)
-    for _, dx, dy in sorted((x * x + y * y, x, y) for x in steps for y in steps):
-        there = known[places + dy * width + dx]
-        flat[places[there]] = flat[places[there] + dy * width + dx]
-        places = places[~there]
-        if not len(places):
+    pixels = (rows + margin) * width + columns + margin
+    offsets = range(-margin, margin + 1)
+    for _, dx, dy in sorted((x * x + y * y, x, y) for x in offsets for y in offsets):
+        there = known[pixels + dy * width + dx]
+        flat[pixels[there]] = flat[pixels[there] + dy * width + dx]
+        pixels = pixels[~there]
+        if not len(pixels):
             break
     return np.ascontiguousarray(extended[margin:-margin, margin:-margin])
