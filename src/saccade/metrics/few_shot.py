@@ -50,7 +50,7 @@ class FewShotEvaluator(RecordEvaluator[tuple[int, int]]):
         self._records[int(episode)] = int(np.count_nonzero(predicted == ground_truth)), int(ground_truth.size)
 
     def compute(self) -> MetricReport:
-        """``accuracy``, the mean over episodes, and ``interval_95``, half the width of its 95 % interval.
+        """Report of ``accuracy``, the mean over episodes, and ``interval_95``, half the width of its 95 % interval.
 
         The interval is 1.96 * std / sqrt(episodes), with the standard deviation of the episodes themselves (divided by
         their number, not by one less); NaN for fewer than two episodes.

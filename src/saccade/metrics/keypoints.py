@@ -137,7 +137,7 @@ class KeypointEvaluator(RecordEvaluator[_Errors]):
         )
 
     def _head_sizes(self, target: Target, ground_truth: NDArray[Any]) -> NDArray[np.float64]:
-        """(objects,) pixels, NaN where the head is not known."""
+        """Sizes of the objects' heads, (objects,), pixels; NaN where the head is not known."""
         if "head_boxes" in target:
             boxes = np.asarray(target["head_boxes"], np.float64).reshape(-1, 4)
             sizes = _HEAD_BOX * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1)

@@ -126,7 +126,7 @@ class SaliencyEvaluator(RecordEvaluator[SaliencyRecord]):
     class_names = ("background", "foreground")
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
-        """Take maps beside their ground truth (``label_map``: 0, 1, and 255 = ignore), both of the original's size."""
+        """Take saliency maps and ground truth (``label_map``: 0, 1, and 255 = ignore), both of the original's size."""
         for result, target in zip(results, targets, strict=True):
             found, ground_truth = check_pair(result, target, self.class_names)
             scored = ground_truth != IGNORE_LABEL
