@@ -68,6 +68,22 @@ def test_network_that_no_builder_made_cannot_be_saved(tmp_path: Path) -> None:
         save_model(Mine(), tmp_path / "m.safetensors")
 
 
+def test_another_number_of_class_names_is_neither_written_nor_read(tmp_path: Path) -> None:
+    model = create_model("yolox_nano", num_classes=2)
+    model.class_names = ("background", "cat", "dog")
+    with pytest.raises(WeightsError, match=r"yolox_nano has 2 classes and 3 class names \(background, cat, dog\)"):
+        save_model(model, tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+    model.class_names = ("cat", "dog")
+    path = save_model(model, tmp_path / "m.safetensors")
+    state, metadata = read_file(path)
+    save_file(path, state, {**metadata, "class_names": ["cat"]})
+    with pytest.raises(WeightsError, match=r"m\.safetensors' has 2 classes and 1 class names \(cat\)"):
+        load_model(path)
+    save_file(path, state, {**metadata, "class_names": []})
+    assert load_model(path).class_names == ()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

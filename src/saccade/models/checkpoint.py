@@ -1,4 +1,4 @@
-"""Models as files: safetensors that say how to build the network, what it is fed and how its classes are named."""
+"""Checkpoints of models: safetensors with metadata that tells how to build the network, its input and its classes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from saccade.errors import ConfigError, WeightsError
 from saccade.models.base import Model
+from saccade.models.class_names import check_class_names
 from saccade.models.registry import create_model
 from saccade.structures.input_spec import InputSpec
 from saccade.weights.files import read_file, save_file
@@ -28,12 +29,21 @@ def library_version() -> str:
 
 
 def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """What travels with a network into every file made of it: checkpoints and exported models alike.
+    """Metadata of a network for every file made of it: checkpoints and exported models alike.
 
     Args:
         model: The network.
         metrics: What it scored, by name.
+
+    Raises:
+        WeightsError: If it has names for another number of classes.
+
+    Example:
+        >>> metadata = model_metadata(create_model("lenet5", num_classes=3))
+        >>> metadata["builder_name"], metadata["builder_args"], metadata["task"]
+        ('lenet5', {'num_classes': 3}, 'classification')
     """
+    check_class_names(model.num_classes, model.class_names, model.builder_name or type(model).__name__)
     return {
         "format_version": FORMAT_VERSION,
         "saccade_version": library_version(),
@@ -65,8 +75,16 @@ def save_model(
         The file.
 
     Raises:
-        WeightsError: If the network cannot be built again from its name and arguments.
+        WeightsError: If the network cannot be built again from its name and arguments, or has names for another number
+            of classes.
         SaccadeError: If the file cannot be written; an older one then stays.
+
+    Example:
+        >>> model = create_model("lenet5", num_classes=2)
+        >>> model.class_names = ("cat", "dog")
+        >>> path = save_model(model, "pets.safetensors", metrics={"top1": 0.9})
+        >>> read_metadata(path)["class_names"]
+        ['cat', 'dog']
     """
     if not model.builder_name:
         raise WeightsError(
@@ -86,6 +104,10 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
     Raises:
         WeightsError: If the file is no checkpoint of Saccade.
+
+    Example:
+        >>> read_metadata(save_model(create_model("lenet5"), "lenet.safetensors"))["input_spec"]["size"]
+        [32, 32]
     """
     return _checked(read_file(path)[1], Path(path))
 
@@ -99,12 +121,12 @@ def load_model(path: str | Path, earlier_head: int | None = None) -> Model:
             classes on a frozen body; 0 is the oldest.
 
     Raises:
-        WeightsError: If the file is damaged or no checkpoint of Saccade, its network has changed since, or there is no
-            such head.
+        WeightsError: If the file is damaged or no checkpoint of Saccade, its network has changed since, it names
+            another number of classes, or there is no such head.
 
     Example:
-        >>> save_model(create_model("lenet5"), "lenet.safetensors")  # doctest: +SKIP
-        >>> load_model("lenet.safetensors").builder_name  # doctest: +SKIP
+        >>> path = save_model(create_model("lenet5"), "lenet.safetensors")
+        >>> load_model(path).builder_name
         'lenet5'
     """
     path = Path(path)
@@ -140,6 +162,7 @@ def load_model(path: str | Path, earlier_head: int | None = None) -> Model:
             f"'{path}' does not fit today's '{name}' (it was saved by saccade {metadata['saccade_version']}, this is "
             f"{library_version()}): {error}"
         ) from error
+    check_class_names(model.num_classes, metadata["class_names"], f"'{path}'")
     model.class_names = tuple(metadata["class_names"])
     model.input_spec = InputSpec.from_dict(metadata["input_spec"])
     model.earlier_heads = heads

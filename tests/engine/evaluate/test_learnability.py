@@ -111,7 +111,7 @@ def test_boxes_without_area_spoil_the_ground_truth_and_are_named() -> None:
     (line,) = report.spoilers
     assert line.startswith("folder/1.png: AP")
     assert "1 boxes have no area" in line
-    assert any("not even the truth" in reason for reason in report.reasons)
+    assert any("not even the ground truth" in reason for reason in report.reasons)
 
 
 def test_more_objects_than_are_counted_spoil_the_ground_truth() -> None:
@@ -129,7 +129,7 @@ def test_nothing_to_find_is_said(rows: list[tuple[float, ...]], crowd: bool, wor
     assert np.isnan(report.ground_truth)
     assert any(words in reason and "undefined" in reason for reason in report.reasons)
     assert not report.ok
-    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["truth"] is None
+    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["ground_truth"] is None
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,9 @@ def _check_fits(runtime: Runtime, dataset: VisionDataset) -> None:
             f"Pass task='{runtime.task}'."
         )
     names = tuple(runtime.class_names)
-    if names and names != info.class_names and len(names) != 1:
+    # A network with one class against background names the foreground alone.
+    foreground = len(names) == 1 and len(info.class_names) == 2 and info.class_names[0].lower() == "background"
+    if names and names != (info.class_names[1:] if foreground else info.class_names):
         missing = [name for name in info.class_names if name not in names]
         raise ConfigError(
             f"{runtime.name} knows the classes {list(names)[:8]}, "

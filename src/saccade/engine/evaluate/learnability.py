@@ -22,6 +22,7 @@ from saccade.data.transforms.move import clip_objects
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
+from saccade.models.class_names import learnt_class_names
 from saccade.models.detection.base import Detector
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
@@ -294,16 +295,18 @@ def assignable(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tenso
 
 def _class_reasons(model: Model, names: tuple[str, ...]) -> list[str]:
     """What is wrong between the classes of a network and those of a data set."""
-    known = model.class_names
+    known, reasons = model.class_names, []
+    try:
+        names = learnt_class_names(model.num_classes, names)
+    except ConfigError as error:
+        reasons = [str(error)]
     if known and known != names:
         missing = [name for name in names if name not in known]
         detail = f"it does not know {', '.join(missing[:_LISTED])}" if missing else "they stand in another order"
         return [
             f"the network's classes are not the data's: {detail}. Train a new head (--init), or rename the classes."
         ]
-    if model.num_classes not in (len(names), 1):
-        return [f"the network has {model.num_classes} classes, the data {len(names)}. Build it with as many."]
-    return []
+    return reasons
 
 
 def _score_reasons(report: LearnabilityReport, objects: _Objects, model: Model) -> list[str]:

@@ -32,6 +32,7 @@ from saccade.engine.train.setup import Datasets
 from saccade.errors import ConfigError, DataError, NonFiniteLossError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
+from saccade.models.class_names import learnt_class_names
 from saccade.models.registry import create_model, get_builder, list_models
 from saccade.structures.dataset import VisionDataset
 
@@ -131,9 +132,17 @@ def check_model(model: Model, dataset: VisionDataset, steps: int = 100, look_at:
     """
     found = check_learnability(model, dataset, look_at)
     # Labels that the head has no output for cannot be learnt; that is among the reasons already.
-    fits = model.num_classes in (1, len(dataset.info.class_names)) and not model.loss_groups
-    few = _pick(_sound(dataset)) if steps and fits else None
+    few = _pick(_sound(dataset)) if steps and _fits(model, dataset) and not model.loss_groups else None
     return ModelReport(found, None if few is None else overfit_few(model, few, steps))
+
+
+def _fits(model: Model, dataset: VisionDataset) -> bool:
+    """Whether the network has the number of classes of the data."""
+    try:
+        learnt_class_names(model.num_classes, dataset.info.class_names)
+    except ConfigError:
+        return False
+    return True
 
 
 def check_source(
@@ -187,7 +196,7 @@ def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 
         lr: Learning rate.
     """
     student = copy.deepcopy(model)
-    student.class_names = few.info.class_names
+    student.class_names = learnt_class_names(student.num_classes, few.info.class_names)
     for module in student.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = _MOMENTUM

@@ -11,6 +11,7 @@ from saccade.data.open import open_dataset
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 from saccade.models.base import Model
+from saccade.models.class_names import learnt_class_names
 from saccade.models.registry import create_model, get_builder, target_names_of
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.tasks import get_task
@@ -92,7 +93,7 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     options = {**published_arguments(config.model, config.init or ""), **config.model_args}
     options.setdefault("num_classes", len(info.class_names))
     model = create_model(config.model, **options)
-    model.class_names = info.class_names
+    model.class_names = learnt_class_names(model.num_classes, info.class_names)
     if config.data.size is not None:
         model.input_spec = model.input_spec.with_size(config.data.size)
     if config.init is not None and pretrained:

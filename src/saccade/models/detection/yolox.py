@@ -3,8 +3,8 @@ r"""YOLOX: Exceeding YOLO Series in 2021.
 Zheng Ge, Songtao Liu, Feng Wang, Zeming Li, Jian Sun; technical report, 2021, arXiv 2107.08430.
 
 A YOLO without anchors: each grid cell of three feature maps is an anchor point, which predicts one box, whether there
-is an object, and its class. The head is decoupled, one branch for the class and one for the box. Which anchor points are
-positive for an object is decided anew in each step from the predictions of that moment (SimOTA).
+is an object, and its class. The head is decoupled, one branch for the class and one for the box. Which anchor points
+are positive for an object is decided anew in each step from the predictions of that moment (SimOTA).
 
     images (B, 3, H, W), BGR 0..255
       |  Focus, dark2 .. dark5 (CSPDarknet)            c3 /8   c4 /16   c5 /32        256 512 1024 channels x width
