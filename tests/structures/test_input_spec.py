@@ -77,6 +77,16 @@ def test_another_canvas_is_rounded_up_but_limits_of_the_sides_are_not() -> None:
     assert limits.canvas == (640, 1344)
 
 
+def test_networks_of_one_size_refuse_others() -> None:
+    spec = InputSpec((448, 448), resize="stretch", pad_multiple=32, fixed=True)
+    assert spec.with_size((440, 448)) == spec  # the same canvas
+    with pytest.raises(ConfigError, match=r"takes images of 448x448 pixels .* only, and 512x448 was asked for"):
+        spec.with_size((512, 448))
+    assert InputSpec.from_dict(spec.to_dict()).fixed
+    old = {key: value for key, value in spec.to_dict().items() if key != "fixed"}
+    assert not InputSpec.from_dict(old).fixed
+
+
 def test_importing_the_package_loads_no_torch() -> None:
     code = "import saccade, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

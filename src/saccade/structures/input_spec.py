@@ -1,4 +1,4 @@
-"""What a network expects of an image: size rule, normalisation, channel order. One record for training and export."""
+"""Input specification of a network: size rule, normalisation, channel order; one record for training and export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ResizeRule = Literal["letterbox", "stretch", "center_crop", "shorter_side", "mul
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How an image of any size becomes the network's input.
+    """Input specification: how an image of any size becomes the network's input.
 
     Args:
         size: Canvas (height, width) in pixels at which the network is trained and evaluated by default.
@@ -32,6 +32,15 @@ class InputSpec:
         std: Divided by per channel, in units of 0..255.
         channel_order: ``rgb`` or ``bgr`` (what the *network* sees; images are RGB everywhere else).
         crop_fraction: Share of the shorter side that ``center_crop`` keeps (0.875 on ImageNet).
+        fixed: The network takes ``size`` only, because fully connected layers are made for it.
+
+    Raises:
+        ConfigError: If the rule is unknown, or there are not as many means and deviations as channels.
+
+    Example:
+        >>> spec = InputSpec((416, 416), resize="letterbox", pad_multiple=32)
+        >>> spec.with_size((500, 700)).size
+        (512, 704)
     """
 
     size: tuple[int, int]
@@ -44,6 +53,7 @@ class InputSpec:
     std: tuple[float, ...] = (255.0, 255.0, 255.0)
     channel_order: Literal["rgb", "bgr"] = "rgb"
     crop_fraction: float = 0.875
+    fixed: bool = False
 
     def __post_init__(self) -> None:
         if self.resize not in get_args(ResizeRule):
@@ -59,13 +69,22 @@ class InputSpec:
         """The same rules at another canvas (height, width), rounded up to ``pad_multiple``.
 
         The limits of ``shorter_side`` are no canvas and stay as they are.
+
+        Raises:
+            ConfigError: If the network is ``fixed`` to another size.
         """
         sized = replace(self, size=size)
-        return sized if self.resize == "shorter_side" else replace(sized, size=sized.canvas)
+        sized = sized if self.resize == "shorter_side" else replace(sized, size=sized.canvas)
+        if self.fixed and sized.size != self.size:
+            raise ConfigError(
+                f"this network takes images of {_by(self.size)} pixels (height x width) only, and {_by(sized.size)} was "
+                "asked for. Leave out sizes, scales and multi-scale training, or choose a network that takes any size."
+            )
+        return sized
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """``size`` rounded up to ``pad_multiple``: what joined and cropped images are made in, whatever the rule."""
+        """``size`` rounded up to ``pad_multiple``: canvas of joined and cropped images, whatever the rule."""
         height, width = (-(-side // self.pad_multiple) * self.pad_multiple for side in self.size)
         return height, width
 
@@ -88,3 +107,7 @@ class InputSpec:
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return cls(**plain)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

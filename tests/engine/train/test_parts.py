@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -243,3 +245,16 @@ def test_stages_hold_from_their_epoch_and_go_back_by_none() -> None:
     assert [settings.augment.mosaic for settings in at] == [1.0, 1.0, 1.0, 0.0]
     assert [settings.size for settings in at] == [None, (16, 16), (16, 16), (16, 16)]
     assert [settings.model for settings in at] == [{"poison": False}] * 3 + [{"poison": True}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"augment": AugmentConfig(multiscale=(8, 16))}, {"phases": (Phase(from_epoch=5, size=(16, 8)),)}],
+    ids=str,
+)
+def test_a_network_of_one_size_refuses_others_before_the_first_epoch(change: dict[str, Any]) -> None:
+    model = SmallNet()
+    model.input_spec = replace(model.input_spec, fixed=True)
+    with pytest.raises(ConfigError, match="takes images of 8x8 pixels .* only, and 16x"):
+        resolve_phases(TrainConfig(**change), model)
+    assert resolve_phases(TrainConfig(augment=AugmentConfig(multiscale=(8,))), model)

@@ -81,6 +81,9 @@ class AugmentedRuntime:
         self.options = MergeOptions(merge, iou_threshold, tuple(flip_pairs))
         self.task, self.class_names, self.input_spec = runtime.task, runtime.class_names, runtime.input_spec
         self.input_names, self.decoded_keys = runtime.input_names, runtime.decoded_keys
+        if self.input_spec.fixed:
+            for scale in self.scales:
+                self.input_spec.with_size(self._size(self.input_spec.canvas, scale))  # refuses other sizes now
         number = len(self.flips) * len(self.scales)
         self.name = f"{runtime.name}, {number} view{'s' if number != 1 else ''}"
 

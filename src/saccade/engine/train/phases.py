@@ -36,7 +36,8 @@ def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
     """Settings of every phase; each builds on the one before.
 
     Raises:
-        ConfigError: If a phase names an attribute the model has not, or an unknown field of the augmentation.
+        ConfigError: If a phase names an attribute the model has not, or an unknown field of the augmentation, or a size
+            that the network does not take.
     """
     base_attributes = {
         name: getattr(model, name) for phase in config.phases for name in phase.model if hasattr(model, name)
@@ -51,6 +52,10 @@ def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
                 index, augment, phase.size or last.size, phase.freeze or last.freeze, {**last.model, **phase.model}
             )
         )
+    for settings in resolved:
+        sizes = [(side, side) for side in settings.augment.multiscale] + ([settings.size] if settings.size else [])
+        for size in sizes:
+            model.input_spec.with_size(size)  # a network of one size refuses others here, not in the middle of a run
     return resolved
 
 
