@@ -53,8 +53,9 @@ def test_decode_inverts_targets_in_pixels():
     decoded = model.decode({"heatmaps": heatmaps, "coordinates": ground_truth})
     torch.testing.assert_close(decoded["keypoints"], keypoints[..., :2])
     assert decoded["count"].tolist() == [1]
-    assert decoded["scores"].shape == (1, 1, 2)
-    assert (decoded["scores"] > 0.9).all()
+    assert decoded["point_scores"].shape == (1, 1, 2)
+    assert (decoded["point_scores"] > 0.9).all()
+    torch.testing.assert_close(decoded["scores"], decoded["point_scores"].mean(-1))
     flat = torch.full_like(heatmaps, 1 / 96)
     assert (model.decode({"heatmaps": flat, "coordinates": ground_truth})["scores"] < 0.3).all()
 

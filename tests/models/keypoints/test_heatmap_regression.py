@@ -17,7 +17,8 @@ def test_decode_is_the_centre_of_the_highest_cell():
     heatmaps[0, 0, 3, 6], heatmaps[0, 1, 0, 0] = 0.9, 1.7
     decoded = model.decode({"heatmaps": heatmaps})
     torch.testing.assert_close(decoded["keypoints"], torch.tensor([[[[6.5 * 8, 3.5 * 8], [0.5 * 8, 0.5 * 8]]]]))
-    torch.testing.assert_close(decoded["scores"], torch.tensor([[[0.9, 1.0]]]))
+    torch.testing.assert_close(decoded["point_scores"], torch.tensor([[[0.9, 1.0]]]))
+    torch.testing.assert_close(decoded["scores"], torch.tensor([[0.95]]))
     assert decoded["count"].tolist() == [1]
 
 

@@ -84,13 +84,20 @@ def test_features_are_told():
         )
 
 
-def test_every_stage_and_the_head_hold_all_parameters():
-    for name in ("unet", "unet_backbone", "unet_resnet34"):
-        model = create_model(name)
-        parts = [model.get_submodule(part) for part in (*model.stage_names, model.head_name)]
-        assert sum(p.numel() for part in parts for p in part.parameters()) == sum(p.numel() for p in model.parameters())
-    lenet = create_model("unet_backbone", backbone="lenet5")
-    assert lenet.stage_names[:2] == ("backbone.c1", "backbone.c3")
+@pytest.mark.parametrize(
+    "backbone", ["lenet5", "vgg11", "googlenet_bn", "hrnet_w18_small", "convnext_tiny", "vit_ti_16"]
+)
+def test_parts_hold_every_parameter_over_any_backbone(backbone):
+    with torch.device("meta"):
+        model = create_model("unet_backbone", backbone=backbone)
+    parts = (*model.stage_names, *model.neck_names, *model.head_names)
+    held = [
+        name for part in parts for name, _ in model.named_parameters() if name == part or name.startswith(f"{part}.")
+    ]
+    assert sorted(held) == sorted(name for name, _ in model.named_parameters())
+    assert model.stage_names == tuple(f"backbone.{name}" for name in model.backbone.stage_names)
+    assert model.backbone.head_names == model.backbone.auxiliary_heads == ()
+    assert not model.backbone.class_rows
 
 
 def test_too_few_decoder_channels():

@@ -216,6 +216,11 @@ def yolox_nano(num_classes: int = 80, depthwise: bool = True, weights: str | Non
         depthwise: Split each 3x3 into a depthwise and a 1x1 convolution, as the paper does. Whole ones have 2.5 times
             the parameters, and learn more from each step, which takes a CPU about as long.
         weights: As everywhere.
+
+    Example:
+        >>> model = yolox_nano(num_classes=3)
+        >>> model.num_classes, model.input_spec.size, model.nms.iou_threshold
+        (3, (416, 416), 0.65)
     """
     return _yolox(num_classes, 0.33, 0.25, size=416, depthwise=depthwise)
 
@@ -228,7 +233,12 @@ def yolox_tiny(num_classes: int = 80, weights: str | None = None) -> YOLOX:
 
 @register_model(task="detection", paper=_PAPER)
 def yolox_s(num_classes: int = 80, weights: str | None = None) -> YOLOX:
-    """YOLOX-S: depth 0.33, width 0.5, 640 pixels (table 3)."""
+    """YOLOX-S: depth 0.33, width 0.5, 640 pixels (table 3).
+
+    Example:
+        >>> [tuple(level.shape[1:]) for level in yolox_s().features(torch.zeros(1, 3, 64, 64))]
+        [(128, 8, 8), (256, 4, 4), (512, 2, 2)]
+    """
     return _yolox(num_classes, 0.33, 0.5)
 
 

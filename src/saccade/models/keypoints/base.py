@@ -1,4 +1,4 @@
-"""What networks with one heatmap a point share: backbone, resolution, targets, and the way back to pixels."""
+"""Base of networks with one heatmap a point: backbone, resolution, targets, and coordinates in pixels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["HeatmapModel", "to_pixels"]
 
 
 class HeatmapModel(Model):
-    """Backbone, then one map a point by a 1x1 convolution.
+    """Base of heatmap networks: a backbone, then one heatmap a point by a 1x1 convolution.
 
-    A backbone that can trade stride for dilation does so (down to stride 8); where its coarsest map is still coarser
-    than ``output_stride``, the heatmaps are enlarged bilinearly.
+    A backbone that can trade stride for dilation does so (down to stride 8); where its coarsest feature map is still
+    coarser than ``output_stride``, the heatmaps are enlarged bilinearly.
 
     Args:
         num_classes: Points, K.
@@ -30,7 +30,12 @@ class HeatmapModel(Model):
         sigma: Standard deviation of the Gaussian that stands for a point, in heatmap cells.
 
     Raises:
-        ConfigError: If the stride of the backbone's coarsest map is no multiple of ``output_stride``.
+        ConfigError: If the stride of the backbone's coarsest feature map is no multiple of ``output_stride``.
+
+    Example:
+        >>> model = saccade.create_model("dsnt", num_classes=5).eval()
+        >>> model.predict(torch.zeros(2, 3, 64, 64))["keypoints"].shape
+        torch.Size([2, 1, 5, 2])
     """
 
     task = "keypoints"
@@ -64,7 +69,7 @@ class HeatmapModel(Model):
         self.stage_names = tuple(f"backbone.{name}" for name in self.backbone.stage_names)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The maps of the backbone."""
+        """The feature maps of the backbone."""
         return self.backbone.features(images)
 
     def heatmap_logits(self, images: Tensor) -> Tensor:
@@ -91,7 +96,20 @@ class HeatmapModel(Model):
 
 
 def to_pixels(coordinates: Tensor, heatmaps: Tensor, output_stride: int) -> Tensor:
-    """Normalised x and y (B, K, 2) to pixels of the canvas, whose extent the ``heatmaps`` (B, K, h, w) tell."""
+    """Normalised coordinates to pixels of the canvas.
+
+    Args:
+        coordinates: x and y, (B, K, 2), -1 and 1 at the borders of the heatmaps.
+        heatmaps: (B, K, h, w); only the shape matters.
+        output_stride: Pixels of the canvas a heatmap cell is wide.
+
+    Returns:
+        (B, K, 2), pixels.
+
+    Example:
+        >>> to_pixels(torch.zeros(1, 1, 2), torch.zeros(1, 1, 4, 8), output_stride=8).tolist()
+        [[[32.0, 16.0]]]
+    """
     height, width = heatmaps.shape[-2:]
     extent = coordinates.new_tensor((width, height)) * output_stride
     return (coordinates + 1) / 2 * extent

@@ -1,12 +1,12 @@
-"""DSNT: coordinates out of heatmaps, trained as coordinates.
+"""DSNT: keypoints as the mean position of heatmaps, trained as coordinates.
 
 Paper: Aiden Nibali, Zhen He, Stuart Morgan, Luke Prendergast, "Numerical Coordinate Regression with Convolutional
 Neural Networks", 2018, arXiv 1801.07372.
 
-Heatmap networks are trained to draw a blob and then read by argmax, which has no gradient and knows only whole cells.
-Fully connected ones give numbers but must learn each place of the image anew. DSNT normalises a heatmap to
+Heatmap networks are trained to match a blob and then read by argmax, which has no gradient and knows only whole cells.
+Fully connected ones regress coordinates but must learn each location of the image anew. DSNT normalises a heatmap to
 probabilities and takes the mean position: that has a gradient, is finer than a cell, adds no parameter and leaves the
-network convolutional. The loss is the distance itself; a regulariser says that the mass should also sit in one blob.
+network convolutional. The loss is the distance itself; a regulariser keeps the mass in one blob.
 
     image            3 x 224 x 224
     backbone       512 x  28 x  28    ResNet with stride 8: the last two stages dilated
@@ -45,7 +45,7 @@ REGULARIZERS = ("js", "kl", "variance", "none")
 
 
 class DSNT(HeatmapModel):
-    """Heatmap network with the differentiable spatial to numerical transform.
+    """Heatmap network with the differentiable spatial to numerical transform (DSNT).
 
     Args:
         num_classes: Points, K.
@@ -59,6 +59,11 @@ class DSNT(HeatmapModel):
 
     Raises:
         ConfigError: If the regulariser is unknown.
+
+    Example:
+        >>> model = saccade.create_model("dsnt", num_classes=5, regularizer="kl")
+        >>> {name: tuple(value.shape) for name, value in model(torch.zeros(1, 3, 64, 64)).items()}
+        {'heatmaps': (1, 5, 8, 8), 'coordinates': (1, 5, 2)}
     """
 
     regularizer_weight: float = 1.0

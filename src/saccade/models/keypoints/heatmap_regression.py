@@ -1,20 +1,20 @@
-"""Heatmap matching: draw a blob at each point, read the highest cell.
+"""Heatmap matching: regress a Gaussian blob at each point, read the highest cell.
 
 Paper: Jonathan Tompson, Arjun Jain, Yann LeCun, Christoph Bregler, "Joint Training of a Convolutional Network and a
 Graphical Model for Human Pose Estimation", NeurIPS 2014, arXiv 1406.2984; here as the baseline that Nibali et al. 2018
 (arXiv 1801.07372) compare DSNT with.
 
-Every point has a target map with a Gaussian blob, and the network is trained to draw it, cell by cell. That is easy to
-learn, because every cell says something about the place; but the loss does not know the distance, and the argmax that
-reads the map knows only whole cells.
+Every point has a target heatmap with a Gaussian blob, and the network is trained to match it, cell by cell. That is
+easy to learn, because every cell has a target of its own; but the loss does not know the distance, and the argmax that
+reads the heatmap knows only whole cells.
 
     image          3 x 224 x 224
     backbone     512 x  28 x  28    ResNet with stride 8
-    1x1            K x  28 x  28    one map a point, height 1 at the point
+    1x1            K x  28 x  28    one heatmap a point, height 1 at the point
     argmax         K x 2            centre of the highest cell
 
 Differences from the paper: the network is the one of ``dsnt``, so that only the output layer differs. The squared error
-is summed over the cells of a map and then averaged over the points that have a ground truth, so that a learning rate
+is summed over the cells of a heatmap and then averaged over the points that have a ground truth, so that a learning rate
 does not depend on the number of cells.
 
 Published weights: none.
@@ -37,7 +37,15 @@ PAPER = "Tompson et al., NeurIPS 2014, arXiv 1406.2984"
 
 
 class HeatmapRegression(HeatmapModel):
-    """The network of DSNT without its transform; the arguments are those of :class:`HeatmapModel`."""
+    """Heatmap regression: the network of DSNT without its transform.
+
+    The arguments are those of :class:`HeatmapModel`.
+
+    Example:
+        >>> model = saccade.create_model("heatmap_regression", num_classes=5)
+        >>> model(torch.zeros(1, 3, 64, 64))["heatmaps"].shape
+        torch.Size([1, 5, 8, 8])
+    """
 
     def forward(self, images: Tensor) -> Outputs:
         """``heatmaps`` (B, K, h, w), about 0 to 1."""
@@ -83,5 +91,9 @@ def heatmap_regression(
         sigma: Standard deviation of the blobs, in heatmap cells.
         output_stride: Pixels of the image a heatmap cell is wide.
         weights: As everywhere.
+
+    Example:
+        >>> heatmap_regression(num_classes=5, output_stride=4).output_stride
+        4
     """
     return HeatmapRegression(num_classes, backbone, output_stride, sigma)
