@@ -60,6 +60,35 @@ def test_every_promised_name_is_there() -> None:
         assert getattr(saccade, name) is not None
 
 
+def test_every_verb_is_a_function_whatever_was_imported() -> None:
+    """A sub-package must not hide the verb of its name; the package of the networks is called like one."""
+    code = (
+        "import importlib, pkgutil, sys, warnings\n"
+        "warnings.simplefilter('ignore')\n"  # of other packages, as they are imported
+        "import saccade\n"
+        "for module in pkgutil.walk_packages(saccade.__path__, 'saccade.'): importlib.import_module(module.name)\n"
+        "from saccade.cli import VERBS\n"
+        "assert not [verb for verb in VERBS if not callable(getattr(saccade, verb))]\n"
+        "assert saccade.models is sys.modules['saccade.models']\n"
+        "explanation = saccade.explain(saccade.create_model('lenet5'), saccade.show('digit_scenes', count=1), top=1)\n"
+        "print(saccade.models('keypoints')[0].name, saccade.summary('lenet5').params, len(explanation.labels))"
+    )
+    assert _run(code) == "dsnt 61706 1"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["summary", "lenet5"]])
+def test_the_package_runs_as_the_command(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "saccade", *words], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert version("saccade") in done.stdout or "61,706" in done.stdout
+
+
+def test_the_package_gives_the_exit_code_of_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "saccade", "trian"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Did you mean 'train'" in done.stderr
+
+
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'tain'"):
         saccade.tain  # noqa: B018

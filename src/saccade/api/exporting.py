@@ -88,8 +88,10 @@ def export(
     network = open_network(model, weights)
     if path is None:
         suffix = SUFFIXES[format]
-        named = isinstance(model, Model) or weights is not None
-        path = Path(f"{network.builder_name}{suffix}") if named else Path(model).with_suffix(suffix)
+        if isinstance(model, Model) or weights is not None:
+            path = Path(f"{network.builder_name}{suffix}")
+        else:
+            path = Path(model).with_suffix(suffix)
     written = export_model(network, path, format, size, nms=nms, precision=precision)
     if not verify:
         return ExportResult(written, None, {})

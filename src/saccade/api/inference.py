@@ -79,9 +79,10 @@ def evaluate(
     from saccade.engine.evaluate.evaluate import evaluate as score
     from saccade.engine.train.progress import track
     from saccade.engine.train.setup import worker_count
+    from saccade.tasks import get_task
 
     runtime = open_model(model, weights)
-    dataset = open_data(model, data, split, format, task or runtime.task)
+    dataset = open_data(model, data, split, format, task or get_task(runtime.task).ground_truth_task)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
     return score(

@@ -18,9 +18,10 @@ T = TypeVar("T")
 
 # A switch that is off by default has no --no- form.
 FLAGS = (tyro.conf.FlagCreatePairsOff,)
-# Marks that the fields of ``api.options`` carry.
-(_POSITIONAL,) = tyro.conf.Positional[Any].__metadata__
-(_FIXED,) = tyro.conf.Fixed[Any].__metadata__
+# Marks in the annotations of ``api.options``.
+_conf: Any = tyro.conf
+(_POSITIONAL,) = _conf.Positional[Any].__metadata__
+(_FIXED,) = _conf.Fixed[Any].__metadata__
 
 
 def parse(kind: type[T], argv: Sequence[str], verb: str) -> T:

@@ -50,7 +50,7 @@ def export_model(
     metrics: Mapping[str, float] | None = None,
     precision: Precision = "auto",
 ) -> Path:
-    """Write a network for another runtime.
+    """Export a network to a file for another runtime: ONNX, OpenVINO or ``torch.export``.
 
     The file takes ``images``, uint8 RGB (or grey) of shape (B, C, H, W), normalises them itself, and gives the decoded
     tensors of its task under their names (``boxes scores labels count`` for detection). Classes, input rules, builder,
@@ -112,7 +112,7 @@ def export_model(
 
 
 class _Widened(nn.Module):
-    """What reads a weight that is stored in half the space."""
+    """Parametrisation that widens a weight which is stored in half the space."""
 
     def forward(self, stored: Tensor) -> Tensor:
         return stored.float()
@@ -132,11 +132,11 @@ def _store_rounded(model: nn.Module, dtype: torch.dtype) -> None:
                     "or 32."
                 )
             parametrize.register_parametrization(module, name, _Widened(), unsafe=True)
-            module.parametrizations[name].original.data = rounded  # type: ignore[union-attr, index]
+            module.parametrizations[name].original.data = rounded
 
 
 def keep_metrics(path: str | Path, metrics: Mapping[str, float]) -> None:
-    """Keep what an exported file scored inside it, in place of what it held; never half-written.
+    """Write metrics into an exported file, replacing those it holds; never half-written.
 
     Args:
         path: File written by :func:`export_model`.
@@ -208,7 +208,7 @@ def _write_openvino(program: torch.export.ExportedProgram, form: ExportForm, met
 
 
 def _save_openvino(graph: Any, path: Path) -> None:
-    # Two files belong together: the weights come into place first, and the graph that needs them last.
+    # Two files belong together: the weights are written first, and the graph that needs them last.
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         import_openvino().save_model(graph, made, compress_to_fp16=False)
