@@ -26,9 +26,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install
 	$(BIN)/saccade demo
 
-# One thread a process: two workers on two cores would only wait for each other with more.
+# One thread a process: two workers on two cores would only wait for each other with more. Docstring examples run too.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow" --doctest-modules src/saccade tests
 
 test-slow: install
 	$(BIN)/pytest -m slow --timeout 3600

@@ -34,6 +34,8 @@ def test_objects_keep_their_rows_and_the_rest_is_ignorable(counts: list[int]) ->
     for image, (count, target) in enumerate(zip(counts, targets, strict=True)):
         for key, value in target.items():
             assert padded[key].dtype == torch.as_tensor(value).dtype
+            if key == "masks":  # cropped to their boxes: tests/structures/test_kinds.py
+                continue
             np.testing.assert_array_equal(padded[key][image, :count].numpy(), value)
         assert (padded["labels"][image, count:] == -1).all()
         for key in ("boxes", "area", "iscrowd", "masks", "keypoints"):

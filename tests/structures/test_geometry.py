@@ -50,7 +50,9 @@ def test_ten_thousand_letterboxes_come_back_without_drift() -> None:
 @given(height=SIDES, width=SIDES, canvas=st.integers(8, 1500))
 def test_letterboxed_image_fills_its_canvas_in_one_direction(height: int, width: int, canvas: int) -> None:
     """The image's corners land on whole pixels of the canvas: what is drawn is what the record says."""
-    left, top, right, bottom = _letterbox(height, width, canvas).map_boxes(np.array([[0, 0, width, height]], np.float32))[0]
+    left, top, right, bottom = _letterbox(height, width, canvas).map_boxes(
+        np.array([[0, 0, width, height]], np.float32)
+    )[0]
     assert max(right - left, bottom - top) == pytest.approx(canvas, abs=1e-2)
     for edge in (left, top, right, bottom):
         assert edge == pytest.approx(round(float(edge)), abs=1e-2)

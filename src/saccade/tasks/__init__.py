@@ -14,12 +14,18 @@ __all__ = ["Task", "get_task", "list_tasks"]
 
 @functools.cache
 def list_tasks() -> tuple[str, ...]:
-    """Names of all tasks: the files of this folder."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base" and not module.name.startswith("_")))
+    """List the names of all tasks, which are the files of this folder."""
+    return tuple(
+        sorted(
+            module.name
+            for module in pkgutil.iter_modules(__path__)
+            if module.name != "base" and not module.name.startswith("_")
+        )
+    )
 
 
 def get_task(name: str) -> Task:
-    """The task of that name.
+    """Get a task by its name.
 
     Raises:
         ConfigError: If there is none.

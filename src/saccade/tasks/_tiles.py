@@ -23,7 +23,7 @@ _MARGIN = 0.005
 
 
 def join_detections(results: Iterable[Detections], grid: TileGrid, options: MergeOptions) -> Detections:
-    """Detections of all tiles in pixels of the image; pieces that borders cut are joined, duplicates merged."""
+    """Join the detections of all tiles in pixels of the image; cut pieces are united, duplicates merged."""
     height, width = grid.size
     parts, sources = [], []
     for index, result in enumerate(results):
@@ -34,7 +34,9 @@ def join_detections(results: Iterable[Detections], grid: TileGrid, options: Merg
         points = result.keypoints
         if points is not None:
             points = points + np.array([left, top], points.dtype)
-        part = replace(result, boxes_xyxy=boxes, masks=masks, keypoints=points)[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+        part = replace(result, boxes_xyxy=boxes, masks=masks, keypoints=points)[
+            (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        ]
         parts.append(part)
         sources.append(np.full(len(part), index, np.int64))
     whole, tiles = concatenate_detections(parts), np.concatenate(sources)
@@ -73,7 +75,7 @@ def _join_cut(
 
 
 def join_keypoints(results: Iterable[Keypoints], grid: TileGrid, options: MergeOptions) -> Keypoints:
-    """Two objects are the same if the boxes around their points overlap; the one with the higher score stays."""
+    """Join the keypoints of all tiles in pixels of the image; of overlapping objects the best-scored one stays."""
     parts, sources = [], []
     for index, result in enumerate(results):
         points = result.keypoints + np.array(grid.origin(index)[::-1], result.keypoints.dtype)
@@ -97,14 +99,14 @@ def _cut(boxes: NDArray[Any], tiles: NDArray[np.int64], grid: TileGrid) -> tuple
 
 
 def _windows(tiles: NDArray[np.int64], grid: TileGrid) -> NDArray[np.float64]:
-    """The tile of each answer as a box, (N, 4) xyxy."""
+    """The tile of each detection as a box, (N, 4) xyxy."""
     rows, columns = np.divmod(tiles, len(grid.columns))
     top, left = np.array(grid.rows)[rows], np.array(grid.columns)[columns]
     return np.stack([left, top, left + grid.tile[1], top + grid.tile[0]], axis=1).astype(np.float64)
 
 
 def concatenate_detections(parts: Sequence[Detections]) -> Detections:
-    """The objects of all parts, which are in pixels of one image."""
+    """Concatenate the detections of several parts, which are in pixels of one image."""
     packed: list[Any] = [part.masks for part in parts if part.masks is not None]
     masks: Any = None
     if len(packed) == len(parts):
@@ -115,7 +117,7 @@ def concatenate_detections(parts: Sequence[Detections]) -> Detections:
 
 
 def concatenate_keypoints(parts: Sequence[Keypoints]) -> Keypoints:
-    """The objects of all parts, which are in pixels of one image."""
+    """Concatenate the keypoints of several parts, which are in pixels of one image."""
     return replace(parts[0], **{name: _rows(parts, name) for name in Keypoints.row_fields})
 
 

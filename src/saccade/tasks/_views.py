@@ -1,4 +1,4 @@
-"""Predictions about several views of one canvas made one."""
+"""Predictions of several views of one canvas, merged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["merge_boxes", "merge_points"]
 def merge_boxes(
     decoded: Sequence[Mapping[str, Tensor]], views: Sequence[View], options: MergeOptions
 ) -> dict[str, Tensor]:
-    """Boxes of all views fused or suppressed; masks and keypoints are those of the best box of each object."""
+    """Merge the boxes of all views by fusion or suppression; masks and keypoints come from each object's best box."""
     rows = [_fused(decoded, views, image, options) for image in range(len(decoded[0]["count"]))]
     count = torch.tensor([len(row["scores"]) for row in rows], dtype=torch.int64)
     room = int(count.max()) if len(count) else 0
@@ -69,7 +69,7 @@ def _brought_back(key: str, value: NDArray[Any], view: View, options: MergeOptio
 def merge_points(
     decoded: Sequence[Mapping[str, Tensor]], views: Sequence[View], options: MergeOptions
 ) -> dict[str, Tensor]:
-    """Objects of the first view, each point the mean over the views that show the object too."""
+    """Merge the points of all views: objects of the first view, each point the mean over the views that show it."""
     first = decoded[0]
     points, scores = first["keypoints"].float().clone(), first["point_scores"].float().clone()
     order = flip_order(options.flip_pairs, points.shape[2])
@@ -79,15 +79,15 @@ def merge_points(
         if views[0].mirrored:
             sums, score_sums = sums[:, order], score_sums[:, order]
         reference, seen = sums.copy(), np.ones(number)
-        for answer, view in zip(decoded[1:], views[1:], strict=True):
-            others = int(answer["count"][image])
-            found = view.points_back(answer["keypoints"][image, :others].float().numpy())
-            sure = answer["point_scores"][image, :others].float().numpy()
+        for other, view in zip(decoded[1:], views[1:], strict=True):
+            number_found = int(other["count"][image])
+            found = view.points_back(other["keypoints"][image, :number_found].float().numpy())
+            found_scores = other["point_scores"][image, :number_found].float().numpy()
             if view.mirrored:
-                found, sure = found[:, order], sure[:, order]
+                found, found_scores = found[:, order], found_scores[:, order]
             rows, partners = _match(reference, found)
             sums[rows] += found[partners]
-            score_sums[rows] += sure[partners]
+            score_sums[rows] += found_scores[partners]
             seen[rows] += 1
         points[image, :number] = torch.from_numpy(sums / seen[:, None, None]).float()
         scores[image, :number] = torch.from_numpy(score_sums / seen[:, None]).float()

@@ -1,4 +1,4 @@
-"""What the engine, the verbs and the exporter need to know of a task; nothing above this folder names one."""
+"""Interface of tasks to the engine, the verbs and the exporter; nothing above this folder names a task."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["ConstantBaseline", "MergeOptions", "Task", "as_array"]
 
-# A prediction that never looks at the image.
+# A prediction that ignores the image.
 ConstantBaseline = Callable[[ImageInfo], Result]
 
 
 @dataclass(frozen=True)
 class MergeOptions:
-    """How predictions about views or tiles of one image become one.
+    """Options by which the predictions of several views or tiles of one image are merged.
 
     Args:
         boxes: Weighted boxes fusion (``wbf``) or suppression (``nms``).
@@ -41,7 +41,7 @@ class MergeOptions:
 
 
 class Task(ABC):
-    """A task turns decoded tensors into results in original pixels, scores them, and shows a target as a result.
+    """Base of tasks: turns decoded tensors into results in original pixels, scores them, shows a target as a result.
 
     Attributes:
         name: The file's name.
@@ -79,18 +79,18 @@ class Task(ABC):
     def results(
         self, decoded: Mapping[str, Tensor], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
-        """One result an image, mapped back through its geometry."""
+        """Turn decoded tensors into one result an image, mapped back through its geometry."""
 
     @abstractmethod
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """A target, in pixels of the canvas that ``info.geometry`` inverts, as the result of a perfect model."""
+        """Turn a target, in pixels of the canvas that ``info.geometry`` inverts, into the result of a perfect model."""
 
     @abstractmethod
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
-        """A fresh evaluator with the field's metric; ``decoded_keys`` of the model may choose the figure that decides."""
+        """Build an evaluator of the field's metric; the model's ``decoded_keys`` may choose the figure that decides."""
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline | None:
-        """The best prediction that never looks at the image, learnt from ``samples``; None where there is none.
+        """Learn the best prediction that ignores the image from ``samples``; None where there is none.
 
         A model that does not clearly beat it has learnt nothing.
         """
@@ -99,7 +99,7 @@ class Task(ABC):
     def merge_views(
         self, decoded: Sequence[Mapping[str, Tensor]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Tensor]:
-        """Decoded tensors of a batch from those of its mirrored and resized views.
+        """Merge the decoded tensors of mirrored and resized views into those of the batch.
 
         Raises:
             ConfigError: If the task has no rule.
@@ -107,28 +107,32 @@ class Task(ABC):
         raise ConfigError(f"{self.name} has no rule to merge several views. Predict without test-time augmentation.")
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
-        """One result in pixels of the whole image from one a tile, in the order of the grid.
+        """Join the results of tiles, in the order of the grid, into one in pixels of the whole image.
 
         Raises:
             ConfigError: If the task has no rule.
         """
         raise ConfigError(f"{self.name} has no rule to join the results of several tiles. Predict without tiles.")
 
+    def has_pixel_scores(self, example: Result) -> bool:
+        """Whether a result like ``example`` keeps a score of every pixel beside its class."""
+        return False
+
     def from_pixels(self, example: Result, labels: NDArray[Any], scores: NDArray[Any] | None) -> Result:
-        """A result like ``example`` of the whole image, from the merged tiles of ``pixel_key``.
+        """Build the result of the whole image, like ``example``, from the merged tiles of ``pixel_key``.
 
         Args:
             example: Result of one tile.
             labels: (H, W) class of each pixel.
-            scores: (H, W) value of the last channel, where the result has one and the image is not too large.
+            scores: (H, W) value of the last channel; None without :meth:`has_pixel_scores` or for very large images.
 
         Raises:
             ConfigError: If the task has no ``pixel_key``.
         """
-        raise ConfigError(f"{self.name} has no map of pixels.")
+        raise ConfigError(f"{self.name} predicts no map of pixels.")
 
     def join_parts(self, results: Sequence[Result]) -> Result:
-        """One result from those of the canvases that show an image (object crops), all in pixels of the image.
+        """Join the results of the canvases that show one image (object crops), all in pixels of the image.
 
         Raises:
             ConfigError: If the task has no rule.
@@ -137,7 +141,7 @@ class Task(ABC):
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """A decoded tensor, from whichever runtime, as a numpy array in memory; half precisions become float32."""
+    """Convert a decoded tensor of any runtime to a NumPy array in memory; half precisions become float32."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()

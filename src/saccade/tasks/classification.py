@@ -21,7 +21,7 @@ __all__ = ["TASK", "ClassificationTask"]
 
 
 class ClassificationTask(Task):
-    """``probabilities`` (B, C) to :class:`~saccade.results.classification.Classification`."""
+    """Classification task: ``probabilities`` (B, C) to :class:`~saccade.results.classification.Classification`."""
 
     name = "classification"
     decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BC"}
@@ -30,12 +30,12 @@ class ClassificationTask(Task):
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
-        """One ``Classification`` an image."""
+        """Turn probabilities into one ``Classification`` an image."""
         probabilities = as_array(decoded["probabilities"])
         return [_result(probabilities[index], info, class_names) for index, info in enumerate(infos)]
 
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """Probability 1 of the labelled class (or its mixture, where labels were mixed)."""
+        """Show a target as a result: probability 1 of its class, or the mixture where labels were mixed."""
         label = np.asarray(target["labels"])
         if label.ndim:
             return _result(label.astype(np.float32), info, class_names)
@@ -44,11 +44,11 @@ class ClassificationTask(Task):
         return _result(probabilities, info, class_names)
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> ClassificationEvaluator:
-        """Top-1 accuracy decides."""
+        """Build the evaluator of classifiers; top-1 accuracy decides."""
         return ClassificationEvaluator(data.class_names)
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
-        """The share of each class."""
+        """Learn the constant baseline: the share of each class."""
         labels = [int(sample.target["labels"]) for sample in samples]
         shares = np.bincount(labels, minlength=len(data.class_names)).astype(np.float32) / len(labels)
         return lambda info: _result(shares, info, data.class_names)
@@ -56,15 +56,15 @@ class ClassificationTask(Task):
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
-        """The mean of the views' probabilities."""
+        """Merge views: the mean of their probabilities."""
         return {"probabilities": mean_of_views([one["probabilities"] for one in decoded], views)}
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
-        """The mean of the tiles' probabilities."""
+        """Join tiles: the mean of their probabilities."""
         return self.join_parts(list(results))
 
     def join_parts(self, results: Sequence[Result]) -> Result:
-        """The mean of the parts' probabilities."""
+        """Join the canvases of an image: the mean of their probabilities."""
         parts = [result for result in results if isinstance(result, Classification)]
         # A mean of halves would lose digits; it goes back to the type of the predictions at the end.
         mean = np.mean([part.probabilities for part in parts], axis=0, dtype=np.float64)

@@ -23,7 +23,7 @@ __all__ = ["TASK", "DetectionTask"]
 
 
 class DetectionTask(Task):
-    """Boxes, scores and labels to :class:`~saccade.results.detections.Detections`.
+    """Detection task: boxes, scores and labels to :class:`~saccade.results.detections.Detections`.
 
     ``masks`` (B, K, M, M) are probabilities on a grid over each box, ``keypoints`` (B, K, P, 2) pixels of the canvas.
     """
@@ -43,7 +43,7 @@ class DetectionTask(Task):
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
-        """One ``Detections`` an image, boxes clipped to the original; those in the padding alone are left out."""
+        """Turn boxes into one ``Detections`` an image, clipped to the original; those in the padding are dropped."""
         arrays = {key: as_array(value) for key, value in decoded.items()}
         results: list[Result] = []
         for index, info in enumerate(infos):
@@ -71,7 +71,7 @@ class DetectionTask(Task):
         return results
 
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """The labelled boxes (masks, keypoints) with score 1."""
+        """Show a target as a result: its boxes, masks and keypoints with score 1."""
         boxes = np.asarray(target["boxes"]).reshape(-1, 4)
         geometry = info.geometry
         masks, points = target.get("masks"), target.get("keypoints")
@@ -89,21 +89,21 @@ class DetectionTask(Task):
         return _result(info, class_names, boxes_xyxy=boxes, scores=ones, labels=target["labels"], masks=masks, **more)
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> DetectionEvaluator:
-        """COCO's average precision decides: that of masks for a network that gives masks, else that of boxes."""
+        """Build the evaluator of COCO's average precision; that of masks decides where a network gives masks."""
         return DetectionEvaluator(data.class_names, primary="mask_AP" if "masks" in decoded_keys else "AP")
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
-        """Boxes fused or suppressed across the views; masks and keypoints are those of the best box of each."""
+        """Merge views: boxes are fused or suppressed, masks and keypoints are those of the best box of each object."""
         return merge_boxes(decoded, views, options)
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
-        """Boxes of all tiles; pieces of an object that a border cut are put together."""
+        """Join tiles: the boxes of all; pieces of an object that a border cut are united."""
         return join_detections((one for one in results if isinstance(one, Detections)), grid, options)
 
     def join_parts(self, results: Sequence[Result]) -> Result:
-        """All objects of all parts."""
+        """Join the canvases of an image: all objects of all of them."""
         return concatenate_detections([one for one in results if isinstance(one, Detections)])
 
 

@@ -24,7 +24,7 @@ __all__ = ["TASK", "KeypointTask"]
 
 
 class KeypointTask(Task):
-    """Points with a score each, and objects with a score each, to :class:`~saccade.results.keypoints.Keypoints`."""
+    """Keypoint task: points and objects, each with a score, to :class:`~saccade.results.keypoints.Keypoints`."""
 
     name = "keypoints"
     decoded: ClassVar[Mapping[str, str]] = {
@@ -40,7 +40,7 @@ class KeypointTask(Task):
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
-        """One ``Keypoints`` an image; points may lie outside the image."""
+        """Turn points into one ``Keypoints`` an image; points may lie outside the image."""
         arrays = {key: as_array(value) for key, value in decoded.items()}
         results: list[Result] = []
         for index, info in enumerate(infos):
@@ -59,21 +59,21 @@ class KeypointTask(Task):
         return results
 
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """The labelled points; score 1 where a point is labelled, else 0."""
+        """Show a target as a result: its points, with score 1 where a point is labelled, else 0."""
         points = np.asarray(target["keypoints"], np.float32)
         visible = (points[..., 2] > 0).astype(np.float32)
         restored = info.geometry.invert_points(points[..., :2])
         return _result(info, class_names, keypoints=restored, point_scores=visible)
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> JointEvaluator:
-        """The normalised mean error decides; of COCO's persons, the average precision by keypoint similarity."""
+        """Build the evaluator; the normalised mean error decides, for COCO's persons the AP by keypoint similarity."""
         errors, similarity = KeypointEvaluator(data.class_names), OksEvaluator(data.class_names)
         if set(data.class_names) == set(COCO_SIGMAS):
             return JointEvaluator(similarity, errors)
         return JointEvaluator(errors, similarity)
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
-        """The mean shape of one object, as shares of the image's width and height."""
+        """Learn the constant baseline: the mean shape of one object, as shares of the image's width and height."""
         shapes, weights = [], []
         for sample in samples:
             keypoints = sample.target["keypoints"]
@@ -84,24 +84,22 @@ class KeypointTask(Task):
 
         def predict(info: ImageInfo) -> Result:
             points = (mean * np.array(info.geometry.original_size[::-1], np.float32))[None]
-            return _result(
-                info, data.class_names, keypoints=points, point_scores=np.ones(points.shape[:2], np.float32)
-            )
+            return _result(info, data.class_names, keypoints=points, point_scores=np.ones(points.shape[:2], np.float32))
 
         return predict
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
-        """Points averaged object by object, left and right exchanged in the mirror."""
+        """Merge views: points are averaged object by object, left and right exchanged in the mirror."""
         return merge_points(decoded, views, options)
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
-        """Objects of all tiles; of several that overlap, the one with the highest score."""
+        """Join tiles: the objects of all; of several that overlap, the one with the highest score."""
         return join_keypoints((one for one in results if isinstance(one, Keypoints)), grid, options)
 
     def join_parts(self, results: Sequence[Result]) -> Result:
-        """All objects of all parts (one an object crop, in top-down pose estimation)."""
+        """Join the canvases of an image: all objects of all of them (object crops, in top-down pose estimation)."""
         return concatenate_keypoints([one for one in results if isinstance(one, Keypoints)])
 
 

@@ -25,7 +25,7 @@ __all__ = ["TASK", "SegmentationTask"]
 
 
 class SegmentationTask(Task):
-    """``probabilities`` (B, C, H, W) of the canvas to ``SegmentationMap``.
+    """Segmentation task: ``probabilities`` (B, C, H, W) of the canvas to ``SegmentationMap``.
 
     Probabilities are warped to the original size before the class is chosen, so that borders are as fine as the
     original's pixels. With C = 1 the map is 1 where the probability is at least 0.5; the names may be ``("background",
@@ -40,7 +40,7 @@ class SegmentationTask(Task):
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
-        """One ``SegmentationMap`` an image, of the original's size."""
+        """Turn probabilities into one ``SegmentationMap`` an image, of the original's size."""
         probabilities = as_array(decoded["probabilities"])
         results: list[Result] = []
         for image, info in zip(probabilities, infos, strict=True):
@@ -54,34 +54,38 @@ class SegmentationTask(Task):
         return results
 
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
-        """The labelled map, 255 where it is not to be scored."""
+        """Show a target as a result: its label map, 255 where it is not scored."""
         return _result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
-        """Mean intersection over union decides; one class against ``background`` gets the figures of saliency too."""
+        """Build the evaluator; mean IoU decides. One class against ``background`` gets the figures of saliency too."""
         overlap = SegmentationEvaluator(data.class_names)
         return JointEvaluator(overlap, SaliencyEvaluator()) if has_one_foreground(data.class_names) else overlap
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
-        """The most frequent class everywhere."""
+        """Learn the constant baseline: the most frequent class everywhere."""
         counts = sum(np.bincount(sample.target["label_map"].ravel(), minlength=256)[:255] for sample in samples)
         label = int(np.argmax(counts))
 
-        def answer(info: ImageInfo) -> Result:
+        def predict(info: ImageInfo) -> Result:
             return _result(np.full(info.geometry.original_size, label, np.uint8), info, data.class_names)
 
-        return answer
+        return predict
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
-        """The mean of the views' probabilities, brought back to the canvas."""
+        """Merge views: the mean of their probabilities, resized back to the canvas."""
         return {"probabilities": mean_of_views([one["probabilities"] for one in decoded], views)}
 
+    def has_pixel_scores(self, example: Result) -> bool:
+        """Foreground probabilities of networks with one class, or one class against background."""
+        return isinstance(example, SegmentationMap) and example.probabilities is not None
+
     def from_pixels(self, example: Result, labels: NDArray[Any], scores: NDArray[Any] | None) -> Result:
-        """The merged map; foreground probabilities where the network has one class."""
+        """Build the result of a whole image from merged tiles; with probabilities where the network has one class."""
         assert isinstance(example, SegmentationMap)
-        return replace(example, label_map=labels, probabilities=None if example.probabilities is None else scores)
+        return replace(example, label_map=labels, probabilities=scores)
 
 
 def _most_probable(probabilities: NDArray[Any], geometry: Geometry) -> NDArray[Any]:

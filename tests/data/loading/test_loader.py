@@ -145,9 +145,9 @@ def test_images_of_different_size_name_the_way_out() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 8), st.integers(1, 4), st.booleans(), st.integers(0, 3))
-def test_processes_share_an_epoch_evenly(length: int, batch_size: int, world: int, shuffle: bool, epoch: int) -> None:
-    samplers = [EpochSampler(length, batch_size, 1, shuffle, rank=rank, world_size=world) for rank in range(world)]
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(1, 4), st.integers(0, 3))
+def test_processes_share_an_epoch_evenly(length: int, batch_size: int, world: int, epoch: int) -> None:
+    samplers = [EpochSampler(length, batch_size, 1, rank=rank, world_size=world) for rank in range(world)]
     shares = []
     for sampler in samplers:
         sampler.set_epoch(epoch)
@@ -160,7 +160,7 @@ def test_processes_share_an_epoch_evenly(length: int, batch_size: int, world: in
     assert set(seen) == set(range(length))
     assert sum(seen.values()) - length < world
     # The order of a single process is that of all processes taken in turn.
-    alone = EpochSampler(length, batch_size, 1, shuffle)
+    alone = EpochSampler(length, batch_size, 1)
     alone.set_epoch(epoch)
     order = [key.index for batch in alone for key in batch]
     assert [index for turn in zip(*shares, strict=True) for index in turn][:length] == order
@@ -203,12 +203,6 @@ def test_sizes_change_every_few_steps_and_are_one_a_batch() -> None:
 def test_first_keys_are_those_of_the_first_batches() -> None:
     sampler = EpochSampler(11, 3, 0)
     assert sampler.first_keys(5) == [key for batch in sampler for key in batch][:5]
-
-
-def test_incomplete_last_batches_can_be_dropped() -> None:
-    assert [len(batch) for batch in EpochSampler(11, 3, drop_last=True)] == [3, 3, 3]
-    with pytest.raises(ConfigError, match="batch_size"):
-        EpochSampler(2, 3, drop_last=True)
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -1,4 +1,4 @@
-"""Four images learnt by heart, and the whole check of a network on a data set."""
+"""Four images overfitted, and the whole check of a network on a data set."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_detector_on_scenes() -> None:
     torch.manual_seed(0)
     model = create_model("yolox_nano", num_classes=10, depthwise=False)
     model.input_spec = model.input_spec.with_size((96, 96))
-    report = check_model(model, DigitScenes("detection", "train", count=12, size=(96, 96)), steps=24, look_at=12)
+    report = check_model(model, DigitScenes("detection", "train", count=12, size=(96, 96)), steps=24, image_count=12)
     assert report.fit.ok
     assert report.overfit is not None
     assert len(report.overfit.images) == 4

@@ -175,7 +175,7 @@ def test_views_that_make_no_sense_are_refused(options: Any, message: str) -> Non
 
 
 def test_who_exchanges_points_has_to_be_said() -> None:
-    with pytest.raises(ConfigError, match=r"corners does not say which\. Pass flip_pairs, .*or flip=False"):
+    with pytest.raises(ConfigError, match=r"corners does not hold which\. Pass flip_pairs, .*or flip=False"):
         AugmentedRuntime(Corners())
     with pytest.raises(ConfigError, match=r"\(0, 2\) names a point outside of 0..1"):
         AugmentedRuntime(Corners(), flip_pairs=[(0, 2)])

@@ -19,7 +19,6 @@ from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.predict.large_images import LargeImage, open_images
 from saccade.engine.predict.predict import predict
 from saccade.engine.predict.tiled import Tiling, predict_tiled
-from saccade.engine.predict.tiling import join_results
 from saccade.errors import ConfigError, DataError
 from saccade.results.detections import Detections
 from saccade.results.segmentation import SegmentationMap
@@ -27,6 +26,7 @@ from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.tasks import get_task
 
 
 def _sorted(result: Any) -> NDArray[np.float32]:
@@ -97,14 +97,14 @@ def test_masks_of_tiles_become_masks_of_the_image() -> None:
                 scores=np.full(keep.sum(), 0.5), labels=labels[keep], masks=seen[keep],
             )  # fmt: skip
 
-    joined = join_results(results(), grid, tiling)
+    joined = get_task("detection").join_tiles(results(), grid, tiling.merge_options)
     assert isinstance(joined, Detections)
     assert len(joined) == len(boxes)
     order = [int(np.flatnonzero((joined.boxes_xyxy == box).all(axis=1))[0]) for box in boxes]
     np.testing.assert_array_equal(np.asarray(joined.masks)[order], ground_truth)
     assert np.asarray(joined.masks).shape == (len(boxes), *size)
     assert {entry["mask_rle"]["size"][1] for entry in joined.to_json()["objects"]} == {150}
-    fused = join_results(results(), grid, Tiling((64, 64), 0.3, merge="wbf"))
+    fused = get_task("detection").join_tiles(results(), grid, Tiling((64, 64), 0.3, merge="wbf").merge_options)
     assert isinstance(fused, Detections)
     assert sorted(mask.sum() for mask in np.asarray(fused.masks)) == sorted(mask.sum() for mask in ground_truth)
 
@@ -125,7 +125,7 @@ def test_two_close_objects_of_one_tile_are_left_to_the_network() -> None:
             )  # fmt: skip
 
     for merge in ("nms", "wbf"):
-        joined = join_results(results(), grid, Tiling((64, 64), 0.5, merge=merge))  # type: ignore[arg-type]
+        joined = get_task("detection").join_tiles(results(), grid, Tiling((64, 64), 0.5, merge=merge).merge_options)  # type: ignore[arg-type]
         assert isinstance(joined, Detections)
         np.testing.assert_allclose(joined.boxes_xyxy, pair)
 
@@ -322,7 +322,7 @@ def test_masks_of_a_large_image_stay_small() -> None:
             )  # fmt: skip
 
     kept: list[Any] = []
-    assert _peak(lambda: kept.append(join_results(results(), grid, tiling))) < 10e6
+    assert _peak(lambda: kept.append(get_task("detection").join_tiles(results(), grid, tiling.merge_options))) < 10e6
     (joined,) = kept
     assert joined.masks.shape == (100, 4000, 4000)
     assert joined.masks[57].sum() == 100 * 150

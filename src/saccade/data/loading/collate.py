@@ -18,7 +18,7 @@ __all__ = ["collate", "collate_by_canvas"]
 
 
 def collate(samples: Sequence[Sample], pad_value: int | None = None) -> Batch:
-    """Stack samples; canvases of unequal size are padded at the right and at the bottom to the largest.
+    """Stack samples to a batch; canvases of unequal size are padded at the right and at the bottom to the largest.
 
     Args:
         samples: At least one.
@@ -62,7 +62,7 @@ def collate(samples: Sequence[Sample], pad_value: int | None = None) -> Batch:
 
 
 def collate_by_canvas(samples: Sequence[Sample]) -> list[Batch]:
-    """One batch for each canvas that occurs, in the order of their first samples.
+    """Stack samples to one batch for each canvas that occurs, in the order of their first samples.
 
     Nothing is padded, so what a network predicts for an image does not depend on the images beside it.
     """

@@ -1,4 +1,4 @@
-"""Batches that are few-shot episodes."""
+"""Sampler of few-shot episodes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["EpisodeSampler"]
 
 
 class EpisodeSampler:
-    """N-way K-shot episodes (Vinyals et al. 2016, section 2.2): every batch has N classes, K + Q images of each.
+    """Sampler of N-way K-shot episodes (Vinyals et al. 2016, section 2.2).
 
-    A batch is ordered class by class, the K support images before the Q queries.
+    Every batch has N classes, K + Q images of each. It is ordered class by class, the K support images before the Q
+    queries.
 
     Args:
         labels: Class of every image, shape (M,).

@@ -1,4 +1,4 @@
-"""Batches: who is in them (the sampler), how they are stacked, and the worker processes that make them.
+"""Batches: which images they hold (the sampler), how they are stacked, and the worker processes that make them.
 
 The sampler sends the whole key of a sample to the worker, ``(epoch, index, size, phase)``; workers hold no state. So
 they live through all epochs, a run resumes at the exact batch, and any number of workers, none included, makes the same
@@ -26,23 +26,23 @@ __all__ = ["BatchLoader", "Pipeline", "make_eval_loader", "make_train_loader"]
 
 
 class Pipeline(Protocol):
-    """``EvalPipeline`` or ``TrainPipeline``."""
+    """Protocol of ``EvalPipeline`` and ``TrainPipeline``: the sample of a key, and samples collated to batches."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: SampleKey) -> Sample: ...
 
     def collate(self, samples: Sequence[Sample]) -> list[Batch]:
-        """Samples of one list of keys as batches: one, or one for each canvas."""
+        """Stack the samples of one list of keys to batches: one, or one for each canvas."""
         ...
 
 
 class BatchLoader:
-    """Batches of one epoch after another, made by worker processes.
+    """Loader of batches, one epoch after another, made by worker processes.
 
     Args:
         pipeline: Makes samples.
-        sampler: Says which.
+        sampler: Gives the keys of each batch.
         workers: Processes; 0 makes the batches in this one.
     """
 
@@ -94,18 +94,18 @@ class BatchLoader:
         before = signal.getsignal(signal.SIGCHLD)
         batches = iter(self._loader)
         # Torch's handler raises wherever the main process happens to be when a worker dies, in the middle of a step
-        # too. Without it, asking for the next batch tells, within seconds.
+        # too. Without it, asking for the next batch raises within seconds.
         if signal.getsignal(signal.SIGCHLD) is not before:
             signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
         return batches
 
 
 def make_train_loader(pipeline: Pipeline, sampler: KeySampler, workers: int = 0) -> BatchLoader:
-    """Batches for training; ``sampler.set_epoch`` before every epoch.
+    """Build the loader of a training; call ``sampler.set_epoch`` before every epoch.
 
     Args:
         pipeline: A ``TrainPipeline``.
-        sampler: Over its length.
+        sampler: Sampler over the length of the pipeline.
         workers: Processes.
     """
     return BatchLoader(pipeline, sampler, workers)
@@ -119,7 +119,7 @@ def make_eval_loader(
     world_size: int = 1,
     groups: NDArray[np.int64] | None = None,
 ) -> BatchLoader:
-    """Every image, in order.
+    """Build the loader of an evaluation: every image once, in order.
 
     With several processes each takes its share; a few images are seen twice to make the shares equal.
 

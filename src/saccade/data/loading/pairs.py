@@ -1,4 +1,4 @@
-"""Batches that are pairs of images."""
+"""Sampler of pairs of images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["PairSampler"]
 
 
 class PairSampler:
-    """Pairs of the same and of different classes (Koch et al. 2015, section 3.4): images 2i and 2i + 1 of a batch.
+    """Sampler of pairs of the same and of different classes (Koch et al. 2015, section 3.4).
+
+    Images 2i and 2i + 1 of a batch are a pair.
 
     Args:
         labels: Class of every image, shape (M,).
@@ -82,10 +84,10 @@ class PairSampler:
                 else:
                     first, second = rng.choice(len(self._members), 2, replace=False)
                     indices += [int(rng.choice(self._members[row])) for row in (first, second)]
-            # The place in the batch is part of the key: one image twice in a batch is augmented twice.
+            # The position in the batch is part of the key: one image twice in a batch is augmented twice.
             yield [
-                SampleKey(self._epoch, index, self._size, self._phase, batch * 2 * self.batch_size + place)
-                for place, index in enumerate(indices)
+                SampleKey(self._epoch, index, self._size, self._phase, batch * 2 * self.batch_size + position)
+                for position, index in enumerate(indices)
             ]
 
     def first_keys(self, count: int) -> list[SampleKey]:

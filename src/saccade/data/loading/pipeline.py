@@ -1,9 +1,9 @@
 """From a data set to what the network sees: the evaluation pipeline resizes, the training pipeline also augments.
 
-A training sample goes this way; every step is skipped if its setting is zero:
+A training sample goes this way; every transform is skipped if its setting is zero:
 
     read - crop - expand - crop around objects - quarter turn
-    - mosaic, or resize rule (or a crop in its place) and affine - perspective - elastic
+    - mosaic, or resize rule (or a crop instead of it) and affine - perspective - elastic
     - copy-paste - mixup or CutMix - mirror - one's own - policy - colours - blur - JPEG - erasing
 
 All randomness of a sample comes from ``default_rng([seed, epoch, index])``, partners included: which worker makes it,
@@ -37,7 +37,7 @@ _JOINS_OR_BENDS = ("mosaic", "mixup", "cutmix", "copy_paste", "perspective", "el
 
 
 class EvalPipeline:
-    """Images as the network is evaluated on them, with their ground truth both on the canvas and in original pixels.
+    """Evaluation pipeline: images on the network's canvas, with their ground truth both there and in original pixels.
 
     Args:
         dataset: Where images come from.
@@ -64,24 +64,24 @@ class EvalPipeline:
         return resized
 
     def collate(self, samples: Sequence[Sample]) -> list[Batch]:
-        """One batch for each canvas that occurs: no prediction depends on its batch mates."""
+        """Stack samples to one batch for each canvas that occurs: no prediction depends on its batch mates."""
         return collate_by_canvas(samples)
 
 
 class TrainPipeline:
-    """Images as the network is trained on them.
+    """Training pipeline: images on the network's canvas after augmentation.
 
     Args:
         dataset: Where images come from.
         spec: Of the network.
-        phases: Augmentation by phase; a key says which one holds.
+        phases: Augmentation by phase; a key names the one in force.
         seed: Of the run.
         extra: Transforms of one's own, run between the mirror and the colours, in every phase; those of torchvision
             come through :func:`saccade.data.transforms.torchvision_v2.from_torchvision`. They must keep the size of the
             canvas.
 
     Raises:
-        ConfigError: If a setting is out of range, or does not go with the data set's kind of ground truth.
+        ConfigError: If a setting is out of range, or does not go with the ground truth of the data set.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class TrainPipeline:
         return sample
 
     def collate(self, samples: Sequence[Sample]) -> list[Batch]:
-        """One batch; canvases of unequal size are padded to the largest."""
+        """Stack samples to one batch; canvases of unequal size are padded to the largest."""
         return [collate(samples, self.spec.pad_value)]
 
     def _source(
@@ -155,7 +155,7 @@ class TrainPipeline:
         return sample
 
     def _single(self, index: int, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
-        """One image by the network's resize rule, or a crop in its place, then the affine warp."""
+        """One image by the network's resize rule, or a crop instead of it, then the affine warp."""
         sample = self._source(index, spec, steps, rng)
         crop = steps.resized_crop(spec)
         sample = Resize(spec)(sample) if crop is None else crop(sample, rng)
@@ -186,7 +186,7 @@ class TrainPipeline:
 
 
 def _refuse_joining(sample: Sample, config: AugmentConfig) -> None:
-    """Further inputs move with every affine transform, crop and mirror; nothing says how they are joined or bent."""
+    """Refuse further inputs where they would be joined or bent; they move with affine transforms, crops and mirrors."""
     asked = [name for name in _JOINS_OR_BENDS if getattr(config, name) > 0]
     asked += [] if config.policy == "none" else ["policy"]
     if asked:

@@ -1,4 +1,4 @@
-"""Photographs decoded at a fraction of their size, for steps that shrink them anyway.
+"""Photographs decoded at a fraction of their size, for transforms that shrink them anyway.
 
 A JPEG gives its half, quarter or eighth straight from the transform it is stored in, which is quicker than decoding it
 whole (benchmarks/data_pipeline.py).
@@ -29,7 +29,7 @@ _GREY = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8
 
 
 def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> Sample:
-    """``dataset.read(index)``, perhaps at 1/2, 1/4 or 1/8, but never smaller than letterboxed into ``size``.
+    """Read an image, decoded at 1/2, 1/4 or 1/8 where it stays at least as large as letterboxed into ``size``.
 
     Anything but a JPEG that the data set would decode as it lies on disk is read in the ordinary way, and so is a
     damaged one, so that its error is the ordinary one.

@@ -1,4 +1,4 @@
-"""Who is in a batch: samplers send the whole key of each sample to the worker.
+"""Samplers draw the images of each batch, and send the whole key of each sample to the worker.
 
 Every sampler is a :class:`KeySampler`: :class:`EpochSampler` shuffles, :class:`EvalSampler` keeps the order,
 :class:`~saccade.data.loading.episodes.EpisodeSampler` draws few-shot episodes and
@@ -20,13 +20,13 @@ __all__ = ["EpochSampler", "EvalSampler", "KeySampler", "SampleKey"]
 
 
 class SampleKey(NamedTuple):
-    """All that decides a sample, besides data set and configuration.
+    """Key of a sample: all that decides it besides data set and configuration.
 
     Args:
         epoch: Counted from 0.
         index: Image.
         size: Canvas (height, width); the network's own if None.
-        phase: Which augmentation holds.
+        phase: Number of the phase, whose augmentation is in force.
         repeat: How often the image was in this epoch before.
     """
 
@@ -38,7 +38,10 @@ class SampleKey(NamedTuple):
 
 
 class KeySampler(Protocol):
-    """The keys of each batch of an epoch. One epoch's keys follow from seed and epoch alone, so that runs resume."""
+    """Protocol of samplers: the keys of each batch of an epoch.
+
+    They follow from seed and epoch alone, so that runs resume.
+    """
 
     @property
     def batches_per_epoch(self) -> int:
@@ -61,7 +64,7 @@ class KeySampler(Protocol):
 
 
 class EpochSampler:
-    """The keys of each batch of an epoch, for one of several processes.
+    """Sampler that shuffles the images of each epoch, for one of several processes.
 
     Process r takes every ``world_size``-th position of the epoch's order, from r on, so that batch b of all processes
     together is the same set of images for any number of processes with the same total batch. The order is repeated
@@ -71,8 +74,6 @@ class EpochSampler:
         length: Images in the data set.
         batch_size: Images a batch and process.
         seed: Of the run.
-        shuffle: A new order every epoch; else the data set's own.
-        drop_last: Leave out the last batch if it is not full.
         rank: This process.
         world_size: Number of processes.
         multiscale: By phase, canvas sides to draw from and the number of steps between two draws.
@@ -88,8 +89,6 @@ class EpochSampler:
         length: int,
         batch_size: int,
         seed: int = 0,
-        shuffle: bool = True,
-        drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
         multiscale: Mapping[int, tuple[Sequence[int], int]] | None = None,
@@ -99,15 +98,9 @@ class EpochSampler:
             raise ConfigError(f"data.repeats must be at least 1, got {repeats}.")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
-        if drop_last and length < batch_size * world_size:
-            raise ConfigError(
-                f"{length} images do not fill one batch of {batch_size} in {world_size} processes. Lower batch_size."
-            )
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
-        self.shuffle = shuffle
-        self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
         self.multiscale = dict(multiscale or {})
@@ -117,8 +110,6 @@ class EpochSampler:
     @property
     def batches_per_epoch(self) -> int:
         """Batches of a whole epoch."""
-        if self.drop_last:
-            return self.length // (self.batch_size * self.world_size)
         return -(-self._share // self.batch_size)
 
     @property
@@ -126,12 +117,12 @@ class EpochSampler:
         return -(-self.length // self.world_size)
 
     def set_epoch(self, epoch: int, start_batch: int = 0, phase: int = 0, size: tuple[int, int] | None = None) -> None:
-        """What the next iteration gives.
+        """Choose what the next iteration gives.
 
         Args:
             epoch: Counted from 0.
             start_batch: First batch, to go on in the middle of an epoch.
-            phase: Which augmentation holds.
+            phase: Number of the phase, whose augmentation is in force.
             size: Canvas (height, width); the network's own if None. The phase's ``multiscale`` goes before it.
         """
         self.epoch = epoch
@@ -154,14 +145,14 @@ class EpochSampler:
         # [seed, epoch, length] is the stream of no sample: indices end before length. Trailing zeros would be dropped
         # by SeedSequence.
         rng = np.random.default_rng([self.seed, epoch, self.length])
-        order = rng.permutation(self.length) if self.shuffle else np.arange(self.length)
+        order = rng.permutation(self.length)
         positions = np.arange(self.rank, self._share * self.world_size, self.world_size) % max(self.length, 1)
         for batch in range(start, self.batches_per_epoch):
             canvas = self._canvas(epoch * self.batches_per_epoch + batch, phase, size)
             chosen = positions[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield [
-                SampleKey(epoch, int(order[place // self.repeats]), canvas, phase, int(place % self.repeats))
-                for place in chosen
+                SampleKey(epoch, int(order[position // self.repeats]), canvas, phase, int(position % self.repeats))
+                for position in chosen
             ]
 
     def _canvas(self, step: int, phase: int, size: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -173,7 +164,7 @@ class EpochSampler:
 
 
 class EvalSampler:
-    """Every canvas in the data set's order; of several processes each has its share.
+    """Sampler of every canvas in the data set's order; of several processes each has its share.
 
     Args:
         length: Canvases in the data set.

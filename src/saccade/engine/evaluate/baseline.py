@@ -1,4 +1,4 @@
-"""What an answer that never looks at the image would score: the figure that a trained model must beat."""
+"""Score of a constant baseline, a prediction that ignores the image: the figure that a trained model must beat."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ __all__ = ["evaluate_constant_baseline"]
 
 
 def evaluate_constant_baseline(
-    train: VisionDataset, held_out: VisionDataset, look_at: int = 500
+    train: VisionDataset, held_out: VisionDataset, image_count: int = 500
 ) -> MetricReport | None:
-    """Score the task's constant answer.
+    """Score the constant baseline of a task: the best prediction that ignores the image.
 
     Args:
-        train: What the answer is learnt from.
+        train: What the baseline is learnt from.
         held_out: What it is scored on.
-        look_at: How many training images, evenly spaced, are looked at.
+        image_count: How many training images, evenly spaced, are read.
 
     Returns:
-        Its figures, or None where the task has no such answer.
+        Its figures, or None where the task has no constant baseline.
     """
     task = get_task(train.info.task)
-    indices = np.unique(np.linspace(0, len(train) - 1, min(look_at, len(train))).astype(int))
-    answer = task.constant_baseline((train.read(int(index)) for index in indices), train.info)
-    if answer is None:
+    indices = np.unique(np.linspace(0, len(train) - 1, min(image_count, len(train))).astype(int))
+    baseline = task.constant_baseline((train.read(int(index)) for index in indices), train.info)
+    if baseline is None:
         return None
     evaluator = task.evaluator(held_out.info)
     for index in range(len(held_out)):
         sample = held_out.read(index)
-        evaluator.update([answer(sample.info)], [sample.target])
+        evaluator.update([baseline(sample.info)], [sample.target])
     return evaluator.compute()

@@ -36,7 +36,7 @@ def evaluate(
     progress: Callable[[Iterable[Batch], int], Iterable[Batch]] | None = None,
     tiling: Tiling | None = None,
 ) -> MetricReport:
-    """Predict every image and score the answers in original pixels.
+    """Predict every image of a data set and score the predictions in original pixels.
 
     With several processes each takes its share, and all return the figures of the whole set.
 
@@ -48,10 +48,10 @@ def evaluate(
         loss: Also report the mean of these terms, as ``loss`` and ``loss/<term>``.
         size: Canvas (height, width); the model's own if not given.
         progress: Wraps the batches, given their number, to show a bar.
-        tiling: Look at each image tile by tile, ``batch_size`` tiles at a time; not together with ``loss``.
+        tiling: Predict each image tile by tile, ``batch_size`` tiles at a time; not together with ``loss``.
 
     Raises:
-        ConfigError: If the model's task or classes are not the data set's, or there is a loss of tiles.
+        ConfigError: If the model's task or classes are not the data set's, or a loss is asked for with tiles.
     """
     _check_fits(runtime, dataset)
     if tiling is not None and loss is not None:
@@ -120,10 +120,10 @@ class PartJoiner:
         return ready, targets
 
     def check_complete(self) -> None:
-        """Refuse to score images of which a part never came.
+        """Raise an error if a part of an image was never predicted.
 
         Raises:
-            DataError: If there is one.
+            DataError: If there is such an image.
         """
         if self._waiting:
             image, parts = next(iter(self._waiting.items()))

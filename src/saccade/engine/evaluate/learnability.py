@@ -1,8 +1,8 @@
-"""Whether a network can learn a data set at all, told before it is trained.
+"""Checks before training whether a network can learn a data set.
 
 Three questions that need no training: does the ground truth itself get the best score, how much of it survives the
-network's resize rule, and has every object a place in the network that could answer for it. What stands in the way is
-said in words.
+network's resize rule, and which objects can be assigned a positive (an anchor, a grid cell, an anchor point). Every
+obstacle is reported in a sentence.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ __all__ = ["LearnabilityReport", "assignable", "check_learnability"]
 
 # COCO's bounds of small and medium objects: root of the area, pixels of the original.
 _SIZES = (("small (below 32 pixels)", 32.0), ("medium (32 to 96)", 96.0), ("large (96 and more)", np.inf))
-_SCORED = 100  # answers an image that average precision counts
+_SCORED = 100  # detections of a class and image that average precision counts
 _LISTED = 10
-_STRETCHED = 2.0  # by how much the resize rule may change the aspect before it is worth a word
-_HIGH_THRESHOLD = 0.05  # scores below which answers may be dropped without harm to average precision
+_STRETCHED = 2.0  # by how much the resize rule may change the aspect before that is reported
+_HIGH_THRESHOLD = 0.05  # scores below which detections may be dropped without harm to average precision
 
 
 @dataclass
 class LearnabilityReport:
-    """What :func:`check_learnability` found.
+    """Result of :func:`check_learnability`: scores of the ground truth itself, and the obstacles to learning it.
 
     Args:
         model: Name of the network.
         data: Name of the data set and its split.
-        images: Images that were looked at.
+        images: Number of images that were scanned.
         metric: Name of the figure that decides.
         perfect: Its best value.
         ground_truth: What the ground truth itself scores; NaN if there is nothing to score.
         resized: What the ground truth scores once it went through the resize rule and back.
         spoilers: Images on which the ground truth does not get the best score, and why.
         sizes: One row an object size: objects, how many the resize rule loses, how many are smaller than the finest
-            stride, how many have a place, and the recall that is possible.
+            stride, how many can be assigned a positive, and the recall that is possible.
         reasons: Why the score would be 0, or lower than it could be.
     """
 
@@ -70,16 +70,16 @@ class LearnabilityReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the ground truth gets the best score and nothing stands in the way."""
+        """Whether the ground truth gets the best score and no obstacle was found."""
         return abs(self.ground_truth - self.perfect) < 1e-6 and not self.reasons
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The report as plain values for JSON; undefined figures are None."""
         plain = {name: None if value != value else value for name, value in asdict(self).items()}  # NaN is no JSON
         return {**plain, "ok": self.ok}
 
     def to_text(self) -> str:
-        """Lines of text."""
+        """The report as lines of text; those of obstacles begin with ``!``."""
         lines = [
             f"{self.model} on {self.data}, {self.images} images",
             f"  the ground truth itself scores {self.metric} {self.ground_truth:.4f}; the best is {self.perfect:g}",
@@ -91,13 +91,13 @@ class LearnabilityReport:
         return "\n".join(lines)
 
 
-def check_learnability(model: Model, dataset: VisionDataset, look_at: int = 200) -> LearnabilityReport:
-    """Hold a network and a data set against each other, without training.
+def check_learnability(model: Model, dataset: VisionDataset, image_count: int = 200) -> LearnabilityReport:
+    """Check whether a network can learn a data set, without training it.
 
     Args:
         model: The network; only its settings matter, not its weights.
         dataset: Images with ground truth, faults included.
-        look_at: How many images, evenly spaced, are looked at.
+        image_count: How many images, evenly spaced, are scanned.
 
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
@@ -111,7 +111,7 @@ def check_learnability(model: Model, dataset: VisionDataset, look_at: int = 200)
     report = LearnabilityReport(model.builder_name or type(model).__name__, f"{info.name} ({info.split})")
     report.reasons += _class_reasons(model, info.class_names)
     pipeline = EvalPipeline(dataset, model.input_spec)
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int)).tolist()
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).astype(int)).tolist()
     scores = _Scores(model.task, dataset)
     objects = _Objects(model)
     stretch = 1.0
@@ -185,7 +185,7 @@ def _original(sample: Sample) -> Target:
 
 
 def _why(target: Target) -> str:
-    """What may keep a ground truth from the best score."""
+    """What may keep a target from the best score."""
     boxes = target.get("boxes")
     if boxes is None:
         return ""
@@ -194,7 +194,7 @@ def _why(target: Target) -> str:
     if flat:
         parts.append(f"{flat} boxes have no area, nothing overlaps them")
     if len(boxes) > _SCORED:
-        parts.append(f"it has {len(boxes)} objects, of which {_SCORED} answers a class at most are counted")
+        parts.append(f"it has {len(boxes)} objects, of which at most {_SCORED} a class are counted")
     return f" ({'; '.join(parts)})" if parts else ""
 
 
@@ -208,8 +208,8 @@ class _Objects:
         self._sides: list[NDArray[np.float64]] = []
         self._kept: list[NDArray[np.bool_]] = []
         self._below: list[NDArray[np.bool_]] = []
-        self._placed: list[NDArray[np.bool_]] = []
-        self._has_places = True
+        self._assignable: list[NDArray[np.bool_]] = []
+        self._assigns_boxes = True
 
     def add(self, sample: Sample) -> None:
         """Take the boxes of one image."""
@@ -227,16 +227,16 @@ class _Objects:
         left = clip_objects(numbered, (0, 0, width, height))
         kept = np.zeros(len(boxes), np.bool_)
         kept[left["labels"]] = True
-        placed = kept.copy()
+        positive = kept.copy()
         found = assignable(self.model, torch.from_numpy(left["boxes"]).float(), sample.size)
         if found is None:
-            self._has_places = False
+            self._assigns_boxes = False
         else:
-            placed[left["labels"]] = found.numpy()
+            positive[left["labels"]] = found.numpy()
         self._sides.append(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))
         self._kept.append(kept)
         self._below.append((canvas[:, 2:] - canvas[:, :2]).min(axis=1, initial=np.inf) < self.stride)
-        self._placed.append(placed)
+        self._assignable.append(positive)
 
     @property
     def count(self) -> int:
@@ -258,7 +258,7 @@ class _Objects:
         if not self._sides:
             return []
         sides, kept = np.concatenate(self._sides), np.concatenate(self._kept)
-        below, placed = np.concatenate(self._below), np.concatenate(self._placed)
+        below, positive = np.concatenate(self._below), np.concatenate(self._assignable)
         rows, low = [], 0.0
         for name, high in _SIZES:
             chosen = (sides >= low) & (sides < high)
@@ -272,15 +272,15 @@ class _Objects:
             }
             if self.stride:
                 row[f"below the stride of {self.stride}"] = int((below & chosen).sum())
-            if self._has_places:
-                row["with a place"] = int((placed & chosen).sum())
-                row["best possible recall"] = float(placed[chosen].mean())
+            if self._assigns_boxes:
+                row["assignable"] = int((positive & chosen).sum())
+                row["best possible recall"] = float(positive[chosen].mean())
             rows.append(row)
         return rows
 
 
 def assignable(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor | None:
-    """Which objects of an image could have a positive in a network, by its :meth:`Detector.assignable`.
+    """Mask of the objects that a network could assign a positive to, by its :meth:`Detector.assignable`.
 
     Args:
         model: The network.
@@ -318,7 +318,7 @@ def _score_reasons(report: LearnabilityReport, objects: _Objects, model: Model) 
             if objects.crowds
             else ("there is no object with an area in these images")
         )
-        reasons.append(f"{what}: there is nothing to find, and the score is undefined. Look at the labels.")
+        reasons.append(f"{what}: there is nothing to find, and the score is undefined. Check the labels.")
     elif objects.lost:
         share = 100 * objects.lost / objects.count
         height, width = model.input_spec.size

@@ -1,6 +1,6 @@
-"""The whole check of a network on a data set: what can be told without training, and whether four images are learnt.
+"""The whole check of a network on a data set: learnability without training, and overfitting of four images.
 
-A network that cannot learn four images by heart has a fault that no amount of data will cure.
+A network that cannot overfit four images has a fault that no amount of data will cure.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _FELL = 0.9  # share of the first loss that the last one must be below
 
 @dataclass(frozen=True)
 class Overfit:
-    """How a few images were learnt by heart.
+    """Result of overfitting a few images: loss and score before and after.
 
     Args:
         images: Files of the images.
@@ -74,7 +74,7 @@ class Overfit:
         return self.last_loss < _FELL * self.first_loss and not worse
 
     def to_text(self) -> str:
-        """One or two lines."""
+        """The result on one line, a second one if the images were not learnt."""
         line = (
             f"  {len(self.images)} images, {self.steps} steps: loss {self.first_loss:.4f} -> {self.last_loss:.4f}, "
             f"{self.metric} {self.before:.4f} -> {self.after:.4f}"
@@ -82,17 +82,17 @@ class Overfit:
         if self.ok:
             return line
         if math.isnan(self.last_loss):
-            return f"{line}\n  ! the loss stopped being a number. Lower the learning rate, or look at the labels."
-        return f"{line}\n  ! they are not learnt. Look at the labels of these images, or take more steps (--steps)."
+            return f"{line}\n  ! the loss stopped being a number. Lower the learning rate, or check the labels."
+        return f"{line}\n  ! they are not learnt. Check the labels of these images, or take more steps (--steps)."
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What :func:`check_model` found.
+    """Result of :func:`check_model`: learnability without training, and overfitting of four images.
 
     Args:
-        fit: What can be told without training.
-        overfit: How four images were learnt; None if that was not asked for or cannot be.
+        fit: What is known without training.
+        overfit: How four images were overfitted; None if that was not asked for or cannot be.
     """
 
     fit: LearnabilityReport
@@ -100,11 +100,11 @@ class ModelReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way."""
+        """Whether no obstacle was found."""
         return self.fit.ok and (self.overfit is None or self.overfit.ok)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The report as plain values for JSON; undefined figures are None."""
         overfit = None
         if self.overfit is not None:
             values = asdict(self.overfit)
@@ -113,24 +113,24 @@ class ModelReport:
         return {"ok": self.ok, "fit": self.fit.to_json(), "overfit": overfit}
 
     def to_text(self) -> str:
-        """Lines of text."""
+        """The report as lines of text; those of obstacles begin with ``!``."""
         lines = [self.fit.to_text(), *([] if self.overfit is None else [self.overfit.to_text()])]
-        return "\n".join([*lines, "nothing stands in the way" if self.ok else "see the lines that begin with '!'"])
+        return "\n".join([*lines, "no obstacle was found" if self.ok else "see the lines that begin with '!'"])
 
 
-def check_model(model: Model, dataset: VisionDataset, steps: int = 100, look_at: int = 200) -> ModelReport:
-    """Hold a network against a data set, and let it learn four images by heart.
+def check_model(model: Model, dataset: VisionDataset, steps: int = 100, image_count: int = 200) -> ModelReport:
+    """Check a network on a data set: learnability without training, then overfitting of four images.
 
     Args:
         model: The network; it is left as it is.
         dataset: As :func:`saccade.data.open.open_raw` gives it, faults included.
         steps: Steps of training; 0 leaves it out.
-        look_at: How many images, evenly spaced, are looked at.
+        image_count: How many images, evenly spaced, are scanned.
 
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
     """
-    found = check_learnability(model, dataset, look_at)
+    found = check_learnability(model, dataset, image_count)
     # Labels that the head has no output for cannot be learnt; that is among the reasons already.
     few = _pick(_sound(dataset)) if steps and _fits(model, dataset) and not model.loss_groups else None
     return ModelReport(found, None if few is None else overfit_few(model, few, steps))
@@ -152,18 +152,18 @@ def check_source(
     format: str | None = None,
     task: str | None = None,
     steps: int = 100,
-    look_at: int = 200,
+    image_count: int = 200,
 ) -> ModelReport:
-    """:func:`check_model` for names: opens the data set, and builds or loads the network.
+    """Check a network on a data set, both by name: builds or loads the one, opens the other, runs :func:`check_model`.
 
     Args:
         model: Name of a network, checkpoint, or the network itself.
         source: Name in the catalogue, or a folder.
         split: Part of it; the one for training if not given.
-        format: Reader; found by looking if not given.
+        format: Reader; found automatically if not given.
         task: Which ground truth to read; the network's own if not given.
         steps: Steps of training; 0 leaves it out.
-        look_at: How many images, evenly spaced, are looked at.
+        image_count: How many images, evenly spaced, are scanned.
 
     Raises:
         SaccadeError: If there is no such network, checkpoint or data set, or the two belong to different tasks.
@@ -177,7 +177,7 @@ def check_source(
     else:
         network = model if isinstance(model, Model) else _load(model)
         dataset = open_raw(source, split, format=format, task=task or network.task)
-    return check_model(network, dataset, steps, look_at)
+    return check_model(network, dataset, steps, image_count)
 
 
 def _load(model: str | Path) -> Model:
@@ -223,7 +223,7 @@ def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 
         value = before.values[before.primary]
         start = (paths, _EPOCHS * each, before.primary, value)
         try:
-            # What a run says of itself, its folder above all, would only confuse here.
+            # The messages of a run, its folder above all, would only confuse here.
             with contextlib.redirect_stderr(io.StringIO()):
                 result = fit(config, model=student, data=Datasets(repeated, few))
         except NonFiniteLossError:
@@ -240,12 +240,12 @@ def _sound(dataset: VisionDataset) -> VisionDataset:
     return apply_policy(dataset, "drop") if isinstance(dataset, TableDataset) else dataset
 
 
-def _pick(dataset: VisionDataset, count: int = 4, look_at: int = 60) -> VisionDataset | None:
+def _pick(dataset: VisionDataset, count: int = 4, image_count: int = 60) -> VisionDataset | None:
     """Images that can be read and have something to learn, evenly spaced; None if there are none."""
-    spread = np.unique(np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int)).tolist()
+    spread = np.unique(np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).astype(int)).tolist()
     chosen = [index for index in spread if _teaches(dataset, index)]
-    places = np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int)).tolist() if chosen else []
-    return subset(dataset, [chosen[place] for place in places]) if places else None
+    few = np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int)).tolist() if chosen else []
+    return subset(dataset, [chosen[position] for position in few]) if few else None
 
 
 def _teaches(dataset: VisionDataset, index: int) -> bool:

@@ -48,9 +48,9 @@ class _Points(_Entry, gc=False):
 
 
 def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str | None = None) -> MetricReport:
-    """The figures of the predictions in a COCO result file.
+    """Score the predictions of a COCO result file against a data set.
 
-    Images of which the file says nothing count as images where nothing was found.
+    Images without an entry in the file count as images where nothing was found.
 
     Args:
         path: JSON file.
@@ -149,8 +149,8 @@ class _ResultFile:
         try:
             entries: list[Any] = msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[kind])  # type: ignore[valid-type]
         except (msgspec.DecodeError, RecursionError) as error:
-            problem, _, place = str(error).replace("`", "").partition(" - at $")
-            match = re.match(r"\[(\d+)\]\.?(.*)", place)
+            problem, _, location = str(error).replace("`", "").partition(" - at $")
+            match = re.match(r"\[(\d+)\]\.?(.*)", location)
             number, field = (int(match[1]), match[2]) if match else (0, "")
             raise self._fault(number, field, problem[:1].lower() + problem[1:]) from error
         return entries

@@ -24,13 +24,13 @@ __all__ = ["LargeImage", "open_images"]
 
 @dataclass(frozen=True)
 class LargeImage:
-    """Pixels that need not be in memory.
+    """Image that is read window by window and need not be in memory.
 
     Args:
         name: File, or a name such as ``array-3``.
         pixels: (H, W) or (H, W, C), uint8 or float 0..1; perhaps mapped from a file.
         channels: What a window has, 1 or 3.
-        position: Place in the source, for messages.
+        position: Number of the image in the source, for messages.
     """
 
     name: str
@@ -40,11 +40,11 @@ class LargeImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """Size of the image, (height, width)."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def window(self, top: int, left: int, size: tuple[int, int], fill: int = 114, mirror: bool = False) -> NDArray[Any]:
-        """Pixels of a window, (h, w, channels) uint8.
+        """Read the pixels of a window, (h, w, channels) uint8.
 
         Args:
             top: First row; may be negative.
@@ -65,7 +65,7 @@ class LargeImage:
 
 
 def open_images(source: Any, channels: int) -> Iterator[LargeImage]:
-    """Images of a source one by one; those that can be are left where they lie.
+    """Open the images of a source one by one, mapped from their files where the format allows it.
 
     Args:
         source: Anything ``engine.predict.sources.iter_source`` takes, and ``.npy`` files of shape (H, W[, C]).
@@ -83,7 +83,7 @@ def open_images(source: Any, channels: int) -> Iterator[LargeImage]:
             pixels = np.moveaxis(item, 0, -1) if item.ndim == 3 else item
         else:
             pixels = to_pixels(item, channels, position) if hasattr(item, "getbands") else np.asanyarray(item)
-        to_pixels(pixels[:1, :1], channels, position)  # what is no image is told now, not in the middle
+        to_pixels(pixels[:1, :1], channels, position)  # what is no image is refused now, not in the middle
         yield LargeImage(f"array-{position}", pixels, channels, position)
 
 
@@ -120,7 +120,7 @@ def _map_tiff(path: Path) -> NDArray[Any] | None:
             # Image.open would refuse large images; here nothing is decoded.
             tags = dict(TiffImagePlugin.TiffImageFile(file).tag_v2)
     except (OSError, SyntaxError, ValueError, KeyError):
-        return None  # whoever decodes it finds the words
+        return None  # the decoder raises the error that names the fault
     width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
     samples = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
     starts, lengths = tags.get(TiffImagePlugin.STRIPOFFSETS), tags.get(TiffImagePlugin.STRIPBYTECOUNTS)

@@ -1,4 +1,4 @@
-"""From images to results, one by one, in bounded memory."""
+"""Prediction of a source of images, one by one, in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def predict(
     keep_images: bool = True,
     tiling: Tiling | None = None,
 ) -> Iterator[Result]:
-    """Results in the order of the source, in pixels of the originals.
+    """Predict the images of a source: results in its order, in pixels of the originals.
 
     Args:
         runtime: What predicts: a model in memory or an exported file.

@@ -29,7 +29,7 @@ __all__ = ["Prepared", "predict_batch", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image on a network's canvas.
+    """Image on a network's canvas, ready to be batched.
 
     Args:
         canvas: (H, W, C) uint8.

@@ -21,8 +21,7 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
 
     Args:
         source: Path, folder (searched for images, not below it), glob, (H, W[, C]) array (RGB uint8, or float 0..1),
-            Pillow image, (C, H, W) tensor,
-            or an iterable of any of these.
+            Pillow image, (C, H, W) tensor, or an iterable of any of these.
         channels: What the network takes, 1 or 3.
 
     Raises:
@@ -36,7 +35,7 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
 
 
 def expand_source(source: Any) -> Iterator[Any]:
-    """Paths, arrays, Pillow images and tensors of a source, one by one, none of them read."""
+    """Expand a source into its paths, arrays, Pillow images and tensors, one by one, none of them read."""
     if isinstance(source, (str, Path)):
         yield from _expand_path(str(source))
     elif isinstance(source, Iterable) and not hasattr(source, "shape") and not hasattr(source, "getbands"):
@@ -63,7 +62,7 @@ def _expand_path(text: str) -> Iterator[Path]:
 
 
 def to_pixels(item: Any, channels: int, position: int) -> NDArray[Any]:
-    """RGB or grey pixels (H, W, channels), uint8, of an array, Pillow image or tensor.
+    """Convert an array, Pillow image or tensor to RGB or grey pixels (H, W, channels), uint8.
 
     Args:
         item: Number ``position`` of the source, for messages.

@@ -1,4 +1,4 @@
-"""Test-time augmentation: a runtime that looks at every canvas several times and gives one answer.
+"""Test-time augmentation: a runtime that predicts several views of every canvas and merges them.
 
 It is a runtime itself, so evaluation, prediction and tiles take it as they take any other.
 """
@@ -26,7 +26,7 @@ __all__ = ["AugmentedRuntime"]
 
 
 class AugmentedRuntime:
-    """Predicts views of each canvas (every scale, plain and in a left-right mirror) and merges what is said of them.
+    """Test-time augmentation: predicts each canvas at several scales, plain and mirrored, and merges the predictions.
 
     Probabilities of an image or of its pixels are averaged; boxes go through weighted boxes fusion over the views
     (Solovyev et al. 2021) or suppression; points are averaged, with left and right exchanged in the mirror. The time
@@ -34,16 +34,16 @@ class AugmentedRuntime:
 
     Args:
         runtime: What predicts.
-        flip: Also look at the mirror image.
+        flip: Also predict the mirror image.
         scales: Factors on the canvas, each rounded to the network's ``pad_multiple``; exported files take their own
             canvas only.
         flip_pairs: Pairs of points that a mirror exchanges (``DatasetInfo.flip_pairs``), which checkpoints do not hold;
             a point with itself where none has a partner.
         merge: Of boxes: ``wbf`` or ``nms``.
-        iou_threshold: Of boxes: overlap above which two views have seen the same object.
+        iou_threshold: Of boxes: overlap above which boxes of two views are one object.
 
     Raises:
-        ConfigError: If a value is out of range, or the mirror would exchange points and nobody says which.
+        ConfigError: If a value is out of range, or the mirror would exchange points and ``flip_pairs`` is empty.
 
     Example:
         >>> runtime = AugmentedRuntime(open_runtime("best.safetensors"), scales=(0.83, 1.0, 1.2))
@@ -60,18 +60,18 @@ class AugmentedRuntime:
         iou_threshold: float = 0.55,
     ) -> None:
         if not scales or not all(0 < scale < math.inf for scale in scales):
-            raise ConfigError(f"augmentation: scales are factors above 0, at least one; got {tuple(scales)}.")
+            raise ConfigError(f"test-time augmentation: scales are factors above 0, at least one; got {tuple(scales)}.")
         if merge not in ("wbf", "nms"):
-            raise ConfigError(f"augmentation: merge is '{merge}'. Choose from: nms, wbf.")
+            raise ConfigError(f"test-time augmentation: merge is '{merge}'. Choose from: nms, wbf.")
         if not 0 < iou_threshold <= 1:
-            raise ConfigError(f"augmentation: iou_threshold is a share, above 0 to 1; got {iou_threshold}.")
+            raise ConfigError(f"test-time augmentation: iou_threshold is a share, above 0 to 1; got {iou_threshold}.")
         self._task = get_task(runtime.task)
         points = len(runtime.class_names) if self._task.mirrored_points else 0
         if flip and points > 1 and not flip_pairs:
             raise ConfigError(
-                f"augmentation: a mirror exchanges left and right points, and {runtime.name} does not say which. Pass "
-                "flip_pairs, such as those of the data set (dataset.info.flip_pairs; a point with itself if none has a "
-                "partner), or flip=False."
+                f"test-time augmentation: a mirror exchanges left and right points, and {runtime.name} does not "
+                "hold which. Pass flip_pairs, such as those of the data set (dataset.info.flip_pairs; a point with itself if "
+                "none has a partner), or flip=False."
             )
         if points:
             flip_order(flip_pairs, points)  # refuses pairs of other points now
@@ -94,7 +94,9 @@ class AugmentedRuntime:
             ConfigError: If the network takes further inputs, which the views would have to move.
         """
         if self.input_names:
-            raise ConfigError(f"{self.runtime.name} takes {', '.join(self.input_names)}. Predict without views.")
+            raise ConfigError(
+                f"{self.runtime.name} takes {', '.join(self.input_names)}. Predict without test-time augmentation."
+            )
         canvases = as_uint8(images).permute(0, 2, 3, 1).numpy()
         canvas = (canvases.shape[1], canvases.shape[2])
         decoded, views = [], []

@@ -48,9 +48,9 @@ def predict_tiled(
     keep_images: bool = True,
     map_folder: str | Path | None = None,
 ) -> Iterator[Result]:
-    """Results in the order of the source, in pixels of the originals.
+    """Predict large images tile by tile: results in the order of the source, in pixels of the originals.
 
-    Memory: arrays, ``.npy`` files and uncompressed TIFFs are read tile by tile, so that the answer is what counts: a
+    Memory: arrays, ``.npy`` files and uncompressed TIFFs are read tile by tile, so that the result takes the most: a
     class map is one byte a pixel, or nothing with ``map_folder``; masks of objects are kept as the bits of their boxes.
     Networks with one class give their probabilities as well for images of up to 50 million pixels.
 
@@ -65,7 +65,7 @@ def predict_tiled(
 
     Raises:
         DataError: If a thing is no image, or too large to be decoded whole.
-        ConfigError: If the model's answers cannot be put together, or not with mirrored borders.
+        ConfigError: If the model's predictions cannot be merged, or not with mirrored borders.
     """
     _check(runtime, tiling)
     used: set[str] = set()
@@ -78,7 +78,7 @@ def predict_tiled(
 def predict_batch_tiled(
     runtime: Runtime, batch: Batch, tiling: Tiling, batch_size: int = 1, size: tuple[int, int] | None = None
 ) -> list[Result]:
-    """Results of images that the loader gives in their original size.
+    """Predict a batch of whole images tile by tile, as the loader gives them in their original size.
 
     Args:
         runtime: What predicts.
@@ -131,10 +131,11 @@ def _predict_image(
     every = chain([first], tiles)
     task = get_task(runtime.task)
     if task.pixel_key:
-        # One tile tells what kind of result it is; its own map is not used.
+        # One tile shows what kind of result it is; its own map is not used.
         decoded, infos = first
         example = task.results({key: value[:1] for key, value in decoded.items()}, infos[:1], runtime.class_names)[0]
-        result = task.from_pixels(example, *_merged_pixels(every, grid, tiling, task.pixel_key, map_file))
+        scored = task.has_pixel_scores(example) and grid.size[0] * grid.size[1] <= _MAX_SCORED
+        result = task.from_pixels(example, *_merged_pixels(every, grid, tiling, task.pixel_key, scored, map_file))
     else:
         results = (one for decoded, infos in every for one in task.results(decoded, infos, runtime.class_names))
         result = task.join_tiles(results, grid, tiling.merge_options)
@@ -162,10 +163,9 @@ def _predict_tiles(
 
 
 def _merged_pixels(
-    tiles: Iterator[_Tiles], grid: TileGrid, tiling: Tiling, key: str, file: Path | None
+    tiles: Iterator[_Tiles], grid: TileGrid, tiling: Tiling, key: str, scored: bool, file: Path | None
 ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-    """Class of every pixel, and the last channel's value for images that are not too large."""
-    scored = grid.size[0] * grid.size[1] <= _MAX_SCORED
+    """Class of every pixel, and the last channel's value where it is to be kept."""
     scores = np.zeros(grid.size, np.float32) if scored else None
     bands: MapBands | None = None
     for decoded, infos in tiles:

@@ -17,12 +17,12 @@ _ROWS_AT_ONCE = 64
 
 
 class MapBands:
-    """Takes the tiles of a grid in order and writes the most probable class of each pixel.
+    """Class map of a large image, written band by band from the probabilities of its tiles.
 
     Either probabilities are blended where tiles overlap, each weighing the less the nearer its own edge is (a tent):
     then one band of ``classes x tile height x image width`` float32 is held, whatever the image's height. Or each
     pixel is taken from the one tile in whose middle it lies (the valid core, Ronneberger et al. 2015, section 3):
-    then nothing but the answer is held.
+    then only the result is held.
 
     Args:
         grid: Where the tiles lie.
@@ -97,12 +97,12 @@ def _cores(starts: tuple[int, ...], tile: int, length: int) -> list[tuple[int, i
 
 def _tents(starts: tuple[int, ...], tile: int, overlap: int) -> list[NDArray[np.float32]]:
     """Weights along one side of each tile; those of all tiles that show a pixel sum to one."""
-    place = np.arange(tile) + 0.5
+    position = np.arange(tile) + 0.5
     ramp = max(overlap, 1)
     raw = []
     for number in range(len(starts)):
-        before = place if number > 0 else np.inf
-        after = tile - place if number + 1 < len(starts) else np.inf
+        before = position if number > 0 else np.inf
+        after = tile - position if number + 1 < len(starts) else np.inf
         raw.append(np.broadcast_to(np.minimum(np.minimum(before, after) / ramp, 1.0), (tile,)))
     first = starts[0]
     total = np.zeros(starts[-1] - first + tile)

@@ -1,4 +1,4 @@
-"""How a large image is cut into tiles, and how the predictions are put together."""
+"""How a large image is cut into tiles, and how their predictions are merged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Tiling"]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut, and how the answers are put together.
+    """Settings of tiled prediction: how an image is cut, and how the predictions are merged.
 
     Args:
         tile: (height, width) in pixels of the image; the model's resize rule makes it its canvas.
@@ -24,7 +24,7 @@ class Tiling:
         iou_threshold: Overlap above which boxes of different tiles are one object.
         blend: Of class maps: ``tent`` blends in the overlap, ``core`` takes each pixel from one tile.
         mirror: Of class maps: let tiles begin half an overlap outside of the image, where it is continued by its
-            mirror image, so that no pixel is judged at the edge of a tile (Ronneberger et al. 2015, figure 2).
+            mirror image, so that no pixel is predicted at the edge of a tile (Ronneberger et al. 2015, figure 2).
 
     Raises:
         ConfigError: If a value is out of range.
@@ -47,5 +47,5 @@ class Tiling:
 
     @property
     def merge_options(self) -> MergeOptions:
-        """How objects of several tiles become one."""
+        """Options by which the boxes of several tiles are merged."""
         return MergeOptions(self.merge, self.iou_threshold)

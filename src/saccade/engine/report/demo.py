@@ -87,8 +87,8 @@ def _export(model: Model, dataset: VisionDataset, out: Path) -> tuple[list[dict[
                 "file": str(path.relative_to(out)),
                 "runtime": parity.runtime,
                 "largest difference": max(parity.max_abs.values()),
-                "answers compared": parity.rows,
-                "without partner": parity.unmatched,
+                "predictions compared": parity.rows,
+                "unmatched": parity.unmatched,
                 "batch sizes": ", ".join(str(size) for size in parity.batch_sizes),
                 "passed": parity.passed,
             }

@@ -1,4 +1,4 @@
-"""Images of a run: what the network sees, what it got right, what it got wrong."""
+"""Drawings of a run: training images after augmentation, and the best and the worst predictions."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def draw_sample(sample: Sample, task: str, class_names: Sequence[str]) -> NDArra
 
 
 def hits_and_misses(
-    runtime: Runtime, dataset: VisionDataset, look_at: int = 48, show: int = 6
+    runtime: Runtime, dataset: VisionDataset, image_count: int = 48, show: int = 6
 ) -> dict[str, list[NDArray[Any]]]:
-    """Images on which the runtime does best and worst, ground truth left and prediction right.
+    """Draw the images on which a runtime does best and worst, ground truth left and prediction right.
 
     Each image is scored alone by the task's own metric; images whose score is undefined (no object) are left out.
 
     Args:
         runtime: What predicts.
         dataset: Images with ground truth.
-        look_at: How many images, evenly spaced, are scored.
+        image_count: How many images, evenly spaced, are scored.
         show: How many of each kind are drawn.
     """
     task = get_task(runtime.task)
     scored: list[tuple[float, NDArray[Any]]] = []
-    for index in np.linspace(0, len(dataset) - 1, min(look_at, len(dataset))).astype(int):
+    for index in np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).astype(int):
         sample = dataset.read(int(index))
         (result,) = predict_batch(runtime, [prepare(sample.image, runtime.input_spec)])
         evaluator = task.evaluator(dataset.info, runtime.decoded_keys)

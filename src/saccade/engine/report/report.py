@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from saccade.metrics.base import MetricReport
 from saccade.metrics.plots import plot_breakdown, plot_confusion, plot_curves
 from saccade.results import page
+from saccade.results.palette import CHART_COLORS
 from saccade.structures.files import write_text
 
 __all__ = ["write_report"]
-
-_LINES = ("#3b82f6", "#f97316", "#10b981", "#ef4444", "#8b5cf6", "#ca8a04")
 
 
 def write_report(
@@ -28,7 +27,7 @@ def write_report(
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
     config_yaml: str,
 ) -> Path:
-    """Write one self-contained HTML file. What is empty is left out.
+    """Write the report of a run as one self-contained HTML file; empty sections are left out.
 
     Args:
         path: File to write.
@@ -87,7 +86,7 @@ def _history_figures(history: Sequence[Mapping[str, float]], primary: str | None
     groups: dict[str, Sequence[str]] = {
         "loss": losses,
         "loss terms": terms,
-        "validation": scores[: len(_LINES)],
+        "validation": scores[: len(CHART_COLORS)],
         "learning rate": [name for name in names if name.split("/")[0] == "lr"],
     }
     return [_lines(title, history, columns) for title, columns in groups.items() if columns]
@@ -103,7 +102,11 @@ def _lines(title: str, history: Sequence[Mapping[str, float]], columns: Sequence
         points = [(row.get("epoch", index + 1), row[name]) for index, row in enumerate(history) if name in row]
         marker = "o" if len(points) < 3 else ""
         axes.plot(
-            *zip(*points, strict=True), color=_LINES[number % len(_LINES)], label=name, linewidth=1.8, marker=marker
+            *zip(*points, strict=True),
+            color=CHART_COLORS[number % len(CHART_COLORS)],
+            label=name,
+            linewidth=1.8,
+            marker=marker,
         )
     axes.set_title(title, loc="left")
     axes.set_xlabel("epoch")

@@ -1,4 +1,4 @@
-"""``report.html`` of a run: curves, figures, hits and misses."""
+"""``report.html`` of a run: curves, figures, best and worst predictions."""
 
 from __future__ import annotations
 

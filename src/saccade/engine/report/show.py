@@ -1,4 +1,4 @@
-"""What a network really sees of a data set: training images after augmentation, with their ground truth."""
+"""Training images as a network sees them: after augmentation, with their ground truth."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _PLAIN = InputSpec(size=(320, 320), resize="letterbox")
 
 
 def task_of(data: str, split: str | None = None, format: str | None = None) -> str:
-    """The task that a data set is opened for unless another is asked for.
+    """Find the task of a data set: the one that it is opened for by default.
 
     Args:
         data: Catalogue name or path.
         split: Part of it; that for training if not given.
-        format: Reader; found by looking if not given.
+        format: Reader; found automatically if not given.
     """
     return open_dataset(data, split or _training_split(data, format), format=format, bad_labels="drop").info.task
 
@@ -43,7 +43,7 @@ def task_of(data: str, split: str | None = None, format: str | None = None) -> s
 def on_data(
     config: TrainConfig, data: str, split: str | None = None, format: str | None = None, seed: int | None = None
 ) -> TrainConfig:
-    """The configuration, pointed at a data set that need not be its own.
+    """Point a training configuration at a data set that need not be its own.
 
     Faulty labels are dropped where a training would stop at them, so that the rest can be seen.
 
@@ -51,7 +51,7 @@ def on_data(
         config: A recipe's, for example.
         data: Catalogue name or path.
         split: Part of it; the configuration's own if it is its data, else that for training.
-        format: Reader; found by looking if not given.
+        format: Reader; found automatically if not given.
         seed: Instead of the configuration's.
     """
     own = config.data.source == data and format is None
@@ -68,7 +68,7 @@ def on_data(
 
 
 def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, task: str | None = None) -> NDArray[Any]:
-    """The first images of an epoch, as a training by this configuration would see them.
+    """Draw the first images of an epoch, as a training by this configuration would see them.
 
     Args:
         config: Data, network, augmentation, phases and seed. The classes come from the data. Without a network the
@@ -101,13 +101,13 @@ def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, t
     for key in sampler.first_keys(count):
         sample = pipeline[key]
         height, width = sample.size
-        title = f"{Path(sample.info.path).name}, stage {key.phase}, {width} x {height}"
+        title = f"{Path(sample.info.path).name}, phase {key.phase}, {width} x {height}"
         images.append(draw_caption(draw_sample(sample, model.task, dataset.info.class_names), [title]))
     return montage(images, columns=math.ceil(math.sqrt(len(images))))
 
 
 def _open(config: TrainConfig, task: str | None) -> tuple[VisionDataset, Model]:
-    """The training images, and the network or a stand-in without layers that says how they are resized."""
+    """The training images, and the network or a stand-in without layers that holds the resize rule."""
     if config.model:
         dataset = open_datasets(config).train
         return dataset, build_model(config, dataset.info, pretrained=False)

@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass
 class TileConfig:
-    """Images cut into tiles before anything else sees them; off unless a size is given."""
+    """Images cut into tiles, before anything else happens to them; off unless a size is given."""
 
     size: tuple[int, int] | None = None  # tile (height, width) in pixels of the images
     overlap: float = 0.2  # share of a tile that its neighbour shows too
@@ -54,10 +54,10 @@ class PairConfig:
 
 @dataclass
 class DataConfig:
-    """Where images come from and how they are batched."""
+    """Data of a run: source, splits, batches, loader processes and sampler."""
 
     source: str = ""  # name in the catalogue, or a path
-    format: str | None = None  # reader; found by looking at the folder if not given
+    format: str | None = None  # reader; found automatically from the folder if not given
     train: str = "train"  # split, or several joined by "+"
     val: str | None = "val"  # split scored after every epoch; None: nothing is chosen by a score
     test: str | None = None  # split scored once, at the very end, with the weights that are kept
@@ -68,14 +68,14 @@ class DataConfig:
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"
     tile: TileConfig = field(default_factory=TileConfig)
-    sampler: Literal["shuffle", "episodes", "pairs"] = "shuffle"  # who is in a batch
+    sampler: Literal["shuffle", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     pair: PairConfig = field(default_factory=PairConfig)
 
 
 @dataclass
 class OptimizerConfig:
-    """One optimiser; biases, norms and one-dimensional parameters are not decayed."""
+    """Optimiser of a run; biases, norms and other one-dimensional parameters are not decayed by default."""
 
     name: Literal["sgd", "adamw", "adam", "rmsprop"] = "sgd"
     lr: float = 0.01
@@ -108,7 +108,7 @@ class ScheduleConfig:
 
 @dataclass
 class EmaConfig:
-    """Exponential moving average of the weights; what is evaluated and kept."""
+    """Exponential moving average of the weights, which is then evaluated and kept."""
 
     decay: float = 0.0  # 0: no average
     warmup_steps: float = 2000.0  # decay * (1 - exp(-step / warmup_steps))
@@ -116,7 +116,7 @@ class EmaConfig:
 
 @dataclass
 class FreezeConfig:
-    """What does not move."""
+    """Frozen parts of the network, and how its BatchNorm trains."""
 
     trainable: str = "all"  # "all", "head", or "last:k" for the last k stages and the head
     batch_norm: Literal["train", "frozen_stats", "frozen_all"] = "train"
@@ -124,7 +124,7 @@ class FreezeConfig:
 
 @dataclass
 class Phase:
-    """From an epoch on, other settings: attributes of the model, fields of the augmentation, the canvas."""
+    """Settings that change from an epoch on: attributes of the model, fields of the augmentation, the canvas."""
 
     from_epoch: int  # negative counts from the end: -15 is the last fifteen epochs
     model: dict[str, Any] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Phase:
 
 @dataclass
 class Step:
-    """One of the steps that a run takes in a row: the configuration with some fields changed."""
+    """Step of a run, one of several on the same weights: the configuration with some fields changed."""
 
     name: str
     changes: dict[str, Any] = field(default_factory=dict)  # by dotted name: {"freeze.trainable": "head", "epochs": 4}
@@ -144,7 +144,7 @@ class Step:
 
 @dataclass
 class TrainConfig:
-    """Everything that decides a run. ``config.yaml`` in the run folder is this, resolved."""
+    """Configuration of a whole training run; ``config.yaml`` in the run folder holds it, resolved."""
 
     name: str = "run"
     model: str = ""
@@ -162,7 +162,7 @@ class TrainConfig:
     max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
     accumulate: int = 1
     clip_norm: float | None = None
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"  # auto: bf16 where the processor computes in it
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"  # auto: bf16 where the device computes in it
     channels_last: bool = True
     compile: bool = False
     evaluate_every: int = 1

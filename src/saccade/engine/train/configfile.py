@@ -36,12 +36,12 @@ def load_config(path: str | Path) -> TrainConfig:
 
 
 def config_to_yaml(config: Any) -> str:
-    """The configuration as YAML that :func:`load_config` reads back to an equal one."""
+    """Write a configuration as YAML, which :func:`load_config` reads back to an equal one."""
     return yaml.safe_dump(_plain(asdict(config)), sort_keys=False, allow_unicode=True)
 
 
 def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """Typed configuration from plain values; missing keys keep their defaults.
+    """Build a typed configuration from plain values; missing keys keep their defaults.
 
     Args:
         kind: A configuration dataclass.

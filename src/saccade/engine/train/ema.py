@@ -1,4 +1,4 @@
-"""Exponential moving average of weights and buffers: what is evaluated and kept."""
+"""Exponential moving average of weights and buffers, which is evaluated and kept."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["WeightAverage"]
 
 
 class WeightAverage:
-    """A shadow of the model that moves slowly (Polyak and Juditsky 1992; warm-up as in YOLOX).
+    """Exponential moving average of a model (Polyak and Juditsky 1992; warm-up as in YOLOX).
 
     Args:
-        model: Its weights at the start are the average's; it stays where it is (its tensors are remembered).
+        model: Its weights at the start are the average's; its tensors are remembered, so it must stay on its device.
         config: Decay and warm-up.
     """
 
@@ -33,7 +33,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move a step towards the model; integer buffers are copied."""
+        """Move the average towards the model by one step; integer buffers are copied."""
         self.updates += 1
         decay = self.config.decay * (1.0 - math.exp(-self.updates / self.config.warmup_steps))
         torch._foreach_lerp_(self._averages, self._values, 1.0 - decay)

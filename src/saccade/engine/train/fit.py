@@ -20,14 +20,14 @@ __all__ = ["RunResult", "fit"]
 
 @dataclass
 class RunResult:
-    """Outcome of a run.
+    """Outcome of a training run: its folder, the kept weights, the history and the figures.
 
     Args:
         folder: The run folder.
         model_path: The weights that were kept (``best.safetensors``).
         history: One row an epoch, as in ``metrics.csv``.
         report: Figures of the kept weights on the test split, or on the validation split; None without either.
-        baseline: Figures, on the same images, of a constant baseline that never looks at them; None where there is
+        baseline: Figures, on the same images, of the constant baseline, which ignores them; None where the task has
             none.
         is_main: This process is the first of the run's, the one that writes files.
     """
@@ -52,7 +52,7 @@ def fit(
     data: Datasets | Callable[[TrainConfig], Datasets] | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> RunResult:
-    """Train as ``config`` says and leave a run folder.
+    """Train a network by a configuration; weights, figures and logs go to a run folder.
 
     Args:
         config: The whole run.
@@ -60,8 +60,8 @@ def fit(
             CPU with the same number of threads.
         model: Train this instead of building ``config.model``.
         data: Train on these instead of opening ``config.data``; or a function that opens those of a step.
-        on_epoch: Called on the main process after every epoch with its row of ``metrics.csv``; a true answer stops the
-            run, so that a search can prune.
+        on_epoch: Called on the main process after every epoch with its row of ``metrics.csv``; a true value
+            stops the run, so that a search can prune.
 
     Raises:
         SaccadeError: For anything the user can mend: data, options, a non-finite loss, a full disk. What was

@@ -1,4 +1,4 @@
-"""Two things that stop a run in good order: a loss that is no number, and Ctrl-C."""
+"""Guards that stop a run in good order: on a non-finite loss, and on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["InterruptGuard", "LossGuard"]
 class LossGuard:
     """Stops the run on a NaN or infinite loss and saves the batch that gave it.
 
-    A step is looked at when the next one has been queued, so that a GPU never waits; the checkpoint before it is
+    A step is checked when the next one has been queued, so that a GPU never waits; the checkpoint before it is
     untouched by then.
 
     Args:
@@ -34,7 +34,7 @@ class LossGuard:
         self._pending: tuple[dict[str, Tensor], Batch, int] | None = None
 
     def check(self, terms: Mapping[str, Tensor], batch: Batch, step: int) -> None:
-        """Remember this step and look at the one before.
+        """Remember this step and check the one before.
 
         Raises:
             NonFiniteLossError: If the one before was not finite.
@@ -43,7 +43,7 @@ class LossGuard:
         self._pending = ({name: value.detach() for name, value in terms.items()}, batch, step)
 
     def flush(self) -> None:
-        """Look at the step that is still waiting.
+        """Check the step that is still waiting.
 
         Raises:
             NonFiniteLossError: If it was not finite; the message names the loss terms, the images and the saved

@@ -17,7 +17,7 @@ _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def resolve_precision(wanted: str) -> str:
-    """Fabric's name of the precision; ``auto`` is bf16 autocast where the device computes in it, else float32."""
+    """Name of a precision in Fabric; ``auto`` is bf16 autocast where the device computes in it, else float32."""
     if wanted != "auto":
         return _PRECISIONS[wanted]
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_bf16()
@@ -25,7 +25,7 @@ def resolve_precision(wanted: str) -> str:
 
 
 def launch_fabric(config: TrainConfig, find_unused_parameters: bool) -> Any:
-    """A launched Fabric: one process, or those that ``torchrun`` started.
+    """Launch a Fabric: one process, or those that ``torchrun`` started.
 
     Args:
         config: Gives the precision.

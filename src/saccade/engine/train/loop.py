@@ -19,9 +19,9 @@ from saccade.data.loading.sampler import KeySampler
 from saccade.deploy.runtime import EagerRuntime
 from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.report.drawings import save_batch_image
-from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.config import FreezeConfig, TrainConfig
 from saccade.engine.train.ema import WeightAverage
-from saccade.engine.train.optim import apply_freeze, build_optimizer, layers_of
+from saccade.engine.train.optim import apply_freeze, build_optimizer, layers_of, trainable_parts
 from saccade.engine.train.phases import EpochSettings, resolve_phases, settings_at
 from saccade.engine.train.samplers import build_sampler
 from saccade.engine.train.schedule import lr_factor
@@ -41,7 +41,7 @@ __all__ = ["GradientStep", "ModelStep"]
 
 
 class GradientStep:
-    """One step of a run, trained by gradients: its parts and the loop over them, top to bottom.
+    """Step of a run that is trained by gradients: its parts and the loop over them, top to bottom.
 
     Args:
         session: The run.
@@ -64,6 +64,7 @@ class GradientStep:
         self.average = WeightAverage(self.model, self.config.ema) if self.config.ema.decay > 0 else None
         self.normalize = Normalize(self.model.input_spec).to(self.fabric.device)
         self.at = session.at
+        self._announced: FreezeConfig | None = None
         if state is not None:
             self._restore(state)
         if state is None or self.config.max_minutes is None:
@@ -203,6 +204,12 @@ class GradientStep:
             if self.average is not None:
                 setattr(self.average.module, name, value)
         apply_freeze(self.model, settings.freeze)
+        if settings.freeze.trainable != "all" and settings.freeze != self._announced:
+            self._announced = settings.freeze
+            parts = ", ".join(trainable_parts(self.model, settings.freeze.trainable))
+            numbers = [(one.numel(), one.requires_grad) for one in self.model.parameters()]
+            moving, every = sum(n for n, moves in numbers if moves), sum(n for n, _ in numbers)
+            self.session.display.say(f"trained: {parts} ({moving:,} of {every:,} parameters)")
 
     @contextmanager
     def _only(self, group: str) -> Iterator[None]:
@@ -268,7 +275,7 @@ class GradientStep:
 
 
 class ModelStep:
-    """One step of a run that the network solves itself, in one pass over the training images.
+    """Step of a run that the network solves itself, in one pass over the training images.
 
     Args:
         session: The run.

@@ -1,4 +1,4 @@
-"""What the process does with memory that a training step has freed."""
+"""Memory that a training step has freed, kept in the process for the next step."""
 
 from __future__ import annotations
 

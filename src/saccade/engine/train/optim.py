@@ -1,4 +1,4 @@
-"""Optimisers from configuration: which parameters decay, which learn faster, which do not move."""
+"""Optimisers from configuration: which parameters decay, which learn faster, which are frozen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from saccade.engine.train.config import FreezeConfig, OptimizerConfig
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
 
-__all__ = ["apply_freeze", "build_optimizer", "layers_of"]
+__all__ = ["apply_freeze", "build_optimizer", "layers_of", "trainable_parts"]
 
 logger = logging.getLogger("saccade")
 
@@ -87,11 +87,10 @@ def build_optimizer(
     config: OptimizerConfig,
     layers: Sequence[Sequence[str]] = (),
 ) -> Optimizer:
-    """One optimiser over the given parameters.
+    """Build an optimiser over the given parameters, grouped by weight decay and learning rate.
 
     Parameters of fewer than two dimensions (biases, norms, layer scales) are not decayed unless ``decay_norm_and_bias``
-    says so.
-    ``lr_scale`` maps a name prefix to a factor; the longest matching prefix wins.
+    is set. ``lr_scale`` maps a name prefix to a factor; the longest matching prefix wins.
 
     Args:
         named_parameters: As from ``model.named_parameters()``.
@@ -151,7 +150,7 @@ def _layers_above(name: str, layers: Sequence[Sequence[str]]) -> int:
 
 
 def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
-    """Put the model in training mode with what ``freeze`` names standing still.
+    """Put a model in training mode, with the parts that ``freeze`` names frozen.
 
     ``frozen_stats`` keeps the running statistics of BatchNorm and uses them; ``frozen_all`` also stops its scale and
     shift. Parts that do not train keep their statistics as well: a frozen network whose statistics drift is not frozen.
@@ -159,7 +158,7 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
 
     Args:
         model: With all its parts named unless everything trains.
-        freeze: What moves.
+        freeze: What trains and what is frozen.
 
     Raises:
         ConfigError: If ``freeze.trainable`` is not understood, or a parameter is in no part.
@@ -174,7 +173,7 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
     if freeze.trainable == "all":
         model.requires_grad_(True).train()
     else:
-        parts = _trainable_parts(model, freeze.trainable)
+        parts = trainable_parts(model, freeze.trainable)
         model.requires_grad_(False).eval()
         for part in parts:
             module = _submodule(model, part)
@@ -202,7 +201,7 @@ def _describe(model: Model, freeze: FreezeConfig, parts: Sequence[str]) -> str:
     return f"trainable {freeze.trainable}{statistics}: {sum(moves)} of {len(moves)} parameter tensors train{named}"
 
 
-def _trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
+def trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
     stages, necks, heads = model.stage_names, model.neck_names, (*model.head_names, *model.auxiliary_heads)
     stray = [name for name, _ in model.named_parameters() if not _belongs(name, (*stages, *necks, *heads))]
     if stray:

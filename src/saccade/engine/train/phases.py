@@ -1,4 +1,4 @@
-"""What holds in which epoch: the configuration's phases, resolved."""
+"""Settings in force in each epoch: the configuration's phases, resolved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EpochSettings:
         index: Number of the phase; 0 is the configuration itself.
         augment: Augmentation in force.
         size: Canvas (height, width), or None for the model's own.
-        freeze: What stands still.
+        freeze: What is frozen.
         model: Attributes set on the model.
     """
 
@@ -33,10 +33,10 @@ class EpochSettings:
 
 
 def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
-    """Settings of every phase; each builds on the one before.
+    """Resolve the settings of every phase; each builds on the one before.
 
     Raises:
-        ConfigError: If a phase names an attribute the model has not, or an unknown field of the augmentation, or a size
+        ConfigError: If a phase names an attribute that the model does not have, or an unknown field of the augmentation, or a size
             that the network does not take.
     """
     base_attributes = {
@@ -60,7 +60,7 @@ def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
 
 
 def settings_at(config: TrainConfig, phases: list[EpochSettings], epoch: int, total_epochs: int) -> EpochSettings:
-    """The settings that hold in ``epoch``, counted from 0."""
+    """Settings in force in ``epoch``, counted from 0."""
     starts = [0] + [
         phase.from_epoch if phase.from_epoch >= 0 else max(total_epochs + phase.from_epoch, 0)
         for phase in config.phases

@@ -1,4 +1,4 @@
-"""What a person sees while a run is under way: a bar on a terminal, a line an epoch elsewhere."""
+"""Progress of a run: a bar on a terminal, a line an epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TrainingDisplay:
     """Progress of a training run; silent on all processes but the first.
 
     Args:
-        active: This process talks.
+        active: Whether this process prints.
     """
 
     def __init__(self, active: bool) -> None:
@@ -60,13 +60,13 @@ class TrainingDisplay:
         return self._bar is not None and time.monotonic() - self._shown > 0.5
 
     def note(self, terms: Mapping[str, float], lr: float) -> None:
-        """Show the present losses beside the bar."""
+        """Show the current losses beside the bar."""
         self._shown = time.monotonic()
         parts = [f"{name} {value:.4g}" for name, value in terms.items()]
         self._bar.update(self._task, note="  ".join([*parts, f"lr {lr:.3g}"]))
 
     def end_epoch(self, row: Mapping[str, float], total_epochs: int, primary: str | None) -> None:
-        """One line with the figures of the epoch."""
+        """Print one line with the figures of the epoch."""
         if not self.active:
             return
         parts = [
@@ -83,13 +83,13 @@ class TrainingDisplay:
         self.say("  ".join(parts))
 
     def say(self, text: str) -> None:
-        """One plain line on stderr."""
+        """Print one plain line on stderr."""
         if self.active:
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the display
 
 
 def track(batches: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-    """A bar over anything of known length; plain iteration where no one watches."""
+    """Iterate under a progress bar; without one where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield from batches
         return

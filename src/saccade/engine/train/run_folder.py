@@ -19,7 +19,7 @@ __all__ = ["RunFolder"]
 
 
 class RunFolder:
-    """Paths and writers of one run.
+    """Folder of a run: paths of its files and the methods that write them.
 
     Args:
         config: The run's configuration; names the folder.
@@ -47,7 +47,7 @@ class RunFolder:
         write_text(self.path / "config.yaml", config_to_yaml(config))
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
-        """``metrics.csv``, one row an epoch; columns that appear later are empty before."""
+        """Write ``metrics.csv``, one row an epoch; columns that appear later are empty before."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -56,7 +56,7 @@ class RunFolder:
         write_text(self.path / "metrics.csv", text.getvalue())
 
     def log_events(self, row: Mapping[str, float], step: int) -> None:
-        """TensorBoard scalars of one epoch."""
+        """Write the TensorBoard scalars of one epoch."""
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -66,21 +66,21 @@ class RunFolder:
         self._events.flush()
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Training state, readable with ``weights_only=True``; the one before is kept beside it."""
+        """Write the training state, readable with ``weights_only=True``; the one before is kept beside it."""
 
         def write(path: Path) -> None:
-            # Through a Python file a full disk is an OSError, but torch's writer covers it with a riddle of its own.
+            # Through a Python file a full disk is an OSError, but torch's writer hides it behind an error of its own.
             try:
                 with path.open("wb") as file:
                     torch.save(state, file)
-            except RuntimeError as riddle:
-                cause = riddle.__context__
-                raise cause if isinstance(cause, OSError) else riddle from None
+            except RuntimeError as error:
+                cause = error.__context__
+                raise cause if isinstance(cause, OSError) else error from None
 
         atomic_write(self.state_path, write, keep_previous=True)
 
     def load_state(self) -> dict[str, Any] | None:
-        """The newest training state that reads, or None before the first was written.
+        """Read the newest training state that is intact; None before the first was written.
 
         Raises:
             WeightsError: If neither the last nor the previous state reads.

@@ -1,4 +1,4 @@
-"""The sampler that a configuration asks for."""
+"""Sampler of a run, from its configuration."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["build_sampler"]
 def build_sampler(
     config: TrainConfig, dataset: VisionDataset, phases: Sequence[EpochSettings], fabric: Any
 ) -> KeySampler:
-    """Who is in each batch of an epoch, for one process.
+    """Build the sampler of a run, which draws the images of each batch, for one process.
 
     Args:
         config: Batch size, seed and kind of sampler.
         dataset: Training images.
         phases: Of the step; their ``multiscale`` decides canvases.
-        fabric: Says which of how many processes this is.
+        fabric: Gives the rank of this process and the number of processes.
 
     Raises:
         ConfigError: If the split is empty, or episodes and pairs do not go with the data.

@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of how far the run is: nothing to save, nothing to restore."""
+"""Learning rate as a pure function of the position in the run, so that nothing has to be saved for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["lr_factor"]
 
 
 def lr_factor(config: ScheduleConfig, epoch: float, total_epochs: float) -> float:
-    """Factor on the optimiser's lr.
+    """Factor of a schedule on the optimiser's learning rate.
 
     Args:
         config: Shape of the schedule.

@@ -1,4 +1,4 @@
-"""What lives through a whole run: folder, processes, network, and where the run is."""
+"""State of a whole run: folder, processes, network, and position."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from saccade.weights.heads import heads_metadata, heads_state, split_heads
 
 __all__ = ["OnEpoch", "Position", "Session"]
 
-# Called on the main process after every epoch with its row of metrics.csv; a true answer stops the run.
+# Called on the main process after every epoch with its row of metrics.csv; a true value stops the run.
 OnEpoch = Callable[[Mapping[str, float]], bool | None]
 
 
 @dataclass
 class Position:
-    """Where the run is; saved with the tensors, so that a resumed run goes on at the exact batch."""
+    """Position of a run, saved with the tensors, so that a resumed run goes on at the exact batch."""
 
     run_step: int = 0  # steps of the run that are done
     first_epoch: int = 0  # epochs of the steps before this one: no two steps see the same augmentation
@@ -51,14 +51,14 @@ class Position:
 
 
 class Session:
-    """A run from its first step to its last.
+    """Training run from its first step to its last: folder, processes, network and position.
 
     Args:
         config: The whole run.
         resume: Go on where the run of that name stopped.
         model: Train this instead of building ``config.model``.
         data: Train on these instead of opening ``config.data``; or a function that opens those of a step.
-        on_epoch: Told every epoch's figures.
+        on_epoch: Called with the figures of every epoch.
     """
 
     interrupt: InterruptGuard
@@ -96,7 +96,7 @@ class Session:
 
     @property
     def is_main(self) -> bool:
-        """This process writes the files."""
+        """Whether this process writes the files."""
         return bool(self.fabric.global_rank == 0)
 
     def data_of(self, step: RunStep) -> Datasets:
@@ -182,7 +182,7 @@ class Session:
             self.display.say("stopped by on_epoch")
 
     def score(self, dataset: VisionDataset) -> MetricReport:
-        """Figures of the kept weights, as they lie in the file."""
+        """Score the kept weights, read from their file."""
         kept = load_model(self.folder.best_model) if self.model.builder_name else self.model
         runtime = EagerRuntime(kept.to(self.fabric.device), self.fabric.device)
         data = self.steps[-1].config.data

@@ -1,4 +1,4 @@
-"""From names in the configuration to data sets and a model."""
+"""Data sets and model of a run, from the names in its configuration."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ logger = logging.getLogger("saccade")
 
 @dataclass
 class Datasets:
-    """The splits of a run.
+    """Training, validation and test split of a run.
 
     Args:
-        train: What is learnt from.
+        train: Training images.
         val: Scored after every epoch; decides which weights are kept.
         test: Scored once, with the kept weights.
     """
@@ -51,7 +51,7 @@ class Datasets:
 def open_datasets(config: TrainConfig) -> Datasets:
     """Open the splits that ``config.data`` names, with the ground truth that ``config.model`` learns from.
 
-    They are cut into tiles if the configuration says so.
+    They are cut into tiles if the configuration asks for it.
 
     Raises:
         ConfigError: If no data source is named, or the tiles make no sense.
@@ -89,7 +89,7 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     """
     from saccade.weights.published import published_arguments
 
-    # Options that published weights were trained with hold for a resumed run too; what the run says goes before them.
+    # Options that published weights were trained with hold for a resumed run too; the run's own go before them.
     options = {**published_arguments(config.model, config.init or ""), **config.model_args}
     options.setdefault("num_classes", len(info.class_names))
     model = create_model(config.model, **options)
@@ -101,20 +101,20 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
 
         report = load_weights(model, config.init)
         logger.info("%s", report)
-        if report.file_head is not None and _body_stands_still(config):
+        if report.file_head is not None and _only_head_trains(config):
             model.earlier_heads = (*report.earlier_heads, report.file_head)
             logger.info("the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))", config.init)
     return model
 
 
-def _body_stands_still(config: TrainConfig) -> bool:
-    """Whether nothing but the head moves in the whole run, so that the head of before stays right."""
+def _only_head_trains(config: TrainConfig) -> bool:
+    """Whether nothing but the head trains in the whole run, so that the head of before stays valid."""
     freezes = [config.freeze, *(phase.freeze for phase in config.phases if phase.freeze is not None)]
     return all(freeze.trainable == "head" for freeze in freezes)
 
 
 def worker_count(wanted: int | None) -> int:
-    """Loader processes: as asked, or one less than the cores, 1 to 8."""
+    """Number of loader processes: ``wanted``, or one less than the cores, 1 to 8."""
     if wanted is not None:
         return wanted
     return min(

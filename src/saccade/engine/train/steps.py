@@ -1,4 +1,4 @@
-"""A run as a row of steps: what each changes in the configuration."""
+"""Steps of a run: what each changes in the configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIXED = ("name", "model", "model_args", "init", "steps", "out", "seed", "compil
 
 @dataclass(frozen=True)
 class RunStep:
-    """One step of a run.
+    """Step of a run with the whole configuration that holds in it.
 
     Args:
         name: Its name; empty for a run without steps.
@@ -32,7 +32,7 @@ class RunStep:
 
 
 def resolve_steps(config: TrainConfig) -> list[RunStep]:
-    """The steps of a run, each with its whole configuration; a run without steps is one step without a name.
+    """Resolve the steps of a run, each with its whole configuration; a run without steps is one step without a name.
 
     Raises:
         ConfigError: If two steps have one name, or a change names an unknown field, one of the run, or a wrong value.
