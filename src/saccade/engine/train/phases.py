@@ -36,8 +36,8 @@ def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
     """Resolve the settings of every phase; each builds on the one before.
 
     Raises:
-        ConfigError: If a phase names an attribute that the model does not have, or an unknown field of the augmentation, or a size
-            that the network does not take.
+        ConfigError: If a phase names an attribute that the model does not have, an unknown field of the augmentation,
+            or a size that the network does not take.
     """
     base_attributes = {
         name: getattr(model, name) for phase in config.phases for name in phase.model if hasattr(model, name)
