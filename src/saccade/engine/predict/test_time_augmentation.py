@@ -70,8 +70,8 @@ class AugmentedRuntime:
         if flip and points > 1 and not flip_pairs:
             raise ConfigError(
                 f"test-time augmentation: a mirror exchanges left and right points, and {runtime.name} does not "
-                "hold which. Pass flip_pairs, such as those of the data set (dataset.info.flip_pairs; a point with itself if "
-                "none has a partner), or flip=False."
+                "hold which. Pass flip_pairs, such as those of the data set (dataset.info.flip_pairs; a point with itself "
+                "if none has a partner), or flip=False."
             )
         if points:
             flip_order(flip_pairs, points)  # refuses pairs of other points now
