@@ -121,7 +121,7 @@ def test_foreign_onnx_file_is_named(tmp_path: Path) -> None:
     graph = onnx.load(path)
     del graph.metadata_props[:]
     onnx.save(graph, path)
-    with pytest.raises(ExportError, match=r"m\.onnx' does not say what it takes and gives"):
+    with pytest.raises(ExportError, match=r"m\.onnx' does not hold its inputs and outputs"):
         open_runtime(path)
 
 

@@ -119,7 +119,7 @@ def test_openvino_is_taken_where_it_is_installed_else_torch_says_so_once(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else find(name, *rest)
     )
-    runtimes._say_once.cache_clear()
+    runtimes._warn_once.cache_clear()
     for _ in range(2):
         assert isinstance(best_cpu_runtime(SmallClassifier()), FusedRuntime)
     assert len(caplog.records) == 1

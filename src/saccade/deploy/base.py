@@ -1,4 +1,4 @@
-"""What a runtime is, and the network in the form in which it is exported."""
+"""Protocol of runtimes, and the network in the form in which it is exported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["ExportForm", "Runtime", "as_uint8", "export_program", "file_metadata
 
 
 class Runtime(Protocol):
-    """Something that predicts: pixels in, decoded tensors out.
+    """Protocol of everything that predicts: pixels in, decoded tensors out.
 
     A network in memory and an exported file look the same from here.
 
@@ -33,8 +33,8 @@ class Runtime(Protocol):
         class_names: Names of labels 0..N-1.
         input_spec: How images become its input.
         input_names: Further inputs that it takes, by name.
-        decoded_keys: Keys of what it gives.
-        name: What it is, for messages and tables.
+        decoded_keys: Keys of the decoded tensors.
+        name: Model, engine and precision, for messages and tables.
 
     A runtime may be called from several threads at once; those whose engine cannot, take turns.
     """
@@ -47,12 +47,12 @@ class Runtime(Protocol):
     name: str
 
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
-        """Decoded tensors, on the CPU, of ``images`` (B, C, H, W), uint8 RGB (or grey) on a canvas."""
+        """Predict: decoded tensors, on the CPU, of ``images`` (B, C, H, W), uint8 RGB (or grey) on a canvas."""
         ...
 
 
 class ExportForm(nn.Module):
-    """Pixels in, predictions out: normalisation, network and decoding as one graph with a tuple of tensors at its end.
+    """Network as it is exported: normalisation, network and decoding as one graph with a tuple of tensors at its end.
 
     Args:
         model: The network; a copy with folded BatchNorm is taken.
@@ -85,7 +85,7 @@ class ExportForm(nn.Module):
 
 
 def export_program(form: ExportForm, spec: InputSpec, dynamic_batch: bool) -> torch.export.ExportedProgram:
-    """The graph of an :class:`ExportForm` at the canvas of ``spec``.
+    """Trace an :class:`ExportForm` as one graph, at the canvas of ``spec``.
 
     Raises:
         ExportError: If torch cannot trace the network as one graph; the message names the reason.
@@ -117,7 +117,7 @@ def export_program(form: ExportForm, spec: InputSpec, dynamic_batch: bool) -> to
 def file_metadata(
     model: Model, spec: InputSpec, names: tuple[str, ...], decoded: bool, metrics: Mapping[str, float] | None
 ) -> dict[str, Any]:
-    """What an exported file says of itself: that of a checkpoint, the canvas it is made for, and its outputs."""
+    """Metadata of an exported file: that of a checkpoint, the canvas it is made for, and its outputs."""
     return {
         **model_metadata(model, metrics),
         "input_spec": spec.to_dict(),
@@ -128,7 +128,7 @@ def file_metadata(
 
 
 def as_uint8(images: Tensor) -> Tensor:
-    """``images`` as exported graphs take them: uint8 on the CPU, contiguous; other values 0..255 are rounded."""
+    """Convert images to what exported graphs take: uint8 on the CPU, contiguous; other values 0..255 are rounded."""
     if images.dtype != torch.uint8:
         images = images.float().round().clamp(0, 255).to(torch.uint8)
     images = images.cpu()

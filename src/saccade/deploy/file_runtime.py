@@ -22,11 +22,11 @@ __all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime"]
 
 
 class FileRuntime:
-    """What all exported files share: their metadata, and the check of what they are fed.
+    """Base of the runtimes of exported files: their metadata, and the check of their inputs.
 
     Args:
         path: The file.
-        metadata: What it says of itself; None if it says nothing.
+        metadata: Its metadata; None if it holds none.
         engine: What runs it, for messages.
 
     Raises:
@@ -43,7 +43,7 @@ class FileRuntime:
     def __init__(self, path: Path, metadata: dict[str, Any] | None, engine: str) -> None:
         if not metadata:
             raise ExportError(
-                f"'{path}' does not say what it takes and gives (no Saccade metadata). Export it with saccade.export, "
+                f"'{path}' does not hold its inputs and outputs (no Saccade metadata). Export it with saccade.export, "
                 f"or run it with {engine} yourself."
             )
         if metadata["format_version"] > FORMAT_VERSION:
@@ -89,7 +89,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 class OnnxRuntime(FileRuntime):
-    """An exported ``.onnx`` file.
+    """Runtime of an exported ``.onnx`` file, in ONNX Runtime on the CPU.
 
     Args:
         path: The file.
@@ -121,7 +121,7 @@ class OnnxRuntime(FileRuntime):
 
 
 class ProgramRuntime(FileRuntime):
-    """An exported ``.pt2`` file of ``torch.export``.
+    """Runtime of an exported ``.pt2`` file of ``torch.export``, in torch on the CPU.
 
     Args:
         path: The file.

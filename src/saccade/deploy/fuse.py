@@ -1,4 +1,4 @@
-"""Fold BatchNorm into the convolution before it: the same function with fewer operations."""
+"""BatchNorm folded into the convolution before it: the same function with fewer operations."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class _Uses(TorchDispatchMode):
 
 
 def fuse_batch_norm(model: Model, images: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Model:
-    """A copy of ``model``, in eval mode and on the CPU, with BatchNorm folded wherever that changes nothing.
+    """Fold BatchNorm into convolutions, in a copy of a network, wherever that changes nothing.
 
-    Which convolution feeds which BatchNorm is not guessed from the order of modules but watched in one prediction:
-    the two are folded only where each ran once, the very tensor that the convolution gave went into the BatchNorm, and
-    nothing else read it.
+    The copy is in eval mode and on the CPU. Which convolution feeds which BatchNorm is not guessed from the order of
+    modules but watched in one prediction: the two are folded only where each ran once, the very tensor that the
+    convolution gave went into the BatchNorm, and nothing else read it.
 
     Args:
         model: Any network; it stays as it is.
@@ -62,16 +62,16 @@ def fuse_batch_norm(model: Model, images: Tensor, inputs: Mapping[str, Tensor] |
         The copy. A folded BatchNorm is an ``nn.Identity`` in it.
     """
     model = copy.deepcopy(model).cpu().eval()
-    made: list[tuple[nn.Module, Tensor]] = []
-    eaten: list[tuple[nn.Module, Tensor]] = []
+    produced: list[tuple[nn.Module, Tensor]] = []
+    consumed: list[tuple[nn.Module, Tensor]] = []
     uses = _Uses()
 
     def after_convolution(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        made.append((module, output))
+        produced.append((module, output))
         uses.watch(output)
 
     def before_norm(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        eaten.append((module, inputs[0]))
+        consumed.append((module, inputs[0]))
 
     hooks = [
         module.register_forward_hook(after_convolution) for module in model.modules() if _plain(module, _CONVOLUTIONS)
@@ -82,16 +82,16 @@ def fuse_batch_norm(model: Model, images: Tensor, inputs: Mapping[str, Tensor] |
     for hook in hooks:
         hook.remove()
     uses.read(outputs)
-    calls = Counter(id(module) for module, _ in (*made, *eaten))
-    makers = {id(tensor): module for module, tensor in made}
+    calls = Counter(id(module) for module, _ in (*produced, *consumed))
+    producers = {id(tensor): module for module, tensor in produced}
     replacements: dict[int, nn.Module] = {}
-    for norm, tensor in eaten:
-        maker = makers.get(id(tensor))
-        if maker is None or uses.counts[id(tensor)] > 1 or calls[id(maker)] > 1 or calls[id(norm)] > 1:
+    for norm, tensor in consumed:
+        producer = producers.get(id(tensor))
+        if producer is None or uses.counts[id(tensor)] > 1 or calls[id(producer)] > 1 or calls[id(norm)] > 1:
             continue
-        if _folds(maker, norm):
-            transposed = isinstance(maker, nn.modules.conv._ConvTransposeNd)
-            replacements[id(maker)] = fuse_conv_bn_eval(cast(Any, maker), cast(Any, norm), transposed)
+        if _folds(producer, norm):
+            transposed = isinstance(producer, nn.modules.conv._ConvTransposeNd)
+            replacements[id(producer)] = fuse_conv_bn_eval(cast(Any, producer), cast(Any, norm), transposed)
             replacements[id(norm)] = nn.Identity()
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):  # named_children would leave out second names

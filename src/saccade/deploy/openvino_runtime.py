@@ -1,4 +1,4 @@
-"""OpenVINO: a network in memory converted for this processor, or an exported ``.xml`` file."""
+"""OpenVINO: a network in memory converted for this CPU, or an exported ``.xml`` file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CPU = torch.device("cpu")
 
 
 def import_openvino() -> Any:
-    """The ``openvino`` package, imported so that its usage statistics stay off.
+    """Import the ``openvino`` package so that its usage statistics stay off.
 
     OpenVINO reports every import and conversion to its makers where the package ``openvino_telemetry`` can be imported,
     and does without where it cannot. It is hidden during the import only: what the user does with it elsewhere is the
@@ -50,7 +50,7 @@ def import_openvino() -> Any:
         ExportError: If OpenVINO is not installed.
     """
     if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's way to say: there is no such module
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's mark of a module that does not exist
         try:
             return _import()
         finally:
@@ -69,7 +69,7 @@ def _import() -> Any:
 def convert_program(
     program: torch.export.ExportedProgram, names: tuple[str, ...], input_names: tuple[str, ...] = ()
 ) -> Any:
-    """An ``openvino.Model`` of an exported graph, with inputs ``images`` and ``input_names`` and outputs ``names``.
+    """Convert an exported graph to an ``openvino.Model``: inputs ``images`` and ``input_names``, outputs ``names``.
 
     Raises:
         ExportError: If OpenVINO lacks an operation of the graph.
@@ -122,7 +122,9 @@ def _options(precision: Precision) -> dict[str, Any]:
 
 
 class OpenVinoRuntime:
-    """A network in memory whose ``forward`` is converted, on the first image of each canvas; the rest stays in torch.
+    """Runtime of a network in memory in OpenVINO: ``forward`` is converted at the first image of each canvas.
+
+    Decoding stays in torch.
 
     Args:
         model: The network; a copy is taken.
@@ -223,11 +225,11 @@ class OpenVinoRuntime:
 
 
 class OpenVinoFileRuntime(FileRuntime):
-    """An exported ``.xml`` file (with its ``.bin`` beside it).
+    """Runtime of an exported ``.xml`` file (with its ``.bin`` beside it), in OpenVINO.
 
     Args:
         path: The file.
-        precision: ``auto`` takes bfloat16 where the processor computes in it.
+        precision: ``auto`` takes bfloat16 where the CPU computes in it.
 
     Raises:
         ExportError: If OpenVINO is not installed, or the file is not one that :func:`export_model` wrote.

@@ -14,7 +14,7 @@ Precision = Literal["auto", "32", "bf16", "16"]
 
 @functools.cache
 def has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16 extension).
+    """Whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16 extension).
 
     Elsewhere torch emulates bfloat16, which is slower than float32 and less exact, so nothing should choose it there.
     """
@@ -25,7 +25,7 @@ def has_bf16() -> bool:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """``auto`` for this device: half precision where it is computed in hardware."""
+    """Resolve ``auto`` for a device: half precision where it computes in it in hardware; others stay as they are."""
     if precision != "auto":
         return precision
     if device.type == "cuda":

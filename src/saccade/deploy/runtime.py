@@ -1,4 +1,4 @@
-"""Everything that predicts. Callers open one here and need not know what is behind it."""
+"""Runtimes, that is everything that predicts. Callers open one here and need not know what is behind it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RUNTIMES: weakref.WeakKeyDictionary[Model, tuple[tuple[object, ...], Runtime]] 
 
 
 def best_cpu_runtime(model: Model) -> Runtime:
-    """The fastest runtime there is on this processor: OpenVINO where it is installed, else torch with BatchNorm folded.
+    """Build the fastest runtime for this CPU: OpenVINO where it is installed, else torch with BatchNorm folded.
 
     Preparing one takes seconds, so a network that has not changed since gets the one it had.
 
@@ -47,7 +47,7 @@ def best_cpu_runtime(model: Model) -> Runtime:
         model: The network; the runtime has a copy of it.
     """
     if importlib.util.find_spec("openvino") is None:
-        _say_once()
+        _warn_once()
         build: type[OpenVinoRuntime | FusedRuntime] = FusedRuntime
     else:
         build = OpenVinoRuntime
@@ -59,7 +59,7 @@ def best_cpu_runtime(model: Model) -> Runtime:
 
 
 def _content(model: Model) -> tuple[object, ...]:
-    """What the answers of a network depend on, short enough to compare: two sums a tensor, and its plain attributes."""
+    """What predictions of a network depend on, short enough to compare: two sums a tensor, and its plain attributes."""
     sums = [
         (name, *torch.stack((tensor.double().sum(), tensor.double().square().sum())).tolist())
         for name, tensor in model.state_dict().items()
@@ -73,19 +73,19 @@ def _content(model: Model) -> tuple[object, ...]:
 
 
 @functools.cache
-def _say_once() -> None:
+def _warn_once() -> None:
     logger.warning(
         'OpenVINO is not installed; torch predicts instead, more slowly. For speed: pip install "saccade[export]".'
     )
 
 
 def open_runtime(path_or_model: str | Path | Model, device: str | None = None) -> Runtime:
-    """Open whatever predicts: a network, a checkpoint, or an exported file.
+    """Open a runtime for a network, a checkpoint, or an exported file.
 
     Args:
         path_or_model: Network, ``.safetensors`` checkpoint, ``.onnx``, OpenVINO ``.xml`` or torch ``.pt2`` file.
-        device: ``cpu``, ``cuda``, ``mps``; a GPU for networks if there is one, else the processor. Exported files run
-            on the processor.
+        device: ``cpu``, ``cuda``, ``mps``; a GPU for networks if there is one, else the CPU. Exported files run on the
+            CPU.
 
     Raises:
         SaccadeError: If there is no such file, device, or kind of file.
@@ -107,9 +107,7 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None) -
             ".xml or .pt2. Weights of other projects go into a network by saccade.create_model(<name>, weights=<file>)."
         )
     if device not in (None, "cpu"):
-        raise ExportError(
-            f"'{path}' is an exported file and runs on the processor; device '{device}' is for checkpoints."
-        )
+        raise ExportError(f"'{path}' is an exported file and runs on the CPU; device '{device}' is for checkpoints.")
     runtime = opener(path)
     if not runtime.metadata["decoded"]:
         raise ExportError(

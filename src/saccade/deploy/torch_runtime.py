@@ -1,4 +1,4 @@
-"""Networks in memory, run by torch: as they are, or rearranged for a processor."""
+"""Networks in memory, run by torch: as they are, or rearranged for a CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
 class EagerRuntime:
-    """The network as it is. What training scores itself with, and what every other runtime is compared to.
+    """Runtime of a network as it is, in torch: training scores with it, and every other runtime is compared to it.
 
     Args:
         model: The network; it is moved to ``device`` and put into eval mode, and not copied.
@@ -67,7 +67,7 @@ class EagerRuntime:
 
 
 class FusedRuntime(EagerRuntime):
-    """For processors without OpenVINO: BatchNorm folded, channels last, bfloat16 where the processor computes in it.
+    """Runtime for CPUs without OpenVINO: BatchNorm folded, channels last, bfloat16 where the CPU computes in it.
 
     Args:
         model: The network; a copy is taken.

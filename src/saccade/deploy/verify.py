@@ -1,4 +1,4 @@
-"""Does an exported file give the numbers of the network it was made from?"""
+"""Parity of an exported file with the network it was made from: the same images, the same numbers."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from saccade.structures.input_spec import InputSpec
 
 __all__ = ["ParityReport", "canvases", "compare", "verify_export"]
 
-# Rows of two answers may be paired up to this distance, as a share of the output's scale; farther apart they are
+# Rows of two predictions may be paired up to this distance, as a share of the output's scale; farther apart they are
 # different rows.
 _PAIRING = 0.02
-# Rows that one side alone has. Suppression and top-k are steps: where two scores or overlaps are equal but for
+# Rows that one side alone has. Suppression and top-k are not continuous: where two scores or overlaps are equal but for
 # rounding, either may win.
 _UNMATCHED = 0.01
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How close an exported file is; ``str()`` is one line.
+    """Result of comparing an exported file with its network; ``str()`` is one line.
 
     Args:
         runtime: What ran the file.
         batch_sizes: Numbers of images it was given at a time.
         max_abs: Largest difference by output.
         max_relative: The same as a share of the output's scale (its largest value).
-        rows: Valid rows compared (boxes, poses), for tasks that answer with a number of them; None for others. With 0
+        rows: Valid rows compared (boxes, poses), for tasks that predict a number of them; None for others. With 0
             of them nothing was compared, which does not pass.
         unmatched: Rows that only one side has.
         tolerance: Largest ``max_relative`` that passes.
@@ -73,9 +73,9 @@ def verify_export(
     batch_sizes: tuple[int, ...] = (1, 3),
     tolerance: float = 1e-3,
 ) -> ParityReport:
-    """Run the file and the network on the same images and compare.
+    """Compare an exported file with its network on the same images.
 
-    Both compute in float32. Answers with a number of rows are compared row by row after pairing each row with the
+    Both compute in float32. Predictions with a number of rows are compared row by row after pairing each row with the
     nearest of the other side that has the same labels.
 
     Args:
@@ -99,7 +99,7 @@ def verify_export(
 
 
 def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
-    """The first images of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`."""
+    """Read the first images of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`."""
     pipeline = EvalPipeline(dataset, spec)
     samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]
     return torch.stack([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples])
@@ -114,7 +114,7 @@ def _images(channels: int, size: tuple[int, int], count: int) -> Tensor:
 
 
 def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], report: ParityReport) -> ParityReport:
-    """``report`` with one more pair of answers taken into account.
+    """Add one more pair of predictions to a parity report.
 
     Args:
         expected: Decoded tensors of the network.
