@@ -21,7 +21,7 @@ _MULTIPLE = 8
 
 @dataclass(slots=True)
 class Batch:
-    """Images of one canvas, stacked.
+    """Batch of images of one canvas, stacked, with their targets as padded tensors.
 
     Args:
         images: (B, C, H, W), uint8 until it is on its device.
@@ -38,7 +38,7 @@ class Batch:
     inputs: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device, channels_last: bool = False) -> Batch:
-        """The same batch with its tensors on ``device``."""
+        """Copy the batch to ``device``."""
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         images = self.images.to(device, non_blocking=True, memory_format=memory_format)
         targets, inputs = (
@@ -48,7 +48,7 @@ class Batch:
         return Batch(images, targets, self.infos, self.originals, inputs)
 
     def pin_memory(self) -> Batch:
-        """Page-locked copy, so that the copy to a GPU overlaps."""
+        """Copy the batch to page-locked memory, so that the copy to a GPU overlaps with computation."""
         targets, inputs = (
             {key: value.pin_memory() for key, value in tensors.items()} for tensors in (self.targets, self.inputs)
         )

@@ -1,4 +1,4 @@
-"""What every reader gives: images with their ground truth, by index, and the names of the classes."""
+"""Protocol of data sets: images with their ground truth, by index, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["DatasetInfo", "VisionDataset"]
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a model, an evaluator and a drawing need to know of a data set.
+    """Description of a data set for models, evaluators and drawings: task, classes and split.
 
     Args:
         name: Short name for tables.
         task: ``classification``, ``detection``, ``segmentation``, ``keypoints`` or ``translation``.
         class_names: Names of labels 0..N-1 (for keypoints: of the points). Background is not one of them.
-        split: Which part this is.
+        split: Name of the split.
         flip_pairs: Pairs of keypoints that a mirror exchanges.
         category_ids: The source's own ids of the classes, where it has them (COCO's have gaps).
         object_names: Names of the labels of objects with keypoints, as ``class_names`` names the points there.
@@ -35,7 +35,10 @@ class DatasetInfo:
 
 @runtime_checkable
 class VisionDataset(Protocol):
-    """Readers implement this; annotations live in a few arrays, so that loader workers share them."""
+    """Protocol of data sets, which every reader implements: images with their ground truth, by index.
+
+    Annotations live in a few arrays, so that loader workers share them.
+    """
 
     info: DatasetInfo
 
@@ -46,7 +49,7 @@ class VisionDataset(Protocol):
         ...
 
     def target(self, index: int) -> Target:
-        """The ground truth alone, in original pixels, without decoding the photograph."""
+        """Read the ground truth alone, in original pixels, without decoding the photograph."""
         ...
 
     def path(self, index: int) -> str:

@@ -18,7 +18,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def previous_path(path: str | Path) -> Path:
-    """Where ``atomic_write(..., keep_previous=True)`` keeps the file that it replaced.
+    """Path at which ``atomic_write(..., keep_previous=True)`` keeps the file that it replaced.
 
     Example:
         >>> previous_path("runs/last.pt").as_posix()
@@ -40,8 +40,8 @@ def atomic_write(
         path: The file; its folder is made if it is not there.
         write: Writes the content to the path it is given, which has the suffix of ``path``.
         keep_previous: Keep the file that is replaced under :func:`previous_path`.
-        durable: Wait until the disk has the content, so that it survives a power cut. Who writes thousands of small
-            files into a new folder goes without: half such a folder is thrown away in any case.
+        durable: Wait until the disk has the content, so that it survives a power cut. Not needed
+            for thousands of small files in a new folder: half such a folder is thrown away in any case.
 
     Raises:
         SaccadeError: If the disk is full or the folder cannot be written; the message names the file and the remedy.
@@ -139,7 +139,7 @@ def _file_problem(error: Exception, path: Path) -> str | None:
     """The user's message for a failure of the file system; None for any other error.
 
     Writers outside Python (torch.save, safetensors) report a full disk as an error of their own, so its text and the
-    free space are looked at as well.
+    free space are checked as well.
     """
     number = error.errno if isinstance(error, OSError) else None
     text = str(error)

@@ -1,4 +1,4 @@
-"""One record of where an image's pixels went, inverted for boxes, points and maps.
+"""Affine map from an image to a canvas, applied to boxes and points, and inverted for them and for maps of pixels.
 
 Coordinates are continuous with half-pixel centres: the image covers [0, W] x [0, H] and the centre of its first pixel
 is (0.5, 0.5). A resize of w to w' pixels therefore maps x to x * w' / w exactly, with the *rounded* w' (not the nominal
@@ -29,7 +29,7 @@ def _identity() -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Affine map from original image to canvas.
+    """Affine map from an original image to a canvas, with the sizes of both.
 
     Args:
         original_size: (height, width) of the image as read (EXIF orientation applied).
@@ -43,14 +43,14 @@ class Geometry:
 
     @classmethod
     def identity(cls, size: tuple[int, int]) -> Geometry:
-        """The record of an image nobody has touched."""
+        """Geometry of an image that has not been transformed."""
         return cls(size, size)
 
     def then(self, matrix: NDArray[np.float64], size: tuple[int, int]) -> Geometry:
-        """The record after one more affine step.
+        """Geometry after one more affine transform.
 
         Args:
-            matrix: (3, 3) or (2, 3), maps the present canvas to the next.
+            matrix: (3, 3) or (2, 3), maps the current canvas to the next.
             size: (height, width) of the next canvas.
         """
         if matrix.shape[0] == 2:
@@ -58,19 +58,19 @@ class Geometry:
         return Geometry(self.original_size, size, matrix @ self.matrix)
 
     def map_points(self, points_xy: Array) -> Array:
-        """Original to canvas; shape (..., 2) in pixels."""
+        """Map points from the original to the canvas; shape (..., 2) in pixels."""
         return _apply(self.matrix, points_xy)
 
     def invert_points(self, points_xy: Array) -> Array:
-        """Canvas to original; shape (..., 2) in pixels."""
+        """Map points from the canvas to the original; shape (..., 2) in pixels."""
         return _apply(np.linalg.inv(self.matrix), points_xy)
 
     def map_boxes(self, boxes_xyxy: Array) -> Array:
-        """Original to canvas; (N, 4), the upright hull of the mapped corners, not clipped."""
+        """Map boxes from the original to the canvas; (N, 4), the upright hull of the mapped corners, not clipped."""
         return _apply_to_boxes(self.matrix, boxes_xyxy)
 
     def invert_boxes(self, boxes_xyxy: Array, clip: bool = True) -> Array:
-        """Canvas to original; (N, 4), clipped to the original image unless told otherwise."""
+        """Map boxes from the canvas to the original; (N, 4), clipped to the original image unless ``clip`` is False."""
         boxes = _apply_to_boxes(np.linalg.inv(self.matrix), boxes_xyxy)
         if clip:
             height, width = self.original_size

@@ -66,7 +66,7 @@ class InputSpec:
             )
 
     def with_size(self, size: tuple[int, int]) -> InputSpec:
-        """The same rules at another canvas (height, width), rounded up to ``pad_multiple``.
+        """Copy the rules for another canvas (height, width), rounded up to ``pad_multiple``.
 
         The limits of ``shorter_side`` are no canvas and stay as they are.
 

@@ -14,7 +14,7 @@ from saccade.errors import DataError, did_you_mean
 
 __all__ = ["IGNORE_LABEL", "KINDS", "Kind", "check_kinds", "kind_of", "register_kind", "row_keys"]
 
-# Label of pixels that count for nothing.
+# Label of pixels that are neither learnt nor scored.
 IGNORE_LABEL = 255
 
 Motion = Literal["none", "boxes", "points", "area", "masks", "map", "image"]
@@ -22,7 +22,7 @@ Motion = Literal["none", "boxes", "points", "area", "masks", "map", "image"]
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of array follows its image.
+    """Rules for one kind of array: how it moves with its image, what its rows are, how it is padded.
 
     Args:
         motion: ``boxes`` (N, 4) and ``points`` (N, K, 3 or 2) are coordinates; ``area`` (N,) grows with the canvas;
@@ -63,7 +63,7 @@ KINDS: dict[str, Kind] = {
 
 
 def register_kind(name: str, kind: Kind) -> None:
-    """Add a kind of one's own; the same kind may be registered again.
+    """Register a further kind of array; the same kind may be registered again.
 
     Raises:
         DataError: If the name stands for another kind already.
@@ -78,7 +78,7 @@ def register_kind(name: str, kind: Kind) -> None:
 
 
 def kind_of(name: str) -> Kind:
-    """Row of the table.
+    """Get the rules of a kind by its key.
 
     Raises:
         DataError: If there is none; the message offers the nearest, and how to add one.
@@ -90,14 +90,14 @@ def kind_of(name: str) -> Kind:
     kind = KINDS.get(name)
     if kind is None:
         raise DataError(
-            f"'{name}' is no known kind of ground truth or input, so nothing says how it moves with its image."
+            f"'{name}' is no known kind of ground truth or input, so there is no rule by which it moves with its image."
             f"{did_you_mean(name, KINDS)} Add one: saccade.structures.kinds.register_kind('{name}', Kind(...))."
         )
     return kind
 
 
 def check_kinds(names: Collection[str]) -> None:
-    """Refuse keys that are not in the table.
+    """Raise an error for keys that are no known kind.
 
     Raises:
         DataError: For the first of them.
@@ -107,7 +107,7 @@ def check_kinds(names: Collection[str]) -> None:
 
 
 def row_keys(rows: str = "objects") -> tuple[str, ...]:
-    """Keys whose first dimension counts these rows.
+    """List the keys whose first dimension counts ``objects`` or ``proposals``.
 
     Example:
         >>> row_keys("proposals")

@@ -19,12 +19,12 @@ Target = dict[str, NDArray[Any]]
 
 @dataclass(slots=True)
 class ImageInfo:
-    """Identity and geometry of an image, as far as its result needs them.
+    """Identity of an image and its geometry on the canvas, as its result needs them.
 
     Args:
         image_id: The data set's number for it (COCO id where there is one).
         path: File, or a name such as ``array-3`` for images that never were one.
-        geometry: Where its pixels went on the canvas.
+        geometry: Map from its pixels to those of the canvas.
         image: Original pixels (H, W, C), where the caller wants results that can draw themselves.
         part: Number of this canvas among those that show the image (tiles, object crops), from 0.
         parts: How many canvases show the image; their results are joined before they are scored.
@@ -43,7 +43,7 @@ class Sample:
     """One image and its ground truth; transforms take one and give one.
 
     Args:
-        image: (H, W, C) RGB or grey, uint8 unless the data set says otherwise.
+        image: (H, W, C) RGB or grey, usually uint8.
         target: Arrays by kind, in pixels of ``image``.
         info: Identity and geometry.
         original: The target in pixels of the original, where evaluation needs it.
@@ -58,5 +58,5 @@ class Sample:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the pixels now."""
+        """Current size of the image, (height, width)."""
         return self.image.shape[0], self.image.shape[1]

@@ -35,7 +35,7 @@ __all__ = [
     "warp_pixels",
 ]
 
-# A box that a step pushed over the edge stays if this share of its area is still visible ...
+# A box that a transform pushed over the edge stays if this share of its area is still visible ...
 MIN_VISIBLE = 0.1
 # ... and both its sides still have this many pixels.
 MIN_SIDE = 2.0
@@ -53,12 +53,12 @@ def has_objects(target: Target) -> bool:
 
 
 def select_objects(target: Target, keep: NDArray[np.bool_]) -> Target:
-    """The target with the objects where ``keep`` (N,) is true."""
+    """Select the objects of a target where ``keep`` (N,) is true."""
     return {key: value[keep] if key in OBJECT_KEYS else value for key, value in target.items()}
 
 
 def join_objects(targets: Sequence[Target]) -> Target:
-    """All objects of several targets, in order; values of the whole image come from the first."""
+    """Join the objects of several targets, in order; values of the whole image come from the first."""
     return {
         key: np.concatenate([target[key] for target in targets]) if key in OBJECT_KEYS else value
         for key, value in targets[0].items()
@@ -66,7 +66,7 @@ def join_objects(targets: Sequence[Target]) -> Target:
 
 
 def clip_objects(target: Target, window: tuple[float, float, float, float], tight: bool = False) -> Target:
-    """Clip boxes to a window and drop the objects that are no longer to be seen, with all that belongs to them.
+    """Clip boxes to a window and drop the objects that are no longer visible, with all that belongs to them.
 
     An object stays if more than ``MIN_VISIBLE`` of its box is inside and both sides keep ``MIN_SIDE`` pixels. Keypoints
     outside become unlabelled, (0, 0, 0); an object without a box stays even if it loses all of them.
@@ -100,14 +100,14 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
 
 
 def area_factor(matrix: Matrix) -> float:
-    """By how much an affine map enlarges areas: the absolute determinant."""
+    """Compute the factor by which an affine map enlarges areas: its absolute determinant."""
     return abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
 
 
 def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> Target:
-    """Coordinates by ``matrix``, maps by ``remap``, as the table of kinds says; nothing is clipped or dropped yet.
+    """Move a target: coordinates by ``matrix``, maps by ``remap``, nothing is clipped or dropped yet.
 
-    A second image moves with the first unless the target says that they show different things (``paired``), with
+    The table of kinds decides which is which. A second image moves with the first unless ``paired`` is false, with
     ``fill`` where it is uncovered.
 
     Raises:
@@ -138,7 +138,7 @@ def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> 
 
 
 def move_inputs(inputs: Target, matrix: Matrix, size: tuple[int, int], remap: Remap, fill: int) -> Target:
-    """Further inputs by the same rule; proposals are clipped to the new canvas, and dropped where nothing is left."""
+    """Move further inputs like a target; proposals are clipped to the new canvas, and dropped where nothing is left."""
     if not inputs:
         return {}
     moved = move_target(inputs, matrix, remap, fill)
@@ -154,15 +154,15 @@ def move_inputs(inputs: Target, matrix: Matrix, size: tuple[int, int], remap: Re
 def move_sample(
     sample: Sample, matrix: Matrix, size: tuple[int, int], remap: Remap, fill: int, tight: bool = False
 ) -> Sample:
-    """One geometric step for everything a sample holds.
+    """Apply one geometric transform to everything that a sample holds.
 
     Args:
         sample: Image and ground truth.
-        matrix: (2, 3) or (3, 3), present to next pixel coordinates (half-pixel centres).
+        matrix: (2, 3) or (3, 3), current to next pixel coordinates (half-pixel centres).
         size: Next (height, width).
         remap: Does to an array of pixels what ``matrix`` does to coordinates.
         fill: Value of uncovered pixels of the image; label maps get 255 and masks 0 there.
-        tight: After steps that turn or cut, boxes of objects with masks are taken anew from the masks.
+        tight: After transforms that turn or cut, boxes of objects with masks are taken anew from the masks.
     """
     target = clip_objects(move_target(sample.target, matrix, remap, fill), (0, 0, size[1], size[0]), tight)
     info = replace(sample.info, geometry=sample.info.geometry.then(matrix, size))
@@ -171,11 +171,11 @@ def move_sample(
 
 
 def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fill: int, linear: bool) -> NDArray[Any]:
-    """Affine warp of an image or map.
+    """Warp an image or map by an affine map.
 
     Args:
         pixels: (H, W) or (H, W, C).
-        matrix: (2, 3) or (3, 3), present to next pixel coordinates (half-pixel centres).
+        matrix: (2, 3) or (3, 3), current to next pixel coordinates (half-pixel centres).
         size: (height, width) of the result.
         fill: Value where nothing lands.
         linear: Interpolate; else the nearest value is taken.
