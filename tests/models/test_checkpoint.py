@@ -49,7 +49,7 @@ def test_weights_without_metadata_name_the_remedy(tmp_path: Path) -> None:
     save_file(path, {"a": torch.zeros(1)}, {})
     with pytest.raises(WeightsError, match=r"create_model\(.*load_weights\(model, '.*hub\.safetensors'\)"):
         load_model(path)
-    with pytest.raises(WeightsError, match="does not say of which network"):
+    with pytest.raises(WeightsError, match="not the name of their network"):
         read_metadata(path)
 
 

@@ -19,14 +19,14 @@ __all__ = ["Decoded", "Model", "Outputs", "Targets"]
 
 # A fixed structure of tensors, so that forward compiles whole and exports.
 Outputs = Mapping[str, Tensor]
-# Fixed-size tensors with leading dimension B; ragged answers carry their valid count under "count".
+# Fixed-size tensors with leading dimension B; ragged predictions carry their valid count under "count".
 Decoded = dict[str, Tensor]
 # Torchvision's list of dicts, or the same padded into one dict of tensors (structures.batch.pad_targets).
 Targets = Sequence[Mapping[str, Tensor]] | Mapping[str, Tensor]
 
 
 class Model(nn.Module):
-    """Base of every network.
+    """Base class of every network: the attributes and methods that the engine, export and weights rely on.
 
     A *part* is the dotted name of a submodule or of a parameter. ``stage_names``, ``neck_names``, ``head_names`` and
     ``auxiliary_heads`` together hold every parameter, each once.
@@ -41,13 +41,13 @@ class Model(nn.Module):
         target_names: Kinds of ground truth that ``loss`` reads, such as ``("boxes", "labels")``.
         decoded_keys: Keys of a prediction: those of the task that are required, and those optional ones that this
             network gives.
-        finish: Name of what is done after the graph (:mod:`saccade.models.finish`); empty: nothing.
+        finish: Name of the function that runs after the graph (:mod:`saccade.models.finish`); empty: nothing.
         finish_options: Keyword arguments of that function, plain JSON.
         feature_channels: Channels of each feature map that ``features`` returns, fine to coarse.
         feature_strides: Stride of each of those maps.
         builder_name, builder_args: What ``create_model`` needs to build it again (set by the registry).
         loss_groups: Optimiser groups in the order in which they step; empty for one optimiser. With groups,
-            ``group_parameters(name)`` gives what the group's optimiser moves.
+            ``group_parameters(name)`` gives the parameters that the group's optimiser updates.
         stage_names: Parts from the stem to the last stage, in the order in which data flows; training only the last k
             stages means the last k of these that are submodules with weights, the necks and the heads.
         neck_names: Parts between backbone and heads, such as a feature pyramid.
@@ -115,11 +115,11 @@ class Model(nn.Module):
         return self.decode({name: _as_float32(value) for name, value in outputs.items()})
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Feature maps for dense models, fine to coarse, as ``feature_channels`` and ``feature_strides`` say."""
+        """Feature maps for dense models, fine to coarse, as ``feature_channels`` and ``feature_strides`` describe."""
         raise NotImplementedError
 
     def group_parameters(self, group: str) -> Iterable[nn.Parameter]:
-        """What the optimiser of one of ``loss_groups`` moves."""
+        """Parameters that the optimiser of one of ``loss_groups`` updates."""
         raise NotImplementedError
 
     def begin(self, step: str, data: VisionDataset) -> None:
@@ -144,7 +144,7 @@ class Model(nn.Module):
         return {}
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what :meth:`training_state` gave."""
+        """Restore what :meth:`training_state` returned."""
 
 
 def _as_float32(value: Tensor) -> Tensor:

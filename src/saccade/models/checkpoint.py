@@ -1,4 +1,4 @@
-"""Checkpoints of models: safetensors with metadata that tells how to build the network, its input and its classes."""
+"""Checkpoints of models: safetensors with the metadata to build the network, its input and its classes again."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from saccade.weights.heads import heads_metadata, heads_state, split_heads
 
 __all__ = ["FORMAT_VERSION", "library_version", "load_model", "model_metadata", "read_metadata", "save_model"]
 
-# Raised when a file of today could be misread by the code of yesterday.
+# Goes up when older code could misread a new file.
 FORMAT_VERSION = 1
 
 
 def library_version() -> str:
-    """Version of Saccade that is installed."""
+    """Installed version of Saccade."""
     return importlib.metadata.version("saccade")
 
 
 def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Metadata of a network for every file made of it: checkpoints and exported models alike.
+    """Collect the metadata of a network for every file made of it: checkpoints and exported models alike.
 
     Args:
         model: The network.
@@ -63,7 +63,7 @@ def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> 
 def save_model(
     model: Model, path: str | Path, metrics: Mapping[str, float] | None = None, extra: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write a checkpoint that :func:`load_model` reads without being told anything else; never half-written.
+    """Write a checkpoint that :func:`load_model` reads without further arguments; never half-written.
 
     Args:
         model: A network built by ``create_model`` or a registered builder.
@@ -100,7 +100,7 @@ def save_model(
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Metadata of a checkpoint: builder, classes, input, metrics, ``extra``.
+    """Read the metadata of a checkpoint: builder, classes, input, metrics, ``extra``.
 
     Raises:
         WeightsError: If the file is no checkpoint of Saccade.
@@ -174,7 +174,7 @@ def load_model(path: str | Path, earlier_head: int | None = None) -> Model:
 def _checked(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
     if not metadata.get("builder_name"):
         raise WeightsError(
-            f"'{path}' holds weights but does not say of which network (no Saccade metadata). Build it and load them: "
+            f"'{path}' holds weights but not the name of their network (no Saccade metadata). Build it and load them: "
             f"model = saccade.create_model(<name>, num_classes=<number>); saccade.weights.load_weights(model, "
             f"'{path}')."
         )

@@ -1,4 +1,4 @@
-"""What is done after the graph: grouping points into people, a dense CRF. By name, so that files can say it.
+"""Functions that run after the graph (grouping points into people, a dense CRF), by name, so that files can hold it.
 
 A model names its function in ``finish`` and its keyword arguments in ``finish_options``; both travel in checkpoints and
 exported files, and every runtime runs it on what the graph gave.
@@ -21,7 +21,7 @@ _FINISHES: dict[str, Finish] = {}
 
 
 def register_finish(name: str) -> Callable[[Finish], Finish]:
-    """Put a function in the table: ``(decoded, images, **options) -> decoded``.
+    """Register a function that runs after the graph: ``(decoded, images, **options) -> decoded`` (a decorator).
 
     ``decoded`` are the tensors of the graph on the CPU, ``images`` the canvases, (B, C, H, W) uint8.
 
@@ -49,7 +49,7 @@ def register_finish(name: str) -> Callable[[Finish], Finish]:
 def run_finish(
     name: str, decoded: Mapping[str, Tensor], images: Tensor, options: Mapping[str, Any] | None = None
 ) -> Decoded:
-    """Run the function of that name; an empty name changes nothing.
+    """Run a registered function after the graph; an empty name changes nothing.
 
     Args:
         name: As registered.

@@ -1,4 +1,4 @@
-"""Further inputs of networks: normalised where they are images, and made up where a graph has to be traced."""
+"""Further inputs of networks: normalised where they are images, and generated where a graph has to be traced."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ROWS = 24  # proposals of an example
 
 
 def normalize_inputs(normalize: Normalize, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, images among them normalised like the first image of the network."""
+    """Normalise the images among further inputs as those of the network; other tensors stay as they are."""
     return {name: normalize(value) if kind_of(name).motion == "image" else value for name, value in inputs.items()}
 
 
 def select_inputs(names: Collection[str], inputs: Mapping[str, Tensor], whose: str) -> dict[str, Tensor]:
-    """The inputs that a network declares, in its order.
+    """Select the inputs that a network declares, in its order.
 
     Args:
         names: Its ``input_names``.
@@ -42,7 +42,7 @@ def select_inputs(names: Collection[str], inputs: Mapping[str, Tensor], whose: s
 
 
 def example_inputs(model: Model, size: tuple[int, int], batch: int) -> dict[str, Tensor]:
-    """Inputs of the right kind with any content, to trace a graph with.
+    """Generate inputs of the right kind with any content, to trace a graph with.
 
     Args:
         model: Declares them.
@@ -65,5 +65,5 @@ def example_inputs(model: Model, size: tuple[int, int], batch: int) -> dict[str,
         elif kind.rows:
             made[name] = torch.rand(batch, _ROWS, generator=generator)
         else:
-            raise ConfigError(f"nothing says which shape an example of the input '{name}' has.")
+            raise ConfigError(f"the shape of an example of the input '{name}' is not known.")
     return made

@@ -1,4 +1,4 @@
-"""From pixels to what a network sees; part of every runtime and of every exported file."""
+"""Normalisation of pixels, part of every runtime and of every exported file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Normalize"]
 
 
 class Normalize(nn.Module):
-    """Pixels to what the network sees: ``(pixels - mean) / std``, in the network's channel order.
+    """Normalisation of pixels: ``(pixels - mean) / std``, in the network's channel order.
 
     It runs on the device, after the copy, so that batches travel as bytes; exported models carry it inside. Mean and
     std are not part of the state: they belong to the input spec.

@@ -1,4 +1,4 @@
-"""The list of networks: a decorator puts a builder in, ``create_model`` and ``list_models`` find it."""
+"""Registry of networks: a decorator puts a builder in, ``create_model`` and ``list_models`` find it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Reported:
     Args:
         params: Parameters.
         macs: Multiply-adds of one image of the paper's size (half of what a paper gives that counts both apart).
-        top1: Accuracy on its own test set (ImageNet's validation images unless ``source`` says otherwise), one crop
+        top1: Accuracy on its own test set (ImageNet's validation images unless ``source`` names another), one crop
             where the paper has one, per cent.
-        source: Where it stands: ``table 1``.
+        source: Table or section of the paper: ``table 1``.
     """
 
     params: float | None = None
@@ -52,14 +52,14 @@ class Reported:
 
 @dataclass(frozen=True)
 class BuilderEntry:
-    """A row of the registry.
+    """Registry entry of a network: its builder, task and paper.
 
     Args:
         name: Builder name, as in the paper's table.
         task: Task it solves.
         paper: Authors, venue and year with the arXiv id where there is one.
         build: The builder.
-        reported: What the paper says of it.
+        reported: Figures that the paper prints of it.
     """
 
     name: str
@@ -85,11 +85,10 @@ _BUILDERS: dict[str, BuilderEntry] = {}
 def register_model(
     task: str, paper: str, reported: Reported | None = None
 ) -> Callable[[Callable[P, M]], Callable[P, M]]:
-    """Put a builder in the registry.
+    """Register a builder of networks under the name of its function (a decorator).
 
     The wrapped builder remembers its own name and arguments on the model (so that a checkpoint can build it again) and
-    loads ``weights``
-    after building, if it was asked for any.
+    loads ``weights`` after building, if it was asked for any.
 
     Args:
         task: A name of ``saccade.tasks``.
@@ -111,7 +110,7 @@ def register_model(
             if isinstance(wanted, str):
                 from saccade.weights.published import published_arguments
 
-                # Options that these weights were trained with; what the caller says goes before them.
+                # Options that these weights were trained with; those of the caller go before them.
                 for key, value in published_arguments(name, wanted).items():
                     bound.arguments.setdefault(key, value)
             bound.apply_defaults()
@@ -176,7 +175,7 @@ def _targets(name: str, options: str) -> tuple[str, ...]:
 
 
 def target_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Kinds of ground truth that a network learns from, told before it is built for the data's classes.
+    """Find the kinds of ground truth that a network learns from, before it is built for the data's classes.
 
     Example:
         >>> target_names_of("resnet18", {})
@@ -186,7 +185,7 @@ def target_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def get_builder(name: str) -> BuilderEntry:
-    """Registry row of ``name``, or of ``package.module:builder`` for a network from outside the package.
+    """Get the registry entry of ``name``, or of ``package.module:builder`` for a network from outside the package.
 
     Raises:
         ConfigError: If there is none; the message offers the nearest name, or the checkpoint in a folder.
@@ -206,7 +205,7 @@ def get_builder(name: str) -> BuilderEntry:
 
 
 def list_models(task: str | None = None) -> list[str]:
-    """Names of all builders of the package, sorted.
+    """List the names of all builders of the package, sorted.
 
     Args:
         task: Only those that solve this task.

@@ -1,4 +1,4 @@
-"""What every prediction can do, whatever its task."""
+"""Base of results: what every prediction offers, whatever its task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Result", "import_supervision"]
 
 @dataclass(kw_only=True, eq=False)
 class Result(ABC):
-    """A prediction (or a ground truth: the same type draws and scores both) for one image, in pixels of the original.
+    """Base class of results: the prediction for one image (or its ground truth), in pixels of the original.
 
     Fields are given by name. Pixels are continuous, as in ``structures.geometry``: the image covers [0, W] x [0, H].
 
@@ -51,7 +51,7 @@ class Result(ABC):
         return self.image if self.image is not None else read_rgb(self.path)
 
     def above(self, score: float) -> Result:
-        """The answers that score at least ``score``; the result itself where answers have no score of their own.
+        """Select the objects that score at least ``score``; the result itself where there are no objects.
 
         Args:
             score: Threshold, 0..1.
@@ -60,22 +60,22 @@ class Result(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """The prediction on one line: ``2 cat, 1 dog``."""
+        """Describe the prediction on one line: ``2 cat, 1 dog``."""
 
     @abstractmethod
     def plot(self) -> NDArray[Any]:
-        """The image with the prediction drawn on it, (H, W, 3) uint8 RGB.
+        """Draw the prediction on the image, (H, W, 3) uint8 RGB.
 
         Very small images are enlarged and legends are added below, so the size may differ from the original's.
         """
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """Plain values, class names included."""
+        """Convert to plain values for JSON, class names included."""
 
     @abstractmethod
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """COCO result entries (``image_id``, ``category_id``, ...), in full precision.
+        """Convert to COCO result entries (``image_id``, ``category_id``, ...), in full precision.
 
         Args:
             category_ids: The data set's id of each label (``DatasetInfo.category_ids``); the label itself if not given.
@@ -83,14 +83,14 @@ class Result(ABC):
 
     @abstractmethod
     def to_supervision(self) -> Any:
-        """The same as an object of the ``supervision`` package.
+        """Convert to an object of the ``supervision`` package.
 
         Raises:
             ConfigError: If supervision is not installed.
         """
 
     def _header(self) -> dict[str, Any]:
-        """What the JSON of every task starts with."""
+        """Fields that the JSON of every task starts with."""
         height, width = self.image_size
         return {"path": self.path, "image_id": self.image_id, "width": width, "height": height}
 
@@ -108,10 +108,10 @@ class Result(ABC):
 
 
 def import_supervision() -> Any:
-    """The optional package, or a message that says how to get it.
+    """Import the optional package ``supervision``.
 
     Raises:
-        ConfigError: If it is not installed.
+        ConfigError: If it is not installed; the message names the command that installs it.
     """
     try:
         import supervision

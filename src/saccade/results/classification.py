@@ -1,4 +1,4 @@
-"""What a classifier says of an image."""
+"""Class probabilities that a classifier predicts for an image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Classification"]
 
 @dataclass(kw_only=True, eq=False)
 class Classification(Result):
-    """Probabilities of the classes.
+    """Result of a classifier: the probability of each class.
 
     Args:
-        probabilities: (C,) float32; a ground truth is one-hot.
+        probabilities: (C,) float32; a target is one-hot.
 
     Example:
         >>> about = dict(path="a.jpg", image_id=0, image_size=(4, 4), class_names=("cat", "dog"))
@@ -32,17 +32,17 @@ class Classification(Result):
 
     @property
     def label(self) -> int:
-        """The most probable class."""
+        """Label of the most probable class."""
         return int(np.argmax(self.probabilities))
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the most probable class."""
         return self.name_of(self.label)
 
     @property
     def score(self) -> float:
-        """Its probability."""
+        """Probability of the most probable class."""
         return float(self.probabilities[self.label])
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
@@ -55,7 +55,7 @@ class Classification(Result):
         return f"{self.name} {self.score:.2f}"
 
     def plot(self) -> NDArray[Any]:
-        """The image with its five most probable classes as bars below."""
+        """Draw the image with its five most probable classes as bars below."""
         from saccade.results.drawing import class_color, draw_caption
 
         names, shares = zip(*self.top(5), strict=True)

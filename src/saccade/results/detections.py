@@ -19,7 +19,7 @@ __all__ = ["Detections"]
 
 @dataclass(kw_only=True, eq=False)
 class Detections(ObjectResult):
-    """Boxes with class and score.
+    """Result of a detector: boxes with class and score, and masks and keypoints where it gives them.
 
     An index, a slice or a boolean mask gives fewer of them; iteration gives them one by one.
 
@@ -73,7 +73,7 @@ class Detections(ObjectResult):
         return [self.name_of(int(label)) for label in self.labels]
 
     def filter(self, min_score: float = 0.0, classes: Collection[str] | None = None) -> Detections:
-        """Those that score at least ``min_score`` and belong to one of ``classes`` (all, if not given).
+        """Select the detections that score at least ``min_score`` and belong to one of ``classes`` (all, if not given).
 
         Raises:
             ConfigError: If a class is unknown.
@@ -87,15 +87,15 @@ class Detections(ObjectResult):
         return replace(self[keep], plot_score=min_score)
 
     def above(self, score: float) -> Detections:
-        """Those that score at least ``score``."""
+        """Select the detections that score at least ``score``."""
         return self.filter(min_score=score)
 
     def describe(self) -> str:
-        """Objects by class: ``2 cat, 1 dog``."""
+        """Count the objects by class: ``2 cat, 1 dog``."""
         return ", ".join(f"{number} {name}" for name, number in Counter(self.names).most_common()) or "nothing"
 
     def plot(self) -> NDArray[Any]:
-        """The image with boxes, names, scores, masks and keypoints, of those above ``plot_score``."""
+        """Draw the image with boxes, names, scores, masks and keypoints of the detections above ``plot_score``."""
         from saccade.results.drawing import draw_boxes, draw_keypoints
 
         shown = self[self.scores >= self.plot_score]

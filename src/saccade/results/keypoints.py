@@ -1,4 +1,4 @@
-"""Named points of every object in an image."""
+"""Keypoints: named points of every object in an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Keypoints"]
 
 @dataclass(kw_only=True, eq=False)
 class Keypoints(ObjectResult):
-    """K points of each of N objects; ``class_names`` are the names of the points.
+    """Result of a keypoint network: K points of each of N objects; ``class_names`` are the names of the points.
 
     An index, a slice or a boolean mask gives fewer objects; iteration gives them one by one.
 
@@ -66,7 +66,7 @@ class Keypoints(ObjectResult):
         return f"{count} object{'s' if count != 1 else ''} of {self.keypoints.shape[1]} points" if count else "nothing"
 
     def plot(self) -> NDArray[Any]:
-        """The image with the points, and their names below if there are at most 20."""
+        """Draw the image with the points, and their names below if there are at most 20."""
         from saccade.results.drawing import draw_keypoints
 
         shown = self[np.asarray(self.scores) >= self.plot_score]

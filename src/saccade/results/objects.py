@@ -1,4 +1,4 @@
-"""What results with a number of objects share: an index, a slice or a boolean mask gives fewer of them."""
+"""Base of results that hold objects: an index, a slice or a boolean mask selects some of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R", bound="ObjectResult")
 
 @dataclass(kw_only=True, eq=False)
 class ObjectResult(Result):
-    """Base of results that hold objects; iteration gives them one by one, each as a result of its own.
+    """Base class of results that hold objects; iteration gives them one by one, each as a result of its own.
 
     Attributes:
         row_fields: Fields whose first dimension counts the objects; a field may be None.
@@ -46,5 +46,5 @@ class ObjectResult(Result):
         return (self[index] for index in range(len(self)))
 
     def above(self: R, score: float) -> R:
-        """The objects that score at least ``score``."""
+        """Select the objects that score at least ``score``."""
         return self[np.asarray(self.scores) >= score]

@@ -1,4 +1,4 @@
-"""What a segmenter says of every pixel."""
+"""Class that a segmentation network predicts for every pixel."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ __all__ = ["SegmentationMap"]
 
 @dataclass(kw_only=True, eq=False)
 class SegmentationMap(Result):
-    """A class for every pixel of the original. A network with one class has two names: ``background`` and its own.
+    """Result of a segmentation network: a class for every pixel of the original.
+
+    A network with one class has two names: ``background`` and its own.
 
     Args:
-        label_map: (H, W) uint8 (int16 past 255 classes); 255 in a ground truth means: not to be scored.
+        label_map: (H, W) uint8 (int16 past 255 classes); 255 marks pixels of a target that are not scored.
         probabilities: (H, W) float32, how much each pixel is foreground, of networks with one class, or two of which
             the first is background; else None.
     """
@@ -32,20 +34,20 @@ class SegmentationMap(Result):
     probabilities: NDArray[Any] | None = None
 
     def labels(self) -> list[int]:
-        """Classes that occur, ascending, the ignored pixels left out."""
+        """List the classes that occur, ascending, the ignored pixels left out."""
         return [int(label) for label in np.unique(self.label_map) if label != IGNORE_LABEL]
 
     def class_share(self) -> dict[str, float]:
-        """Share of the image, 0..1, by name of the classes that occur, falling."""
+        """Compute the share of the image, 0..1, of each class that occurs, by name, falling."""
         shares = {self.name_of(label): float(np.mean(self.label_map == label)) for label in self.labels()}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def describe(self) -> str:
-        """Classes by their share of the image: ``road 61.2%, sky 20.0%``."""
+        """Describe the classes by their share of the image: ``road 61.2%, sky 20.0%``."""
         return ", ".join(f"{name} {share:.1%}" for name, share in self.class_share().items()) or "nothing"
 
     def plot(self) -> NDArray[Any]:
-        """The image tinted by class, with a legend below."""
+        """Draw the image tinted by class, with a legend below."""
         from saccade.results.drawing import draw_label_map
 
         return draw_label_map(self.pixels(), self.label_map, self.class_names)
