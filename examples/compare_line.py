@@ -56,7 +56,7 @@ def main(
     for year, name, options, size, lr in line:
         run = saccade.train(scenes(name, size, lr, minutes, model_args=options, out=str(out)))
         model = saccade.load(run.model_path)
-        counts = saccade.summary(model, input_size=(size, size))
+        counts = saccade.summary(model, size=(size, size))
         speed = images_per_second(model, 5 if minutes < 1 else 100)
         size_and_cost = f"{size} | {counts.params / 1e6:.2f} M | {counts.macs / 1e6:.0f} M"
         lines.append(
