@@ -10,7 +10,7 @@ from saccade.data.readers.archive import is_archive
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
 
-__all__ = ["READERS", "Reader", "detect_format", "get_reader", "option_types"]
+__all__ = ["READERS", "Reader", "detect_format", "get_reader", "option_types", "register_reader"]
 
 
 class Reader(Protocol):
@@ -72,6 +72,33 @@ def get_reader(name: str) -> Reader:
     if name not in READERS:
         raise DataError(f"there is no format '{name}'.{did_you_mean(name, READERS)}")
     return READERS[name]
+
+
+def register_reader(name: str, reader: Reader) -> None:
+    """Add a format of one's own, which is opened by its name and found before those of the package.
+
+    Args:
+        name: Of the format; one that was registered before is replaced.
+        reader: Module, or any object, with ``matches``, ``splits`` and ``read``.
+
+    Raises:
+        DataError: If the package has a format of that name, or one of the functions is missing.
+
+    Example:
+        >>> from saccade.data.readers import csv
+        >>> register_reader("table", csv)
+        >>> get_reader("table") is csv
+        True
+        >>> del READERS["table"]  # as if it had never been
+    """
+    if name in _NAMES:
+        raise DataError(f"'{name}' is a format of the package. Choose another name.")
+    for function in ("matches", "splits", "read"):
+        if not callable(getattr(reader, function, None)):
+            raise DataError(f"format '{name}': its reader has no function '{function}'. Write one.")
+    others = {known: value for known, value in READERS.items() if known != name}
+    READERS.clear()
+    READERS.update({name: reader, **others})
 
 
 def option_types(name: str) -> dict[str, Any]:
