@@ -19,7 +19,7 @@ ROWS: dict[str, tuple[dict[str, Any], int, float, dict[str, Any]]] = {
     "alexnet_2012": ({"fc_channels": 256}, 96, 5e-4, _FREE),
     "vgg11": ({"fc_channels": 256}, 32, 3e-4, _FREE),
     "vgg11_bn": ({"fc_channels": 256}, 32, 1e-3, _FREE),
-    "googlenet": ({}, 48, 1e-3, _FREE | {"auxiliary_weight": 0.0}),
+    "googlenet": ({}, 48, 5e-4, _FREE | {"auxiliary_weight": 0.0}),
     "googlenet_bn": ({}, 64, 2e-3, _FREE),
     "resnet18": ({}, 48, 2e-3, {}),
     "resnext50_32x4d": ({}, 48, 1e-3, {}),
