@@ -14,8 +14,8 @@ reads the heatmap knows only whole cells.
     argmax         K x 2            centre of the highest cell
 
 Differences from the paper: the network is the one of ``dsnt``, so that only the output layer differs. The squared error
-is summed over the cells of a heatmap and then averaged over the points that have a ground truth, so that a learning rate
-does not depend on the number of cells.
+is summed over the cells of a heatmap and then averaged over the points that have a ground truth, so that a learning
+rate does not depend on the number of cells.
 
 Published weights: none.
 """
