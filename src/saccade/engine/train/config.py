@@ -87,7 +87,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     decay_norm_and_bias: bool = False
     lr_scale: dict[str, float] = field(default_factory=dict)  # parameter name prefix -> factor on lr
-    layer_decay: float = 1.0  # factor on lr from each layer to the one before it; the head has the full lr
+    layer_decay: float = 1.0  # factor on lr from each layer to the one before; necks and heads have lr
 
 
 @dataclass
@@ -116,15 +116,25 @@ class EmaConfig:
 
 @dataclass
 class FreezeConfig:
-    """Frozen parts of the network, and how its BatchNorm trains."""
+    """Frozen parts of the network, and how its BatchNorm trains.
 
-    trainable: str = "all"  # "all", "head", or "last:k" for the last k stages and the head
+    Example:
+        >>> TrainConfig(freeze=FreezeConfig(trainable="last:2", batch_norm="frozen_stats")).freeze.trainable
+        'last:2'
+    """
+
+    trainable: str = "all"  # "all", "head" (the heads), or "last:k": k stages, necks, heads
     batch_norm: Literal["train", "frozen_stats", "frozen_all"] = "train"
 
 
 @dataclass
 class Phase:
-    """Settings that change from an epoch on: attributes of the model, fields of the augmentation, the canvas."""
+    """Settings that change from an epoch on: attributes of the model, fields of the augmentation, the canvas.
+
+    Example:
+        >>> Phase(from_epoch=-15, augment={"mosaic": 0.0}).from_epoch
+        -15
+    """
 
     from_epoch: int  # negative counts from the end: -15 is the last fifteen epochs
     model: dict[str, Any] = field(default_factory=dict)
@@ -135,7 +145,13 @@ class Phase:
 
 @dataclass
 class Step:
-    """Step of a run, one of several on the same weights: the configuration with some fields changed."""
+    """Step of a run, one of several on the same weights: the configuration with some fields changed.
+
+    Example:
+        >>> steps = (Step("head", {"freeze.trainable": "head", "epochs": 2}), Step("all"))
+        >>> TrainConfig(model="resnet18", epochs=10, steps=steps).steps[0].changes
+        {'freeze.trainable': 'head', 'epochs': 2}
+    """
 
     name: str
     changes: dict[str, Any] = field(default_factory=dict)  # by dotted name: {"freeze.trainable": "head", "epochs": 4}
@@ -144,7 +160,13 @@ class Step:
 
 @dataclass
 class TrainConfig:
-    """Configuration of a whole training run; ``config.yaml`` in the run folder holds it, resolved."""
+    """Configuration of a whole training run; ``config.yaml`` in the run folder holds it, resolved.
+
+    Example:
+        >>> config = TrainConfig(name="digits", model="lenet5", data=DataConfig(source="digit_scenes"), epochs=3)
+        >>> config.optimizer.name, config.schedule.name, config.data.batch_size
+        ('sgd', 'cosine', 16)
+    """
 
     name: str = "run"
     model: str = ""

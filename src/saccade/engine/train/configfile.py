@@ -23,6 +23,11 @@ def load_config(path: str | Path) -> TrainConfig:
 
     Raises:
         ConfigError: If the file is missing or no YAML mapping, or a key or value is wrong.
+
+    Example:
+        >>> _ = Path("digits.yaml").write_text(config_to_yaml(TrainConfig(model="lenet5", epochs=3)))
+        >>> load_config("digits.yaml").epochs
+        3
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -36,7 +41,14 @@ def load_config(path: str | Path) -> TrainConfig:
 
 
 def config_to_yaml(config: Any) -> str:
-    """Write a configuration as YAML, which :func:`load_config` reads back to an equal one."""
+    """Write a configuration as YAML, which :func:`load_config` reads back to an equal one.
+
+    Example:
+        >>> from saccade.engine.train.config import EmaConfig
+        >>> print(config_to_yaml(EmaConfig(decay=0.9998)))
+        decay: 0.9998
+        warmup_steps: 2000.0
+    """
     return yaml.safe_dump(_plain(asdict(config)), sort_keys=False, allow_unicode=True)
 
 
@@ -51,6 +63,13 @@ def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str = "con
     Raises:
         ConfigError: If a key is unknown or a value has the wrong type; the message names the key and the nearest valid
         one.
+
+    Example:
+        >>> config_from_dict(TrainConfig, {"optimizer": {"lr": 1, "betas": [0.9, 0.95]}}).optimizer.betas
+        (0.9, 0.95)
+        >>> config_from_dict(TrainConfig, {"epoch": 3})
+        Traceback (most recent call last):
+        saccade.errors.ConfigError: config: unknown option 'epoch'. Did you mean 'epochs'?
     """
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]

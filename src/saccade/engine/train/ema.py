@@ -19,6 +19,16 @@ class WeightAverage:
     Args:
         model: Its weights at the start are the average's; its tensors are remembered, so it must stay on its device.
         config: Decay and warm-up.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> average = WeightAverage(model, EmaConfig(decay=0.75, warmup_steps=1e-3))
+        >>> _ = nn.init.ones_(model.weight)
+        >>> average.update()
+        >>> average.module.weight
+        Parameter containing:
+        tensor([[0.2500]])
     """
 
     def __init__(self, model: nn.Module, config: EmaConfig) -> None:

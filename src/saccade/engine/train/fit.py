@@ -67,6 +67,15 @@ def fit(
         SaccadeError: For anything the user can mend: data, options, a non-finite loss, a full disk. What was
             trained is kept.
         KeyboardInterrupt: After Ctrl-C, once the state of the last whole step is saved.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.engine.train.config import DataConfig
+        >>> train, val = (DigitScenes("classification", split, count=16, size=(32, 32)) for split in ("train", "val"))
+        >>> config = TrainConfig(name="digits", model="lenet5", epochs=1, data=DataConfig(batch_size=8, workers=0))
+        >>> result = fit(config, data=Datasets(train, val))
+        >>> result.model_path.as_posix(), len(result.history), result.report.primary
+        ('runs/digits/best.safetensors', 1, 'top1')
     """
     session = Session(config, resume, model, data, on_epoch)
     last = None

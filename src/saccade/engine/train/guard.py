@@ -27,6 +27,13 @@ class LossGuard:
 
     Args:
         folder: Where the batch goes.
+
+    Example:
+        >>> guard = LossGuard(Path("nonfinite"))
+        >>> guard.check({"loss": torch.tensor(float("nan"))}, Batch(torch.zeros(1, 3, 8, 8), {}, []), step=0)
+        >>> guard.flush()  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        saccade.errors.NonFiniteLossError: step 0: loss loss is not finite. The batch is saved in ...
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +80,14 @@ class LossGuard:
 
 
 class InterruptGuard:
-    """Turns the first Ctrl-C into a stop after the step under way; a second one stops at once."""
+    """Turns the first Ctrl-C into a stop after the step under way; a second one stops at once.
+
+    Example:
+        >>> with InterruptGuard() as guard:
+        ...     guard.raise_if_requested()  # does nothing before Ctrl-C
+        >>> guard.requested
+        False
+    """
 
     def __init__(self) -> None:
         self.requested = False

@@ -17,7 +17,12 @@ _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def resolve_precision(wanted: str) -> str:
-    """Name of a precision in Fabric; ``auto`` is bf16 autocast where the device computes in it, else float32."""
+    """Name of a precision in Fabric; ``auto`` is bf16 autocast where the device computes in it, else float32.
+
+    Example:
+        >>> resolve_precision("bf16")
+        'bf16-mixed'
+    """
     if wanted != "auto":
         return _PRECISIONS[wanted]
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_bf16()

@@ -21,7 +21,7 @@ from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.report.drawings import save_batch_image
 from saccade.engine.train.config import FreezeConfig, TrainConfig
 from saccade.engine.train.ema import WeightAverage
-from saccade.engine.train.optim import apply_freeze, build_optimizer, layers_of, trainable_parts
+from saccade.engine.train.optim import apply_freeze, build_optimizer, describe_freeze, layers_of
 from saccade.engine.train.phases import EpochSettings, resolve_phases, settings_at
 from saccade.engine.train.samplers import build_sampler
 from saccade.engine.train.schedule import lr_factor
@@ -55,7 +55,7 @@ class GradientStep:
         if self.config.data.size is not None:
             self.model.input_spec = self.model.input_spec.with_size(self.config.data.size)
         self.model.begin(step.name, self.data.train)
-        state = session.take_state(step)
+        state = session.take_state()
         self.phases = resolve_phases(self.config, self.model)
         self.optimizers = _build_optimizers(self.model, self.config)
         self.module, *wrapped = _as_list(self.fabric.setup(self.model, *self.optimizers.values()))
@@ -64,7 +64,7 @@ class GradientStep:
         self.average = WeightAverage(self.model, self.config.ema) if self.config.ema.decay > 0 else None
         self.normalize = Normalize(self.model.input_spec).to(self.fabric.device)
         self.at = session.at
-        self._announced: FreezeConfig | None = None
+        self._announced = FreezeConfig()  # everything trains: nothing to be said
         if state is not None:
             self._restore(state)
         if state is None or self.config.max_minutes is None:
@@ -204,12 +204,9 @@ class GradientStep:
             if self.average is not None:
                 setattr(self.average.module, name, value)
         apply_freeze(self.model, settings.freeze)
-        if settings.freeze.trainable != "all" and settings.freeze != self._announced:
+        if settings.freeze != self._announced:
             self._announced = settings.freeze
-            parts = ", ".join(trainable_parts(self.model, settings.freeze.trainable))
-            numbers = [(one.numel(), one.requires_grad) for one in self.model.parameters()]
-            moving, every = sum(n for n, moves in numbers if moves), sum(n for n, _ in numbers)
-            self.session.display.say(f"trained: {parts} ({moving:,} of {every:,} parameters)")
+            self.session.display.say(describe_freeze(self.model, settings.freeze))
 
     @contextmanager
     def _only(self, group: str) -> Iterator[None]:
@@ -286,7 +283,7 @@ class ModelStep:
         self.session, self.step, self.config = session, step, step.config
         self.data, self.model = session.data_of(step), session.model.to(session.fabric.device)
         _check_classes(self.model, self.data.train, step)
-        session.take_state(step)  # the weights before the step; a pass that was cut short is done again
+        session.take_state()  # the weights before the step; a pass that was cut short is done again
         self.model.begin(step.name, self.data.train)
 
     def run(self) -> MetricReport | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -15,13 +12,11 @@ from saccade.engine.train.config import FreezeConfig, OptimizerConfig
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
 
-__all__ = ["apply_freeze", "build_optimizer", "layers_of", "trainable_parts"]
+__all__ = ["apply_freeze", "build_optimizer", "describe_freeze", "layers_of", "trainable_parts"]
 
-logger = logging.getLogger("saccade")
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 # What was last applied to each model; a run applies it in every epoch, and only a change is worth a line in the log.
-_FROZEN: WeakKeyDictionary[Model, FreezeConfig] = WeakKeyDictionary()
 
 
 def layers_of(model: Model) -> tuple[tuple[str, ...], ...]:
@@ -154,7 +149,6 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
 
     ``frozen_stats`` keeps the running statistics of BatchNorm and uses them; ``frozen_all`` also stops its scale and
     shift. Parts that do not train keep their statistics as well: a frozen network whose statistics drift is not frozen.
-    A change of what trains is logged.
 
     Args:
         model: With all its parts named unless everything trains.
@@ -169,13 +163,11 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
         >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         ['fc.weight', 'fc.bias']
     """
-    parts: tuple[str, ...] = ()
     if freeze.trainable == "all":
         model.requires_grad_(True).train()
     else:
-        parts = trainable_parts(model, freeze.trainable)
         model.requires_grad_(False).eval()
-        for part in parts:
+        for part in trainable_parts(model, freeze.trainable):
             module = _submodule(model, part)
             if module is not None:
                 module.train()
@@ -188,20 +180,38 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
                 module.eval()
                 if freeze.batch_norm == "frozen_all":
                     module.requires_grad_(False)
-    if _FROZEN.get(model, FreezeConfig()) != freeze:
-        logger.info("%s", _describe(model, freeze, parts))
-    _FROZEN[model] = replace(freeze)
 
 
-def _describe(model: Model, freeze: FreezeConfig, parts: Sequence[str]) -> str:
-    """What trains, for the log."""
+def describe_freeze(model: Model, freeze: FreezeConfig) -> str:
+    """What trains after :func:`apply_freeze`, on one line.
+
+    Example:
+        >>> model = saccade.create_model("resnet18", num_classes=3)
+        >>> apply_freeze(model, FreezeConfig(trainable="head"))
+        >>> describe_freeze(model, FreezeConfig(trainable="head"))
+        'trained: head, 2 of 62 parameter tensors (fc)'
+    """
     moves = [parameter.requires_grad for parameter in model.parameters()]
+    parts = () if freeze.trainable == "all" else trainable_parts(model, freeze.trainable)
     named = f" ({', '.join(parts)})" if parts else ""
-    statistics = "" if freeze.batch_norm == "train" else f", batch_norm {freeze.batch_norm}"
-    return f"trainable {freeze.trainable}{statistics}: {sum(moves)} of {len(moves)} parameter tensors train{named}"
+    statistics = "" if freeze.batch_norm == "train" else f"; batch_norm {freeze.batch_norm}"
+    return f"trained: {freeze.trainable}, {sum(moves)} of {len(moves)} parameter tensors{named}{statistics}"
 
 
 def trainable_parts(model: Model, trainable: str) -> tuple[str, ...]:
+    """List the parts of a network that train under a setting of ``freeze.trainable`` other than ``all``.
+
+    Args:
+        model: With all its parts named.
+        trainable: ``head``, or ``last:k`` for the last k stages, the necks and the heads.
+
+    Raises:
+        ConfigError: If a parameter is in no part, or ``trainable`` is neither or asks for more stages than there are.
+
+    Example:
+        >>> trainable_parts(saccade.create_model("resnet18"), "last:1")
+        ('layer4', 'fc')
+    """
     stages, necks, heads = model.stage_names, model.neck_names, (*model.head_names, *model.auxiliary_heads)
     stray = [name for name, _ in model.named_parameters() if not _belongs(name, (*stages, *necks, *heads))]
     if stray:

@@ -60,7 +60,14 @@ def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
 
 
 def settings_at(config: TrainConfig, phases: list[EpochSettings], epoch: int, total_epochs: int) -> EpochSettings:
-    """Settings in force in ``epoch``, counted from 0."""
+    """Settings in force in ``epoch``, counted from 0.
+
+    Example:
+        >>> config = TrainConfig(epochs=10, phases=(Phase(from_epoch=-2, augment={"mosaic": 0.0}, size=(64, 64)),))
+        >>> phases = resolve_phases(config, saccade.create_model("yolox_nano"))
+        >>> [settings_at(config, phases, epoch, total_epochs=10).size for epoch in (7, 8)]
+        [None, (64, 64)]
+    """
     starts = [0] + [
         phase.from_epoch if phase.from_epoch >= 0 else max(total_epochs + phase.from_epoch, 0)
         for phase in config.phases

@@ -89,7 +89,12 @@ class TrainingDisplay:
 
 
 def track(batches: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-    """Iterate under a progress bar; without one where stderr is no terminal."""
+    """Iterate under a progress bar; without one where stderr is no terminal.
+
+    Example:
+        >>> list(track(["a", "b"], total=2, label="images"))
+        ['a', 'b']
+    """
     if not sys.stderr.isatty():
         yield from batches
         return

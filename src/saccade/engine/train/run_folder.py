@@ -27,6 +27,11 @@ class RunFolder:
 
     Raises:
         ConfigError: If the folder holds a run already and ``resume`` is not set, or holds none and it is.
+
+    Example:
+        >>> folder = RunFolder(TrainConfig(name="digits"), resume=False)
+        >>> folder.best_model.as_posix()
+        'runs/digits/best.safetensors'
     """
 
     def __init__(self, config: TrainConfig, resume: bool) -> None:

@@ -17,6 +17,13 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
         seed: Of the run.
         step: Counted from 0 over the whole run; -1 for what happens before the first step (initialisation).
         rank: Process number, so that dropout differs between processes.
+
+    Example:
+        >>> seed_step(0, step=3)
+        >>> first = torch.rand(2)
+        >>> seed_step(0, step=3)
+        >>> torch.equal(torch.rand(2), first)
+        True
     """
     state = int(np.random.SeedSequence([seed, step + 1, rank]).generate_state(1)[0])
     torch.manual_seed(state)

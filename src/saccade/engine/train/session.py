@@ -108,7 +108,7 @@ class Session:
             self._data = {key: (self._given or open_datasets)(step.config)}
         return self._data[key]
 
-    def take_state(self, step: RunStep) -> dict[str, Any] | None:
+    def take_state(self) -> dict[str, Any] | None:
         """The saved state of the step that a resumed run goes on in, once; None for a step that begins."""
         state, self.state = self.state, None
         if state is not None:

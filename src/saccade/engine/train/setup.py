@@ -29,6 +29,11 @@ class Datasets:
         train: Training images.
         val: Scored after every epoch; decides which weights are kept.
         test: Scored once, with the kept weights.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> Datasets(DigitScenes("classification", "train", count=16), DigitScenes("classification", "val")).describe()
+        'digit_scenes: train 16, val 200, 10 classes'
     """
 
     train: VisionDataset
@@ -56,6 +61,12 @@ def open_datasets(config: TrainConfig) -> Datasets:
     Raises:
         ConfigError: If no data source is named, or the tiles make no sense.
         DataError: If a split is missing or its labels are faulty and the policy is ``error``.
+
+    Example:
+        >>> from saccade.engine.train.config import DataConfig
+        >>> data = open_datasets(TrainConfig(model="lenet5", data=DataConfig(source="digit_scenes")))
+        >>> data.train.info.task, len(data.train), len(data.val), data.test
+        ('classification', 2000, 200, None)
     """
     data = config.data
     if not data.source:
@@ -86,6 +97,13 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
         config: Names the model, its options, the canvas and the weights to start from.
         info: Gives the classes.
         pretrained: Load ``config.init``; a resumed run has its own weights.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> info = DigitScenes("classification", "train").info
+        >>> model = build_model(TrainConfig(model="lenet5"), info)
+        >>> model.num_classes, model.class_names[:3]
+        (10, ('0', '1', '2'))
     """
     from saccade.weights.published import published_arguments
 
@@ -114,7 +132,12 @@ def _only_head_trains(config: TrainConfig) -> bool:
 
 
 def worker_count(wanted: int | None) -> int:
-    """Number of loader processes: ``wanted``, or one less than the cores, 1 to 8."""
+    """Number of loader processes: ``wanted``, or one less than the cores, 1 to 8.
+
+    Example:
+        >>> worker_count(3)
+        3
+    """
     if wanted is not None:
         return wanted
     return min(
