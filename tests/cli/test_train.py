@@ -175,5 +175,5 @@ def test_python_starts_from_the_same_things(config_file: Path) -> None:
         saccade.train("lenet5_mnist")
     with pytest.raises(ConfigError, match="give one of them"):
         saccade.train(own, recipe="lenet5_mnist")
-    with pytest.raises(ConfigError, match="nothing says what to train"):
+    with pytest.raises(ConfigError, match="nothing to train"):
         saccade.recipe(model="lenet5")

@@ -58,7 +58,7 @@ def _find(model: ModelLike, weights: str | None) -> Model | Path:
             raise ConfigError(f"'{model}' is a file and has its weights; leave weights out.")
         return path
     if weights is None and path.suffix and not path.is_dir():
-        return path  # a file that is not there; whoever opens it says so
+        return path  # a file that is not there; opening it is the error
     from saccade.models.registry import create_model, get_builder
 
     name = get_builder(str(model)).name  # an unknown name offers the nearest, a folder the checkpoint in it

@@ -32,10 +32,10 @@ def start_config(
         trainable: Replaces ``freeze.trainable``.
 
     Raises:
-        ConfigError: If nothing says what to train, or two things do, or a name is unknown.
+        ConfigError: If there is nothing to train, or two things to start from, or a name is unknown.
     """
     if recipe is not None and config is not None:
-        raise ConfigError("recipe and config both say where to start; give one of them.")
+        raise ConfigError("recipe and config are both configurations to start from; give one of them.")
     start = _start(config, recipe, model, data)
     if model is not None:
         start = replace(start, model=model)
@@ -64,6 +64,6 @@ def _start(
     if model is not None and data is not None:
         return recipes.default_recipe(model, str(data))
     raise ConfigError(
-        f"nothing says what to train. Give a recipe (--recipe NAME, of {', '.join(recipes.list_recipes())}), "
+        f"there is nothing to train. Give a recipe (--recipe NAME, of {', '.join(recipes.list_recipes())}), "
         "a configuration (--config FILE), or a model and data (--model NAME --data PATH)."
     )

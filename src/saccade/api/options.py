@@ -2,7 +2,7 @@
 
 ``saccade predict --batch-size 4`` and ``saccade.predict(..., batch_size=4)`` are the same field. Names, order and
 defaults of the fields are those of the function; the text below a field is what ``saccade VERB --help`` prints, and its
-first sentence is what the function's docstring says. ``tests/cli/test_options.py`` holds the three together, and lists
+first sentence stands in the function's docstring. ``tests/cli/test_options.py`` holds the three together, and lists
 what the shell has beyond (where to print and to save).
 
 A type is what a shell can give. Python also takes the thing itself: a :class:`~saccade.models.base.Model` for its

@@ -60,7 +60,7 @@ def train(
         Metrics, history, run folder and ``model_path`` of the weights that were kept.
 
     Raises:
-        SaccadeError: If nothing says what to train, a name is unknown, or the data cannot be read.
+        SaccadeError: If there is nothing to train, a name is unknown, or the data cannot be read.
 
     Example:
         >>> from PIL import Image

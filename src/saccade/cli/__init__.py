@@ -1,4 +1,4 @@
-"""The shell's way in: finds the verb, runs it, and turns what goes wrong into one line and an exit code.
+"""The command ``saccade``: finds the verb, runs it, and turns what goes wrong into one line and an exit code.
 
 A verb is the file of that name in this folder, with ``run(argv) -> int``. It is imported only when it is chosen, so
 that ``saccade --help`` loads neither torch nor the argument parser.
@@ -23,16 +23,16 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "train": "train a model by a recipe, a configuration file, or on a folder of your own",
     "evaluate": "score a checkpoint or an exported model on a data set",
-    "predict": "run a model over images, draw and save what it sees",
+    "predict": "run a model over images, draw and save its predictions",
     "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",
     "check": "list the faults of a data set before training on it",
     "convert": "write a data set in another format, with an account of what was kept and lost",
-    "show": "draw what a network really sees of a data set, after augmentation",
-    "explain": "draw where a classifier looks, what it attends to, what its stages find",
+    "show": "draw training images as they reach the network, after augmentation",
+    "explain": "draw what a classifier's prediction rests on: Grad-CAM, attention roll-out, feature maps",
     "models": "list the networks",
     "datasets": "list, inspect and download the data sets of the catalogue",
     "summary": "parameters, operations and shapes of a network",
-    "demo": "watch a detector learn handwriting, in minutes",
+    "demo": "train a detector on generated scenes of handwriting, in minutes",
 }
 
 
@@ -99,8 +99,8 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, SaccadeError):
         full = error.errno == errno.ENOSPC
         remedy = " Free some space; what was written before is whole." if full else " (SACCADE_DEBUG=1 shows where.)"
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}.{remedy}"
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror or error}.{remedy}"
     return " ".join(str(error).split())
 
 

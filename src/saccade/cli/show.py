@@ -1,4 +1,4 @@
-"""``saccade show``: what a network really sees of a data set, after augmentation."""
+"""``saccade show``: training images as they reach the network, after augmentation."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _MODEL_ARGUMENT = "--model-args."
 
 @dataclass(kw_only=True)
 class TrainArguments(TrainOptions):
-    """Options of ``train``, and the look at its configuration; the fields of the configuration come after them."""
+    """Options of ``train``, and the printing of its configuration, whose fields are options too."""
 
     dry_run: bool = False
     """Print the resolved configuration as YAML and stop."""
@@ -63,7 +63,7 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
         argv: Words after ``train``.
 
     Raises:
-        ConfigError: If an option, recipe or model is unknown, or nothing says what to train.
+        ConfigError: If an option, recipe or model is unknown, or there is nothing to train.
     """
     words, model_arguments = _take_model_arguments(argv)
     names = [*option_names(TrainArguments), *option_names(TrainConfig)]
