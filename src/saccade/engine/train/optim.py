@@ -166,8 +166,9 @@ def apply_freeze(model: Model, freeze: FreezeConfig) -> None:
     if freeze.trainable == "all":
         model.requires_grad_(True).train()
     else:
+        parts = trainable_parts(model, freeze.trainable)  # refuses before anything is changed
         model.requires_grad_(False).eval()
-        for part in trainable_parts(model, freeze.trainable):
+        for part in parts:
             module = _submodule(model, part)
             if module is not None:
                 module.train()
