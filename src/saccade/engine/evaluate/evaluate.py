@@ -52,6 +52,14 @@ def evaluate(
 
     Raises:
         ConfigError: If the model's task or classes are not the data set's, or a loss is asked for with tiles.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> runtime = EagerRuntime(saccade.create_model("lenet5", num_classes=10))
+        >>> report = evaluate(runtime, DigitScenes("classification", "val", count=8), batch_size=4)
+        >>> report.primary, 0.0 <= report.score <= 1.0
+        ('top1', True)
     """
     _check_fits(runtime, dataset)
     if tiling is not None and loss is not None:
@@ -92,7 +100,7 @@ def evaluate(
 
 
 class PartJoiner:
-    """Holds the results of canvases until all that show one image are there (tiles, object crops).
+    """Joins the results of the canvases that show one image (tiles, object crops), once all are there.
 
     Args:
         task: Joins them.
@@ -103,7 +111,7 @@ class PartJoiner:
         self._waiting: dict[int, dict[int, Result]] = {}
 
     def add(self, results: Sequence[Result], batch: Batch) -> tuple[list[Result], list[Target]]:
-        """Results and ground truth of the images that are complete now."""
+        """Add the results of a batch; returns results and ground truth of the images that are complete now."""
         ready: list[Result] = []
         targets: list[Target] = []
         for result, info, target in zip(results, batch.infos, batch.originals, strict=True):

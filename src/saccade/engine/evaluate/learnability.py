@@ -101,6 +101,15 @@ def check_learnability(model: Model, dataset: VisionDataset, image_count: int = 
 
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> model = saccade.create_model("yolox_nano", num_classes=10)
+        >>> report = check_learnability(model, DigitScenes("detection", "train", count=4))
+        >>> report.ok, report.metric, report.ground_truth
+        (True, 'AP', 1.0)
+        >>> report.sizes[0]["objects"], report.sizes[0]["best possible recall"]
+        (3, 1.0)
     """
     info = dataset.info
     if model.task != info.task:
@@ -289,6 +298,13 @@ def assignable(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tenso
 
     Returns:
         (N,) bool; None for a network that assigns nothing to boxes.
+
+    Example:
+        >>> boxes = torch.tensor([[10.0, 10, 60, 60], [5, 5, 6, 6]])
+        >>> assignable(saccade.create_model("yolox_nano"), boxes, (64, 64))
+        tensor([True, True])
+        >>> assignable(saccade.create_model("lenet5"), boxes, (64, 64)) is None
+        True
     """
     return model.assignable(boxes_xyxy, size) if isinstance(model, Detector) else None
 

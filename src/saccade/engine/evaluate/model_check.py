@@ -129,6 +129,13 @@ def check_model(model: Model, dataset: VisionDataset, steps: int = 100, image_co
 
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> model = saccade.create_model("lenet5", num_classes=10)
+        >>> report = check_model(model, DigitScenes("classification", "train", count=4, size=(32, 32)), steps=0)
+        >>> report.ok, report.fit.ground_truth, report.overfit
+        (True, 1.0, None)
     """
     found = check_learnability(model, dataset, image_count)
     # Labels that the head has no output for cannot be learnt; that is among the reasons already.
@@ -167,6 +174,11 @@ def check_source(
 
     Raises:
         SaccadeError: If there is no such network, checkpoint or data set, or the two belong to different tasks.
+
+    Example:
+        >>> report = check_source("lenet5", "digit_scenes", steps=0, image_count=4)
+        >>> report.ok, report.fit.images
+        (True, 4)
     """
     if split is None:
         names = source_splits(source, None, format)
@@ -194,6 +206,13 @@ def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 
         few: The images.
         steps: Steps of one batch of all of them.
         lr: Learning rate.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> few = DigitScenes("classification", "train", count=4, size=(32, 32))
+        >>> result = overfit_few(saccade.create_model("lenet5"), few, steps=12)
+        >>> result.steps, result.last_loss < result.first_loss
+        (12, True)
     """
     student = copy.deepcopy(model)
     student.class_names = learnt_class_names(student.num_classes, few.info.class_names)

@@ -62,8 +62,15 @@ def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str
         ConfigError: If the data set is not read for ``iou_type``.
 
     Example:
-        >>> data = open_dataset("data/coco", "val2017")
-        >>> evaluate_predictions("results.json", data).values["AP"]
+        >>> import json
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.tasks import get_task
+        >>> data = DigitScenes("detection", "val", count=1)
+        >>> sample = data.read(0)
+        >>> perfect = get_task("detection").from_target(sample.target, sample.info, data.info.class_names)
+        >>> _ = Path("results.json").write_text(json.dumps(perfect.to_coco()))
+        >>> round(evaluate_predictions("results.json", data).values["AP"], 3)
+        1.0
     """
     source = Path(path)
     evaluator = result_evaluator(dataset.info, iou_type)

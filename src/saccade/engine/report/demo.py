@@ -29,7 +29,7 @@ __all__ = ["run_demo"]
 
 
 def run_demo(config: TrainConfig, minutes: float, out: Path) -> Path:
-    """Train for at most ``minutes``, then score, draw, export and time.
+    """Run the demonstration: train for at most ``minutes``, then score, draw, export and time the network.
 
     Args:
         config: What to train; its name and folder are replaced by ``out``.

@@ -31,7 +31,7 @@ def save_batch_image(path: Path, pipeline: TrainPipeline, sampler: KeySampler, m
 
 
 def draw_sample(sample: Sample, task: str, class_names: Sequence[str]) -> NDArray[Any]:
-    """One sample as the network sees it, with its ground truth drawn."""
+    """Draw one sample as the network sees it, with its ground truth."""
     info = replace(sample.info, geometry=Geometry.identity(sample.size), image=sample.image)
     return get_task(task).from_target(sample.target, info, class_names).plot()
 
@@ -48,6 +48,14 @@ def hits_and_misses(
         dataset: Images with ground truth.
         image_count: How many images, evenly spaced, are scored.
         show: How many of each kind are drawn.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> runtime = EagerRuntime(saccade.create_model("lenet5", num_classes=10))
+        >>> drawn = hits_and_misses(runtime, DigitScenes("classification", "val", count=8, size=(32, 32)), show=2)
+        >>> {kind: len(images) for kind, images in drawn.items()}
+        {'hits': 2, 'misses': 2}
     """
     task = get_task(runtime.task)
     scored: list[tuple[float, NDArray[Any]]] = []

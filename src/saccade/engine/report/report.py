@@ -40,6 +40,12 @@ def write_report(
 
     Returns:
         ``path``.
+
+    Example:
+        >>> history = [{"epoch": 1.0, "train/loss": 2.3}, {"epoch": 2.0, "train/loss": 1.9}]
+        >>> path = write_report(Path("report.html"), "digits", history, None, drawings={}, tables={}, config_yaml="")
+        >>> "<svg" in path.read_text()
+        True
     """
     primary = report.primary if report else None
     sections = [

@@ -36,6 +36,10 @@ def task_of(data: str, split: str | None = None, format: str | None = None) -> s
         data: Catalogue name or path.
         split: Part of it; that for training if not given.
         format: Reader; found automatically if not given.
+
+    Example:
+        >>> task_of("digit_scenes")
+        'detection'
     """
     return open_dataset(data, split or _training_split(data, format), format=format, bad_labels="drop").info.task
 
@@ -53,6 +57,10 @@ def on_data(
         split: Part of it; the configuration's own if it is its data, else that for training.
         format: Reader; found automatically if not given.
         seed: Instead of the configuration's.
+
+    Example:
+        >>> on_data(TrainConfig(), "digit_scenes", split="val").data.train
+        'val'
     """
     own = config.data.source == data and format is None
     settings = replace(
@@ -84,6 +92,11 @@ def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, t
     Raises:
         ConfigError: If there is no such epoch, or a setting does not go with the data.
         DataError: If the data is missing or broken.
+
+    Example:
+        >>> config = on_data(TrainConfig(model="lenet5"), "digit_scenes")
+        >>> draw_training_images(config, count=4).shape
+        (1042, 772, 3)
     """
     if count < 1:
         raise ConfigError(f"count must be at least 1; got {count}.")
