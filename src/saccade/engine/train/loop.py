@@ -73,7 +73,7 @@ class GradientStep:
             self.model.forward = torch.compile(self.model.forward)  # type: ignore[method-assign]
 
     def run(self) -> MetricReport | None:
-        """Train; returns the last scores if there were any."""
+        """Train all epochs of the step; returns the last scores if there were any."""
         session, at = self.session, self.at
         pipeline = TrainPipeline(
             self.data.train, self.model.input_spec, [phase.augment for phase in self.phases], self.config.seed
@@ -287,7 +287,7 @@ class ModelStep:
         self.model.begin(step.name, self.data.train)
 
     def run(self) -> MetricReport | None:
-        """Solve, keep, and score where there is a validation split."""
+        """Solve the step, keep the network, and score it where there is a validation split."""
         session, at, device = self.session, self.session.at, self.session.fabric.device
         phases = resolve_phases(self.config, self.model)
         pipeline = TrainPipeline(

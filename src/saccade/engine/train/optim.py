@@ -20,7 +20,7 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def layers_of(model: Model) -> tuple[tuple[str, ...], ...]:
-    """Layers from the input to the heads, each as the names of its parts: what ``layer_decay`` counts.
+    """List the layers from the input to the heads, each as the names of its parts: what ``layer_decay`` counts.
 
     The model's ``layer_names``; else the children of each stage that is a row, and each other stage. What holds nothing
     but norms or biases, and a part that is a single parameter (a class token), belongs to the layer before it. The last

@@ -38,6 +38,11 @@ def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
     Raises:
         ConfigError: If a phase names an attribute that the model does not have, an unknown field of the augmentation,
             or a size that the network does not take.
+
+    Example:
+        >>> config = TrainConfig(phases=(Phase(from_epoch=5, freeze=FreezeConfig("head")),))
+        >>> [(one.index, one.freeze.trainable) for one in resolve_phases(config, saccade.create_model("lenet5"))]
+        [(0, 'all'), (1, 'head')]
     """
     base_attributes = {
         name: getattr(model, name) for phase in config.phases for name in phase.model if hasattr(model, name)
