@@ -31,6 +31,11 @@ class LargeImage:
         pixels: (H, W) or (H, W, C), uint8 or float 0..1; perhaps mapped from a file.
         channels: What a window has, 1 or 3.
         position: Number of the image in the source, for messages.
+
+    Example:
+        >>> image = LargeImage("strip.png", np.arange(6, dtype=np.uint8).reshape(1, 6), channels=1)
+        >>> image.window(0, -2, size=(1, 5), fill=99)[0, :, 0], image.window(0, -2, size=(1, 5), mirror=True)[0, :, 0]
+        (array([99, 99,  0,  1,  2], dtype=uint8), array([2, 1, 0, 1, 2], dtype=uint8))
     """
 
     name: str
@@ -73,6 +78,11 @@ def open_images(source: Any, channels: int) -> Iterator[LargeImage]:
 
     Raises:
         DataError: If nothing is there, or a thing is no image, or too large to be decoded whole.
+
+    Example:
+        >>> np.save("scene.npy", np.zeros((300, 400, 3), np.uint8))
+        >>> [(image.name, image.size) for image in open_images("scene.npy", channels=3)]
+        [('scene.npy', (300, 400))]
     """
     for position, item in enumerate(expand_source(source)):
         if isinstance(item, Path):

@@ -31,6 +31,13 @@ def predict(
         size: Canvas (height, width); the model's own if not given.
         keep_images: Keep the pixels on the result, so that it can draw itself without reading the file again.
         tiling: Predict each image tile by tile; a batch is then one of tiles.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> runtime = EagerRuntime(saccade.create_model("lenet5"))
+        >>> images = [np.zeros((28, 28), np.uint8), np.zeros((40, 60, 3), np.uint8)]
+        >>> [(result.path, result.image_size) for result in predict(runtime, images, batch_size=2)]
+        [('array-0', (28, 28)), ('array-1', (40, 60))]
     """
     if tiling is not None:
         yield from predict_tiled(runtime, source, tiling, batch_size, size, keep_images)

@@ -101,6 +101,14 @@ def predict_batch(runtime: Runtime, prepared: Sequence[Prepared]) -> list[Result
 
     Raises:
         ConfigError: If canvases differ, or an input of the network is missing.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> runtime = EagerRuntime(saccade.create_model("lenet5"))
+        >>> image = np.zeros((28, 28), np.uint8)
+        >>> prepared = [prepare(image, runtime.input_spec, image_id=number) for number in range(2)]
+        >>> [(result.image_id, result.probabilities.shape) for result in predict_batch(runtime, prepared)]
+        [(0, (10,)), (1, (10,))]
     """
     shapes = {one.canvas.shape for one in prepared}
     if len(shapes) != 1:

@@ -26,6 +26,10 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
 
     Raises:
         DataError: If nothing is there or a thing is no image; the message names it.
+
+    Example:
+        >>> [(name, pixels.shape) for name, pixels in iter_source([np.zeros((4, 6)), torch.rand(3, 8, 8)], channels=3)]
+        [('array-0', (4, 6, 3)), ('array-1', (8, 8, 3))]
     """
     for position, item in enumerate(expand_source(source)):
         if isinstance(item, Path):
@@ -35,7 +39,12 @@ def iter_source(source: Any, channels: int) -> Iterator[tuple[str, NDArray[Any]]
 
 
 def expand_source(source: Any) -> Iterator[Any]:
-    """Expand a source into its paths, arrays, Pillow images and tensors, one by one, none of them read."""
+    """Expand a source into its paths, arrays, Pillow images and tensors, one by one, none of them read.
+
+    Example:
+        >>> len(list(expand_source([np.zeros((4, 4)), [np.zeros((4, 4)), np.zeros((4, 4))]])))
+        3
+    """
     if isinstance(source, (str, Path)):
         yield from _expand_path(str(source))
     elif isinstance(source, Iterable) and not hasattr(source, "shape") and not hasattr(source, "getbands"):
@@ -71,6 +80,10 @@ def to_pixels(item: Any, channels: int, position: int) -> NDArray[Any]:
 
     Raises:
         DataError: If its values or shape are not those of an image.
+
+    Example:
+        >>> to_pixels(torch.ones(1, 2, 2), channels=3, position=0)[0, 0]
+        array([255, 255, 255], dtype=uint8)
     """
     if hasattr(item, "detach"):  # a tensor, (C, H, W) or (H, W)
         pixels = item.detach().cpu().numpy()

@@ -46,8 +46,13 @@ class AugmentedRuntime:
         ConfigError: If a value is out of range, or the mirror would exchange points and ``flip_pairs`` is empty.
 
     Example:
-        >>> runtime = AugmentedRuntime(open_runtime("best.safetensors"), scales=(0.83, 1.0, 1.2))
-        >>> evaluate(runtime, dataset).values["AP"]
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> plain = EagerRuntime(saccade.create_model("resnet18", num_classes=3))
+        >>> runtime = AugmentedRuntime(plain, scales=(0.83, 1.0))
+        >>> runtime.name
+        'resnet18 (torch, cpu, float32), 4 views'
+        >>> runtime(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))["probabilities"].shape
+        torch.Size([1, 3])
     """
 
     def __init__(
@@ -70,8 +75,8 @@ class AugmentedRuntime:
         if flip and points > 1 and not flip_pairs:
             raise ConfigError(
                 f"test-time augmentation: a mirror exchanges left and right points, and {runtime.name} does not "
-                "hold which. Pass flip_pairs, such as those of the data set (dataset.info.flip_pairs; a point with itself "
-                "if none has a partner), or flip=False."
+                "hold which. Pass flip_pairs, such as those of the data set (dataset.info.flip_pairs; a point with "
+                "itself if none has a partner), or flip=False."
             )
         if points:
             flip_order(flip_pairs, points)  # refuses pairs of other points now

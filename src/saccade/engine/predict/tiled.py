@@ -66,6 +66,13 @@ def predict_tiled(
     Raises:
         DataError: If a thing is no image, or too large to be decoded whole.
         ConfigError: If the model's predictions cannot be merged, or not with mirrored borders.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> runtime = EagerRuntime(saccade.create_model("lenet5"))
+        >>> (result,) = predict_tiled(runtime, np.zeros((100, 120, 1), np.uint8), Tiling(tile=(64, 64)), batch_size=4)
+        >>> result.image_size, result.probabilities.shape
+        ((100, 120), (10,))
     """
     _check(runtime, tiling)
     used: set[str] = set()

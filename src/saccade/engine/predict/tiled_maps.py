@@ -29,6 +29,16 @@ class MapBands:
         tent: Blend; else the core decides.
         labels: (H, W) array to write, perhaps mapped from a file.
         scores: (H, W) float32 array that gets the probabilities of the last class, where they are wanted.
+
+    Example:
+        >>> from saccade.data.derived.tiles import tile_grid
+        >>> grid = tile_grid((4, 6), (4, 4), overlap=0.5)
+        >>> labels = np.zeros(grid.size, np.uint8)
+        >>> bands = MapBands(grid, tent=True, labels=labels)
+        >>> for index in range(len(grid)):  # the second tile is foreground
+        ...     bands.add(index, np.full((1, 4, 4), float(index)), Geometry.identity((4, 4)))
+        >>> labels[0]
+        array([0, 0, 0, 1, 1, 1], dtype=uint8)
     """
 
     def __init__(
@@ -44,7 +54,7 @@ class MapBands:
         self._weights = [_tents(starts[axis], grid.tile[axis], grid.overlap[axis]) for axis in (0, 1)]
 
     def add(self, index: int, probabilities: NDArray[Any], geometry: Geometry) -> None:
-        """Take tile ``index``.
+        """Add the probabilities of tile ``index``.
 
         Args:
             index: Tiles come in the order of the grid.

@@ -28,6 +28,10 @@ class Tiling:
 
     Raises:
         ConfigError: If a value is out of range.
+
+    Example:
+        >>> Tiling(tile=(640, 640), overlap=0.25, merge="wbf").merge_options.boxes
+        'wbf'
     """
 
     tile: tuple[int, int]
