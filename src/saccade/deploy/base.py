@@ -37,6 +37,12 @@ class Runtime(Protocol):
         name: Model, engine and precision, for messages and tables.
 
     A runtime may be called from several threads at once; those whose engine cannot, take turns.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> runtime: Runtime = EagerRuntime(saccade.create_model("lenet5"))
+        >>> runtime.task, runtime.decoded_keys, runtime.input_spec.size
+        ('classification', ('probabilities',), (32, 32))
     """
 
     task: str
@@ -62,6 +68,11 @@ class ExportForm(nn.Module):
     Attributes:
         names: Names of the outputs, in order.
         input_names: Names of the inputs behind the images, in order.
+
+    Example:
+        >>> form = ExportForm(saccade.create_model("lenet5"), (32, 32), decode=True)
+        >>> form.names, form(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))[0].shape
+        (('probabilities',), torch.Size([2, 10]))
     """
 
     def __init__(self, model: Model, size: tuple[int, int], decode: bool) -> None:
@@ -117,7 +128,14 @@ def export_program(form: ExportForm, spec: InputSpec, dynamic_batch: bool) -> to
 def file_metadata(
     model: Model, spec: InputSpec, names: tuple[str, ...], decoded: bool, metrics: Mapping[str, float] | None
 ) -> dict[str, Any]:
-    """Metadata of an exported file: that of a checkpoint, the canvas it is made for, and its outputs."""
+    """Metadata of an exported file: that of a checkpoint, the canvas it is made for, and its outputs.
+
+    Example:
+        >>> model = saccade.create_model("lenet5", num_classes=3)
+        >>> metadata = file_metadata(model, model.input_spec, ("probabilities",), decoded=True, metrics={"top1": 0.9})
+        >>> metadata["task"], metadata["outputs"], metadata["metrics"]
+        ('classification', ['probabilities'], {'top1': 0.9})
+    """
     return {
         **model_metadata(model, metrics),
         "input_spec": spec.to_dict(),
@@ -128,7 +146,12 @@ def file_metadata(
 
 
 def as_uint8(images: Tensor) -> Tensor:
-    """Convert images to what exported graphs take: uint8 on the CPU, contiguous; other values 0..255 are rounded."""
+    """Convert images to what exported graphs take: uint8 on the CPU, contiguous; other values 0..255 are rounded.
+
+    Example:
+        >>> as_uint8(torch.tensor([[[[254.6, -3.0]]]]))
+        tensor([[[[255,   0]]]], dtype=torch.uint8)
+    """
     if images.dtype != torch.uint8:
         images = images.float().round().clamp(0, 255).to(torch.uint8)
     images = images.cpu()

@@ -146,9 +146,10 @@ def keep_metrics(path: str | Path, metrics: Mapping[str, float]) -> None:
         SaccadeError: If the file cannot be written.
 
     Example:
-        >>> path = export_model(saccade.create_model("lenet5"), "lenet.onnx")
+        >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
         >>> keep_metrics(path, {"top1": 0.99})
-        >>> OnnxRuntime(path).metadata["metrics"]
+        >>> from saccade.deploy.file_runtime import ProgramRuntime
+        >>> ProgramRuntime(path).metadata["metrics"]
         {'top1': 0.99}
     """
     path = Path(path)

@@ -128,6 +128,12 @@ class ProgramRuntime(FileRuntime):
 
     Raises:
         ExportError: If it is not one that :func:`export_model` wrote.
+
+    Example:
+        >>> from saccade.deploy.export import export_model
+        >>> runtime = ProgramRuntime(export_model(saccade.create_model("lenet5"), "lenet", format="torch"))
+        >>> runtime(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))["probabilities"].shape
+        torch.Size([2, 10])
     """
 
     def __init__(self, path: str | Path) -> None:

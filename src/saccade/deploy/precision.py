@@ -25,7 +25,12 @@ def has_bf16() -> bool:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Resolve ``auto`` for a device: half precision where it computes in it in hardware; others stay as they are."""
+    """Resolve ``auto`` for a device: half precision where it computes in it in hardware; others stay as they are.
+
+    Example:
+        >>> resolve_precision("bf16", torch.device("cpu")), resolve_precision("auto", torch.device("mps"))
+        ('bf16', '32')
+    """
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -45,6 +45,11 @@ def best_cpu_runtime(model: Model) -> Runtime:
 
     Args:
         model: The network; the runtime has a copy of it.
+
+    Example:
+        >>> model = saccade.create_model("lenet5")
+        >>> best_cpu_runtime(model) is best_cpu_runtime(model)
+        True
     """
     if importlib.util.find_spec("openvino") is None:
         _warn_once()
@@ -89,6 +94,12 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None) -
 
     Raises:
         SaccadeError: If there is no such file, device, or kind of file.
+
+    Example:
+        >>> from saccade.deploy.export import export_model
+        >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
+        >>> open_runtime(path).name
+        'lenet.pt2 (torch.export)'
     """
     if isinstance(path_or_model, Model):
         return _open_model(path_or_model, device)

@@ -29,6 +29,13 @@ class EagerRuntime:
         device: Where it runs.
         precision: ``32``, or autocast in ``bf16`` or ``16``; ``auto`` picks half precision where the device computes in
             it. Raw outputs are decoded in float32.
+
+    Example:
+        >>> runtime = EagerRuntime(saccade.create_model("lenet5"))
+        >>> runtime.name
+        'lenet5 (torch, cpu, float32)'
+        >>> runtime(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))["probabilities"].shape
+        torch.Size([2, 10])
     """
 
     task: str
@@ -72,6 +79,11 @@ class FusedRuntime(EagerRuntime):
     Args:
         model: The network; a copy is taken.
         precision: As for :class:`EagerRuntime`.
+
+    Example:
+        >>> runtime = FusedRuntime(saccade.create_model("lenet5"), precision="32")
+        >>> runtime.name
+        'lenet5 (torch fused, cpu, float32)'
     """
 
     def __init__(self, model: Model, precision: Precision = "auto") -> None:

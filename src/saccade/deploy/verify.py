@@ -42,6 +42,10 @@ class ParityReport:
         unmatched: Rows that only one side has.
         tolerance: Largest ``max_relative`` that passes.
         passed: Whether the file gives the same numbers.
+
+    Example:
+        >>> print(ParityReport("ONNX Runtime", (1, 3), {"logits": 1e-4}, {"logits": 2e-6}, None, 0, 1e-3, True))
+        ONNX Runtime: same numbers, largest difference 2.0e-06 of the scale (logits), batches of 1 and 3.
     """
 
     runtime: str
@@ -84,6 +88,13 @@ def verify_export(
         images: (N, C, H, W) uint8 at the file's canvas, used as often as a batch needs; generated scenes if not given.
         batch_sizes: Numbers of images at a time.
         tolerance: Largest difference that passes, as a share of the output's scale.
+
+    Example:
+        >>> from saccade.deploy.export import export_model
+        >>> model = saccade.create_model("lenet5")
+        >>> report = verify_export(model, export_model(model, "lenet", format="torch"), batch_sizes=(1, 2))
+        >>> report.passed, report.runtime
+        (True, 'lenet.pt2 (torch.export)')
     """
     path = Path(path)
     exported = OpenVinoFileRuntime(path, "32") if path.suffix == ".xml" else open_runtime(path)
@@ -99,7 +110,13 @@ def verify_export(
 
 
 def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
-    """Read the first images of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`."""
+    """Read the first images of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> canvases(DigitScenes("detection", "val"), InputSpec((64, 64))).shape
+        torch.Size([3, 3, 64, 64])
+    """
     pipeline = EvalPipeline(dataset, spec)
     samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]
     return torch.stack([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples])
@@ -120,6 +137,13 @@ def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], report:
         expected: Decoded tensors of the network.
         found: Decoded tensors of the file.
         report: What was found so far.
+
+    Example:
+        >>> report = ParityReport("ONNX Runtime", (1,), {}, {}, None, 0, 1e-3, True)
+        >>> expected, found = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.3, 0.7]])
+        >>> report = compare({"probabilities": expected}, {"probabilities": found}, report)
+        >>> report.passed, round(report.max_relative["probabilities"], 3)
+        (False, 0.125)
     """
     max_abs, max_relative = dict(report.max_abs), dict(report.max_relative)
     rows, unmatched = report.rows, report.unmatched
