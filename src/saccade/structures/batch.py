@@ -29,6 +29,11 @@ class Batch:
         infos: One an image.
         originals: Targets in original pixels, for evaluation; empty in training.
         inputs: Further inputs of the network by name, leading dimension B.
+
+    Example:
+        >>> targets = pad_targets([{"labels": torch.tensor(3)}, {"labels": torch.tensor(1)}])
+        >>> Batch(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), targets, infos=[]).targets["labels"]
+        tensor([3, 1])
     """
 
     images: Tensor

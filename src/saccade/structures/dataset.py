@@ -22,6 +22,11 @@ class DatasetInfo:
         flip_pairs: Pairs of keypoints that a mirror exchanges.
         category_ids: The source's own ids of the classes, where it has them (COCO's have gaps).
         object_names: Names of the labels of objects with keypoints, as ``class_names`` names the points there.
+
+    Example:
+        >>> info = DatasetInfo("pets", "classification", ("cat", "dog"), split="val")
+        >>> len(info.class_names)
+        2
     """
 
     name: str
@@ -38,6 +43,12 @@ class VisionDataset(Protocol):
     """Protocol of data sets, which every reader implements: images with their ground truth, by index.
 
     Annotations live in a few arrays, so that loader workers share them.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> data: VisionDataset = DigitScenes("detection", "train")
+        >>> len(data), data.info.task, data.read(0).image.shape
+        (2000, 'detection', (256, 256, 3))
     """
 
     info: DatasetInfo

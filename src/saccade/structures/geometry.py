@@ -35,6 +35,13 @@ class Geometry:
         original_size: (height, width) of the image as read (EXIF orientation applied).
         size: (height, width) of the canvas that the network sees.
         matrix: (3, 3) float64, maps homogeneous original (x, y, 1) to canvas pixels.
+
+    Example:
+        >>> geometry = Geometry.identity((100, 200)).then(np.diag([0.5, 0.5, 1.0]), (50, 100))
+        >>> geometry.map_boxes(np.array([[20.0, 20, 60, 80]]))
+        array([[10., 10., 30., 40.]], dtype=float32)
+        >>> geometry.invert_points(np.array([[10.0, 10.0]]))
+        array([[20., 20.]], dtype=float32)
     """
 
     original_size: tuple[int, int]

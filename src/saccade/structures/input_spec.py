@@ -77,8 +77,9 @@ class InputSpec:
         sized = sized if self.resize == "shorter_side" else replace(sized, size=sized.canvas)
         if self.fixed and sized.size != self.size:
             raise ConfigError(
-                f"this network takes images of {_by(self.size)} pixels (height x width) only, and {_by(sized.size)} was "
-                "asked for. Leave out sizes, scales and multi-scale training, or choose a network that takes any size."
+                f"this network takes images of {_by(self.size)} pixels (height x width) only, and {_by(sized.size)} "
+                "was asked for. Leave out sizes, scales and multi-scale training, or choose a network that takes any "
+                "size."
             )
         return sized
 
@@ -89,12 +90,12 @@ class InputSpec:
         return height, width
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
-        """Inverse of :meth:`to_dict`; unknown keys are errors.
+        """Build from the values of :meth:`to_dict`; unknown keys are errors.
 
         Raises:
             ConfigError: If a key is unknown.

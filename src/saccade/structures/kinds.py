@@ -32,6 +32,10 @@ class Kind:
             kind are kept, dropped and padded together.
         padding: Value of rows beyond an image's own in a batch.
         outside: Value of the pixels of a map where no image is.
+
+    Example:
+        >>> KINDS["label_map"]
+        Kind(motion='map', rows='', padding=0, outside=255)
     """
 
     motion: Motion = "none"
@@ -101,6 +105,11 @@ def check_kinds(names: Collection[str]) -> None:
 
     Raises:
         DataError: For the first of them.
+
+    Example:
+        >>> check_kinds(["boxes", "label"])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        saccade.errors.DataError: 'label' is no known kind of ground truth or input, ... Did you mean 'labels' ...
     """
     for name in names:
         kind_of(name)

@@ -48,6 +48,12 @@ class Sample:
         info: Identity and geometry.
         original: The target in pixels of the original, where evaluation needs it.
         inputs: Further inputs of the network by kind, in pixels of ``image``; they move as the target does.
+
+    Example:
+        >>> import numpy as np
+        >>> info = ImageInfo(0, "a.png", Geometry.identity((40, 60)))
+        >>> Sample(np.zeros((40, 60, 3), np.uint8), {"labels": np.array(1)}, info).size
+        (40, 60)
     """
 
     image: NDArray[Any]

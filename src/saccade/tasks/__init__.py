@@ -47,6 +47,10 @@ def get_task(name: str) -> Task:
 
     Raises:
         ConfigError: If there is none.
+
+    Example:
+        >>> get_task("detection").decoded_keys
+        ('boxes', 'scores', 'labels', 'count')
     """
     if name not in list_tasks():
         raise ConfigError(f"unknown task '{name}'.{did_you_mean(name, list_tasks())}")

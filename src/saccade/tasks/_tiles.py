@@ -106,7 +106,14 @@ def _windows(tiles: NDArray[np.int64], grid: TileGrid) -> NDArray[np.float64]:
 
 
 def concatenate_detections(parts: Sequence[Detections]) -> Detections:
-    """Concatenate the detections of several parts, which are in pixels of one image."""
+    """Concatenate the detections of several parts, which are in pixels of one image.
+
+    Example:
+        >>> about = dict(path="a.jpg", image_id=0, image_size=(60, 80), class_names=("cat",))
+        >>> parts = [Detections(**about, boxes_xyxy=[[x, 0, x + 9, 9]], scores=[0.5], labels=[0]) for x in (0, 20)]
+        >>> concatenate_detections(parts).boxes_xyxy[:, 0]
+        array([ 0., 20.])
+    """
     packed: list[Any] = [part.masks for part in parts if part.masks is not None]
     masks: Any = None
     if len(packed) == len(parts):

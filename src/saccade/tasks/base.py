@@ -33,6 +33,10 @@ class MergeOptions:
         boxes: Weighted boxes fusion (``wbf``) or suppression (``nms``).
         iou_threshold: Overlap above which two boxes are one object.
         flip_pairs: Pairs of points that a mirror exchanges.
+
+    Example:
+        >>> MergeOptions(boxes="nms", iou_threshold=0.5)
+        MergeOptions(boxes='nms', iou_threshold=0.5, flip_pairs=())
     """
 
     boxes: Literal["wbf", "nms"] = "wbf"
@@ -141,7 +145,12 @@ class Task(ABC):
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """Convert a decoded tensor of any runtime to a NumPy array in memory; half precisions become float32."""
+    """Convert a decoded tensor of any runtime to a NumPy array in memory; half precisions become float32.
+
+    Example:
+        >>> as_array(torch.ones(2, dtype=torch.bfloat16))
+        array([1., 1.], dtype=float32)
+    """
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()

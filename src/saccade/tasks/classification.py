@@ -21,7 +21,15 @@ __all__ = ["TASK", "ClassificationTask"]
 
 
 class ClassificationTask(Task):
-    """Classification task: ``probabilities`` (B, C) to :class:`~saccade.results.classification.Classification`."""
+    """Classification task: ``probabilities`` (B, C) to :class:`~saccade.results.classification.Classification`.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> info = ImageInfo(0, "a.png", Geometry.identity((40, 60)))
+        >>> decoded = {"probabilities": np.array([[0.2, 0.8]])}
+        >>> TASK.results(decoded, [info], ("cat", "dog"))[0].describe()
+        'dog 0.80'
+    """
 
     name = "classification"
     decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BC"}

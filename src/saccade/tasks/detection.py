@@ -26,6 +26,14 @@ class DetectionTask(Task):
     """Detection task: boxes, scores and labels to :class:`~saccade.results.detections.Detections`.
 
     ``masks`` (B, K, M, M) are probabilities on a grid over each box, ``keypoints`` (B, K, P, 2) pixels of the canvas.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> info = ImageInfo(0, "a.png", Geometry.identity((40, 60)))
+        >>> decoded = {"boxes": np.array([[[5.0, 5, 25, 30], [0, 0, 0, 0]]]), "scores": np.array([[0.9, 0.0]])}
+        >>> decoded |= {"labels": np.array([[1, 0]]), "count": np.array([1])}
+        >>> TASK.results(decoded, [info], ("cat", "dog"))[0].describe()
+        '1 dog'
     """
 
     name = "detection"

@@ -24,7 +24,16 @@ __all__ = ["TASK", "KeypointTask"]
 
 
 class KeypointTask(Task):
-    """Keypoint task: points and objects, each with a score, to :class:`~saccade.results.keypoints.Keypoints`."""
+    """Keypoint task: points and objects, each with a score, to :class:`~saccade.results.keypoints.Keypoints`.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> info = ImageInfo(0, "a.png", Geometry.identity((40, 60)))
+        >>> decoded = {"keypoints": np.zeros((1, 1, 2, 2)), "point_scores": np.ones((1, 1, 2))}
+        >>> decoded |= {"scores": np.ones((1, 1)), "count": np.array([1])}
+        >>> TASK.results(decoded, [info], ("left", "right"))[0].describe()
+        '1 object of 2 points'
+    """
 
     name = "keypoints"
     decoded: ClassVar[Mapping[str, str]] = {

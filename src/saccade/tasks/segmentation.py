@@ -30,6 +30,12 @@ class SegmentationTask(Task):
     Probabilities are warped to the original size before the class is chosen, so that borders are as fine as the
     original's pixels. With C = 1 the map is 1 where the probability is at least 0.5; the names may be ``("background",
     name)`` or ``(name,)``.
+
+    Example:
+        >>> info = ImageInfo(0, "a.png", Geometry.identity((2, 2)))
+        >>> decoded = {"probabilities": np.array([[[[0.9, 0.1], [0.2, 0.3]]]])}
+        >>> TASK.results(decoded, [info], ("road",))[0].class_share()
+        {'background': 0.75, 'road': 0.25}
     """
 
     name = "segmentation"

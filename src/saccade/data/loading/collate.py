@@ -65,6 +65,14 @@ def collate_by_canvas(samples: Sequence[Sample]) -> list[Batch]:
     """Stack samples to one batch for each canvas that occurs, in the order of their first samples.
 
     Nothing is padded, so what a network predicts for an image does not depend on the images beside it.
+
+    Example:
+        >>> from saccade.structures.geometry import Geometry
+        >>> from saccade.structures.sample import ImageInfo
+        >>> infos = [ImageInfo(0, "a.png", Geometry.identity(size)) for size in ((32, 64), (64, 32), (32, 64))]
+        >>> samples = [Sample(np.zeros((*info.geometry.size, 3), np.uint8), {}, info) for info in infos]
+        >>> [tuple(batch.images.shape) for batch in collate_by_canvas(samples)]
+        [(2, 3, 32, 64), (1, 3, 64, 32)]
     """
     groups: dict[tuple[int, ...], list[Sample]] = {}
     for sample in samples:

@@ -107,6 +107,17 @@ def make_train_loader(pipeline: Pipeline, sampler: KeySampler, workers: int = 0)
         pipeline: A ``TrainPipeline``.
         sampler: Sampler over the length of the pipeline.
         workers: Processes.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.data.loading.pipeline import TrainPipeline
+        >>> from saccade.data.loading.sampler import EpochSampler
+        >>> from saccade.data.transforms.config import AugmentConfig
+        >>> from saccade.structures.input_spec import InputSpec
+        >>> data = DigitScenes("detection", "train", count=6)
+        >>> pipeline = TrainPipeline(data, InputSpec((64, 64)), [AugmentConfig(flip=0.5)])
+        >>> [batch.images.shape[0] for batch in make_train_loader(pipeline, EpochSampler(len(data), batch_size=4))]
+        [4, 2]
     """
     return BatchLoader(pipeline, sampler, workers)
 
@@ -130,6 +141,14 @@ def make_eval_loader(
         rank: This process.
         world_size: Number of processes that evaluate together.
         groups: Image that each canvas shows, where several show one; they go to one process, one after another.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.data.loading.pipeline import EvalPipeline
+        >>> from saccade.structures.input_spec import InputSpec
+        >>> pipeline = EvalPipeline(DigitScenes("detection", "val", count=6), InputSpec((64, 64)))
+        >>> [[info.image_id for info in batch.infos] for batch in make_eval_loader(pipeline, batch_size=4)]
+        [[0, 1, 2, 3], [4, 5]]
     """
     sampler = EvalSampler(len(pipeline), batch_size, rank, world_size, groups)
     return BatchLoader(pipeline, sampler, workers)

@@ -43,6 +43,14 @@ class EvalPipeline:
         dataset: Where images come from.
         spec: Of the network.
         size: Canvas (height, width) instead of the spec's own.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> data = DigitScenes("detection", "val", size=(100, 200))
+        >>> pipeline = EvalPipeline(data, InputSpec((64, 64), resize="letterbox"))
+        >>> sample = pipeline[SampleKey(epoch=0, index=0)]
+        >>> sample.image.shape, sample.info.geometry.original_size
+        ((64, 64, 3), (100, 200))
     """
 
     def __init__(self, dataset: VisionDataset, spec: InputSpec, size: tuple[int, int] | None = None) -> None:
@@ -82,6 +90,14 @@ class TrainPipeline:
 
     Raises:
         ConfigError: If a setting is out of range, or does not go with the ground truth of the data set.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> data = DigitScenes("detection", "train", count=8)
+        >>> pipeline = TrainPipeline(data, InputSpec((64, 64)), [AugmentConfig(mosaic=1.0, flip=0.5)])
+        >>> first, again = (pipeline[SampleKey(epoch=2, index=5)] for _ in range(2))
+        >>> first.image.shape, np.array_equal(first.image, again.image)
+        ((64, 64, 3), True)
     """
 
     def __init__(

@@ -38,6 +38,11 @@ def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> 
         dataset: Any data set.
         index: Which image.
         size: Canvas (height, width) into which the image will be letterboxed.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> read_at_least(DigitScenes("detection", "train"), 0, (64, 64)).image.shape  # no JPEG: read whole
+        (256, 256, 3)
     """
     if isinstance(dataset, ConcatDataset):
         part, inner = dataset.locate(index)

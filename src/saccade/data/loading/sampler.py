@@ -28,6 +28,10 @@ class SampleKey(NamedTuple):
         size: Canvas (height, width); the network's own if None.
         phase: Number of the phase, whose augmentation is in force.
         repeat: How often the image was in this epoch before.
+
+    Example:
+        >>> SampleKey(epoch=2, index=5, phase=1)
+        SampleKey(epoch=2, index=5, size=None, phase=1, repeat=0)
     """
 
     epoch: int
@@ -82,6 +86,12 @@ class EpochSampler:
 
     Raises:
         ConfigError: If there would be no batch.
+
+    Example:
+        >>> sampler = EpochSampler(5, batch_size=2)
+        >>> sampler.set_epoch(3)
+        >>> [len(batch) for batch in sampler], sorted(key.index for batch in sampler for key in batch)
+        ([2, 2, 1], [0, 1, 2, 3, 4])
     """
 
     def __init__(

@@ -48,17 +48,34 @@ Remap = Callable[[NDArray[Any], int, bool], NDArray[Any]]
 
 
 def has_objects(target: Target) -> bool:
-    """Whether the ground truth is a list of objects, rather than a class or a label map alone."""
+    """Whether the ground truth is a list of objects, rather than a class or a label map alone.
+
+    Example:
+        >>> has_objects({"boxes": np.zeros((0, 4))}), has_objects({"label_map": np.zeros((4, 4))})
+        (True, False)
+    """
     return any(key in target for key in ("boxes", "masks", "keypoints"))
 
 
 def select_objects(target: Target, keep: NDArray[np.bool_]) -> Target:
-    """Select the objects of a target where ``keep`` (N,) is true."""
+    """Select the objects of a target where ``keep`` (N,) is true.
+
+    Example:
+        >>> target = {"boxes": np.array([[0.0, 0, 10, 10], [30, 30, 50, 50]], np.float32), "labels": np.array([1, 2])}
+        >>> select_objects(target, np.array([False, True]))["labels"]
+        array([2])
+    """
     return {key: value[keep] if key in OBJECT_KEYS else value for key, value in target.items()}
 
 
 def join_objects(targets: Sequence[Target]) -> Target:
-    """Join the objects of several targets, in order; values of the whole image come from the first."""
+    """Join the objects of several targets, in order; values of the whole image come from the first.
+
+    Example:
+        >>> target = {"boxes": np.array([[0.0, 0, 10, 10], [30, 30, 50, 50]], np.float32), "labels": np.array([1, 2])}
+        >>> join_objects([target, target])["labels"]
+        array([1, 2, 1, 2])
+    """
     return {
         key: np.concatenate([target[key] for target in targets]) if key in OBJECT_KEYS else value
         for key, value in targets[0].items()
@@ -75,6 +92,11 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
         target: Ground truth in pixels of the canvas.
         window: x1, y1, x2, y2 in pixels.
         tight: Take boxes and area from the masks, where there are masks.
+
+    Example:
+        >>> target = {"boxes": np.array([[0.0, 0, 10, 10], [30, 30, 50, 50]], np.float32), "labels": np.array([1, 2])}
+        >>> clip_objects(target, (5, 5, 25, 25))["boxes"]  # the second box is outside
+        array([[ 5.,  5., 10., 10.]], dtype=float32)
     """
     clipped = dict(target)
     if "keypoints" in target:
@@ -100,7 +122,12 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
 
 
 def area_factor(matrix: Matrix) -> float:
-    """Compute the factor by which an affine map enlarges areas: its absolute determinant."""
+    """Compute the factor by which an affine map enlarges areas: its absolute determinant.
+
+    Example:
+        >>> area_factor(np.diag([2.0, 0.5, 1.0])), area_factor(np.diag([2.0, 2.0, 1.0]))
+        (1.0, 4.0)
+    """
     return abs(float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
 
 
@@ -112,6 +139,12 @@ def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> 
 
     Raises:
         DataError: If a key is no known kind.
+
+    Example:
+        >>> target = {"boxes": np.array([[0.0, 0, 10, 10], [30, 30, 50, 50]], np.float32), "labels": np.array([1, 2])}
+        >>> double = np.diag([2.0, 2.0, 1.0])
+        >>> move_target(target, double, lambda pixels, fill, linear: pixels)["boxes"][1]
+        array([ 60.,  60., 100., 100.], dtype=float32)
     """
     moved = dict(target)
     if not moved.keys() - {"labels"}:
@@ -138,7 +171,13 @@ def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> 
 
 
 def move_inputs(inputs: Target, matrix: Matrix, size: tuple[int, int], remap: Remap, fill: int) -> Target:
-    """Move further inputs like a target; proposals are clipped to the new canvas, and dropped where nothing is left."""
+    """Move further inputs like a target; proposals are clipped to the new canvas, and dropped where nothing is left.
+
+    Example:
+        >>> inputs = {"proposals": np.array([[0.0, 0, 10, 10], [90, 90, 99, 99]], np.float32)}
+        >>> move_inputs(inputs, np.eye(3), (50, 50), lambda pixels, fill, linear: pixels, fill=114)["proposals"]
+        array([[ 0.,  0., 10., 10.]], dtype=float32)
+    """
     if not inputs:
         return {}
     moved = move_target(inputs, matrix, remap, fill)
@@ -163,6 +202,15 @@ def move_sample(
         remap: Does to an array of pixels what ``matrix`` does to coordinates.
         fill: Value of uncovered pixels of the image; label maps get 255 and masks 0 there.
         tight: After transforms that turn or cut, boxes of objects with masks are taken anew from the masks.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> sample = DigitScenes("detection", "train").read(0)
+        >>> half = np.diag([0.5, 0.5, 1.0])
+        >>> remap = lambda pixels, fill, linear: resize_pixels(pixels, (128, 128), linear)
+        >>> moved = move_sample(sample, half, (128, 128), remap, fill=114)
+        >>> moved.size, np.allclose(moved.target["boxes"], sample.target["boxes"] / 2)
+        ((128, 128), True)
     """
     target = clip_objects(move_target(sample.target, matrix, remap, fill), (0, 0, size[1], size[0]), tight)
     info = replace(sample.info, geometry=sample.info.geometry.then(matrix, size))
@@ -179,6 +227,11 @@ def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fil
         size: (height, width) of the result.
         fill: Value where nothing lands.
         linear: Interpolate; else the nearest value is taken.
+
+    Example:
+        >>> shift = np.array([[1.0, 0, 1], [0, 1, 0]])  # one pixel to the right
+        >>> warp_pixels(np.array([[1, 2, 3]], np.uint8), shift, (1, 3), fill=9, linear=False)
+        array([[9, 1, 2]], dtype=uint8)
     """
     # OpenCV counts pixel centres from 0, coordinates here from 0.5: A(x + 0.5) + b - 0.5.
     centred = np.array(matrix[:2], np.float64)
@@ -196,6 +249,10 @@ def resize_pixels(pixels: NDArray[Any], size: tuple[int, int], linear: bool = Tr
 
     Interpolated values are means over the covered area from a half downwards, where bilinear sampling would begin to
     skip pixels.
+
+    Example:
+        >>> resize_pixels(np.array([[0, 100], [100, 200]], np.uint8), (1, 1))
+        array([[100]], dtype=uint8)
     """
     if pixels.shape[:2] == size:
         return pixels
