@@ -57,6 +57,14 @@ class Model(nn.Module):
         layer_names: Layers from the input to the last below the heads, each as the names of its parts, for a learning
             rate that falls with depth; empty: the children of each stage, in order.
         earlier_heads: Heads for other classes that it had over the same weights; they travel in its checkpoints.
+
+    Example:
+        >>> model = saccade.create_model("lenet5")
+        >>> images = torch.zeros(2, 1, 32, 32)
+        >>> model(images)["logits"].shape, model.predict(images)["probabilities"].shape
+        (torch.Size([2, 10]), torch.Size([2, 10]))
+        >>> sorted(model.loss(images, {"labels": torch.tensor([3, 7])}))
+        ['classification']
     """
 
     task: str

@@ -24,7 +24,12 @@ FORMAT_VERSION = 1
 
 
 def library_version() -> str:
-    """Installed version of Saccade."""
+    """Installed version of Saccade.
+
+    Example:
+        >>> library_version() == saccade.__version__
+        True
+    """
     return importlib.metadata.version("saccade")
 
 

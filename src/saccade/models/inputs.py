@@ -18,7 +18,14 @@ _ROWS = 24  # proposals of an example
 
 
 def normalize_inputs(normalize: Normalize, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Normalise the images among further inputs as those of the network; other tensors stay as they are."""
+    """Normalise the images among further inputs as those of the network; other tensors stay as they are.
+
+    Example:
+        >>> from saccade.structures.input_spec import InputSpec
+        >>> inputs = {"proposals": torch.tensor([[[0.0, 0, 8, 8]]]), "target_image": torch.full((1, 3, 8, 8), 255)}
+        >>> {name: float(value.max()) for name, value in normalize_inputs(Normalize(InputSpec((8, 8))), inputs).items()}
+        {'proposals': 8.0, 'target_image': 1.0}
+    """
     return {name: normalize(value) if kind_of(name).motion == "image" else value for name, value in inputs.items()}
 
 
@@ -32,6 +39,11 @@ def select_inputs(names: Collection[str], inputs: Mapping[str, Tensor], whose: s
 
     Raises:
         ConfigError: If one is missing.
+
+    Example:
+        >>> inputs = {"proposals": torch.zeros(1, 2, 4), "proposal_scores": torch.zeros(1, 2)}
+        >>> list(select_inputs(("proposals",), inputs, "fast_rcnn"))
+        ['proposals']
     """
     for name in names:
         if name not in inputs:
@@ -51,6 +63,12 @@ def example_inputs(model: Model, size: tuple[int, int], batch: int) -> dict[str,
 
     Raises:
         ConfigError: If an input is of a kind whose shape is not known.
+
+    Example:
+        >>> model = saccade.create_model("lenet5")
+        >>> model.input_names = ("proposals",)
+        >>> example_inputs(model, (32, 32), batch=2)["proposals"].shape
+        torch.Size([2, 24, 4])
     """
     generator = torch.Generator().manual_seed(0)
     made: dict[str, Tensor] = {}

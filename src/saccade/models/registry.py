@@ -60,6 +60,10 @@ class BuilderEntry:
         paper: Authors, venue and year with the arXiv id where there is one.
         build: The builder.
         reported: Figures that the paper prints of it.
+
+    Example:
+        >>> list(get_builder("lenet5").parameters)
+        ['num_classes', 'weights']
     """
 
     name: str
@@ -189,6 +193,11 @@ def get_builder(name: str) -> BuilderEntry:
 
     Raises:
         ConfigError: If there is none; the message offers the nearest name, or the checkpoint in a folder.
+
+    Example:
+        >>> entry = get_builder("resnet18")
+        >>> entry.task, entry.family, entry.paper
+        ('classification', 'resnet', 'He et al., CVPR 2016, arXiv 1512.03385')
     """
     _import_all()
     if ":" in name and name not in _BUILDERS:
@@ -209,6 +218,10 @@ def list_models(task: str | None = None) -> list[str]:
 
     Args:
         task: Only those that solve this task.
+
+    Example:
+        >>> "yolox_s" in list_models("detection"), "yolox_s" in list_models("classification")
+        (True, False)
     """
     _import_all()
     own = {name: entry for name, entry in _BUILDERS.items() if ":" not in name}

@@ -51,7 +51,7 @@ class Result(ABC):
         return self.image if self.image is not None else read_rgb(self.path)
 
     def above(self, score: float) -> Result:
-        """Select the objects that score at least ``score``; the result itself where there are no objects.
+        """Select the objects that score at least ``score``; the result itself where it holds none (classes, maps).
 
         Args:
             score: Threshold, 0..1.

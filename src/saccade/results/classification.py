@@ -46,7 +46,7 @@ class Classification(Result):
         return float(self.probabilities[self.label])
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The ``k`` most probable classes (all, if there are fewer), ``(name, probability)``."""
+        """List the ``k`` most probable classes (all, if there are fewer), ``(name, probability)``."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.name_of(int(label)), float(self.probabilities[label])) for label in order]
 
@@ -62,7 +62,7 @@ class Classification(Result):
         return draw_caption(self.pixels(), names, shares, [class_color(name) for name in names])
 
     def to_json(self) -> dict[str, Any]:
-        """Name, label and probability of the best class, and all probabilities by name."""
+        """Convert to plain values: name, label and probability of the best class, and all probabilities by name."""
         probabilities = [
             {"name": self.name_of(label), "probability": float(value)} for label, value in enumerate(self.probabilities)
         ]
@@ -70,12 +70,12 @@ class Classification(Result):
         return {**self._header(), "task": "classification", **best, "probabilities": probabilities}
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """One entry, the best class, with the keys of COCO's other results (it has no classification)."""
+        """Convert to one entry, the best class, with the keys of COCO's other results (it has no classification)."""
         category = category_ids[self.label] if category_ids else self.label
         return [{"image_id": self.image_id, "category_id": int(category), "score": self.score}]
 
     def to_supervision(self) -> Any:
-        """``supervision.Classifications`` of all classes, by falling probability."""
+        """Convert to ``supervision.Classifications`` of all classes, by falling probability."""
         supervision = import_supervision()
         order = np.argsort(-self.probabilities, kind="stable")
         return supervision.Classifications(class_id=order, confidence=self.probabilities[order])

@@ -106,7 +106,7 @@ class Detections(ObjectResult):
         return draw_keypoints(drawn, points, shown.point_scores, self.point_names)
 
     def to_json(self) -> dict[str, Any]:
-        """A list of objects with box (xyxy, pixels), name, label and score; masks and keypoints where there are any."""
+        """Convert to plain values: objects with box (xyxy, pixels), name, label, score, masks and keypoints."""
         objects: list[dict[str, Any]] = [
             {"name": name, "label": int(label), "score": float(score), "box_xyxy": [float(value) for value in box]}
             for name, label, score, box in zip(self.names, self.labels, self.scores, self.boxes_xyxy, strict=True)
@@ -120,7 +120,7 @@ class Detections(ObjectResult):
         return {**self._header(), "task": "detection", "objects": objects}
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Entries with ``bbox`` (xywh, pixels), ``segmentation`` (compressed run lengths) and ``keypoints``."""
+        """Convert to entries with ``bbox`` (xywh, pixels), ``segmentation`` (run lengths) and ``keypoints``."""
         entries: list[dict[str, Any]] = []
         for index, (x1, y1, x2, y2) in enumerate(self.boxes_xyxy.astype(np.float64).tolist()):
             label = int(self.labels[index])
@@ -139,7 +139,7 @@ class Detections(ObjectResult):
         return entries
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections`` with ``class_name`` (and ``keypoints``, ``point_scores``) among its data."""
+        """Convert to ``supervision.Detections``, with ``class_name``, ``keypoints``, ``point_scores`` in its data."""
         supervision = import_supervision()
         data: dict[str, Any] = {"class_name": np.array(self.names, dtype=str)}
         if self.keypoints is not None and self.point_scores is not None:
@@ -154,7 +154,7 @@ class Detections(ObjectResult):
 
 
 def encode_mask(mask: NDArray[Any]) -> dict[str, Any]:
-    """COCO's compressed run lengths of one mask (H, W), ready for JSON."""
+    """Encode one mask (H, W) as COCO's compressed run lengths, ready for JSON."""
     from faster_coco_eval.core import mask as coco_mask
 
     encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
@@ -166,7 +166,7 @@ def encode_mask(mask: NDArray[Any]) -> dict[str, Any]:
 
 
 def points_to_json(points: NDArray[Any], scores: NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Points (K, 2) of one object with their scores (K,) and names (their numbers where there are none)."""
+    """Convert points (K, 2) of one object to plain values, with scores (K,) and names (numbers if there are none)."""
     return [
         {
             "name": names[index] if index < len(names) else str(index),
@@ -179,5 +179,5 @@ def points_to_json(points: NDArray[Any], scores: NDArray[Any], names: Sequence[s
 
 
 def points_to_coco(points: NDArray[Any], scores: NDArray[Any]) -> list[float]:
-    """``[x, y, score, x, ...]`` of one object; COCO counts pixel centres from 0, half a pixel less than here."""
+    """Convert points of one object to ``[x, y, score, x, ...]``, in COCO's pixels, whose centres lie at integers."""
     return [float(value) for point, score in zip(points - 0.5, scores, strict=True) for value in (*point, score)]

@@ -73,7 +73,7 @@ class Keypoints(ObjectResult):
         return draw_keypoints(self.pixels(), shown.keypoints, shown.point_scores, self.names)
 
     def to_json(self) -> dict[str, Any]:
-        """A list of objects, each with its score, its points (name, x, y in pixels, score) and its box."""
+        """Convert to plain values: objects with score, points (name, x, y in pixels, score) and box."""
         objects: list[dict[str, Any]] = [
             {"score": float(score), "keypoints": points_to_json(points, point_scores, self.names)}
             for points, point_scores, score in zip(self.keypoints, self.point_scores, self.scores, strict=True)
@@ -84,7 +84,7 @@ class Keypoints(ObjectResult):
         return {**self._header(), "task": "keypoints", "objects": objects}
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Entries with ``keypoints`` (x, y, score, x, ...) and ``score``, of the first category.
+        """Convert to entries with ``keypoints`` (x, y, score, x, ...) and ``score``, of the first category.
 
         COCO's keypoints are indices of pixels, whose centres lie half a pixel further here.
         """
@@ -100,7 +100,7 @@ class Keypoints(ObjectResult):
         return entries
 
     def to_supervision(self) -> Any:
-        """``supervision.KeyPoints``."""
+        """Convert to ``supervision.KeyPoints``."""
         supervision = import_supervision()
         points, scores = self.keypoints.astype(np.float32), self.point_scores.astype(np.float32)
         try:

@@ -22,6 +22,13 @@ class ObjectResult(Result):
 
     Attributes:
         row_fields: Fields whose first dimension counts the objects; a field may be None.
+
+    Example:
+        >>> from saccade.results.detections import Detections
+        >>> about = dict(path="a.jpg", image_id=0, image_size=(60, 80), class_names=("cat", "dog"))
+        >>> result = Detections(**about, boxes_xyxy=np.zeros((3, 4)), scores=[0.9, 0.6, 0.3], labels=[0, 1, 1])
+        >>> len(result), len(result[:2]), len(result.above(0.5)), [one.names[0] for one in result]
+        (3, 2, 2, ['cat', 'dog', 'dog'])
     """
 
     row_fields: ClassVar[tuple[str, ...]] = ()

@@ -28,6 +28,12 @@ class SegmentationMap(Result):
         label_map: (H, W) uint8 (int16 past 255 classes); 255 marks pixels of a target that are not scored.
         probabilities: (H, W) float32, how much each pixel is foreground, of networks with one class, or two of which
             the first is background; else None.
+
+    Example:
+        >>> about = dict(path="a.jpg", image_id=0, image_size=(2, 2), class_names=("road", "sky"))
+        >>> result = SegmentationMap(**about, label_map=np.array([[1, 1], [0, 255]], np.uint8))
+        >>> result.describe(), result.labels()
+        ('sky 50.0%, road 25.0%', [0, 1])
     """
 
     label_map: NDArray[Any]
@@ -77,7 +83,7 @@ class SegmentationMap(Result):
         return target
 
     def to_json(self) -> dict[str, Any]:
-        """Share and run lengths of each class that occurs."""
+        """Convert to plain values: share and run lengths of each class that occurs."""
         return {
             **self._header(),
             "task": "segmentation",
@@ -93,7 +99,7 @@ class SegmentationMap(Result):
         }
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """COCO stuff entries: one ``segmentation`` (run lengths) a class that occurs, background left out."""
+        """Convert to COCO stuff entries: one ``segmentation`` (run lengths) for each class but background."""
         return [
             {
                 "image_id": self.image_id,
@@ -104,7 +110,7 @@ class SegmentationMap(Result):
         ]
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections`` with one mask, and the box around it, a class that occurs, background left out."""
+        """Convert to ``supervision.Detections``: a mask, and the box around it, for each class but background."""
         supervision = import_supervision()
         labels = self._things()
         masks = (
