@@ -52,7 +52,7 @@ def main(out: Path, epochs: int = 1) -> str:
         (str(base.model_path), "head"),
     ):
         config = config_for(second, epochs, out, f"two_classes_{trainable.replace(':', '')}_{init is not None}")
-        config.init, config.freeze = init, FreezeConfig(trainable=trainable)
+        config.weights, config.freeze = init, FreezeConfig(trainable=trainable)
         config.optimizer.lr = 2e-3 if trainable == "head" or init is None else 5e-4
         start = time.monotonic()
         run = saccade.train(config)

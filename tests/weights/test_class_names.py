@@ -249,7 +249,7 @@ def test_a_run_on_classes_in_another_order_starts_from_the_right_rows(tmp_path: 
     model.class_names = ("red", "green", "blue")
     path = save_model(model, tmp_path / "m.safetensors")
     info = DatasetInfo("colours", "classification", ("blue", "red", "pink"))
-    trained = build_model(TrainConfig(model="lenet5", init=str(path)), info)
+    trained = build_model(TrainConfig(model="lenet5", weights=str(path)), info)
     assert trained.class_names == ("blue", "red", "pink")
     assert torch.equal(trained.output.weight[:2], model.output.weight[[2, 0]])
     assert not torch.equal(trained.output.weight[2], model.output.weight[1])

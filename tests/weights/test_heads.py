@@ -22,7 +22,7 @@ def _config(tmp_path: Path, init: Path, trainable: str, name: str, **fields: obj
     return TrainConfig(
         name=name,
         model="resnet20_cifar",
-        init=str(init),
+        weights=str(init),
         data=DataConfig(source="digit_scenes", val=None, size=(32, 32), batch_size=8, workers=0),
         optimizer=OptimizerConfig(name="adamw", lr=1e-2),
         freeze=FreezeConfig(trainable=trainable),

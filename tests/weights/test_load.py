@@ -248,7 +248,7 @@ def test_weights_bring_the_options_that_they_were_trained_with(tmp_path: Path, m
     model = create_model("mobilenet_v1", weights="imagenet")
     assert model.builder_args["activation"] == "relu6"
     assert model.input_spec.mean == (127.5, 127.5, 127.5)
-    config = TrainConfig(model="mobilenet_v1", init="imagenet")
+    config = TrainConfig(model="mobilenet_v1", weights="imagenet")
     info = DatasetInfo("three", "classification", ("a", "b", "c"))
     trained = build_model(config, info)
     assert (trained.builder_args["activation"], trained.num_classes) == ("relu6", 3)

@@ -54,7 +54,7 @@ class TrainOptions:
     """Data set: name in the catalogue, or path. Short for --data.source."""
     trainable: str | None = None
     """What is trained: all, head, or last:k for the last k stages and the head. Short for --freeze.trainable. With
-    --init CHECKPOINT, this is transfer learning."""
+    --weights CHECKPOINT, this is transfer learning."""
     resume: bool = False
     """Go on where the run of this name was stopped."""
 

@@ -142,7 +142,7 @@ def load_model(path: str | Path, earlier_head: int | None = None) -> Model:
         if not 0 <= earlier_head < len(heads):
             raise WeightsError(
                 f"'{path}' has no earlier head {earlier_head}; it keeps {len(heads)}. Heads are kept by training a new "
-                "one on a frozen network: train --init CHECKPOINT --trainable head."
+                "one on a frozen network: train --weights CHECKPOINT --trainable head."
             )
         chosen = heads[earlier_head]
         state.update(chosen.tensors)

@@ -53,7 +53,7 @@ def convnext_base_finetune_384() -> TrainConfig:
         augment=AugmentConfig(resized_crop=(0.08, 1.0), flip=0.5, policy="randaugment", erase=0.25),
         label_smoothing=0.1,
         ema=EmaConfig(decay=0.9999),
-        init="imagenet",
+        weights="imagenet",
     )
     config.model_args = {"stochastic_depth": 0.8}
     config.data.size = (384, 384)

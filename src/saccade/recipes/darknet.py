@@ -27,7 +27,7 @@ def darknet19_imagenet() -> TrainConfig:
 
     160 epochs at 224 pixels, a rate of 0.1 that falls polynomially with power 4, weight decay 0.0005,
     momentum 0.9, crops, rotations and shifts of colour. Ten more epochs at 448 pixels and a rate of 0.001 make the
-    network that YOLOv2 starts from: ``--init runs/darknet19_imagenet/best.safetensors --data.size 448 448
+    network that YOLOv2 starts from: ``--weights runs/darknet19_imagenet/best.safetensors --data.size 448 448
     --optimizer.lr 0.001 --epochs 10``.
 
     Example:

@@ -168,5 +168,5 @@ def _check_fits(runtime: Runtime, dataset: VisionDataset) -> None:
             f"{runtime.name} knows the classes {list(names)[:8]}, "
             f"data set '{info.name}' has {list(info.class_names)[:8]}"
             + (f"; unknown to the model: {missing[:8]}" if missing else " in another order")
-            + ". Evaluate on data with the model's classes, or train a new head with --init."
+            + ". Evaluate on data with the model's classes, or train a new head with --weights."
         )

@@ -320,7 +320,7 @@ def _class_reasons(model: Model, names: tuple[str, ...]) -> list[str]:
         missing = [name for name in names if name not in known]
         detail = f"it does not know {', '.join(missing[:_LISTED])}" if missing else "they stand in another order"
         return [
-            f"the network's classes are not the data's: {detail}. Train a new head (--init), or rename the classes."
+            f"the network's classes are not the data's: {detail}. Train a new head (--weights), or rename the classes."
         ]
     return reasons
 

@@ -171,7 +171,7 @@ class TrainConfig:
     name: str = "run"
     model: str = ""
     model_args: dict[str, Any] = field(default_factory=dict)
-    init: str | None = None  # published weights or a checkpoint to start from
+    weights: str | None = None  # published weights or a checkpoint to start from
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

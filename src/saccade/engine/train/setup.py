@@ -96,7 +96,7 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     Args:
         config: Names the model, its options, the canvas and the weights to start from.
         info: Gives the classes.
-        pretrained: Load ``config.init``; a resumed run has its own weights.
+        pretrained: Load ``config.weights``; a resumed run has its own weights.
 
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
@@ -108,20 +108,20 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     from saccade.weights.published import published_arguments
 
     # Options that published weights were trained with hold for a resumed run too; the run's own go before them.
-    options = {**published_arguments(config.model, config.init or ""), **config.model_args}
+    options = {**published_arguments(config.model, config.weights or ""), **config.model_args}
     options.setdefault("num_classes", len(info.class_names))
     model = create_model(config.model, **options)
     model.class_names = learnt_class_names(model.num_classes, info.class_names)
     if config.data.size is not None:
         model.input_spec = model.input_spec.with_size(config.data.size)
-    if config.init is not None and pretrained:
+    if config.weights is not None and pretrained:
         from saccade.weights import load_weights
 
-        report = load_weights(model, config.init)
+        report = load_weights(model, config.weights)
         logger.info("%s", report)
         if report.file_head is not None and _only_head_trains(config):
             model.earlier_heads = (*report.earlier_heads, report.file_head)
-            logger.info("the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))", config.init)
+            logger.info("the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))", config.weights)
     return model
 
 
