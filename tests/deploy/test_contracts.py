@@ -56,8 +56,8 @@ def test_a_head_behind_forward_is_folded_exported_and_autocast(tmp_path: Path) -
     assert not [module for module in fused.modules() if isinstance(module, nn.BatchNorm2d)]
     for runtime in (FusedRuntime(model, "32"), OpenVinoRuntime(model, "32")):
         torch.testing.assert_close(runtime(images)["probabilities"], expected, rtol=1e-4, atol=1e-5)
-    for format in FORMATS:
-        path = export_model(model, tmp_path / f"late{SUFFIXES[format]}", format=format)
+    for kind in FORMATS:
+        path = export_model(model, tmp_path / f"late{SUFFIXES[kind]}", format=kind)
         found = open_runtime(path)(images)["probabilities"]
         torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)  # OpenVINO files may compute in bfloat16
         assert verify_export(model, path, images).passed
@@ -82,7 +82,7 @@ def network() -> ProposalNet:
 @pytest.fixture(scope="module")
 def runtimes(network: ProposalNet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runtime]:
     folder = tmp_path_factory.mktemp("proposals")
-    files = {format: export_model(network, folder / f"p{SUFFIXES[format]}", format=format) for format in FORMATS}
+    files = {kind: export_model(network, folder / f"p{SUFFIXES[kind]}", format=kind) for kind in FORMATS}
     opened: dict[str, Runtime] = {name: open_runtime(path) for name, path in files.items()}
     save_model(network, folder / "p.safetensors")
     opened["checkpoint"] = EagerRuntime(load_model(folder / "p.safetensors"))
@@ -130,8 +130,8 @@ def test_what_is_done_after_the_graph_is_recorded_and_run_everywhere(tmp_path: P
     model.finish, model.finish_options = "darken", {"factor": 0.5}
     expected = plain * (images.float().mean((1, 2, 3)) / 255)[:, None] * 0.5
     runtimes: list[Runtime] = [EagerRuntime(model), FusedRuntime(model, "32"), OpenVinoRuntime(model, "32")]
-    for format in FORMATS:
-        runtimes.append(open_runtime(export_model(model, tmp_path / f"f{SUFFIXES[format]}", format=format)))
+    for kind in FORMATS:
+        runtimes.append(open_runtime(export_model(model, tmp_path / f"f{SUFFIXES[kind]}", format=kind)))
     for runtime in runtimes:
         torch.testing.assert_close(runtime(images)["probabilities"], expected, rtol=2e-2, atol=2e-3)
 
@@ -139,7 +139,7 @@ def test_what_is_done_after_the_graph_is_recorded_and_run_everywhere(tmp_path: P
 def test_a_finish_that_is_not_registered_is_named() -> None:
     model = SmallClassifier().eval()
     model.finish = "darkem"
-    with pytest.raises(ConfigError, match="ends with 'darkem', which is not registered here. Did you mean 'darken'"):
+    with pytest.raises(ConfigError, match=r"ends with 'darkem', which is not registered here. Did you mean 'darken'"):
         EagerRuntime(model)(pixels(model, 1))
 
 
@@ -189,8 +189,8 @@ def test_runtimes_may_be_called_from_several_threads(tmp_path: Path, kind: str) 
     if kind in ("eager", "openvino"):
         runtime: Runtime = EagerRuntime(model) if kind == "eager" else OpenVinoRuntime(model, "32")
     else:
-        format = "onnx" if kind == "onnx" else "openvino"
-        runtime = open_runtime(export_model(model, tmp_path / f"t{SUFFIXES[format]}", format=format))
+        written = "onnx" if kind == "onnx" else "openvino"
+        runtime = open_runtime(export_model(model, tmp_path / f"t{SUFFIXES[written]}", format=written))
     batches = [pixels(model, 2, seed=seed) for seed in range(8)]
     alone = [runtime(batch)["probabilities"] for batch in batches]
     with ThreadPoolExecutor(4) as pool:

@@ -97,7 +97,7 @@ def test_joining_augmentations_refuse_further_inputs() -> None:
     sampler = EpochSampler(8, 2)
     (first, *_) = make_train_loader(TrainPipeline(WithProposals(), SPEC, [AugmentConfig(flip=0.5)]), sampler)
     assert first.inputs["proposals"].shape == (2, 8, 4)
-    with pytest.raises(ConfigError, match="augment.mosaic cannot move the inputs"):
+    with pytest.raises(ConfigError, match=r"augment\.mosaic cannot move the inputs"):
         list(make_train_loader(TrainPipeline(WithProposals(), SPEC, [AugmentConfig(mosaic=1.0)]), sampler))
 
 

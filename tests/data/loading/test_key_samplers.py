@@ -71,7 +71,7 @@ def test_data_that_cannot_give_them_is_refused(make: object, message: str) -> No
 
 def test_processes_share_the_images_of_an_evaluation_and_keep_canvases_together() -> None:
     groups = np.array([0, 0, 1, 2, 2, 2, 3])
-    shares = [sum(indices(EvalSampler(7, 2, rank, 2, groups)), []) for rank in range(2)]
+    shares = [[index for batch in indices(EvalSampler(7, 2, rank, 2, groups)) for index in batch] for rank in range(2)]
     assert len(shares[0]) == len(shares[1])
     assert set(shares[0]) | set(shares[1]) == set(range(7))
     for rank, share in enumerate(shares):

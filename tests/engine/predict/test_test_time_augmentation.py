@@ -155,7 +155,7 @@ def test_scales_keep_to_what_the_network_takes() -> None:
 
 def test_a_network_of_one_size_refuses_scales() -> None:
     runtime = Rectangles(InputSpec((64, 96), resize="letterbox", pad_multiple=32, pad_value=0, fixed=True))
-    with pytest.raises(ConfigError, match="takes images of 64x96 pixels .* only, and 96x128 was asked for"):
+    with pytest.raises(ConfigError, match=r"takes images of 64x96 pixels .* only, and 96x128 was asked for"):
         AugmentedRuntime(runtime, scales=(1.0, 1.4))
     assert AugmentedRuntime(runtime, scales=(1.0,)).flips == (False, True)
 

@@ -253,6 +253,6 @@ def test_stages_hold_from_their_epoch_and_go_back_by_none() -> None:
 def test_a_network_of_one_size_refuses_others_before_the_first_epoch(change: dict[str, Any]) -> None:
     model = SmallNet()
     model.input_spec = replace(model.input_spec, fixed=True)
-    with pytest.raises(ConfigError, match="takes images of 8x8 pixels .* only, and 16x"):
+    with pytest.raises(ConfigError, match=r"takes images of 8x8 pixels .* only, and 16x"):
         resolve_phases(TrainConfig(**change), model)
     assert resolve_phases(TrainConfig(augment=AugmentConfig(multiscale=(8,))), model)

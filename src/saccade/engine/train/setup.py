@@ -121,7 +121,8 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
         logger.info("%s", report)
         if report.file_head is not None and _only_head_trains(config):
             model.earlier_heads = (*report.earlier_heads, report.file_head)
-            logger.info("the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))", config.weights)
+            kept = "the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))"
+            logger.info(kept, config.weights)
     return model
 
 
