@@ -191,7 +191,7 @@ def test_openvino_neither_calls_home_nor_leaves_files(tmp_path: Path) -> None:
         model = SmallClassifier()
         runtime = best_cpu_runtime(model)
         assert "OpenVINO" in runtime.name
-        runtime(images(model, 1))
+        runtime(pixels(model, 1))
         assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
         assert runtime._torch is None
     """
