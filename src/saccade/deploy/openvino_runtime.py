@@ -151,6 +151,7 @@ class OpenVinoRuntime:
         self._graphs: OrderedDict[tuple[int, int], tuple[Any, tuple[str, ...]]] = OrderedDict()
         self._seen: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._refused: set[tuple[int, int]] = set()
+        self._said = False
         self._compiled: OrderedDict[tuple[int, ...], tuple[Any, tuple[str, ...]]] = OrderedDict()
         self._torch: FusedRuntime | None = None
         self._lock = threading.Lock()
@@ -198,6 +199,13 @@ class OpenVinoRuntime:
         if size in self._refused:
             return False
         if len(self._graphs) >= _MAX_CANVASES and size not in self._seen:
+            if not self._said:
+                self._said = True
+                logger.warning(
+                    "%s: images of more than %d canvases; those whose canvas does not come back go through torch.",
+                    self.name,
+                    _MAX_CANVASES,
+                )
             self._seen[size] = None
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
