@@ -19,12 +19,16 @@ __all__ = ["View", "flip_order", "mean_of_views"]
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a canvas: resized, then perhaps in a left-right mirror.
+    """View of a canvas for test-time augmentation: resized, then perhaps mirrored left to right.
 
     Args:
         canvas: (height, width) of the canvas.
         size: (height, width) of the view.
         mirrored: Whether left and right are exchanged.
+
+    Example:
+        >>> View(canvas=(10, 20), size=(20, 40), mirrored=True).boxes_back(np.array([[0, 0, 10, 10]])).tolist()
+        [[15.0, 0.0, 20.0, 5.0]]
     """
 
     canvas: tuple[int, int]
@@ -61,6 +65,10 @@ def flip_order(pairs: Sequence[tuple[int, int]], number: int) -> NDArray[np.int6
 
     Raises:
         ConfigError: If a pair names a point that there is not.
+
+    Example:
+        >>> flip_order([(0, 1)], number=3).tolist()
+        [1, 0, 2]
     """
     order = np.arange(number)
     for left, right in pairs:

@@ -116,5 +116,16 @@ class Darknet53(Classifier):
 
 @register_model("classification", PAPER, Reported(top1=77.2, source="table 2"))
 def darknet53(num_classes: int = 1000, negative_slope: float = 0.1, weights: str | None = None) -> Darknet53:
-    """53 layers with their fc; 41.6 M parameters, 9.3 G multiply-adds at 256 x 256."""
+    """Darknet-53, of 53 layers with the fully connected one; 41.6 M parameters, 9.3 G multiply-adds at 256 x 256.
+
+    Args:
+        num_classes: Classes.
+        negative_slope: Of the leaky ReLU; timm's files have 0.01.
+        weights: As everywhere.
+
+    Example:
+        >>> model = darknet53(num_classes=3)
+        >>> [tuple(feature_map.shape[1:]) for feature_map in model.features(torch.zeros(1, 3, 64, 64))][-1]
+        (1024, 2, 2)
+    """
     return Darknet53(num_classes, partial(nn.LeakyReLU, negative_slope, inplace=True))
