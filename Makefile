@@ -47,6 +47,7 @@ types: install
 # The tools that build the pages are kept apart from the locked environment.
 docs: install
 	$(BIN)/python docs/models_table.py
+	$(BIN)/python docs/reference_pages.py
 	test -x $(DOCS_VENV)/bin/mkdocs || $(PYTHON) -m venv $(DOCS_VENV)
 	test -x $(DOCS_VENV)/bin/mkdocs || $(BIN)/uv pip install --quiet --python $(DOCS_VENV)/bin/python "mkdocs-material>=9.5" "mkdocstrings[python]>=0.29"
 	$(DOCS_VENV)/bin/mkdocs build --strict

@@ -162,7 +162,7 @@ def _material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     - ``photos/``, ``aerial.tif``: images;
     - ``best.safetensors``: a detector that finds something everywhere;
     - ``runs/x``: a classifier that was trained on ``path/to/classes``;
-    - ``runs/base``: a ResNet-18 of two classes.
+    - ``runs/base``: a ResNet-18 of two other classes.
     """
     root = tmp_path_factory.mktemp("pages")
     _scenes(root / "path" / "to" / "folder", {"train": 3, "val": 2})
@@ -172,13 +172,13 @@ def _material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image(root / name, rng.integers(0, 256, (*size, 3), dtype=np.uint8))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        detector = saccade.create_model("yolox_nano", num_classes=2)
+        detector = saccade.create_model("yolox_nano", num_classes=10)
         for name, parameter in detector.named_parameters():
             if name.endswith(("cls_preds.0.bias", "obj_preds.0.bias")):
                 torch.nn.init.constant_(parameter, 1.0)
         detector.input_spec = detector.input_spec.with_size((64, 64))
         backbone = saccade.create_model("resnet18", num_classes=2)
-    detector.class_names = backbone.class_names = ("cat", "dog")
+    detector.class_names, backbone.class_names = tuple("0123456789"), ("car", "tree")
     save_model(detector, root / "best.safetensors")
     (root / "runs" / "base").mkdir(parents=True)
     save_model(backbone, root / "runs" / "base" / "best.safetensors")
@@ -208,8 +208,9 @@ def _folder(_material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             del sys.modules[name]
 
 
+@pytest.mark.usefixtures("_folder")
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_blocks_run(page: Path, _folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.name != "deploy.md":
         # Compiling takes OpenVINO seconds a network; this is a machine without the extra "export".
         monkeypatch.setitem(sys.modules, "openvino", None)

@@ -89,7 +89,7 @@ def export(
     if path is None:
         suffix = SUFFIXES[format]
         if isinstance(model, Model) or weights is not None:
-            path = Path(f"{network.builder_name}{suffix}")
+            path = Path(f"{network.builder_name.replace(':', '.')}{suffix}")
         else:
             path = Path(model).with_suffix(suffix)
     written = export_model(network, path, format, size, nms=nms, precision=precision)
@@ -113,10 +113,11 @@ def _verified(
     from saccade.deploy.verify import canvases, verify_export
     from saccade.engine.evaluate.evaluate import evaluate
     from saccade.engine.train.progress import track
+    from saccade.tasks import get_task
 
     if data is None and run_config(model) is None:
         return ExportResult(path, verify_export(network, path, tolerance=tolerance), {})
-    dataset = open_data(model, data, split, None, network.task)
+    dataset = open_data(model, data, split, None, get_task(network.task).ground_truth_task)
     file = open_runtime(path)
     parity = verify_export(network, path, canvases(dataset, file.input_spec), tolerance=tolerance)
     before, after = (

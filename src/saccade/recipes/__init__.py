@@ -64,7 +64,7 @@ def default_recipe(model: str, data: str) -> TrainConfig:
 
     entry = get_builder(model)
     config = default_settings(entry.task, entry.family, entry.name)
-    config.name, config.model, config.data.source = f"{model}_{_slug(data)}", model, data
+    config.name, config.model, config.data.source = f"{_slug(entry.name)}_{_slug(data)}", model, data
     return config
 
 

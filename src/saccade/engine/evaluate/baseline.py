@@ -12,7 +12,7 @@ __all__ = ["evaluate_constant_baseline"]
 
 
 def evaluate_constant_baseline(
-    train: VisionDataset, held_out: VisionDataset, image_count: int = 500
+    train: VisionDataset, held_out: VisionDataset, image_count: int = 500, task: str = ""
 ) -> MetricReport | None:
     """Score the constant baseline of a task: the best prediction that ignores the image.
 
@@ -20,6 +20,7 @@ def evaluate_constant_baseline(
         train: What the baseline is learnt from.
         held_out: What it is scored on.
         image_count: How many training images, evenly spaced, are read.
+        task: Of the network; that for which the data is read if not given.
 
     Returns:
         Its figures, or None where the task has no constant baseline.
@@ -30,12 +31,12 @@ def evaluate_constant_baseline(
         >>> evaluate_constant_baseline(train, held_out).values["top1"]
         0.1
     """
-    task = get_task(train.info.task)
+    solved = get_task(task or train.info.task)
     indices = np.unique(np.linspace(0, len(train) - 1, min(image_count, len(train))).astype(int))
-    baseline = task.constant_baseline((train.read(int(index)) for index in indices), train.info)
+    baseline = solved.constant_baseline((train.read(int(index)) for index in indices), train.info)
     if baseline is None:
         return None
-    evaluator = task.evaluator(held_out.info)
+    evaluator = solved.evaluator(held_out.info)
     for index in range(len(held_out)):
         sample = held_out.read(index)
         evaluator.update([baseline(sample.info)], [sample.target])

@@ -112,7 +112,7 @@ def check_learnability(model: Model, dataset: VisionDataset, image_count: int = 
         (3, 1.0)
     """
     info = dataset.info
-    if model.task != info.task:
+    if get_task(model.task).ground_truth_task != info.task:
         raise ConfigError(
             f"{model.builder_name} solves {model.task}, but data set '{info.name}' is read for {info.task}. "
             f"Pass task='{model.task}', or choose another model."

@@ -35,6 +35,7 @@ from saccade.models.checkpoint import load_model
 from saccade.models.class_names import learnt_class_names
 from saccade.models.registry import create_model, get_builder, list_models
 from saccade.structures.dataset import VisionDataset
+from saccade.tasks import get_task
 
 __all__ = ["ModelReport", "Overfit", "check_model", "check_source", "overfit_few"]
 
@@ -183,12 +184,14 @@ def check_source(
     if split is None:
         names = source_splits(source, None, format)
         split = next((name for name in names if name.lower().startswith("train")), names[0])
-    if isinstance(model, str) and model in list_models():
-        dataset = open_raw(source, split, format=format, task=task or get_builder(model).task)
+    if isinstance(model, str) and (":" in model or model in list_models()):
+        dataset = open_raw(
+            source, split, format=format, task=task or get_task(get_builder(model).task).ground_truth_task
+        )
         network = create_model(model, num_classes=len(dataset.info.class_names))
     else:
         network = model if isinstance(model, Model) else _load(model)
-        dataset = open_raw(source, split, format=format, task=task or network.task)
+        dataset = open_raw(source, split, format=format, task=task or get_task(network.task).ground_truth_task)
     return check_model(network, dataset, steps, image_count)
 
 

@@ -98,7 +98,7 @@ def _finish(session: Session, last: MetricReport | None) -> RunResult:
         if data.test is not None:
             session.store_metrics(report.values)
             session.display.say(f"test: {_brief(report)}")
-    baseline = None if held_out is None else evaluate_constant_baseline(data.train, held_out)
+    baseline = None if held_out is None else evaluate_constant_baseline(data.train, held_out, task=session.model.task)
     if baseline is not None:
         value = baseline.values[baseline.primary]
         session.display.say(f"the constant baseline scores {baseline.primary} {value:.4f}")
