@@ -33,7 +33,7 @@ from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
 from saccade.data.writers._common import LossReport
-from saccade.engine.train.configfile import load_config
+from saccade.engine.train.configfile import config_to_yaml, load_config
 from saccade.models import registry
 from saccade.models.checkpoint import save_model
 from saccade.results.images import write_image
@@ -161,7 +161,7 @@ def _material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     - ``path/to/classes``: a folder of images a class;
     - ``photos/``, ``aerial.tif``: images;
     - ``best.safetensors``: a detector that finds something everywhere;
-    - ``runs/x``: a classifier that was trained on ``path/to/classes``;
+    - ``runs/x``: a classifier, with the configuration of a run on ``path/to/classes``;
     - ``runs/base``: a ResNet-18 of two other classes.
     """
     root = tmp_path_factory.mktemp("pages")
@@ -174,19 +174,20 @@ def _material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         detector = saccade.create_model("yolox_nano", num_classes=10)
         for name, parameter in detector.named_parameters():
-            if name.endswith(("cls_preds.0.bias", "obj_preds.0.bias")):
+            if name.endswith("bias") and name.startswith(detector.head_names):
                 torch.nn.init.constant_(parameter, 1.0)
         detector.input_spec = detector.input_spec.with_size((64, 64))
         backbone = saccade.create_model("resnet18", num_classes=2)
+        classifier = saccade.create_model("resnet20_cifar", num_classes=2)
     detector.class_names, backbone.class_names = tuple("0123456789"), ("car", "tree")
+    classifier.class_names = ("cat", "dog")
+    for folder in (root / "runs" / "base", root / "runs" / "x"):
+        folder.mkdir(parents=True)
     save_model(detector, root / "best.safetensors")
-    (root / "runs" / "base").mkdir(parents=True)
     save_model(backbone, root / "runs" / "base" / "best.safetensors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        config = saccade.recipe(model="resnet20_cifar", data="path/to/classes")
-        config.name, config.epochs, config.data.workers = "x", 2, 0
-        saccade.train(config)
+    save_model(classifier, root / "runs" / "x" / "best.safetensors")
+    config = saccade.recipe(model="resnet20_cifar", data="path/to/classes")
+    (root / "runs" / "x" / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
     return root
 
 

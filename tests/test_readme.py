@@ -1,4 +1,4 @@
-"""What the project's papers say of the code is so."""
+"""README, pages and contributing guide agree with the code: tables, verbs, links, targets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from saccade.cli import VERBS
 ROOT = Path(__file__).parents[1]
 
 
-def _models_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("models_table", ROOT / "docs" / "models_table.py")
+def _script(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,12 +25,25 @@ def _models_table() -> ModuleType:
 
 def test_table_of_models_is_current() -> None:
     text = (ROOT / "README.md").read_text()
-    assert _models_table().updated(text) == text, "run: python docs/models_table.py"
+    assert _script("models_table").updated(text) == text, "run: python docs/models_table.py"
+
+
+def test_reference_is_current() -> None:
+    """Every public module stands in the page of its room, and every page in the navigation."""
+    pages = _script("reference_pages").pages()
+    assert {path: path.read_text() for path in (ROOT / "docs" / "reference").iterdir()} == pages, (
+        "run: python docs/reference_pages.py"
+    )
+    text = "".join(pages.values())
+    assert "::: saccade.ops.nms" in text
+    assert "register_reader" in text
+    assert "_common" not in text
 
 
 def test_every_verb_is_in_the_readme() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), flags=re.M)
     assert rows == list(VERBS)
+    assert all(callable(getattr(saccade, verb)) for verb in rows), "the same names in Python"
 
 
 def test_verbs_of_the_readmes_python_exist() -> None:
