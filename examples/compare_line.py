@@ -1,7 +1,7 @@
 """Ten networks of the line, the same photographs, the same five minutes.
 
 python examples/compare_line.py                # writes docs/results/compare_line.md; 55 minutes on two cores
-python examples/compare_line.py --minutes 0.2  # a look at it
+python examples/compare_line.py --minutes 0.2  # a quick try
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from saccade.recipes.scenes import scenes
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "compare_line.md"
 
-# Year, builder, its options, canvas, rate. Networks without BatchNorm learn at a lower rate; fully connected layers are
-# a sixteenth of the papers', as there are six classes and not a thousand.
+# Year, builder, its options, canvas, learning rate. Networks without BatchNorm have a lower one; fully connected layers
+# are a sixteenth of the papers', as there are six classes and not a thousand.
 LINE: tuple[tuple[int, str, dict[str, Any], int, float], ...] = (
     (2012, "alexnet", {"fc_channels": 256}, 128, 3e-4),
     (2014, "vgg11_bn", {"fc_channels": 256}, 64, 1e-3),
@@ -37,7 +37,7 @@ LINE: tuple[tuple[int, str, dict[str, Any], int, float], ...] = (
 
 
 def images_per_second(model: Any, rounds: int) -> float:
-    """Of the runtime that a checkpoint gets by default, one image of its canvas at a time."""
+    """Speed of the runtime that a checkpoint gets by default, at batch 1."""
     runtime = best_cpu_runtime(model)
     image = torch.randint(0, 256, (1, 3, *model.input_spec.size), dtype=torch.uint8)
     for _ in range(3):

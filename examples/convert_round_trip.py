@@ -1,4 +1,4 @@
-"""A data set through four formats and back, with an account of what each step kept and lost. A few seconds.
+"""A data set through four formats and back, with an account of what each conversion kept and lost. A few seconds.
 
 python examples/convert_round_trip.py
 """
@@ -20,7 +20,7 @@ from saccade.data.writers.convert import convert
 from saccade.data.writers.voc import write
 from saccade.structures.dataset import DatasetInfo
 
-STEPS = ("coco", "yolo", "labelme", "voc")
+FORMATS = ("coco", "yolo", "labelme", "voc")
 
 
 def make_voc(root: Path) -> None:
@@ -45,13 +45,13 @@ def make_voc(root: Path) -> None:
 def main(out: Path) -> None:
     make_voc(out / "start")
     source = out / "start" / "voc"
-    for step in STEPS:
-        report = convert(source, out / step, step)
+    for name in FORMATS:
+        report = convert(source, out / name, name)
         print(f"{report.source} -> {report.target}: {'nothing lost' if report.lossless else 'with losses'}")
         for row in report.rows():
             why = f" ({row['why']})" if row["why"] else ""
             print(f"  {row['fate']:8}{row['count']:4} {row['what']}{why}")
-        source = out / step
+        source = out / name
 
     before, after = open_dataset(out / "start" / "voc", "train"), open_dataset(out / "voc", "train")
     order = {Path(after.path(index)).name: index for index in range(len(after))}

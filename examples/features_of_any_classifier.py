@@ -1,4 +1,4 @@
-"""Any classifier is a backbone: its maps, their channels and strides, and a U-Net built over them. Seconds.
+"""Any classifier is a backbone: its feature maps, their channels and strides, and a U-Net over them. Seconds.
 
 python examples/features_of_any_classifier.py
 """

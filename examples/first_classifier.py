@@ -1,4 +1,4 @@
-"""From a folder of images to a trained classifier and its answers. Half a minute on two cores.
+"""From a folder of images to a trained classifier and its predictions. Half a minute on two cores.
 
 python examples/first_classifier.py
 """
@@ -32,10 +32,10 @@ def main(out: Path) -> None:
     run = saccade.train(config)
     print({name: round(value, 3) for name, value in run.metrics.items()})
 
-    for answer in list(saccade.predict(run.model_path, out / "digits" / "val" / "7"))[:5]:
-        print(answer.name, round(answer.score, 3))
-        answer.save(out / "answers" / f"{answer.image_id}.png")
-    print(f"images are in {out / 'answers'}, the report is {run.folder / 'report.html'}")
+    for result in list(saccade.predict(run.model_path, out / "digits" / "val" / "7"))[:5]:
+        print(result.name, round(result.score, 3))
+        result.save(out / "predictions" / f"{result.image_id}.png")
+    print(f"drawings are in {out / 'predictions'}, the report is {run.folder / 'report.html'}")
 
 
 if __name__ == "__main__":

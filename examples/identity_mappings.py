@@ -1,7 +1,7 @@
 """The five unit orders of "Identity Mappings" on one network of 110 layers, photographs of 32 pixels.
 
-python examples/identity_mappings.py            # writes docs/results/identity_mappings.md
-python examples/identity_mappings.py --epochs 1 # a look at it
+python examples/identity_mappings.py             # writes docs/results/identity_mappings.md
+python examples/identity_mappings.py --epochs 1  # a quick try
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(out: Path, epochs: int = 1, seeds: int = 1, orders: tuple[str, ...] = g
     for order in orders:
         runs = [train(order, seed, epochs, out) for seed in range(seeds)]
         scores = [100 * score for score, _, _ in runs]
-        first, last = (sum(run[place] for run in runs) / seeds for place in (1, 2))
+        first, last = (sum(run[column] for run in runs) / seeds for column in (1, 2))
         shown = ", ".join(f"{score:.1f}" for score in scores)
         lines.append(f"| {order} | {shown} | {sum(scores) / seeds:.1f} | {first:.3f} | {last:.3f} |")
         print(lines[-1], flush=True)

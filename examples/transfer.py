@@ -1,4 +1,4 @@
-"""Learn four kinds of landscape, then carry what was learnt to the other two in three ways.
+"""Transfer learning: train on four kinds of landscape, then on the other two in three ways.
 
 python examples/transfer.py             # writes docs/results/transfer.md
 """
@@ -18,12 +18,12 @@ from saccade.recipes.scenes import scenes
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "transfer.md"
 FIRST, SECOND = ("buildings", "forest", "glacier", "mountain"), ("sea", "street")
-# Of the second pair only this many photographs a class are learnt from: with a hundred there is nothing to carry.
+# Photographs a class of the second pair to train on: with a hundred, transfer would bring nothing.
 FEW = 10
 
 
 def write_folder(root: Path, classes: tuple[str, ...], few: int | None = None) -> Path:
-    """The photographs of some classes, a folder a class."""
+    """Copy the photographs of some classes, a folder a class."""
     source = locate("intel_scenes")
     for split in ("train", "test"):
         for name in classes:
@@ -44,7 +44,7 @@ def main(out: Path, epochs: int = 1) -> str:
     first, second = write_folder(out / "four", FIRST), write_folder(out / "two", SECOND, FEW)
     base = saccade.train(config_for(first, epochs, out, "four_classes"))
     lines = [f"Four classes: top-1 {100 * base.metrics['top1']:.1f} %.", ""]
-    lines += ["| start | what moves | parameters that move | top-1 on 40 | seconds |", "|---|---|---:|---:|---:|"]
+    lines += ["| start | trained | parameters trained | top-1 on 40 | seconds |", "|---|---|---:|---:|---:|"]
     for init, trainable in (
         (None, "all"),
         (str(base.model_path), "all"),
@@ -58,8 +58,8 @@ def main(out: Path, epochs: int = 1) -> str:
         run = saccade.train(config)
         seconds = time.monotonic() - start
         model = saccade.load(run.model_path)
-        moving = {"all": model, "last:2": [model.layer3, model.layer4, model.fc], "head": model.fc}[trainable]
-        parts = moving if isinstance(moving, list) else [moving]
+        trained = {"all": model, "last:2": [model.layer3, model.layer4, model.fc], "head": model.fc}[trainable]
+        parts = trained if isinstance(trained, list) else [trained]
         count = sum(parameter.numel() for part in parts for parameter in part.parameters())
         name = "random" if init is None else "four classes"
         lines.append(f"| {name} | {trainable} | {count:,} | {100 * run.metrics['top1']:.1f} | {seconds:.0f} |")

@@ -1,4 +1,4 @@
-"""Every example runs from its first line to its last, and says what it is there to say."""
+"""Every example runs from its first line to its last, and prints what it is there to show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-SAYS = {
+PRINTS = {
     "compare_line.py": "shufflenet_v2_x1_0",
     "convert_round_trip.py": "images came back",
     "export_and_compare.py": "same numbers",
@@ -22,16 +22,16 @@ SAYS = {
 
 
 def test_every_example_is_listed() -> None:
-    assert sorted(SAYS) == sorted(file.name for file in EXAMPLES.glob("*.py"))
+    assert sorted(PRINTS) == sorted(file.name for file in EXAMPLES.glob("*.py"))
 
 
-# Those that learn real photographs.
+# Those that train on real photographs.
 REAL = ("compare_line.py", "identity_mappings.py", "progressive_learning.py", "transfer.py")
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.data("intel_scenes")) if name in REAL else name for name in sorted(SAYS)],
+    [pytest.param(name, marks=pytest.mark.data("intel_scenes")) if name in REAL else name for name in sorted(PRINTS)],
 )
 def test_example(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), EXAMPLES / name)
@@ -40,6 +40,6 @@ def test_example(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.main(tmp_path)
-    said = capsys.readouterr().out
-    assert SAYS[name] in said
-    assert "DIFFERENT" not in said
+    printed = capsys.readouterr().out
+    assert PRINTS[name] in printed
+    assert "DIFFERENT" not in printed
