@@ -18,7 +18,29 @@ from numpy.typing import NDArray
 from saccade.data.tables._rows import elements_of_rows, offsets_of
 from saccade.data.tables.outlines import AttributeTexts, ObjectOutline, OutlineBuilder, Outlines, TextBuilder
 
-__all__ = ["AnnotationTable", "TableBuilder"]
+__all__ = ["AnnotationTable", "ReadFault", "TableBuilder"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFault:
+    """A fault that a reader met and read past: what it belongs to is not in the table.
+
+    Args:
+        code: Stable name of the kind of fault, such as ``labels.number``.
+        where: File, and line or field in it.
+        message: What is wrong and what to do about it, without the place.
+
+    Example:
+        >>> print(ReadFault("labels.number", "a.txt, line 2", "'x' is no number. Correct it."))
+        a.txt, line 2: 'x' is no number. Correct it.
+    """
+
+    code: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +63,7 @@ class AnnotationTable:
         outlines: Polygons or masks of the objects; None where the source has none.
         attributes: Further attributes of each object, N rows; None where the source has none.
         image_attributes: Further attributes of each image, M rows; None where the source has none.
+        faults: What the reader could not read and left out.
 
     Example:
         >>> builder = TableBuilder(["cat", "dog"])
@@ -70,6 +93,7 @@ class AnnotationTable:
     outlines: Outlines | None = None
     attributes: AttributeTexts | None = None
     image_attributes: AttributeTexts | None = None
+    faults: tuple[ReadFault, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -165,6 +189,17 @@ class TableBuilder:
         self._extras: dict[str, array[int]] = {}
         self._outlines = OutlineBuilder() if outlines else None
         self._attributes, self._image_attributes = TextBuilder(), TextBuilder()
+        self._faults: list[ReadFault] = []
+
+    def add_fault(self, code: str, where: str, message: str) -> None:
+        """Note a fault and go on reading; the policy for faulty labels decides later (:class:`ReadFault`).
+
+        Args:
+            code: Stable name of the kind of fault, such as ``labels.number``.
+            where: File, and line or field in it.
+            message: What is wrong and what to do about it, without the place.
+        """
+        self._faults.append(ReadFault(code, where, message))
 
     def add_image(
         self,
@@ -254,4 +289,5 @@ class TableBuilder:
             outlines=None if self._outlines is None else self._outlines.build(),
             attributes=self._attributes.build(),
             image_attributes=self._image_attributes.build(),
+            faults=tuple(self._faults),
         )

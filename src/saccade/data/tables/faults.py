@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
@@ -97,22 +99,23 @@ def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
         >>> mended.target(0)["boxes"], mended.repairs
         (array([[10.,  5., 30., 35.]]), {'swapped inverted': 1})
     """
-    faults = table_faults(dataset.table)
-    total = sum(int(found.sum()) for found in faults.values())
+    faults, unread = table_faults(dataset.table), dataset.table.faults
+    total = sum(int(found.sum()) for found in faults.values()) + len(unread)
     if not total:
         return dataset
     if policy == "error":
-        lines = [line for line, _ in zip(_describe(dataset, faults), range(_LISTED), strict=False)]
+        lines = list(itertools.islice(itertools.chain(map(str, unread), _describe(dataset, faults)), _LISTED))
         raise DataError(
             f"{dataset.info.name} ({dataset.info.split}): {total} faulty label{'s' if total > 1 else ''}:\n  "
             + "\n  ".join(lines + ([f"... and {total - _LISTED} more"] if total > _LISTED else []))
             + "\nCorrect them, or set bad_labels to 'drop' (leave them out) or 'repair' (clip or swap what can be)."
         )
-    repairs: dict[str, int] = {}
-    table = dataset.table
+    repairs = {f"left out {code}": count for code, count in Counter(fault.code for fault in unread).items()}
+    table = replace(dataset.table, faults=())
     if policy == "repair" and table.boxes is not None:
         table = _mend(table, faults)
-        repairs = {"swapped inverted": int(faults["inverted"].sum()), "clipped outside": int(faults["outside"].sum())}
+        repairs["swapped inverted"] = int(faults["inverted"].sum())
+        repairs["clipped outside"] = int(faults["outside"].sum())
         faults = table_faults(table)
     bad = np.zeros(len(table.labels), np.bool_)
     for kind, found in faults.items():
