@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -7,10 +9,11 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from saccade.errors import SaccadeError
-from saccade.structures.files import atomic_write, previous_path, write_text
+from saccade.structures.files import atomic_write, previous_path, to_json, write_text
 
 
 def _files(folder: Path) -> list[str]:
@@ -119,3 +122,21 @@ def test_text_that_cannot_be_encoded_leaves_the_old_file(tmp_path: Path) -> None
         write_text(path, "\udcff")
     assert path.read_text() == "old"
     assert _files(tmp_path) == ["a.txt"]
+
+
+def test_json_is_strict_whatever_the_figures_are() -> None:
+    value = {
+        "nan": math.nan,
+        "deep": [{"inf": -math.inf, "numpy": np.float32("nan")}, (1, np.array([0.5, np.nan]))],
+        "path": Path("a") / "b",
+        3: np.bool_(True),
+    }
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    read = json.loads(to_json(value), parse_constant=refuse)
+    expected = {"nan": None, "deep": [{"inf": None, "numpy": None}, [1, [0.5, None]]], "path": "a/b", "3": True}
+    assert read == expected
+    with pytest.raises(TypeError, match="object"):
+        to_json({"a": object()})

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from saccade.errors import SaccadeError
 
-__all__ = ["atomic_write", "previous_path", "write_text"]
+__all__ = ["atomic_write", "previous_path", "to_json", "write_text"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -99,6 +102,39 @@ def write_text(path: str | Path, text: str, durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
     atomic_write(path, write, durable=durable)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Text of a value as strict JSON, which every parser takes: figures that are no number are null.
+
+    Args:
+        value: Mappings, sequences and plain values; paths become text, NumPy and torch values numbers or lists.
+        indent: Blanks a level; one line if not given.
+
+    Raises:
+        TypeError: If it holds something that JSON has no form for.
+
+    Example:
+        >>> to_json({"AP": float("nan"), "count": np.int64(3), "file": Path("a.json")})
+        '{"AP": null, "count": 3, "file": "a.json"}'
+    """
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str | int) else str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    raise TypeError(f"{type(value).__name__} {value!r:.60} has no form in JSON")
 
 
 def _default_mode() -> int:
