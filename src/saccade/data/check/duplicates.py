@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.check.images import ImageStats
+from saccade.data.images.fingerprint import near_copies
 
 __all__ = ["Duplicate", "find_duplicates"]
-
-_MOST_BITS = 8  # of 64 in which the hashes of two copies of an image may differ
-_LEAST_CORRELATION = 0.995  # of their reduced copies
-_BLOCK = 1024  # images that are compared with all before them at a time
 
 
 @dataclass(frozen=True)
@@ -74,24 +71,15 @@ def _find_near(all_stats: Sequence[ImageStats], splits: NDArray[np.int64]) -> li
     rows = np.array([index for index, stats in enumerate(all_stats) if stats.signs is not None], np.int64)
     if len(rows) < 2:
         return []
-    # The product of two vectors of signs is 64 less twice the number of bits in which they differ.
     signs = np.stack([all_stats[row].signs for row in rows]).astype(np.float32)
     thumbs = np.stack([all_stats[row].thumb for row in rows])
     groups = splits[rows]
     pairs: list[tuple[int, int, bool]] = []
-    for start in range(0, len(rows), _BLOCK):
-        end = min(start + _BLOCK, len(rows))
-        alike = signs[start:end] @ signs[:end].T >= signs.shape[1] - 2 * _MOST_BITS
-        alike &= np.arange(end)[None, :] < np.arange(start, end)[:, None]
-        some, others = np.flatnonzero(alike.any(axis=1)), np.flatnonzero(alike.any(axis=0))
-        if not len(some):
-            continue
-        close = alike[np.ix_(some, others)]
-        close &= thumbs[start + some] @ thumbs[others].T >= _LEAST_CORRELATION
-        foreign = groups[start + some][:, None] != groups[others][None, :]
+    for some, others, close in near_copies(signs, thumbs):
+        foreign = groups[some][:, None] != groups[others][None, :]
         for leak, chosen in ((False, close & ~foreign), (True, close & foreign)):
             hits = np.flatnonzero(chosen.any(axis=1))
             partners = others[chosen[hits].argmax(axis=1)]
-            images = rows[start + some[hits]].tolist()
+            images = rows[some[hits]].tolist()
             pairs += [(image, first, leak) for image, first in zip(images, rows[partners].tolist(), strict=True)]
     return pairs

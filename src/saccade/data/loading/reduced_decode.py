@@ -22,7 +22,7 @@ from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample
 
-__all__ = ["read_at_least"]
+__all__ = ["decode_reduced", "read_at_least"]
 
 _COLOR = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _GREY = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
@@ -52,7 +52,7 @@ def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> 
     if type(dataset).pixels is not TableDataset.pixels or dataset.channels not in (1, 3):
         return dataset.read(index)
     path = dataset.path(index)
-    found = _decode(Path(path), dataset.channels, size)
+    found = decode_reduced(Path(path), dataset.channels, size)
     if found is None:
         return dataset.read(index)
     image, original, factor = found
@@ -68,10 +68,24 @@ def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> 
     return Sample(image, move_target(dataset.target(index), matrix, remap), info)
 
 
-def _decode(path: Path, channels: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[int, int], int] | None:
-    """Smaller pixels (h, w, channels), the full (height, width) and their ratio.
+def decode_reduced(
+    path: Path, channels: int, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[int, int], int] | None:
+    """Smaller pixels (h, w, channels) of a JPEG, the full (height, width) and their ratio.
 
     None if the file is to be read in the ordinary way.
+
+    Args:
+        path: The file.
+        channels: 1 or 3.
+        size: (height, width) that the pixels still cover.
+
+    Example:
+        >>> import cv2
+        >>> _ = cv2.imwrite("a.jpg", np.zeros((480, 640, 3), np.uint8))
+        >>> pixels, size, factor = decode_reduced(Path("a.jpg"), 1, (96, 96))
+        >>> pixels.shape, size, factor
+        ((120, 160, 1), (480, 640), 4)
     """
     raw = path.read_bytes() if path.is_file() else b""
     if not raw.startswith(b"\xff\xd8") or raw.rfind(b"\xff\xd9") < raw.find(b"\xff\xda"):
