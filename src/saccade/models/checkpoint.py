@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-from collections.abc import Mapping
+import math
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from saccade.errors import ConfigError, WeightsError
+from saccade.errors import WeightsError
 from saccade.models.base import Model
 from saccade.models.class_names import check_class_names
-from saccade.models.registry import create_model
+from saccade.models.registry import create_model, from_header
 from saccade.structures.input_spec import InputSpec
-from saccade.weights.files import read_file, save_file
+from saccade.weights.files import read_file, read_header, save_file
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
+from saccade.weights.metadata import CHECKPOINT_FIELDS, require_fields
 
-__all__ = ["FORMAT_VERSION", "library_version", "load_model", "model_metadata", "read_metadata", "save_model"]
+__all__ = [
+    "FORMAT_VERSION",
+    "find_checkpoint",
+    "library_version",
+    "load_model",
+    "model_metadata",
+    "read_metadata",
+    "save_model",
+]
 
 # Goes up when older code could misread a new file.
 FORMAT_VERSION = 1
@@ -114,66 +127,163 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         >>> read_metadata(save_model(create_model("lenet5"), "lenet.safetensors"))["input_spec"]["size"]
         [32, 32]
     """
-    return _checked(read_file(path)[1], Path(path))
+    return _checked(read_header(path)[1], Path(path))
 
 
-def load_model(path: str | Path, earlier_head: int | None = None) -> Model:
+def find_checkpoint(path: str | Path) -> Path:
+    """Find the checkpoint that a path stands for: a file stands for itself, the folder of a run for its best one.
+
+    Raises:
+        WeightsError: If the folder holds no checkpoint, or several of which none is the best.
+
+    Example:
+        >>> _ = save_model(create_model("lenet5"), "runs/digits/best.safetensors")
+        >>> find_checkpoint("runs/digits").as_posix()
+        'runs/digits/best.safetensors'
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    inside = [best] if best.exists() else sorted(path.glob("*.safetensors"))
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        several = ", ".join(file.name for file in inside[:5])
+        raise WeightsError(f"'{path}' is a folder of several checkpoints ({several}). Name one of them.")
+    last = path / "last" / "model.safetensors"
+    remedy = (
+        f"The network as it was when the run stopped is {last}." if last.exists() else "Train first, or name a file."
+    )
+    raise WeightsError(f"'{path}' is a folder without a checkpoint (best.safetensors). {remedy}")
+
+
+def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = False) -> Model:
     """Build the network of a checkpoint and fill it, ready to predict (in eval mode, on the CPU).
 
+    A checkpoint is read as a stranger's: its header is checked field by field, and nothing of it runs code, opens
+    another file or asks for more memory than the file has.
+
     Args:
-        path: File written by :func:`save_model`.
+        path: File written by :func:`save_model`, or the folder of a run, which means its best checkpoint.
         earlier_head: Number of the head to build it with, of those that the network had before it learnt its present
             classes on a frozen body; 0 is the oldest.
+        trust: Import the module of a network from outside the package, which runs it. Not needed where the module was
+            imported before.
 
     Raises:
         WeightsError: If the file is damaged or no checkpoint of Saccade, its network has changed since, it names
             another number of classes, or there is no such head.
 
     Example:
-        >>> path = save_model(create_model("lenet5"), "lenet.safetensors")
-        >>> load_model(path).builder_name
-        'lenet5'
+        >>> path = save_model(create_model("lenet5"), "runs/digits/best.safetensors")
+        >>> load_model(path).builder_name, load_model("runs/digits").builder_name
+        ('lenet5', 'lenet5')
     """
-    path = Path(path)
-    state, metadata = read_file(path)
+    path = find_checkpoint(path)
+    shapes, metadata = read_header(path)
     _checked(metadata, path)
-    state, heads = split_heads(state, metadata.get("earlier_heads", ()))
+    heads = split_heads(shapes, metadata.get("earlier_heads", ()))[1]
     if earlier_head is not None:
         if not 0 <= earlier_head < len(heads):
             raise WeightsError(
                 f"'{path}' has no earlier head {earlier_head}; it keeps {len(heads)}. Heads are kept by training a new "
                 "one on a frozen network: train --weights CHECKPOINT --trainable head."
             )
-        chosen = heads[earlier_head]
-        state.update(chosen.tensors)
-        metadata["builder_args"] |= {"num_classes": chosen.num_classes}
-        metadata["class_names"] = chosen.class_names
-        heads = ()
-    name, arguments = metadata["builder_name"], {key: _tuples(value) for key, value in metadata["builder_args"].items()}
-    try:
-        # Random initial values are drawn and thrown away; the caller's random numbers go on as if nothing had been
-        # built.
-        with torch.random.fork_rng(devices=[]):
-            model = create_model(name, **arguments)
-    except ConfigError as error:
+        metadata["builder_args"] |= {"num_classes": heads[earlier_head].num_classes}
+        metadata["class_names"] = heads[earlier_head].class_names
+        shapes.update(heads[earlier_head].tensors)
+    if ":" not in metadata["builder_name"]:  # others may not be made for tensors without memory
+        with torch.device("meta"), _bounded(shapes):
+            _check_shapes(_build(metadata, path, trust), shapes, metadata, path)
+    model = _build(metadata, path, trust)
+    spec = InputSpec.from_dict(metadata["input_spec"])
+    if spec.channels != model.input_spec.channels or (model.input_spec.fixed and spec.size != model.input_spec.size):
         raise WeightsError(
-            f"'{path}' was saved by saccade {metadata['saccade_version']} from '{name}', which this version "
-            f"({library_version()}) cannot build: {error}"
-        ) from error
+            f"'{path}': metadata, field input_spec: {spec.channels} channels at {spec.size} are not what its network "
+            f"takes ({model.input_spec.channels} at {model.input_spec.size}). Copy, download or save it again."
+        )
+    state, heads = split_heads(read_file(path)[0], metadata.get("earlier_heads", ()))
+    if earlier_head is not None:
+        state.update(heads[earlier_head].tensors)
+        heads = ()
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(
-            f"'{path}' does not fit today's '{name}' (it was saved by saccade {metadata['saccade_version']}, this is "
-            f"{library_version()}): {error}"
-        ) from error
+        raise WeightsError(f"{_unfit(metadata, path)}: {error}") from error
     check_class_names(model.num_classes, metadata["class_names"], f"'{path}'")
     model.class_names = tuple(metadata["class_names"])
-    model.input_spec = InputSpec.from_dict(metadata["input_spec"])
+    model.input_spec = spec
     model.earlier_heads = heads
     model.finish = metadata.get("finish", model.finish)
     model.finish_options = metadata.get("finish_options", model.finish_options)
     return model.eval()
+
+
+def _build(metadata: Mapping[str, Any], path: Path, trust: bool) -> Model:
+    """Build the network of a header; whatever goes wrong is a fault of the file.
+
+    Random initial values are drawn and thrown away; the caller's random numbers go on as if nothing had been built.
+    """
+    arguments = {key: _tuples(value) for key, value in metadata["builder_args"].items()}
+    try:
+        with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if trust else from_header():
+            return create_model(metadata["builder_name"], **arguments)
+    except Exception as error:  # a builder's arguments come from the file, and may be anything
+        raise WeightsError(
+            f"'{path}' was saved by saccade {metadata['saccade_version']} from '{metadata['builder_name']}', which "
+            f"this version ({library_version()}) cannot build: {error}"
+        ) from error
+
+
+class _TooLargeError(Exception):
+    """A header asks for far more than its file holds."""
+
+
+@contextlib.contextmanager
+def _bounded(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
+    """Stop the building of a network that has many times the tensors or values of its file.
+
+    What a builder makes and throws away, such as the head of a backbone, is allowed for.
+    """
+    thread = threading.get_ident()
+    left = {"tensors": 4 * len(shapes) + 1_000, "values": 4 * sum(map(math.prod, shapes.values())) + (1 << 28)}
+
+    def register(module: nn.Module, name: str, value: Tensor | None) -> None:
+        if value is None or threading.get_ident() != thread:
+            return
+        left["tensors"] -= 1
+        left["values"] -= value.numel()
+        if min(left.values()) < 0:
+            raise _TooLargeError(f"its arguments ask for far more than the {len(shapes)} tensors that the file holds")
+
+    hooks = nn.modules.module
+    handles = [
+        hooks.register_module_parameter_registration_hook(register),
+        hooks.register_module_buffer_registration_hook(register),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check_shapes(model: Model, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file whose tensors are not those of its network, before memory is asked for."""
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: shape for name, shape in shapes.items() if not name.startswith("earlier_heads.")}
+    for name in [*own, *found]:
+        if own.get(name) != found.get(name):
+            mine, its = (one.get(name, "missing") for one in (own, found))
+            raise WeightsError(f"{_unfit(metadata, path)}: tensor {name} is {its} in the file, {mine} in the network.")
+
+
+def _unfit(metadata: Mapping[str, Any], path: Path) -> str:
+    return (
+        f"'{path}' does not fit today's '{metadata['builder_name']}' (it was saved by saccade "
+        f"{metadata['saccade_version']}, this is {library_version()})"
+    )
 
 
 def _checked(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -183,6 +293,7 @@ def _checked(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
             f"model = saccade.create_model(<name>, num_classes=<number>); saccade.weights.load_weights(model, "
             f"'{path}')."
         )
+    require_fields(metadata, CHECKPOINT_FIELDS, path, WeightsError)
     if metadata["format_version"] > FORMAT_VERSION:
         raise WeightsError(
             f"'{path}' was written by a newer saccade ({metadata['saccade_version']}; this is {library_version()}). "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 import json
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -22,6 +24,7 @@ __all__ = [
     "BuilderEntry",
     "Reported",
     "create_model",
+    "from_header",
     "get_builder",
     "list_models",
     "register_model",
@@ -84,6 +87,25 @@ class BuilderEntry:
 
 
 _BUILDERS: dict[str, BuilderEntry] = {}
+# Set while a network is built as a file says: nothing is imported for it, downloaded, or read.
+_FROM_HEADER: ContextVar[bool] = ContextVar("from_header", default=False)
+
+
+@contextlib.contextmanager
+def from_header() -> Iterator[None]:
+    """Within it, building a network reaches no module, file or address: the words come from a file, not from the user.
+
+    Example:
+        >>> with from_header():
+        ...     create_model("os:system")
+        Traceback (most recent call last):
+        saccade.errors.ConfigError: 'os:system' is a network from outside of Saccade, whose module 'os' would be ...
+    """
+    token = _FROM_HEADER.set(True)
+    try:
+        yield
+    finally:
+        _FROM_HEADER.reset(token)
 
 
 def register_model(
@@ -111,6 +133,8 @@ def register_model(
         def build(*args: P.args, **kwargs: P.kwargs) -> M:
             bound = signature.bind(*args, **kwargs)
             wanted = bound.arguments.get("weights")
+            if wanted is not None and _FROM_HEADER.get():
+                raise ConfigError("a file names no other weights than its own.")
             if isinstance(wanted, str):
                 from saccade.weights.published import published_arguments
 
@@ -151,6 +175,11 @@ def _import_outside(name: str) -> None:
         ConfigError: If the module cannot be imported, or registers no such builder.
     """
     module_name, _, builder = name.partition(":")
+    if _FROM_HEADER.get():
+        raise ConfigError(
+            f"'{name}' is a network from outside of Saccade, whose module '{module_name}' would be imported, that is, "
+            "run. If you trust the file, say so by trust=True (--trust), or import the module yourself first."
+        )
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
