@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
+import numpy as np
 
 from saccade.data.catalogue.catalogue import CATALOGUE, locate
 from saccade.data.catalogue.digit_scenes import DigitScenes
-from saccade.data.derived.combine import ConcatDataset
-from saccade.data.readers import detect_format, get_reader, option_types
-from saccade.data.readers._common import UNSPLIT
+from saccade.data.derived.combine import ConcatDataset, subset
+from saccade.data.derived.splits import SEED, divide
+from saccade.data.derived.splits import hold_out as choose_held_out
+from saccade.data.notices import say_once
+from saccade.data.readers import LAYOUTS, describe_folder, detect_format, get_reader, option_types
+from saccade.data.readers._common import UNSPLIT, resolve_split, standard_split
 from saccade.data.readers.archive import is_archive
+from saccade.data.tables.content import require_content
 from saccade.data.tables.faults import BadLabels, apply_policy
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.reading import read_text
 
-__all__ = ["OPTIONS_FILE", "Source", "open_dataset", "open_raw", "resolve_source", "split_names"]
+__all__ = [
+    "GENERATED",
+    "OPTIONS_FILE",
+    "Source",
+    "evaluation_split",
+    "holds_out",
+    "open_dataset",
+    "open_raw",
+    "resolve_source",
+    "split_names",
+]
 
 OPTIONS_FILE = "saccade.yaml"
+GENERATED = "digit_scenes"  # made on the fly; it has splits, but no folder that could name them
+GENERATED_SPLITS = ("train", "val", "test")
+_MAX_OPTIONS_BYTES = 16 << 20
 
 
 def open_dataset(
@@ -32,33 +51,42 @@ def open_dataset(
     format: str | None = None,
     task: str | None = None,
     bad_labels: BadLabels = "error",
+    folds: tuple[int, int] | None = None,
+    hold_out: bool | None = None,
     **options: Any,
 ) -> VisionDataset:
     r"""Open a data set for training or evaluation.
 
     A folder may hold ``saccade.yaml`` with ``format``, ``task`` and options of the reader (``class_names``, ``values``,
-    ``ranges``, ...). Sources without splits have ``all``, ``train`` and ``val`` (every fifth image).
+    ``ranges``, ...). Where a source has no validation split, ``val`` is a part of its training images (of all, if it
+    has no splits), chosen by :func:`saccade.data.derived.splits.hold_out`, and ``train`` the rest; the log says so.
 
     Args:
-        source: Name in the catalogue, a folder, or a zip of images.
+        source: Name in the catalogue, a folder, its ``data.yaml``, or a zip of images.
         split: Name of the split; several are joined by ``+``.
         format: Name of the reader; found automatically if not given.
         task: Which ground truth to read, where the format has several.
         bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.tables.faults.apply_policy`).
+        folds: Cross-validation: how many folds, and which of them, from 0, is ``val``; ``train`` is the others. The
+            source's ``train`` and ``val`` are divided together.
+        hold_out: Whether ``val`` is held out of ``train`` where the source has no ``val``; if not given, it is, except
+            that sets of the catalogue keep the ``train`` of their authors.
         **options: Options of the reader.
 
     Returns:
         The data set; ``repairs`` counts by kind what the policy changed.
 
     Raises:
-        DataError: If the source, the split or a file is missing or broken, or labels are faulty and the policy is
-            ``error``.
+        DataError: If the source, the split or a file is missing or broken, there are no images, objects or classes to
+            learn from, or labels are faulty and the policy is ``error``.
         ConfigError: If the policy is unknown.
 
     Example:
         >>> data = open_dataset("digit_scenes", "train+val")
         >>> len(data), data.info.task, data.info.class_names[:3]
         (2200, 'detection', ('0', '1', '2'))
+        >>> [len(open_dataset("digit_scenes", part, folds=(10, 3))) for part in ("train", "val", "test")]
+        [1980, 220, 200]
         >>> import cv2
         >>> _ = cv2.imwrite("a.png", np.zeros((40, 60, 3), np.uint8))
         >>> _ = Path("boxes.csv").write_text("file,label,x1,y1,x2,y2\na.png,cat,10,5,30,35")
@@ -71,9 +99,10 @@ def open_dataset(
         raise ConfigError(f"bad_labels is '{bad_labels}'.{did_you_mean(bad_labels, policies)}")
     parts = [
         apply_policy(part, bad_labels) if isinstance(part, TableDataset) else part
-        for part in _open_parts(source, split, format, task, options)
+        for part in _open_parts(_source_of(source, format, task, options), split, folds, hold_out)
     ]
-    return parts[0] if len(parts) == 1 else ConcatDataset(parts)
+    require_content(parts)
+    return _join(parts)
 
 
 def open_raw(
@@ -81,6 +110,8 @@ def open_raw(
     split: str = "train",
     format: str | None = None,
     task: str | None = None,
+    folds: tuple[int, int] | None = None,
+    hold_out: bool | None = None,
     **options: Any,
 ) -> VisionDataset:
     r""":func:`open_dataset` with faulty labels left as they are, for :func:`saccade.data.check.check_dataset`.
@@ -90,8 +121,8 @@ def open_raw(
         >>> open_raw(".", "all").target(0)["boxes"]
         array([[30.,  5., 10., 35.]])
     """
-    parts = _open_parts(source, split, format, task, options)
-    return parts[0] if len(parts) == 1 else ConcatDataset(parts)
+    parts = _open_parts(_source_of(source, format, task, options), split, folds, hold_out)
+    return _join(parts)
 
 
 @dataclass(frozen=True)
@@ -103,20 +134,23 @@ class Source:
         format: Name of the reader.
         task: Task it is opened for by default; None leaves it to the reader.
         options: Options of the reader.
+        authored: A set of the catalogue, whose training split is that of its authors.
     """
 
     root: Path
     format: str
     task: str | None
     options: Mapping[str, Any]
+    authored: bool = False
 
 
-def resolve_source(source: str | Path, format: str | None = None, **options: Any) -> Source:
+def resolve_source(source: str | Path, format: str | None = None, task: str | None = None, **options: Any) -> Source:
     r"""Find a data set and its reader.
 
     Args:
-        source: Name in the catalogue, a folder, or a zip of images.
+        source: Name in the catalogue, a folder, its ``data.yaml``, or a zip of images.
         format: Name of the reader; found automatically if not given.
+        task: What the data are opened for, which helps to find the format: a detector never gets a class folder.
         **options: Options of the reader; they override those of the catalogue and of ``saccade.yaml``.
 
     Raises:
@@ -141,42 +175,181 @@ def resolve_source(source: str | Path, format: str | None = None, **options: Any
     if format not in (None, own_format):
         known, own_task = {}, None  # the options found belong to another reader
     with _name_errors(root):
-        name = format or own_format or detect_format(root)
+        name = format or own_format or detect_format(root, task or own_task)
         if root.is_file() and not getattr(get_reader(name), "READS_ARCHIVES", False):
             raise DataError(f"{root}: format '{name}' does not read zips. Unpack it, and open the folder.")
         known |= options
         _check_options(known, name, root)
-    return Source(root, name, own_task, known)
+    return Source(root, name, own_task, known, authored=entry is not None)
 
 
 def split_names(source: Source) -> tuple[str, ...]:
-    r"""Splits that together are the whole data set.
+    r"""Splits that the source has and that together are the whole data set; ``all`` where it has none.
+
+    Raises:
+        DataError: If nothing of its format is there.
 
     Example:
         >>> _ = Path("boxes.csv").write_text("file,label,split\na.jpg,cat,train\nb.jpg,dog,val")
         >>> split_names(resolve_source("."))
         ('train', 'val')
     """
-    names = get_reader(source.format).splits(source.root)
-    return ("all",) if names == UNSPLIT else names
+    if source.format == GENERATED:
+        return GENERATED_SPLITS
+    with _name_errors(source.root):
+        names = get_reader(source.format).splits(source.root)
+    if not names:
+        raise DataError(
+            f"{source.root}: there is nothing in format '{source.format}', which is {LAYOUTS.get(source.format, '')}; "
+            f"{describe_folder(source.root)}. Name another folder or format."
+        )
+    return UNSPLIT if set(UNSPLIT) <= set(names) else tuple(names)
+
+
+def holds_out(
+    source: str | Path,
+    splits: Iterable[str | None],
+    format: str | None = None,
+    task: str | None = None,
+    **options: Any,
+) -> bool:
+    r"""Whether one of some splits has to be held out of ``train``, because the source has no validation split.
+
+    Training passes the answer as ``hold_out`` to each split it opens, so that ``train`` is whole where nothing is held
+    out of it.
+
+    Args:
+        source: As for :func:`open_dataset`.
+        splits: Splits of a run; None stands for one that is left out.
+        format: Name of the reader.
+        task: Which ground truth to read.
+        **options: Options of the reader.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file,label,split\na.jpg,cat,train\nb.jpg,dog,test")
+        >>> holds_out(".", ["train", "val", None]), holds_out(".", ["train", "test"])
+        (True, False)
+    """
+    found = _source_of(source, format, task, options)
+    names = [name.strip() for split in splits if split is not None for name in split.split("+")]
+    return any(standard_split(name) == "val" and _find_split(name, found) is None for name in names)
+
+
+def evaluation_split(source: str | Path, format: str | None = None, task: str | None = None, **options: Any) -> str:
+    r"""Split that a model is scored on unless another is named: ``test``, else ``val``, which may be held out.
+
+    Args:
+        source: As for :func:`open_dataset`.
+        format: Name of the reader.
+        task: Which ground truth to read.
+        **options: Options of the reader.
+
+    Example:
+        >>> evaluation_split("digit_scenes")
+        'test'
+        >>> _ = Path("boxes.csv").write_text("file,label\na.jpg,cat\nb.jpg,dog")
+        >>> evaluation_split(".")
+        'val'
+    """
+    found = _source_of(source, format, task, options)
+    if _find_split("test", found) is not None:
+        return "test"
+    return "val" if _find_split("val", found) is not None or _training_splits(found) else split_names(found)[0]
+
+
+def _source_of(source: str | Path, format_name: str | None, task: str | None, options: Mapping[str, Any]) -> Source:
+    if source == GENERATED:
+        return Source(Path(GENERATED), GENERATED, task, options)
+    found = resolve_source(source, format_name, task, **options)
+    return replace(found, task=task or found.task)
 
 
 def _open_parts(
-    source: str | Path, split: str, format_name: str | None, task: str | None, options: Mapping[str, Any]
+    source: Source, split: str, folds: tuple[int, int] | None, hold_out: bool | None
 ) -> list[VisionDataset]:
-    names = [name.strip() for name in split.split("+")]
-    if source == "digit_scenes":
-        return [DigitScenes(task or "detection", name) for name in names]
-    found = resolve_source(source, format_name, **options)
-    reader = get_reader(found.format)
-    with _name_errors(found.root):
-        parts = [reader.read(found.root, name, task or found.task, **found.options) for name in names]
-    for name, part in zip(names, parts, strict=True):
-        if not len(part):
-            raise DataError(
-                f"{found.root}: split '{name}' has no images. It has splits: {', '.join(reader.splits(found.root))}."
+    """Each of the splits that are joined by ``+``."""
+    if folds is not None and not (folds[0] >= 2 and 0 <= folds[1] < folds[0]):
+        raise ConfigError(
+            f"folds is {folds[0]}, fold {folds[1]}. Ask for 2 folds or more, and for one of 0 to folds - 1."
+        )
+    if hold_out is None:
+        hold_out = not source.authored
+    with _name_errors(source.root):
+        return [_open_split(source, name.strip(), folds, hold_out) for name in split.split("+")]
+
+
+def _open_split(source: Source, name: str, folds: tuple[int, int] | None, hold_out: bool) -> VisionDataset:
+    """One split of the source, or a part of its training images."""
+    own, part = _find_split(name, source), standard_split(name)
+    if part in ("train", "val"):
+        has_val = _find_split("val", source) is not None
+        pool = _training_splits(source)
+        if folds is not None and pool:
+            joined = _join([_read(source, other) for other in pool])
+            chosen = divide(joined, folds[0]) == folds[1]
+            say_once(
+                f"{source.root}: fold {folds[1]} of {folds[0]} (seed {SEED}): {int(chosen.sum())} of {len(joined)} "
+                f"images of {' and '.join(pool)} validate, the others train"
             )
-    return parts
+            return subset(joined, np.flatnonzero(chosen == (part == "val")), part)
+        if pool and not has_val and (hold_out or not _find_split("train", source)):
+            (whole,) = pool
+            return _hold_out(_read(source, whole), source.root, whole, part) if hold_out else _read(source, whole)
+    if own is None:
+        names = split_names(source)
+        remedy = ""
+        if part == "val" and not hold_out:
+            remedy = " Take one of them, or hold a part of the training images out (hold_out=True)."
+        raise DataError(f"{source.root}: there is no split '{name}'; it has: {', '.join(names)}.{remedy}")
+    return _read(source, own)
+
+
+def _hold_out(dataset: VisionDataset, root: Path, whole: str, part: str) -> VisionDataset:
+    """The part that is held out for validation, or the rest."""
+    held = choose_held_out(dataset)
+    say_once(
+        f"{root}: it has no validation split, so {int(held.sum())} of the {len(dataset)} images of '{whole}' are held "
+        f"out (seed {SEED}; classes alike, copies and series of images together). Choose otherwise by data.val, such "
+        "as --data.val test, or by data.folds."
+    )
+    return subset(dataset, np.flatnonzero(held == (part == "val")), part)
+
+
+def _find_split(name: str, source: Source) -> str | None:
+    """The source's own name of a split; None if it has none."""
+    ranges = source.options.get("ranges") or {}
+    names = split_names(source)
+    try:
+        return resolve_split(name, [*names, *ranges] if set(names) == set(UNSPLIT) else names, source.root)
+    except DataError:
+        return None
+
+
+def _training_splits(source: Source) -> tuple[str, ...]:
+    """Splits whose images train and validate: ``train`` (and ``val``), ``trainval``, or the only one but ``test``."""
+    found = tuple(own for name in ("train", "val") if (own := _find_split(name, source)) is not None)
+    if found:
+        return found if _find_split("train", source) else ()
+    names = [name for name in split_names(source) if standard_split(name) != "test"]
+    joined = [name for name in names if name.lower() in ("trainval", "train_val", "train+val")]
+    return tuple(joined or (names if len(names) == 1 else ()))
+
+
+def _read(source: Source, split: str) -> VisionDataset:
+    """One of the source's own splits."""
+    if source.format == GENERATED:
+        return DigitScenes(source.task or "detection", split)
+    part = get_reader(source.format).read(source.root, split, source.task, **source.options)
+    if not len(part):
+        raise DataError(
+            f"{source.root}: split '{split}' has no images. It has splits: {', '.join(split_names(source))}; format "
+            f"'{source.format}' is {LAYOUTS.get(source.format, 'a format of your own')}."
+        )
+    return part
+
+
+def _join(parts: Sequence[VisionDataset]) -> VisionDataset:
+    return parts[0] if len(parts) == 1 else ConcatDataset(parts)
 
 
 @contextlib.contextmanager
@@ -196,6 +369,8 @@ def _folder(source: str | Path) -> Path:
     root = Path(source).expanduser()
     if root.is_dir() or is_archive(root):
         return root
+    if root.is_file() and root.suffix.lower() in (".yaml", ".yml"):
+        return root.parent
     if root.is_file():
         raise DataError(f"{root}: this is a file. Name the folder that holds images and annotations.")
     raise DataError(
@@ -208,9 +383,10 @@ def _read_options(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         return {}
+    text = read_text(path, _MAX_OPTIONS_BYTES)
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        options = yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path}: this is not valid YAML ({str(error)[:300]}). Correct it.") from error
     if not isinstance(options, dict):
         raise DataError(f"{path}: write options as 'name: value', such as 'format: masks'.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,9 @@ from saccade.structures.dataset import VisionDataset
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
+
+_UNION_NAME = re.compile(r"train[ _+-]*val\d*|all|every(?:thing)?|default", re.IGNORECASE)
+_SPLIT_NAME = re.compile(r"train|val|test|dev", re.IGNORECASE)
 
 
 class SubsetDataset:
@@ -155,18 +159,35 @@ class ConcatDataset:
 def without_unions(parts: Sequence[VisionDataset]) -> list[VisionDataset]:
     """Remove splits that are unions of others, as VOC's ``trainval`` is of ``train`` and ``val``.
 
+    One called like a union keeps the images that no other split has. A split that trains, validates or tests is never a
+    union: where it holds the images of others, these leak.
+
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
         >>> train, val = DigitScenes(split="train"), DigitScenes(split="val")
-        >>> [part.info.split for part in without_unions([train, val, ConcatDataset([train, val])])]
+        >>> both = SubsetDataset(ConcatDataset([train, val]), range(2200), split="trainval")
+        >>> [part.info.split for part in without_unions([train, val, both])]
         ['train', 'val']
     """
-    paths = [frozenset(part.path(index) for index in range(len(part))) for part in parts]
-    kept = []
-    for part, own in zip(parts, paths, strict=True):
-        smaller: frozenset[str] = frozenset().union(*(other for other in paths if other < own))
-        if smaller != own:
+    paths = [[part.path(index) for index in range(len(part))] for part in parts]
+    sets = [frozenset(own) for own in paths]
+    named = [_UNION_NAME.fullmatch(part.info.split) is not None for part in parts]
+    kept: list[VisionDataset] = []
+    for number, (part, own) in enumerate(zip(parts, sets, strict=True)):
+        if _SPLIT_NAME.match(part.info.split) and not named[number]:
             kept.append(part)
+            continue
+        smaller: frozenset[str] = frozenset().union(*(other for other in sets if other < own))
+        if smaller == own:
+            continue
+        if named[number]:
+            others = (other for index, other in enumerate(sets) if index != number and not named[index])
+            elsewhere: frozenset[str] = frozenset().union(*others)
+            rest = [index for index, path in enumerate(paths[number]) if path not in elsewhere]
+            if len(rest) < len(part):
+                kept += [subset(part, rest)] if rest else []
+                continue
+        kept.append(part)
     return kept
 
 

@@ -6,11 +6,23 @@ import importlib
 from pathlib import Path
 from typing import Any, Protocol, cast, get_type_hints
 
+from saccade.data.readers import folder, masks
+from saccade.data.readers._formats import LAYOUTS, TASKS, describe_folder
 from saccade.data.readers.archive import is_archive
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.reading import is_hidden
 
-__all__ = ["READERS", "Reader", "detect_format", "get_reader", "option_types", "register_reader"]
+__all__ = [
+    "LAYOUTS",
+    "READERS",
+    "Reader",
+    "describe_folder",
+    "detect_format",
+    "get_reader",
+    "option_types",
+    "register_reader",
+]
 
 
 class Reader(Protocol):
@@ -117,11 +129,19 @@ def option_types(name: str) -> dict[str, Any]:
     return {option: kind for option, kind in types.items() if option not in ("root", "split", "task", "return")}
 
 
-def detect_format(root: Path) -> str:
+def detect_format(root: Path, task: str | None = None) -> str:
     """Name of the format that a folder is in.
 
+    Formats are tried from the most telling to the least: files of annotations first, label maps next, a folder of
+    images for each class last and only where nothing speaks against it.
+
+    Args:
+        root: Data folder, or zip.
+        task: What the data are opened for: formats without ground truth for it are passed over, and a segmenter takes
+            label maps rather than outlines.
+
     Raises:
-        DataError: If it is in none.
+        DataError: If it is in none; the message names what was looked for and what is there.
 
     Example:
         >>> Path("annotations").mkdir()
@@ -129,11 +149,38 @@ def detect_format(root: Path) -> str:
         >>> detect_format(Path())
         'coco'
     """
-    for name, reader in READERS.items():
+    others = []
+    for name in _by_task(root, task):
+        reader = READERS[name]
         if (not is_archive(root) or getattr(reader, "READS_ARCHIVES", False)) and reader.matches(root):
-            return name
-    if root.is_dir() and not any(root.iterdir()):
+            if task is None or name not in TASKS or task in TASKS[name]:
+                return name
+            others.append(name)
+    if root.is_dir() and not any(not is_hidden(entry.name) for entry in root.iterdir()):
         raise DataError(f"{root}: the folder is empty. Put images and annotations there, or name another folder.")
+    if others:
+        raise DataError(
+            f"{root}: this looks like format '{others[0]}' ({', '.join(TASKS[others[0]])}), which has no ground truth "
+            f"for task '{task}'; {_looked_for(root, task)}"
+        )
+    hint = folder.why_not(root) if "folder" in READERS else ""
     raise DataError(
-        f"{root}: no known layout of images and annotations was found. Name the format: {', '.join(READERS)}."
+        f"{root}: no known layout of images and annotations was found{hint and f' ({hint})'}; {_looked_for(root, task)}"
     )
+
+
+def _by_task(root: Path, task: str | None) -> list[str]:
+    """Formats in the order in which they are tried."""
+    names = list(READERS)
+    if task == "segmentation" and not is_archive(root) and masks.prefers_maps(root):
+        names.remove("masks")
+        names.insert(names.index(_NAMES[0]), "masks")
+    return names
+
+
+def _looked_for(root: Path, task: str | None) -> str:
+    formats = [name for name in READERS if name in LAYOUTS and (task is None or task in TASKS[name])]
+    looked = "; ".join(f"{name}: {LAYOUTS[name]}" for name in formats)
+    options = "Folders of other names are given by image_dir, label_dir and label_suffix in saccade.yaml. "
+    maps = options if "masks" in formats else ""
+    return f"{describe_folder(root)}. Looked for: {looked}. {maps}Name the format if one of these is there."

@@ -32,8 +32,8 @@ __all__ = [
     "subfolders",
 ]
 
-# Splits of a data set whose source has none: everything, or every fifth image kept for validation.
-UNSPLIT = ("all", "train", "val")
+# Splits of a data set whose source has none; opening it holds a part out (saccade.data.derived.splits).
+UNSPLIT = ("all",)
 
 LONGEST_NAME = 255  # bytes; file systems refuse longer names with an error of their own
 _LONGEST_PATH = 1024  # bytes
@@ -195,25 +195,22 @@ def choose(count: int, split: str, ranges: Mapping[str, str] | None, root: Path)
     Args:
         count: Number of items, in their natural order.
         split: Name asked for.
-        ranges: Index ranges by split, ends included, such as ``{"train": "0-23", "val": "24-29"}``. Without them every
-            fifth item is ``val``, the others are ``train``. ``all`` always exists.
+        ranges: Index ranges by split, ends included, such as ``{"train": "0-23", "val": "24-29"}``. ``all`` always
+            exists.
         root: Data folder, for messages.
 
     Raises:
         DataError: If the split is unknown, or a range is malformed or passes the end.
 
     Example:
-        >>> choose(10, "val", None, Path("data"))
-        [4, 9]
+        >>> choose(3, "all", None, Path("data"))
+        [0, 1, 2]
         >>> choose(10, "test", {"test": "0-2,9"}, Path("data"))
         [0, 1, 2, 9]
     """
-    available = UNSPLIT if ranges is None else ("all", *ranges)
-    name = resolve_split(split, available, root)
-    if name == "all" and not (ranges and "all" in ranges):
+    name = resolve_split(split, dict.fromkeys([*UNSPLIT, *(ranges or ())]), root)
+    if ranges is None or name not in ranges:
         return list(range(count))
-    if ranges is None:
-        return [index for index in range(count) if (index % 5 == 4) == (name == "val")]
     chosen: list[int] = []
     for part in ranges[name].split(","):
         match = re.fullmatch(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*", part)

@@ -31,6 +31,7 @@ from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.reading import is_hidden, read_bytes
 
 __all__ = [
     "MAX_MEMBER_BYTES",
@@ -63,6 +64,10 @@ class Tree(Protocol):
 
     def has_images(self, below: str = "") -> bool:
         """Whether there is an image in a folder or below it."""
+        ...
+
+    def files(self, below: str = "") -> list[str]:
+        """Names of the files directly in a folder, sorted; hidden ones are skipped."""
         ...
 
     def texts(self) -> list[str]:
@@ -145,9 +150,15 @@ class FolderTree:
         """Whether there is an image in a folder or below it; stops at the first."""
         return has_images(self.root / below)
 
+    def files(self, below: str = "") -> list[str]:
+        """Names of the files directly in a folder, sorted; hidden ones are skipped."""
+        folder = self.root / below
+        entries = folder.iterdir() if folder.is_dir() else ()
+        return sorted(entry.name for entry in entries if not is_hidden(entry.name) and entry.is_file())
+
     def texts(self) -> list[str]:
         """Names of the ``.txt`` files in the root itself, sorted."""
-        return sorted(file.name for file in self.root.glob("*.txt") if file.is_file())
+        return [name for name in self.files() if name.endswith(".txt")]
 
     def contains(self, name: str) -> bool:
         """Whether there is a file of that name."""
@@ -162,10 +173,7 @@ class FolderTree:
         Raises:
             DataError: If it cannot be read.
         """
-        try:
-            return (self.root / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.root / name}: the file cannot be read ({error.strerror}). Restore it.") from error
+        return read_bytes(self.root / name, MAX_MEMBER_BYTES)
 
 
 class ZipTree:
@@ -222,6 +230,10 @@ class ZipTree:
     def has_images(self, below: str = "") -> bool:
         """Whether there is an image in a folder or below it."""
         return any(_is_image(name) for name in self._below(below))
+
+    def files(self, below: str = "") -> list[str]:
+        """Names of the files directly in a folder, sorted."""
+        return sorted(name for name in self._below(below) if name and "/" not in name)
 
     def texts(self) -> list[str]:
         """Names of the ``.txt`` files in the root itself, sorted."""
@@ -317,9 +329,9 @@ def make_dataset(
 
 
 def _is_visible(member: zipfile.ZipInfo) -> bool:
-    """Whether it is neither a hidden file nor one that macOS adds to each file."""
+    """Whether it is neither hidden nor left there by a system."""
     parts = PurePosixPath(member.filename).parts
-    return bool(parts) and parts[0] != "__MACOSX" and not any(part[0] == "." and part != ".." for part in parts)
+    return bool(parts) and not any(is_hidden(part) and part != ".." for part in parts)
 
 
 def _is_image(name: str) -> bool:

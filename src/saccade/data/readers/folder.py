@@ -4,10 +4,14 @@
 - ``<class>/*.jpg`` with lists ``train.txt``, ``val.txt``: a name a line, relative to the folder (or to ``images/``),
   which may be followed by the class or its number; without either the first folder of the name is the class. Names of
   numbers come from ``class_names``, from ``classes.txt``, or are the class folders by name.
-- ``<class>/*.jpg`` alone: ``all``, ``train`` and ``val`` (every fifth image of a class).
+- ``<class>/*.jpg`` alone: ``all``; opening it holds a part of each class out for validation.
 
 Classes are numbered in the order of their names. Images in folders of a class folder belong to that class; with
 ``nested`` each folder that holds images itself is a class, named by its path (``fish/trout``).
+
+Since any folder of images looks like a class, the format is found by itself only where nothing speaks against it: there
+are two classes or more, none called like a split or a part of another format (``images``, ``masks``, ``labels``, ...),
+and no files of labels beside the images.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from saccade.data.images.decode import IMAGE_SUFFIXES
 from saccade.data.readers import archive
@@ -28,29 +32,109 @@ from saccade.data.readers._common import (
     resolve_split,
     split_order,
 )
+from saccade.data.readers._formats import describe_folder
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.text import printable
 
-__all__ = ["READS_ARCHIVES", "matches", "read", "splits"]
+__all__ = ["READS_ARCHIVES", "matches", "read", "splits", "why_not"]
 
 READS_ARCHIVES = True
 _CLASS_LIST = "classes.txt"
+# Folders of other formats, in lower case: hardly a class.
+_NO_CLASSES = frozenset(
+    (
+        *("image", "images", "img", "imgs", "pngimages", "jpegimages", "picture", "pictures", "photos", "frames"),
+        *("mask", "masks", "pedmasks", "label", "labels", "annot", "annots", "annotation", "annotations", "gt"),
+        *("groundtruth", "seg", "segmentation", "segmentations", "segmentationclass", "segmentationclasspng"),
+        *("segmentationobject", "segmentationobjectpng", "segmentationclassvisualization", "imagesets", "xml", "xmls"),
+        *("json", "txt", "csv", "bbox", "bboxes", "boxes", "data", "dataset", "datasets", "all", "trainval"),
+    )
+)
+_LABEL_WORDS = ("annot", "label", "instances", "bbox", "coco", "via_", "keypoints")
 _SUFFIXES = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
 _NAME_AND_CLASS = re.compile(rf"(.*?(?:{_SUFFIXES}))(?:\s*[,;\t]\s*|\s+)(.*)", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:
-    """Whether some folder in ``root`` holds images, directly or one level down, or a list names one."""
+    """Whether there are two class folders or more, and nothing speaks against them; or a list names an image."""
     tree = archive.open_tree(root)
-    if any(tree.has_images(name) for name in tree.folders()):
+    if _guessed_classes(tree) and not _objection(tree):
         return True
-    return _start(tree, _split_lists(tree)) is not None
+    lists = _split_lists(tree)
+    return bool(lists) and not _split_folders(tree) and _start(tree, lists) is not None
+
+
+def why_not(root: Path) -> str:
+    """Why folders of images are not taken for classes, for messages; empty if there are none.
+
+    Example:
+        >>> for name in ("Images/1.png", "Masks/1.png"):
+        ...     Path(name).parent.mkdir()
+        ...     Path(name).touch()
+        >>> why_not(Path())
+        "a folder called 'Images' is hardly a class"
+    """
+    tree = archive.open_tree(root)
+    return _objection(tree) if _guessed_classes(tree) else ""
+
+
+def _guessed_classes(tree: archive.Tree) -> list[str]:
+    """Folders, below the root or the split folders, that hold images."""
+    return sorted(name for name, filled in _class_folders(tree, _split_folders(tree) or [""], False).items() if filled)
+
+
+def _objection(tree: archive.Tree) -> str:
+    """What speaks against taking folders of images for classes; empty if nothing does."""
+    names = _guessed_classes(tree)
+    strange = next((name for name in names if is_split_name(name) or _words(name) & _NO_CLASSES), None)
+    if strange is not None:
+        return f"a folder called '{printable(strange)}' is hardly a class"
+    splits = _split_folders(tree) or [""]
+    for split in splits:
+        for name in names:
+            below = f"{split}/{name}" if split else name
+            file = _label_file(tree.files(below))
+            if file:
+                return f"{printable(below)}/{printable(file)} looks like labels, so that folders are hardly classes"
+    if len(names) == 1:
+        return _lone_class(tree, splits, names[0])
+    return ""
+
+
+def _words(name: str) -> set[str]:
+    """The name in lower case, and without a number or word of a split at its end (``images2``, ``images_train``)."""
+    name = name.lower()
+    parts = [part for part in re.split(r"[ _.-]+|(?<=[a-z])(?=\d)", name) if part]
+    core = [part for part in parts if not part.isdecimal() and not is_split_name(part)]
+    return {name, "".join(core)}
+
+
+def _label_file(files: Sequence[str]) -> str:
+    """A file of labels beside images: one with the name of an image, or that says it holds annotations."""
+    stems = {PurePosixPath(name).stem for name in files if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES}
+    for name in files:
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        if suffix in (".txt", ".xml", ".json") and path.stem in stems:
+            return name
+        if suffix in (".xml", ".json", ".csv") and any(word in path.stem.lower() for word in _LABEL_WORDS):
+            return name
+    return ""
+
+
+def _lone_class(tree: archive.Tree, splits: Sequence[str], name: str) -> str:
+    """Why one class is none, and which folder inside holds several."""
+    below = f"{splits[0]}/{name}" if splits[0] else name
+    inside = [folder for folder in tree.folders(below) if tree.has_images(f"{below}/{folder}")]
+    several = f"; {below}/ holds several folders ({', '.join(inside[:4])}): name that folder" if len(inside) > 1 else ""
+    return f"there is one folder of images, '{printable(name)}', and a classifier needs two classes or more{several}"
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the split folders, or of the lists; ``all``, ``train``, ``val`` without either.
+    """Names of the split folders, or of the lists; ``all`` without either.
 
     Example:
         >>> for name in ("train/cat", "train/dog", "val/cat"):
@@ -100,6 +184,8 @@ def read(
     lists = {} if folders else _split_lists(tree)
     start = _start(tree, lists) or ""
     found = _class_folders(tree, folders or [start.rstrip("/")], nested)
+    if class_names is None and not lists and len(found) == 1 and not nested:
+        raise DataError(f"{root}: {_lone_class(tree, folders or [''], next(iter(found)))}.")
     names = list(class_names) if class_names is not None else _class_names(tree, found, lists)
     if lists:
         rows = _listed(tree, lists[resolve_split(split, lists, root)], start, names)
@@ -113,7 +199,10 @@ def read(
     table = builder.build()
     if not len(table):
         where = lists.get(split, split if folders else "")
-        raise DataError(f"{root / where}: there are no images in '<class>/*.jpg'. Put one folder a class there.")
+        raise DataError(
+            f"{root / where}: there are no images in '<class>/*.jpg'; {describe_folder(root / where)}. Put one folder "
+            "a class there."
+        )
     empty = [name for name in names if name in found and not found[name]]
     if empty:
         warnings.warn(

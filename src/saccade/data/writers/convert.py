@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from saccade.data.derived.combine import without_unions
+from saccade.data.derived.splits import can_hold_out
 from saccade.data.open import open_raw, resolve_source, split_names
+from saccade.data.readers._common import UNSPLIT
+from saccade.data.tables.content import require_content
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
 from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.errors import DataError
+from saccade.structures.dataset import VisionDataset
 
 __all__ = ["convert"]
 
@@ -33,7 +38,8 @@ def convert(
         to: Format to write.
         format: Format to read; found automatically if not given.
         splits: Splits, joined by ``+``; if not given, all that the source has; unions of others (``trainval``) are
-            left out where the format has a folder for each split.
+            left out where the format has a folder for each split. A source without splits is divided into ``train``
+            and ``val`` as training would, unless ``all`` is asked for.
         task: Task whose ground truth is read, where the source has several.
         image_files: ``copy``, ``link`` or ``none``.
         **options: Options of the reader.
@@ -42,7 +48,8 @@ def convert(
         What was kept, changed and dropped, over all splits.
 
     Raises:
-        DataError: If the source cannot be read, the target cannot hold its task, or ``out`` is not empty.
+        DataError: If the source cannot be read or holds nothing, the target cannot hold its task, or ``out`` is not
+            empty.
 
     Example:
         >>> from saccade.structures.files import write_text
@@ -57,10 +64,13 @@ def convert(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
-    resolved = resolve_source(source, format, **options)
+    resolved = resolve_source(source, format, task, **options)
     report = LossReport(resolved.format, to)
+    opened = {"format": format, "task": task, **options}
     names = splits.split("+") if splits else split_names(resolved)
-    datasets = [open_raw(source, name, format=format, task=task, **options) for name in names]
+    datasets = _divided(source, opened) if splits is None and tuple(names) == UNSPLIT else []
+    datasets = datasets or [open_raw(source, name, **opened) for name in names]
+    require_content(datasets)
     if splits is None and not getattr(writer, "KEEPS_UNIONS", False):
         every = len(datasets)
         datasets = without_unions(datasets)
@@ -75,3 +85,10 @@ def convert(
             )
         writer.write(dataset, out, dataset.info.split, image_files, report)
     return report
+
+
+def _divided(source: str | Path, opened: Mapping[str, Any]) -> list[VisionDataset]:
+    """Training and validation images of a source without splits; none if no image can be held out."""
+    if not can_hold_out(open_raw(source, UNSPLIT[0], **opened)):
+        return []
+    return [open_raw(source, name, **opened) for name in ("train", "val")]

@@ -1,5 +1,7 @@
 """One folder for each class: ``<split>/<class>/<image>``, and ``saccade.yaml`` with the classes by label.
 
+A data set without splits has its class folders in the root.
+
 Images that are no files of their own become files: PNG for an array (MNIST's idx), the file itself out of a zip.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from saccade.data.readers._common import check_name
+from saccade.data.readers._common import UNSPLIT, check_name
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.data.writers._images import drop_attributes, write_images, write_options
@@ -45,13 +47,14 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         check_name(name, folder, "a class name")
     options = {"format": "folder", "class_names": list(classes), "nested": _is_nested(classes)}
     write_options(folder, options, report)
+    below = folder if split in UNSPLIT else folder / split  # a folder 'all' would be read as a class
     for name in classes:  # a class without an image keeps its label
-        (folder / split / name).mkdir(parents=True, exist_ok=True)
+        (below / name).mkdir(parents=True, exist_ok=True)
     labels = dataset.table.labels[dataset.table.offsets[:-1]].tolist()
     known = [index for index in range(len(dataset)) if 0 <= labels[index] < len(classes)]
     report.drop("images", "their class is not in the class list", len(dataset) - len(known))
     names = _unique_names(dataset, known, [classes[labels[index]] for index in known])
-    write_images(dataset, folder / split, images, report, names)
+    write_images(dataset, below, images, report, names)
     drop_attributes(dataset, report)
     report.keep("objects", len(known))
 

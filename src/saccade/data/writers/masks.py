@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from saccade.structures.sample import IGNORE_LABEL
 __all__ = ["TASKS", "write"]
 
 TASKS = ("segmentation",)
+_BINARY = 2  # classes of masks
 _IGNORE_COLOR = (224, 224, 192)
 
 
@@ -39,7 +41,13 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
             before.
     """
     classes = dataset.info.class_names
-    options = {"image_dir": "images/{split}", "label_dir": "masks/{split}", "class_names": list(classes)}
+    options: dict[str, Any] = {
+        "image_dir": "images/{split}",
+        "label_dir": "masks/{split}",
+        "class_names": list(classes),
+    }
+    if len(classes) == _BINARY:  # else 255 might be taken for the second class where that occurs nowhere
+        options["values"] = {0: 0, 1: 1}
     write_options(folder, {"format": "masks", **options}, report)
     names = write_images(dataset, folder / "images" / split, images, report, _names(dataset))
     palette = _palette(classes)

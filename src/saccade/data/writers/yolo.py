@@ -7,8 +7,8 @@ bridges without width, which enclose nothing, and holes are cut in the same way.
 What a row cannot hold is counted: crowd regions and unknown classes, which are left out, since a row would make
 ordinary objects of them; attributes; and images that had to be renamed, because another has the same stem.
 
-A data set without splits becomes ``all``, which ``data.yaml`` names as ``train`` and ``val`` too, since other tools
-need both.
+A data set without splits becomes ``all``, which ``data.yaml`` names as ``train`` too; it has no ``val``, since images
+that were trained on validate nothing.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _describe(dataset: TableDataset, path: Path, split: str, report: LossReport)
     image_folder = f"images/{split}"
     key = re.sub(r"\d+$", "", split) or split
     key = _STANDARD.get(key, key)
-    added = dict.fromkeys(("all", "train", "val"), image_folder) if split == "all" else {key: image_folder}
+    added = dict.fromkeys(("all", "train"), image_folder) if split == "all" else {key: image_folder}
     if key in before:  # train2014 beside train2017
         added = {split: image_folder}
     splits = {key: value for key, value in before.items() if key not in own} | added

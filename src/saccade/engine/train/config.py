@@ -61,6 +61,8 @@ class DataConfig:
     train: str = "train"  # split, or several joined by "+"
     val: str | None = "val"  # split scored after every epoch; None: nothing is chosen by a score
     test: str | None = None  # split scored once, at the very end, with the weights that are kept
+    folds: int = 0  # cross-validation: train and val of the data are divided into so many folds; 0: not divided
+    fold: int = 0  # the fold that is val, from 0; the others are train
     size: tuple[int, int] | None = None  # canvas (height, width); the model's own if not given
     batch_size: int = 16
     repeats: int = 1  # repeated augmentation: times that an image of an epoch is in it, each time augmented anew

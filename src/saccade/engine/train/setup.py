@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from saccade.data.derived.tiles import TiledDataset
-from saccade.data.open import open_dataset
+from saccade.data.open import holds_out, open_dataset
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 from saccade.models.base import Model
@@ -74,12 +74,23 @@ def open_datasets(config: TrainConfig) -> Datasets:
             "data.source is empty. Name a data set (see 'saccade datasets') or a folder: --data.source PATH."
         )
     task = get_task(get_builder(config.model).task).ground_truth_task
+    folds = (data.folds, data.fold) if data.folds else None
+    held_out = holds_out(data.source, (data.val, data.test), data.format, task=task)
     options = {"masks": True} if "masks" in target_names_of(config.model, config.model_args) else {}
 
     def open_split(split: str | None, keep_empty: float = 1.0) -> VisionDataset | None:
         if split is None:
             return None
-        opened = open_dataset(data.source, split, format=data.format, task=task, bad_labels=data.bad_labels, **options)
+        opened = open_dataset(
+            data.source,
+            split,
+            format=data.format,
+            task=task,
+            bad_labels=data.bad_labels,
+            folds=folds,
+            hold_out=held_out,
+            **options,
+        )
         if data.tile.size is None:
             return opened
         return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)
