@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from saccade.structures.text import printable
+
 __all__ = ["TrainingDisplay", "track"]
 
 
@@ -99,6 +101,9 @@ def track(batches: Iterable[Any], total: int, label: str) -> Iterator[Any]:
         yield from batches
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track as rich_track
 
+    # The label may name a file, whose name is anybody's.
+    label = escape(printable(label))
     yield from rich_track(batches, description=label, total=total, console=Console(stderr=True), transient=True)
