@@ -154,6 +154,8 @@ def test_processes_share_an_epoch_evenly(length: int, batch_size: int, world: in
         batches = list(sampler)
         assert len(batches) == len(sampler) == sampler.batches_per_epoch
         assert all(len(batch) == batch_size for batch in batches[:-1])
+        # A last batch of one image joins the one before.
+        assert 1 < len(batches[-1]) <= batch_size + 1 or 1 in (batch_size, len(sampler))
         shares.append([key.index for batch in batches for key in batch])
     assert len({len(share) for share in shares}) == 1
     seen = Counter(index for share in shares for index in share)
@@ -174,6 +176,11 @@ def test_a_start_batch_skips_exactly_that_many(start: int, epoch: int) -> None:
     sampler.set_epoch(epoch, start_batch=start)
     assert list(sampler) == whole[start:]
     assert len(sampler) == len(whole) - start
+
+
+@pytest.mark.parametrize(("length", "sizes"), [(17, [8, 9]), (16, [8, 8]), (18, [8, 8, 2]), (9, [9]), (1, [1])])
+def test_a_last_batch_of_one_joins_the_one_before(length: int, sizes: list[int]) -> None:
+    assert [len(batch) for batch in EpochSampler(length, 8)] == sizes
 
 
 def test_every_epoch_has_an_order_of_its_own() -> None:

@@ -182,11 +182,15 @@ def test_wrong_steps_are_named(steps: tuple[Step, ...], message: str) -> None:
 
 
 def test_steps_share_their_classes(tmp_path: Path) -> None:
-    config = small_config(str(tmp_path), steps=(Step("one", {"epochs": 1}),))
-    model = build()
-    model.class_names = tuple("abcdefghij")
+    def other_classes(config: TrainConfig) -> Datasets:
+        data = Digits("train", 64)
+        if config.data.train == "second":
+            data.info = replace(data.info, class_names=tuple("abcdefghij"))
+        return Datasets(data)
+
+    steps = (Step("one", {"epochs": 1}), Step("two", {"data.train": "second"}))
     with pytest.raises(ConfigError, match="All steps of a run share their classes"):
-        fit(config, model=model, data=small_data())
+        fit(small_config(str(tmp_path), steps=steps), model=build(), data=other_classes)
 
 
 def test_the_rate_stays_constant_before_it_falls() -> None:

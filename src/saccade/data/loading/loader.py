@@ -7,8 +7,14 @@ bits.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
+import multiprocessing
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -23,6 +29,8 @@ from saccade.structures.batch import Batch
 from saccade.structures.sample import Sample
 
 __all__ = ["BatchLoader", "Pipeline", "make_eval_loader", "make_train_loader"]
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Pipeline(Protocol):
@@ -55,7 +63,6 @@ class BatchLoader:
             num_workers=workers,
             collate_fn=_as_is,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
         )
@@ -89,6 +96,9 @@ class BatchLoader:
             yield from batch
 
     def _start(self) -> Iterator[list[Batch] | _Failure]:
+        # The kernel takes the end of the thread that started a worker for the end of its parent.
+        tied = threading.current_thread() is threading.main_thread()
+        self._loader.worker_init_fn = functools.partial(_start_worker, tied=tied)
         if not hasattr(signal, "SIGCHLD"):
             return iter(self._loader)
         before = signal.getsignal(signal.SIGCHLD)
@@ -178,13 +188,36 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def _start_worker(worker: int) -> None:
+def _start_worker(worker: int, tied: bool) -> None:
+    """Prepare a worker process.
+
+    Args:
+        worker: Its number.
+        tied: Whether it was started by the main thread of its parent, and so can be made to end with it.
+    """
     import cv2
 
     # Workers share the cores among them; 0 also keeps OpenCV from a thread pool that was forked without its threads.
     cv2.setNumThreads(0)
-    # Ctrl-C reaches every process of the terminal; the main one saves and ends the workers.
+    # Ctrl-C reaches every process of the terminal, and SIGTERM every process of a cluster's job; the main one saves and
+    # ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if tied:
+        _die_with_parent()
     # The collector writes into the objects inherited from the main process, and so copies their pages: 145 MB a worker
     # once a training run's packages are loaded, 30 MB without (benchmarks/worker_memory.py).
     gc.freeze()
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this worker when its parent ends, however that happens; other systems leave it to torch.
+
+    Torch's workers look for their parent every five seconds, and not while they make a batch.
+    """
+    parent = multiprocessing.parent_process()
+    if not sys.platform.startswith("linux") or parent is None or os.getppid() != parent.pid:
+        return  # the parent of a worker of a fork server is the server, which ends by itself
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent.pid:  # it ended in between
+        os._exit(1)

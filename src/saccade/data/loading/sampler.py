@@ -72,7 +72,8 @@ class EpochSampler:
 
     Process r takes every ``world_size``-th position of the epoch's order, from r on, so that batch b of all processes
     together is the same set of images for any number of processes with the same total batch. The order is repeated
-    from its start until all processes have equally many.
+    from its start until all processes have equally many. A last batch of one image joins the batch before it, since
+    BatchNorm has no statistics of one value a channel.
 
     Args:
         length: Images in the data set.
@@ -91,7 +92,7 @@ class EpochSampler:
         >>> sampler = EpochSampler(5, batch_size=2)
         >>> sampler.set_epoch(3)
         >>> [len(batch) for batch in sampler], sorted(key.index for batch in sampler for key in batch)
-        ([2, 2, 1], [0, 1, 2, 3, 4])
+        ([2, 3], [0, 1, 2, 3, 4])
     """
 
     def __init__(
@@ -120,7 +121,8 @@ class EpochSampler:
     @property
     def batches_per_epoch(self) -> int:
         """Batches of a whole epoch."""
-        return -(-self._share // self.batch_size)
+        whole, rest = divmod(self._share, self.batch_size)
+        return whole + (rest > (1 if whole else 0))
 
     @property
     def _share(self) -> int:
@@ -159,7 +161,8 @@ class EpochSampler:
         positions = np.arange(self.rank, self._share * self.world_size, self.world_size) % max(self.length, 1)
         for batch in range(start, self.batches_per_epoch):
             canvas = self._canvas(epoch * self.batches_per_epoch + batch, phase, size)
-            chosen = positions[batch * self.batch_size : (batch + 1) * self.batch_size]
+            last = batch + 1 == self.batches_per_epoch
+            chosen = positions[batch * self.batch_size : None if last else (batch + 1) * self.batch_size]
             yield [
                 SampleKey(epoch, int(order[position // self.repeats]), canvas, phase, int(position % self.repeats))
                 for position in chosen

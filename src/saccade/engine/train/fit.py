@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from saccade.engine.evaluate.baseline import evaluate_constant_baseline
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.guard import InterruptGuard
+from saccade.engine.train.lock import RunLock
 from saccade.engine.train.loop import GradientStep, ModelStep
 from saccade.engine.train.session import OnEpoch, Session
 from saccade.engine.train.setup import Datasets
@@ -77,27 +79,40 @@ def fit(
         >>> result.model_path.as_posix(), len(result.history), result.report.primary
         ('runs/digits/best.safetensors', 1, 'top1')
     """
-    session = Session(config, resume, model, data, on_epoch)
-    last = None
-    with InterruptGuard() as session.interrupt:
-        while session.at.run_step < len(session.steps) and not session.stopped:
-            step = session.steps[session.at.run_step]
-            last = (ModelStep if step.solver == "model" else GradientStep)(session, step).run()
-    session.folder.close()
-    return _finish(session, last)
+    with RunLock(Path(config.out) / config.name, active=int(os.environ.get("RANK", "0")) == 0):
+        session = Session(config, resume, model, data, on_epoch)
+        last = None
+        try:
+            with InterruptGuard() as session.interrupt:
+                while session.at.run_step < len(session.steps) and not session.stopped:
+                    step = session.steps[session.at.run_step]
+                    last = (ModelStep if step.solver == "model" else GradientStep)(session, step).run()
+        finally:
+            session.folder.close()
+        return _finish(session, last)
 
 
 def _finish(session: Session, last: MetricReport | None) -> RunResult:
-    """Score the kept weights once, on the test split or else on the validation split."""
+    """Figures of the kept weights: on the test split, or else on the validation split.
+
+    Args:
+        session: The run.
+        last: Figures of the kept weights, where they are those of the last epoch.
+    """
+    if session.best_is_missing:  # all is done, and no step has loaded the weights
+        session.take_state()
+        session.restore_best(session.model)
     session.fabric.barrier()
     data = session.data_of(session.steps[-1])
     held_out = data.test or data.val
     report = last
-    if held_out is not None and (data.test is not None or last is None or last.score != session.at.best_score):
+    if held_out is not None and (data.test is not None or last is None):
         report = session.score(held_out)
         if data.test is not None:
             session.store_metrics(report.values)
             session.display.say(f"test: {_brief(report)}")
+        else:
+            report.values = session.kept_metrics() | report.values  # losses are those of training
     baseline = None if held_out is None else evaluate_constant_baseline(data.train, held_out, task=session.model.task)
     if baseline is not None:
         value = baseline.values[baseline.primary]

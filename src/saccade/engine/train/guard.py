@@ -1,4 +1,4 @@
-"""Guards that stop a run in good order: on a non-finite loss, and on Ctrl-C."""
+"""Guards that stop a run in good order: on a non-finite loss, and on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from saccade.errors import NonFiniteLossError
 from saccade.structures.batch import Batch
 from saccade.structures.files import atomic_write
 
-__all__ = ["InterruptGuard", "LossGuard"]
+__all__ = ["InterruptGuard", "LossGuard", "Terminated"]
 
 
 class LossGuard:
@@ -79,8 +79,12 @@ class LossGuard:
         )
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM, as clusters do before they kill."""
+
+
 class InterruptGuard:
-    """Turns the first Ctrl-C into a stop after the step under way; a second one stops at once.
+    """Turns the first Ctrl-C, or SIGTERM, into a stop after the step under way; a second Ctrl-C stops at once.
 
     Example:
         >>> with InterruptGuard() as guard:
@@ -90,30 +94,44 @@ class InterruptGuard:
     """
 
     def __init__(self) -> None:
-        self.requested = False
-        self._before: Any = None
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether this process was asked to stop."""
+        return self._signal is not None
 
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._handle)
+            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._before = {}
 
     def raise_if_requested(self) -> None:
-        """End the run here if Ctrl-C was pressed.
+        """End the run here if this process was asked to stop; see :meth:`stop`."""
+        if self.requested:
+            self.stop()
+
+    def stop(self) -> NoReturn:
+        """End the run here.
 
         Raises:
-            KeyboardInterrupt: If it was.
+            Terminated: After SIGTERM.
+            KeyboardInterrupt: After Ctrl-C, or where another process of the run was asked to stop.
         """
-        if self.requested:
-            raise KeyboardInterrupt
+        if self._signal == signal.SIGTERM:
+            raise Terminated
+        raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if number == signal.SIGINT and self._signal == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
+        if self._signal is None:
+            self._signal = number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,13 +21,22 @@ from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.report.drawings import save_batch_image
 from saccade.engine.train.config import FreezeConfig, TrainConfig
 from saccade.engine.train.ema import WeightAverage
-from saccade.engine.train.optim import apply_freeze, build_optimizer, describe_freeze, layers_of
+from saccade.engine.train.messages import explain_small_batches, only_prediction
+from saccade.engine.train.optim import (
+    apply_freeze,
+    build_optimizer,
+    describe_freeze,
+    layers_of,
+    load_optimizer_state,
+    optimizer_state,
+)
 from saccade.engine.train.phases import EpochSettings, resolve_phases, settings_at
 from saccade.engine.train.samplers import build_sampler
 from saccade.engine.train.schedule import lr_factor
 from saccade.engine.train.seeding import seed_step
 from saccade.engine.train.session import Session
 from saccade.engine.train.setup import worker_count
+from saccade.engine.train.statistics import StatisticsWarmup, fresh_norms
 from saccade.engine.train.steps import RunStep
 from saccade.errors import ConfigError
 from saccade.metrics.base import MetricReport
@@ -65,48 +74,89 @@ class GradientStep:
         self.normalize = Normalize(self.model.input_spec).to(self.fabric.device)
         self.at = session.at
         self._announced = FreezeConfig()  # everything trains: nothing to be said
+        if self.at.fresh_norms is None:
+            self.at.fresh_norms = fresh_norms(self.model)
+        self.statistics = StatisticsWarmup(self.model, self.at.fresh_norms, coarse=self.config.compile)
+        self._constant = False  # it was said that validation answers are all one class
         if state is not None:
             self._restore(state)
-        if state is None or self.config.max_minutes is None:
+            session.restore_best(self._kept_module)
+        if self.at.total_epochs == 0:
             self.at.total_epochs = self.config.epochs
+            if self.config.max_minutes is not None and self.at.epoch > 0:
+                done = self.at.epoch + (self.at.batch > 0)
+                self.at.total_epochs = _affordable_epochs(self.config, done, self.at.seconds)
         if self.config.compile and step is session.steps[0]:
             self.model.forward = torch.compile(self.model.forward)  # type: ignore[method-assign]
 
     def run(self) -> MetricReport | None:
-        """Train all epochs of the step; returns the last scores if there were any."""
+        """Train all epochs of the step; returns the figures of the weights that are kept, if the last epoch's are."""
+        session, at = self.session, self.at
+        report = None
+        if not self._ended():
+            report = self._train()
+        kept_here = at.kept_epoch > at.first_epoch
+        if not kept_here and session.folder.epoch_of(session.folder.best_model) != at.epochs_done:
+            session.save_model(self._kept_module, session.folder.best_model, {})  # nothing was scored
+        session.end_step(self._kept_module, save=self.step is not session.steps[-1])
+        return report if at.stale == 0 else None
+
+    def _train(self) -> MetricReport | None:
         session, at = self.session, self.at
         pipeline = TrainPipeline(
             self.data.train, self.model.input_spec, [phase.augment for phase in self.phases], self.config.seed
         )
         sampler = build_sampler(self.config, self.data.train, self.phases, self.fabric)
+        self._check_epoch(sampler)
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         if session.is_main:
             name = f"batch-{self.step.name}.png" if self.step.name else "batch.png"
             save_batch_image(session.folder.path / name, pipeline, sampler, self.model)
             session.display.say(f"{self.step.name}: {self.data.describe()}" if self.step.name else self.data.describe())
         report = None
-        while at.epoch < at.total_epochs and not session.stopped:
-            settings = settings_at(self.config, self.phases, at.epoch, at.total_epochs)
-            self._train_epoch(loader, sampler, settings)
-            report = self._end_epoch(settings)
-            if self.config.patience is not None and at.stale >= self.config.patience:
-                session.display.say(f"stopped early: no better score in {at.stale} evaluations")
-                break
-        if not math.isfinite(at.best_score):  # nothing was scored: the last weights are kept
-            session.save_model(self._kept_module, session.folder.best_model, {})
-        session.end_step(self._kept_module, save=self.step is not session.steps[-1])
+        try:
+            while not self._ended() and not session.stopped:
+                settings = settings_at(self.config, self.phases, at.epoch, at.total_epochs)
+                self._train_epoch(loader, sampler, settings)
+                report = self._end_epoch(settings)
+                if session.asked_to_stop():
+                    session.stop()
+        finally:
+            self.statistics.end()
+        if self._out_of_patience():
+            session.display.say(f"stopped early: no better score in {at.stale} evaluations")
         return report
+
+    def _ended(self) -> bool:
+        return self.at.batch == 0 and (self.at.epoch >= self.at.total_epochs or self._out_of_patience())
+
+    def _out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.at.stale >= self.config.patience
+
+    def _check_epoch(self, sampler: KeySampler) -> None:
+        """Refuse to go on in the middle of an epoch of other images, whose order would be another one."""
+        at, images, batches = self.at, len(self.data.train), sampler.batches_per_epoch
+        if at.batch > 0 and (at.images, at.batches) != (images, batches):
+            raise ConfigError(
+                f"data.train: the run stopped within epoch {at.epochs_done + 1}, of {at.images} images in {at.batches} "
+                f"batches; now there are {images} in {batches}. Give the images and the number of processes that it "
+                "was begun with, or start anew under another --name."
+            )
+        if at.images not in (0, images):
+            self.session.display.say(f"data.train: {at.images} images -> {images}")
+        at.images, at.batches = images, batches
 
     def _train_epoch(self, loader: Iterable[Batch], sampler: KeySampler, settings: EpochSettings) -> None:
         config, at, session = self.config, self.at, self.session
         self._apply(settings)
-        epoch = at.first_epoch + at.epoch
-        sampler.set_epoch(epoch, start_batch=at.batch, phase=settings.index, size=settings.size)
+        sampler.set_epoch(at.epochs_done, start_batch=at.batch, phase=settings.index, size=settings.size)
         steps = sampler.batches_per_epoch
         sums = {name: torch.tensor(value, device=self.fabric.device) for name, value in at.sums.items()}
         started = time.monotonic() - at.seconds
+        due = False  # a checkpoint, at the next update: half-summed gradients are not saved
         for batch in session.display.epoch(loader, at.epoch, at.total_epochs, steps, at.batch):
             seed_step(config.seed, at.step, self.fabric.global_rank)
+            self.statistics.set_step(at.step)
             batch = batch.to(self.fabric.device, config.channels_last)
             images, inputs = self._network_inputs(batch)
             factor = lr_factor(config.schedule, at.epoch + at.batch / steps, at.total_epochs)
@@ -115,7 +165,8 @@ class GradientStep:
             shared: dict[str, Tensor] = {}
             for group in self.steppers:
                 arguments = (group, shared) if self.model.loss_groups else ()
-                terms.update(self._update(group, (images, batch.targets, *arguments), inputs, factor, update))
+                with explain_small_batches(images):
+                    terms.update(self._update(group, (images, batch.targets, *arguments), inputs, factor, update))
             if self.average is not None and update:
                 self.average.update()
             for name, value in terms.items():
@@ -126,10 +177,15 @@ class GradientStep:
                 session.display.note(
                     {name: value.item() for name, value in terms.items()}, config.optimizer.lr * factor
                 )
-            if session.interrupt.requested or (config.checkpoint_every and at.step % config.checkpoint_every == 0):
+            due = due or bool(config.checkpoint_every and at.step % config.checkpoint_every == 0)
+            stop = update and session.asked_to_stop()
+            if update and (due or stop):
+                due = False
+                session.loss_guard.flush()
                 at.sums = {name: value.item() for name, value in sums.items()}
                 self._save_state()
-                session.interrupt.raise_if_requested()
+            if stop:
+                session.stop()
         session.loss_guard.flush()
         at.sums = {name: value.item() for name, value in sums.items()}
 
@@ -162,7 +218,7 @@ class GradientStep:
         at, config, session = self.at, self.config, self.session
         if config.max_minutes is not None:
             at.total_epochs = _affordable_epochs(config, at.epoch + 1, at.seconds)
-        row = {"epoch": float(at.first_epoch + at.epoch + 1), "step": float(at.step), "minutes": at.seconds / 60}
+        row = {"epoch": float(at.epochs_done + 1), "step": float(at.step), "minutes": at.seconds / 60}
         means = {name: total / at.batch for name, total in at.sums.items()}
         row["train/loss"] = sum(means.values())
         row.update({f"train/{name}": value for name, value in means.items()})
@@ -172,19 +228,33 @@ class GradientStep:
         if self.data.val is not None and ((at.epoch + 1) % config.evaluate_every == 0 or last):
             report = self._evaluate(self.data.val)
             row.update({f"val/{name}": value for name, value in report.values.items()})
+            self._say_constant(report, row)
             at.stale += 1
             if report.score > at.best_score or not math.isfinite(at.best_score):
-                at.best_score, at.stale = report.score, 0
-                session.save_model(self._kept_module, session.folder.best_model, report.values)
+                at.keep(report.score, int(row["epoch"]))
+                session.save_best(self._kept_module, report.values)
         at.history.append(row)
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
-        self._save_state()
         if session.is_main:
-            session.folder.write_history(at.history)
             session.folder.log_events(row, at.step)
+        self._save_state()
         session.display.end_epoch(row, at.total_epochs, None if report is None else report.primary)
         session.tell(row)
         return report
+
+    def _say_constant(self, report: MetricReport, row: Mapping[str, float]) -> None:
+        """Say once that the network learns and yet predicts one class alone."""
+        only = only_prediction(report)
+        first = self.at.history[0].get("train/loss", math.nan) if self.at.history else math.nan
+        if self._constant or only is None or not row["train/loss"] < 0.9 * first:
+            return
+        self._constant = True
+        self.session.display.say(
+            f"warning: epoch {int(row['epoch'])}: every prediction on {self.config.data.val} is '{only}', although the "
+            f"training loss fell from {first:.4g} to {row['train/loss']:.4g}. Likely causes: BatchNorm statistics that "
+            "lag behind the weights (too few steps: more --epochs, a smaller --data.batch-size, or --weights), a rate "
+            "that is too high, or validation images of another kind."
+        )
 
     # ---- parts ----
 
@@ -253,22 +323,34 @@ class GradientStep:
         return report
 
     def _save_state(self) -> None:
+        names = self._names()
         parts = {
             "average": None if self.average is None else self.average.module.state_dict(),
             "average_updates": 0 if self.average is None else self.average.updates,
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "optimizers": {group: optimizer_state(one, names) for group, one in self.optimizers.items()},
             "precision": self.fabric.strategy.precision.state_dict(),
         }
         self.session.save_state(parts, self._kept_module)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        if self.average is not None:
+        """Take over what the state has; settings are those of the configuration."""
+        names = self._names()
+        if state["optimizers"].keys() != self.optimizers.keys():
+            raise ConfigError(
+                f"model: the run has the optimisers {sorted(state['optimizers'])}, this network "
+                f"{sorted(self.optimizers)}. Build the network that the run was begun with."
+            )
+        for group, optimizer in self.optimizers.items():
+            load_optimizer_state(optimizer, names, state["optimizers"][group])
+        if self.average is not None and state["average"] is not None:  # else it begins with the weights of now
             self.average.module.load_state_dict(state["average"])
             self.average.updates = state["average_updates"]
             self._kept_module.earlier_heads = self.model.earlier_heads
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if state["precision"]:
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _names(self) -> dict[int, str]:
+        return {id(parameter): name for name, parameter in self.model.named_parameters()}
 
 
 class ModelStep:
@@ -305,13 +387,14 @@ class ModelStep:
                 batch = batch.to(device, self.config.channels_last)
                 inputs = normalize_inputs(normalize, batch.inputs)
                 yield Batch(normalize(batch.images), batch.targets, batch.infos, batch.originals, inputs)
-                session.interrupt.raise_if_requested()
+                if session.asked_to_stop():
+                    session.stop()
 
         started = time.monotonic()
         self.model.eval()
         figures = self.model.solve(self.step.name, batches())
         at.seconds, at.step, at.epoch = at.seconds + time.monotonic() - started, at.step + 1, 1
-        row = {"epoch": float(at.first_epoch + 1), "step": float(at.step), "minutes": at.seconds / 60}
+        row = {"epoch": float(at.epochs_done), "step": float(at.step), "minutes": at.seconds / 60}
         row.update({f"train/{name}": value for name, value in figures.items()})
         report, metrics = None, {}
         if self.data.val is not None:
@@ -321,13 +404,12 @@ class ModelStep:
             report = evaluate(runtime, self.data.val, batch_size, worker_count(data.workers))
             metrics = report.values
             row.update({f"val/{name}": value for name, value in metrics.items()})
-            at.best_score = report.score
+        at.keep(-math.inf if report is None else report.score, int(row["epoch"]))
         at.history.append(row)
-        session.save_model(self.model, session.folder.best_model, metrics)
-        session.end_step(self.model, save=True)
+        session.save_best(self.model, metrics)
         if session.is_main:
-            session.folder.write_history(at.history)
             session.folder.log_events(row, at.step)
+        session.end_step(self.model, save=True)
         session.display.end_epoch(row, 1, None if report is None else report.primary)
         session.tell(row)
         return report

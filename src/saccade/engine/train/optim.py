@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from saccade.engine.train.config import FreezeConfig, OptimizerConfig
-from saccade.errors import ConfigError, did_you_mean
+from saccade.errors import ConfigError, WeightsError, did_you_mean
 from saccade.models.base import Model
 
-__all__ = ["apply_freeze", "build_optimizer", "describe_freeze", "layers_of", "trainable_parts"]
-
+__all__ = [
+    "apply_freeze",
+    "build_optimizer",
+    "describe_freeze",
+    "layers_of",
+    "load_optimizer_state",
+    "optimizer_state",
+    "trainable_parts",
+]
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
-# What was last applied to each model; a run applies it in every epoch, and only a change is worth a line in the log.
 
 
 def layers_of(model: Model) -> tuple[tuple[str, ...], ...]:
@@ -130,6 +137,54 @@ def build_optimizer(
         return torch.optim.RMSprop(settings, lr=config.lr, alpha=config.alpha, eps=eps, momentum=config.momentum)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(settings, lr=config.lr, betas=config.betas, eps=eps, fused=True)
+
+
+def optimizer_state(optimizer: Optimizer, names: Mapping[int, str]) -> dict[str, dict[str, Any]]:
+    """State of an optimiser by the names of its parameters, without its settings, which are the configuration's.
+
+    Args:
+        optimizer: The optimiser.
+        names: Name of each parameter by its ``id``.
+
+    Example:
+        >>> model = saccade.create_model("lenet5")
+        >>> optimizer = build_optimizer(model.named_parameters(), OptimizerConfig(name="adamw"))
+        >>> model.forward(torch.zeros(1, 1, 32, 32))["logits"].sum().backward()
+        >>> optimizer.step()
+        >>> sorted(optimizer_state(optimizer, {id(one): name for name, one in model.named_parameters()})["output.bias"])
+        ['exp_avg', 'exp_avg_sq', 'step']
+    """
+    return {names[id(parameter)]: dict(values) for parameter, values in optimizer.state.items()}
+
+
+def load_optimizer_state(
+    optimizer: Optimizer, names: Mapping[int, str], state: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Load what :func:`optimizer_state` gave; parameters may be grouped in another way by now.
+
+    Args:
+        optimizer: The optimiser, of the same kind.
+        names: Name of each parameter by its ``id``.
+        state: By the names of parameters; one without state begins anew.
+
+    Raises:
+        WeightsError: If a tensor of the state is not of its parameter's shape.
+    """
+    indexed: dict[int, dict[str, Any]] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        values = dict(state.get(names[id(parameter)], {}))
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+                raise WeightsError(
+                    f"the optimiser's '{key}' of parameter '{names[id(parameter)]}' has shape {tuple(value.shape)}, "
+                    f"the parameter {tuple(parameter.shape)}. Start the run anew under another --name."
+                )
+        if values and isinstance(optimizer, torch.optim.RMSprop):  # momentum may have been switched on
+            values.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        if values:
+            indexed[index] = values
+    optimizer.load_state_dict({"state": indexed, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _layers_above(name: str, layers: Sequence[Sequence[str]]) -> int:

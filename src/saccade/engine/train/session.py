@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+import torch.distributed as dist
 
+from saccade.data.tables.content import require_content
 from saccade.deploy.runtime import EagerRuntime
 from saccade.engine.evaluate.evaluate import evaluate
+from saccade.engine.train.classes import check_classes, check_splits
 from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.configfile import config_to_yaml
 from saccade.engine.train.guard import InterruptGuard, LossGuard
 from saccade.engine.train.launch import launch_fabric
 from saccade.engine.train.memory import keep_freed_memory
+from saccade.engine.train.position import Position
 from saccade.engine.train.progress import TrainingDisplay
+from saccade.engine.train.resume import check_network, describe_network, read_position, take_settings
 from saccade.engine.train.run_folder import RunFolder
 from saccade.engine.train.seeding import seed_step
 from saccade.engine.train.setup import Datasets, build_model, open_datasets, worker_count
 from saccade.engine.train.steps import RunStep, resolve_steps
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
-from saccade.models.checkpoint import load_model, save_model
+from saccade.models.checkpoint import load_model, read_metadata, save_model
 from saccade.structures.dataset import VisionDataset
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
 
-__all__ = ["OnEpoch", "Position", "Session"]
+__all__ = ["OnEpoch", "Session"]
 
 # Called on the main process after every epoch with its row of metrics.csv; a true value stops the run.
 OnEpoch = Callable[[Mapping[str, float]], bool | None]
-
-
-@dataclass
-class Position:
-    """Position of a run, saved with the tensors, so that a resumed run goes on at the exact batch."""
-
-    run_step: int = 0  # steps of the run that are done
-    first_epoch: int = 0  # epochs of the steps before this one: no two steps see the same augmentation
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch that are done
-    step: int = 0  # batches of the run that are done
-    total_epochs: int = 0
-    best_score: float = -math.inf
-    stale: int = 0  # evaluations since the best
-    seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class Session:
@@ -75,24 +64,56 @@ class Session:
         self.steps = resolve_steps(config)
         self.folder = RunFolder(config, resume)
         self.state = self.folder.load_state() if resume else None
-        self.at = Position() if self.state is None else Position(**self.state["position"])
+        self.at, notes = Position(), list(self.folder.notes)
+        if self.state is not None:
+            self.at = read_position(self.state["position"], self.folder.state_path)
+            notes += take_settings(self.state["config"], config, self.at, self.folder.state_path)
+        elif resume:
+            notes.append(f"{self.folder.path} holds no training state to go on from; the run starts anew.")
         self._given, self._data = data, {}  # type: ignore[var-annotated]
         self.on_epoch = on_epoch
         seed_step(config.seed, -1)
         torch.use_deterministic_algorithms(config.deterministic)
         first = self.steps[min(self.at.run_step, len(self.steps) - 1)]
-        self.model = model or build_model(first.config, self.data_of(first).train.info, pretrained=self.state is None)
+        info = self.data_of(first).train.info
+        self.model = model or build_model(first.config, info, pretrained=self.state is None)
+        check_classes(self.model, self.data_of(first))
+        if self.state is not None:
+            check_network(self.state, self.model, self.folder.state_path)
         partial = any(step.config.freeze.trainable != "all" or step.config.phases for step in self.steps)
         self.fabric = launch_fabric(config, find_unused_parameters=bool(self.model.loss_groups) or partial)
+        # Ctrl-C reaches the processes of a run at different moments; they agree on one without waiting for a GPU.
+        self._agreement = dist.new_group(backend="gloo") if self.fabric.world_size > 1 else None
         if self.fabric.device.type == "cpu":
             keep_freed_memory()
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.display = TrainingDisplay(self.fabric.global_rank == 0)
         self.loss_guard = LossGuard(self.folder.path / "nonfinite")
-        self.stopped = False
+        self.stopped = self.best_is_missing = False
         if self.is_main:
             self.folder.start(config)
+            if self.at.history:
+                self.folder.write_history(self.at.history)
+            if self.at.kept_epoch and not self.folder.settle_best(self.at.kept_epoch):
+                notes += self._miss_best()
+        self.at = self.fabric.broadcast(self.at)
+        for note in notes:
+            self.display.say(note)
+
+    def _miss_best(self) -> list[str]:
+        """Go on without the best weights of before, which somebody removed; returns a line that says so."""
+        at = self.at
+        if at.kept_epoch == at.epochs_done and at.batch == 0:
+            self.best_is_missing = True  # the state holds those very weights
+            return [f"{self.folder.best_model} is missing; it is written again from the training state."]
+        lost = at.kept_epoch
+        at.forget_kept()
+        note = (
+            f"{self.folder.best_model} of epoch {lost}, the best one so far, is missing: the best weights are chosen "
+            f"among the epochs from {at.epochs_done + 1} on, or are those of the last epoch if there are none."
+        )
+        return [note]
 
     @property
     def is_main(self) -> bool:
@@ -102,10 +123,16 @@ class Session:
     def data_of(self, step: RunStep) -> Datasets:
         """Data sets of a step, opened once for steps with the same ``data`` and ``augment`` settings."""
         if isinstance(self._given, Datasets):
+            if not self._data:
+                given = (self._given.train, self._given.val, self._given.test)
+                require_content([split for split in given if split is not None])
+                self._data = {"": self._given}
+                check_splits(self._given)
             return self._given
         key = repr(step.config.data)
         if key not in self._data:
             self._data = {key: (self._given or open_datasets)(step.config)}
+            check_splits(self._data[key])
         return self._data[key]
 
     def take_state(self) -> dict[str, Any] | None:
@@ -122,15 +149,23 @@ class Session:
     def save_state(self, parts: Mapping[str, Any], kept: Model) -> None:
         """Write everything that a resumed run needs.
 
+        The state is the last file to be written: a run that is killed before goes on from the state before, and comes
+        to write the other files again.
+
         Args:
             parts: Of the step: optimisers, average; empty between two steps.
             kept: The network as it would be kept now.
         """
         if not self.is_main:
             return
+        self.save_model(kept, self.folder.last_model, {})
+        if self.at.history:
+            self.folder.write_history(self.at.history)
         self.folder.save_state(
             {
                 "started": bool(parts),
+                "config": config_to_yaml(self.config),
+                "network": describe_network(self.model),
                 "model": self.model.state_dict(),
                 "training_state": dict(self.model.training_state()),
                 "position": asdict(self.at),
@@ -139,12 +174,28 @@ class Session:
                 **parts,
             }
         )
-        self.save_model(kept, self.folder.last_model, {})
 
     def save_model(self, model: Model, path: Path, metrics: dict[str, float]) -> None:
         """Write a checkpoint of the network."""
         if self.is_main:
-            save_model(model, path, metrics=metrics, extra={"epoch": self.at.epoch + 1, "run": self.config.name})
+            done = self.at.epochs_done + (self.at.batch > 0)
+            save_model(
+                model, path, metrics=metrics, extra={"epoch": done, "step": self.at.step, "run": self.config.name}
+            )
+
+    def save_best(self, model: Model, metrics: dict[str, float]) -> None:
+        """Write the weights to be kept; those before stay under a second name until the next state is written."""
+        if self.is_main:
+            self.folder.set_best_aside()
+        self.save_model(model, self.folder.best_model, metrics)
+
+    def restore_best(self, kept: Model) -> None:
+        """Write the weights to be kept again if they are missing and these, of the training state, are the same."""
+        if self.best_is_missing:
+            self.best_is_missing = False
+            row = self.at.history[-1]
+            metrics = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+            self.save_model(kept, self.folder.best_model, metrics)
 
     def end_step(self, kept: Model, save: bool) -> None:
         """Go on to the next step with the weights that were kept.
@@ -166,13 +217,28 @@ class Session:
         is_last = at.run_step + 1 == len(self.steps)
         self.at = Position(
             run_step=at.run_step + 1,
-            first_epoch=at.first_epoch + at.epoch,
+            first_epoch=at.epochs_done,
             step=at.step,
             seconds=at.seconds,
             history=at.history,
             best_score=at.best_score if is_last else -math.inf,
+            kept_epoch=at.kept_epoch,
+            fresh_norms=at.fresh_norms,
         )
         self.save_state({}, self.model)
+
+    def asked_to_stop(self) -> bool:
+        """Whether any process of the run was asked to stop; all give the same answer."""
+        if self._agreement is None:
+            return self.interrupt.requested
+        asked = torch.tensor(int(self.interrupt.requested))
+        dist.all_reduce(asked, dist.ReduceOp.MAX, group=self._agreement)
+        return bool(asked)
+
+    def stop(self) -> NoReturn:
+        """End the run of all processes, once everything is written."""
+        self.fabric.barrier()
+        self.interrupt.stop()
 
     def tell(self, row: Mapping[str, float]) -> None:
         """Call ``on_epoch``; the main process decides for all whether the run stops."""
@@ -188,7 +254,12 @@ class Session:
         data = self.steps[-1].config.data
         return evaluate(runtime, dataset, data.val_batch_size or 2 * data.batch_size, worker_count(data.workers))
 
+    def kept_metrics(self) -> dict[str, float]:
+        """Figures in the kept checkpoint, those of training (``loss``) included."""
+        return dict(read_metadata(self.folder.best_model)["metrics"])
+
     def store_metrics(self, values: dict[str, float]) -> None:
         """Write figures into the kept checkpoint."""
         if self.is_main:
-            save_model(load_model(self.folder.best_model), self.folder.best_model, metrics=values)
+            best = self.folder.best_model
+            save_model(load_model(best), best, metrics=values, extra=read_metadata(best)["extra"])
