@@ -62,6 +62,6 @@ def test_check_finds_the_two_boxes_without_area(capsys: pytest.CaptureFixture[st
 def test_check_of_a_path_looks_at_all_splits(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(data_root / "bccd"), "--no-images"]) == 1
     out = capsys.readouterr().out
-    assert "boxes without area: 2" in out
+    assert "boxes without area [boxes.zero-area]: 2" in out
     assert "BloodImage_00338" in out
     assert "BloodImage_00343" in out

@@ -21,7 +21,7 @@ def problems(report: CheckReport, *without: str) -> list[tuple[str, str, str, st
     return [
         (Path(issue.file).name, issue.field, issue.problem, issue.severity)
         for issue in report.issues
-        if issue.kind not in ("duplicate", *without)
+        if issue.code not in ("image.duplicate", *without)
     ]
 
 
@@ -66,11 +66,11 @@ def test_broken_images_are_listed_and_the_rest_goes_on(tmp_path: Path, write_voc
     (root / "JPEGImages" / "b.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "JPEGImages" / "c.jpg").write_bytes(b"")
     report = check_dataset(open_raw(root, "all"))
-    found = [(Path(issue.file).name, issue.field, issue.severity, issue.kind) for issue in report.issues]
+    found = [(Path(issue.file).name, issue.field, issue.severity, issue.code) for issue in report.issues]
     assert found == [
-        ("a.jpg", "image", "error", "missing-file"),
-        ("b.jpg", "image", "error", "truncated"),
-        ("c.jpg", "image", "error", "empty-file"),
+        ("a.jpg", "image", "error", "image.missing"),
+        ("b.jpg", "image", "error", "image.truncated"),
+        ("c.jpg", "image", "error", "image.empty"),
     ]
     assert [issue.problem.split(",")[0] for issue in report.issues] == [
         "the file does not exist",
@@ -135,7 +135,7 @@ def test_keypoints_outside_are_warnings(tmp_path: Path, write_image: Any) -> Non
 def test_joined_splits_name_the_right_files(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {"a": [], "b": [("cat", 9, 9, 9, 9)]}, {"train": ["a"], "val": ["b"]})
     report = check_dataset(open_raw(root, "train+val"))
-    assert problems(report, "leak") == [
+    assert problems(report, "splits.leak", "splits.no-objects") == [
         (tmp_path.name, "split 'train'", "1 of 1 images have no object", "warning"),
         ("b.xml", "object 0 (cat)", "box 9, 9, 9, 9: zero area", "error"),
         (tmp_path.name, "class 'cat'", "it occurs in 'val', but not in 'train'", "warning"),
@@ -148,13 +148,15 @@ def test_text_and_json(tmp_path: Path, write_voc: Any) -> None:
     text = report.to_text(limit=1)
     assert text.splitlines()[0] == "set (all), detection"
     assert "2 errors, 0 warnings" in text
-    assert "error: boxes without area: 2" in text
+    assert "error: boxes without area [boxes.zero-area]: 2" in text
     assert "... and 1 more" in text
     assert text.count("a.xml: object") == 1
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["ok"] is False
     assert plain["counts"]["objects"] == 2
-    assert plain["issues"][0]["remedy"] == "Draw the box again, or remove it (bad_labels=drop)."
+    assert plain["issues"][0]["remedy"] == (
+        "Draw the box again or remove it, or write a corrected copy (saccade check DATA --repair OUT)."
+    )
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation", "classification", "keypoints"])
@@ -172,7 +174,7 @@ def test_masks_smaller_than_their_photographs_are_found(data_root: Path, tmp_pat
 
     data = masks.read(root, "all", image_dir="Training_Images", label_dir="Ground_Truth")
     report = check_dataset(data)
-    assert [issue.kind for issue in report.issues if issue.severity == "error"] == ["map-size"] * 20
+    assert [issue.code for issue in report.issues if issue.severity == "error"] == ["maps.size"] * 20
     assert len(data) == 20
 
 
@@ -181,9 +183,9 @@ def test_bccd(data_root: Path) -> None:
     report = check_source(data_root / "bccd", images=False)
     assert [split.name for split in report.splits] == ["test", "train", "val"]  # trainval only joins two of them
     errors = [issue for issue in report.issues if issue.severity == "error"]
-    assert {(Path(issue.file).stem, issue.kind) for issue in errors} == {
-        ("BloodImage_00338", "zero-area"),
-        ("BloodImage_00343", "zero-area"),
+    assert {(Path(issue.file).stem, issue.code) for issue in errors} == {
+        ("BloodImage_00338", "boxes.zero-area"),
+        ("BloodImage_00343", "boxes.zero-area"),
     }
     assert len({issue.split for issue in errors}) == 2
     assert report.objects == 4888

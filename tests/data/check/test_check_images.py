@@ -22,8 +22,8 @@ from saccade.data.open import open_raw
 from saccade.errors import DataError
 
 
-def found(report: CheckReport, kind: str) -> list[Issue]:
-    return [issue for issue in report.issues if issue.kind == kind]
+def found(report: CheckReport, code: str) -> list[Issue]:
+    return [issue for issue in report.issues if issue.code == code]
 
 
 def crop(number: int, side: int = 160) -> np.ndarray[Any, Any]:
@@ -51,7 +51,8 @@ def test_copies_between_and_inside_splits(tmp_path: Path) -> None:
     save(tmp_path / "val" / "a" / "same.png", crop(9))
     report = check_source(tmp_path)
     leaks = {
-        Path(issue.image).name: (issue.problem, Path(issue.other).name, issue.split) for issue in found(report, "leak")
+        Path(issue.image).name: (issue.problem, Path(issue.other).name, issue.split)
+        for issue in found(report, "splits.leak")
     }
     path = tmp_path / "train" / "a"
     assert leaks == {
@@ -59,11 +60,11 @@ def test_copies_between_and_inside_splits(tmp_path: Path) -> None:
         "smaller.jpg": (f"it resembles {path / '5.png'} in 'train'", "5.png", "val"),
         "brighter.jpg": (f"it resembles {path / '7.png'} in 'train'", "7.png", "val"),
     }
-    assert [(Path(issue.image).name, Path(issue.other).name) for issue in found(report, "duplicate")] == [
+    assert [(Path(issue.image).name, Path(issue.other).name) for issue in found(report, "image.duplicate")] == [
         ("again.png", "3.png")
     ]
-    assert report.ok  # training would take it: leaks are warnings, in front of all others
-    assert report.groups()[0][0] == "leak"
+    assert [issue.code for issue in report.issues if issue.severity == "error"] == ["classes.one"]  # leaks are warnings
+    assert report.groups()[1][0] == "splits.leak"
 
 
 def test_many_uniform_images_are_not_copies(tmp_path: Path) -> None:
@@ -71,8 +72,8 @@ def test_many_uniform_images_are_not_copies(tmp_path: Path) -> None:
         split = "train" if number % 2 else "val"
         save(tmp_path / split / "a" / f"{number}.png", np.full((80, 80, 3), 5 * (number // 2), np.uint8))
     report = check_source(tmp_path)
-    assert not found(report, "leak")
-    assert not found(report, "duplicate")
+    assert not found(report, "splits.leak")
+    assert not found(report, "image.duplicate")
 
 
 def test_small_images_are_compared_exactly(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_small_images_are_compared_exactly(tmp_path: Path) -> None:
     for name, pixels in (("a", small), ("b", other), ("c", small)):
         save(tmp_path / "x" / f"{name}.png", pixels)
     report = check_dataset(open_raw(tmp_path, "all"))
-    assert [(Path(issue.image).name, Path(issue.other).name) for issue in found(report, "duplicate")] == [
+    assert [(Path(issue.image).name, Path(issue.other).name) for issue in found(report, "image.duplicate")] == [
         ("c.png", "a.png")
     ]
 
@@ -125,10 +126,10 @@ def test_the_same_file_in_two_lists_and_twice_in_one(tmp_path: Path, write_voc: 
     splits = {"train": ["a", "b", "b"], "val": ["a"]}
     write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)], "b": [("cat", 1, 1, 9, 9)]}, splits)
     report = check_source(tmp_path, images=False)
-    assert [(Path(issue.file).name, issue.problem) for issue in found(report, "leak")] == [
+    assert [(Path(issue.file).name, issue.problem) for issue in found(report, "splits.leak")] == [
         ("a.jpg", "the same file lies in 'train'")
     ]
-    assert [Path(issue.file).name for issue in found(report, "repeated-image")] == ["b.jpg"]
+    assert [Path(issue.file).name for issue in found(report, "image.repeated")] == ["b.jpg"]
 
 
 def test_a_union_of_splits_is_no_leak(tmp_path: Path, write_voc: Any) -> None:
@@ -145,7 +146,7 @@ def test_file_names_that_differ_in_case(tmp_path: Path, write_image: Any) -> Non
     write_image(tmp_path / "x" / "a.png", (8, 8))
     if len(list((tmp_path / "x").iterdir())) == 1:
         pytest.skip("this file system takes the two names for one")
-    (issue,) = found(check_dataset(open_raw(tmp_path, "all"), images=False), "file-name")
+    (issue,) = found(check_dataset(open_raw(tmp_path, "all"), images=False), "image.name")
     assert {Path(issue.file).name, Path(issue.other).name} == {"A.png", "a.png"}
 
 
@@ -153,17 +154,17 @@ def test_a_split_that_cannot_be_opened_is_a_fault_and_not_the_end(tmp_path: Path
     splits = {"train": ["a"], "val": ["missing"], "test": ["b"]}
     write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)], "b": [("cat", 9, 9, 9, 9)]}, splits)
     report = check_source(tmp_path, images=False)
-    (broken,) = found(report, "split")
+    (broken,) = found(report, "splits.unreadable")
     assert broken.field == "split 'val'"
     assert "missing.xml" in broken.file
     assert broken.problem == "the annotation does not exist"
     assert broken.remedy.startswith("Write it")
     assert not report.ok
-    assert len(found(report, "zero-area")) == 1
+    assert len(found(report, "boxes.zero-area")) == 1
     for file in (tmp_path / "ImageSets" / "Main").glob("*.txt"):
         file.write_text("missing\n")
     nothing = check_source(tmp_path)
-    assert len(found(nothing, "split")) == 3
+    assert len(found(nothing, "splits.unreadable")) == 3
     assert nothing.counts["images"] == 0
     assert "cannot be opened" in nothing.to_text()
 
@@ -176,7 +177,7 @@ def test_unknown_source_is_an_error(tmp_path: Path) -> None:
 def test_exchanged_sides_and_orientation_are_distinguished(tmp_path: Path, write_voc: Any, write_image: Any) -> None:
     root = write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)]})
     write_image(root / "JPEGImages" / "a.jpg", (60, 40))
-    (issue,) = found(check_source(root), "image-size")
+    (issue,) = found(check_source(root), "image.size")
     assert issue.problem == "annotated as 60x40, the image is 40x60, which is the same with height and width exchanged"
     assert issue.remedy.startswith("Exchange")
 
@@ -186,11 +187,11 @@ def test_label_maps_of_colours_are_named(tmp_path: Path, write_image: Any) -> No
     write_image(tmp_path / "masks" / "a.png", (8, 8))
     (tmp_path / "saccade.yaml").write_text("class_names: [low, high]")
     report = check_source(tmp_path)
-    (issue,) = found(report, "map-colours")
+    (issue,) = found(report, "maps.colours")
     assert "holds colours" in issue.problem
     assert not report.ok
     # A label map is ground truth and always read.
-    assert len(found(check_source(tmp_path, images=False), "map-colours")) == 1
+    assert len(found(check_source(tmp_path, images=False), "maps.colours")) == 1
 
 
 def test_every_image_is_reported_to_the_bar() -> None:
@@ -240,7 +241,7 @@ def page(tmp_path: Path, write_voc: Any) -> str:
 def test_page_shows_counts_histograms_and_images(page: str) -> None:
     structure = _Structure()
     structure.feed(page)
-    assert "boxes without area: 1" in page
+    assert "boxes without area [boxes.zero-area]: 1" in page
     assert "Counts by class and split" in page
     assert structure.tags.count("svg") == 3
     assert structure.tags.count("img") >= 4  # no area, inverted, outside, and the noise that is everywhere the same
@@ -263,13 +264,15 @@ def test_page_of_sound_data_and_of_images_that_are_no_files(tmp_path: Path) -> N
     report = check_dataset(DigitScenes("detection", "val", count=60, size=(64, 64)))
     text = write_page(report, tmp_path / "page.html").read_text()
     assert "no faults found" in text
-    report.issues.append(Issue("x", "y", "z", "w", "error", "zero-area", image="digit_scenes/val/0", box=(1, 1, 1, 1)))
+    report.issues.append(
+        Issue("x", "y", "z", "w", "error", "boxes.zero-area", image="digit_scenes/val/0", box=(1, 1, 1, 1))
+    )
     assert "<td class=text>z</td>" in write_page(report, tmp_path / "page.html").read_text()
 
 
 def test_json_of_everything(tmp_path: Path, write_voc: Any) -> None:
     root = write_voc(tmp_path, {"a": [("cat", 9, 9, 9, 9), ("cat", 1, 1, 20, 20)]})
     plain = json.loads(json.dumps(check_source(root).to_json(), allow_nan=False))
-    assert plain["kinds"] == {"zero-area": 1}
+    assert plain["codes"] == {"boxes.zero-area": 1}
     assert plain["issues"][0]["box"] == [9, 9, 9, 9]
     assert plain["splits"][0]["histograms"]["side in pixels"]["16-32"] == 1

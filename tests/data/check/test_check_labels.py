@@ -46,8 +46,8 @@ def build(tmp_path: Path) -> Build:
     return make
 
 
-def found(report: CheckReport, kind: str) -> list[Issue]:
-    return [issue for issue in report.issues if issue.kind == kind]
+def found(report: CheckReport, code: str) -> list[Issue]:
+    return [issue for issue in report.issues if issue.code == code]
 
 
 def check(dataset: Any) -> CheckReport:
@@ -58,21 +58,24 @@ def test_polygons_of_few_points_far_away_and_over_the_edge(build: Build) -> None
     rings = [[SQUARE], [[1.0, 1.0, 5.0, 5.0], SQUARE], [[0, 0, 9000, 0, 9000, 9]], [[-5, 0, 9, 0, 9, 9]], [[]], []]
     dataset = build([{"outline": ObjectOutline(rings=item)} for item in rings], outlines=True)
     report = check(dataset)
-    few = found(report, "ring-points")
+    few = found(report, "outlines.points")
     assert [(issue.field, issue.problem) for issue in few] == [
         ("object 1 (cat), polygon 0", "a polygon of 2 points has no area"),
         ("object 4 (cat), polygon 0", "a polygon of 0 points has no area"),
     ]
-    (far,) = found(report, "ring-far")
+    (far,) = found(report, "outlines.far")
     assert (far.field, far.problem) == (
         "object 2 (cat), polygon 0",
         "the polygon reaches from 0, 0 to 9000, 9, the image is 60x40",
     )
-    (over,) = found(report, "ring-outside")
+    (over,) = found(report, "outlines.outside")
     assert over.field == "object 3 (cat), polygon 0"
     assert report.ok  # boxes alone are learnt from ...
     dataset.masks = True
-    assert [issue.severity for issue in found(check(dataset), "ring-points")] == ["error", "error"]  # ... or masks too
+    assert [issue.severity for issue in found(check(dataset), "outlines.points")] == [
+        "error",
+        "error",
+    ]  # ... or masks too
 
 
 def test_what_is_an_error_is_what_drawing_the_mask_refuses(build: Build) -> None:
@@ -98,8 +101,8 @@ def test_masks_of_another_size_and_of_wrong_length(build: Build) -> None:
     masks = [([0, 2400], (40, 60)), ([0, 2400], (60, 40)), ([5, 5], (40, 60))]
     dataset = build([{"outline": ObjectOutline(runs=runs, run_size=size)} for runs, size in masks], outlines=True)
     report = check(dataset)
-    assert [issue.problem for issue in found(report, "mask-size")] == ["the mask is 40x60, its image 60x40"]
-    assert [(issue.field, issue.problem) for issue in found(report, "mask-runs")] == [
+    assert [issue.problem for issue in found(report, "masks.size")] == ["the mask is 40x60, its image 60x40"]
+    assert [(issue.field, issue.problem) for issue in found(report, "masks.runs")] == [
         ("object 2 (cat)", "the mask's runs sum to 10 pixels, not to 60x40")
     ]
 
@@ -111,10 +114,10 @@ def test_keypoints_that_are_no_numbers_or_outside(build: Build) -> None:
     )
     dataset.table = replace(dataset.table, labels=np.zeros(3, np.int64))
     report = check(dataset)
-    assert [(issue.field, issue.severity) for issue in found(report, "not-finite")] == [
+    assert [(issue.field, issue.severity) for issue in found(report, "keypoints.not-finite")] == [
         ("object 1, keypoints", "error")
     ]
-    assert [(issue.field, issue.problem) for issue in found(report, "keypoint-outside")] == [
+    assert [(issue.field, issue.problem) for issue in found(report, "keypoints.outside")] == [
         ("object 0, tail", "point 61, 5 is outside of the 60x40 image")
     ]
     assert report.class_counts == {"nose": 2, "tail": 3}
@@ -127,7 +130,7 @@ def test_box_outside_of_the_real_image_alone_is_a_warning(tmp_path: Path, write_
     write_image(root / "JPEGImages" / "a.jpg", (40, 50))
     write_image(root / "JPEGImages" / "b.jpg", (40, 90))
     report = check_dataset(open_raw(root, "all"))
-    assert [(issue.problem, issue.severity) for issue in found(report, "outside")] == [
+    assert [(issue.problem, issue.severity) for issue in found(report, "boxes.outside")] == [
         ("box 0, 0, 55, 9: outside of the 50x40 image", "warning"),  # training goes by the annotated size
         ("box 0, 0, 75, 9: outside of the 60x40 image", "error"),
     ]
@@ -150,8 +153,8 @@ def test_ids_counted_from_another_number(
 ) -> None:
     dataset = build([{"class_name": name} for name in [*unknown, used]], category_ids=ids)
     report = check(dataset)
-    assert len(found(report, "unknown-class")) == len(unknown)
-    issues = found(report, "counted-from")
+    assert len(found(report, "labels.class")) == len(unknown)
+    issues = found(report, "classes.counted-from")
     assert len(issues) == bool(expected)
     assert all(expected in issue.problem for issue in issues)
 
@@ -159,7 +162,7 @@ def test_ids_counted_from_another_number(
 def test_boxes_that_are_no_numbers(build: Build) -> None:
     boxes = [(np.inf, 1, np.inf, 5), (np.nan, 1, 2, 3), (1, 2, 3, 4)]
     report = check(build([{"box_xyxy": box, "area": 1.0} for box in boxes]))
-    assert [(issue.field, issue.box, issue.severity) for issue in found(report, "not-finite")] == [
+    assert [(issue.field, issue.box, issue.severity) for issue in found(report, "boxes.not-finite")] == [
         ("object 0 (cat)", None, "error"),
         ("object 1 (cat)", None, "error"),
     ]
@@ -167,8 +170,8 @@ def test_boxes_that_are_no_numbers(build: Build) -> None:
 
 
 def test_gaps_in_ids_are_named(build: Build) -> None:
-    assert not found(check(build([{}], category_ids=(4, 5))), "id-gaps")
-    (issue,) = found(check(build([{}], category_ids=(1, 4))), "id-gaps")
+    assert not found(check(build([{}], category_ids=(4, 5))), "classes.gaps")
+    (issue,) = found(check(build([{}], category_ids=(1, 4))), "classes.gaps")
     assert issue.problem == "the ids run from 1 to 4 without 2, 3"
     assert issue.severity == "warning"
 
@@ -176,7 +179,7 @@ def test_gaps_in_ids_are_named(build: Build) -> None:
 def test_class_names_that_differ_in_case_or_blanks(build: Build) -> None:
     names = ("red cell", "Red  Cell", "red_cell", "dog")
     report = check(build([{"class_name": "DOG"}], names))
-    assert [issue.problem for issue in found(report, "class-name")] == [
+    assert [issue.problem for issue in found(report, "classes.names")] == [
         "'red cell', 'Red  Cell', 'red_cell' differ only in case or blanks and count as 3 classes",
         "'dog', 'DOG' differ only in case or blanks and count as 2 classes",
     ]
@@ -186,8 +189,8 @@ def test_classes_unseen_missing_and_few(build: Build) -> None:
     first, second = build([{}] * 3), build([{"class_name": "dog"}, {}])
     second.info = replace(second.info, split="val")
     report = check(ConcatDataset([first, second]))
-    assert [issue.problem for issue in found(report, "class-missing")] == ["it occurs in 'val', but not in 'all'"]
-    assert [issue.field for issue in found(check(first), "class-unseen")] == ["class 'dog'"]
+    assert [issue.problem for issue in found(report, "classes.missing")] == ["it occurs in 'val', but not in 'all'"]
+    assert [issue.field for issue in found(check(first), "classes.unseen")] == ["class 'dog'"]
 
 
 def test_splits_with_other_class_lists(build: Build) -> None:
@@ -202,10 +205,10 @@ def test_splits_with_other_class_lists(build: Build) -> None:
         second = build([{"class_name": name} for name in objects], names)
         second.info = replace(second.info, split="val")
         report = check_splits([first, second], images=False)
-        (issue,) = found(report, "class-list")
+        (issue,) = found(report, "classes.lists")
         assert (issue.problem, issue.severity) == (expected, "warning" if names == ("emu",) else "error")
         assert sum(report.class_counts.values()) == 3
-    assert [issue.problem for issue in found(report, "class-missing")] == ["no class occurs in two of them"]
+    assert [issue.problem for issue in found(report, "classes.missing")] == ["no class occurs in two of them"]
 
 
 def test_too_few_images_of_a_class(tmp_path: Path, write_image: Any) -> None:
@@ -215,7 +218,7 @@ def test_too_few_images_of_a_class(tmp_path: Path, write_image: Any) -> None:
         for number in range(count):
             write_image(tmp_path / name / f"{number}.png", (8, 8 + number))
     report = check(open_raw(tmp_path, "all"))
-    assert [(issue.field, issue.problem) for issue in found(report, "class-few")] == [
+    assert [(issue.field, issue.problem) for issue in found(report, "classes.few")] == [
         ("class 'b'", "it has only 2 images")
     ]
 
@@ -234,7 +237,7 @@ def test_counts_of_painted_outlines_are_images_that_show_the_class(tmp_path: Pat
     (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(content))
     report = check(coco.read(tmp_path, "val", task="segmentation"))
     assert report.class_counts == {"background": 3, "cat": 1, "dog": 2}
-    assert [issue.kind for issue in report.issues] == ["id-gaps"]
+    assert [issue.code for issue in report.issues] == ["classes.gaps"]
 
 
 ROWS = st.lists(
@@ -274,11 +277,11 @@ def test_histogram_equals_a_loop() -> None:
 def test_no_images_and_no_objects_are_no_crash(build: Build) -> None:
     report = check(build([]))
     assert report.counts == {"images": 1, "images without objects": 1, "objects": 0, "class cat": 0, "class dog": 0}
-    assert report.ok
+    assert [issue.code for issue in report.issues if issue.severity == "error"] == ["labels.none"]
     assert json.loads(json.dumps(report.to_json()))["splits"][0]["histograms"] == {}
 
 
 def test_a_file_of_many_images_is_named_with_the_image() -> None:
-    where = ("object 1 (cat)", "zero area", "", "error", "zero-area", "val")
+    where = ("object 1 (cat)", "zero area", "", "error", "boxes.zero-area", "val")
     assert str(Issue("boxes.json", *where, image="set/7.jpg")) == "boxes.json: 7.jpg: object 1 (cat): zero area"
     assert str(Issue("set/7.xml", *where, image="set/7.jpg")) == "set/7.xml: object 1 (cat): zero area"

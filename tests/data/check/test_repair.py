@@ -105,8 +105,8 @@ def test_a_repaired_table_has_no_faults_and_is_not_changed_again(rows: list[tupl
     before = dataset.table.boxes.copy() if dataset.table.boxes is not None else None
     table, changes = repair_table(dataset)
     repaired = dataset.with_table(table)
-    kinds = {"not-finite", "inverted", "zero-area", "outside", "unknown-class", "repeated-box"}
-    assert not [issue for issue in check_dataset(repaired, images=False).issues if issue.kind in kinds]
+    codes = {"boxes.not-finite", "boxes.inverted", "boxes.zero-area", "boxes.outside", "labels.class", "boxes.repeated"}
+    assert not [issue for issue in check_dataset(repaired, images=False).issues if issue.code in codes]
     again, more = repair_table(repaired)
     assert more == []
     assert np.array_equal(again.boxes, table.boxes)  # type: ignore[arg-type]

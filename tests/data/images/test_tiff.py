@@ -170,7 +170,7 @@ def test_three_channels_that_are_no_colours_are_kept() -> None:
         (directory_first(write_tiff(noise(5)))[:-100], "truncated"),
         (replace("<HHIHH", (259, 3, 1, 1, 0), "<HHIHH", (259, 3, 1, 7, 0)), "compression 7"),
         (replace("<HHIHH", (256, 3, 1, 50, 0), "<HHII", (256, 4, 1, 1 << 31)), "exceed the limit"),
-        (replace("<HHI", (273, 4, 9), "<HHI", (273, 4, 1 << 30)), "where its pixels are"),
+        (replace("<HHI", (273, 4, 9), "<HHI", (273, 4, 1 << 30)), "where all of its pixels are"),
     ],
 )
 def test_what_is_not_read_is_named(data: bytes, message: str) -> None:
@@ -181,7 +181,7 @@ def test_what_is_not_read_is_named(data: bytes, message: str) -> None:
 def test_damaged_pixels_are_named() -> None:
     data = bytearray(write_tiff(noise(5), deflate=True))
     data[8:400] = b"\xff" * 392
-    with pytest.raises(DataError, match=r"truncated or damaged"):
+    with pytest.raises(DataError, match=r"strip 0 is damaged"):
         read_image(bytes(data), channels=5)
 
 
@@ -191,7 +191,7 @@ def test_samples_beyond_the_limit_are_refused() -> None:
     for tag, value in ((256, 8000), (257, 8000), (277, 60000)):
         old = {256: 8, 257: 8, 277: 1}[tag]
         data = data.replace(struct.pack("<HHIHH", tag, 3, 1, old, 0), struct.pack("<HHIHH", tag, 3, 1, value, 0))
-    with pytest.raises(DataError, match="too many"):
+    with pytest.raises(DataError, match=r"11520\.2 GB to decode, which exceed the limit"):
         read_image(data, channels=5)
 
 

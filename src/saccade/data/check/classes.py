@@ -53,7 +53,7 @@ def _check_names(views: Sequence[SplitView]) -> Iterator[Issue]:
         if len(group) > 1:
             problem = f"{_join_names(group)} differ only in case or blanks and count as {len(group)} classes"
             remedy = "Give them one spelling, if one class is meant."
-            yield Issue(_source(views[0]), "classes", problem, remedy, "warning", "class-name")
+            yield Issue(_source(views[0]), "classes", problem, remedy, "warning", "classes.names")
 
 
 def _unknown_names(view: SplitView) -> tuple[str, ...]:
@@ -86,13 +86,13 @@ def _check_ids(views: Sequence[SplitView]) -> Iterator[Issue]:
             remedy = (
                 f"{correction} every class id, and do so before --repair, which removes objects of unknown classes."
             )
-            yield Issue(_source(views[0]), "classes", problem, remedy, "error", "counted-from")
+            yield Issue(_source(views[0]), "classes", problem, remedy, "error", "classes.counted-from")
     gaps = sorted(set(range(first, last + 1)) - set(ids))
     if gaps:
         listed = ", ".join(map(str, gaps[:_LISTED])) + (", ..." if len(gaps) > _LISTED else "")
         problem = f"the ids run from {first} to {last} without {listed}"
         remedy = "Nothing to do here, labels are renumbered; other programs may need ids without gaps."
-        yield Issue(_source(views[0]), "classes", problem, remedy, "warning", "id-gaps")
+        yield Issue(_source(views[0]), "classes", problem, remedy, "warning", "classes.gaps")
 
 
 def _check_lists(views: Sequence[SplitView]) -> Iterator[Issue]:
@@ -112,7 +112,7 @@ def _check_lists(views: Sequence[SplitView]) -> Iterator[Issue]:
         if not set(first.class_names) & set(other.class_names):
             problem = f"it shares no class with '{first.split}'"
             remedy, severity = "This is right for metric learning; a classifier cannot be scored on it.", _WARNING
-        yield Issue(other.name, f"split '{other.split}'", problem, remedy, severity, "class-list", other.split)
+        yield Issue(other.name, f"split '{other.split}'", problem, remedy, severity, "classes.lists", other.split)
 
 
 def _join_names(names: Sequence[str]) -> str:
@@ -127,7 +127,7 @@ def _check_counts(views: Sequence[SplitView], splits: Sequence[SplitStatistics])
     apart = len(splits) > 1 and len(set().union(*used)) == sum(map(len, used)) and all(used)
     if apart:
         remedy = "This is right for metric learning; for anything else split the images again."
-        yield Issue(source, "splits", "no class occurs in two of them", remedy, "warning", "class-missing")
+        yield Issue(source, "splits", "no class occurs in two of them", remedy, "warning", "classes.missing")
     for name in names:
         if name.lower() in _IGNORED_NAMES:
             continue
@@ -135,7 +135,7 @@ def _check_counts(views: Sequence[SplitView], splits: Sequence[SplitStatistics])
         total, where = sum(counts.values()), f"class '{name}'"
         if total == 0:
             remedy = "Add examples, or remove the class from the list."
-            yield Issue(source, where, "it never occurs", remedy, "warning", "class-unseen")
+            yield Issue(source, where, "it never occurs", remedy, "warning", "classes.unseen")
             continue
         missing = [split for split, count in counts.items() if count == 0]
         if missing and not apart:
@@ -143,7 +143,7 @@ def _check_counts(views: Sequence[SplitView], splits: Sequence[SplitStatistics])
             lacking = ", ".join(f"'{split}'" for split in missing)
             remedy = "Split the images so that every class is in every split."
             problem = f"it occurs in {present}, but not in {lacking}"
-            yield Issue(source, where, problem, remedy, "warning", "class-missing")
+            yield Issue(source, where, problem, remedy, "warning", "classes.missing")
         if task == "classification" and total < _FEW:
             remedy = "Add images, or join it with another class."
-            yield Issue(source, where, f"it has only {total} images", remedy, "warning", "class-few")
+            yield Issue(source, where, f"it has only {total} images", remedy, "warning", "classes.few")

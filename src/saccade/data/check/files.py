@@ -64,7 +64,7 @@ def _check_names(view: SplitView, paths: Sequence[str]) -> Iterator[LocatedIssue
             problem = f"its name differs from {PurePath(paths[before]).name} only in case"
             remedy = "Rename one of the two: some systems take them for one file."
             where = (path, "name", problem, remedy)
-            yield LocatedIssue(index, -1, Issue(*where, "warning", "file-name", view.split, path, other=paths[before]))
+            yield LocatedIssue(index, -1, Issue(*where, "warning", "image.name", view.split, path, other=paths[before]))
 
 
 def _same_files(views: Sequence[SplitView], paths: Sequence[Sequence[str]]) -> Iterator[tuple[int, LocatedIssue]]:
@@ -77,10 +77,10 @@ def _same_files(views: Sequence[SplitView], paths: Sequence[Sequence[str]]) -> I
                 continue
             if split == number:
                 where = (path, "image", "it is listed twice", "Take one of the two off the list.")
-                issue = Issue(*where, "warning", "repeated-image", view.split, path, other=path)
+                issue = Issue(*where, "warning", "image.repeated", view.split, path, other=path)
             else:
                 problem = f"the same file lies in '{views[split].split}'"
-                issue = Issue(path, "image", problem, _LEAK, "warning", "leak", view.split, path, other=path)
+                issue = Issue(path, "image", problem, _LEAK, "warning", "splits.leak", view.split, path, other=path)
             yield number, LocatedIssue(index, -1, issue)
 
 
@@ -90,10 +90,10 @@ def _duplicate_issue(view: SplitView, image: int, other: SplitView, first: int, 
     if view is other:
         remedy = "Check whether both are meant; remove one if not."
         problem = f"{how} {earlier}"
-        issue = Issue(path, "image", problem, remedy, "warning", "duplicate", view.split, path, other=earlier)
+        issue = Issue(path, "image", problem, remedy, "warning", "image.duplicate", view.split, path, other=earlier)
     else:
         problem = f"{how} {earlier} in '{other.split}'"
-        issue = Issue(path, "image", problem, _LEAK, "warning", "leak", view.split, path, other=earlier)
+        issue = Issue(path, "image", problem, _LEAK, "warning", "splits.leak", view.split, path, other=earlier)
     return LocatedIssue(image, -1, issue)
 
 
@@ -106,5 +106,5 @@ def _check_empty(view: SplitView) -> Iterator[LocatedIssue]:
         source = str(view.dataset.root) if isinstance(view.dataset, TableDataset) else view.dataset.info.name
         problem = f"{empty} of {len(view.dataset)} images have no object"
         remedy = "Check whether their labels are missing; if not, all is well."
-        issue = Issue(source, f"split '{view.split}'", problem, remedy, "warning", "mostly-empty", view.split)
+        issue = Issue(source, f"split '{view.split}'", problem, remedy, "warning", "splits.mostly-empty", view.split)
         yield LocatedIssue(LAST, 0, issue)

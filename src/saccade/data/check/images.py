@@ -6,7 +6,6 @@ here and share the data set.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.check.report import Issue
 from saccade.data.check.split_view import LocatedIssue, SplitView, annotation_path, is_table_backed
 from saccade.data.images.decode import image_size
+from saccade.data.images.fingerprint import fingerprint
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset
@@ -31,20 +30,15 @@ __all__ = ["ImageStats", "Progress", "check_images", "collect_stats", "parse_err
 # Wraps the images, given their number, to show a bar.
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
-_HASH_SIDE = 32  # pixels a side of the reduced image that is compared
-_THUMB_SIDE = 16
-_SMALLEST = 64  # pixels a side below which images are compared exactly only: small images are alike too easily
-_FLAT = 1.0  # grey levels of deviation below which a reduced image has nothing to compare
-
-# Phrases in the message of an error and the kind of fault that each stands for; the first found counts.
+# Phrases in the message of an error and the code of the fault that each stands for; the first found counts.
 _PHRASES = (
-    ("does not exist", "missing-file"),
-    ("is empty", "empty-file"),
-    ("truncated", "truncated"),
-    ("exceed the limit", "too-large"),
-    ("too many pixels", "too-large"),
-    ("holds colours", "map-colours"),
-    ("is none of", "map-value"),
+    ("does not exist", "image.missing"),
+    ("is empty", "image.empty"),
+    ("truncated", "image.truncated"),
+    ("exceed the limit", "image.too-large"),
+    ("too many pixels", "image.too-large"),
+    ("holds colours", "maps.colours"),
+    ("is none of", "maps.value"),
 )
 
 
@@ -124,7 +118,8 @@ def _read_stats(dataset: VisionDataset, index: int, decode: bool) -> ImageStats:
             stats.errors.append(("image" if decode else "annotation", error))
     if pixels is not None:
         stats.size = (pixels.shape[0], pixels.shape[1])
-        stats.digest, stats.signs, stats.thumb = _fingerprint(pixels)
+        found = fingerprint(pixels)
+        stats.digest, stats.signs, stats.thumb = found.digest, found.signs, found.thumb
     return stats
 
 
@@ -136,29 +131,6 @@ def _keep_target(stats: ImageStats, target: Target) -> None:
         stats.map_size = (label_map.shape[0], label_map.shape[1])
         counts = np.bincount(label_map.reshape(-1), minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL]
         stats.present = tuple(np.flatnonzero(counts).tolist())
-
-
-def _fingerprint(pixels: NDArray[Any]) -> tuple[bytes, NDArray[np.int8] | None, NDArray[np.float32] | None]:
-    """Content hash, signs of the lowest frequencies (Zauner 2010, "pHash") and a small copy of an image."""
-    if int(pixels.max()) - int(pixels.min()) <= 2:
-        return b"", None, None  # all uniform images are alike, so their hash means nothing
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
-    digest.update(repr(pixels.shape).encode())
-    if min(pixels.shape[:2]) < _SMALLEST:
-        return digest.digest(), None, None
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.shape[2] == 3 else pixels[..., 0]
-    small = cv2.resize(grey, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    if pixels.dtype == np.uint16:
-        small /= 257
-    if small.std() < _FLAT:
-        return digest.digest(), None, None
-    low = cv2.dct(small)[:8, :8].reshape(-1)
-    low[0] = 0  # the mean brightness
-    signs = np.where(low > np.median(low[1:]), 1, -1).astype(np.int8)
-    thumb = cv2.resize(small, (_THUMB_SIDE, _THUMB_SIDE), interpolation=cv2.INTER_AREA).reshape(-1)
-    thumb -= thumb.mean()
-    length = float(np.linalg.norm(thumb))
-    return digest.digest(), signs, thumb / length if length > 0 else thumb
 
 
 def check_images(view: SplitView, split_stats: Sequence[ImageStats]) -> Iterator[LocatedIssue]:
@@ -179,7 +151,7 @@ def check_images(view: SplitView, split_stats: Sequence[ImageStats]) -> Iterator
             problem = f"the label map is {_format_size(stats.map_size)}, its image {_format_size(stats.size)}"
             remedy = "Save both in the same size (labels by nearest pixel)."
             where = (view.file(index), "image", problem, remedy)
-            yield LocatedIssue(index, -1, Issue(*where, "error", "map-size", view.split, dataset.path(index)))
+            yield LocatedIssue(index, -1, Issue(*where, "error", "maps.size", view.split, dataset.path(index)))
     both = (view.annotated > 0).all(axis=1) & (view.real > 0).all(axis=1)
     for index in np.flatnonzero(both & (view.annotated != view.real).any(axis=1)).tolist():
         yield LocatedIssue(index, -1, _size_issue(view, index))
@@ -199,7 +171,7 @@ def _size_issue(view: SplitView, index: int) -> Issue:
         problem += ", which is the same with height and width exchanged"
         remedy = "Exchange the annotated height and width, and check whether the boxes match the image."
     where = (view.file(index), "size", problem, remedy)
-    return Issue(*where, "warning", "image-size", view.split, view.dataset.path(index))
+    return Issue(*where, "warning", "image.size", view.split, view.dataset.path(index))
 
 
 def _stored_size(path: str) -> tuple[int, int] | None:
@@ -227,6 +199,6 @@ def parse_error(dataset: VisionDataset, index: int, error: DataError, field_name
     image = dataset.path(index)
     file = next((path for path in (annotation_path(dataset, index), image) if message.startswith(path)), "")
     problem, _, remedy = message.removeprefix(file).lstrip(": ").partition(". ")
-    kind = next((kind for phrase, kind in _PHRASES if phrase in problem), "")
-    kind = kind or ("unreadable" if field_name == "image" else "annotation")
-    return Issue(file or image, field_name, problem, remedy, "error", kind, dataset.info.split, image)
+    code = next((code for phrase, code in _PHRASES if phrase in problem), "")
+    code = code or ("image.unreadable" if field_name == "image" else "labels.unreadable")
+    return Issue(file or image, field_name, problem, remedy, "error", code, dataset.info.split, image)

@@ -13,11 +13,12 @@ from saccade.data.tables.faults import OUTSIDE_TOLERANCE, box_faults
 
 __all__ = ["check_objects", "repeated_boxes"]
 
+_REPAIR = "write a corrected copy (saccade check DATA --repair OUT)"
 _REMEDIES = {
     "not finite": "Write finite numbers, or remove the object.",
-    "inverted": "Swap the corners, or open with bad_labels=repair.",
-    "zero area": "Draw the box again, or remove it (bad_labels=drop).",
-    "outside": "Clip the box to the image, or open with bad_labels=repair.",
+    "inverted": f"Swap the corners, or {_REPAIR}.",
+    "zero area": f"Draw the box again or remove it, or {_REPAIR}.",
+    "outside": f"Clip the box to the image, or {_REPAIR}.",
 }
 _FAR = 10  # multiples of the image's side beyond which a polygon is not filled (outlines.mask_of_rings)
 
@@ -50,7 +51,7 @@ class _IssueBuilder:
         return f"object {self.position[row]} ({self.view.class_name(int(self.view.labels[row]))})"
 
     def issue(
-        self, row: int, kind: str, problem: str, remedy: str, severity: Severity, field: str = ""
+        self, row: int, code: str, problem: str, remedy: str, severity: Severity, field: str = ""
     ) -> LocatedIssue:
         """Issue of the object in ``row``; ``field`` is its name if not given."""
         view, index = self.view, int(self.view.image[row])
@@ -59,7 +60,7 @@ class _IssueBuilder:
             x1, y1, x2, y2 = view.boxes[row].tolist()
             box = (x1, y1, x2, y2)
         file, image = view.file(index), view.dataset.path(index)
-        found = Issue(file, field or self.name(row), problem, remedy, severity, kind, view.split, image, box)
+        found = Issue(file, field or self.name(row), problem, remedy, severity, code, view.split, image, box)
         return LocatedIssue(index, int(self.position[row]), found)
 
 
@@ -71,7 +72,7 @@ def _check_classes(view: SplitView) -> Iterator[LocatedIssue]:
     remedy = "Add the class to the class list, or correct the name."
     for row in np.flatnonzero(unknown).tolist():
         problem = f"unknown class '{view.class_name(int(view.labels[row]))}'"
-        yield build.issue(row, "unknown-class", problem, remedy, "error", f"object {build.position[row]}")
+        yield build.issue(row, "labels.class", problem, remedy, "error", f"object {build.position[row]}")
 
 
 def _check_boxes(view: SplitView, boxes: NDArray[np.float64]) -> Iterator[LocatedIssue]:
@@ -89,18 +90,18 @@ def _check_boxes(view: SplitView, boxes: NDArray[np.float64]) -> Iterator[Locate
             if name == "outside":
                 height, width = (annotated if refused[name][row] else real)[row].tolist()
                 problem += f" of the {width}x{height} image" if width and height else ""
-            yield build.issue(row, name.replace(" ", "-"), problem, _REMEDIES[name], severity)
+            yield build.issue(row, f"boxes.{name.replace(' ', '-')}", problem, _REMEDIES[name], severity)
     bad = np.logical_or.reduce(list(faults.values()))
     sound = np.flatnonzero(~bad)
     sides = boxes[sound, 2:] - boxes[sound, :2]
     for number in np.flatnonzero((sides < 1).any(axis=1)).tolist():
         row, (width, height) = int(sound[number]), sides[number].tolist()
         remedy = "Check whether it is meant; remove it if not."
-        yield build.issue(row, "tiny", f"box of {width:.2f}x{height:.2f} pixels is tiny", remedy, "warning")
+        yield build.issue(row, "boxes.tiny", f"box of {width:.2f}x{height:.2f} pixels is tiny", remedy, "warning")
     first_of = repeated_boxes(view.image, view.labels, boxes)
     for row in np.flatnonzero(first_of >= 0).tolist():
         problem = f"box and class repeat object {build.position[first_of[row]]}"
-        yield build.issue(row, "repeated-box", problem, "Remove one of the two.", "warning")
+        yield build.issue(row, "boxes.repeated", problem, "Remove one of the two.", "warning")
 
 
 def repeated_boxes(
@@ -140,7 +141,9 @@ def _check_keypoints(view: SplitView) -> Iterator[LocatedIssue]:
     finite = np.logical_and.reduce(np.isfinite(view.keypoints), axis=(1, 2))
     for row in np.flatnonzero(~finite).tolist():
         field = f"object {build.position[row]}, keypoints"
-        yield build.issue(row, "not-finite", "a coordinate is not finite", _REMEDIES["not finite"], "error", field)
+        yield build.issue(
+            row, "keypoints.not-finite", "a coordinate is not finite", _REMEDIES["not finite"], "error", field
+        )
     sizes = view.sizes[view.image]
     x, y, visibility = np.moveaxis(view.keypoints, -1, 0)
     height, width = sizes[:, :1], sizes[:, 1:]
@@ -153,7 +156,7 @@ def _check_keypoints(view: SplitView) -> Iterator[LocatedIssue]:
         problem = f"point {x[row, point]:g}, {y[row, point]:g} is outside of the {size}image"
         name = names[point] if point < len(names) else f"point {point}"
         field = f"object {build.position[row]}, {name}"
-        yield build.issue(row, "keypoint-outside", problem, remedy, "warning", field)
+        yield build.issue(row, "keypoints.outside", problem, remedy, "warning", field)
 
 
 def _outline_severity(view: SplitView) -> Severity:
@@ -174,7 +177,7 @@ def _check_rings(view: SplitView) -> Iterator[LocatedIssue]:
 
     for ring in np.flatnonzero(points < 3).tolist():
         problem, remedy = f"a polygon of {points[ring]} points has no area", "Draw it again, or remove it."
-        yield build.issue(int(rows[ring]), "ring-points", problem, remedy, severity, field_of(ring))
+        yield build.issue(int(rows[ring]), "outlines.points", problem, remedy, severity, field_of(ring))
     # Rings without points have no extent; the points of the others are contiguous.
     full = np.flatnonzero(points > 0)
     if not len(full):
@@ -186,7 +189,7 @@ def _check_rings(view: SplitView) -> Iterator[LocatedIssue]:
     for number in np.flatnonzero(~finite).tolist():
         remedy = _REMEDIES["not finite"]
         row, field = int(rows[full[number]]), field_of(int(full[number]))
-        yield build.issue(row, "not-finite", "a coordinate is not finite", remedy, severity, field)
+        yield build.issue(row, "outlines.not-finite", "a coordinate is not finite", remedy, severity, field)
     sizes = view.sizes[view.image[rows[full]]]
     known = sizes.all(axis=1) & finite
     limit = _FAR * sizes.max(axis=1, initial=0)
@@ -198,9 +201,9 @@ def _check_rings(view: SplitView) -> Iterator[LocatedIssue]:
         problem = f"the polygon reaches from {x1:g}, {y1:g} to {x2:g}, {y2:g}, the image is {width}x{height}"
         row, field = int(rows[full[number]]), field_of(int(full[number]))
         if far[number]:
-            yield build.issue(row, "ring-far", problem, "Correct the points.", severity, field)
+            yield build.issue(row, "outlines.far", problem, "Correct the points.", severity, field)
         else:
-            yield build.issue(row, "ring-outside", problem, "Clip the polygon to the image.", "warning", field)
+            yield build.issue(row, "outlines.outside", problem, "Clip the polygon to the image.", "warning", field)
 
 
 def _check_masks(view: SplitView) -> Iterator[LocatedIssue]:
@@ -220,8 +223,8 @@ def _check_masks(view: SplitView) -> Iterator[LocatedIssue]:
     for number in np.flatnonzero(other).tolist():
         (height, width), (mask_height, mask_width) = images[number].tolist(), made_for[number].tolist()
         problem = f"the mask is {mask_width}x{mask_height}, its image {width}x{height}"
-        yield build.issue(int(rows[number]), "mask-size", problem, "Draw the mask in the image's size.", severity)
+        yield build.issue(int(rows[number]), "masks.size", problem, "Draw the mask in the image's size.", severity)
     for number in np.flatnonzero(short).tolist():
         height, width = made_for[number].tolist()
         problem = f"the mask's runs sum to {totals[number]} pixels, not to {width}x{height}"
-        yield build.issue(int(rows[number]), "mask-runs", problem, "Encode the mask again.", severity)
+        yield build.issue(int(rows[number]), "masks.runs", problem, "Encode the mask again.", severity)

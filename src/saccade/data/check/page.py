@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.check.report import KINDS, CheckReport, Issue
+from saccade.data.check.report import CheckReport, Issue, describe_code
 from saccade.data.images.decode import read_image
 from saccade.errors import DataError
 from saccade.results import page
@@ -20,8 +20,8 @@ from saccade.structures.files import write_text
 
 __all__ = ["write_page"]
 
-_LISTED = 50  # faults of a kind in a table
-_SHOWN = 6  # faults of a kind with their image
+_LISTED = 50  # faults of a code in a table
+_SHOWN = 6  # faults of a code with their image
 _SIDE = 480  # pixels of the longer side of such an image
 
 
@@ -57,26 +57,26 @@ def write_page(report: CheckReport, path: str | Path) -> Path:
     }
     tiles = "".join(f"<div class=tile><b>{value:,}</b><span>{name}</span></div>" for name, value in figures.items())
     sections = [
-        page.section("Found", f"<div class=tiles>{tiles}</div>{_kinds(report)}"),
+        page.section("Found", f"<div class=tiles>{tiles}</div>{_codes(report)}"),
         page.section("Counts by class and split", _class_table(report)),
         page.section("Boxes", page.plots(_histograms(report))),
-        *(page.section(f"{KINDS.get(kind, kind)}: {len(issues)}", _group(issues)) for kind, issues in report.groups()),
+        *(page.section(f"{describe_code(code)}: {len(issues)}", _group(issues)) for code, issues in report.groups()),
         page.section("Images without objects", _empty(report)),
     ]
     write_text(path, page.page(f"check of {report.name}", sections))
     return path
 
 
-def _kinds(report: CheckReport) -> str:
+def _codes(report: CheckReport) -> str:
     if not report.issues:
         return "<p>no faults found</p>"
     rows = [
         {
-            "kind": KINDS.get(kind, kind),
+            "fault": describe_code(code),
             "errors": sum(issue.severity == "error" for issue in issues),
             "warnings": sum(issue.severity == "warning" for issue in issues),
         }
-        for kind, issues in report.groups()
+        for code, issues in report.groups()
     ]
     return page.table(rows)
 

@@ -1,4 +1,4 @@
-"""The outcome of a check: statistics of the splits and faults by kind, as text and as plain values."""
+"""The outcome of a check: statistics of the splits and faults by code, as text and as plain values."""
 
 from __future__ import annotations
 
@@ -8,50 +8,58 @@ from typing import Any, Literal
 
 from saccade.data.check.statistics import SplitStatistics
 
-__all__ = ["KINDS", "CheckReport", "Issue", "Severity", "SplitStatistics"]
+__all__ = ["CODES", "CheckReport", "Issue", "Severity", "SplitStatistics", "describe_code"]
 
 Severity = Literal["error", "warning"]
 
-# Every kind of fault and the heading of its group, gravest first among those of equal severity.
-KINDS = {
-    "split": "splits that cannot be opened",
-    "annotation": "annotations that cannot be read",
-    "class-list": "splits with different classes",
-    "missing-file": "missing files",
-    "empty-file": "empty files",
-    "truncated": "truncated files",
-    "too-large": "images with too many pixels",
-    "unreadable": "files that cannot be decoded",
-    "not-finite": "numbers that are not finite",
-    "zero-area": "boxes without area",
-    "inverted": "boxes with their corners the wrong way round",
-    "outside": "boxes that leave their image",
-    "counted-from": "class ids counted from another number",
-    "unknown-class": "unknown classes",
-    "leak": "images that lie in two splits",
-    "map-size": "label maps of another size than their image",
-    "map-value": "label maps with values that are no class",
-    "map-colours": "label maps that hold colours",
-    "ring-points": "polygons of fewer than three points",
-    "ring-far": "polygons far from their image",
-    "mask-size": "masks of another size than their image",
-    "mask-runs": "masks whose runs do not fill their image",
-    "image-size": "annotated sizes that are not the image's",
-    "keypoint-outside": "keypoints outside of their image",
-    "ring-outside": "polygons that leave their image",
-    "repeated-box": "boxes given twice",
-    "tiny": "boxes below one pixel",
-    "repeated-image": "images listed twice in a split",
-    "duplicate": "images that are alike in a split",
-    "class-name": "class names that differ only in case or blanks",
-    "file-name": "file names that differ only in case",
-    "class-unseen": "classes without an example",
-    "class-missing": "classes that are not in every split",
-    "class-few": "classes with few images",
-    "id-gaps": "class ids with gaps",
-    "mostly-empty": "splits in which most images have no object",
+# Every code of a fault and the heading of its group, gravest first among those of equal severity.
+CODES = {
+    "splits.none": "no split",
+    "splits.empty": "splits without images",
+    "splits.unreadable": "splits that cannot be opened",
+    "labels.none": "no object in any image",
+    "splits.no-objects": "splits without objects",
+    "classes.one": "one class where a classifier needs two",
+    "files.unread": "files that are not read",
+    "labels.unreadable": "annotations that cannot be read",
+    "classes.lists": "splits with different classes",
+    "image.missing": "missing files",
+    "image.empty": "empty files",
+    "image.truncated": "truncated files",
+    "image.too-large": "images with too many pixels",
+    "image.unreadable": "files that cannot be decoded",
+    "boxes.not-finite": "boxes that are not finite",
+    "keypoints.not-finite": "keypoints that are not finite",
+    "outlines.not-finite": "polygons that are not finite",
+    "boxes.zero-area": "boxes without area",
+    "boxes.inverted": "boxes with their corners the wrong way round",
+    "boxes.outside": "boxes that leave their image",
+    "classes.counted-from": "class ids counted from another number",
+    "labels.class": "unknown classes",
+    "splits.leak": "images that lie in two splits",
+    "maps.size": "label maps of another size than their image",
+    "maps.value": "label maps with values that are no class",
+    "maps.colours": "label maps that hold colours",
+    "outlines.points": "polygons of fewer than three points",
+    "outlines.far": "polygons far from their image",
+    "masks.size": "masks of another size than their image",
+    "masks.runs": "masks whose runs do not fill their image",
+    "image.size": "annotated sizes that are not the image's",
+    "keypoints.outside": "keypoints outside of their image",
+    "outlines.outside": "polygons that leave their image",
+    "boxes.repeated": "boxes given twice",
+    "boxes.tiny": "boxes below one pixel",
+    "image.repeated": "images listed twice in a split",
+    "image.duplicate": "images that are alike in a split",
+    "classes.names": "class names that differ only in case or blanks",
+    "image.name": "file names that differ only in case",
+    "classes.unseen": "classes without an example",
+    "classes.missing": "classes that are not in every split",
+    "classes.few": "classes with few images",
+    "classes.gaps": "class ids with gaps",
+    "splits.mostly-empty": "splits in which most images have no object",
 }
-_SHOWN = 5  # faults of a kind in text
+_SHOWN = 5  # faults of a code in text
 _LISTED = 40  # classes in text
 
 
@@ -65,14 +73,15 @@ class Issue:
         problem: What is wrong.
         remedy: What to do about it.
         severity: ``error`` if training refuses the data or fails on it, ``warning`` if it only learns less.
-        kind: Group it belongs to, a key of ``KINDS``.
+        code: Stable name of the kind of fault, a key of ``CODES``.
         split: Split of the data set.
         image: File of the image concerned, if any.
         box: x1, y1, x2, y2 in its pixels, where a box is at fault.
         other: File of the other image, where two are alike.
 
     Example:
-        >>> print(Issue("a.xml", "object 0 (dog)", "box 4, 4, 4, 9: zero area", "Draw it again.", "error", "zero-area"))
+        >>> where = ("a.xml", "object 0 (dog)")
+        >>> print(Issue(*where, "box 4, 4, 4, 9: zero area", "Draw it again.", "error", "boxes.zero-area"))
         a.xml: object 0 (dog): box 4, 4, 4, 9: zero area
     """
 
@@ -81,7 +90,7 @@ class Issue:
     problem: str
     remedy: str
     severity: Severity
-    kind: str
+    code: str
     split: str = ""
     image: str = ""
     box: tuple[float, float, float, float] | None = None
@@ -105,7 +114,7 @@ class CheckReport:
         images_checked: Whether images were decoded.
 
     Example:
-        >>> issue = Issue("a.jpg", "image", "it is empty", "Restore it.", "error", "empty-file", "train")
+        >>> issue = Issue("a.jpg", "image", "it is empty", "Restore it.", "error", "image.empty", "train")
         >>> report = CheckReport("birds (train), detection", [issue], [SplitStatistics("train", images=9, objects=12)])
         >>> report.ok
         False
@@ -115,7 +124,7 @@ class CheckReport:
           images without objects: 0
           objects: 12
         1 errors, 0 warnings
-        error: empty files: 1
+        error: empty files [image.empty]: 1
           a.jpg: image: it is empty (train). Restore it.
     """
 
@@ -173,11 +182,11 @@ class CheckReport:
         ]
 
     def groups(self) -> list[tuple[str, list[Issue]]]:
-        """Issues by kind: kinds with an error first, then in the order of ``KINDS``."""
+        """Issues by code: those with an error first, then in the order of ``CODES``."""
         found: dict[str, list[Issue]] = {}
         for issue in self.issues:
-            found.setdefault(issue.kind, []).append(issue)
-        order = {kind: rank for rank, kind in enumerate(KINDS)}
+            found.setdefault(issue.code, []).append(issue)
+        order = {code: rank for rank, code in enumerate(CODES)}
         return sorted(
             found.items(),
             key=lambda group: (all(issue.severity == "warning" for issue in group[1]), order.get(group[0], len(order))),
@@ -190,16 +199,16 @@ class CheckReport:
             "ok": self.ok,
             "images_checked": self.images_checked,
             "counts": self.counts,
-            "kinds": {kind: len(issues) for kind, issues in self.groups()},
+            "codes": {code: len(issues) for code, issues in self.groups()},
             "splits": [split.to_json() for split in self.splits],
             "issues": [asdict(issue) for issue in self.issues],
         }
 
     def to_text(self, limit: int | None = None) -> str:
-        """Counts, box sizes and the faults by kind, as lines of text.
+        """Counts, box sizes and the faults by code, as lines of text.
 
         Args:
-            limit: Faults to show of each kind; five if not given.
+            limit: Faults to show of each code; five if not given.
         """
         limit = _SHOWN if limit is None else limit
         counts = {"images": self.images, "images without objects": self.empty_images, "objects": self.objects}
@@ -211,15 +220,25 @@ class CheckReport:
             lines += [f"  {line}" for line in split.to_text()]
         errors = sum(issue.severity == "error" for issue in self.issues)
         lines.append(f"{errors} errors, {len(self.issues) - errors} warnings" if self.issues else "no faults found")
-        for kind, issues in self.groups():
-            lines += _group_lines(kind, issues, limit)
+        for code, issues in self.groups():
+            lines += _group_lines(code, issues, limit)
         return "\n".join(lines)
 
 
-def _group_lines(kind: str, issues: list[Issue], limit: int) -> list[str]:
+def describe_code(code: str) -> str:
+    """Heading of a group of faults: what the code stands for, and the code.
+
+    Example:
+        >>> describe_code("image.empty")
+        'empty files [image.empty]'
+    """
+    return f"{CODES[code]} [{code}]" if code in CODES else code
+
+
+def _group_lines(code: str, issues: list[Issue], limit: int) -> list[str]:
     errors = sum(issue.severity == "error" for issue in issues)
     word = "error" if errors else "warning"
-    lines = [f"{word}: {KINDS.get(kind, kind)}: {len(issues)}"]
+    lines = [f"{word}: {describe_code(code)}: {len(issues)}"]
     remedy = ""
     for issue in sorted(issues, key=lambda issue: issue.severity)[:limit]:
         split = f" ({issue.split})" if issue.split else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,18 @@ from saccade.data.check.split_view import LocatedIssue, SplitView, is_table_back
 from saccade.data.check.statistics import SplitStatistics
 from saccade.data.derived.combine import without_unions
 from saccade.data.open import open_raw, resolve_source, split_names
+from saccade.data.readers._common import unread_files
+from saccade.data.tables.annotations import ReadFault
+from saccade.data.tables.content import content_faults, count_content
 from saccade.data.tables.faults import box_faults
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset
 
 __all__ = ["check_dataset", "check_source", "check_splits", "source_splits"]
 
 _GENERATED = "digit_scenes"  # made on the fly; it has splits, but no folder that could name them
+_UNREAD = "files.unread"
 
 
 def check_source(
@@ -59,16 +65,21 @@ def check_source(
         >>> print(check_source("digit_scenes", split="val", images=False).to_text().splitlines()[0])
         digit_scenes (val), detection
     """
-    names = source_splits(source, split, format, **options)
+    found = None if source == _GENERATED else resolve_source(source, format, **options)
+    try:
+        names = source_splits(source, split, format, **options)
+    except DataError as error:  # the source is there, but not what would name its splits
+        return CheckReport(str(source), [_issue_of(error, str(source), "splits", "")], images_checked=images)
+    unread = [] if found is None else _check_unread(found.root)
     opened = [_open(source, name, format, task, options) for name in names]
     splits = [entry for entry in opened if not isinstance(entry, Issue)]
     broken = [entry for entry in opened if isinstance(entry, Issue)]
     if split is None:
         splits = without_unions(splits)
     if not splits:
-        return CheckReport(f"{source} ({'+'.join(names)})", broken, images_checked=images)
+        return CheckReport(f"{source} ({'+'.join(names)})", broken + unread, images_checked=images)
     report = check_splits(splits, images, progress)
-    report.issues += broken
+    report.issues += broken + unread
     return report
 
 
@@ -149,7 +160,62 @@ def check_splits(
         located: list[LocatedIssue] = [*check_objects(view), *check_images(view, split_stats), *from_files]
         report.issues += [entry.issue for entry in sorted(located, key=lambda entry: entry[:2])]
     report.issues += check_classes(views, report.splits)
+    report.issues += _check_reading(datasets)
+    report.issues += _check_content(views, all_stats, report.splits)
     return report
+
+
+def _check_reading(datasets: Sequence[VisionDataset]) -> Iterator[Issue]:
+    """What the readers read past; a file that several splits share is reported once."""
+    seen: set[ReadFault] = set()
+    for dataset in datasets:
+        for fault in dataset.table.faults if isinstance(dataset, TableDataset) else ():
+            if fault in seen:
+                continue
+            seen.add(fault)
+            problem, _, remedy = fault.message.partition(". ")
+            file, _, field = fault.where.partition(", ")
+            remedy = remedy or "Correct it, or leave it out (data.bad_labels=drop)."
+            yield Issue(file, field or "file", problem.rstrip("."), remedy, "error", fault.code, dataset.info.split)
+
+
+def _check_unread(root: Path) -> list[Issue]:
+    """Files that are, or look like, images and are not read because of their suffix."""
+    if not root.is_dir():
+        return []
+    remedy = "Convert or rename them, or remove them from the folder."
+    problem = "{} of its files ({}) {} not read"
+    return [
+        Issue(
+            str(root), "files", problem.format(count, suffix, "is" if count == 1 else "are"), remedy, "warning", _UNREAD
+        )
+        for suffix, count in sorted(unread_files(root).items())
+    ]
+
+
+def _check_content(
+    views: Sequence[SplitView], all_stats: Sequence[Sequence[ImageStats]], splits: Sequence[SplitStatistics]
+) -> Iterator[Issue]:
+    """Whether there is anything at all to learn from, label maps included."""
+    contents = []
+    for view, split_stats, statistics in zip(views, all_stats, splits, strict=True):
+        content = count_content(view.dataset)
+        shown = [stats for stats in split_stats if stats.map_size is not None]
+        if shown and view.dataset.info.task == "segmentation":
+            names = view.dataset.info.class_names
+            used = frozenset(name for name, count in statistics.class_counts.items() if count and name in names)
+            objects = sum(any(_is_class(names, label) for label in stats.present) for stats in shown)
+            content = replace(content, objects=objects, classes=used)
+        contents.append(content)
+    for split, fault in content_faults(contents):
+        problem, _, remedy = fault.message.partition(". ")
+        yield Issue(
+            fault.where, f"split '{split}'" if split else "objects", problem, remedy, "error", fault.code, split
+        )
+
+
+def _is_class(names: Sequence[str], label: int) -> bool:
+    return label >= len(names) or names[label].lower() != "background"
 
 
 def _count(view: SplitView, split_stats: Sequence[ImageStats]) -> SplitStatistics:
@@ -198,7 +264,14 @@ def _open(
     try:
         return open_raw(source, name, format=format_name, task=task, **options)
     except DataError as error:
-        problem, _, remedy = " ".join(str(error).split()).partition(". ")
-        file, found, rest = problem.partition(": ")
-        where = (file, f"split '{name}'", rest) if found else (str(source), f"split '{name}'", problem)
-        return Issue(*where, remedy or "Correct it, or leave the split out.", "error", "split", name)
+        return _issue_of(error, str(source), f"split '{name}'", name)
+
+
+def _issue_of(error: DataError, source: str, field: str, split: str) -> Issue:
+    """An error of opening as an issue; its message is "file: problem. Remedy."."""
+    problem, _, remedy = " ".join(str(error).split()).partition(". ")
+    file, found, rest = problem.partition(": ")
+    where = (file, field, rest) if found else (source, field, problem)
+    phrases = {"has no images": "splits.empty", "there is nothing in format": "splits.none"}
+    code = next((code for phrase, code in phrases.items() if phrase in problem), "splits.unreadable")
+    return Issue(*where, remedy or "Correct it, or leave the split out.", "error", code, split)

@@ -3,46 +3,50 @@
 The rules:
 
 - *Format* is recognised by content, never by the file's suffix.
-- *Orientation* of EXIF is applied, so pixels and labels agree.
+- *Orientation* of EXIF, or of AVIF's own properties, is applied once, so pixels and labels agree.
 - *Channels*: 3 gives RGB (grey is repeated), 1 gives grey (ITU-R BT.601 luma of a colour image). Any other number
   must be that of the file, which is then kept as stored (RGBA, TIFF of many channels).
 - *Alpha* is dropped, unless four channels are asked for; the colour stored under it is kept.
-- *16 bits* become 8 by ``round(value / 257)``, which takes 0..65535 to 0..255 exactly, unless ``allow_16bit`` is set.
+- *Depth*: 16 bits become 8 unless ``allow_16bit`` is set; fractions and wider numbers follow
+  :func:`saccade.data.images.depth.to_uint8`, as they do in arrays and Pillow images.
 - *Animations* and files of many pages give their first image.
-- *Size* is read from the header and refused above ``MAX_PIXELS`` before any pixel is decoded.
+- *Size and depth* are read from the header, and refused above ``MAX_PIXELS`` pixels or ``MAX_BYTES`` of memory, what
+  the decoder needs included, before any pixel is decoded.
+- *Damage* is looked for before decoding, because decoders often give wrong pixels instead of an error, or write to the
+  terminal: checksums of PNG, end markers, blocks of TIFF (:mod:`saccade.data.images.tiff`).
+
+JPEG is decoded by Pillow, whose pixels equal OpenCV's: the same library, but silent about small damage.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import io
 import mmap
+import os
 import re
-import stat
-import struct
 import warnings
-from collections.abc import Iterator
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.images.tiff import (
-    HEIGHT,
-    ORIENTATION,
-    WIDTH,
-    Buffer,
-    decode_tiff,
-    has_many_channels,
-    is_cut_short,
-    tiff_tags,
-)
+from saccade.data.images.depth import to_uint8
+from saccade.data.images.headers import ImageHeader, image_orientation, is_jpeg, is_png, png_chunks, read_header
+from saccade.data.images.tiff import PILLOW_ERRORS, Buffer, decode_tiff, has_many_channels, tiff_fault, tiff_tags
 from saccade.errors import DataError
+from saccade.structures.reading import require_regular
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_BYTES",
     "MAX_PIXELS",
+    "decode_jpeg",
     "image_size",
     "match_channels",
     "read_image",
@@ -51,20 +55,24 @@ __all__ = [
 ]
 
 MAX_PIXELS = 200_000_000
+MAX_BYTES = 1_500_000_000  # that an image may take while it is decoded
 # Suffixes by which images are found in a folder. The format itself is recognised by content.
 IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
+        *(".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    }
 )
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _COPY_AGAIN = "Copy it again, or remove it from the data set."
-_JPEG = b"\xff\xd8"
-# Start-of-frame markers of JPEG: 0xC0..0xCF without DHT (C4), JPG (C8) and DAC (CC).
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNM_HEADER = 1024  # bytes that are searched; it may hold comments
-_START_OF_SCAN, _APP1 = 0xDA, 0xE1
-_EXIF = b"Exif\0\0"
 _FIRST_TURNED = 5  # orientations 5 to 8 exchange height and width
+# Chunks of a PNG that its pixels depend on; of the others libpng writes warnings to the terminal.
+_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+# Bytes a pixel that decoders of some formats take in all; others take the file's own values and the result.
+_WORKING_BYTES = {"JPEG": 7, "GIF": 8, "AVIF": 15, "WEBP": 11}
+_BY_PILLOW = ("AVIF", "DIB", "GIF")
+_BAND = 1 << 22  # pixels that are taken from Pillow at a time
 
 
 def read_image(
@@ -82,7 +90,7 @@ def read_image(
         Pixels, shape (H, W, channels), uint8; uint16 for a 16-bit file if asked.
 
     Raises:
-        DataError: If the file is missing, empty, truncated, too large, or of a format, depth or number of channels that
+        DataError: If the file is missing, empty, damaged, too large, or of a format, depth or number of channels that
             is not read.
 
     Example:
@@ -91,28 +99,20 @@ def read_image(
         >>> read_image("photo.png").shape, read_image("photo.png", channels=1).shape
         ((48, 64, 3), (48, 64, 1))
     """
-    import cv2
-
     data, name = _load(source, name)
     as_stored = channels not in (1, 3) or has_many_channels(data)
-    pixels = (
-        _decode_as_stored(data, name, channels)
-        if as_stored
-        else _decode(data, name, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    )
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{name}: pixels are {pixels.dtype}; only 8 and 16 bits are read. Convert the file to 8 or 16 bits."
-        )
+    header = _check(data, name, as_stored)
+    pixels = _decode_as_stored(data, name, header, channels) if as_stored else _decode(data, name, header)
     pixels = _scale_to_peak(pixels, data)
-    if pixels.dtype == np.uint16 and not allow_16bit:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.dtype != np.uint16 or not allow_16bit:
+        pixels = to_uint8(pixels, name)
     if as_stored:
         return pixels
+    cv2 = _opencv()
     grey = pixels.ndim == 2
     if channels == 1:
-        return (pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))[:, :, None]
-    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if grey else cv2.COLOR_BGR2RGB)
+        return (pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[:, :, None]
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if grey else pixels
 
 
 def read_label_map(path: str | Path) -> NDArray[Any]:
@@ -134,14 +134,12 @@ def read_label_map(path: str | Path) -> NDArray[Any]:
         array([[  0,   1],
                [255,   1]], dtype=uint8)
     """
-    import cv2
-
     data, name = _load(path)
+    header = _check(data, name)
     # Byte 25 of a PNG is its colour type; 3 is a palette, which OpenCV would turn into colours.
-    if data.startswith(_PNG) and data[25:26] == b"\x03":
-        _check(data, name)
-        return _decode_with_pillow(data, name)
-    values = _decode(data, name, cv2.IMREAD_UNCHANGED)
+    if is_png(data) and data[25:26] == b"\x03":
+        return _decode_with_pillow(_pixel_chunks(data), name)
+    values = _decode_unchanged(data, name, header)
     if values.ndim == 3:
         if not (np.array_equal(values[..., 0], values[..., 1]) and np.array_equal(values[..., 0], values[..., 2])):
             raise DataError(
@@ -165,7 +163,8 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
         (48, 64)
     """
     data, name = _view(source)
-    return _read_header(data, name)[:2]
+    header = read_header(data, name)
+    return header.height, header.width
 
 
 def upright_size(source: str | Path | bytes) -> tuple[int, int]:
@@ -177,14 +176,49 @@ def upright_size(source: str | Path | bytes) -> tuple[int, int]:
     Example:
         >>> from PIL import Image
         >>> exif = Image.Exif()
-        >>> exif[ORIENTATION] = 6
+        >>> exif[274] = 6  # the orientation
         >>> Image.new("RGB", (64, 48)).save("turned.jpg", exif=exif)
         >>> image_size("turned.jpg"), upright_size("turned.jpg")
         ((48, 64), (64, 48))
     """
     data, name = _view(source)
-    height, width, _ = _read_header(data, name)
-    return (width, height) if _orientation(data) >= _FIRST_TURNED else (height, width)
+    header = read_header(data, name)
+    turned = image_orientation(data) >= _FIRST_TURNED
+    return (header.width, header.height) if turned else (header.height, header.width)
+
+
+def decode_jpeg(data: bytes, name: str, grey: bool = False, reduce: int = 1) -> NDArray[np.uint8]:
+    """Upright pixels of a JPEG, at its full size or at 1/2, 1/4 or 1/8, which cost less to decode.
+
+    Args:
+        data: The file.
+        name: What messages call it.
+        grey: Give its luma alone.
+        reduce: 1, 2, 4 or 8.
+
+    Returns:
+        (H, W) of a grey JPEG or if asked for, else (H, W, 3) RGB.
+
+    Raises:
+        DataError: If it cannot be decoded.
+
+    Example:
+        >>> import cv2
+        >>> data = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+        >>> decode_jpeg(data, "a.jpg").shape, decode_jpeg(data, "a.jpg", grey=True, reduce=4).shape
+        ((48, 64, 3), (12, 16))
+    """
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    try:
+        image = JpegImageFile(io.BytesIO(data))
+        if reduce > 1 or (grey and image.mode != "CMYK"):
+            size = (max(image.width // reduce, 1), max(image.height // reduce, 1))
+            image.draft("L" if grey else image.mode, size)
+        pixels = _take_pixels(image, "L" if grey or image.mode == "L" else "RGB")
+    except PILLOW_ERRORS as error:
+        raise DataError(f"{name}: the image is truncated or damaged ({error}). {_COPY_AGAIN}") from error
+    return np.ascontiguousarray(_turn(pixels, image_orientation(data)))
 
 
 def match_channels(pixels: NDArray[Any], channels: int, name: str) -> NDArray[Any]:
@@ -231,10 +265,13 @@ def _view(source: str | Path | bytes) -> tuple[Buffer, str]:
     if isinstance(source, bytes):
         return _load(source)
     name = str(source)
-    with _named_errors(name), Path(source).open("rb") as file:
-        if file.seek(0, io.SEEK_END):  # an empty file cannot be mapped
+    if not _size_of_file(source, name):  # an empty file cannot be mapped
+        raise DataError(f"{name}: the file is empty. {_COPY_AGAIN}")
+    try:
+        with Path(source).open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), name
-    raise DataError(f"{name}: the file is empty. {_COPY_AGAIN}")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name}: the file cannot be opened ({error}). Check its name and permissions.") from error
 
 
 def _load(source: str | Path | bytes, name: str | None = None) -> tuple[bytes, str]:
@@ -243,63 +280,151 @@ def _load(source: str | Path | bytes, name: str | None = None) -> tuple[bytes, s
     if isinstance(source, bytes):
         data = source
     else:
-        with _named_errors(name):
-            path = Path(source)
-            if stat.S_ISFIFO(path.stat().st_mode):
-                raise DataError(f"{name}: this is a pipe, which might never end. Save the image as a file.")
-            # Python opens any file name; cv2.imread fails on some of them on Windows.
-            data = path.read_bytes()
+        size = _size_of_file(source, name)
+        if size > MAX_BYTES:
+            raise DataError(f"{name}: {size:,} bytes exceed the limit of {MAX_BYTES:,}. Cut the image into tiles.")
+        try:
+            data = Path(source).read_bytes()  # any file name; cv2.imread fails on some of them on Windows
+        except OSError as error:
+            raise DataError(f"{name}: the file cannot be opened ({error}). Check its permissions.") from error
     if not data:
         raise DataError(f"{name}: the file is empty. {_COPY_AGAIN}")
     return data, name
 
 
-@contextlib.contextmanager
-def _named_errors(name: str) -> Iterator[None]:
-    """Turn errors of the file system into errors with the file's name and a remedy."""
+def _size_of_file(source: str | Path, name: str) -> int:
+    """Bytes of a file that exists and is a regular one: no pipe or device, which might never end."""
     try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: the file does not exist. Restore it, or remove it from the annotations.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name}: the file cannot be opened ({error}). Check its name and permissions.") from error
+        return require_regular(source)
+    except DataError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            remedy = "Restore it, or remove it from the annotations."
+            raise DataError(f"{name}: the file does not exist. {remedy}") from error
+        problem = str(error).removeprefix(f"{source}: ")
+        raise DataError(f"{name}: the file cannot be opened: {problem}") from error
 
 
-def _decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
-    """Pixels as OpenCV gives them: BGR or grey."""
+@functools.cache
+def _opencv() -> Any:
+    """OpenCV, which no longer writes to the terminal what its decoders find: our messages name the file."""
     import cv2
 
-    _check(data, name)
-    if data[:4] == b"GIF8":
-        return np.ascontiguousarray(_decode_with_pillow(data, name, "RGB")[..., ::-1])
-    try:
-        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise DataError(f"{name}: the image cannot be decoded ({error}). Convert it to PNG or JPEG.") from error
-    if pixels is None:
-        raise DataError(f"{name}: the image is truncated or damaged. {_COPY_AGAIN}")
-    return pixels
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
 
 
-def _decode_as_stored(data: bytes, name: str, channels: int) -> NDArray[Any]:
-    """(H, W, channels) RGB, RGBA or whatever the file holds, upright."""
-    import cv2
+def _check(data: bytes, name: str, as_stored: bool = False) -> ImageHeader:
+    """Refuse what is too large to decode, ends early or is damaged; the header of what is not."""
+    header = read_header(data, name)
+    height, width = header.height, header.width
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{name}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,}. Cut the image into tiles."
+        )
+    if not height * width:
+        raise DataError(f"{name}: the image has {width}x{height} pixels, it is damaged. {_COPY_AGAIN}")
+    stored = header.samples * -(-header.bits // 8)
+    copies = 5 if header.format == "JPEG2000" else 3 if as_stored else 1
+    needed = height * width * _WORKING_BYTES.get(header.format, copies * stored + 3)
+    if needed > MAX_BYTES:
+        raise DataError(
+            f"{name}: {width}x{height} pixels of {header.samples} channels and {header.bits} bits take "
+            f"{needed / 1e9:.1f} GB to decode, which exceed the limit of {MAX_BYTES / 1e9:.1f} GB. "
+            "Cut the image into tiles, or save it with fewer channels or bits."
+        )
+    # Some decoders silently fill the missing part of a truncated image with grey. The end marker is searched behind the
+    # header, because an embedded thumbnail in front of it has one of its own.
+    end_marker = b"\xff\xd9" if is_jpeg(data) else b"IEND" if is_png(data) else b""
+    if data.rfind(end_marker) < header.end:
+        raise DataError(f"{name}: the file ends before its end marker, it is truncated. {_COPY_AGAIN}")
+    fault = _png_fault(data) if is_png(data) else tiff_fault(data)
+    if fault:
+        raise DataError(f"{name}: {fault}. {_COPY_AGAIN}")
+    return header
 
-    if tiff_tags(data):
-        _check(data, name)
-        pixels = decode_tiff(data, name)
+
+def _png_fault(data: bytes) -> str:
+    """A chunk with pixels whose checksum is wrong, or that the file does not hold whole; empty if there is none."""
+    view = memoryview(data)
+    for chunk, start, end in png_chunks(data):
+        if chunk in _PIXEL_CHUNKS:
+            if end + 4 > len(data):
+                return "the file ends within its pixels, it is truncated"
+            if zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+                return f"the image is damaged, the checksum of its part {chunk.decode()} is wrong"
+        if chunk == b"IEND":
+            return ""
+    return "the file ends before its end marker, it is truncated"
+
+
+def _pixel_chunks(data: bytes) -> bytes:
+    """The PNG without what its pixels do not depend on: colour profiles, texts, thumbnails, animations."""
+    view, parts = memoryview(data), [memoryview(data)[:8]]
+    for chunk, start, end in png_chunks(data):
+        if chunk in _PIXEL_CHUNKS:
+            parts.append(view[start - 8 : end + 4])
+        if chunk == b"IEND":
+            break
+    return data if sum(map(len, parts)) == len(data) else b"".join(parts)
+
+
+def _decode(data: bytes, name: str, header: ImageHeader) -> NDArray[Any]:
+    """Upright pixels as stored: (H, W), or (H, W, 3) RGB."""
+    if header.format == "JPEG":
+        return decode_jpeg(data, name)
+    if header.format in _BY_PILLOW:
+        pixels: NDArray[Any] = _decode_with_pillow(data, name, "RGB")
     else:
-        pixels = _decode(data, name, cv2.IMREAD_UNCHANGED)
-        pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
-        if pixels.shape[2] >= 3:
-            pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    pixels = _turn(pixels, _orientation(data))
+        cv2 = _opencv()
+        upright = cv2.IMREAD_IGNORE_ORIENTATION if header.format != "TIFF" else 0  # OpenCV turns TIFFs in any case
+        pixels = _decode_with_opencv(data, name, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | upright)
+        if pixels.ndim == 3:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+        if header.format == "TIFF":
+            return pixels
+    return np.ascontiguousarray(_turn(pixels, image_orientation(data)))
+
+
+def _decode_as_stored(data: bytes, name: str, header: ImageHeader, channels: int) -> NDArray[Any]:
+    """(H, W, channels) RGB, RGBA or whatever the file holds, upright."""
+    pixels = decode_tiff(data, name) if tiff_tags(data) else _decode_unchanged(data, name, header)
+    pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
+    if not is_jpeg(data):
+        pixels = _turn(pixels, image_orientation(data))
     if pixels.shape[2] != channels:
         raise DataError(
             f"{name}: the image has {pixels.shape[2]} channels, not {channels}. "
             f"Open the data set with channels={pixels.shape[2]}, or convert the file."
         )
     return np.ascontiguousarray(pixels)
+
+
+def _decode_unchanged(data: bytes, name: str, header: ImageHeader) -> NDArray[Any]:
+    """(H, W), or (H, W, C) as RGB or RGBA, not turned but for JPEG."""
+    if is_jpeg(data):
+        return decode_jpeg(data, name)
+    if header.format in _BY_PILLOW:
+        return _decode_with_pillow(data, name, "RGB")
+    pixels = _decode_with_opencv(data, name, _opencv().IMREAD_UNCHANGED)
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    return pixels
+
+
+def _decode_with_opencv(data: bytes, name: str, flags: int) -> NDArray[Any]:
+    """Pixels as OpenCV gives them: BGR, BGRA or grey."""
+    cv2 = _opencv()
+    encoded = _pixel_chunks(data) if is_png(data) else data
+    try:
+        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except (cv2.error, MemoryError) as error:
+        raise DataError(
+            f"{name}: the image cannot be decoded ({' '.join(str(error).split())}). Convert it to PNG or JPEG."
+        ) from error
+    if pixels is None:
+        raise DataError(f"{name}: the image is truncated or damaged. {_COPY_AGAIN}")
+    return pixels
 
 
 def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -312,8 +437,10 @@ def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _scale_to_peak(pixels: NDArray[Any], data: bytes) -> NDArray[Any]:
     """Pixels of a PGM or PPM scaled to the full range: its header gives the value of white, which decoders ignore."""
     header = re.match(rb"P[2356]" + rb"(?:\s|#[^\n]*\n)+(\d+)" * 3 + rb"\s", data[:_PNM_HEADER])  # width, height, white
+    if header is None:
+        return pixels
     white = np.iinfo(pixels.dtype).max
-    peak = white if header is None else int(header[3])
+    peak = int(header[3])
     if peak == white or not 0 < peak <= white:
         return pixels
     return np.minimum((pixels.astype(np.uint32) * white + peak // 2) // peak, white).astype(pixels.dtype)
@@ -325,105 +452,28 @@ def _decode_with_pillow(data: bytes, name: str, mode: str | None = None) -> NDAr
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is MAX_PIXELS
-            image = Image.open(io.BytesIO(data))
+            warnings.simplefilter("ignore")  # the limit here is MAX_PIXELS
+            image = Image.open(io.BytesIO(data), formats=["PNG", *_BY_PILLOW])
         with image:
-            return np.array(image if mode is None else image.convert(mode), np.uint8)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            return _take_pixels(image, mode or image.mode)
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: the image is truncated or damaged ({error}). {_COPY_AGAIN}") from error
 
 
-def _check(data: bytes, name: str) -> None:
-    """Refuse what is too large to decode or ends early."""
-    height, width, header_end = _read_header(data, name)
-    if height * width > MAX_PIXELS:
-        raise DataError(
-            f"{name}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,}. Cut the image into tiles."
-        )
-    # Some OpenCV versions silently fill the missing part of a truncated image with grey. The end marker is searched
-    # behind the header, because an embedded thumbnail in front of it has one of its own.
-    end_marker = b"\xff\xd9" if data.startswith(_JPEG) else b"IEND" if data.startswith(_PNG) else b""
-    if data.rfind(end_marker) < header_end or is_cut_short(data):
-        raise DataError(f"{name}: the file ends before its end marker, it is truncated. {_COPY_AGAIN}")
-
-
-def _read_header(data: Buffer, name: str) -> tuple[int, int, int]:
-    """(height, width, position behind both): JPEG and PNG are read here, the rest by Pillow, which decodes lazily."""
-    if data[:8] == _PNG and len(data) >= 26:
-        width, height = struct.unpack_from(">II", data, 16)
-        return height, width, 24
-    if data[:2] == _JPEG:
-        return _read_jpeg_header(data, name)
-    tags = tiff_tags(data)
-    if WIDTH in tags and HEIGHT in tags:
-        return tags[HEIGHT], tags[WIDTH], 0
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large images have a limit of their own, broken ones an error
-            with Image.open(io.BytesIO(data)) as image:
-                return image.height, image.width, 0
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{name}: too many pixels ({error}). Cut the image into tiles.") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{name}: this is not an image in a known format. Convert it to PNG or JPEG, or remove it."
-        ) from error
-
-
-def _read_jpeg_header(data: Buffer, name: str) -> tuple[int, int, int]:
-    for marker, start, end in _jpeg_segments(data):
-        if marker in _START_OF_FRAME and start + 5 <= min(end, len(data)):
-            height, width = struct.unpack_from(">HH", data, start + 1)
-            return height, width, start + 5
-    raise DataError(f"{name}: the JPEG ends before its size is given, it is truncated. {_COPY_AGAIN}")
-
-
-def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of the body of each segment before the scan (ITU-T T.81, B.1.1.4)."""
-    position = 2
-    while position + 4 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF or marker == 0xFF:
-            position += 1  # stray and fill bytes between segments; decoders skip them too
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            position += 2  # markers without a body
-        elif marker == _START_OF_SCAN:
-            return
-        else:
-            end = position + 2 + int(struct.unpack_from(">H", data, position + 2)[0])
-            yield marker, position + 4, end
-            position = end
-
-
-def _orientation(data: Buffer) -> int:
-    """EXIF orientation, 1 (upright) to 8; 1 where there is none or an invalid one."""
-    if data[:2] == _JPEG:
-        bodies = (data[start:end] for marker, start, end in _jpeg_segments(data) if marker == _APP1)
-        exif = next((body for body in bodies if body.startswith(_EXIF)), b"")
-    elif data[:8] == _PNG:
-        exif = _find_chunk(data, b"eXIf")
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        exif = _find_chunk(data, b"EXIF")
-    else:
-        return _valid_orientation(tiff_tags(data))  # a TIFF is such a directory itself
-    return _valid_orientation(tiff_tags(exif.removeprefix(_EXIF)))
-
-
-def _valid_orientation(tags: dict[int, int]) -> int:
-    found = tags.get(ORIENTATION, 1)
-    return found if 1 <= found <= 8 else 1
-
-
-def _find_chunk(data: Buffer, wanted: bytes) -> bytes:
-    """Body of the first chunk of that name in a PNG or a RIFF file (WebP); empty if there is none."""
-    png = data[:8] == _PNG
-    position = 8 if png else 12
-    while position + 8 <= len(data):
-        fields = struct.unpack_from(">I4s" if png else "<4sI", data, position)
-        length, name = fields if png else fields[::-1]
-        if name == wanted:
-            return data[position + 8 : position + 8 + length]
-        position += 8 + length + (4 if png else length % 2)  # a checksum, or padding
-    return b""
+def _take_pixels(image: Image.Image, mode: str) -> NDArray[np.uint8]:
+    """Pixels of a Pillow image in some mode; of a large one in bands, because each copy of it takes memory."""
+    image.load()
+    rows = max(_BAND // image.width, 1)
+    if image.height <= rows:
+        return np.array(image if image.mode == mode else image.convert(mode), np.uint8)
+    bands = (image.crop((0, top, image.width, min(top + rows, image.height))) for top in range(0, image.height, rows))
+    pixels: NDArray[np.uint8] | None = None
+    top = 0
+    for band in bands:
+        part = np.asarray(band if band.mode == mode else band.convert(mode), np.uint8)
+        if pixels is None:
+            pixels = np.empty((image.height, *part.shape[1:]), np.uint8)
+        pixels[top : top + len(part)] = part
+        top += len(part)
+    assert pixels is not None, "an image has rows"
+    return pixels

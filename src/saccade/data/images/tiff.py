@@ -16,24 +16,52 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.images.tiff_blocks import DEFLATE, LZW, PACKBITS, UNCOMPRESSED, block_fault
 from saccade.errors import DataError
 
-__all__ = ["HEIGHT", "ORIENTATION", "WIDTH", "decode_tiff", "has_many_channels", "is_cut_short", "tiff_tags"]
+__all__ = [
+    "BITS",
+    "HEIGHT",
+    "ORIENTATION",
+    "PILLOW_ERRORS",
+    "SAMPLES",
+    "WIDTH",
+    "decode_tiff",
+    "has_many_channels",
+    "tiff_fault",
+    "tiff_tags",
+]
 
 # Tags (TIFF 6.0, section 8).
 WIDTH, HEIGHT, ORIENTATION = 256, 257, 274
-_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _ROWS_PER_STRIP, _PLANAR = 258, 259, 262, 277, 278, 284
-_PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 317, 322, 323, 339
+BITS, _COMPRESSION, _PHOTOMETRIC, SAMPLES, _ROWS_PER_STRIP, _PLANAR = 258, 259, 262, 277, 278, 284
+_FILL_ORDER, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 266, 317, 322, 323, 339
+_YCBCR = 6  # photometric interpretation in which blocks may hold fewer samples than pixels
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts
 
 _MAGIC = (b"II*\0", b"MM\0*")
 _KINDS = {1: "B", 3: "H", 4: "I"}
-# Codecs that work on bytes whatever the samples mean: none, LZW, deflate (two numbers), PackBits.
-_CODECS = (1, 5, 8, 32773, 32946)
-_PREDICTED_CODECS = (5, 8, 32946)
-_MAX_VALUES = 1 << 30
+# Codecs that work on bytes whatever the samples mean.
+_CODECS = (UNCOMPRESSED, LZW, PACKBITS, *DEFLATE)
+_PREDICTED_CODECS = (LZW, *DEFLATE)
+_MAX_BLOCK = 1 << 30  # bytes of a strip or tile
 
 Buffer = bytes | mmap.mmap
+
+# What Pillow raises on files that are no image, or a damaged one.
+PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+)
 
 
 def tiff_tags(data: Buffer) -> dict[int, int]:
@@ -59,26 +87,53 @@ def has_many_channels(data: Buffer) -> bool:
         False
     """
     tags = tiff_tags(data)
-    samples = tags.get(_SAMPLES, 1)
+    samples = tags.get(SAMPLES, 1)
     return samples > 4 or (samples > 2 and tags.get(_PHOTOMETRIC) in (0, 1))
 
 
-def is_cut_short(data: bytes) -> bool:
-    """Whether the pixels of a TIFF, as its directory places them, are beyond its end.
+def tiff_fault(data: bytes) -> str:
+    """Why the pixels of a TIFF cannot be read as its directory states; empty if nothing is found, or it is no TIFF.
+
+    Every strip or tile has to lie in the file and to decode to its full size (:mod:`saccade.data.images.tiff_blocks`).
 
     Example:
         >>> from PIL import Image
         >>> Image.new("L", (64, 48)).save("grey.tif")
         >>> data = Path("grey.tif").read_bytes()
-        >>> is_cut_short(data), is_cut_short(data[:-100])
-        (False, True)
+        >>> tiff_fault(data), tiff_fault(data[:-100])
+        ('', 'strip 0 ends behind the file, it is truncated')
     """
     found = _directory(data)
-    for offsets, counts in (_STRIPS, _TILES):
-        if offsets in found and counts in found:
-            blocks = zip(_values(data, found[offsets]), _values(data, found[counts]), strict=False)
-            return any(offset + count > len(data) for offset, count in blocks)
-    return False
+    tags = tiff_tags(data)
+    tiled = _TILES[0] in found
+    where, counts = _TILES if tiled else _STRIPS
+    if WIDTH not in tags or HEIGHT not in tags or where not in found or counts not in found:
+        return ""  # of a kind that decoders know better, such as JPEG in TIFF 6.0's own manner
+    width, height, samples = tags[WIDTH], tags[HEIGHT], max(tags.get(SAMPLES, 1), 1)
+    planes = samples if tags.get(_PLANAR) == 2 else 1
+    bits = tags.get(BITS, 1) * (samples // planes)
+    rows = tags.get(_TILE_HEIGHT, 0) if tiled else min(tags.get(_ROWS_PER_STRIP) or height, height)
+    row_bytes = ((tags.get(_TILE_WIDTH, 0) if tiled else width) * bits + 7) // 8
+    full = rows * row_bytes
+    if not 0 < full <= _MAX_BLOCK:
+        return f"its {'tiles' if tiled else 'strips'} are of {full:,} bytes"
+    down = -(-height // rows)
+    number = down * (-(-width // tags[_TILE_WIDTH]) if tiled else 1) * planes
+    offsets, lengths = _values(data, found[where]), _values(data, found[counts])
+    if min(len(offsets), len(lengths)) < number:
+        return "its directory does not state where all of its pixels are"
+    codec, reverse = tags.get(_COMPRESSION, UNCOMPRESSED), tags.get(_FILL_ORDER) == 2
+    checked = codec in _CODECS and tags.get(_PHOTOMETRIC) != _YCBCR
+    for block, (offset, length) in enumerate(zip(offsets[:number], lengths, strict=False)):
+        name = f"{'tile' if tiled else 'strip'} {block}"
+        if offset + length > len(data):
+            return f"{name} ends behind the file, it is truncated"
+        last = not tiled and block % down == down - 1
+        size = (height - (down - 1) * rows) * row_bytes if last else full
+        fault = block_fault(data[offset : offset + length], codec, size, full, reverse) if checked else ""
+        if fault:
+            return f"{name} is damaged: {fault}"
+    return ""
 
 
 def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
@@ -102,8 +157,8 @@ def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
     """
     found = _directory(data)
     tags = tiff_tags(data)
-    height, width, samples = tags.get(HEIGHT, 0), tags.get(WIDTH, 0), tags.get(_SAMPLES, 1)
-    bits, formats = (_values(data, found[tag]) if tag in found else () for tag in (_BITS, _SAMPLE_FORMAT))
+    height, width, samples = tags.get(HEIGHT, 0), tags.get(WIDTH, 0), tags.get(SAMPLES, 1)
+    bits, formats = (_values(data, found[tag]) if tag in found else () for tag in (BITS, _SAMPLE_FORMAT))
     codec = tags.get(_COMPRESSION, 1)
     if len(set(bits)) != 1 or bits[0] not in (8, 16) or set(formats) - {1}:
         raise DataError(
@@ -113,8 +168,6 @@ def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
         )
     if codec not in _CODECS:
         raise DataError(f"{name}: a TIFF of {samples} channels in compression {codec} is not read. Save it as LZW.")
-    if not 0 < height * width * samples <= _MAX_VALUES:
-        raise DataError(f"{name}: {width}x{height} pixels of {samples} channels are too many. Cut it into tiles.")
     tiled = _TILES[0] in found
     blocks = [_values(data, found[tag]) if tag in found else () for tag in (_TILES if tiled else _STRIPS)]
     planes = samples if tags.get(_PLANAR) == 2 else 1
@@ -132,8 +185,8 @@ def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
     for plane in range(planes):
         own = [list(values[plane * share : (plane + 1) * share]) for values in blocks]
         where = dict(zip(_TILES if tiled else _STRIPS, own, strict=True))
-        grey = {WIDTH: [width * wider], HEIGHT: [height], _BITS: [bits[0]], _COMPRESSION: [codec], _PHOTOMETRIC: [1]}
-        patched = _with_directory(data, {**grey, **where, _SAMPLES: [1], **layout})
+        grey = {WIDTH: [width * wider], HEIGHT: [height], BITS: [bits[0]], _COMPRESSION: [codec], _PHOTOMETRIC: [1]}
+        patched = _with_directory(data, {**grey, **where, SAMPLES: [1], **layout})
         decoded.append(_decode_grey(patched, (height, width, wider), name))
     pixels = np.concatenate(decoded, axis=2)
     if tags.get(_PREDICTOR) == 2 and codec in _PREDICTED_CODECS:
@@ -145,7 +198,6 @@ def decode_tiff(data: bytes, name: str) -> NDArray[Any]:
 
 def _decode_grey(data: bytes, shape: tuple[int, int, int], name: str) -> NDArray[Any]:
     """Pixels of a grey TIFF, split into channels."""
-    from PIL import Image
     from PIL.TiffImagePlugin import TiffImageFile
 
     try:
@@ -153,15 +205,7 @@ def _decode_grey(data: bytes, shape: tuple[int, int, int], name: str) -> NDArray
             warnings.simplefilter("ignore")
             # The class itself, because Image.open would count n times the pixels against its limit.
             pixels = np.array(TiffImageFile(io.BytesIO(data))).reshape(shape)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        KeyError,
-        TypeError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except PILLOW_ERRORS as error:
         raise DataError(
             f"{name}: the TIFF is truncated or damaged ({error}). Copy it again, or remove it from the data set."
         ) from error
@@ -207,7 +251,7 @@ def _with_directory(data: bytes, tags: dict[int, list[int]]) -> bytes:
     for tag in sorted(tags):
         values = struct.pack(f"{order}{len(tags[tag])}I", *tags[tag])
         kind = 4
-        if tag in (_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES):
+        if tag in (BITS, _COMPRESSION, _PHOTOMETRIC, SAMPLES):
             kind, values = 3, struct.pack(order + "HH", tags[tag][0], 0)
         if len(values) > 4:
             values, body = struct.pack(order + "I", len(body)), body + values
