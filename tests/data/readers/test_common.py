@@ -38,7 +38,7 @@ def test_splits_are_found_by_their_synonyms(split: str, names: list[str], found:
 
 
 @pytest.mark.parametrize(
-    ("split", "names"), [("train", ["training", "Train"]), ("train", ["train2014", "train2017"]), ("dev", ["val"])]
+    ("split", "names"), [("train", ["training", "Train"]), ("train", ["train2014", "train2017"]), ("eval", ["val"])]
 )
 def test_splits_that_are_not_clear_are_refused(split: str, names: list[str]) -> None:
     with pytest.raises(DataError, match=f"set: there is no split '{split}'; it has: {', '.join(names)}"):

@@ -9,15 +9,20 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from saccade.data.readers._common import check_class_count
+from saccade.data.readers._faults import FieldError
+from saccade.data.readers._find_images import ImageFinder
 from saccade.data.tables._rows import group_by_row
-from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.annotations import AnnotationTable, ReadFault
 from saccade.data.tables.outlines import ObjectOutline, OutlineBuilder, TextBuilder
+from saccade.structures.text import printable
 
-__all__ = ["AnnotationCollector"]
+__all__ = ["AnnotationCollector", "outside_error"]
 
 
 class AnnotationCollector:
@@ -25,6 +30,7 @@ class AnnotationCollector:
 
     Args:
         outlines: Whether objects have outlines.
+        source: File or folder that is read, for messages.
 
     Example:
         >>> collector = AnnotationCollector()
@@ -35,7 +41,8 @@ class AnnotationCollector:
         array([0, 1])
     """
 
-    def __init__(self, outlines: bool = False) -> None:
+    def __init__(self, outlines: bool = False, source: Path | None = None) -> None:
+        self._source = Path() if source is None else source
         self._paths: list[bytes] = []
         self._index_of: dict[str, int] = {}
         self._codes: dict[str, int] = {}
@@ -46,6 +53,8 @@ class AnnotationCollector:
         self._extras: dict[str, array[int]] = {}
         self._outlines = OutlineBuilder() if outlines else None
         self._attributes, self._image_attributes = TextBuilder(), TextBuilder()
+        self._faults: list[ReadFault] = []
+        self._left_out: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -59,6 +68,42 @@ class AnnotationCollector:
     def class_names(self) -> tuple[str, ...]:
         """Names of the objects' classes, sorted."""
         return tuple(sorted(self._codes))
+
+    def add_fault(self, error: FieldError) -> None:
+        """Note a fault and go on reading; what it belongs to is left out."""
+        self._faults.append(ReadFault(error.code, error.where, error.message))
+
+    def leave_out(self, image: int, error: FieldError) -> None:
+        """Leave an image out of the table, with its objects, because of a fault."""
+        self._left_out.add(image)
+        self.add_fault(error)
+
+    def locate_images(self, finder: ImageFinder, source: Path, others: Sequence[str] = ()) -> None:
+        """Find the images, which were added under the names that the annotations have for them.
+
+        An image whose name leads out of the data folder, and that is not found by the last parts of it, is a fault.
+
+        Args:
+            finder: Where to look.
+            source: File of the annotations, for messages.
+            others: For each image, a second name to look for.
+        """
+        names = [path.decode() for path in self._paths]
+        self.place_images(finder.find(names, others), source, finder.root)
+
+    def place_images(self, paths: Sequence[str | None], source: Path, root: Path) -> None:
+        """Name the files of all images; None for one that has no name inside the data folder, which is a fault.
+
+        Args:
+            paths: For each image, its file below ``root``.
+            source: File of the annotations, for messages.
+            root: Folder of the images.
+        """
+        for index, path in enumerate(paths):
+            if path is not None:
+                self._paths[index] = path.encode()
+            elif index not in self._left_out:  # whose fault is noted already
+                self.leave_out(index, outside_error(self._paths[index].decode(), source, root))
 
     def find_image(self, path: str) -> int | None:
         """Index of the last image added under that path; None if there is none."""
@@ -136,6 +181,7 @@ class AnnotationCollector:
             boxes: Whether objects have boxes.
         """
         images = np.array(self._images, np.int64)
+        check_class_count(max(len(class_names), len(self._codes)), self._source, "classes")
         order, offsets = group_by_row(images, len(self))
         label_of = {name: label for label, name in enumerate(class_names)}
         unknown = [name for name in self._codes if name not in label_of]
@@ -146,7 +192,7 @@ class AnnotationCollector:
         with np.errstate(invalid="ignore", over="ignore"):  # faulty boxes are for the checker
             sides = np.maximum(corners[:, 2:] - corners[:, :2], 0.0).prod(axis=1)
         attributes = self._attributes.build()
-        return AnnotationTable(
+        table = AnnotationTable(
             paths=np.array(self._paths, np.bytes_),
             image_ids=np.array(self._image_ids, np.int64),
             sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
@@ -162,4 +208,18 @@ class AnnotationCollector:
             outlines=None if self._outlines is None else self._outlines.build().take(order),
             attributes=None if attributes is None else attributes.take(order),
             image_attributes=self._image_attributes.build(),
+            faults=tuple(self._faults),
         )
+        if not self._left_out:
+            return table
+        return table.select_images([index for index in range(len(self)) if index not in self._left_out])
+
+
+def outside_error(name: str, source: Path, root: Path) -> FieldError:
+    """Fault of an image whose name is none inside the data folder."""
+    return FieldError(
+        "labels.image",
+        str(source),
+        f"it names the image '{printable(name, limit=200)}', which is not a file inside the data folder, and no image "
+        f"of that name is below {root}. Put it there, or name the folder of the images by the option 'images'.",
+    )

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from saccade.data.images.decode import IMAGE_SUFFIXES
 from saccade.errors import DataError, did_you_mean
+from saccade.structures.reading import is_hidden
 
 __all__ = [
     "LONGEST_NAME",
+    "MAX_CLASSES",
     "SPLIT_NAMES",
     "UNSPLIT",
+    "check_class_count",
     "check_name",
     "check_task",
     "choose",
     "find_layout",
     "flip_pairs_by_name",
     "has_images",
+    "is_image_name",
+    "is_inside",
     "is_split_name",
     "layout_splits",
+    "list_files",
     "list_images",
     "natural_key",
     "options_from",
     "resolve_split",
+    "split_of_file",
     "split_order",
     "standard_split",
     "subfolders",
+    "unread_files",
 ]
 
 # Splits of a data set whose source has none; opening it holds a part out (saccade.data.derived.splits).
@@ -40,11 +50,32 @@ _LONGEST_PATH = 1024  # bytes
 
 _SPLIT_SYNONYMS = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
+    "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
 SPLIT_NAMES = tuple(name for names in _SPLIT_SYNONYMS.values() for name in names)
 """Names by which folders, files and lists are recognised as splits, in lower case."""
+
+MAX_CLASSES = 100_000  # a million names are a mistake, and every one costs memory in the head of a network
+
+# Words of a file's name that say what it holds, not of which split.
+_CONTENT_WORDS = (
+    "annotation annotations bbox bboxes boxes coco data dataset default gt images instances keypoints label labels "
+    "person result results"
+)
+# Files of a data set that are no images, and say so.
+_DOCUMENTS = (
+    ".bin .cache .cfg .csv .data .db .doc .docx .gz .h5 .hdf5 .html .ini .ipynb .json .jsonl .lock .log .mat .md "
+    ".names .npy .npz .onnx .parquet .pdf .pkl .pt .pth .py .rst .rtf .safetensors .sh .sqlite .tar .tfrecord .toml "
+    ".tsv .txt .url .xls .xlsx .xml .yaml .yml .zip"
+)
+_OTHER_IMAGES = (
+    ".3fr .apng .arw .cr2 .cr3 .cur .dcm .dds .dng .emf .eps .exr .hdr .heic .heics .heif .hif .icns .ico .j2k .jls "
+    ".jpc .jpf .jpx .jxl .jxr .mpo .nef .nii .orf .pcx .pfm .psd .qoi .raf .ras .raw .rw2 .sgi .svg .svs .tga .wmf "
+    ".xbm .xcf .xpm .avi .m4v .mkv .mov .mp4 .mpeg .mpg .webm .wmv"
+)
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_SNIFFED = 20  # files of an unknown suffix that are looked into
 
 OptionsT = TypeVar("OptionsT")
 
@@ -72,17 +103,55 @@ def check_name(name: str, source: Path, field: str) -> str:
         saccade.errors.DataError: set.json: images[0].file_name is '../a.jpg', which is not a file inside the data
         folder. Write a name relative to the folder, without '..'.
     """
-    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or PureWindowsPath(name).root
-    if not name or absolute or "\0" in name or ".." in re.split(r"[/\\]", name):
+    if not _stays_inside(name):
         raise DataError(
             f"{source}: {field} is '{name[:200]}', which is not a file inside the data folder. "
             "Write a name relative to the folder, without '..'."
         )
     # Beyond these lengths the file system raises an error of its own instead of "there is no such file".
-    encoded = _encode(name, f"{source}: {field}")
-    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_NAME:
+    if _is_too_long(_encode(name, f"{source}: {field}")):
         raise DataError(f"{source}: {field} is '{name[:80]}...', longer than any file's name. Correct or remove it.")
     return name
+
+
+def is_inside(name: str) -> bool:
+    """Whether a file name from an annotation file stays inside the data folder, and could be a file's.
+
+    Example:
+        >>> [is_inside(name) for name in ("images/a.jpg", "../a.jpg", "/a.jpg", "C:/a.jpg")]
+        [True, False, False, False]
+    """
+    return _stays_inside(name) and not _is_too_long(name.encode(errors="replace"))
+
+
+def _stays_inside(name: str) -> bool:
+    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or PureWindowsPath(name).root
+    return bool(name) and not absolute and "\0" not in name and ".." not in re.split(r"[/\\]", name)
+
+
+def _is_too_long(encoded: bytes) -> bool:
+    return len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_NAME
+
+
+def check_class_count(count: int, source: Path, field: str) -> None:
+    """Check that a file does not name more classes than any network has.
+
+    Args:
+        count: Number of classes.
+        source: File that names them.
+        field: Where in that file.
+
+    Raises:
+        DataError: If there are more than ``MAX_CLASSES``.
+
+    Example:
+        >>> check_class_count(80, Path("data.yaml"), "names")
+    """
+    if count > MAX_CLASSES:
+        raise DataError(
+            f"{source}: {field}: there are {count:,} classes, more than the {MAX_CLASSES:,} that are read. "
+            "Check whether this is the column or field of the classes."
+        )
 
 
 def _encode(name: str, where: str) -> bytes:
@@ -143,6 +212,25 @@ def standard_split(name: str) -> str:
         ('val', 'minival')
     """
     return next((standard for standard, names in _SPLIT_SYNONYMS.items() if name.lower() in names), name)
+
+
+def split_of_file(stem: str) -> str:
+    """Split that an annotation file's name tells: ``train`` of ``train_labels``, ``val`` of ``instances_val``.
+
+    Args:
+        stem: Name of the file without suffix.
+
+    Returns:
+        The word that names a split; ``all`` where every word says what the file holds; else the stem itself.
+
+    Example:
+        >>> split_of_file("train_labels"), split_of_file("instances_default"), split_of_file("street")
+        ('train', 'all', 'street')
+    """
+    words = [word for word in re.split(r"[\W_]+", stem) if word.lower() not in _CONTENT_WORDS.split()]
+    if not words:
+        return "all"
+    return words[0] if len(words) == 1 and is_split_name(words[0]) else stem
 
 
 def is_split_name(name: str) -> bool:
@@ -245,28 +333,122 @@ def list_images(folder: Path, recursive: bool = False) -> list[str]:
         >>> list_images(Path())
         ['2.png', '10.png']
     """
-    if not folder.is_dir():
-        return []
-    files = folder.rglob("*") if recursive else folder.iterdir()
-    names = [file.relative_to(folder).as_posix() for file in files if _is_image(file)]
+    names = [name for name, entry in _walk(folder, recursive) if _is_image(entry)]
     for name in names:
         _encode(name, str(folder))
     return sorted(names, key=natural_key)
 
 
+def list_files(folder: Path, suffixes: Collection[str], recursive: bool = True) -> list[str]:
+    """Names of the files of some suffixes in a folder, relative to it, in natural order; hidden ones are skipped.
+
+    Args:
+        folder: Where to look; one that does not exist has no files.
+        suffixes: In lower case, with the dot.
+        recursive: Also in the folders below it.
+
+    Example:
+        >>> for name in ("10.xml", "2.XML", "._2.xml", "notes.txt"):
+        ...     Path(name).touch()
+        >>> list_files(Path(), [".xml"])
+        ['2.XML', '10.xml']
+    """
+    found = (
+        name
+        for name, entry in _walk(folder, recursive)
+        if PurePosixPath(entry.name).suffix.lower() in suffixes and entry.is_file()
+    )
+    names = sorted(found, key=natural_key)
+    for name in names:
+        _encode(name, str(folder))
+    return names
+
+
 def has_images(folder: Path, recursive: bool = True) -> bool:
     """Whether there is an image in a folder or below it; stops at the first."""
-    return folder.is_dir() and any(_is_image(file) for file in (folder.rglob("*") if recursive else folder.iterdir()))
+    return any(_is_image(entry) for _, entry in _walk(folder, recursive))
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+def unread_files(folder: Path) -> Counter[str]:
+    r"""Files below a folder that are images or films, or look like one, but are not read; by suffix.
+
+    A file without suffix, or of one that nobody knows, is looked into. Links that lead to no file are counted too.
+
+    Args:
+        folder: Data folder.
+
+    Returns:
+        How many there are, by suffix in lower case; ``no suffix`` and ``broken link`` stand for themselves.
+
+    Example:
+        >>> for name in ("a.jpg", "b.heic", "c.HEIC", "readme.txt"):
+        ...     Path(name).touch()
+        >>> _ = Path("d").write_bytes(b"\x89PNG")
+        >>> dict(unread_files(Path()))
+        {'.heic': 2, 'no suffix': 1}
+    """
+    documents, others = frozenset(_DOCUMENTS.split()), frozenset(_OTHER_IMAGES.split())
+    counts: Counter[str] = Counter()
+    unknown: dict[str, list[str]] = {}
+    for name, entry in _walk(folder, recursive=True):
+        suffix = PurePosixPath(entry.name).suffix.lower()
+        if suffix in documents or _is_image(entry):
+            continue
+        if not entry.is_file():
+            counts["broken link" if entry.is_symlink() else "no regular file"] += 1
+        elif suffix in others:
+            counts[suffix] += 1
+        else:
+            unknown.setdefault(suffix or "no suffix", []).append(name)
+    for suffix, names in unknown.items():
+        if any(_looks_like_image(folder / name) for name in names[:_SNIFFED]):
+            counts[suffix] = len(names)
+    return Counter(dict(sorted(counts.items())))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a name ends like that of an image or film, one of those that are read or not.
+
+    Example:
+        >>> is_image_name("a.JPG"), is_image_name("a.heic"), is_image_name("cat no. 3")
+        (True, True, False)
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (suffix != "" and suffix in _OTHER_IMAGES.split())
+
+
+def _looks_like_image(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(12)
+    except OSError:
+        return False
+    return start.startswith(_MAGIC) or start[4:8] in (b"ftyp", b"jP  ")
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Names below a folder, with slashes, and entries of everything in it that is neither hidden nor a folder."""
+    folders = [""] if folder.is_dir() else []
+    while folders:
+        below = folders.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if not entry.is_dir():
+                    yield below + entry.name, entry
+                elif recursive and not entry.is_symlink():  # a link may lead back to a folder above it
+                    folders.append(f"{below}{entry.name}/")
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
 
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; hidden ones are skipped, and a missing folder has none."""
     entries = folder.iterdir() if folder.is_dir() else ()
-    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
 
 
 def layout_splits(root: Path, layout: tuple[str, str], known_only: bool = False) -> list[str]:

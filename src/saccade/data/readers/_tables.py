@@ -6,7 +6,10 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from saccade.data.readers._faults import FieldError
 from saccade.errors import DataError
+from saccade.structures.reading import require_regular
+from saccade.structures.text import printable
 
 __all__ = ["cell_number", "heading", "is_yes", "read_rows"]
 
@@ -42,6 +45,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         >>> list(read_rows(Path("boxes.csv")))
         [(1, ['file', 'label']), (3, ['a.jpg', 'cat'])]
     """
+    require_regular(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             first = stream.readline()
@@ -59,7 +63,7 @@ def cell_number(row: Sequence[str], columns: Mapping[str, int], name: str, path:
     """Number in a cell, with a decimal point or comma.
 
     Raises:
-        DataError: If the cell is not a number.
+        FieldError: If the cell is not a number.
 
     Example:
         >>> cell_number(["a.jpg", "12,5"], {"file": 0, "x1": 1}, "x1", Path("boxes.csv"), line=2)
@@ -69,7 +73,8 @@ def cell_number(row: Sequence[str], columns: Mapping[str, int], name: str, path:
     try:
         return float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except ValueError:
-        raise DataError(f"{path}: line {line}: {name} is '{text[:80]}', not a number. Correct or remove it.") from None
+        message = f"{name} is '{printable(text, limit=80)}', not a number. Correct it, or remove the line."
+        raise FieldError("labels.number", f"{path}: line {line}", message) from None
 
 
 def is_yes(text: str) -> bool:

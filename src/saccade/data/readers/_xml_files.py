@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,15 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from saccade.data.images.decode import MAX_PIXELS
+from saccade.data.readers._faults import FieldError
 from saccade.errors import DataError
+from saccade.structures.reading import require_regular
+from saccade.structures.text import printable
 
 __all__ = ["begins_with", "children", "image_size", "number", "parse_elements", "parse_xml", "plain_value"]
 
 _START = 4096  # bytes
+_LARGEST = 64 << 20  # of the annotation of one image
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
 
 
@@ -29,13 +34,14 @@ def begins_with(path: Path, tag: str) -> bool:
         >>> begins_with(Path("a.xml"), "annotation")
         True
     """
-    if not path.is_file():
-        return False
     try:
+        require_regular(path)
         with path.open("rb") as stream:
             start = stream.read(_START)
-    except OSError:
+    except (OSError, DataError):
         return False
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        start = start.decode("utf-16", errors="ignore").encode(errors="ignore")
     found = re.search(rb"<([A-Za-z_][\w.-]*)", re.sub(rb"<!--.*?-->", b"", start, flags=re.DOTALL))
     return found is not None and found[1] == tag.encode()
 
@@ -56,10 +62,12 @@ def parse_xml(path: Path, root: str) -> Element:
         'a.jpg'
     """
     with _named_errors(path):
+        require_regular(path, _LARGEST)
         tree = ElementTree.parse(path, forbid_dtd=True).getroot()
     assert tree is not None, "a parsed document has a root"
     if tree.tag != root:
-        raise DataError(f"{path}: the first element is '{tree.tag}', not '{root}'. Write or copy the file again.")
+        message = f"the first element is '{printable(tree.tag, limit=80)}', not '{root}'. Write or copy the file again."
+        raise FieldError("labels.unreadable", str(path), message)
     return tree
 
 
@@ -80,12 +88,14 @@ def parse_elements(path: Path, tags: Collection[str], root: str) -> Iterator[Ele
         ['0', '1']
     """
     depth = 0
+    require_regular(path)
     with _named_errors(path), path.open("rb") as stream:
         for event, element in ElementTree.iterparse(stream, events=("start", "end"), forbid_dtd=True):
             if event == "start":
                 if depth == 0 and element.tag != root:
                     raise DataError(
-                        f"{path}: the first element is '{element.tag}', not '{root}'. Write or copy the file again."
+                        f"{path}: the first element is '{printable(element.tag, limit=80)}', not '{root}'. "
+                        "Write or copy the file again."
                     )
                 depth += 1
                 continue
@@ -100,23 +110,19 @@ def parse_elements(path: Path, tags: Collection[str], root: str) -> Iterator[Ele
 def _named_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: the annotation does not exist. Write it, or remove the id from the split list."
-        ) from error
     except DefusedXmlException as error:
-        raise DataError(
-            f"{path}: the XML declares a document type or entities, which are not read. Remove them."
-        ) from error
+        message = "the XML declares a document type or entities, which are not read. Remove them."
+        raise FieldError("labels.unreadable", str(path), message) from error
     except (ParseError, OSError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        raise DataError(f"{path}: this is not valid XML ({error}). Write the annotation again.") from error
+        message = f"this is not valid XML ({error}). Write the annotation again."
+        raise FieldError("labels.unreadable", str(path), message) from error
 
 
 def number(text: str | None, path: Path, field: str, remedy: str = "Correct it, or remove the object.") -> float:
     """Number in a field.
 
     Raises:
-        DataError: If it is missing or not a number.
+        FieldError: If it is missing or not a number.
 
     Example:
         >>> number("12.5", Path("a.xml"), "object[0].bndbox.xmin")
@@ -125,14 +131,15 @@ def number(text: str | None, path: Path, field: str, remedy: str = "Correct it, 
     try:
         return float(text or "")
     except ValueError:
-        raise DataError(f"{path}: {field} is '{str(text)[:80]}', not a number. {remedy}") from None
+        shown = "missing" if text is None else f"'{printable(text, limit=80)}', not a number"
+        raise FieldError("labels.number", str(path), f"{field} is {shown}. {remedy}") from None
 
 
 def image_size(height: str | None, width: str | None, path: Path, field: str) -> tuple[int, int]:
     """(height, width) of an image; 0 where it is not known.
 
     Raises:
-        DataError: If one is missing or not a whole number, or the image would be too large.
+        FieldError: If one is missing or not a whole number, or the image would be too large.
 
     Example:
         >>> image_size("40", "60", Path("a.xml"), "size")
@@ -142,7 +149,7 @@ def image_size(height: str | None, width: str | None, path: Path, field: str) ->
     rows, columns = number(height, path, f"{field}.height", remedy), number(width, path, f"{field}.width", remedy)
     whole = rows.is_integer() and columns.is_integer()
     if not whole or min(rows, columns) < 0 or max(rows, columns, rows * columns) > MAX_PIXELS:
-        raise DataError(f"{path}: {field} is {columns:g}x{rows:g} pixels. {remedy}")
+        raise FieldError("labels.size", str(path), f"{field} is {columns:g}x{rows:g} pixels. {remedy}")
     return int(rows), int(columns)
 
 

@@ -1,9 +1,14 @@
 """COCO: ``annotations/instances_<split>.json`` or ``person_keypoints_<split>.json`` beside folders of images.
 
-Also read: ``<split>/_annotations.coco.json`` (images beside it), ``annotations/<split>.json``, and a single JSON file
-in the folder itself. Category ids, which have gaps, become labels 0..N-1 in the order of the ids;
-``info.category_ids`` keeps the ids. Images without objects stay in the data set. Polygons, masks (run lengths, plain
-or compressed) and ``attributes`` are kept for conversion; other fields of an annotation are not.
+Also read: ``<split>/_annotations.coco.json`` (images beside it), ``annotations/<split>.json``, a single JSON file of
+any name in the folder itself, and one in each folder of a split. A file of another name is COCO's if it has ``images``
+and ``annotations``. Category ids, which have gaps, become labels 0..N-1 in the order of the ids; ``info.category_ids``
+keeps the ids. Images without objects stay in the data set. Polygons, masks (run lengths, plain or compressed) and
+``attributes`` are kept for conversion; other fields of an annotation are not.
+
+*Fields of other tools*: null is what a missing field is, whole numbers may be written as ``3.0`` or ``"3"``, ids may be
+texts, and a missing ``bbox`` is made of the outline (:mod:`saccade.data.readers._coco_fields`). Of two categories of
+the same name the one that no annotation uses is left out, as Roboflow's first.
 
 *Coordinates.* Boxes (x, y, width, height) and polygons are continuous already. Keypoints are indices of pixels, counted
 from 0 (COCO, "data format"), so half a pixel is added to reach the pixel's centre; unlabelled points stay 0, 0.
@@ -14,25 +19,47 @@ time, which are put into arrays at once.
 
 from __future__ import annotations
 
-import json
-import re
+import functools
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from saccade.data.images.decode import MAX_PIXELS
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, flip_pairs_by_name, resolve_split
+from saccade.data.readers._coco_fields import (
+    Annotation,
+    Content,
+    image_size_of,
+    number_of_id,
+    read_patiently,
+    text_of,
+)
+from saccade.data.readers._collector import outside_error
+from saccade.data.readers._common import (
+    UNSPLIT,
+    check_class_count,
+    check_task,
+    choose,
+    flip_pairs_by_name,
+    is_split_name,
+    list_files,
+    resolve_split,
+    split_of_file,
+    subfolders,
+)
+from saccade.data.readers._faults import FieldError
+from saccade.data.readers._find_images import ImageFinder, find_image_root, usual_folders
+from saccade.data.readers._json_files import describe_error, read_json
 from saccade.data.tables._rows import group_by_row
-from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.annotations import AnnotationTable, ReadFault
 from saccade.data.tables.outlines import OutlineBuilder, TextBuilder
 from saccade.data.tables.run_lengths import EncodedMask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.text import printable
 
 __all__ = ["matches", "read", "splits"]
 
@@ -43,21 +70,9 @@ _AT_A_TIME = 20_000
 _OWN_IMAGE_FIELDS = frozenset({"id", "file_name", "height", "width"})
 
 
-class _Annotation(msgspec.Struct, gc=False):
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float | None = None
-    iscrowd: bool | int = 0
-    segmentation: list[list[float]] | EncodedMask | None = None
-    keypoints: list[float] = []
-    attributes: dict[str, Any] | None = None
-
-
-class _File(msgspec.Struct, gc=False):
-    images: list[dict[str, Any]]
-    categories: list[dict[str, Any]]
-    annotations: list[msgspec.Raw]
+class _Peek(msgspec.Struct):
+    images: msgspec.Raw
+    annotations: msgspec.Raw
 
 
 def matches(root: Path) -> bool:
@@ -110,33 +125,38 @@ def read(
     files = _files(root, task)
     if not files:
         raise DataError(
-            f"{root}: there is no annotations/{_PREFIX[task]}*.json for task '{task}'. Choose another task."
+            f"{root}: there is no annotations/{_PREFIX[task]}*.json for task '{task}', nor another JSON file with "
+            f"'images' and 'annotations'{_others(root)}. Put it there, or choose another task or format."
         )
     whole = list(files) == ["all"]
     own = "all" if whole else resolve_split(split, files, root)
     source = files[own]
     content = _load(source)
-    categories = sorted(content.categories, key=lambda entry: _field(entry, "id", int, source, "categories"))
-    names = {category["id"]: str(_field(category, "name", str, source, "categories")) for category in categories}
-    if len(set(names.values())) < len(names):
-        raise DataError(f"{source}: two categories have the same name. Rename one of them.")
+    categories = _categories(content, source)
     points: list[str] = []
     if task == "keypoints":
         with_points = [category for category in categories if category.get("keypoints")]
         if len(with_points) != 1:
             raise DataError(f"{source}: categories: {len(with_points)} have keypoints, one must. Choose another task.")
         points = [str(point) for point in with_points[0]["keypoints"]]
-        names = {with_points[0]["id"]: names[with_points[0]["id"]]}
-    image_root = root if images is None else root / images
+        categories = with_points
+    image_root = find_image_root(root, images)
+    beside = source.parent.relative_to(root).as_posix().removeprefix(".")
+    finder = ImageFinder(image_root, source, [""] if images else usual_folders(own, beside), own)
     try:
-        table = _Tables(source, names, len(points)).build(content, _image_folder(image_root, source, own, images))
+        builder = _Tables(source, categories, len(points))
+        table = builder.build(content, finder)
     except OverflowError as error:
         raise DataError(f"{source}: a number is out of range ({error}). Correct or remove it.") from error
+    if not len(table):
+        faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
+        raise DataError(f"{source}: none of its {len(content.images)} images can be read:{faults}")
     if (masks or task == "segmentation") and not table.sizes.all():
         raise DataError(f"{source}: images lack height or width, without which no mask can be drawn. Add them.")
     if whole:
         table = table.select_images(choose(len(table), split, None, root))
-    class_names = tuple(points) or tuple(names.values())
+    names = builder.class_names
+    class_names = tuple(points) or names
     if task == "segmentation":
         class_names = ("background", *class_names)
     info = DatasetInfo(
@@ -145,88 +165,161 @@ def read(
         class_names,
         split,
         flip_pairs=flip_pairs_by_name(points),
-        category_ids=tuple(names),
-        object_names=tuple(names.values()) if points else (),
+        category_ids=builder.category_numbers,
+        object_names=names if points else (),
     )
-    return TableDataset(info, root, table, source.relative_to(root).as_posix(), image_root=image_root, masks=masks)
+    name = source.relative_to(root).as_posix().replace("{", "{{").replace("}", "}}")
+    return TableDataset(info, root, table, name, image_root=image_root, masks=masks)
 
 
 def _files(root: Path, task: str) -> dict[str, Path]:
     """Annotation file of each split, for a task."""
     prefix = _PREFIX[task]
     found: dict[str, Path] = {}
-    for file in sorted((root / "annotations").glob("*.json")):
+    for file in _json_files(root / "annotations"):
         if file.stem.startswith(prefix):
-            found[file.stem.removeprefix(prefix)] = file
+            found[_split_name(file, prefix, found)] = file
         elif _is_coco(file, prefix):
-            found.setdefault(file.stem, file)
-    for file in sorted(root.glob("*/_annotations.coco.json")):
-        found.setdefault(file.parent.name, file)
+            found.setdefault(_split_name(file, prefix, found), file)
+    folders = subfolders(root)
+    for folder in folders:
+        file = root / folder / "_annotations.coco.json"
+        if file.is_file():
+            found.setdefault(folder, file)
     if not found:
-        single = [file for file in sorted(root.glob("*.json")) if _is_coco(file, prefix)]
-        found = {"all": single[0]} if len(single) == 1 else {file.stem.removeprefix(prefix): file for file in single}
+        single = [file for file in _json_files(root) if _is_coco(file, prefix)]
+        found = {split_of_file(file.stem.removeprefix(prefix)): file for file in single}
+        if len(found) < len(single):
+            found = {file.stem: file for file in single}
+    for folder in folders if not found else ():
+        inside = [file for file in _json_files(root / folder) if _is_coco(file, prefix)]
+        found |= {folder: inside[0]} if len(inside) == 1 else {file.stem: file for file in inside}
+    if len(found) == 1:
+        name, file = next(iter(found.items()))
+        if not is_split_name(name.rstrip("0123456789")) and not file.stem.startswith(tuple(_PREFIX.values())):
+            return {"all": file}
     return found
 
 
+def _split_name(file: Path, prefix: str, found: dict[str, Path]) -> str:
+    """Split of an annotation file; its own name where another file has that split already."""
+    stem = file.stem.removeprefix(prefix)
+    name = split_of_file(stem)
+    return stem if name in found and name == "all" else name
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return [folder / name for name in list_files(folder, [".json"], recursive=False)]
+
+
 def _is_coco(file: Path, prefix: str) -> bool:
-    """Whether a JSON file of another name is COCO's, by its first key: labelme and others write JSON as well."""
-    if not file.is_file():
-        return False
+    """Whether a JSON file of another name is COCO's: one of labelme, and many more, are JSON as well."""
     if file.stem.startswith((*_OTHER, *_PREFIX.values())):
         return file.stem.startswith(prefix)
-    with file.open("rb") as stream:
-        start = stream.read(4096)
-    return re.match(rb'\s*\{\s*"(info|licenses|images|annotations|categories|type)"\s*:', start) is not None
-
-
-def _load(path: Path) -> _File:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_File)
+        status = file.stat()
+    except OSError:
+        return False
+    return _has_images(file, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_images(file: Path, size: int, changed: int) -> bool:
+    """Whether a file has ``images`` and ``annotations``; its size and date are those for which the answer holds."""
+    try:
+        with file.open("rb") as stream:
+            if b'"shapes"' in stream.read(4096):
+                return False  # labelme's files are many, and may hold images
+        found = read_json(file, _Peek)
+    except (OSError, DataError, msgspec.ValidationError):
+        return False
+    return all(bytes(part).lstrip()[:1] == b"[" for part in (found.images, found.annotations))
+
+
+def _others(root: Path) -> str:
+    """The JSON files that are there and are not COCO's, for a message."""
+    names = [
+        *list_files(root, [".json"], False),
+        *(f"annotations/{name}" for name in list_files(root / "annotations", [".json"], False)),
+    ]
+    shown = ", ".join(printable(name, limit=60) for name in names[:3])
+    return f" (found: {shown}{', ...' if len(names) > 3 else ''})" if names else ""
+
+
+def _load(path: Path) -> Content:
+    try:
+        content = read_json(path, Content)
     except msgspec.ValidationError as error:
-        raise DataError(f"{path}: {_where(str(error))}. Write it as in COCO's data format.") from error
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: this is not valid JSON ({error}). Write or copy the file again.") from error
+        raise DataError(f"{path}: {describe_error(str(error))}. Write it as in COCO's data format.") from error
+    if not content.images:
+        raise DataError(f"{path}: images is empty. Add the images, or name another split.")
+    check_class_count(len(content.categories), path, "categories")
+    return content
 
 
-def _where(message: str, prefix: str = "") -> str:
-    """``Expected `int`, got `str` - at `$.image_id``` as ``annotations[3].image_id: expected int, got str``."""
-    problem, _, field = message.replace("`", "").partition(" - at $")
-    field = f"{prefix}{field}".lstrip(".")
-    problem = problem[:1].lower() + problem[1:]
-    return f"{field}: {problem}" if field else problem
+def _categories(content: Content, source: Path) -> list[dict[str, Any]]:
+    """Categories with ids and names as they should be, in the order of their ids."""
+    found = []
+    for position, category in enumerate(content.categories):
+        where = f"{source}: categories[{position}]"
+        name = text_of(category, "name", where, "the name of the class")
+        found.append({**category, "id": number_of_id(category.get("id"), where, "id"), "name": name})
+    return sorted(found, key=lambda category: (isinstance(category["id"], str), category["id"]))
 
 
 class _Tables:
-    """Arrays of all annotations, filled in the file's order and then sorted by image."""
+    """Arrays of all annotations, filled in the file's order and then sorted by image.
 
-    def __init__(self, source: Path, names: dict[int, str], num_keypoints: int) -> None:
+    Args:
+        source: The file.
+        categories: Categories that are read, in order.
+        num_keypoints: Points of an object.
+    """
+
+    def __init__(self, source: Path, categories: Sequence[dict[str, Any]], num_keypoints: int) -> None:
         self.source = source
-        self.class_names = names
         self.num_keypoints = num_keypoints
-        self._labels_of = {number: label for label, number in enumerate(names)}
+        self.class_names = tuple(dict.fromkeys(category["name"] for category in categories))
+        label_of = {name: label for label, name in enumerate(self.class_names)}
+        self._labels_of: dict[int | str, int] = {category["id"]: label_of[category["name"]] for category in categories}
+        if len(self._labels_of) < len(categories):
+            raise DataError(f"{source}: categories: two of them have the same id. Give each its own.")
+        self._used: set[int | str] = set()
         self._unknown: list[str] = []
+        self._faults: list[ReadFault] = []
+        self._left_out: set[int | str] = set()  # ids of images that cannot be read
         self._outlines, self._attributes = OutlineBuilder(), TextBuilder()
         self._position = 0
         self._images, self._labels = array("q"), array("q")
         self._boxes, self._areas, self._keypoints = array("d"), array("d"), array("f")
         self._crowd = array("b")
 
-    def build(self, content: _File, folder: Callable[[str], str]) -> AnnotationTable:
-        """Table of a file; ``folder`` finds the images' folder from the name of the first."""
-        paths, image_ids, sizes, more = self._read_images(content.images, folder)
-        index_of = {int(number): index for index, number in enumerate(image_ids)}
-        if len(index_of) < len(image_ids):
-            twice = next(number for index, number in enumerate(image_ids) if number in image_ids[:index])
-            raise DataError(f"{self.source}: two images have the id {twice}. Give each its own.")
-        for start in range(0, len(content.annotations), _AT_A_TIME):
-            self._add(self._decode(content.annotations[start : start + _AT_A_TIME]), index_of)
-        content.annotations.clear()  # half of the memory
+    @property
+    def category_numbers(self) -> tuple[int, ...]:
+        """Id of each class: of several categories of one name the one in use. An id that is a text has no number."""
+        numbers: dict[int, int] = {}
+        for category, label in self._labels_of.items():
+            if label >= 0 and isinstance(category, int) and (label not in numbers or category in self._used):
+                numbers[label] = category
+        if len(numbers) < len(self.class_names):
+            return tuple(range(1, len(self.class_names) + 1))
+        return tuple(numbers[label] for label in range(len(numbers)))
+
+    def build(self, content: Content, finder: ImageFinder) -> AnnotationTable:
+        """Table of a file, with the images that the finder finds."""
+        paths, keys, sizes, more = self._read_images(content.images, finder)
+        index_of: dict[int | str, int] = {key: index for index, key in enumerate(keys)}
+        annotations = content.annotations or []
+        for start in range(0, len(annotations), _AT_A_TIME):
+            self._add(self._decode(annotations[start : start + _AT_A_TIME]), index_of)
+        annotations.clear()  # half of the memory
+        self._check_names()
         images = np.array(self._images, np.int64)
         order, offsets = group_by_row(images, len(paths))
         attributes = self._attributes.build()
         return AnnotationTable(
             paths=np.array(paths, np.bytes_),
-            image_ids=np.array(image_ids, np.int64),
+            image_ids=_numbers_of(keys),
             sizes=np.array(sizes, np.int32).reshape(-1, 2),
             offsets=offsets,
             labels=np.array(self._labels, np.int64)[order],
@@ -238,126 +331,172 @@ class _Tables:
             outlines=self._outlines.build().take(order),
             attributes=None if attributes is None else attributes.take(order),
             image_attributes=more.build(),
+            faults=tuple(self._faults),
         )
 
     def _read_images(
-        self, images: list[dict[str, Any]], folder: Callable[[str], str]
-    ) -> tuple[list[bytes], list[int], list[tuple[int, int]], TextBuilder]:
-        if not images:
-            raise DataError(f"{self.source}: images is empty. Add the images, or name another split.")
-        paths, image_ids, sizes, more = [], [], [], TextBuilder()
-        beside: str | None = None
-        for number, image in enumerate(images):
-            where = f"images[{number}]"
-            name = check_name(_field(image, "file_name", str, self.source, where), self.source, f"{where}.file_name")
-            beside = folder(name) if beside is None else beside
-            paths.append((beside + name).encode())
-            image_ids.append(_field(image, "id", int, self.source, where))
-            sizes.append(_size(image, self.source, where))
-            more.add({key: value for key, value in image.items() if key not in _OWN_IMAGE_FIELDS})
-        return paths, image_ids, sizes, more
+        self, images: list[dict[str, Any]], finder: ImageFinder
+    ) -> tuple[list[bytes], list[int | str], list[tuple[int, int]], TextBuilder]:
+        entries: dict[int | str, tuple[str, tuple[int, int], dict[str, Any]]] = {}
+        for position, image in enumerate(images):
+            where = f"{self.source}: images[{position}]"
+            try:
+                key = number_of_id(image.get("id"), where, "id")
+                if key in entries:
+                    raise FieldError("labels.repeated", where, f"another image has the id {key}. Give each its own.")
+                self._left_out.add(key)
+                name = text_of(image, "file_name", where, "the name of the image's file")
+                entries[key] = (name, self._size(image, where), image)
+                self._left_out.remove(key)
+            except FieldError as error:
+                self._note(error)
+        paths: list[bytes] = []
+        keys: list[int | str] = []
+        sizes, more = [], TextBuilder()
+        found = finder.find([name for name, _, _ in entries.values()])
+        for (key, (name, size, image)), path in zip(entries.items(), found, strict=True):
+            if path is None:
+                self._left_out.add(key)
+                self._note(outside_error(name, self.source, finder.root))
+                continue
+            paths.append(path.encode(errors="replace"))
+            keys.append(key)
+            sizes.append(size)
+            own = {name: value for name, value in image.items() if name not in _OWN_IMAGE_FIELDS}
+            more.add(own | ({"coco_id": key} if isinstance(key, str) else {}))
+        return paths, keys, sizes, more
 
-    def _decode(self, chunk: list[msgspec.Raw]) -> list[_Annotation]:
-        """Typed records; an error names the annotation and field that is malformed."""
+    def _size(self, image: dict[str, Any], where: str) -> tuple[int, int]:
         try:
-            return msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[_Annotation])
+            return image_size_of(image, where)
+        except FieldError as error:  # the image itself knows its size
+            self._note(error)
+            return 0, 0
+
+    def _note(self, error: FieldError) -> None:
+        self._faults.append(ReadFault(error.code, error.where, error.message))
+
+    def _decode(self, chunk: list[msgspec.Raw]) -> list[Annotation | None]:
+        """Typed records; None for an annotation that cannot be read."""
+        try:
+            return msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[Annotation | None])
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{self.source}: annotations: a text is not UTF-8 ({error}). Write or copy the file again."
             ) from error
-        except msgspec.ValidationError as error:
-            match = re.search(r"\$\[(\d+)\]", str(error))
-            number = self._position + (int(match[1]) if match else 0)
-            message = re.sub(r"\$\[\d+\]", "$", str(error))
-            raise DataError(
-                f"{self.source}: {_where(message, f'annotations[{number}]')}. Correct or remove it."
-            ) from error
+        except msgspec.ValidationError:
+            return [self._decode_one(raw, self._position + number) for number, raw in enumerate(chunk)]
 
-    def _add(self, entries: Sequence[_Annotation], index_of: dict[int, int]) -> None:
-        images = [index_of.get(entry.image_id, -1) for entry in entries]
-        if -1 in images:
-            self._position += images.index(-1)
-            number = entries[images.index(-1)].image_id
-            raise DataError(
-                f"{self.source}: annotations[{self._position}].image_id is {number}, which no image has. "
-                "Add or remove it."
-            )
-        self._images.extend(images)
-        self._labels.extend([self._label(entry.category_id) for entry in entries])
-        self._crowd.extend([bool(entry.iscrowd) for entry in entries])
-        boxes = np.array([entry.bbox for entry in entries], np.float64).reshape(-1, 4)
-        with np.errstate(over="ignore", invalid="ignore"):  # faulty boxes are for the checker
-            sides = np.maximum(boxes[:, 2:], 0.0).prod(axis=1)
-            boxes[:, 2:] += boxes[:, :2]
-        self._boxes.frombytes(boxes.tobytes())
-        self._areas.extend(
-            [side if entry.area is None else entry.area for entry, side in zip(entries, sides.tolist(), strict=True)]
-        )
+    def _decode_one(self, raw: msgspec.Raw, position: int) -> Annotation | None:
+        try:
+            return msgspec.json.decode(raw, type=Annotation)
+        except msgspec.ValidationError:
+            try:
+                return read_patiently(raw, f"{self.source}: annotations[{position}]")
+            except FieldError as error:
+                self._note(error)
+                return None
+
+    def _add(self, entries: Sequence[Annotation | None], index_of: dict[int | str, int]) -> None:
         for entry in entries:
-            self._add_outline(entry.segmentation)
-            self._attributes.add(entry.attributes)
-            if self.num_keypoints:
-                self._add_keypoints(entry.keypoints)
+            if entry is not None:
+                try:
+                    self._add_one(entry, index_of)
+                except FieldError as error:
+                    self._note(error)
             self._position += 1
 
-    def _label(self, category: int) -> int:
+    def _add_one(self, entry: Annotation, index_of: dict[int | str, int]) -> None:
+        where = f"{self.source}: annotations[{self._position}]"
+        image = index_of.get(entry.image_id)
+        if image is None:
+            key = number_of_id(entry.image_id, where, "image_id")
+            image = index_of.get(key)
+            if image is None and key in self._left_out:
+                return  # with its image
+            if image is None:
+                shown = printable(str(entry.image_id), limit=80)
+                raise FieldError("labels.image", f"{where}.image_id", f"it is {shown}, which no image has. Correct it.")
+        rings, runs, run_size = self._outline(entry.segmentation, where)
+        points = self._points(entry.keypoints, where) if self.num_keypoints else []
+        label = self._label(entry.category_id, where)
+        x, y, width, height = entry.bbox
+        area = max(width, 0.0) * max(height, 0.0) if entry.area is None else entry.area
+        self._outlines.add(rings, (), runs, run_size)
+        self._images.append(image)
+        self._labels.append(label)
+        self._crowd.append(bool(entry.iscrowd))
+        self._boxes.extend((x, y, x + width, y + height))
+        self._areas.append(area)
+        self._keypoints.extend(points)
+        self._attributes.add(entry.attributes)
+
+    def _label(self, category: int | str, where: str) -> int:
+        if category not in self._labels_of:
+            category = number_of_id(category, where, "category_id")
+        self._used.add(category)
         label = self._labels_of.get(category)
         if label is None:
             self._unknown.append(f"category_id {category}")
             label = self._labels_of[category] = -len(self._unknown)
+            check_class_count(len(self._unknown), self.source, "category_id")
         return label
 
-    def _add_outline(self, outline: list[list[float]] | EncodedMask | None) -> None:
-        if not isinstance(outline, EncodedMask):
-            for ring in outline or ():
-                if len(ring) % 2:
-                    raise self._fault("segmentation", f"a polygon has {len(ring)} numbers, which are not pairs")
-            self._outlines.add(outline or ())
-            return
-        try:
-            self._outlines.add(runs=outline.run_lengths().tolist(), run_size=outline.size)
-        except (ValueError, OverflowError) as error:
-            raise self._fault("segmentation.counts", str(error)) from error
+    def _outline(
+        self, outline: list[list[float]] | EncodedMask | None, where: str
+    ) -> tuple[Sequence[Sequence[float]], Sequence[int], tuple[int, int]]:
+        """Rings, run lengths and the size they are of; a ring that is none is left out."""
+        if isinstance(outline, EncodedMask):
+            try:
+                runs = outline.run_lengths().tolist()
+                if any(not 0 <= run < 2**32 for run in runs) or any(not 0 < side < 2**31 for side in outline.size):
+                    raise ValueError("a run length or the size is out of range")
+                return (), runs, outline.size
+            except (ValueError, OverflowError) as error:
+                message = f"{error}. Correct or remove it."
+                raise FieldError("labels.outline", f"{where}.segmentation.counts", message) from error
+        good = [ring for ring in outline or () if not len(ring) % 2]
+        if outline and len(good) < len(outline):
+            odd = next(len(ring) for ring in outline if len(ring) % 2)
+            message = f"a polygon has {odd} numbers, which are not pairs. Correct or remove it."
+            self._note(FieldError("labels.outline", f"{where}.segmentation", message))
+        return good, (), (0, 0)
 
-    def _add_keypoints(self, values: list[float]) -> None:
+    def _points(self, values: list[float], where: str) -> list[float]:
+        """x, y, visibility of every point, moved to the pixels' centres."""
         values = values or [0.0] * (3 * self.num_keypoints)
         if len(values) != 3 * self.num_keypoints:
-            raise self._fault("keypoints", f"there are {len(values)} numbers, not {3 * self.num_keypoints}")
-        for start in range(0, len(values), 3):
-            labelled = values[start + 2] > 0
-            self._keypoints.extend(
-                (values[start] + 0.5, values[start + 1] + 0.5, values[start + 2]) if labelled else (0.0, 0.0, 0.0)
+            message = (
+                f"there are {len(values)} numbers, not {3 * self.num_keypoints}. Write x, y, visibility of each point."
             )
+            raise FieldError("labels.keypoints", f"{where}.keypoints", message)
+        moved: list[float] = []
+        for x, y, visible in zip(values[::3], values[1::3], values[2::3], strict=True):
+            moved += (x + 0.5, y + 0.5, visible) if visible > 0 else (0.0, 0.0, 0.0)
+        return moved
 
-    def _fault(self, field: str, problem: str) -> DataError:
-        return DataError(f"{self.source}: annotations[{self._position}].{field}: {problem}. Correct or remove it.")
-
-
-def _image_folder(image_root: Path, source: Path, split: str, images: str | None) -> Callable[[str], str]:
-    """Function from the first image's name to the images' folder below ``image_root``, with a slash at its end."""
-
-    def find(name: str) -> str:
-        if images is not None:
-            return ""
-        beside = "" if source.parent == image_root else f"{source.parent.relative_to(image_root).as_posix()}/"
-        candidates = [f"{split}/", f"images/{split}/", "images/", "JPEGImages/", "", beside]
-        return next((folder for folder in candidates if (image_root / folder / name).is_file()), candidates[0])
-
-    return find
-
-
-def _field(entry: dict[str, Any], key: str, kind: type, source: Path, where: str) -> Any:
-    value = entry.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise DataError(
-            f"{source}: {where}.{key} is {json.dumps(value)[:80]}, not {kind.__name__}. Correct or remove it."
-        )
-    return value
+    def _check_names(self) -> None:
+        """Refuse two categories of one name that annotations use both."""
+        in_use: dict[int, int | str] = {}
+        for category in self._used:
+            label = self._labels_of[category]
+            if label >= 0 and in_use.setdefault(label, category) != category:
+                name = printable(self.class_names[label], limit=80)
+                raise DataError(
+                    f"{self.source}: categories: {in_use[label]} and {category} are both called '{name}'. Rename one."
+                )
 
 
-def _size(image: dict[str, Any], source: Path, where: str) -> tuple[int, int]:
-    """(height, width), 0 where they are not given."""
-    height, width = (_field({key: 0, **image}, key, int, source, where) for key in ("height", "width"))
-    if height < 0 or width < 0 or height * width > MAX_PIXELS:
-        raise DataError(f"{source}: {where} is {width}x{height} pixels. Correct its height and width.")
-    return height, width
+def _numbers_of(keys: Sequence[int | str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Number of each image: its id where that is one, else the next that none has."""
+    taken = {key for key in keys if isinstance(key, int)}
+    numbers, following = [], 0
+    for key in keys:
+        if isinstance(key, int):
+            numbers.append(key)
+            continue
+        while following in taken:
+            following += 1
+        numbers.append(following)
+        following += 1
+    return np.array(numbers, np.int64)

@@ -11,8 +11,9 @@ Further columns are attributes of the object, or of the image where it has no ob
 A table without a heading is read with ``columns``. Coordinates are taken as they are: continuous pixels. A row with an
 empty box and no class is an image without objects.
 
-*Splits* are the values of the split column, or tables (``train.csv``, ``val.csv``). File names are relative to the
-data folder, to a folder of the split's name, or to ``images/``.
+*Splits* are the values of the split column, or tables (``train.csv``, ``val_labels.csv``). File names are relative to
+the data folder, to a folder of the split's name, or to ``images/``; others are found as
+:mod:`saccade.data.readers._find_images` describes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from saccade.data.readers._collector import AnnotationCollector
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, is_split_name, resolve_split
-from saccade.data.readers._images import find_image_root, folder_of
+from saccade.data.readers._common import (
+    UNSPLIT,
+    check_class_count,
+    check_task,
+    choose,
+    is_split_name,
+    list_files,
+    resolve_split,
+    split_of_file,
+)
+from saccade.data.readers._faults import FieldError
+from saccade.data.readers._find_images import ImageFinder, find_image_root, usual_folders
 from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
 from saccade.data.readers._xml_files import image_size, plain_value
 from saccade.data.tables.table_dataset import TableDataset
@@ -109,10 +120,17 @@ def read(
         raise DataError(f"{table.path}: columns of a box are missing, such as x1, y1, x2, y2. Add them.")
     values = table.splits() if whole else []
     part = resolve_split(split, values, root) if values else None
-    collector = table.collect(image_root, own if part is None else part, part, task)
+    collector = table.collect(part, task)
+    name = own if part is None else part
+    folders = [""] if images else ["", *usual_folders(name)]
+    collector.locate_images(ImageFinder(image_root, table.path, list(dict.fromkeys(folders)), name), table.path)
     if class_names is None:
         class_names = sorted({name for each in tables.values() for name in each.classes()})
+        check_class_count(len(class_names), table.path, "the column of classes")
     result = collector.build(class_names, boxes=task == "detection")
+    if not len(result):
+        faults = "".join(f"\n  {fault}" for fault in result.faults[:5])
+        raise DataError(f"{table.path}: no row of it can be read. Name another table or split.{faults}")
     if whole and part is None:
         result = result.select_images(choose(len(result), split, None, root))
     info = DatasetInfo(root.name, task, tuple(class_names), split)
@@ -122,12 +140,12 @@ def read(
 
 def _files(root: Path, columns: Sequence[str] | None = None) -> dict[str, Path]:
     """Table by split; ``all`` for a single one that is not named after a split."""
-    tables = [
-        file for file in sorted(root.glob("*.csv")) if {"file", "label"} <= set(_columns(columns or heading(file)))
-    ]
-    if len(tables) == 1 and not is_split_name(tables[0].stem):
+    files = (root / name for name in list_files(root, [".csv", ".tsv"], recursive=False))
+    tables = [file for file in files if {"file", "label"} <= set(_columns(columns or heading(file)))]
+    named = {split_of_file(file.stem): file for file in tables}
+    if len(tables) == 1 and not any(map(is_split_name, named)):
         return {"all": tables[0]}
-    return {file.stem: file for file in tables}
+    return named if len(named) == len(tables) and "all" not in named else {file.stem: file for file in tables}
 
 
 def _columns(head: Sequence[str]) -> dict[str, int]:
@@ -154,73 +172,79 @@ class _Table:
         self._more = [(name, column) for column, name in enumerate(self._head) if column not in known and name]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Line number and cells of every row below the heading.
-
-        Raises:
-            DataError: If a row has another number of cells.
-        """
+        """Line number and cells of every row below the heading."""
         rows = read_rows(self.path)
         if self._has_heading:
             next(rows)
-        for line, row in rows:
-            if len(row) != len(self._head):
-                problem = f"line {line} has {len(row)} cells, not {len(self._head)}"
-                raise DataError(f"{self.path}: {problem}. Correct or remove it.")
-            yield line, row
+        yield from rows
 
     def classes(self) -> set[str]:
         """Names in the column of classes."""
         column = self.columns["label"]
-        return {row[column] for _, row in self.rows() if row[column]}
+        return {row[column] for _, row in self.rows() if len(row) == len(self._head) and row[column]}
 
     def splits(self) -> list[str]:
         """Values of the split column, in order of appearance."""
         if "split" not in self.columns:
             return []
         column = self.columns["split"]
-        return [value for value in dict.fromkeys(row[column] for _, row in self.rows()) if value]
+        return [value for value in dict.fromkeys(row[column] for _, row in self.rows() if len(row) > column) if value]
 
-    def collect(self, image_root: Path, split: str, part: str | None, task: str) -> AnnotationCollector:
+    def collect(self, part: str | None, task: str) -> AnnotationCollector:
         """Images and objects of the rows whose split is ``part``, of all if None."""
-        collector, folder = AnnotationCollector(), None
+        collector = AnnotationCollector(source=self.path)
         sizes: dict[int, tuple[int, int]] = {}
         for line, row in self.rows():
-            if part is not None and row[self.columns["split"]] != part:
+            column = self.columns.get("split")
+            if part is not None and column is not None and len(row) > column and row[column] != part:
                 continue
-            where = f"line {line}"
-            name = row[self.columns["file"]]
-            image = None if folder is None else collector.find_image(folder + name)
-            if image is None:  # the name is a new one
-                check_name(name, self.path, f"{where}: file")
-                folder = folder_of(image_root, name, split) if folder is None else folder
-            label, box = row[self.columns["label"]], self._box(line, row) if task == "detection" else None
-            about = {name: plain_value(row[column]) for name, column in self._more if row[column]}
-            negative = task == "detection" and box is None
-            size = self._size(line, row)
-            if image is None:
-                image = collector.add_image(f"{folder}{name}", size, attributes=about if negative else None)
-                sizes[image] = size
-            elif sizes[image] != size:
-                raise DataError(f"{self.path}: {where}: another row gives {name} another size. Correct one of them.")
-            elif task == "classification":
-                raise DataError(f"{self.path}: {where}: {name} has a row already. Keep one of them.")
-            if negative and label:
-                raise DataError(f"{self.path}: {where}: the class is '{label}', the box is empty. Fill or empty both.")
-            if not negative and not label:
-                raise DataError(f"{self.path}: {where}: the class is empty. Name it, or remove the line.")
-            if not negative:
-                crowd = "iscrowd" in self.columns and is_yes(row[self.columns["iscrowd"]])
-                given = "area" in self.columns and row[self.columns["area"]]
-                area = cell_number(row, self.columns, "area", self.path, line) if given else math.nan
-                collector.add_object(image, label, box or (0, 0, 0, 0), crowd, area, attributes=about)
-        if not len(collector):
-            raise DataError(f"{self.path}: the table has no rows. Name another table or split.")
+            try:
+                self._add(collector, line, row, task, sizes)
+            except FieldError as error:
+                collector.add_fault(error)
         return collector
 
-    def _box(self, line: int, row: Sequence[str]) -> tuple[float, ...] | None:
-        """Corners, or None if all four cells are empty."""
-        if not any(row[self.columns[name]] for name in _BOX):
-            return None
+    def _add(
+        self,
+        collector: AnnotationCollector,
+        line: int,
+        row: Sequence[str],
+        task: str,
+        sizes: dict[int, tuple[int, int]],
+    ) -> None:
+        """Add the image of a row, if it is a new one, and its object; ``sizes`` are those of the images so far."""
+        where = f"{self.path}: line {line}"
+        if len(row) != len(self._head):
+            message = f"it has {len(row)} cells, not {len(self._head)}. Correct it, or remove the line."
+            raise FieldError("labels.columns", where, message)
+        name, label = row[self.columns["file"]], row[self.columns["label"]]
+        if not name:
+            raise FieldError("labels.image", where, "the image's name is empty. Write it, or remove the line.")
+        image = collector.find_image(name)
+        if image is not None and task == "classification":
+            raise FieldError("labels.repeated", where, f"{name} has a row already. Keep one of them.")
+        if task == "classification" and not label:
+            raise FieldError("labels.class", where, "the class is empty. Name it, or remove the line.")
+        about = {name: plain_value(row[column]) for name, column in self._more if row[column]}
+        negative = task == "detection" and not any(row[self.columns[side]] for side in _BOX)
+        size = self._size(line, row)
+        if image is None:
+            image = collector.add_image(name, size, attributes=about if negative else None)
+            sizes[image] = size
+        elif sizes[image] != size:
+            raise FieldError("labels.size", where, f"another row gives {name} another size. Correct one of them.")
+        if negative and label:
+            raise FieldError("labels.box", where, f"the class is '{label}', the box is empty. Fill or empty both.")
+        if not negative:
+            if not label:
+                raise FieldError("labels.class", where, "the class is empty. Name it, or remove the line.")
+            box = self._box(line, row) if task == "detection" else (0.0, 0.0, 0.0, 0.0)
+            crowd = "iscrowd" in self.columns and is_yes(row[self.columns["iscrowd"]])
+            given = "area" in self.columns and row[self.columns["area"]]
+            area = cell_number(row, self.columns, "area", self.path, line) if given else math.nan
+            collector.add_object(image, label, box, crowd, area, attributes=about)
+
+    def _box(self, line: int, row: Sequence[str]) -> tuple[float, ...]:
         return tuple(cell_number(row, self.columns, name, self.path, line) for name in _BOX)
 
     def _size(self, line: int, row: Sequence[str]) -> tuple[int, int]:

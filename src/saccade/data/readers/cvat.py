@@ -30,8 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.readers._collector import AnnotationCollector
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
-from saccade.data.readers._images import find_image_root, folder_of
+from saccade.data.readers._common import UNSPLIT, check_task, choose, list_files, resolve_split, split_of_file
+from saccade.data.readers._faults import FieldError
+from saccade.data.readers._find_images import ImageFinder, find_image_root, usual_folders
 from saccade.data.readers._xml_files import begins_with, image_size, number, parse_elements, plain_value
 from saccade.data.tables.outlines import ObjectOutline, ring_area
 from saccade.data.tables.run_lengths import runs_of_mask
@@ -39,6 +40,8 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.ops.mask_boxes import box_of_mask
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.reading import require_regular
+from saccade.structures.text import printable
 
 __all__ = ["matches", "read", "splits"]
 
@@ -104,7 +107,10 @@ def read(
     """
     files = _files(root)
     if not files:
-        raise DataError(f"{root}: there is no XML file of CVAT. Export the task as 'CVAT for images 1.1'.")
+        raise DataError(
+            f"{root}: there is no XML file of CVAT, whose first element is 'annotations', in it or in annotations/. "
+            "Export the task as 'CVAT for images 1.1'."
+        )
     image_root = find_image_root(root, images)
     subset = None
     if len(files) > 1:
@@ -113,7 +119,11 @@ def read(
         source = next(iter(files.values()))
         subsets = _subsets(source)
         subset = resolve_split(split, subsets, root) if subsets else None
-    content = _FileContent(source, image_root, split, subset, task)
+    content = _FileContent(source, subset, task)
+    name = subset or next((name for name, file in files.items() if file == source), "")
+    folders = [""] if images else ["", f"images/{name}/", *usual_folders(name)]
+    finder = ImageFinder(image_root, source, list(dict.fromkeys(folders)), name)
+    content.collector.locate_images(finder, source)
     task = check_task(task or content.natural_task, _TASKS, "cvat")
     if class_names is None:
         # Labels must not depend on the split, so all files are scanned.
@@ -121,7 +131,8 @@ def read(
         class_names = content.meta_names or tuple(sorted(set(used)))
     table = content.collector.build(class_names, boxes=task != "classification")
     if not len(table):
-        raise DataError(f"{source}: there is no image in it. Name another file or split.")
+        faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
+        raise DataError(f"{source}: there is no image in it that can be read. Name another file or split.{faults}")
     if len(files) == 1 and subset is None:
         table = table.select_images(choose(len(table), split, None, root))
     names = ("background", *class_names) if task == "segmentation" else tuple(class_names)
@@ -137,7 +148,14 @@ def read(
 
 def _files(root: Path) -> dict[str, Path]:
     """XML files of CVAT by their names."""
-    return {file.stem: file for file in sorted(root.glob("*.xml")) if begins_with(file, "annotations")}
+    for folder in (root, root / "annotations", root / "Annotations"):
+        files = [folder / name for name in list_files(folder, [".xml"], recursive=False)]
+        tables = [file for file in files if begins_with(file, "annotations")]
+        named = {split_of_file(file.stem): file for file in tables}
+        if tables:
+            clear = len(named) == len(tables) and (len(tables) == 1 or "all" not in named)
+            return named if clear else {file.stem: file for file in tables}
+    return {}
 
 
 def _subsets(file: Path) -> tuple[str, ...]:
@@ -148,6 +166,7 @@ def _subsets(file: Path) -> tuple[str, ...]:
 def _values(file: Path, elements: str, attribute: str) -> list[str]:
     """Values that an attribute has in a file, each once, without parsing it."""
     pattern = rf"""<(?:{elements})\s[^>]*?\b{attribute}\s*=\s*["']([^"']*)["']""".encode()
+    require_regular(file)
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         found = dict.fromkeys(match[1] for match in re.finditer(pattern, content))
     return [unescape(value.decode(errors="replace"), {"&quot;": '"', "&apos;": "'"}) for value in found]
@@ -158,21 +177,18 @@ class _FileContent:
 
     Args:
         source: File.
-        image_root: Folder that images' names are relative to.
-        split: Name of the split.
         subset: Subset of the images to read; all if not given.
         task: Which objects to collect; found automatically if not given.
     """
 
-    def __init__(self, source: Path, image_root: Path, split: str, subset: str | None, task: str | None) -> None:
-        self.collector = AnnotationCollector(outlines=task != "classification")
+    def __init__(self, source: Path, subset: str | None, task: str | None) -> None:
+        self.collector = AnnotationCollector(outlines=task != "classification", source=source)
         self.meta_names: tuple[str, ...] = ()
         self.natural_task = "detection"
         self._source = source
         self._left_out: Counter[str] = Counter()
         self._rotated = 0
         tagged: list[tuple[int, list[str], str]] = []
-        folder: str | None = None
         ids: set[int] = set()
         position = -1
         for element in parse_elements(source, ("meta", "image", "track"), "annotations"):
@@ -183,35 +199,53 @@ class _FileContent:
                 raise DataError(f"{source}: this is a video's file. Export the task as 'CVAT for images 1.1'.")
             position += 1
             where = f"image[{position}]"
-            name = check_name(element.get("name") or "", source, f"{where}.name")
             if subset is not None and element.get("subset") != subset:
                 continue
-            folder = folder_of(image_root, name, split, [f"images/{subset}/"]) if folder is None else folder
-            tags = [self._label(tag, f"{where} ({name}).tag") for tag in element.findall("tag")]
-            about: dict[str, Any] = {
-                key: plain_value(value) for key, value in element.attrib.items() if key not in _OWN_IMAGE_FIELDS
-            }
-            others = [_as_table(shape) for shape in element if shape.tag in _LEFT_OUT]
-            if others:
-                about["shapes"] = others
-            if tags and task != "classification":
-                about["tags"] = tags
-            size = (0, 0)
-            if element.get("width") is not None or element.get("height") is not None:
-                size = image_size(element.get("height"), element.get("width"), source, where)
-            number_of = _image_id(element, len(self.collector), ids)
-            image = self.collector.add_image(folder + name, size, number_of, attributes=about)
-            tagged.append((image, tags, f"{where} ({name})"))
-            if task != "classification":
-                self._add_shapes(element, image, size, f"{where} ({name})")
+            try:
+                tagged.append(self._add_image(element, where, ids, task))
+            except FieldError as error:
+                self.collector.add_fault(error)
         shapes = self.collector.num_objects or self._left_out.total()
         if task is None and not shapes and any(tags for _, tags, _ in tagged):
             self.natural_task = task = "classification"
-        if task == "classification":
-            for image, tags, where in tagged:
-                if len(tags) != 1:
-                    raise DataError(f"{source}: {where} has {len(tags)} tags, one is its class. Correct it.")
+        for image, tags, where in tagged if task == "classification" else ():
+            if len(tags) == 1:
                 self.collector.add_object(image, tags[0], (0, 0, 0, 0))
+            else:
+                message = f"{where} has {len(tags)} tags, one is its class. Correct it."
+                self.collector.leave_out(image, FieldError("labels.class", str(source), message))
+
+    def _add_image(self, element: Element, where: str, ids: set[int], task: str | None) -> tuple[int, list[str], str]:
+        """Add an image with its objects; its index, tags, and what messages call it."""
+        name = element.get("name") or ""
+        if not name:
+            message = f"{where}.name is missing. Write the name of the image's file, or remove the image."
+            raise FieldError("labels.image", str(self._source), message)
+        where = f"{where} ({printable(name, limit=80)})"
+        tags = [tag.get("label") or "" for tag in element.findall("tag")]
+        if "" in tags:
+            message = f"{where}.tag has no label. Add it, or remove the tag."
+            self.collector.add_fault(FieldError("labels.class", str(self._source), message))
+            tags = [tag for tag in tags if tag]
+        about: dict[str, Any] = {
+            key: plain_value(value) for key, value in element.attrib.items() if key not in _OWN_IMAGE_FIELDS
+        }
+        others = [_as_table(shape) for shape in element if shape.tag in _LEFT_OUT]
+        if others:
+            about["shapes"] = others
+        if tags and task != "classification":
+            about["tags"] = tags
+        size = (0, 0)
+        if element.get("width") is not None or element.get("height") is not None:
+            try:
+                size = image_size(element.get("height"), element.get("width"), self._source, where)
+            except FieldError as error:  # the image itself knows its size
+                self.collector.add_fault(error)
+        number_of = _image_id(element, len(self.collector), ids)
+        image = self.collector.add_image(name, size, number_of, attributes=about)
+        if task != "classification":
+            self._add_shapes(element, image, size, where)
+        return image, tags, where
 
     def log_changes(self) -> None:
         """Log in one line what was left out or changed."""
@@ -224,7 +258,8 @@ class _FileContent:
     def _label(self, element: Element, where: str) -> str:
         label = element.get("label")
         if not label:
-            raise DataError(f"{self._source}: {where}.label is missing. Add it, or remove the object.")
+            message = f"{where}.label is missing. Add it, or remove the object."
+            raise FieldError("labels.class", str(self._source), message)
         return label
 
     def _add_shapes(self, element: Element, image: int, size: tuple[int, int], where: str) -> None:
@@ -236,15 +271,21 @@ class _FileContent:
                 continue
             field = f"{where}.{shape.tag}[{counts[shape.tag]}]"
             counts[shape.tag] += 1
-            label = self._label(shape, field)
-            about = {key: plain_value(value) for key, value in shape.attrib.items() if key not in _COORDINATES}
-            if "rotation" in about:
-                about["rotation"] = self._number(shape, "rotation", field)
-            for own in shape.findall("attribute"):
-                about[own.get("name", "attribute")] = plain_value((own.text or "").strip())
-            with np.errstate(over="ignore", invalid="ignore"):  # faulty coordinates are for the checker
-                geometry = self._geometry(shape, size, field)
-            self.collector.add_object(image, label, attributes=about, **geometry)
+            try:
+                self._add_shape(shape, image, size, field)
+            except FieldError as error:
+                self.collector.add_fault(error)
+
+    def _add_shape(self, shape: Element, image: int, size: tuple[int, int], field: str) -> None:
+        label = self._label(shape, field)
+        about = {key: plain_value(value) for key, value in shape.attrib.items() if key not in _COORDINATES}
+        if "rotation" in about:
+            about["rotation"] = self._number(shape, "rotation", field)
+        for own in shape.findall("attribute"):
+            about[own.get("name", "attribute")] = plain_value((own.text or "").strip())
+        with np.errstate(over="ignore", invalid="ignore"):  # faulty coordinates are for the checker
+            geometry = self._geometry(shape, size, field)
+        self.collector.add_object(image, label, attributes=about, **geometry)
 
     def _geometry(self, shape: Element, size: tuple[int, int], field: str) -> dict[str, Any]:
         """Box and outline of a shape, as arguments of ``add_object``."""
@@ -304,8 +345,9 @@ class _FileContent:
     def _number(self, shape: Element, key: str, field: str) -> float:
         return number(shape.get(key), self._source, f"{field}.{key}")
 
-    def _fault(self, field: str, problem: str) -> DataError:
-        return DataError(f"{self._source}: {field} {problem}. Correct it, or remove the object.")
+    def _fault(self, field: str, problem: str) -> FieldError:
+        message = f"{field} {problem}. Correct it, or remove the object."
+        return FieldError("labels.outline", str(self._source), message)
 
 
 def _meta_names(meta: Element) -> tuple[str, ...]:

@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from saccade.data.images.decode import IMAGE_SUFFIXES, upright_size
-from saccade.data.readers._collector import AnnotationCollector
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, resolve_split
-from saccade.data.readers._images import find_image_root, folder_of
+from saccade.data.readers._collector import AnnotationCollector, outside_error
+from saccade.data.readers._common import UNSPLIT, check_class_count, check_task, choose, list_files, resolve_split
+from saccade.data.readers._faults import FieldError
+from saccade.data.readers._find_images import ImageFinder, find_image_root, usual_folders
 from saccade.data.readers._tables import cell_number, heading, is_yes, read_rows
 from saccade.data.readers._xml_files import plain_value
 from saccade.data.tables.table_dataset import TableDataset
@@ -31,7 +32,6 @@ __all__ = ["matches", "read", "splits"]
 
 _NEEDED = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 _SIDES = (("XMin", 1), ("YMin", 0), ("XMax", 1), ("YMax", 0))  # column, and which of (height, width) it is a share of
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def matches(root: Path) -> bool:
@@ -90,13 +90,19 @@ def read(
     own = "all" if whole else resolve_split(split, files, root)
     source, image_root = files[own], find_image_root(root, images)
     names = _class_names(root, class_descriptions)
-    collector = _collect(source, image_root, own, names)
+    folders = [""] if images else ["", *usual_folders(own)]
+    finder = ImageFinder(image_root, source, list(dict.fromkeys(folders)), own)
+    collector = _collect(source, finder, names)
     if class_names is None:
         seen = set(collector.class_names)
         for other in files.values():  # labels must not depend on the split
             seen.update(_classes_of(other, names) if other != source else ())
         class_names = sorted(seen)
+        check_class_count(len(class_names), source, "LabelName")
     table = collector.build(class_names)
+    if not len(table):
+        faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
+        raise DataError(f"{source}: no row of it can be read. Name another table or split.{faults}")
     if whole:
         table = table.select_images(choose(len(table), split, None, root))
     info = DatasetInfo(root.name, task, tuple(class_names), split)
@@ -105,11 +111,15 @@ def read(
 
 def _files(root: Path) -> dict[str, Path]:
     """Table of each split."""
-    tables = [file for file in sorted(root.glob("*.csv")) if set(_NEEDED) <= set(heading(file))]
+    tables = [file for file in _tables(root) if set(_NEEDED) <= set(heading(file))]
     named = {_split_name(file): file for file in tables}
     if len(tables) == 1 and not re.search("train|val|test", tables[0].stem):
         return {"all": tables[0]}
     return named if len(named) == len(tables) else {file.stem: file for file in tables}
+
+
+def _tables(root: Path) -> list[Path]:
+    return [root / name for name in list_files(root, [".csv"], recursive=False)]
 
 
 def _split_name(file: Path) -> str:
@@ -117,59 +127,97 @@ def _split_name(file: Path) -> str:
     return re.sub(r"^oidv\d+-|[-_]annotations.*$", "", file.stem)
 
 
-def _collect(source: Path, image_root: Path, split: str, names: Mapping[str, str]) -> AnnotationCollector:
-    collector = AnnotationCollector()
-    rows = read_rows(source)
-    _, head = next(rows)
+def _collect(source: Path, finder: ImageFinder, names: Mapping[str, str]) -> AnnotationCollector:
+    collector = AnnotationCollector(source=source)
+    head = heading(source)
     columns = {name: index for index, name in enumerate(head)}
+    if not set(_NEEDED) <= set(columns):
+        raise DataError(f"{source}: there are no columns {', '.join(_NEEDED)}. Add them.")
     more = [(name, index) for name, index in columns.items() if name and name not in _NEEDED]
-    image_of: dict[str, int] = {}
-    sizes: list[tuple[int, int]] = []
-    folder: str | None = None
+    # The table is read twice rather than held: that of Open Images has fourteen million rows.
+    identifiers = (row[columns["ImageID"]] for _, row in read_rows(source) if len(row) == len(head))
+    images = _Images(collector, finder, list(dict.fromkeys(identifiers))[1:], source)
+    rows = read_rows(source)
+    next(rows)
     for line, row in rows:
-        if len(row) != len(head):
-            raise DataError(f"{source}: line {line} has {len(row)} cells, not {len(head)}. Correct or remove it.")
-        identifier, label = row[columns["ImageID"]], row[columns["LabelName"]]
-        if not label:
-            raise DataError(f"{source}: line {line}: LabelName is empty. Name the class, or remove the line.")
-        image = image_of.get(identifier)
-        if image is None:
-            check_name(identifier, source, f"line {line}: ImageID")
-            folder = _folder(image_root, identifier, split) if folder is None else folder
-            path = folder + _file_name(image_root / folder, identifier)
-            sizes.append(upright_size(image_root / path))
-            image = image_of[identifier] = collector.add_image(path, sizes[-1])
-        box = [cell_number(row, columns, name, source, line) * sizes[image][side] for name, side in _SIDES]
+        where = f"{source}: line {line}"
+        try:
+            if len(row) != len(head):
+                message = f"it has {len(row)} cells, not {len(head)}. Correct it, or remove the line."
+                raise FieldError("labels.columns", where, message)
+            image, size = images.add(row[columns["ImageID"]])
+            if image is None:
+                continue  # its fault is noted
+            label = row[columns["LabelName"]]
+            if not label:
+                raise FieldError("labels.class", where, "LabelName is empty. Name the class, or remove the line.")
+            box = [cell_number(row, columns, name, source, line) * size[side] for name, side in _SIDES]
+        except FieldError as error:
+            collector.add_fault(error)
+            continue
         about = {name: plain_value(row[index]) for name, index in more if row[index]}
         crowd = is_yes(str(about.get("IsGroupOf", "")))
         if about.get("IsGroupOf") in (0, 1):
             del about["IsGroupOf"]  # iscrowd of the table holds it
         collector.add_object(image, names.get(label, label), box, crowd, attributes=about)
-    if not len(collector):
-        raise DataError(f"{source}: the table has no rows. Name another table or split.")
     return collector
 
 
-def _folder(image_root: Path, identifier: str, split: str) -> str:
-    """Folder of the images, found by the first of them."""
-    folders = (folder_of(image_root, name, split, ["data/"]) for name in _candidates(identifier))
-    return next((folder for folder in folders if folder), "")
+class _Images:
+    """Images of a table's rows, added as they come.
+
+    Args:
+        collector: Where they are added.
+        finder: Finds their files.
+        identifiers: All of the table.
+        source: The table, for messages.
+    """
+
+    def __init__(
+        self, collector: AnnotationCollector, finder: ImageFinder, identifiers: Sequence[str], source: Path
+    ) -> None:
+        names = [_candidate(identifier) for identifier in identifiers]
+        self._paths = dict(zip(identifiers, finder.find(names), strict=True))
+        self._known: dict[str, tuple[int | None, tuple[int, int]]] = {}
+        self._collector = collector
+        self._root = finder.root
+        self._source = source
+
+    def add(self, identifier: str) -> tuple[int | None, tuple[int, int]]:
+        """Index and (height, width) of an image; None for one that cannot be read."""
+        if identifier not in self._known:
+            path = self._paths[identifier]
+            try:
+                if path is None:
+                    raise outside_error(identifier, self._source, self._root)
+                size = _size(self._root / path)
+                self._known[identifier] = (self._collector.add_image(path, size), size)
+            except FieldError as error:
+                self._collector.add_fault(error)
+                self._known[identifier] = (None, (0, 0))
+        return self._known[identifier]
 
 
-def _file_name(folder: Path, identifier: str) -> str:
-    candidates = _candidates(identifier)
-    return next((name for name in candidates if (folder / name).is_file()), candidates[0])
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        return upright_size(path)
+    except DataError as error:
+        message = f"boxes are shares of its size, which cannot be read ({error})."
+        raise FieldError("image.unreadable", str(path), message) from error
 
 
-def _candidates(identifier: str) -> list[str]:
-    """Possible file names of an image; its identifier may be one already."""
-    own = [identifier] if Path(identifier).suffix.lower() in IMAGE_SUFFIXES else []
-    return own or [identifier + suffix for suffix in _SUFFIXES]
+def _candidate(identifier: str) -> str:
+    """File name of an image; its identifier may be one already."""
+    return identifier if Path(identifier).suffix.lower() in IMAGE_SUFFIXES else f"{identifier}.jpg"
 
 
 def _class_names(root: Path, class_descriptions: str | None) -> dict[str, str]:
     """Class name by the identifier that tables use."""
-    found = sorted(root.glob("*class-descriptions*.csv")) if class_descriptions is None else [root / class_descriptions]
+    found = (
+        [root / class_descriptions]
+        if class_descriptions
+        else [file for file in _tables(root) if "class-descriptions" in file.name]
+    )
     names: dict[str, str] = {}
     for file in found[:1]:
         for line, row in read_rows(file):

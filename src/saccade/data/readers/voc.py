@@ -1,7 +1,14 @@
 """PASCAL VOC: ``JPEGImages/``, ``Annotations/<id>.xml``, ``ImageSets/Main/<split>.txt``.
 
 Also read: XML files directly in the data folder, or in folders named as splits (``train/``, ``valid/``, ...), beside
-their images or with the images elsewhere (``images``); ``images/`` and ``annotations/`` for the two folders.
+their images or with the images elsewhere (``images``); ``annotations/``, ``annots/``, ``labels/`` and ``xml/`` for the
+folder of XML files, and images in any folder; all that one or two folders down, as in ``VOCdevkit/VOC2012``.
+
+*Images* have the annotation's name. Where none has, ``<filename>`` names it
+(:mod:`saccade.data.readers._find_images`), which is often stale.
+
+*Lists* hold one id a line, which may have blanks, be quoted, or be a path. A number behind it (-1, 0, 1, in the lists
+of single classes) is left out where only the id without it exists.
 
 *Coordinates.* VOC counts pixels from 1 and its boxes include both end pixels (development kit of VOC2012, "Annotation
 files"). In continuous coordinates pixel ``n`` covers ``[n - 1, n]``, so a box becomes ``xmin - 1, ymin - 1, xmax,
@@ -25,7 +32,8 @@ that have them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,22 +45,26 @@ from numpy.typing import NDArray
 from saccade.data.images.decode import read_label_map
 from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import (
-    SPLIT_NAMES,
     UNSPLIT,
+    check_class_count,
     check_name,
     check_task,
     choose,
+    is_split_name,
+    list_files,
     list_images,
-    natural_key,
     resolve_split,
+    subfolders,
 )
-from saccade.data.readers._images import find_image_root
+from saccade.data.readers._faults import FieldError
+from saccade.data.readers._find_images import ImageFinder, find_image_root, last_parts
 from saccade.data.readers._label_maps import LabelMapDataset, instance_masks, label_lookup, map_table
 from saccade.data.readers._xml_files import begins_with, children, image_size, number, parse_xml
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.reading import read_text
 
 __all__ = ["CLASS_FILE", "VOC_CLASSES", "VocDataset", "VocMaskDataset", "matches", "read", "splits"]
 
@@ -83,7 +95,10 @@ VOC_CLASSES = (
 )
 
 _TASKS = ("detection", "segmentation")
-_ANNOTATIONS, _IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
+# Names of folders, in lower case and in the order in which they are tried.
+_ANNOTATIONS = ("annotations", "annotation", "annots", "annot", "labels", "label", "xml", "xmls")
+_IMAGES = ("jpegimages", "images", "image", "imgs", "img", "photos", "data")
+_MOST_FOLDERS = 50  # in a folder that is searched for VOCdevkit's
 _CLASS_MAPS, _OBJECT_MAPS = ("SegmentationClassPNG", "SegmentationClass"), "SegmentationObject"
 _NO_CLASS = ("background", "_background_", "__ignore__")
 _SAMPLED_FILES = 20  # annotation files that are searched for classes which are not VOC's own
@@ -142,12 +157,53 @@ class VocMaskDataset(VocDataset):
 
 def matches(root: Path) -> bool:
     """Whether there are XML annotations where VOC has them, or lists of images with label maps."""
-    folders = [root / name for name in (*_ANNOTATIONS, "", *SPLIT_NAMES)]
-    files = (next(folder.glob("*.xml"), None) for folder in folders)
-    if any(file is not None and begins_with(file, "annotation") for file in files):
+    return bool(_devkits(root)) or _is_voc(root)
+
+
+def _is_voc(root: Path) -> bool:
+    folders = [root, *_named(root, _ANNOTATIONS), *(root / name for name in subfolders(root) if is_split_name(name))]
+    folders += [inner for folder in folders if is_split_name(folder.name) for inner in _named(folder, _ANNOTATIONS)]
+    if any(begins_with(folder / name, "annotation") for folder in folders for name in _xml_files(folder, False)[:1]):
         return True
-    listed = any((root / "ImageSets" / "Segmentation").glob("*.txt")) or (root / CLASS_FILE).is_file()
+    listed = bool(list_files(root / "ImageSets" / "Segmentation", [".txt"], False)) or (root / CLASS_FILE).is_file()
     return listed and _class_maps(root) is not None
+
+
+def _devkits(root: Path) -> list[Path]:
+    """Folders one or two levels down that are VOC's, such as ``VOCdevkit/VOC2012``; none if the folder itself is."""
+    if _has_parts(root) or _is_voc(root):
+        return []
+    below = [root / name for name in subfolders(root)[:_MOST_FOLDERS]]
+    deeper = [folder / name for folder in below for name in subfolders(folder)[:_MOST_FOLDERS]]
+    return [folder for folder in below if _has_parts(folder)] or [folder for folder in deeper if _has_parts(folder)]
+
+
+def _has_parts(folder: Path) -> bool:
+    """Whether a folder has annotations, and images or lists, in folders of their own."""
+    if not _named(folder, (*_IMAGES, "imagesets")):
+        return False
+    files = ((inner, _xml_files(inner)[:1]) for inner in _named(folder, _ANNOTATIONS))
+    return any(begins_with(inner / name, "annotation") for inner, names in files for name in names)
+
+
+def _base(root: Path) -> Path:
+    """The folder of the data set itself, which may be one or two levels down."""
+    found = _devkits(root)
+    if len(found) > 1:
+        names = ", ".join(folder.relative_to(root).as_posix() for folder in found[:5])
+        raise DataError(f"{root}: there are several data sets in it: {names}. Open one of them.")
+    return found[0] if found else root
+
+
+def _named(root: Path, names: Sequence[str]) -> list[Path]:
+    """Folders of some names, which are in lower case, in any case and in the order of the names."""
+    there = [name for name in subfolders(root) if name.lower() in names]
+    return [root / name for name in sorted(there, key=lambda name: names.index(name.lower()))]
+
+
+def _xml_files(folder: Path, recursive: bool = True) -> list[str]:
+    """XML files of a folder, without those that tools for maps write beside images."""
+    return [name for name in list_files(folder, [".xml"], recursive) if not name.endswith(".aux.xml")]
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -160,6 +216,7 @@ def splits(root: Path) -> tuple[str, ...]:
         >>> splits(Path())
         ('train', 'val')
     """
+    root = _base(root)
     names = _lists(root, "Main") or _lists(root, "Segmentation")
     if not names and _annotation_folder(root) == root:
         names = _split_folders(root)
@@ -199,40 +256,80 @@ def read(
         >>> data.info.class_names, data.target(0)["boxes"]
         (('cat',), array([[10.,  5., 30., 35.]]))
     """
+    root = _base(root)
     folder = _annotation_folder(root)
-    if task is None and _class_maps(root) is not None and next(folder.rglob("*.xml"), None) is None:
+    every = _all_ids(folder)
+    if task is None and _class_maps(root) is not None and not every:
         task = "segmentation"
     task = check_task(task, _TASKS, "voc")
     if task == "segmentation":
         return _read_label_maps(root, folder, split, class_names, images)
-    ids = _ids(root, folder, split, "Segmentation" if masks and _lists(root, "Segmentation") else "Main")
+    if not every:
+        names = ", ".join(f"{name}/" for name in ("Annotations", *_ANNOTATIONS[2:]))
+        raise DataError(f"{root}: there are no XML files, in it or in {names}. Put them there, or name another format.")
+    ids = list(
+        dict.fromkeys(_ids(root, folder, split, "Segmentation" if masks and _lists(root, "Segmentation") else "Main"))
+    )
     if class_names is None:
         listed = _listed_classes(root)
         class_names = None if listed is None else [name for name in listed if name not in _NO_CLASS]
-    # Labels must not depend on the split: without a list of the classes, all files are scanned.
-    sources = ids if class_names is not None else list(dict.fromkeys([*_all_ids(folder), *ids]))
-    finder = _Images(root, images, any("/" in identifier for identifier in sources))
-    collector, parts = AnnotationCollector(), 0
-    for identifier in dict.fromkeys(sources):
-        path = folder / f"{identifier}.xml"
-        tree = parse_xml(path, "annotation")
-        name = finder.name(identifier, tree, path)
-        parts += _add(collector, tree, path, name, identifier if masks else "", one_based)
+    collector, names, parts = AnnotationCollector(source=folder), [], 0
+    for identifier in ids:
+        tree = _parse(folder / f"{identifier}.xml", collector)
+        map_path = f"{_OBJECT_MAPS}/{identifier}.png" if masks else ""
+        names.append("" if tree is None else (tree.findtext("filename") or "").strip())
+        if tree is None:
+            collector.add_image(identifier, map_path=map_path)
+        else:
+            parts += _add(collector, tree, folder / f"{identifier}.xml", identifier, map_path, one_based)
     if parts:
         logger.warning("%s: %d part elements (of objects) are not read", folder, parts)
-    row_of = {identifier: row for row, identifier in enumerate(dict.fromkeys(sources))}
-    class_names = collector.class_names if class_names is None else tuple(class_names)
-    table = collector.build(class_names).select_images([row_of[identifier] for identifier in ids])
-    table = replace(table, image_ids=np.arange(len(ids), dtype=np.int64))
-    info = DatasetInfo(root.name, task, class_names, split)
+    if class_names is None:
+        # Labels must not depend on the split: without a list of the classes, all files are scanned.
+        chosen = set(ids)
+        others = {name for other in every if other not in chosen for name in _names_in(folder / f"{other}.xml")}
+        class_names = sorted(others.union(collector.class_names))
+    check_class_count(len(class_names), folder, "object.name")
+    images_of = _Images(root, images, folder, split)
+    collector.place_images(images_of.find(ids, names), folder, images_of.root)
+    table = collector.build(class_names)
+    if not len(table):
+        faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
+        raise DataError(f"{folder}: none of the {len(ids)} annotations of '{split}' can be read:{faults}")
+    left = [ids[number] for number in table.image_ids.tolist()]
+    table = replace(table, image_ids=np.arange(len(left), dtype=np.int64))
+    info = DatasetInfo(root.name, task, tuple(class_names), split)
     kind = VocMaskDataset if masks else VocDataset
-    return kind(info, root, table, folder, ids, finder.root, masks)
+    return kind(info, root, table, folder, left, images_of.root, masks)
+
+
+def _parse(path: Path, collector: AnnotationCollector) -> Element | None:
+    """Root element of an annotation; None, and a fault, if it cannot be read: its image is then left out."""
+    try:
+        if not path.is_file():
+            message = "there is no such annotation. Write it, or take the id off the list."
+            raise FieldError("labels.missing", str(path), message)
+        return parse_xml(path, "annotation")
+    except FieldError as error:
+        collector.leave_out(len(collector), error)
+        return None
+
+
+def _names_in(path: Path) -> list[str]:
+    """Classes of another split's annotation; what cannot be read there is a fault there."""
+    try:
+        return [name for item in parse_xml(path, "annotation").findall("object") if (name := _name_of(item))]
+    except DataError:
+        return []
+
+
+def _name_of(item: Element) -> str:
+    return (item.findtext("name") or "").strip()
 
 
 def _annotation_folder(root: Path) -> Path:
     """Folder of the XML files; the data folder itself if it holds them directly."""
-    named = [root / name for name in _ANNOTATIONS]
-    return next((folder for folder in named if next(folder.rglob("*.xml"), None) is not None), root)
+    return next((folder for folder in _named(root, _ANNOTATIONS) if _xml_files(folder)), root)
 
 
 def _class_maps(root: Path) -> str | None:
@@ -240,43 +337,69 @@ def _class_maps(root: Path) -> str | None:
     return next((name for name in _CLASS_MAPS if (root / name).is_dir()), None)
 
 
+def _list_folder(root: Path, kind: str) -> Path:
+    """Folder of the lists of a kind; those of boxes may be directly in ``ImageSets``."""
+    folder = root / "ImageSets" / kind
+    return folder.parent if kind == "Main" and not folder.is_dir() else folder
+
+
 def _lists(root: Path, kind: str) -> tuple[str, ...]:
-    names = sorted(file.stem for file in (root / "ImageSets" / kind).glob("*.txt"))
+    names = sorted(Path(name).stem for name in list_files(_list_folder(root, kind), [".txt"], recursive=False))
     return tuple(name for name in names if name.rpartition("_")[2] not in names or "_" not in name)
 
 
 def _split_folders(root: Path) -> tuple[str, ...]:
-    if next(root.glob("*.xml"), None) is not None:
+    if _xml_files(root, recursive=False):
         return ()
-    return tuple(name for name in SPLIT_NAMES if next((root / name).glob("*.xml"), None) is not None)
+    return tuple(name for name in subfolders(root) if is_split_name(name) and _xml_files(root / name))
 
 
 def _all_ids(folder: Path) -> list[str]:
     """Annotation files, without suffix, in natural order."""
-    files = (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.xml"))
-    return sorted((check_name(name, folder, "an annotation's name") for name in files), key=natural_key)
+    return [name[: -len(".xml")] for name in _xml_files(folder)]
 
 
 def _ids(root: Path, folder: Path, split: str, kind: str) -> list[str]:
-    """Image ids of a split; the second column of a class's list is not read."""
+    """Image ids of a split."""
     names = _lists(root, kind)
     if names in ((), ("all",)):
         by_folder = _split_folders(root) if folder == root and not names else ()
         if by_folder:
             own = resolve_split(split, by_folder, root)
             return [identifier for identifier in _all_ids(root) if identifier.startswith(f"{own}/")]
-        ids = _listed(root, kind, "all") if names else _all_ids(folder)
+        ids = _listed(root, folder, kind, "all") if names else _all_ids(folder)
         return [ids[index] for index in choose(len(ids), split, None, root)]
-    return _listed(root, kind, resolve_split(split, names, root))
+    return _listed(root, folder, kind, resolve_split(split, names, root))
 
 
-def _listed(root: Path, kind: str, name: str) -> list[str]:
-    file = root / "ImageSets" / kind / f"{name}.txt"
-    lines = _lines(file)
-    ids = [check_name(line.split()[0], file, f"line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-    if not ids:
+def _listed(root: Path, folder: Path, kind: str, name: str) -> list[str]:
+    """Ids of a list, as the annotations or label maps are called."""
+    file = _list_folder(root, kind) / f"{name}.txt"
+    there = set(_all_ids(folder))
+    maps = _class_maps(root)
+    if maps is not None:
+        there.update(name.rpartition(".")[0] for name in list_images(root / maps, recursive=True))
+    lines = [(number, line) for number, line in enumerate(_lines(file), 1) if line.strip()]
+    if not lines:
         raise DataError(f"{file}: the list is empty. Write one image id a line.")
-    return ids
+    return [_id_of(line, there) or check_name(line.strip(), file, f"line {number}") for number, line in lines]
+
+
+def _id_of(line: str, there: Collection[str]) -> str | None:
+    """The id that a line of a list means, of those that are there."""
+    line = line.strip()
+    quoted = re.match(r"""(["'])(.+)\1""", line)
+    texts = [line, quoted[2] if quoted else line, re.sub(r"\s+[+-]?[01]$", "", line)]
+    for text in texts:
+        if text in there:
+            return text
+    for text in texts:
+        parts = last_parts(re.sub(r"\.\w{1,5}$", "", text))
+        tails = ("/".join(parts[first:]) for first in range(len(parts)))
+        found = next((tail for tail in tails if tail in there), None)
+        if found is not None:
+            return found
+    return None
 
 
 def _listed_classes(root: Path) -> list[str] | None:
@@ -286,65 +409,74 @@ def _listed_classes(root: Path) -> list[str] | None:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: the list cannot be read ({error}). Save it as UTF-8 text.") from error
+    return read_text(file).splitlines()
 
 
 class _Images:
-    """Finds the image of an annotation.
+    """Finds the images of annotations.
 
     Args:
         root: Data folder.
         images: Folder of the images below ``root``; found automatically if not given.
-        recursive: Whether images are in folders of that folder.
+        folder: Folder of the annotations.
+        split: Name of the split.
     """
 
-    def __init__(self, root: Path, images: str | None, recursive: bool) -> None:
-        prefix = next((f"{name}/" for name in _IMAGES if (root / name).is_dir()), "")
-        self.root, self._prefix = find_image_root(root, images), prefix if images is None else ""
-        names = list_images(self.root / self._prefix, recursive)
-        self._by_id = {Path(name).with_suffix("").as_posix(): name for name in names}
+    def __init__(self, root: Path, images: str | None, folder: Path, split: str) -> None:
+        self.root = find_image_root(root, images)
+        named = [] if images is not None else [f"{found.name}/" for found in _named(root, _IMAGES)]
+        self._folders = [*named, ""]
+        self._source, self._split = folder, split
 
-    def name(self, identifier: str, tree: Element | None = None, path: Path | None = None) -> str:
-        """File of the image below ``root``.
+    def find(self, ids: Sequence[str], written: Sequence[str] = ()) -> list[str | None]:
+        """File of each image below ``root``, by its id, else by the name that is written; None for no name at all."""
+        recursive = any("/" in identifier for identifier in ids)
+        by_folder = {
+            folder: {name.rpartition(".")[0]: name for name in list_images(self.root / folder, recursive)}
+            for folder in self._folders
+        }
+        best = max(self._folders, key=lambda folder: sum(identifier in by_folder[folder] for identifier in ids))
+        found = [by_folder[best].get(identifier) for identifier in ids]
+        lacking = [index for index, name in enumerate(found) if name is None]
+        finder = ImageFinder(self.root, self._source, list(dict.fromkeys([best, *self._folders])), self._split)
+        names = [written[index] if written and written[index] else f"{ids[index]}.jpg" for index in lacking]
+        others = finder.find(names, [ids[index] for index in lacking]) if lacking else []
+        more = dict(zip(lacking, others, strict=True))
+        return [more[index] if name is None else best + name for index, name in enumerate(found)]
 
-        The id decides: ``<filename>`` is often stale, so it is used only where no image has the id as its name.
-        """
-        written = "" if tree is None else (tree.findtext("filename") or "").strip()
-        if written and path is not None:
-            check_name(written, path, "filename")
-        return self._prefix + (self._by_id.get(identifier) or written or f"{identifier}.jpg")
 
-
-def _add(collector: AnnotationCollector, tree: Element, path: Path, name: str, map_id: str, one_based: bool) -> int:
+def _add(collector: AnnotationCollector, tree: Element, path: Path, name: str, map_path: str, one_based: bool) -> int:
     """Add an image with its objects, and return the number of ``part`` elements skipped."""
     size = tree.find("size")
     about: dict[str, Any] = children(tree, ("filename", "size", "object"))
     height_width = (0, 0)
     if size is not None:
-        height_width = image_size(size.findtext("height"), size.findtext("width"), path, "size")
         about |= children(size, ("height", "width"))
-    map_path = f"{_OBJECT_MAPS}/{map_id}.png" if map_id else ""
+        try:
+            height_width = image_size(size.findtext("height"), size.findtext("width"), path, "size")
+        except FieldError as error:  # the image itself knows its size
+            collector.add_fault(error)
     image = collector.add_image(name, height_width, map_path=map_path, attributes=about)
     parts = 0
     for position, item in enumerate(tree.findall("object")):
-        class_name, box = _parse_object(item, path, f"object[{position}]", one_based)
+        parts += len(item.findall("part"))
+        try:
+            class_name, box = _parse_object(item, path, f"object[{position}]", one_based)
+        except FieldError as error:
+            collector.add_fault(error)
+            continue
         attributes = children(item, ("name", "bndbox", "part"))
-        extras: dict[str, Any] = {"instance": position + 1} if map_id else {}
+        extras: dict[str, Any] = {"instance": position + 1} if map_path else {}
         difficult = attributes.get("difficult") == 1
         collector.add_object(image, class_name, box, attributes=attributes, difficult=difficult, **extras)
-        parts += len(item.findall("part"))
     return parts
 
 
 def _parse_object(item: Element, path: Path, field: str, one_based: bool) -> tuple[str, tuple[float, ...]]:
-    name = (item.findtext("name") or "").strip()
-    box = item.find("bndbox")
+    name, box = _name_of(item), item.find("bndbox")
     if not name or box is None:
-        missing = "bndbox" if name else "name"
-        raise DataError(f"{path}: {field}.{missing} is missing. Add it, or remove the object.")
+        missing, code = ("bndbox", "labels.box") if name else ("name", "labels.class")
+        raise FieldError(code, str(path), f"{field}.{missing} is missing. Add it, or remove the object.")
     xmin, ymin, xmax, ymax = (
         number(box.findtext(key), path, f"{field}.bndbox.{key}") for key in ("xmin", "ymin", "xmax", "ymax")
     )
@@ -374,8 +506,11 @@ def _read_label_maps(
         ids = _ids(root, folder, split, kind)
     if class_names is None:
         class_names = _label_names(root, folder, ids)
-    finder = _Images(root, images, any("/" in identifier for identifier in ids))
-    table = map_table([(finder.name(identifier), f"{maps}/{identifier}.png") for identifier in ids])
+    finder = _Images(root, images, folder, split)
+    found = finder.find(ids)
+    table = map_table(
+        [(name or f"{identifier}.jpg", f"{maps}/{identifier}.png") for name, identifier in zip(found, ids, strict=True)]
+    )
     info = DatasetInfo(root.name, "segmentation", tuple(class_names), split)
     dataset = LabelMapDataset(info, root, table, label_lookup(len(class_names)))
     dataset.image_root = finder.root

@@ -2,7 +2,8 @@
 
 A row is ``class cx cy width height`` (a box), ``class x1 y1 x2 y2 x3 y3 ...`` (a polygon; four corners are a rotated
 box), or, if ``data.yaml`` gives ``kpt_shape``, a box followed by ``x y`` or ``x y visibility`` of each point. An image
-without a file of rows has no objects. Folders of images and rows: :mod:`saccade.data.readers._yolo_layout`.
+without a file of rows has no objects; the log counts them. Where masks or a label map are asked for, a box is its own
+outline. Folders of images and rows: :mod:`saccade.data.readers._yolo_layout`.
 
 *Coordinates.* Fractions are of the upright image (EXIF orientation applied), whose size is read from its header, as the
 rows do not give it. They are taken as continuous: 0.5 is the middle of the image. The format does not define which
@@ -14,6 +15,7 @@ called ``class_0``, ``class_1``, ...
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,17 +25,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import upright_size
-from saccade.data.readers._common import UNSPLIT, check_task, choose, resolve_split
+from saccade.data.notices import say_once
+from saccade.data.readers._common import UNSPLIT, check_class_count, check_task, choose, resolve_split, standard_split
+from saccade.data.readers._faults import FieldError
+from saccade.data.readers._find_images import find_image_root
 from saccade.data.readers._yolo_layout import Layout, PointRows, find_layout, list_part, looks_like_yolo
 from saccade.data.tables.annotations import AnnotationTable, TableBuilder
 from saccade.data.tables.outlines import ObjectOutline, ring_area
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.reading import read_bytes
+from saccade.structures.text import printable
 
 __all__ = ["YoloDataset", "matches", "read", "splits"]
 
 _Row = tuple[int, list[float]]
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class YoloDataset(TableDataset):
@@ -79,8 +87,10 @@ def splits(root: Path) -> tuple[str, ...]:
         >>> splits(Path())
         ('train', 'val')
     """
-    parts = find_layout(root, elsewhere=True).parts
-    return UNSPLIT if set(parts) == {"all"} else tuple(parts)
+    layout = find_layout(root, elsewhere=True)
+    # A part to train or validate on that is named but not there is a fault, not a data set without it.
+    missing = [name for name in layout.missing if standard_split(name) in ("train", "val")]
+    return UNSPLIT if set(layout.parts) == {"all"} else (*layout.parts, *missing)
 
 
 def read(
@@ -119,17 +129,26 @@ def read(
     task = check_task(task, ("keypoints", "detection") if layout.points else ("detection", "segmentation"), "yolo")
     whole = set(layout.parts) == {"all"}
     own = "all" if whole else _resolve(split, layout, root)
-    image_root = root if images is None else root / images
-    pairs = list_part(root, layout, own, image_root)
+    image_root = find_image_root(root, images)
+    part = list_part(root, layout, own, image_root)
+    pairs = part.pairs
     if whole:
         pairs = [pairs[index] for index in choose(len(pairs), split, None, root)]
-    rows = [_parse(root / label, layout.points) for _, label in pairs]
+    if part.unlabelled:
+        say_once(
+            f"{root}: {part.unlabelled} of the {len(part.pairs)} images of '{own}' have no file of rows, such as "
+            f"{next(label for _, label in part.pairs if not (root / label).is_file())}; they count as without objects"
+        )
     names = dict(enumerate(class_names)) if class_names is not None else layout.class_names
     if not names:
         names = _numbered_names(root, layout, image_root)
-    builder = _Builder(names, layout.points, with_points=task == "keypoints")
-    for (image, _), objects in zip(pairs, rows, strict=True):
-        builder.add(image, _size(image_root / image, bool(objects)), objects)
+    fill = masks or task == "segmentation"
+    builder = _Builder(names, layout.points, with_points=task == "keypoints", fill=fill)
+    for error in part.faults:
+        builder.add_fault(error)
+    for image, label in pairs:
+        builder.add(image, label, image_root, root)
+    builder.log_boxes(root, own)
     shown = tuple(names.values())
     if task == "segmentation":
         shown = ("background", *shown)
@@ -141,8 +160,11 @@ def read(
             flip_pairs=layout.points.flip_pairs,
             object_names=tuple(names.values()),
         )
-    label_files = np.array([label.encode() for _, label in pairs], np.bytes_)
     table = builder.build()
+    if not len(table):
+        faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
+        raise DataError(f"{image_root}: none of the {len(pairs)} images of '{split}' can be read:{faults}")
+    label_files = np.array(builder.label_files, np.bytes_)
     return YoloDataset(info, root, table, label_files, image_root=image_root, masks=masks)
 
 
@@ -160,59 +182,62 @@ def _numbered_names(root: Path, layout: Layout, image_root: Path) -> dict[int, s
     """Names ``class_0``, ``class_1``, ... for the ids of all splits, as labels must not depend on the split."""
     last = -1
     for split in layout.parts:
-        for _, label in list_part(root, layout, split, image_root):
-            last = max([last, *(number for number, _ in _parse(root / label, layout.points))])
+        for _, label in list_part(root, layout, split, image_root).pairs:
+            last = max([last, *(number for number, _ in _parse(root / label, layout.points, []))])
+            check_class_count(last + 1, root / label, "the highest class id")
     return {number: f"class_{number}" for number in range(last + 1)}
 
 
-def _parse(path: Path, points: PointRows | None) -> list[_Row]:
-    """Class id and numbers of each row; none if the file does not exist."""
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except FileNotFoundError:
+def _parse(path: Path, points: PointRows | None, faults: list[FieldError]) -> list[_Row]:
+    """Class id and numbers of each row; none if the file does not exist. Rows that cannot be read are faults."""
+    if not path.exists():
         return []
-    except OSError as error:
-        raise DataError(f"{path}: the file cannot be read ({error}). Check its name and permissions.") from error
+    content = read_bytes(path)
+    text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig", errors="replace")
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
+        where = f"{path}: line {number}"
         try:
             values = [float(word) for word in words]
-        except ValueError as error:
-            raise DataError(f"{path}: line {number}: {str(error)[:200]}. Correct it, or remove the line.") from error
-        problem = _problem(values, points)
+        except ValueError:
+            bad = next(word for word in words if not _is_number(word))
+            message = f"'{printable(bad, limit=80)}' is not a number. Correct it, or remove the line."
+            faults.append(FieldError("labels.number", where, message))
+            continue
+        code, problem = _problem(values, points)
         if problem:
-            raise DataError(f"{path}: line {number}: {problem}. Correct it, or remove the line.")
-        rows.append((int(values[0]), values[1:]))
+            faults.append(FieldError(code, where, f"{problem}. Correct it, or remove the line."))
+        else:
+            rows.append((int(values[0]), values[1:]))
     return rows
 
 
-def _problem(values: list[float], points: PointRows | None) -> str:
-    """Problem of a row; empty if it has none."""
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _problem(values: list[float], points: PointRows | None) -> tuple[str, str]:
+    """Code and problem of a row; both empty if it has none."""
     if not values[0].is_integer():  # false for what is not finite, too
-        return f"the class is {values[0]:g}, not a whole number"
+        return "labels.class", f"the class is {values[0]:g}, not a whole number"
     count = len(values) - 1
     if points is not None:
         with_points = 4 + len(points.names) * points.values
         if count in (4, with_points):
-            return ""
-        return f"there are {count} numbers behind the class, but kpt_shape asks for {with_points}"
+            return "", ""
+        return "labels.columns", f"there are {count} numbers behind the class, but kpt_shape asks for {with_points}"
     if count == 4 or (count >= 6 and count % 2 == 0):
-        return ""
+        return "", ""
     hint = "; is the last one the confidence of a prediction?" if count == 5 else ""
-    return f"there are {count} numbers behind the class, a box has 4 and a polygon 6 or more in pairs{hint}"
-
-
-def _size(path: Path, needed: bool) -> tuple[int, int]:
-    """(height, width) of the upright image; 0 for a broken one without objects, an error only when it is read."""
-    try:
-        return upright_size(path)
-    except DataError:
-        if needed:
-            raise
-        return 0, 0
+    asked = "a box has 4 and a polygon 6 or more in pairs"
+    return "labels.columns", f"there are {count} numbers behind the class, {asked}{hint}"
 
 
 class _Builder:
@@ -222,16 +247,37 @@ class _Builder:
         names: Name of each class id.
         points: Layout of the rows, if they have points.
         with_points: Whether the table has keypoints.
+        fill: Whether a box is an outline too, as masks need one of every object.
     """
 
-    def __init__(self, names: Mapping[int, str], points: PointRows | None, with_points: bool) -> None:
+    def __init__(self, names: Mapping[int, str], points: PointRows | None, with_points: bool, fill: bool) -> None:
+        self.label_files: list[bytes] = []
+        self._fill = fill
+        self._boxes = self._polygons = 0
         self._names = names
         self._points = points
         self._count = len(points.names) if points is not None and with_points else 0
         self._table = TableBuilder(list(names.values()), num_keypoints=self._count, outlines=True)
 
-    def add(self, image: str, size: tuple[int, int], rows: Sequence[_Row]) -> None:
-        """Add an image of (height, width) and its objects."""
+    def add_fault(self, error: FieldError) -> None:
+        """Note a fault and go on."""
+        self._table.add_fault(error.code, error.where, error.message)
+
+    def add(self, image: str, label: str, image_root: Path, root: Path) -> None:
+        """Add an image and the objects of its file of rows; both names are below their folders."""
+        faults: list[FieldError] = []
+        rows = _parse(root / label, self._points, faults)
+        for error in faults:
+            self.add_fault(error)
+        try:
+            size = upright_size(image_root / image)
+        except DataError as error:
+            if rows:  # without a size there are no boxes
+                path = str(image_root / image)
+                self._table.add_fault("image.unreadable", path, str(error).removeprefix(f"{path}: "))
+                return
+            size = 0, 0  # named when it is read
+        self.label_files.append(label.encode())
         self._table.add_image(image, size=size)
         height, width = size
         for number, values in rows:
@@ -247,7 +293,19 @@ class _Builder:
                 (x + box_width / 2) * width,
                 (y + box_height / 2) * height,
             )
-            self._table.add_object(name, box, keypoints=self._keypoints(values[4:], size) if self._count else ())
+            x1, y1, x2, y2 = box
+            outline = ObjectOutline(rings=[[x1, y1, x2, y1, x2, y2, x1, y2]]) if self._fill else None
+            points = self._keypoints(values[4:], size) if self._count else ()
+            self._table.add_object(name, box, keypoints=points, outline=outline)
+            self._boxes += 1
+
+    def log_boxes(self, root: Path, split: str) -> None:
+        """Log how many objects have their box for an outline."""
+        if self._fill and self._boxes:
+            say_once(
+                f"{root}: {self._boxes} of the {self._boxes + self._polygons} objects of '{split}' are boxes without "
+                "an outline; their masks are rectangles"
+            )
 
     def build(self) -> AnnotationTable:
         """Table of everything added."""
@@ -257,6 +315,7 @@ class _Builder:
         box = [*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist()]
         outline = ObjectOutline(rings=[ring.reshape(-1).tolist()])
         self._table.add_object(name, box, area=ring_area(ring), outline=outline)
+        self._polygons += 1
 
     def _keypoints(self, values: Sequence[float], size: tuple[int, int]) -> list[float]:
         """x, y, visibility of each point; without visibilities a point at 0, 0 is unlabelled."""

@@ -1,0 +1,28 @@
+"""Faults of single rows, objects and files, which readers note and read past."""
+
+from __future__ import annotations
+
+from saccade.errors import DataError
+
+__all__ = ["FieldError"]
+
+
+class FieldError(DataError):
+    """A row, an object or a file that cannot be read, while what is around it can.
+
+    Args:
+        code: Stable name of the kind of fault, such as ``labels.number``.
+        where: File, and line or field in it.
+        message: What is wrong and what to do about it, without the place.
+
+    Example:
+        >>> error = FieldError("labels.number", "a.csv: line 2", "x1 is 'x', not a number. Correct it.")
+        >>> str(error)
+        "a.csv: line 2: x1 is 'x', not a number. Correct it."
+    """
+
+    def __init__(self, code: str, where: str, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.code = code
+        self.where = where
+        self.message = message
