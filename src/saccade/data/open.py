@@ -14,7 +14,7 @@ import numpy as np
 from saccade.data.catalogue.catalogue import CATALOGUE, locate
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.derived.combine import ConcatDataset, subset
-from saccade.data.derived.splits import SEED, divide
+from saccade.data.derived.splits import SEED, can_hold_out, divide
 from saccade.data.derived.splits import hold_out as choose_held_out
 from saccade.data.notices import say_once
 from saccade.data.readers import LAYOUTS, describe_folder, detect_format, get_reader, option_types
@@ -58,8 +58,9 @@ def open_dataset(
     r"""Open a data set for training or evaluation.
 
     A folder may hold ``saccade.yaml`` with ``format``, ``task`` and options of the reader (``class_names``, ``values``,
-    ``ranges``, ...). Where a source has no validation split, ``val`` is a part of its training images (of all, if it
-    has no splits), chosen by :func:`saccade.data.derived.splits.hold_out`, and ``train`` the rest; the log says so.
+    ``ranges``, ...). Where a source has no splits, ``val`` is a part of its images that is chosen by
+    :func:`saccade.data.derived.splits.hold_out`, and ``train`` the rest; the log says so. Training and evaluation do
+    the same with the ``train`` of a source without ``val`` (``hold_out``).
 
     Args:
         source: Name in the catalogue, a folder, its ``data.yaml``, or a zip of images.
@@ -69,8 +70,8 @@ def open_dataset(
         bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.tables.faults.apply_policy`).
         folds: Cross-validation: how many folds, and which of them, from 0, is ``val``; ``train`` is the others. The
             source's ``train`` and ``val`` are divided together.
-        hold_out: Whether ``val`` is held out of ``train`` where the source has no ``val``; if not given, it is, except
-            that sets of the catalogue keep the ``train`` of their authors.
+        hold_out: Whether ``val`` is held out of the training images where the source has no ``val``; if not given, only
+            where it has no splits at all, so that a ``train`` of its own is whole.
         **options: Options of the reader.
 
     Returns:
@@ -134,14 +135,12 @@ class Source:
         format: Name of the reader.
         task: Task it is opened for by default; None leaves it to the reader.
         options: Options of the reader.
-        authored: A set of the catalogue, whose training split is that of its authors.
     """
 
     root: Path
     format: str
     task: str | None
     options: Mapping[str, Any]
-    authored: bool = False
 
 
 def resolve_source(source: str | Path, format: str | None = None, task: str | None = None, **options: Any) -> Source:
@@ -175,12 +174,12 @@ def resolve_source(source: str | Path, format: str | None = None, task: str | No
     if format not in (None, own_format):
         known, own_task = {}, None  # the options found belong to another reader
     with _name_errors(root):
-        name = format or own_format or detect_format(root, task or own_task)
+        name = format or own_format or ("folder" if "nested" in options else detect_format(root, task or own_task))
         if root.is_file() and not getattr(get_reader(name), "READS_ARCHIVES", False):
             raise DataError(f"{root}: format '{name}' does not read zips. Unpack it, and open the folder.")
         known |= options
         _check_options(known, name, root)
-    return Source(root, name, own_task, known, authored=entry is not None)
+    return Source(root, name, own_task, known)
 
 
 def split_names(source: Source) -> tuple[str, ...]:
@@ -194,16 +193,8 @@ def split_names(source: Source) -> tuple[str, ...]:
         >>> split_names(resolve_source("."))
         ('train', 'val')
     """
-    if source.format == GENERATED:
-        return GENERATED_SPLITS
-    with _name_errors(source.root):
-        names = get_reader(source.format).splits(source.root)
-    if not names:
-        raise DataError(
-            f"{source.root}: there is nothing in format '{source.format}', which is {LAYOUTS.get(source.format, '')}; "
-            f"{describe_folder(source.root)}. Name another folder or format."
-        )
-    return UNSPLIT if set(UNSPLIT) <= set(names) else tuple(names)
+    names = _Splits(source).names
+    return UNSPLIT if set(UNSPLIT) <= set(names) else names
 
 
 def holds_out(
@@ -230,9 +221,9 @@ def holds_out(
         >>> holds_out(".", ["train", "val", None]), holds_out(".", ["train", "test"])
         (True, False)
     """
-    found = _source_of(source, format, task, options)
+    known = _Splits(_source_of(source, format, task, options))
     names = [name.strip() for split in splits if split is not None for name in split.split("+")]
-    return any(standard_split(name) == "val" and _find_split(name, found) is None for name in names)
+    return any(standard_split(name) == "val" and known.find(name) is None for name in names)
 
 
 def evaluation_split(source: str | Path, format: str | None = None, task: str | None = None, **options: Any) -> str:
@@ -251,10 +242,55 @@ def evaluation_split(source: str | Path, format: str | None = None, task: str | 
         >>> evaluation_split(".")
         'val'
     """
-    found = _source_of(source, format, task, options)
-    if _find_split("test", found) is not None:
+    known = _Splits(_source_of(source, format, task, options))
+    if known.find("test") is not None:
         return "test"
-    return "val" if _find_split("val", found) is not None or _training_splits(found) else split_names(found)[0]
+    return "val" if known.find("val") is not None or known.training() else known.names[0]
+
+
+class _Splits:
+    """Names of the splits that a source has.
+
+    Args:
+        source: The source, whose files are looked through.
+
+    Raises:
+        DataError: If nothing of its format is there.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.names = GENERATED_SPLITS if source.format == GENERATED else self._list()
+
+    def _list(self) -> tuple[str, ...]:
+        root, reader = self.source.root, get_reader(self.source.format)
+        options = self.source.options if getattr(reader, "SPLITS_BY_OPTIONS", False) else {}
+        with _name_errors(root):
+            names = tuple(reader.splits(root, **options))
+        if not names:
+            layout = LAYOUTS.get(self.source.format, "a format of your own")
+            raise DataError(
+                f"{root}: there is nothing in format '{self.source.format}', which is {layout}; "
+                f"{describe_folder(root)}. Name another folder or format."
+            )
+        return names
+
+    def find(self, name: str) -> str | None:
+        """The source's own name of a split; None if it has none."""
+        try:
+            return resolve_split(name, self.names, self.source.root)
+        except DataError:
+            return None
+
+    def training(self) -> tuple[str, ...]:
+        """Splits whose images train and validate: ``train`` (and ``val``), ``trainval``, the only one but ``test``."""
+        if self.find("train") is not None:
+            return tuple(own for name in ("train", "val") if (own := self.find(name)) is not None)
+        if self.find("val") is not None:
+            return ()
+        names = [name for name in self.names if standard_split(name) != "test"]
+        joined = [name for name in names if name.lower() in ("trainval", "train_val", "train+val")]
+        return tuple(joined[:1] or (names if len(names) == 1 else ()))
 
 
 def _source_of(source: str | Path, format_name: str | None, task: str | None, options: Mapping[str, Any]) -> Source:
@@ -272,40 +308,51 @@ def _open_parts(
         raise ConfigError(
             f"folds is {folds[0]}, fold {folds[1]}. Ask for 2 folds or more, and for one of 0 to folds - 1."
         )
-    if hold_out is None:
-        hold_out = not source.authored
+    known = _Splits(source)
     with _name_errors(source.root):
-        return [_open_split(source, name.strip(), folds, hold_out) for name in split.split("+")]
+        return [_open_split(known, name.strip(), folds, hold_out) for name in split.split("+")]
 
 
-def _open_split(source: Source, name: str, folds: tuple[int, int] | None, hold_out: bool) -> VisionDataset:
+def _open_split(known: _Splits, name: str, folds: tuple[int, int] | None, hold_out: bool | None) -> VisionDataset:
     """One split of the source, or a part of its training images."""
-    own, part = _find_split(name, source), standard_split(name)
+    own, part, root = known.find(name), standard_split(name), known.source.root
     if part in ("train", "val"):
-        has_val = _find_split("val", source) is not None
-        pool = _training_splits(source)
+        pool = known.training()
         if folds is not None and pool:
-            joined = _join([_read(source, other) for other in pool])
-            chosen = divide(joined, folds[0]) == folds[1]
-            say_once(
-                f"{source.root}: fold {folds[1]} of {folds[0]} (seed {SEED}): {int(chosen.sum())} of {len(joined)} "
-                f"images of {' and '.join(pool)} validate, the others train"
-            )
-            return subset(joined, np.flatnonzero(chosen == (part == "val")), part)
-        if pool and not has_val and (hold_out or not _find_split("train", source)):
-            (whole,) = pool
-            return _hold_out(_read(source, whole), source.root, whole, part) if hold_out else _read(source, whole)
+            return _open_fold(known, pool, folds, part)
+        if hold_out is None:
+            hold_out = known.find("train") is None
+        if pool and known.find("val") is None and hold_out:
+            return _hold_out(_read(known, pool[0]), root, pool[0], part)
+        if pool and part == "train":
+            own = pool[0]
     if own is None:
-        names = split_names(source)
         remedy = ""
-        if part == "val" and not hold_out:
-            remedy = " Take one of them, or hold a part of the training images out (hold_out=True)."
-        raise DataError(f"{source.root}: there is no split '{name}'; it has: {', '.join(names)}.{remedy}")
-    return _read(source, own)
+        if part == "val" and known.training():
+            remedy = (
+                " Name another; training and evaluation hold a part of the training images out where none is named "
+                "(in Python: hold_out=True)."
+            )
+        raise DataError(f"{root}: there is no split '{name}'; it has: {', '.join(known.names)}.{remedy}")
+    return _read(known, own)
+
+
+def _open_fold(known: _Splits, pool: Sequence[str], folds: tuple[int, int], part: str) -> VisionDataset:
+    """A fold of the training and validation images, or the others."""
+    parts = [_read(known, name) for name in pool]
+    joined = _join(parts)
+    chosen = divide(joined, folds[0]) == folds[1]
+    say_once(
+        f"{known.source.root}: fold {folds[1]} of {folds[0]} (seed {SEED}; classes alike, copies and series of images "
+        f"together): {int(chosen.sum())} of the {len(joined)} images of {' and '.join(pool)} validate, the others train"
+    )
+    return subset(joined, np.flatnonzero(chosen == (part == "val")), part)
 
 
 def _hold_out(dataset: VisionDataset, root: Path, whole: str, part: str) -> VisionDataset:
-    """The part that is held out for validation, or the rest."""
+    """The part that is held out for validation, or the rest, which is all where no image can be held out."""
+    if part == "train" and not can_hold_out(dataset):
+        return subset(dataset, range(len(dataset)), part)
     held = choose_held_out(dataset)
     say_once(
         f"{root}: it has no validation split, so {int(held.sum())} of the {len(dataset)} images of '{whole}' are held "
@@ -315,34 +362,15 @@ def _hold_out(dataset: VisionDataset, root: Path, whole: str, part: str) -> Visi
     return subset(dataset, np.flatnonzero(held == (part == "val")), part)
 
 
-def _find_split(name: str, source: Source) -> str | None:
-    """The source's own name of a split; None if it has none."""
-    ranges = source.options.get("ranges") or {}
-    names = split_names(source)
-    try:
-        return resolve_split(name, [*names, *ranges] if set(names) == set(UNSPLIT) else names, source.root)
-    except DataError:
-        return None
-
-
-def _training_splits(source: Source) -> tuple[str, ...]:
-    """Splits whose images train and validate: ``train`` (and ``val``), ``trainval``, or the only one but ``test``."""
-    found = tuple(own for name in ("train", "val") if (own := _find_split(name, source)) is not None)
-    if found:
-        return found if _find_split("train", source) else ()
-    names = [name for name in split_names(source) if standard_split(name) != "test"]
-    joined = [name for name in names if name.lower() in ("trainval", "train_val", "train+val")]
-    return tuple(joined or (names if len(names) == 1 else ()))
-
-
-def _read(source: Source, split: str) -> VisionDataset:
+def _read(known: _Splits, split: str) -> VisionDataset:
     """One of the source's own splits."""
+    source = known.source
     if source.format == GENERATED:
         return DigitScenes(source.task or "detection", split)
     part = get_reader(source.format).read(source.root, split, source.task, **source.options)
     if not len(part):
         raise DataError(
-            f"{source.root}: split '{split}' has no images. It has splits: {', '.join(split_names(source))}; format "
+            f"{source.root}: split '{split}' has no images. It has splits: {', '.join(known.names)}; format "
             f"'{source.format}' is {LAYOUTS.get(source.format, 'a format of your own')}."
         )
     return part

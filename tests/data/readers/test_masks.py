@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from saccade.data.open import open_dataset
 from saccade.data.readers import detect_format, instance_masks, masks
 from saccade.data.readers._label_maps import label_lookup, palette_table
 from saccade.errors import DataError
@@ -46,19 +47,22 @@ def test_layouts_with_splits_are_found(tmp_path: Path, write_image: Any, images:
     assert np.array_equal(sample.target["label_map"], values)
 
 
-def test_flat_layout_has_every_fifth_as_val_or_ranges(tmp_path: Path, write_image: Any) -> None:
+def test_flat_layout_is_one_split_or_has_ranges(tmp_path: Path, write_image: Any) -> None:
     for number in range(12):
         write_image(tmp_path / "images" / f"{number}.jpg", (8, 8))
         write_map(tmp_path / "masks" / f"{number}_mask.png", np.zeros((8, 8)))
     options: dict[str, Any] = {"label_suffix": "_mask", "class_names": ["a"]}
-    assert masks.splits(tmp_path) == ("all", "train", "val")
+    assert masks.splits(tmp_path) == ("all",)
 
     def numbers(split: str, **more: Any) -> list[int]:
         data = masks.read(tmp_path, split, **options, **more)
         return [int(Path(data.path(index)).stem) for index in range(len(data))]
 
     assert numbers("all") == list(range(12))
-    assert numbers("val") == [4, 9]
+    with pytest.raises(DataError, match="no split 'val'; it has: all"):
+        numbers("val")
+    held = open_dataset(tmp_path, "val", **options)
+    assert sorted(int(Path(held.path(index)).stem) for index in range(len(held))) == [1, 9]
     ranges = {"train": "0-3,8", "val": "10-11"}
     assert numbers("train", ranges=ranges) == [0, 1, 2, 3, 8]
     assert numbers("val", ranges=ranges) == [10, 11]
@@ -95,8 +99,8 @@ def test_classes_are_inferred(pair: Path) -> None:
     assert data.target(0)["label_map"].tolist() == [[0, 1, 0], [1, 0, 0]]
     write_map(pair / "masks" / "a.png", [[0, 255, 3], [1, 0, 0]])
     data = masks.read(pair, "all")
-    assert data.info.class_names == ("class_0", "class_1", "class_2", "class_3")
-    assert data.target(0)["label_map"].tolist() == [[0, 255, 3], [1, 0, 0]]
+    assert data.info.class_names == ("class_0", "class_1", "class_3")  # no map has 2
+    assert data.target(0)["label_map"].tolist() == [[0, 255, 2], [1, 0, 0]]
 
 
 def test_size_mismatch_and_missing_maps_are_named(pair: Path, write_image: Any) -> None:

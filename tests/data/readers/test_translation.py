@@ -58,7 +58,7 @@ def test_halves_of_an_odd_width_are_refused(tmp_path: Path) -> None:
     [
         ("A/train", "B/train", ("train",)),
         ("train/A", "train/B", ("train",)),
-        ("A", "B", ("all", "train", "val")),
+        ("A", "B", ("all",)),
     ],
 )
 def test_two_folders(tmp_path: Path, first: str, second: str, splits: tuple[str, ...]) -> None:

@@ -19,13 +19,12 @@ from saccade.errors import DataError
 FORMATS = ("coco", "yolo", "labelme", "voc")
 
 
-def around(source: Path, out: Path, **options: Any) -> dict[str, LossReport]:
+def around(source: Path, out: Path, splits: str | None = None, **options: Any) -> dict[str, LossReport]:
     """Convert through all formats; the reports by format."""
     reports = {}
     for format_name in FORMATS:
-        reports[format_name] = convert(
-            source, out / format_name, format_name, **(options if format_name == FORMATS[0] else {})
-        )
+        more = options if format_name == FORMATS[0] else {}
+        reports[format_name] = convert(source, out / format_name, format_name, splits=splits, **more)
         source = out / format_name
     return reports
 
@@ -174,7 +173,7 @@ def test_nothing_is_overwritten_and_unknown_formats_are_named(root: Path, tmp_pa
 def test_real_photographs_around_four_formats(data_root: Path, tmp_path: Path) -> None:
     """100 photographs, 273 boxes; YOLO drops the marks of 38 difficult ones with all other attributes."""
     source = data_root / "voc100_multiformat" / "gts" / "pascalvoc_format"
-    reports = around(source, tmp_path, images="../../images", image_files="link")
+    reports = around(source, tmp_path, "all", images="../../images", image_files="link")
     before = table_of(source, "all", images="../../images")
     after = table_of(tmp_path / "voc", "all")
     assert after.info.class_names == before.info.class_names
@@ -199,8 +198,8 @@ def test_real_photographs_around_four_formats(data_root: Path, tmp_path: Path) -
 @pytest.mark.data("voc100_multiformat")
 def test_real_marks_of_difficult_objects_survive_coco(data_root: Path, tmp_path: Path) -> None:
     source = data_root / "voc100_multiformat" / "gts" / "pascalvoc_format"
-    convert(source, tmp_path / "coco", "coco", images="../../images", image_files="link")
-    convert(tmp_path / "coco", tmp_path / "voc", "voc", image_files="none")
+    convert(source, tmp_path / "coco", "coco", splits="all", images="../../images", image_files="link")
+    convert(tmp_path / "coco", tmp_path / "voc", "voc", splits="all", image_files="none")
     before = table_of(source, "all", images="../../images")
     after = table_of(tmp_path / "voc", "all", images="../coco/all")
     assert same_objects(before, after) == 0.0

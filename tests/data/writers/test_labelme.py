@@ -93,8 +93,9 @@ def test_labelme_comes_back(images: Path, tmp_path: Path, task: str) -> None:
     flags = {"cat": True, "dog": False} if task == "classification" else {"night": True, "rain": False}
     one = content(*SHAPES, MASK, flags=flags, operator="me", attributes={"place": "zoo"})
     (images / "a.json").write_text(json.dumps(one))
-    (images / "b.json").write_text(json.dumps(content(imagePath="b.png", flags=flags)))
-    convert(images, tmp_path / "out", "labelme", task=task)
+    other = {"cat": False, "dog": True} if task == "classification" else flags
+    (images / "b.json").write_text(json.dumps(content(imagePath="b.png", flags=other)))
+    convert(images, tmp_path / "out", "labelme", splits="all", task=task)
     back = json.loads((tmp_path / "out/a.json").read_text())
     for found, expected in zip(back["shapes"], one["shapes"], strict=True):
         if expected["mask"]:
@@ -104,7 +105,7 @@ def test_labelme_comes_back(images: Path, tmp_path: Path, task: str) -> None:
     assert {key: value for key, value in back.items() if key != "shapes"} == {
         key: value for key, value in one.items() if key != "shapes"
     }
-    assert json.loads((tmp_path / "out/b.json").read_text()) == content(imagePath="b.png", flags=flags)
+    assert json.loads((tmp_path / "out/b.json").read_text()) == content(imagePath="b.png", flags=other)
     assert (tmp_path / "out/a.png").read_bytes() == (images / "a.png").read_bytes()
 
 
@@ -118,7 +119,7 @@ def test_images_inside_the_file_become_files(tmp_path: Path, write_image: Any) -
     (tmp_path / "in/a.json").write_text(json.dumps(content(SHAPES[0], imageData=png(pixels[..., ::-1]))))
     (tmp_path / "in/b.json").write_text(json.dumps(content(imagePath="b.png")))
     write_image(tmp_path / "in/b.png", SIZE)
-    report = convert(tmp_path / "in", tmp_path / "out", "labelme")
+    report = convert(tmp_path / "in", tmp_path / "out", "labelme", splits="all")
     assert report.changed == {("images", "became files of their own"): 1}
     data = labelme.read(tmp_path / "out", "all")
     assert np.array_equal(data.read(0).image, pixels)
@@ -338,7 +339,7 @@ def test_voc_keeps_difficult(tmp_path: Path, write_voc: Any) -> None:
 )
 def test_samples_come_back(data_root: Path, tmp_path: Path, name: str) -> None:
     root = data_root / "labelme_samples" / name
-    report = convert(root, tmp_path, "labelme")
+    report = convert(root, tmp_path, "labelme", splits="all")
     assert report.lossless
     for file in root.glob("*.json"):
         one, other = json.loads(file.read_text()), json.loads((tmp_path / file.name).read_text())

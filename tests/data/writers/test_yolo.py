@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from saccade.data.images.decode import read_image
+from saccade.data.open import resolve_source, split_names
 from saccade.data.readers import detect_format, masks, yolo
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.outlines import ObjectOutline, mask_of_rings
@@ -128,8 +129,9 @@ def test_a_data_set_without_splits_stays_one(images: Path, tmp_path: Path) -> No
     builder.add_image("b.png", size=SIZE)
     save(dataset(images, builder), tmp_path / "out", "all")
     content = yaml.safe_load((tmp_path / "out/data.yaml").read_text())
-    assert content["train"] == content["val"] == content["all"] == "images/all"
-    assert yolo.splits(tmp_path / "out") == ("all", "train", "val")
+    assert content["train"] == content["all"] == "images/all"
+    assert "val" not in content
+    assert split_names(resolve_source(tmp_path / "out")) == ("all",)
     assert len(yolo.read(tmp_path / "out", "all")) == 2
 
 
@@ -320,7 +322,7 @@ def test_images_inside_of_annotations_become_files(tmp_path: Path, write_image: 
     for name in ("a", "b"):
         content = {"shapes": [box], "imagePath": f"{name}.png", "imageData": base64.b64encode(pixels).decode()}
         (tmp_path / "in" / f"{name}.json").write_text(json.dumps(content))
-    convert(tmp_path / "in", tmp_path / "out", "yolo")
+    convert(tmp_path / "in", tmp_path / "out", "yolo", splits="all")
     back = yolo.read(tmp_path / "out", "all")
     assert np.allclose(back.table.boxes, [[1, 2, 3, 4]] * 2, atol=1e-6)
     assert np.array_equal(back.read(1).image, read_image(pixels))

@@ -74,7 +74,7 @@ def hold_out(dataset: VisionDataset) -> NDArray[np.bool_]:
         Which images are held out, (M,).
 
     Raises:
-        DataError: If none can be held out: there is one image, or one of each class.
+        DataError: If none can be held out: there is one image, or one of each class or with objects.
 
     Example:
         >>> from saccade.data.tables.annotations import TableBuilder
@@ -84,7 +84,7 @@ def hold_out(dataset: VisionDataset) -> NDArray[np.bool_]:
         ...     builder.add_image(f"{number}.jpg")
         >>> data = TableDataset(DatasetInfo("cats", "detection", ("cat",)), Path("cats"), builder.build())
         >>> np.flatnonzero(hold_out(data)).tolist()
-        [7, 8]
+        [4, 8]
     """
     held = _held(dataset, _groups(dataset))
     if not held.any() and len(dataset) > 1:
@@ -95,10 +95,10 @@ def hold_out(dataset: VisionDataset) -> NDArray[np.bool_]:
                 "held out for validation is like what is trained on; its score says little"
             )
     if not held.any():
-        images = "one image" if len(dataset) == 1 else "one image of each class"
+        what = "one image of each class" if dataset.info.task == "classification" else "one image with objects"
         raise DataError(
-            f"there is only {images}, so that none can be held out for validation. Add images, name another validation "
-            "split (data.val), or train without one (--data.val None)."
+            f"there is only {'one image' if len(dataset) == 1 else what}, so that none can be held out for "
+            "validation. Add images, name another validation split (data.val), or train without one (--data.val None)."
         )
     return held
 
@@ -130,7 +130,7 @@ def divide(dataset: VisionDataset, folds: int) -> NDArray[np.int64]:
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
         >>> np.bincount(divide(DigitScenes("classification", count=50), 5)).tolist()
-        [10, 10, 10, 10, 10]
+        [10, 10, 10, 11, 9]
     """
     groups = _groups(dataset)
     if not 2 <= folds <= len(groups):
@@ -151,16 +151,16 @@ def divide(dataset: VisionDataset, folds: int) -> NDArray[np.int64]:
 
 
 def _held(dataset: VisionDataset, groups: Sequence[_Group]) -> NDArray[np.bool_]:
-    """Which images are held out of these groups; of none where each stratum is one group."""
+    """Which images are held out of these groups; none where nothing could be learnt or scored then."""
     strata: dict[Hashable, list[_Group]] = defaultdict(list)
     for group in groups:
         strata[group.stratum].append(group)
-    chosen = [group for own in strata.values() for group in _choose(own)]
-    if not chosen and dataset.info.task != "classification" and len(groups) > 1:
-        chosen = [min(groups, key=lambda group: (len(group.rows), _shuffled(group.key)))]
+    chosen = {stratum: _choose(own) for stratum, own in strata.items()}
     held = np.zeros(len(dataset), np.bool_)
-    for group in chosen:
-        held[list(group.rows)] = True
+    # Objects to validate on are needed where there are any; images without them alone would score nothing.
+    if dataset.info.task == "classification" or chosen.get(True, [True]):
+        for group in (group for own in chosen.values() for group in own):
+            held[list(group.rows)] = True
     return held
 
 

@@ -29,15 +29,16 @@ class Reader(Protocol):
     """Interface of a reader's module.
 
     A reader of many options takes them as ``**options`` and names their record as ``OPTIONS``; one that reads zips in
-    place has ``READS_ARCHIVES = True``.
+    place has ``READS_ARCHIVES = True``; one whose splits depend on its options takes them in ``splits`` as well and has
+    ``SPLITS_BY_OPTIONS = True``.
     """
 
     def matches(self, root: Path) -> bool:
         """Whether a folder is in this format; cheap."""
         ...
 
-    def splits(self, root: Path) -> tuple[str, ...]:
-        """Names of the folder's splits."""
+    def splits(self, root: Path, **options: Any) -> tuple[str, ...]:
+        """Names of the folder's splits; ``("all",)`` for one without splits, of which opening it holds a part out."""
         ...
 
     def read(self, root: Path, split: str, task: str | None = None, **options: Any) -> VisionDataset:
@@ -63,6 +64,7 @@ _NAMES = (
     "paired",
     "folder",
 )
+_GUESSED = ("paired", "folder")  # known by the images alone, so that they may be something else
 READERS: dict[str, Reader] = {
     name: cast(Reader, importlib.import_module(f"saccade.data.readers.{name}")) for name in _NAMES
 }
@@ -153,9 +155,11 @@ def detect_format(root: Path, task: str | None = None) -> str:
     for name in _by_task(root, task):
         reader = READERS[name]
         if (not is_archive(root) or getattr(reader, "READS_ARCHIVES", False)) and reader.matches(root):
-            if task is None or name not in TASKS or task in TASKS[name]:
+            if task is None or task in TASKS.get(name, (task,)):
                 return name
             others.append(name)
+    if others and others[0] not in _GUESSED:
+        return others[0]  # it is that format, whose reader says what it offers
     if root.is_dir() and not any(not is_hidden(entry.name) for entry in root.iterdir()):
         raise DataError(f"{root}: the folder is empty. Put images and annotations there, or name another folder.")
     if others:
@@ -183,4 +187,4 @@ def _looked_for(root: Path, task: str | None) -> str:
     looked = "; ".join(f"{name}: {LAYOUTS[name]}" for name in formats)
     options = "Folders of other names are given by image_dir, label_dir and label_suffix in saccade.yaml. "
     maps = options if "masks" in formats else ""
-    return f"{describe_folder(root)}. Looked for: {looked}. {maps}Name the format if one of these is there."
+    return f"{describe_folder(root)}. Looked for: {looked}. {maps}Name the format: {', '.join(formats)}."

@@ -185,7 +185,9 @@ def read(
     start = _start(tree, lists) or ""
     found = _class_folders(tree, folders or [start.rstrip("/")], nested)
     if class_names is None and not lists and len(found) == 1 and not nested:
-        raise DataError(f"{root}: {_lone_class(tree, folders or [''], next(iter(found)))}.")
+        alone = _lone_class(tree, folders or [""], next(iter(found)))
+        if "several" in alone:  # a folder too high
+            raise DataError(f"{root}: {alone}, or give nested=True.")
     names = list(class_names) if class_names is not None else _class_names(tree, found, lists)
     if lists:
         rows = _listed(tree, lists[resolve_split(split, lists, root)], start, names)

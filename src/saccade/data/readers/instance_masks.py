@@ -20,7 +20,7 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
 
-__all__ = ["OPTIONS", "InstanceMaskOptions", "matches", "read", "splits"]
+__all__ = ["OPTIONS", "SPLITS_BY_OPTIONS", "InstanceMaskOptions", "matches", "read", "splits"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class InstanceMaskOptions:
 
 
 OPTIONS = InstanceMaskOptions
+SPLITS_BY_OPTIONS = True
 
 
 def matches(root: Path) -> bool:
@@ -52,9 +53,15 @@ def matches(root: Path) -> bool:
     return (root / OPTIONS.image_dir).is_dir() and (root / OPTIONS.label_dir).is_dir()
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    """``all``, ``train``, ``val``, as the format has no splits."""
-    return UNSPLIT
+def splits(root: Path, **options: Any) -> tuple[str, ...]:
+    """``all``, as the format has no splits, and those of ``ranges``.
+
+    Example:
+        >>> splits(Path(), ranges={"train": "0-9", "val": "10-12"})
+        ('all', 'train', 'val')
+    """
+    ranges = options_from(InstanceMaskOptions, options, "instance_masks").ranges or ()
+    return tuple(dict.fromkeys((*UNSPLIT, *ranges)))
 
 
 def read(root: Path, split: str, task: str | None = None, **options: Any) -> TableDataset:

@@ -52,7 +52,7 @@ from saccade.structures.dataset import DatasetInfo
 from saccade.structures.reading import read_text
 from saccade.structures.sample import IGNORE_LABEL
 
-__all__ = ["OPTIONS", "LabelMapOptions", "matches", "prefers_maps", "read", "splits"]
+__all__ = ["OPTIONS", "SPLITS_BY_OPTIONS", "LabelMapOptions", "matches", "prefers_maps", "read", "splits"]
 
 _BINARY = 2  # classes of masks
 _IMAGE_WORDS = ("image", "images", "img", "imgs", "jpegimages")
@@ -104,6 +104,7 @@ class LabelMapOptions:
 
 
 OPTIONS = LabelMapOptions
+SPLITS_BY_OPTIONS = True
 
 
 def matches(root: Path) -> bool:
@@ -117,8 +118,8 @@ def prefers_maps(root: Path) -> bool:
     return layout is not None and not layout[1].lower().startswith("segmentationclass")
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits that have both folders; ``all`` for a layout without splits.
+def splits(root: Path, **options: Any) -> tuple[str, ...]:
+    """Names of the splits that have both folders, or of ``ranges`` beside ``all``; ``all`` without either.
 
     Example:
         >>> for name in ("train", "trainannot", "val", "valannot"):
@@ -126,9 +127,16 @@ def splits(root: Path) -> tuple[str, ...]:
         ...     Path(name, "1.png").touch()
         >>> splits(Path())
         ('train', 'val')
+        >>> splits(Path(), image_dir="train", label_dir="trainannot", ranges={"test": "0"})
+        ('all', 'test')
     """
-    layout = find_layout(root, _layouts(root))
-    return UNSPLIT if layout is None or "{split}" not in layout[0] else tuple(layout_splits(root, layout))
+    wanted = options_from(LabelMapOptions, options, "masks")
+    layout: tuple[str, str] | None = (wanted.image_dir or "", wanted.label_dir or "")
+    if wanted.image_dir is None or wanted.label_dir is None:
+        layout = find_layout(root, _layouts(root))
+    if layout is not None and "{split}" in layout[0]:
+        return tuple(layout_splits(root, layout))
+    return tuple(dict.fromkeys((*UNSPLIT, *(wanted.ranges or ()))))
 
 
 def _layouts(root: Path) -> list[tuple[str, str]]:
