@@ -19,7 +19,10 @@ from saccade.data.check.duplicates import find_duplicates
 from saccade.data.check.images import ImageStats, collect_stats
 from saccade.data.check.page import write_page
 from saccade.data.open import open_raw
+from saccade.data.tables.annotations import TableBuilder
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
+from saccade.structures.dataset import DatasetInfo
 
 
 def found(report: CheckReport, code: str) -> list[Issue]:
@@ -49,7 +52,7 @@ def test_copies_between_and_inside_splits(tmp_path: Path) -> None:
     save(tmp_path / "val" / "a" / "smaller.jpg", cv2.resize(crop(5), (100, 100), interpolation=cv2.INTER_AREA), 70)
     save(tmp_path / "val" / "a" / "brighter.jpg", np.clip(crop(7) * 0.8 + 20, 0, 255).astype(np.uint8))
     save(tmp_path / "val" / "a" / "same.png", crop(9))
-    report = check_source(tmp_path)
+    report = check_source(tmp_path, format="folder")
     leaks = {
         Path(issue.image).name: (issue.problem, Path(issue.other).name, issue.split)
         for issue in found(report, "splits.leak")
@@ -71,7 +74,7 @@ def test_many_uniform_images_are_not_copies(tmp_path: Path) -> None:
     for number in range(30):
         split = "train" if number % 2 else "val"
         save(tmp_path / split / "a" / f"{number}.png", np.full((80, 80, 3), 5 * (number // 2), np.uint8))
-    report = check_source(tmp_path)
+    report = check_source(tmp_path, format="folder")
     assert not found(report, "splits.leak")
     assert not found(report, "image.duplicate")
 
@@ -82,7 +85,7 @@ def test_small_images_are_compared_exactly(tmp_path: Path) -> None:
     other[3, 3] += 1
     for name, pixels in (("a", small), ("b", other), ("c", small)):
         save(tmp_path / "x" / f"{name}.png", pixels)
-    report = check_dataset(open_raw(tmp_path, "all"))
+    report = check_dataset(open_raw(tmp_path, "all", format="folder"))
     assert [(Path(issue.image).name, Path(issue.other).name) for issue in found(report, "image.duplicate")] == [
         ("c.png", "a.png")
     ]
@@ -122,13 +125,22 @@ def test_duplicates_equal_a_loop_over_all_pairs() -> None:
     assert {pair[0] for pair in expected} == {10, 20, 39}
 
 
-def test_the_same_file_in_two_lists_and_twice_in_one(tmp_path: Path, write_voc: Any) -> None:
-    splits = {"train": ["a", "b", "b"], "val": ["a"]}
+def test_the_same_file_in_two_lists(tmp_path: Path, write_voc: Any) -> None:
+    splits = {"train": ["a", "b"], "val": ["a"]}
     write_voc(tmp_path, {"a": [("cat", 1, 1, 9, 9)], "b": [("cat", 1, 1, 9, 9)]}, splits)
     report = check_source(tmp_path, images=False)
     assert [(Path(issue.file).name, issue.problem) for issue in found(report, "splits.leak")] == [
         ("a.jpg", "the same file lies in 'train'")
     ]
+
+
+def test_the_same_file_twice_in_a_split(tmp_path: Path) -> None:
+    builder = TableBuilder(["cat"])
+    for name in ("a.jpg", "b.jpg", "b.jpg"):
+        builder.add_image(name)
+        builder.add_object("cat", (1, 1, 9, 9))
+    data = TableDataset(DatasetInfo("set", "detection", ("cat",)), tmp_path, builder.build())
+    report = check_dataset(data, images=False)
     assert [Path(issue.file).name for issue in found(report, "image.repeated")] == ["b.jpg"]
 
 
@@ -146,7 +158,7 @@ def test_file_names_that_differ_in_case(tmp_path: Path, write_image: Any) -> Non
     write_image(tmp_path / "x" / "a.png", (8, 8))
     if len(list((tmp_path / "x").iterdir())) == 1:
         pytest.skip("this file system takes the two names for one")
-    (issue,) = found(check_dataset(open_raw(tmp_path, "all"), images=False), "image.name")
+    (issue,) = found(check_dataset(open_raw(tmp_path, "all", format="folder"), images=False), "image.name")
     assert {Path(issue.file).name, Path(issue.other).name} == {"A.png", "a.png"}
 
 
@@ -156,8 +168,7 @@ def test_a_split_that_cannot_be_opened_is_a_fault_and_not_the_end(tmp_path: Path
     report = check_source(tmp_path, images=False)
     (broken,) = found(report, "splits.unreadable")
     assert broken.field == "split 'val'"
-    assert "missing.xml" in broken.file
-    assert broken.problem == "the annotation does not exist"
+    assert "missing.xml: there is no such annotation" in broken.problem
     assert broken.remedy.startswith("Write it")
     assert not report.ok
     assert len(found(report, "boxes.zero-area")) == 1
@@ -166,7 +177,7 @@ def test_a_split_that_cannot_be_opened_is_a_fault_and_not_the_end(tmp_path: Path
     nothing = check_source(tmp_path)
     assert len(found(nothing, "splits.unreadable")) == 3
     assert nothing.counts["images"] == 0
-    assert "cannot be opened" in nothing.to_text()
+    assert "cannot be opened [splits.unreadable]: 3" in nothing.to_text()
 
 
 def test_unknown_source_is_an_error(tmp_path: Path) -> None:

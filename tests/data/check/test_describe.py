@@ -32,18 +32,21 @@ def test_label_maps_and_points_and_folders(tmp_path: Path, write_image: Any) -> 
     for number in range(2):
         write_image(tmp_path / "label_maps/images" / f"{number}.png", (4, 4))
         write_image(tmp_path / "points/train" / f"{number}.png", (4, 4))
-        write_image(tmp_path / "names/train/cat" / f"{number}.png", (4, 4))
+        write_image(tmp_path / "names/train" / ("cat", "dog")[number] / f"{number}.png", (4, 4))
         values = np.zeros((4, 4), np.uint8)
         values[0] = number
         (tmp_path / "label_maps/masks").mkdir(exist_ok=True)
         assert cv2.imwrite(str(tmp_path / "label_maps/masks" / f"{number}.png"), values)
     (tmp_path / "points/train.csv").write_text("0.png,1,2,,\n1.png,3,4,5,6\n")
     (split,) = describe_dataset(tmp_path / "label_maps").splits
-    assert (split.split, split.images, split.objects, split.class_counts) == ("all", 2, 0, {"class_0": 2, "class_1": 1})
+    assert (split.split, split.images, split.objects, split.class_counts) == (
+        *("all", 2, 0),
+        {"background": 2, "foreground": 1},
+    )
     (points,) = describe_dataset(tmp_path / "points").splits
     assert (points.images, points.objects, points.class_counts) == (2, 2, {"point_0": 2, "point_1": 1})
     (names,) = describe_dataset(tmp_path / "names").splits
-    assert (names.images, names.class_counts) == (2, {"cat": 2})
+    assert (names.images, names.class_counts) == (2, {"cat": 1, "dog": 1})
 
 
 def test_what_is_not_here_is_described_without_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,6 +272,10 @@ def _issue_of(error: DataError, source: str, field: str, split: str) -> Issue:
     problem, _, remedy = " ".join(str(error).split()).partition(". ")
     file, found, rest = problem.partition(": ")
     where = (file, field, rest) if found else (source, field, problem)
-    phrases = {"has no images": "splits.empty", "there is nothing in format": "splits.none"}
+    phrases = {
+        "has no images": "splits.empty",
+        "there is nothing in format": "splits.none",
+        "holds colours": "maps.colours",
+    }
     code = next((code for phrase, code in phrases.items() if phrase in problem), "splits.unreadable")
     return Issue(*where, remedy or "Correct it, or leave the split out.", "error", code, split)
