@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.faults import faults_of
 
 from saccade.data.open import open_dataset
 from saccade.data.readers import detect_format, labelme
@@ -69,7 +71,7 @@ def target(root: Path, **options: Any) -> Target:
 def test_boxes_and_polygons(root: Path) -> None:
     data = labelme.read(root, "all", masks=True)
     assert detect_format(root) == "labelme"
-    assert labelme.splits(root) == ("all", "train", "val")
+    assert labelme.splits(root) == ("all",)
     assert data.info.class_names == ("cat", "dog")
     found = data.target(0)
     assert found["labels"].tolist() == [0, 1]
@@ -221,8 +223,9 @@ def test_the_true_flag_is_the_class(root: Path) -> None:
     assert data.annotation_path(0) == str(root / "2.json")
     assert data.repairs == {"left out __ignore__": 1}
     write(root / "1.json", flags={"emu": True, "cat": True})
-    with pytest.raises(DataError, match=r"1\.json: flags: one must be true, the class, but these are: emu, cat"):
-        labelme.read(root, "all")
+    assert re.search(
+        r"1\.json: flags: one must be true, the class, but these are: emu, cat", faults_of(labelme.read, root, "all")
+    )
 
 
 def test_points_of_a_group_are_keypoints(root: Path) -> None:
@@ -242,8 +245,10 @@ def test_points_of_a_group_are_keypoints(root: Path) -> None:
     assert found["keypoints"].tolist() == expected
     assert data.repairs == {"left out line": 1, "left out point": 1}
     write(root / "1.json", first, point("nose", 1, 1, 1), point("nose", 2, 2, 1))
-    with pytest.raises(DataError, match=r"1\.json: shapes\[2\]: its object has the point 'nose' twice"):
-        labelme.read(root, "all", task="keypoints")
+    assert re.search(
+        r"1\.json: shapes\[2\]: its object has the point 'nose' twice",
+        faults_of(labelme.read, root, "all", task="keypoints"),
+    )
     write(root / "1.json", first, point("nose", 1, 1, None))
     with pytest.raises(DataError, match="no point shares a group_id with an object"):
         labelme.read(root, "all", task="keypoints")
@@ -284,8 +289,10 @@ def test_where_the_image_is(tmp_path: Path, write_image: Any) -> None:
 def test_images_may_not_leave_the_folder(tmp_path: Path, write_image: Any, name: str) -> None:
     write_image(tmp_path / "b.jpg", SIZE)
     write(tmp_path / "data" / "x.json", BOX, imagePath=name)
-    with pytest.raises(DataError, match=r"x\.json: imagePath is .* not a file inside the data folder"):
-        labelme.read(tmp_path / "data", "all")
+    assert re.search(
+        r"x\.json: it names the image .* not a file inside the data folder",
+        faults_of(labelme.read, tmp_path / "data", "all"),
+    )
 
 
 def test_missing_images_are_named_when_read(root: Path) -> None:
@@ -307,7 +314,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({"shape_type": "spiral"}, r"shapes\[1\]\.shape_type is 'spiral'"),
     "label": ({"label": 3}, r"shapes\[1\]\.label: expected str, got int"),
     "points": ({"points": [[1, 2], [3]]}, r"shapes\[1\]\.points\[1\]: expected array of length 2"),
-    "text": ({"points": [["1", 2], [3, 4]]}, r"shapes\[1\]\.points\[0\]\[0\]: expected float, got str"),
+    "text": ({"points": [["x", 2], [3, 4]]}, r"shapes\[1\]\.points\[0\]\[0\]: expected float, got str"),
     "no points": ({"points": []}, r"shapes\[1\]\.points: a rectangle has 2 or more, not 0"),
     "far": ({"points": [[1, 2], [1e300, 4]]}, r"shapes\[1\]\.points: a number is out of range"),
     "flags": ({"flags": [1]}, r"shapes\[1\]\.flags: expected object \| null, got array"),
@@ -326,8 +333,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_malformed_shapes_name_file_and_field(root: Path, case: str) -> None:
     changes, message = BAD[case]
     write(root / "1.json", BOX, {**BOX, **changes})
-    with pytest.raises(DataError, match=rf"1\.json: {message}"):
-        labelme.read(root, "all")
+    assert re.search(rf"1\.json: {message}", faults_of(labelme.read, root, "all"))
 
 
 @pytest.mark.parametrize(
@@ -349,8 +355,7 @@ def test_malformed_shapes_name_file_and_field(root: Path, case: str) -> None:
 )
 def test_malformed_files_are_named(root: Path, text: str, message: str) -> None:
     (root / "2.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(DataError, match=rf"2\.json: ({message})"):
-        labelme.read(root, "all")
+    assert re.search(rf"2\.json: ({message})", faults_of(labelme.read, root, "all"))
 
 
 def test_other_json_is_not_taken_for_labelme(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class Reader(Protocol):
 _NAMES = (
     "coco",
     "labelme",
+    "via",
     "voc",
     "cvat",
     "openimages",

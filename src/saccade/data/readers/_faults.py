@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from saccade.errors import DataError
 
-__all__ = ["FieldError"]
+__all__ = ["FieldError", "noting"]
 
 
 class FieldError(DataError):
@@ -26,3 +29,25 @@ class FieldError(DataError):
         self.code = code
         self.where = where
         self.message = message
+
+
+@contextmanager
+def noting(note: Callable[[FieldError], None]) -> Iterator[None]:
+    """Block of which a fault is noted, rather than raised, after which reading goes on.
+
+    Args:
+        note: Takes the fault.
+
+    Example:
+        >>> faults = []
+        >>> for text in ("1", "x", "3"):
+        ...     with noting(faults.append):
+        ...         if not text.isdigit():
+        ...             raise FieldError("labels.number", "a.txt", f"'{text}' is not a number.")
+        >>> len(faults)
+        1
+    """
+    try:
+        yield
+    except FieldError as error:
+        note(error)

@@ -32,7 +32,7 @@ def read_json(path: Path, kind: type[T]) -> T:
         msgspec.ValidationError: If a field has another type; :func:`describe_error` words it.
 
     Example:
-        >>> _ = Path("a.json").write_bytes(b'\\xef\\xbb\\xbf{"area": NaN, "name": "NaN"}')
+        >>> _ = Path("a.json").write_bytes(b'\xef\xbb\xbf{"area": NaN, "name": "NaN"}')
         >>> read_json(Path("a.json"), dict)
         {'area': None, 'name': 'NaN'}
     """

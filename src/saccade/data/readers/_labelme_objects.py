@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from saccade.data.readers._common import flip_pairs_by_name
+from saccade.data.readers._common import check_class_count, flip_pairs_by_name
+from saccade.data.readers._faults import FieldError, noting
 from saccade.data.readers._labelme_shapes import LINE_KINDS, RING_KINDS, LabelmeFile, Outline, Shape, outline
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.outlines import ObjectOutline
 from saccade.errors import DataError
 from saccade.structures.kinds import IGNORE_LABEL
+from saccade.structures.reading import read_text
 
 __all__ = ["NO_CLASS", "FlagBuilder", "ObjectBuilder", "PointBuilder", "ring_of"]
 
@@ -59,7 +61,12 @@ class ObjectBuilder:
             self.left_out[f"left out {shape.label if shape.label in NO_CLASS else shape.kind}"] += 1
         self.table.add_image(image, number, size, attributes=_image_attributes(file, rest, file.flags))
         for parts in objects:
-            self._add(parts, size, file.path)
+            with noting(self.note):
+                self._add(parts, size, file.path)
+
+    def note(self, error: FieldError) -> None:
+        """Note a fault; what it belongs to is left out."""
+        self.table.add_fault(error.code, error.where, error.message)
 
     def _objects(self, file: LabelmeFile) -> tuple[list[list[Shape]], list[Shape]]:
         """Shapes of each object, and those that belong to none."""
@@ -131,8 +138,7 @@ class PointBuilder(ObjectBuilder):
     def add(self, file: LabelmeFile, number: int, image: str, size: tuple[int, int]) -> None:
         """Add an image of (height, width) and its objects.
 
-        Raises:
-            DataError: If an object has the same point twice, or one that is not in the list of names.
+        An object that has the same point twice, or one that is not in the list of names, is a fault.
         """
         objects, rest = self._objects(file)
         first_of = {parts[0].group: position for position, parts in reversed(list(enumerate(objects)))}
@@ -150,17 +156,20 @@ class PointBuilder(ObjectBuilder):
             more = [
                 {**_rest_of(point, skip=("hidden",)), "label": point.label, "position": point.position} for point in own
             ]
-            self._add(parts, size, file.path, self._keypoints(own, file.path), more)
+            with noting(self.note):
+                self._add(parts, size, file.path, self._keypoints(own, file.path), more)
 
     def _keypoints(self, points: Iterable[Shape], path: Path) -> list[float]:
         values = np.zeros((len(self.shown_names), 3))
         for point in points:
-            where = f"{path}: shapes[{point.position}]"
+            where = f"shapes[{point.position}]"
             if point.label not in self.shown_names:
-                raise DataError(f"{where}: the point '{point.label}' is not in the list of names. Add or rename it.")
+                message = f"{where}: the point '{point.label}' is not in the list of names. Add or rename it."
+                raise FieldError("labels.keypoints", str(path), message)
             row = values[self.shown_names.index(point.label)]
             if row[2]:
-                raise DataError(f"{where}: its object has the point '{point.label}' twice. Rename or remove one.")
+                message = f"{where}: its object has the point '{point.label}' twice. Rename or remove one."
+                raise FieldError("labels.keypoints", str(path), message)
             row[:] = *point.points_xy[0].tolist(), 1 if point.flags.get("hidden") is True else 2
         flat: list[float] = values.reshape(-1).tolist()
         return flat
@@ -176,11 +185,15 @@ class FlagBuilder:
         self.left_out: Counter[str] = Counter()
         self.table = TableBuilder(self.shown_names, boxes=False)
 
+    def note(self, error: FieldError) -> None:
+        """Note a fault; what it belongs to is left out."""
+        self.table.add_fault(error.code, error.where, error.message)
+
     def add(self, file: LabelmeFile, number: int, image: str, size: tuple[int, int]) -> None:
         """Add an image of (height, width).
 
         Raises:
-            DataError: If not exactly one of its flags is true.
+            FieldError: If not exactly one of its flags is true.
         """
         if file.flags.get("__ignore__") is True:
             self.left_out["left out __ignore__"] += 1
@@ -188,7 +201,8 @@ class FlagBuilder:
         chosen = [name for name, value in file.flags.items() if value is True]
         if len(chosen) != 1:
             names = ", ".join(chosen) or "none"
-            raise DataError(f"{file.path}: flags: one must be true, the class, but these are: {names}. Correct them.")
+            message = f"flags: one must be true, the class, but these are: {names}. Correct them."
+            raise FieldError("labels.class", str(file.path), message)
         others = {name: value for name, value in file.flags.items() if name not in self.shown_names}
         self.table.add_image(image, number, size, attributes=_image_attributes(file, file.shapes, others))
         self.table.add_object(chosen[0])
@@ -217,13 +231,11 @@ def _names(given: Sequence[str] | None, listed: Path, found: Sequence[str]) -> t
     """Names of labels 0..N-1: as given, as listed in a file, or as found."""
     names = list(found if given is None else given)
     if given is None and listed.is_file():
-        try:
-            lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{listed}: the names cannot be read ({error}). Write one name a line.") from error
+        lines = [line.strip() for line in read_text(listed).splitlines()]
         names = [line for line in lines if line and line not in NO_CLASS]
     if len(set(names)) < len(names):
         raise DataError(f"{listed}: a name is listed twice. Remove or rename one.")
+    check_class_count(len(names), listed.parent, "labels")
     return tuple(names)
 
 

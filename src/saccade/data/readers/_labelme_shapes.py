@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import MAX_PIXELS, read_image
+from saccade.data.readers._faults import FieldError, noting
+from saccade.data.readers._json_files import describe_error, read_json
 from saccade.data.tables.outlines import ring_area
 from saccade.data.tables.run_lengths import runs_of_mask
 from saccade.errors import DataError
 from saccade.ops.mask_boxes import box_of_mask
+from saccade.structures.text import printable
 
 __all__ = [
     "LINE_KINDS",
@@ -149,8 +153,12 @@ class Outline:
     runs: list[int] = field(default_factory=list)
 
 
-def load(path: Path) -> LabelmeFile:
+def load(path: Path, faults: list[FieldError] | None = None) -> LabelmeFile:
     """Read a labelme file; an image inside it is not decoded.
+
+    Args:
+        path: The file.
+        faults: Where malformed shapes are noted, which are then left out; not given, they are raised.
 
     Raises:
         DataError: If the file or a field is missing or malformed.
@@ -166,17 +174,24 @@ def load(path: Path) -> LabelmeFile:
         flags = msgspec.json.decode(raw.get("flags", b"null"), type=dict[str, Any] | None)
         image = msgspec.json.decode(raw.get("imagePath", b"null"), type=str | None)
         height, width = (
-            msgspec.json.decode(raw.get(key, b"null"), type=int | None) or 0 for key in ("imageHeight", "imageWidth")
+            msgspec.json.decode(raw.get(key, b"null"), type=int | None, strict=False) or 0
+            for key in ("imageHeight", "imageWidth")
         )
         more = {key: msgspec.json.decode(value) for key, value in raw.items() if key not in _OWN_KEYS}
     except KeyError as error:
-        raise DataError(f"{path}: shapes is missing. Write it as labelme does, or remove the file.") from error
+        message = "shapes is missing. Write it as labelme does, or remove the file."
+        raise FieldError("labels.unreadable", str(path), message) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = str(error).replace("`", "")
-        raise DataError(f"{path}: shapes, flags or the image's fields: {problem}. Correct them.") from error
+        message = f"shapes, flags or the image's fields: {problem}. Correct them."
+        raise FieldError("json.field", str(path), message) from error
     if min(height, width) < 0 or max(height, width, height * width) > MAX_PIXELS:
-        raise DataError(f"{path}: imageHeight and imageWidth are {height} and {width}. Correct them.")
-    found = [parse_shape(entry, position, path) for position, entry in enumerate(shapes)]
+        message = f"imageHeight and imageWidth are {height} and {width}. Correct them."
+        raise FieldError("labels.size", str(path), message)
+    found = []
+    for position, entry in enumerate(shapes):
+        with nullcontext() if faults is None else noting(faults.append):
+            found.append(parse_shape(entry, position, path))
     embedded = bytes(raw.get("imageData", b"null")).strip() not in (b"null", b'""')
     return LabelmeFile(path, found, flags or {}, image or "", (height, width), embedded, more)
 
@@ -196,9 +211,11 @@ def embedded_image(path: Path) -> bytes | None:
 
 def _raw(path: Path) -> dict[str, msgspec.Raw]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: this is not a labelme file ({error}). Write it again, or remove it.") from error
+        return read_json(path, dict[str, msgspec.Raw])
+    except (msgspec.ValidationError, DataError) as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        message = f"this is not a labelme file ({problem}). Write it again, or remove it."
+        raise FieldError("labels.unreadable", str(path), message) from error
 
 
 def parse_shape(entry: dict[str, Any], position: int, path: Path) -> Shape:
@@ -210,28 +227,29 @@ def parse_shape(entry: dict[str, Any], position: int, path: Path) -> Shape:
         path: The file, for messages.
 
     Raises:
-        DataError: If a key is missing or malformed.
+        FieldError: If a key is missing or malformed.
     """
     where = f"shapes[{position}]"
     try:
-        known = msgspec.convert(entry, _Known)
+        known = msgspec.convert(entry, _Known, strict=False)
     except msgspec.ValidationError as error:
-        problem, _, field = str(error).replace("`", "").partition(" - at $")
-        problem = problem[:1].lower() + problem[1:]
-        raise DataError(f"{path}: {where}{field}: {problem}. Correct or remove the shape.") from error
+        message = f"{describe_error(str(error), where)}. Correct or remove the shape."
+        raise FieldError("json.field", str(path), message) from error
     kind = known.shape_type or "polygon"  # version 3 had no other kind
     if kind not in _KINDS:
-        raise DataError(f"{path}: {where}.shape_type is '{kind[:80]}', which is not known. Draw a polygon instead.")
+        message = f"{where}.shape_type is '{printable(kind, limit=80)}', which is not known. Draw a polygon instead."
+        raise FieldError("json.field", str(path), message)
     points = np.array(known.points, np.float64).reshape(-1, 2)
     if not (np.abs(points) <= _FARTHEST).all():
-        raise DataError(f"{path}: {where}.points: a number is out of range. Correct or remove the shape.")
+        message = f"{where}.points: a number is out of range. Correct or remove the shape."
+        raise FieldError("labels.number", str(path), message)
     least = _LEAST_POINTS.get(kind, 1)
     if len(known.points) < least:
-        raise DataError(
-            f"{path}: {where}.points: a {kind} has {least} or more, not {len(known.points)}. Correct or remove it."
-        )
+        message = f"{where}.points: a {kind} has {least} or more, not {len(known.points)}. Correct or remove it."
+        raise FieldError("labels.outline", str(path), message)
     if kind == "mask" and not known.mask:
-        raise DataError(f"{path}: {where}.mask is missing. Add it, or remove the shape.")
+        message = f"{where}.mask is missing. Add it, or remove the shape."
+        raise FieldError("labels.outline", str(path), message)
     return Shape(
         label=known.label,
         kind=kind,
@@ -288,20 +306,22 @@ def _circle_outline(shape: Shape) -> Outline:
 
 
 def _mask_outline(shape: Shape, size: tuple[int, int], path: Path) -> Outline:
-    where = f"{path}: shapes[{shape.position}].mask"
+    where = f"shapes[{shape.position}].mask"
     try:
         encoded = base64.b64decode(shape.mask or "", validate=True)
         pixels = read_image(encoded, channels=1)[:, :, 0] > 0
     except (ValueError, DataError) as error:
-        raise DataError(f"{where} is not an image in base64 ({error}). Draw it again, or remove the shape.") from error
+        message = f"{where} is not an image in base64 ({error}). Draw it again, or remove the shape."
+        raise FieldError("labels.outline", str(path), message) from error
     height, width = size
     left, top = (math.floor(value) for value in shape.points_xy.min(axis=0).tolist())
     right, bottom = min(left + pixels.shape[1], width), min(top + pixels.shape[0], height)
     if right <= max(left, 0) or bottom <= max(top, 0):
-        raise DataError(f"{where} is outside of the {width}x{height} image. Draw it again, or remove the shape.")
+        message = f"{where} is outside of the {width}x{height} image. Draw it again, or remove the shape."
+        raise FieldError("labels.outline", str(path), message)
     whole = np.zeros((height, width), np.bool_)
     inside = pixels[max(-top, 0) : bottom - top, max(-left, 0) : right - left]
     whole[max(top, 0) : bottom, max(left, 0) : right] = inside
     if not whole.any():
-        raise DataError(f"{where} is empty. Draw it again, or remove the shape.")
+        raise FieldError("labels.outline", str(path), f"{where} is empty. Draw it again, or remove the shape.")
     return Outline(box_of_mask(whole), float(whole.sum()), runs=runs_of_mask(whole))

@@ -116,7 +116,7 @@ def read(
         ...     "categories": [{"id": 18, "name": "dog"}],
         ...     "annotations": [{"image_id": 7, "category_id": 18, "bbox": [10, 5, 20, 30]}],
         ... }
-        >>> _ = Path("train.json").write_text(json.dumps(content))
+        >>> _ = Path("train.json").write_bytes(msgspec.json.encode(content))
         >>> data = read(Path(), "all")
         >>> data.info.class_names, data.target(0)["boxes"]
         (('dog',), array([[10.,  5., 30., 35.]]))

@@ -9,25 +9,22 @@ Coordinates are taken as they are.
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from saccade.data.images.decode import IMAGE_SUFFIXES
-from saccade.data.readers import archive
-from saccade.data.readers._common import (
-    UNSPLIT,
-    check_name,
-    check_task,
-    choose,
-    resolve_split,
-    split_order,
-    subfolders,
-)
+from saccade.data.readers._collector import outside_error
+from saccade.data.readers._common import UNSPLIT, check_task, choose, list_files, resolve_split, split_order, subfolders
+from saccade.data.readers._faults import FieldError, noting
+from saccade.data.readers._find_images import ImageFinder, usual_folders
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.reading import require_regular
+from saccade.structures.text import printable
 
 __all__ = ["matches", "read", "splits"]
 
@@ -84,28 +81,49 @@ def read(
     own = "all" if whole else resolve_split(split, files, root)
     source = files[own]
     rows = list(_rows(source))
-    if not rows:
+    first = next((row for _, row in rows if _is_image(row[0])), None)
+    if first is None:
         raise DataError(f"{source}: the table names no image. Write the file name in the first column.")
-    images: dict[str, list[tuple[int, list[str]]]] = {}
+    num_points = (len(first) - 1) // 2
+    names = tuple(class_names) if class_names is not None else _point_names(source, num_points)
+    if num_points != len(names):
+        raise DataError(
+            f"{source}: there are {num_points} points in a row, but {len(names)} names. Correct one of them."
+        )
+    builder = TableBuilder(["object"], num_points, boxes=False)
+    images: dict[str, list[list[float]]] = {}
+
+    def note(error: FieldError) -> None:
+        builder.add_fault(error.code, error.where, error.message)
+
     for line, row in rows:
-        images.setdefault(row[0], []).append((line, row))
+        with noting(note):
+            where = f"{source}: line {line}"
+            if not _is_image(row[0]):
+                message = f"it begins with '{printable(row[0], limit=80)}', not an image's name. Correct or remove it."
+                raise FieldError("labels.image", where, message)
+            objects = images.setdefault(row[0], [])
+            if len(row) != 1 + 2 * num_points:
+                message = f"it has {len(row)} columns, not {1 + 2 * num_points}. Correct or remove it."
+                raise FieldError("labels.columns", where, message)
+            objects.append(_points(row[1:], where))
     chosen = list(images)
     if whole:
         chosen = [chosen[index] for index in choose(len(chosen), split, None, root)]
-    num_points = (len(rows[0][1]) - 1) // 2
-    names = tuple(class_names) if class_names is not None else _point_names(source, num_points)
-    builder = TableBuilder(["object"], num_points, boxes=False)
-    folder = _folder(root, own, rows[0][1][0])
-    for name in chosen:
-        builder.add_image(folder + check_name(name, source, f"line {images[name][0][0]}, column 1"))
-        for line, row in images[name]:
-            if len(row) != 1 + 2 * num_points or num_points != len(names):
-                raise DataError(
-                    f"{source}: line {line} has {len(row)} columns, not {1 + 2 * len(names)}. Correct or remove it."
-                )
-            builder.add_object("object", keypoints=_points(row[1:], source, line))
+    folders = list(dict.fromkeys([f"{own}/", "images/", "", *usual_folders(own)]))
+    for name, path in zip(chosen, ImageFinder(root, source, folders, own).find(chosen), strict=True):
+        with noting(note):
+            if path is None:
+                raise outside_error(name, source, root)
+            builder.add_image(path)
+            for points in images[name]:
+                builder.add_object("object", keypoints=points)
     info = DatasetInfo(root.name, "keypoints", names, split, flip_pairs=tuple((int(a), int(b)) for a, b in flip_pairs))
-    return TableDataset(info, root, builder.build(), annotations=source.name)
+    table = builder.build()
+    if not len(table):
+        listed = "".join(f"\n  {fault}" for fault in table.faults[:5])
+        raise DataError(f"{source}: no row of it can be read.{listed}")
+    return TableDataset(info, root, table, annotations=source.name.replace("{", "{{").replace("}", "}}"))
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -121,14 +139,13 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _tables(root: Path) -> list[Path]:
-    return [file for file in sorted(root.glob("*.csv")) if file.is_file() and _looks_right(file)]
+    files = [root / name for name in list_files(root, [".csv"], recursive=False)]
+    return [file for file in files if _looks_right(file)]
 
 
 def _looks_right(file: Path) -> bool:
-    if not file.is_file():
-        return False
     try:
-        row = next((row for _, row in _rows(file)), None)
+        row = next((row for _, row in itertools.islice(_rows(file), 2) if _is_image(row[0])), None)
     except DataError:
         return False
     return row is not None and len(row) >= 3 and len(row) % 2 == 1
@@ -145,35 +162,29 @@ def _point_names(file: Path, count: int) -> tuple[str, ...]:
     return tuple(f"point_{index}" for index in range(count))
 
 
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row whose first cell is an image's name."""
+    """Line number and cells of every row that is not empty, without the heading."""
+    require_regular(file)
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             for line, row in enumerate(csv.reader(stream), 1):
-                if row and Path(row[0]).suffix.lower() in IMAGE_SUFFIXES:
+                if row and (line > 1 or _is_image(row[0])):
                     yield line, row
-                elif row and line > 1:
-                    raise DataError(
-                        f"{file}: line {line} begins with '{row[0][:80]}', not an image's name. Correct it."
-                    )
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{file}: the table cannot be read ({error}). Save it as UTF-8 CSV.") from error
 
 
-def _folder(root: Path, split: str, name: str) -> str:
-    """Folder of the first image below ``root``, with a slash at its end; the split's if it is not found."""
-    tree = archive.FolderTree(root)
-    return next((folder for folder in (f"{split}/", "images/", "") if tree.contains(folder + name)), f"{split}/")
-
-
-def _points(cells: Sequence[str], source: Path, line: int) -> list[float]:
+def _points(cells: Sequence[str], where: str) -> list[float]:
     """x, y, visibility of each point: 2, or three zeros where a coordinate is missing."""
     try:
         values = [float(cell) if cell.strip() else math.nan for cell in cells]
     except ValueError as error:
-        raise DataError(
-            f"{source}: line {line} has a cell that is not a number ({str(error)[:200]}). Correct or remove it."
-        ) from error
+        message = f"it has a cell that is not a number ({printable(str(error), limit=200)}). Correct or remove it."
+        raise FieldError("labels.number", where, message) from error
     points: list[float] = []
     for x, y in zip(values[::2], values[1::2], strict=True):
         points += (0.0, 0.0, 0.0) if math.isnan(x) or math.isnan(y) else (x, y, 2.0)

@@ -23,7 +23,7 @@ labels are the names of the points, in the order of ``keypoints.txt`` or of the 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,7 +32,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import IMAGE_SUFFIXES, read_image, upright_size
-from saccade.data.readers._common import UNSPLIT, check_name, check_task, choose, natural_key, resolve_split, subfolders
+from saccade.data.readers._collector import outside_error
+from saccade.data.readers._common import UNSPLIT, check_task, choose, is_inside, list_files, resolve_split, subfolders
+from saccade.data.readers._faults import FieldError, noting
+from saccade.data.readers._find_images import ImageFinder, find_image_root
+from saccade.data.readers._json_files import read_json
 from saccade.data.readers._labelme_objects import NO_CLASS, FlagBuilder, ObjectBuilder, PointBuilder, ring_of
 from saccade.data.readers._labelme_shapes import (
     LINE_KINDS,
@@ -53,7 +57,7 @@ from saccade.structures.kinds import IGNORE_LABEL
 
 __all__ = ["EmbeddedLabelmeDataset", "LabelmeDataset", "matches", "read", "splits"]
 
-_SAMPLED_FILES = 5  # of a folder, that are tried for labelme's keys
+_SAMPLED_FILES = 20  # of a folder, that are tried for labelme's keys
 _BUILDERS: dict[str, type[ObjectBuilder] | type[FlagBuilder]] = {
     "detection": ObjectBuilder,
     "segmentation": ObjectBuilder,
@@ -187,7 +191,11 @@ def read(
         raise DataError(f"{root}: there are no JSON files of labelme. Name the folder that holds them.")
     own = "" if folders == [""] else resolve_split(split, folders, root)
     # Labels must not depend on the split, so all files are scanned.
-    files = {folder: [load(path) for path in _json_files(root, folder)] for folder in folders}
+    faults: dict[str, list[FieldError]] = {folder: [] for folder in folders}
+    files = {
+        folder: [file for path in _json_files(root, folder) if (file := _load(path, faults[folder])) is not None]
+        for folder in folders
+    }
     every = [file for found in files.values() for file in found]
     only_flags = any(file.flags for file in every) and not any(file.shapes for file in every)
     only_flags &= not (root / "labels.txt").is_file()
@@ -195,20 +203,30 @@ def read(
     chosen = files[own]
     if not own:
         chosen = [chosen[index] for index in choose(len(chosen), split, None, root)]
-    image_root = root if images is None else root / images
+    if not chosen:
+        listed = "".join(f"\n  {fault}" for fault in faults[own][:5])
+        raise DataError(f"{root / own}: none of its JSON files can be read:{listed}")
+    image_root = find_image_root(root, images)
     builder = _BUILDERS[task](root, every, class_names, masks or task == "segmentation")
     embedded = False
-    for number, file in enumerate(chosen):
-        image = _image(file, root, image_root)
-        there = (image_root / image).is_file()
-        embedded |= file.embedded and not there
-        builder.add(file, number, image, _size(file, image_root / image if there else None))
+    for error in faults[own]:
+        builder.note(error)
+    for number, (file, image) in enumerate(zip(chosen, _images(chosen, root, image_root, own), strict=True)):
+        with noting(builder.note):
+            if image is None:
+                raise outside_error(file.image, file.path, image_root)
+            there = (image_root / image).is_file()
+            embedded |= file.embedded and not there
+            builder.add(file, number, image, _size(file, image_root / image if there else None))
     shown = ("background", *builder.shown_names) if task == "segmentation" else builder.shown_names
     objects = builder.class_names if task == "keypoints" else ()
     info = DatasetInfo(root.name, task, shown, split, flip_pairs=builder.flip_pairs, object_names=objects)
     kind = EmbeddedLabelmeDataset if embedded else LabelmeDataset
     names = np.array([file.path.relative_to(root).as_posix().encode() for file in chosen], np.bytes_)
     table = builder.table.build()
+    if not len(table):
+        listed = "".join(f"\n  {fault}" for fault in table.faults[:5])
+        raise DataError(f"{root / own}: none of its {len(chosen)} files can be read:{listed}")
     dataset = kind(info, root, table, names, image_root=image_root, masks=masks)
     dataset.repairs = dict(builder.left_out)
     return dataset
@@ -216,9 +234,18 @@ def read(
 
 def _folders(root: Path) -> list[str]:
     """Folders with JSON files of labelme; "" alone if the data folder has such files itself."""
-    if _has_labelme(root.glob("*.json")):
+    if _has_labelme(_json_files(root, "")):
         return [""]
-    return [name for name in subfolders(root) if _has_labelme((root / name).rglob("*.json"))]
+    return [name for name in subfolders(root) if _has_labelme(_json_files(root, name))]
+
+
+def _load(path: Path, faults: list[FieldError]) -> LabelmeFile | None:
+    """A file; None, and a fault, if it cannot be read: its image is then left out."""
+    try:
+        return load(path, faults)
+    except FieldError as error:
+        faults.append(error)
+        return None
 
 
 class _Peek(msgspec.Struct):
@@ -226,54 +253,48 @@ class _Peek(msgspec.Struct):
     imagePath: str | None = None  # noqa: N815 - the file's own name
 
 
-def _has_labelme(files: Iterable[Path]) -> bool:
-    return any(_is_labelme(file) for file, _ in zip(files, range(_SAMPLED_FILES), strict=False))
+def _has_labelme(files: Sequence[Path]) -> bool:
+    return any(_is_labelme(file) for file in files[:_SAMPLED_FILES])
 
 
 def _is_labelme(file: Path) -> bool:
-    if not file.is_file():
-        return False
     try:
-        msgspec.json.decode(file.read_bytes(), type=_Peek)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        read_json(file, _Peek)
+    except (DataError, msgspec.ValidationError):
         return False
     return True
 
 
 def _json_files(root: Path, folder: str) -> list[Path]:
     """Files of a split; of the data folder itself only those directly in it."""
-    files = (root / folder).rglob("*.json") if folder else root.glob("*.json")
-    shown = [file for file in files if not file.name.startswith(".")]
-    return sorted(shown, key=lambda file: natural_key(file.relative_to(root).as_posix()))
+    return [root / folder / name for name in list_files(root / folder, [".json"], recursive=bool(folder))]
 
 
-def _image(file: LabelmeFile, root: Path, image_root: Path) -> str:
-    """Name of a file's image below ``image_root``; it need not exist, which is an error only when it is read."""
-    beside = file.path.parent.relative_to(root).as_posix().removeprefix(".")
-    named = file.image.replace("\\", "/")
-    stem = posixpath.join(beside, file.path.stem)
-    candidates = [posixpath.normpath(posixpath.join(beside, named))] if named else []
-    for suffix in sorted(IMAGE_SUFFIXES):
-        candidates += [stem + suffix, stem + suffix.upper()]
-    if image_root != root:  # without the folders, as the images are in another one
-        candidates += [posixpath.basename(name) for name in candidates]
-    for name in candidates:
-        if _may_be_image(name, file.path) and (image_root / name).is_file():
-            return name
-    if not named or file.embedded:
-        # Some converters write a name that is not an image's.
-        own = posixpath.join(beside, posixpath.basename(named))
-        return own if _may_be_image(own, file.path) else f"{stem}.png"
-    check_name(candidates[0], file.path, "imagePath")
-    return candidates[0]
+def _images(files: Sequence[LabelmeFile], root: Path, image_root: Path, split: str) -> list[str | None]:
+    """Name of each file's image below ``image_root``, which need not exist; None for no name inside the folder."""
+    names, stems = [], []
+    for file in files:
+        beside = file.path.parent.relative_to(root).as_posix().removeprefix(".")
+        stems.append(posixpath.join(beside, file.path.stem))
+        named = posixpath.normpath(posixpath.join(beside, file.image.replace("\\", "/")))
+        if file.image and PurePosixPath(named).suffix.lower() in IMAGE_SUFFIXES:
+            names.append(named)
+        else:  # some converters write a name that is not an image's
+            names.append(f"{stems[-1]}.png")
+    folders = ["", "images/", f"images/{split}/", "JPEGImages/"] if image_root == root else [""]
+    found = ImageFinder(image_root, root / split, list(dict.fromkeys(folders)), split).find(names, stems)
+    for index, (file, name) in enumerate(zip(files, found, strict=True)):
+        if file.embedded:  # the image inside a file needs a name, not a place
+            found[index] = name or f"{stems[index]}.png"
+        elif name == f"{stems[index]}.png" and not (image_root / name).is_file() and _leads_out(file, root):
+            found[index] = None
+    return found
 
 
-def _may_be_image(name: str, source: Path) -> bool:
-    try:
-        check_name(name, source, "imagePath")
-    except DataError:
-        return False
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+def _leads_out(file: LabelmeFile, root: Path) -> bool:
+    """Whether the image that a file names is not in the data folder."""
+    beside = file.path.parent.relative_to(root).as_posix()
+    return file.image != "" and not is_inside(posixpath.normpath(posixpath.join(beside, file.image)))
 
 
 def _size(file: LabelmeFile, image: Path | None) -> tuple[int, int]:
