@@ -150,7 +150,7 @@ def test_evaluate_prints_figures_and_classes(calls: _Calls, capsys: pytest.Captu
 def test_evaluate_json(calls: _Calls, capsys: pytest.CaptureFixture[str]) -> None:
     calls.gives["evaluate"] = MetricReport({"AP": 0.5}, "AP")
     assert main(["evaluate", "--model", "m", "--json"]) == 0
-    expected = {"primary": "AP", "values": {"AP": 0.5}, "per_class": [], "breakdown": []}
+    expected = {"primary": "AP", "values": {"AP": 0.5}, "per_class": [], "breakdown": [], "notes": []}
     assert json.loads(capsys.readouterr().out) == expected
 
 

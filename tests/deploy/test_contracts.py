@@ -58,9 +58,9 @@ def test_a_head_behind_forward_is_folded_exported_and_autocast(tmp_path: Path) -
         torch.testing.assert_close(runtime(images)["probabilities"], expected, rtol=1e-4, atol=1e-5)
     for kind in FORMATS:
         path = export_model(model, tmp_path / f"late{SUFFIXES[kind]}", format=kind)
-        found = open_runtime(path)(images)["probabilities"]
+        found = open_runtime(path, trust=True)(images)["probabilities"]
         torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)  # OpenVINO files may compute in bfloat16
-        assert verify_export(model, path, images).passed
+        assert verify_export(model, path, images, trust=True).passed
     model.dtypes.clear()
     EagerRuntime(model, "cpu", "bf16")(images)
     assert model.dtypes == [torch.bfloat16]
@@ -83,7 +83,7 @@ def network() -> ProposalNet:
 def runtimes(network: ProposalNet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runtime]:
     folder = tmp_path_factory.mktemp("proposals")
     files = {kind: export_model(network, folder / f"p{SUFFIXES[kind]}", format=kind) for kind in FORMATS}
-    opened: dict[str, Runtime] = {name: open_runtime(path) for name, path in files.items()}
+    opened: dict[str, Runtime] = {name: open_runtime(path, trust=True) for name, path in files.items()}
     save_model(network, folder / "p.safetensors")
     opened["checkpoint"] = EagerRuntime(load_model(folder / "p.safetensors"))
     return opened | {"fused": FusedRuntime(network, "32"), "openvino in memory": OpenVinoRuntime(network, "32")}
@@ -131,7 +131,7 @@ def test_what_is_done_after_the_graph_is_recorded_and_run_everywhere(tmp_path: P
     expected = plain * (images.float().mean((1, 2, 3)) / 255)[:, None] * 0.5
     runtimes: list[Runtime] = [EagerRuntime(model), FusedRuntime(model, "32"), OpenVinoRuntime(model, "32")]
     for kind in FORMATS:
-        runtimes.append(open_runtime(export_model(model, tmp_path / f"f{SUFFIXES[kind]}", format=kind)))
+        runtimes.append(open_runtime(export_model(model, tmp_path / f"f{SUFFIXES[kind]}", format=kind), trust=True))
     for runtime in runtimes:
         torch.testing.assert_close(runtime(images)["probabilities"], expected, rtol=2e-2, atol=2e-3)
 
@@ -190,7 +190,7 @@ def test_runtimes_may_be_called_from_several_threads(tmp_path: Path, kind: str) 
         runtime: Runtime = EagerRuntime(model) if kind == "eager" else OpenVinoRuntime(model, "32")
     else:
         written = "onnx" if kind == "onnx" else "openvino"
-        runtime = open_runtime(export_model(model, tmp_path / f"t{SUFFIXES[written]}", format=written))
+        runtime = open_runtime(export_model(model, tmp_path / f"t{SUFFIXES[written]}", format=written), trust=True)
     batches = [pixels(model, 2, seed=seed) for seed in range(8)]
     alone = [runtime(batch)["probabilities"] for batch in batches]
     with ThreadPoolExecutor(4) as pool:

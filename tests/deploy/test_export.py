@@ -32,7 +32,7 @@ def test_file_alone_gives_the_numbers_of_the_network(
     expected_files = {"openvino": ["model.bin", "model.xml"]}.get(kind, [path.name])
     assert sorted(file.name for file in path.parent.iterdir()) == expected_files
     assert capfd.readouterr() == ("", "")
-    runtime: Runtime = open_runtime(path)
+    runtime: Runtime = open_runtime(path, trust=True)
     assert (runtime.task, runtime.class_names, runtime.input_spec) == (model.task, model.class_names, model.input_spec)
     if kind == "openvino":
         runtime = OpenVinoFileRuntime(path, "32")  # opened without a word, it computes in bfloat16 where there is that
@@ -44,7 +44,7 @@ def test_file_alone_gives_the_numbers_of_the_network(
         for key, tensor in expected.items():
             assert found[key].dtype == tensor.dtype
             torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-4)
-    report = verify_export(model, path, images)
+    report = verify_export(model, path, images, trust=True)
     assert report.passed
     assert report.batch_sizes == (1, 3)
     assert max(report.max_relative.values()) < 1e-5
@@ -90,7 +90,7 @@ def test_builder_and_version_travel(tmp_path: Path) -> None:
 def test_one_image_at_a_time_and_another_canvas(kind: str, tmp_path: Path) -> None:
     model = SmallClassifier()
     path = export_model(model, tmp_path / "m", format=kind, size=(24, 24), dynamic_batch=False)
-    runtime: Runtime = open_runtime(path)
+    runtime: Runtime = open_runtime(path, trust=True)
     assert runtime.input_spec.size == (24, 24)
     if kind == "openvino":
         runtime = OpenVinoFileRuntime(path, "32")
@@ -113,7 +113,7 @@ def test_without_decoding_the_raw_outputs_are_given(tmp_path: Path) -> None:
     for array, name in zip(arrays, ("logits", "sides", "points"), strict=True):
         torch.testing.assert_close(torch.from_numpy(array), expected[name], rtol=1e-4, atol=1e-4)
     with pytest.raises(ExportError, match="nms=False"):
-        open_runtime(path)
+        open_runtime(path, trust=True)
 
 
 def test_foreign_onnx_file_is_named(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_foreign_onnx_file_is_named(tmp_path: Path) -> None:
     del graph.metadata_props[:]
     onnx.save(graph, path)
     with pytest.raises(ExportError, match=r"m\.onnx' does not hold its inputs and outputs"):
-        open_runtime(path)
+        open_runtime(path, trust=True)
 
 
 class Ragged(SmallClassifier):

@@ -170,7 +170,7 @@ def test_files_that_cannot_be_opened_are_named(name: str, content: bytes | None,
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(SaccadeError, match=message):
-        open_runtime(tmp_path / name)
+        open_runtime(tmp_path / name, trust=True)
 
 
 def test_device_that_is_not_there_is_named() -> None:

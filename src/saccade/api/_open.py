@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,35 +17,75 @@ if TYPE_CHECKING:
     from saccade.engine.train.config import TrainConfig
     from saccade.structures.dataset import VisionDataset
 
-__all__ = ["ModelLike", "augmented", "open_data", "open_model", "open_network", "run_config", "tiling"]
+__all__ = [
+    "ModelLike",
+    "augmented",
+    "open_data",
+    "open_model",
+    "open_network",
+    "run_config",
+    "tiling",
+    "with_max_detections",
+]
 
 ModelLike = str | Path | Model
 """A network, the file of one, or the name of one together with weights."""
 
 
-def open_network(model: ModelLike, weights: str | None) -> Model:
-    """A network with its weights: as it is, from a checkpoint, or by name.
+def open_network(
+    model: ModelLike, weights: str | None, trust: bool = False, max_detections: int | None = None
+) -> Model:
+    """A network with its weights: as it is, from a checkpoint, or by name; with another limit of detections if given.
 
     Raises:
-        SaccadeError: If there is no such network, checkpoint or weights.
+        SaccadeError: If there is no such network, checkpoint or weights, or it has no limit of detections.
     """
     found = _find(model, weights)
-    if isinstance(found, Model):
-        return found
-    from saccade.models.checkpoint import load_model
+    if not isinstance(found, Model):
+        from saccade.models.checkpoint import load_model
 
-    return load_model(found)
+        found = load_model(found, trust=trust)
+    return found if max_detections is None else with_max_detections(found, max_detections)
 
 
-def open_model(model: ModelLike, weights: str | None, device: str | None = None) -> Runtime:
-    """A runtime of a network, a checkpoint or an exported file.
+def open_model(
+    model: ModelLike,
+    weights: str | None,
+    device: str | None = None,
+    trust: bool = False,
+    max_detections: int | None = None,
+) -> Runtime:
+    """A runtime of a network, a checkpoint or an exported file, with another limit of detections if given.
 
     Raises:
-        SaccadeError: If there is no such network, file, weights or device.
+        SaccadeError: If there is no such network, file, weights or device, the file has to be trusted, or it has no
+            such limit.
     """
     from saccade.deploy.runtime import open_runtime
 
-    return open_runtime(_find(model, weights), device)
+    found = _find(model, weights)
+    if max_detections is not None and (isinstance(found, Model) or found.suffix == ".safetensors"):
+        found = open_network(found, None, trust, max_detections)
+    return open_runtime(found, device, trust)
+
+
+def with_max_detections(model: Model, number: int) -> Model:
+    """A network that outputs so many detections an image; it shares its weights with the one given.
+
+    Raises:
+        ConfigError: If it is no detector with non-maximum suppression, or the number is below 1.
+    """
+    from saccade.ops.nms import NmsSettings
+
+    settings = getattr(model, "nms", None)
+    if not isinstance(settings, NmsSettings):
+        raise ConfigError(
+            f"max_detections is for detectors; {model.builder_name or type(model).__name__} has no such limit. "
+            "Leave it out."
+        )
+    limited = copy.copy(model)
+    vars(limited)["nms"] = replace(settings, max_detections=number, pre_nms=max(settings.pre_nms, number))
+    return limited
 
 
 def _find(model: ModelLike, weights: str | None) -> Model | Path:
@@ -53,7 +95,11 @@ def _find(model: ModelLike, weights: str | None) -> Model | Path:
             raise ConfigError("weights belong to a network given by name; this one is built. Leave weights out.")
         return model
     path = Path(model)
-    if path.is_file():
+    if path.is_dir() and weights is None:
+        from saccade.models.checkpoint import find_checkpoint
+
+        return find_checkpoint(path)
+    if path.exists() and not path.is_dir():
         if weights is not None:
             raise ConfigError(f"'{model}' is a file and has its weights; leave weights out.")
         return path
@@ -92,8 +138,8 @@ def run_config(model: ModelLike | None) -> TrainConfig | None:
 
     if model is None or isinstance(model, Model):
         return None
-    path = Path(model).parent / "config.yaml"
-    return load_config(path) if Path(model).is_file() and path.exists() else None
+    path = Path(model) / "config.yaml" if Path(model).is_dir() else Path(model).parent / "config.yaml"
+    return load_config(path) if Path(model).exists() and path.exists() else None
 
 
 def open_data(
@@ -101,11 +147,14 @@ def open_data(
 ) -> VisionDataset:
     """The data set that was named, or that of the run that a checkpoint lies in.
 
+    Without a split it is ``test``, else ``val``; where the data have neither, the images that training holds out.
+
     Raises:
         SaccadeError: If neither is known, or it cannot be read.
     """
-    from saccade.data.open import open_dataset
+    from saccade.data.open import evaluation_split, holds_out, open_dataset
 
+    folds, held_out = None, False
     if data is None:
         config = run_config(model)
         if config is None:
@@ -113,6 +162,13 @@ def open_data(
                 "no data was named, and the model does not lie in a run folder that names it. "
                 "Pass data=PATH (--data PATH)."
             )
-        data, format = config.data.source, config.data.format  # noqa: A001
-        split = split or config.data.test or config.data.val or config.data.train
-    return open_dataset(data, split or "test", format=format, task=task, bad_labels="drop")
+        run = config.data
+        data, format = run.source, run.format  # noqa: A001
+        split = split or run.test or run.val or run.train
+        folds = (run.folds, run.fold) if run.folds else None
+        held_out = holds_out(data, (run.val, run.test), format, task)
+    split = split or evaluation_split(data, format, task)
+    held_out = held_out or holds_out(data, (split,), format, task)
+    return open_dataset(
+        data, split, format=format, task=task, bad_labels="drop", folds=folds, hold_out=held_out or None
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from saccade.api._open import ModelLike, open_data, open_network, run_config
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
+from saccade.models.checkpoint import find_checkpoint
 
 if TYPE_CHECKING:
     from saccade.deploy.precision import Precision
@@ -49,11 +50,13 @@ def export(
     verify: bool = False,
     data: str | Path | None = None,
     split: str | None = None,
+    max_detections: int | None = None,
+    trust: bool = False,
 ) -> ExportResult:
     """Write a model for another runtime, and prove that the file gives the same numbers.
 
     Args:
-        model: Model: checkpoint, or name of a network with weights.
+        model: Model: checkpoint, folder of a run, or name of a network with weights.
         format: What to write: an .onnx file, OpenVINO's .xml with its .bin, or a .pt2 program of torch.export.
         path: File to write; beside the checkpoint if not given.
         weights: Published weights by name, or a file of any known layout, for a network given by name.
@@ -64,6 +67,9 @@ def export(
             keeps.
         data: Data set to verify with: name in the catalogue, or path; that of the training run if not given.
         split: Split of that data; the run's held-out split if not given.
+        max_detections: Detections that the file of a detector outputs for an image; its own number, usually 100, if not
+            given.
+        trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
         The file, its parity with the model, and the figures of both.
@@ -85,13 +91,13 @@ def export(
         raise ConfigError(
             "a file without decoding gives raw outputs, which verify cannot compare. Leave one of them out."
         )
-    network = open_network(model, weights)
+    network = open_network(model, weights, trust, max_detections)
     if path is None:
         suffix = SUFFIXES[format]
         if isinstance(model, Model) or weights is not None:
             path = Path(f"{network.builder_name.replace(':', '.')}{suffix}")
         else:
-            path = Path(model).with_suffix(suffix)
+            path = find_checkpoint(model).with_suffix(suffix)
     written = export_model(network, path, format, size, nms=nms, precision=precision)
     if not verify:
         return ExportResult(written, None, {})
@@ -116,10 +122,10 @@ def _verified(
     from saccade.tasks import get_task
 
     if data is None and run_config(model) is None:
-        return ExportResult(path, verify_export(network, path, tolerance=tolerance), {})
+        return ExportResult(path, verify_export(network, path, tolerance=tolerance, trust=True), {})
     dataset = open_data(model, data, split, None, get_task(network.task).ground_truth_task)
-    file = open_runtime(path)
-    parity = verify_export(network, path, canvases(dataset, file.input_spec), tolerance=tolerance)
+    file = open_runtime(path, trust=True)  # written a moment ago
+    parity = verify_export(network, path, canvases(dataset, file.input_spec), tolerance=tolerance, trust=True)
     before, after = (
         evaluate(
             runtime,
@@ -130,7 +136,7 @@ def _verified(
         )
         for runtime in (EagerRuntime(network), file)
     )
-    keep_metrics(path, after.values)
+    keep_metrics(path, after.values, trust=True)
     return ExportResult(
         path,
         parity,

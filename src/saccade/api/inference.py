@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from saccade.api._open import ModelLike, augmented, open_data, open_model, open_network, tiling
 from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from saccade.analysis.explanation import Explanation, Method
+    from saccade.engine.predict.predict import Predictions
     from saccade.metrics.base import MetricReport
-    from saccade.results.base import Result
 
 __all__ = ["evaluate", "explain", "predict"]
 
@@ -30,16 +30,18 @@ def evaluate(
     workers: int | None = None,
     predictions: str | Path | None = None,
     iou_type: str | None = None,
+    max_detections: int | None = None,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
     tta_scales: Sequence[float] = (1.0,),
     flip_pairs: Sequence[tuple[int, int]] = (),
+    trust: bool = False,
 ) -> MetricReport:
     """Score a model, an exported file, or a file of predictions on a data set, with the metrics of its task.
 
     Args:
-        model: Model to score: checkpoint, exported file, or name of a network with weights.
+        model: Model to score: checkpoint, folder of a run, exported file, or name of a network with weights.
         data: Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its
             run folder.
         split: Split; several are joined by "+".
@@ -50,12 +52,16 @@ def evaluate(
         workers: Processes that load images; one less than the cores (at most 8) if not given.
         predictions: File to score instead of a model: predictions in COCO's result format, whatever made them.
         iou_type: What of these predictions is scored: bbox, segm or keypoints; found in the file if not given.
+        max_detections: Detections that a detector outputs for an image, and that count in an image and class; 100 if
+            not given, as in COCO.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
         tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
         tta_scales: With test-time augmentation: factors on the canvas at which to predict, such as 0.83 1 1.2.
         flip_pairs: With test-time augmentation of keypoints: numbers of the points that a mirror exchanges, left and
             right.
+        trust: Open a model file that can run code of its maker: a .pt2 program, or the checkpoint of a network from
+            outside the package, whose module is imported.
 
     Returns:
         All figures by name (``values``), the one that chooses checkpoints (``primary``), and those of each class.
@@ -73,7 +79,7 @@ def evaluate(
             raise ConfigError(
                 "predictions are scored on data, without a model. Name the data (--data PATH), leave out the model."
             )
-        return _score_file(predictions, data, split or "val", format, iou_type)
+        return _score_file(predictions, data, split, format, iou_type, max_detections)
     if model is None:
         raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")
     from saccade.engine.evaluate.evaluate import evaluate as score
@@ -81,7 +87,7 @@ def evaluate(
     from saccade.engine.train.setup import worker_count
     from saccade.tasks import get_task
 
-    runtime = open_model(model, weights)
+    runtime = open_model(model, weights, trust=trust, max_detections=max_detections)
     dataset = open_data(model, data, split, format, task or get_task(runtime.task).ground_truth_task)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
@@ -92,22 +98,33 @@ def evaluate(
         worker_count(workers),
         progress=lambda batches, total: track(batches, total, "evaluate"),
         tiling=tiling(tile, overlap),
+        max_detections=max_detections,
     )
 
 
 def _score_file(
-    predictions: str | Path, data: str | Path, split: str, format: str | None, iou_type: str | None
+    predictions: str | Path,
+    data: str | Path,
+    split: str | None,
+    format: str | None,
+    iou_type: str | None,
+    max_detections: int | None,
 ) -> MetricReport:
     """Figures of a file of predictions; the labels of the data are taken as they are."""
+    from saccade.data.check.run import source_splits
     from saccade.data.open import open_raw
-    from saccade.engine.evaluate.result_files import evaluate_predictions
+    from saccade.engine.evaluate.result_files import evaluate_predictions, find_iou_type
     from saccade.metrics.coco_results import IOU_TYPES
 
     if iou_type is not None and iou_type not in IOU_TYPES:
         raise ConfigError(f"iou_type is '{iou_type}'.{did_you_mean(iou_type, IOU_TYPES)}")
+    iou_type = iou_type or find_iou_type(predictions)
     task = None if iou_type is None else IOU_TYPES[iou_type]
     options = {"masks": True} if iou_type == "segm" else {}
-    return evaluate_predictions(predictions, open_raw(data, split, format=format, task=task, **options), iou_type)
+    splits = source_splits(data, split, format)
+    split = split or (splits[0] if len(splits) == 1 else "val")
+    dataset = open_raw(data, split, format=format, task=task, **options)
+    return evaluate_predictions(predictions, dataset, iou_type, max_detections)
 
 
 def predict(
@@ -118,23 +135,28 @@ def predict(
     score_threshold: float | None = None,
     batch_size: int = 1,
     device: str | None = None,
+    max_detections: int | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
     keep_images: bool = True,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
     tta_scales: Sequence[float] = (1.0,),
     flip_pairs: Sequence[tuple[int, int]] = (),
-) -> Iterator[Result]:
+    trust: bool = False,
+) -> Predictions:
     """Results of a model for images, one by one, in bounded memory and in pixels of the originals.
 
     Args:
-        model: Model: checkpoint, exported file, or name of a network with weights.
+        model: Model: checkpoint, folder of a run, exported file, or name of a network with weights.
         source: Images: file, folder or pattern.
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         score_threshold: Leave out predictions that score less, where the task has scores; all that the model outputs if
             not given.
         batch_size: Images (or tiles) at a time.
         device: Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given.
+        max_detections: Detections that a detector outputs for an image; its own number, usually 100, if not given.
+        on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
         keep_images: Keep the pixels on each result.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
@@ -142,12 +164,15 @@ def predict(
         tta_scales: With test-time augmentation: factors on the canvas at which to predict, such as 0.83 1 1.2.
         flip_pairs: With test-time augmentation of keypoints: numbers of the points that a mirror exchanges, left and
             right.
+        trust: Open a model file that can run code of its maker: a .pt2 program, or the checkpoint of a network from
+            outside the package, whose module is imported.
 
-    Yields:
-        A result of the task: what it holds is in :mod:`saccade.results`.
+    Returns:
+        An iterator over the results, which are made as they are asked for; what they hold is in :mod:`saccade.results`.
+        Its ``skipped`` are the images left out so far, with the reason.
 
     Raises:
-        SaccadeError: If the model or an image cannot be opened, which is found out as results are asked for.
+        SaccadeError: If the model cannot be opened; or an image, which is found out as results are asked for.
 
     Example:
         >>> model = saccade.create_model("lenet5")
@@ -157,12 +182,18 @@ def predict(
     """
     from saccade.engine.predict.predict import predict as run
 
-    runtime = open_model(model, weights, device)
+    runtime = open_model(model, weights, device, trust, max_detections)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
-    results = run(runtime, source, batch_size, keep_images=keep_images, tiling=tiling(tile, overlap))
-    for result in results:
-        yield result if score_threshold is None else result.above(score_threshold)
+    return run(
+        runtime,
+        source,
+        batch_size,
+        keep_images=keep_images,
+        tiling=tiling(tile, overlap),
+        on_error=on_error,
+        score_threshold=score_threshold,
+    )
 
 
 def explain(
@@ -175,11 +206,12 @@ def explain(
     classes: Sequence[str] = (),
     top: int = 3,
     save: str | Path | None = None,
+    trust: bool = False,
 ) -> Explanation:
     """Explain a classifier's prediction for an image: Grad-CAM, attention roll-out, or the feature maps of a layer.
 
     Args:
-        model: Model: checkpoint, or name of a network with weights.
+        model: Model: checkpoint, folder of a run, or name of a network with weights.
         image: The image.
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         method: Grad-CAM (cam), attention followed back to the image (rollout: ViT, Swin), or the strongest feature maps
@@ -188,6 +220,7 @@ def explain(
         classes: Classes to explain in place of the most probable (cam).
         top: How many classes (cam) or feature maps (features).
         save: Image file to write.
+        trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
         The predicted classes and the heat or feature maps; ``plot()`` draws them.
@@ -203,7 +236,7 @@ def explain(
     from saccade.analysis.explanation import explain_image
     from saccade.engine.predict.sources import iter_source
 
-    network = open_network(model, weights)
+    network = open_network(model, weights, trust)
     images = list(islice(iter_source(image, network.input_spec.channels), 2))
     if len(images) != 1:
         raise ConfigError(f"explain takes one image at a time; '{image}' holds several.")

@@ -64,13 +64,16 @@ def models(task: str | None = None) -> list[ModelRow]:
     return rows
 
 
-def summary(model: ModelLike, num_classes: int | None = None, size: Sequence[int] | None = None) -> Summary:
+def summary(
+    model: ModelLike, num_classes: int | None = None, size: Sequence[int] | None = None, trust: bool = False
+) -> Summary:
     """Parameters, multiply-adds and shapes of a network, computed without allocating weights.
 
     Args:
-        model: Name of a network, or checkpoint.
+        model: Name of a network, checkpoint, or folder of a run.
         num_classes: Classes without background, for a network given by name; the paper's number if not given.
         size: Canvas (height, width); the network's own if not given.
+        trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
         Totals, and rows of modules and stages; ``str()`` is a table.
@@ -86,5 +89,5 @@ def summary(model: ModelLike, num_classes: int | None = None, size: Sequence[int
     from saccade.analysis.summary import summary as count
 
     if not isinstance(model, Model):
-        model = load(model) if Path(model).is_file() else str(model)
+        model = load(model, trust=trust) if Path(model).exists() else str(model)
     return count(model, num_classes, size)

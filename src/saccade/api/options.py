@@ -60,6 +60,15 @@ class TrainOptions:
 
 
 @dataclass(kw_only=True)
+class TrustOptions:
+    """The word that lets a file run code, of the verbs that open a model."""
+
+    trust: bool = False
+    """Open a model file that can run code of its maker: a .pt2 program, or the checkpoint of a network from outside the
+    package, whose module is imported. Other files need no trust."""
+
+
+@dataclass(kw_only=True)
 class InferenceOptions:
     """Tiles and test-time augmentation, of the verbs that predict; off unless asked for."""
 
@@ -80,7 +89,7 @@ class InferenceOptions:
 @dataclass(kw_only=True)
 class _EvaluateOptions:
     model: str | None = None
-    """Model to score: checkpoint, exported file, or name of a network with weights."""
+    """Model to score: checkpoint, folder of a run, exported file, or name of a network with weights."""
     data: str | None = None
     """Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its run
     folder."""
@@ -100,17 +109,20 @@ class _EvaluateOptions:
     """File to score instead of a model: predictions in COCO's result format, whatever made them."""
     iou_type: str | None = None
     """What of these predictions is scored: bbox, segm or keypoints; found in the file if not given."""
+    max_detections: int | None = None
+    """Detections that a detector outputs for an image, and that count in an image and class; 100 if not given, as in
+    COCO. For images with more objects."""
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions(InferenceOptions, _EvaluateOptions):  # the fields of the last base stand first
+class EvaluateOptions(TrustOptions, InferenceOptions, _EvaluateOptions):  # the fields of the last base stand first
     """Score a checkpoint, an exported file, or a file of predictions on a data set."""
 
 
 @dataclass(kw_only=True)
 class _PredictOptions:
     model: str
-    """Model: checkpoint, exported file, or name of a network with weights."""
+    """Model: checkpoint, folder of a run, exported file, or name of a network with weights."""
     source: str
     """Images: file, folder or pattern. Python also takes an array, a Pillow image, a tensor, or a list of any of
     them."""
@@ -124,12 +136,17 @@ class _PredictOptions:
     """Images (or tiles) at a time."""
     device: str | None = None
     """Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given."""
+    max_detections: int | None = None
+    """Detections that a detector outputs for an image; its own number, usually 100, if not given."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What an image that cannot be read does: end the prediction (raise), or be named and left out (skip). The shell
+    skips unless told otherwise, and its exit code is then 1."""
     keep_images: PythonOnly[bool] = True
     """Keep the pixels on each result."""
 
 
 @dataclass(kw_only=True)
-class PredictOptions(InferenceOptions, _PredictOptions):
+class PredictOptions(TrustOptions, InferenceOptions, _PredictOptions):
     """Run a model over images, one by one, in bounded memory."""
 
 
@@ -138,7 +155,7 @@ class ExportOptions:
     """Write a model for another runtime, and prove that the file gives the same numbers."""
 
     model: str
-    """Model: checkpoint, or name of a network with weights."""
+    """Model: checkpoint, folder of a run, or name of a network with weights."""
     format: Literal["onnx", "openvino", "torch"] = "onnx"
     """What to write: an .onnx file, OpenVINO's .xml with its .bin, or a .pt2 program of torch.export."""
     path: Path | None = None
@@ -160,6 +177,10 @@ class ExportOptions:
     """Data set to verify with: name in the catalogue, or path; that of the training run if not given."""
     split: str | None = None
     """Split of that data; the run's held-out split if not given."""
+    max_detections: int | None = None
+    """Detections that the file of a detector outputs for an image; its own number, usually 100, if not given."""
+    trust: bool = False
+    """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 
 
 @dataclass(kw_only=True)
@@ -240,7 +261,7 @@ class ExplainOptions:
     """Draw what a classifier's prediction rests on: Grad-CAM, attention roll-out, or the feature maps of a layer."""
 
     model: tyro.conf.Positional[str]
-    """Model: checkpoint, or name of a network with weights."""
+    """Model: checkpoint, folder of a run, or name of a network with weights."""
     image: tyro.conf.Positional[str]
     """The image. Python also takes an array, a Pillow image or a tensor."""
     weights: str | None = None
@@ -257,6 +278,8 @@ class ExplainOptions:
     """How many classes (cam) or feature maps (features)."""
     save: Path | None = None
     """Image file to write. The shell writes explain.png if not given."""
+    trust: bool = False
+    """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 
 
 @dataclass(kw_only=True)
@@ -286,11 +309,13 @@ class SummaryOptions:
     """Parameters, multiply-adds and shapes of a network, computed without allocating weights."""
 
     model: tyro.conf.Positional[str]
-    """Name of a network, or checkpoint."""
+    """Name of a network, checkpoint, or folder of a run."""
     num_classes: int | None = None
     """Classes without background, for a network given by name; the paper's number if not given."""
     size: tuple[int, int] | None = None
     """Canvas (height, width); the network's own if not given."""
+    trust: bool = False
+    """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 
 
 @dataclass(kw_only=True)

@@ -3,20 +3,26 @@
 A verb is the file of that name in this folder, with ``run(argv) -> int``. It is imported only when it is chosen, so
 that ``saccade --help`` loads neither torch nor the argument parser.
 
-Exit codes: 0 done, 1 the verb found faults (``check``, ``export --verify``), 2 it could not be done, 130 interrupted.
+Exit codes: 0 done, 1 the verb found faults (``check``, ``export --verify``, an image that ``predict`` left out), 2 it
+could not be done, 130 interrupted.
+
+Whatever is printed passes :func:`saccade.structures.text.printable`: names of files and classes are others' text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from saccade.errors import ConfigError, SaccadeError, did_you_mean
+from saccade.structures.text import printable
 
 __all__ = ["VERBS", "main"]
 
@@ -36,6 +42,23 @@ VERBS = {
 }
 
 
+_ELSEWHERE = "Choose another folder, or change its rights."
+# By number of the system's error.
+_REMEDIES = {
+    errno.ENOSPC: "Free some space; what was written before is whole.",
+    errno.EDQUOT: "The quota is reached: free some space or choose another disk; what was written before is whole.",
+    errno.EFBIG: "Choose another disk or raise the limit; what was written before is whole.",
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.EROFS: "The disk is read-only: choose another folder.",
+    errno.ENOTDIR: "A part of the path is a file: choose another folder, or remove that file.",
+    errno.EEXIST: "A file stands where a folder is needed: choose another folder, or remove that file.",
+    errno.EISDIR: "A folder stands where a file is needed: choose another name.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ENOENT: "Check the path.",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line.
 
@@ -46,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _plain_streams(), _shown_log():
         _tame_warnings()
         try:
             code = _dispatch(words)
@@ -97,18 +120,52 @@ def _usage() -> str:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, SaccadeError):
-        full = error.errno == errno.ENOSPC
-        remedy = " Free some space; what was written before is whole." if full else " (SACCADE_DEBUG=1 shows where.)"
-        file = f"{error.filename}: " if error.filename else ""
-        return f"{file}{error.strerror or error}.{remedy}"
+        remedy = _REMEDIES.get(error.errno or 0, "(SACCADE_DEBUG=1 shows where.)")
+        file = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        return f"{file}{error.strerror or error}. {remedy}"
     return " ".join(str(error).split())
 
 
 def _say(kind: str, message: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
+    message = printable(message)
     coloured = stream.isatty() and "NO_COLOR" not in os.environ
     colour = "33" if kind == "warning" else "31"
     stream.write(f"\033[{colour}m{kind}: {message}\033[0m\n" if coloured else f"{kind}: {message}\n")
+
+
+class _Shown(logging.Handler):
+    """Prints what the package logs as one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.levelname.lower(), " ".join(record.getMessage().split()))
+
+
+@contextlib.contextmanager
+def _shown_log() -> Iterator[None]:
+    """Warnings of the log reach stderr, each on one line."""
+    logger, handler = logging.getLogger("saccade"), _Shown(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _plain_streams() -> Iterator[None]:
+    """What an output of few letters (ASCII) has no letter for is shown as its code, in place of a traceback."""
+    strict = [stream for stream in (sys.stdout, sys.stderr) if getattr(stream, "errors", "") == "strict"]
+    for stream in strict:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream in strict:
+            if hasattr(stream, "reconfigure") and not stream.closed:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.reconfigure(errors="strict")
 
 
 def _tame_warnings() -> None:

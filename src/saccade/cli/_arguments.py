@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import cleandoc
@@ -11,6 +14,7 @@ import tyro
 
 from saccade.api.options import OPTIONS
 from saccade.errors import ConfigError, did_you_mean
+from saccade.structures.text import printable
 
 __all__ = ["FLAGS", "option_names", "options_of", "parse", "refuse_unknown"]
 
@@ -38,7 +42,25 @@ def parse(kind: type[T], argv: Sequence[str], verb: str) -> T:
     """
     refuse_unknown(argv, option_names(kind))
     words, about = _in_position(kind, argv), cleandoc(OPTIONS[verb].__doc__ or "")
-    return tyro.cli(kind, args=words, prog=f"saccade {verb}", description=about, config=FLAGS)
+    with _made_printable(words):
+        return tyro.cli(kind, args=words, prog=f"saccade {verb}", description=about, config=FLAGS)
+
+
+@contextlib.contextmanager
+def _made_printable(words: Sequence[str]) -> Iterator[None]:
+    """The parser's own messages quote words; where one could move the cursor, the messages are made safe to show.
+
+    The shell puts names of files into a command line by itself (``*``).
+    """
+    if all(printable(word) == word for word in words):
+        yield
+        return
+    said, stderr = io.StringIO(), sys.stderr
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            yield
+    finally:
+        stderr.write(printable(said.getvalue(), lines=True))
 
 
 def options_of(arguments: object, kind: type[Any]) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""Tables and progress, in one manner for every verb. Tables go to stdout, everything that moves goes to stderr."""
+"""Tables and progress, in one manner for every verb. Tables go to stdout, everything that moves goes to stderr.
+
+Whatever is printed passes :func:`saccade.structures.text.printable`, so that no name of a file or a class moves the
+cursor, colours the terminal or forges a line.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +16,41 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["count", "print_mapping", "print_rows", "printer", "show_value"]
+from saccade.structures.files import to_json
+from saccade.structures.text import printable
+
+__all__ = ["count", "print_json", "print_line", "print_mapping", "print_rows", "print_text", "printer", "show_value"]
 
 
 def printer(stderr: bool = False) -> Console:
     """Where a verb prints; silent in all but the first process of a distributed run."""
-    return Console(stderr=stderr, quiet=os.environ.get("RANK", "0") != "0", highlight=False)
+    return Console(stderr=stderr, quiet=not _is_first(), highlight=False, emoji=False)
+
+
+def print_line(text: str, stderr: bool = False) -> None:
+    """Print one line as it is, whatever it quotes."""
+    print_text(printable(text), stderr)
+
+
+def print_text(text: str, stderr: bool = False) -> None:
+    """Print lines of a report as they are, whatever they quote."""
+    if _is_first():
+        stream = sys.stderr if stderr else sys.stdout
+        stream.write(printable(text, lines=True) + "\n")
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """Print a value as strict JSON, null for figures that are no number."""
+    if _is_first():
+        sys.stdout.write(to_json(value, indent) + "\n")
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _cell(text: str) -> str:
+    return escape(printable(text))
 
 
 def show_value(value: Any) -> str:
@@ -50,12 +84,12 @@ def print_rows(
     if not rows:
         return
     names = list(columns or dict.fromkeys(key for row in rows for key in row))
-    table = Table(title=escape(title) if title else None, title_justify="left", header_style="bold")
+    table = Table(title=_cell(title) if title else None, title_justify="left", header_style="bold")
     for name in names:
         numeric = all(isinstance(row.get(name), (int, float)) or row.get(name) is None for row in rows)
-        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(_cell(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(show_value(row.get(name))) for name in names))
+        table.add_row(*(_cell(show_value(row.get(name))) for name in names))
     printer().print(table)
 
 
@@ -63,9 +97,9 @@ def print_mapping(values: Mapping[str, Any], title: str | None = None) -> None:
     """A table of two columns."""
     if not values:
         return
-    table = Table(title=escape(title) if title else None, title_justify="left", show_header=False)
+    table = Table(title=_cell(title) if title else None, title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, value in values.items():
-        table.add_row(escape(name), escape(show_value(value)))
+        table.add_row(_cell(name), _cell(show_value(value)))
     printer().print(table)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saccade.api.options import EvaluateOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import print_mapping, print_rows, printer
+from saccade.cli._console import print_json, print_line, print_mapping, print_rows
 
 __all__ = ["EvaluateArguments", "run"]
 
@@ -33,10 +32,13 @@ def run(argv: Sequence[str]) -> int:
             "values": report.values,
             "per_class": report.per_class,
             "breakdown": report.breakdown,
+            "notes": report.notes,
         }
-        printer().print_json(json.dumps(values, default=float))
+        print_json(values, indent=2)
         return 0
     print_mapping(report.values, arguments.model or str(arguments.predictions))
     print_rows(report.per_class, "by class")
     print_rows(report.breakdown, "errors")
+    for note in report.notes:
+        print_line(f"note: {note}")
     return 0

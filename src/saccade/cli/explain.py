@@ -7,7 +7,7 @@ from pathlib import Path
 
 from saccade.api.options import ExplainOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import print_rows, printer
+from saccade.cli._console import print_line, print_rows
 
 __all__ = ["run"]
 
@@ -20,5 +20,5 @@ def run(argv: Sequence[str]) -> int:
     save = arguments.save or Path("explain.png")
     explanation = api.explain(**options_of(arguments, ExplainOptions) | {"save": save})
     print_rows([{"class": name, "probability": share} for name, share in explanation.result.top(5)])
-    printer().print(f"drawn in {save}", soft_wrap=True, markup=False)
+    print_line(f"drawn in {save}")
     return 0

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from saccade.api.options import ExportOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import print_mapping, print_rows, printer
+from saccade.cli._console import print_line, print_mapping, print_rows
 
 __all__ = ["run"]
 
@@ -23,5 +23,5 @@ def run(argv: Sequence[str]) -> int:
     changes = result.metric_change
     rows = [{"figure": name, "model": a, "file": b, "change": changes[name]} for name, (a, b) in result.metrics.items()]
     print_rows(rows, "figures (the file keeps its own)")
-    printer().print(f"written: {result.path}", soft_wrap=True)
+    print_line(f"written: {result.path}")
     return 0 if result.parity is None or result.parity.passed else 1

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import glob
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from saccade.api.options import PredictOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import printer
+from saccade.cli._console import print_json, print_line, printer
 
 if TYPE_CHECKING:
     from saccade.results.base import Result
 
-__all__ = ["SHOWN_SCORE", "PredictArguments", "run"]
-
-# What is printed and drawn where no threshold is given: models output far lower scores, of use to metrics alone.
-SHOWN_SCORE = 0.25
+__all__ = ["PredictArguments", "run"]
 
 
 @dataclass(kw_only=True)
 class PredictArguments(PredictOptions):
     """Options of ``predict``, and where its results go."""
 
+    on_error: Literal["raise", "skip"] = "skip"
+    """What an image that cannot be read does: be named and left out (skip; the exit code is then 1), or end the
+    prediction (raise)."""
     save: Path | None = None
     """Folder for the drawings."""
     json: bool = False
@@ -35,23 +33,30 @@ class PredictArguments(PredictOptions):
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, predict, print and save as it goes."""
+    """Parse, predict, print and save as it goes; 1 if an image was left out."""
     arguments = parse(PredictArguments, argv, "predict")
     from saccade import api
+    from saccade.engine.predict.predict import SHOWN_SCORE
+    from saccade.engine.predict.sources import count_source
 
     options = options_of(arguments, PredictOptions) | {"keep_images": arguments.save is not None}
     images = 0
     used: Counter[str] = Counter()
-    for result in _watched(api.predict(**options), _how_many(arguments.source)):
+    results = api.predict(**options)
+    for result in _watched(results, count_source(arguments.source)):
         shown = result.above(SHOWN_SCORE) if arguments.score_threshold is None else result
         if arguments.save is not None:
             shown.save(arguments.save / _file_name(result.path, used))
-        line = json.dumps(result.to_json()) if arguments.json else f"{result.path}: {shown.describe()}"
-        sys.stdout.write(f"{line}\n")
+        if arguments.json:
+            print_json(result.to_json())
+        else:
+            print_line(f"{result.path}: {shown.describe()}")
         images += 1
+    skipped = len(getattr(results, "skipped", ()))
+    left = f", {skipped} left out because {'they' if skipped != 1 else 'it'} cannot be read" if skipped else ""
     saved = f", drawings in {arguments.save}" if arguments.save is not None else ""
-    printer(stderr=True).print(f"{images} image{'s' if images != 1 else ''}{saved}", soft_wrap=True, markup=False)
-    return 0
+    print_line(f"{images} image{'s' if images != 1 else ''}{left}{saved}", stderr=True)
+    return 1 if skipped else 0
 
 
 def _watched(results: Iterator[Result], total: int) -> Iterator[Result]:
@@ -64,15 +69,6 @@ def _watched(results: Iterator[Result], total: int) -> Iterator[Result]:
     # On a terminal, printed lines go above the bar; what goes to a file or a pipe must not be caught.
     with Progress(console=printer(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         yield from progress.track(results, total=total, description="predict")
-
-
-def _how_many(source: str) -> int:
-    from saccade.data.images.decode import IMAGE_SUFFIXES
-
-    path = Path(source)
-    if path.is_dir():
-        return sum(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
-    return 1 if path.exists() else len(glob.glob(source, recursive=True))  # noqa: PTH207 - absolute patterns
 
 
 def _file_name(path: str, used: Counter[str]) -> str:

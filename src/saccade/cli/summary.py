@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from saccade.api.options import SummaryOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import printer
+from saccade.cli._console import print_text
 
 __all__ = ["run"]
 
@@ -17,5 +17,5 @@ def run(argv: Sequence[str]) -> int:
     from saccade import api
 
     result = api.summary(**options_of(arguments, SummaryOptions))
-    printer().print(str(result), markup=False, soft_wrap=True)
+    print_text(str(result))
     return 0

@@ -20,7 +20,15 @@ from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.kinds import kind_of
 
-__all__ = ["ExportForm", "Runtime", "as_uint8", "export_program", "file_metadata"]
+__all__ = [
+    "ExportForm",
+    "Runtime",
+    "as_uint8",
+    "export_program",
+    "file_metadata",
+    "max_detections_of",
+    "num_classes_of",
+]
 
 
 class Runtime(Protocol):
@@ -142,7 +150,33 @@ def file_metadata(
         "inputs": list(model.input_names),
         "outputs": list(names),
         "decoded": decoded,
+        "max_detections": max_detections_of(model),
     }
+
+
+def num_classes_of(runtime: Runtime) -> int:
+    """Classes that a runtime predicts, also where it does not know their names; 0 where that is not known either.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> runtime = EagerRuntime(saccade.create_model("lenet5"))
+        >>> runtime.class_names, num_classes_of(runtime)
+        ((), 10)
+    """
+    return len(runtime.class_names) or int(getattr(runtime, "num_classes", 0))
+
+
+def max_detections_of(predictor: Any) -> int | None:
+    """Most detections that a network or a runtime outputs for an image; None where it has no such limit.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> model = saccade.create_model("yolox_nano")
+        >>> max_detections_of(model), max_detections_of(EagerRuntime(model)), max_detections_of(torch.nn.ReLU())
+        (100, 100, None)
+    """
+    number = getattr(predictor, "max_detections", getattr(getattr(predictor, "nms", None), "max_detections", None))
+    return number if isinstance(number, int) else None
 
 
 def as_uint8(images: Tensor) -> Tensor:

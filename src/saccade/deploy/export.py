@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from saccade.deploy.base import ExportForm, export_program, file_metadata
-from saccade.deploy.file_runtime import OnnxRuntime
+from saccade.deploy.file_runtime import OnnxRuntime, refuse_untrusted
 from saccade.deploy.openvino_runtime import convert_program, import_openvino
 from saccade.deploy.precision import Precision
 from saccade.errors import ExportError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.inputs import example_inputs
-from saccade.structures.files import atomic_write
+from saccade.structures.files import atomic_write, to_json
 
 __all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_metrics"]
 
@@ -101,7 +101,7 @@ def export_model(
         "batch": None if dynamic_batch else 1,
         "precision": "32" if precision == "auto" else precision,
     }
-    text = json.dumps(metadata)
+    text = to_json(metadata)
     if format == "onnx":
         _write_onnx(program, form, text, path)
     elif format == "openvino":
@@ -135,21 +135,22 @@ def _store_rounded(model: nn.Module, dtype: torch.dtype) -> None:
             module.parametrizations[name].original.data = rounded
 
 
-def keep_metrics(path: str | Path, metrics: Mapping[str, float]) -> None:
+def keep_metrics(path: str | Path, metrics: Mapping[str, float], trust: bool = False) -> None:
     """Write metrics into an exported file, replacing those it holds; never half-written.
 
     Args:
         path: File written by :func:`export_model`.
         metrics: Figures by name; those that are undefined (NaN) are left out.
+        trust: Open a ``.pt2`` program, which can run any code: of a file that you wrote yourself.
 
     Raises:
-        SaccadeError: If the file cannot be written.
+        SaccadeError: If the file cannot be written, or is a program that is not trusted.
 
     Example:
-        >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
+        >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="onnx")
         >>> keep_metrics(path, {"top1": 0.99})
-        >>> from saccade.deploy.file_runtime import ProgramRuntime
-        >>> ProgramRuntime(path).metadata["metrics"]
+        >>> from saccade.deploy.file_runtime import OnnxRuntime
+        >>> OnnxRuntime(path).metadata["metrics"]
         {'top1': 0.99}
     """
     path = Path(path)
@@ -166,14 +167,15 @@ def keep_metrics(path: str | Path, metrics: Mapping[str, float]) -> None:
         graph.set_rt_info(_with_metrics(graph.get_rt_info(_RT_INFO).astype(str), metrics), _RT_INFO)
         _save_openvino(graph, path)
     else:
+        refuse_untrusted(path, trust)
         extra = {"saccade": ""}
         program = torch.export.load(str(path), extra_files=extra)
         _write_program(program, _with_metrics(extra["saccade"], metrics), path)
 
 
 def _with_metrics(metadata: str, metrics: Mapping[str, float]) -> str:
-    kept = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}  # JSON has no NaN
-    return json.dumps({**json.loads(metadata), "metrics": kept})
+    kept = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
+    return to_json({**json.loads(metadata), "metrics": kept})
 
 
 def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:

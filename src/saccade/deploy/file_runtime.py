@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,62 @@ import torch
 from torch import Tensor
 
 from saccade.deploy.base import as_uint8
-from saccade.errors import ExportError
+from saccade.errors import DataError, ExportError
 from saccade.models.base import Decoded
 from saccade.models.checkpoint import FORMAT_VERSION, library_version
 from saccade.models.finish import run_finish
 from saccade.models.inputs import select_inputs
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.reading import require_regular
+from saccade.structures.text import printable
+from saccade.tasks import get_task, list_tasks
+from saccade.weights.metadata import EXPORTED_FIELDS, read_text_metadata
 
-__all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime"]
+__all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime", "import_onnxruntime", "refuse_untrusted", "require_file"]
+
+
+def import_onnxruntime() -> Any:
+    """Import the ``onnxruntime`` package so that its telemetry stays off.
+
+    From 1.31 on it looks up a host of its makers and keeps a device id and a database in the user's cache folder,
+    unless ``ORT_DISABLE_TELEMETRY`` is set before it is imported. Set it to 0 yourself to allow that.
+
+    Raises:
+        ExportError: If ONNX Runtime is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ExportError('ONNX Runtime is not installed. Run: pip install "saccade[export]".') from error
+    return onnxruntime
+
+
+def require_file(path: str | Path) -> None:
+    """Refuse what is no regular file, such as a device or a pipe, before an engine opens it.
+
+    Raises:
+        ExportError: Naming what it is.
+    """
+    try:
+        require_regular(path)
+    except DataError as error:
+        raise ExportError(str(error)) from error
+
+
+def refuse_untrusted(path: str | Path, trust: bool) -> None:
+    """Refuse a program of torch.export, unless its maker is trusted, before anything of it is read.
+
+    Weights and sample inputs inside are pickles, and its expressions are evaluated: each can run any code.
+
+    Raises:
+        ExportError: Without ``trust``.
+    """
+    if not trust:
+        raise ExportError(
+            f"'{path}' is a program of torch.export: opening it can run any code that its maker put inside. If you "
+            "trust the file, say so by trust=True (--trust). Checkpoints (.safetensors), ONNX and OpenVINO need none."
+        )
 
 
 class FileRuntime:
@@ -26,11 +74,12 @@ class FileRuntime:
 
     Args:
         path: The file.
-        metadata: Its metadata; None if it holds none.
+        text: Its metadata, as JSON; None if it holds none.
         engine: What runs it, for messages.
 
     Raises:
-        ExportError: If it was not written by :func:`saccade.deploy.export.export_model`.
+        ExportError: If it was not written by :func:`saccade.deploy.export.export_model`, or a field of its metadata is
+            wrong.
     """
 
     task: str
@@ -40,12 +89,13 @@ class FileRuntime:
     decoded_keys: tuple[str, ...]
     name: str
 
-    def __init__(self, path: Path, metadata: dict[str, Any] | None, engine: str) -> None:
-        if not metadata:
+    def __init__(self, path: Path, text: str | None, engine: str) -> None:
+        if not text:
             raise ExportError(
                 f"'{path}' does not hold its inputs and outputs (no Saccade metadata). Export it with saccade.export, "
                 f"or run it with {engine} yourself."
             )
+        metadata = read_text_metadata(text, path, ExportError, EXPORTED_FIELDS)
         if metadata["format_version"] > FORMAT_VERSION:
             raise ExportError(
                 f"'{path}' was written by a newer saccade ({metadata['saccade_version']}; this is "
@@ -57,6 +107,8 @@ class FileRuntime:
         self.name = f"{path.name} ({engine})"
         self.input_names = tuple(metadata.get("inputs", ()))
         self.decoded_keys = tuple(metadata.get("decoded_keys") or metadata["outputs"])
+        self.num_classes: int = metadata["num_classes"]
+        self.max_detections: int | None = metadata.get("max_detections")
         self._outputs = tuple(metadata["outputs"])
         self._lock = threading.Lock()
         self._fixed_batch: int | None = metadata["batch"]
@@ -72,16 +124,60 @@ class FileRuntime:
             )
         tensors = {"images": images, **select_inputs(self.input_names, inputs, self.name)}
         size = len(images) if self._fixed_batch is None else self._fixed_batch
-        parts = [
-            self._run({key: value[start : start + size].cpu() for key, value in tensors.items()})
-            for start in range(0, max(len(images), 1), max(size, 1))
-        ]
-        decoded = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
-        return run_finish(self.metadata.get("finish", ""), decoded, images, self.metadata.get("finish_options"))
+        try:
+            parts = [
+                self._run({key: value[start : start + size].cpu() for key, value in tensors.items()})
+                for start in range(0, max(len(images), 1), max(size, 1))
+            ]
+            decoded = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
+        except Exception as error:  # engines raise what they meet, all with the same meaning here
+            reason = printable(str(error).strip().partition("\n")[0], limit=300)
+            raise ExportError(
+                f"{self.name} cannot be run as its metadata describes it ({reason}). Export the model again."
+            ) from error
+        decoded = run_finish(self.metadata.get("finish", ""), decoded, images, self.metadata.get("finish_options"))
+        if self.metadata["decoded"]:
+            self._check(decoded, len(images))
+        return decoded
+
+    def _check(self, decoded: Decoded, batch: int) -> None:
+        """Refuse outputs that are not those of the task: a file may hold any graph."""
+        if self.task not in list_tasks():
+            return
+        lengths: dict[str, int] = {"B": batch}
+        for key, letters in get_task(self.task).decoded.items():
+            tensor = decoded.get(key.removesuffix("?"))
+            if tensor is None:
+                if key.endswith("?"):
+                    continue
+                raise ExportError(f"{self.name} gives no '{key}', which {self.task} needs. Export the model again.")
+            expected = [int(letter) if letter.isdigit() else lengths.get(letter) for letter in letters]
+            fits = len(expected) == tensor.ndim and all(
+                wanted in (None, found) for wanted, found in zip(expected, tensor.shape, strict=True)
+            )
+            if not fits:
+                raise ExportError(
+                    f"{self.name} gives '{key.removesuffix('?')}' of shape {tuple(tensor.shape)}, which is not that of "
+                    f"{self.task} ({letters}). Export the model again."
+                )
+            lengths |= dict(zip(letters, tensor.shape, strict=True))
+        if "labels" in decoded and "count" in decoded and self.class_names:
+            labels, count = decoded["labels"], decoded["count"]
+            rows = torch.arange(labels.shape[1])[None] < count[:, None]
+            wrong = labels[rows & ((labels < 0) | (labels >= len(self.class_names)))]
+            if len(wrong):
+                raise ExportError(
+                    f"{self.name} gives label {int(wrong[0])}, but has {len(self.class_names)} classes. "
+                    "Export the model again."
+                )
 
     def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
         """Outputs for the images and the further inputs, by name, all with the same leading dimension."""
         raise NotImplementedError
+
+
+def _text(extra: str | bytes) -> str:
+    return extra if isinstance(extra, str) else extra.decode("utf-8", "backslashreplace")
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -99,21 +195,19 @@ class OnnxRuntime(FileRuntime):
     """
 
     def __init__(self, path: str | Path) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ExportError('ONNX Runtime is not installed. Run: pip install "saccade[export]".') from error
+        require_file(path)
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors only
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            text = self._session.get_modelmeta().custom_metadata_map.get("saccade")
         except Exception as error:  # its exceptions have no common base but this
             raise ExportError(
                 f"'{path}' cannot be opened by ONNX Runtime: {str(error).partition(chr(10))[0]}"
             ) from error
-        text = self._session.get_modelmeta().custom_metadata_map.get("saccade")
-        super().__init__(Path(path), None if text is None else json.loads(text), "ONNX Runtime")
+        super().__init__(Path(path), text, "ONNX Runtime")
 
     def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
         arrays = {name: value.contiguous().numpy() for name, value in tensors.items()}
@@ -125,18 +219,25 @@ class ProgramRuntime(FileRuntime):
 
     Args:
         path: The file.
+        trust: Open it although it can run any code; see :func:`refuse_untrusted`.
 
     Raises:
-        ExportError: If it is not one that :func:`export_model` wrote.
+        ExportError: If it is not trusted, or not one that :func:`export_model` wrote.
 
     Example:
         >>> from saccade.deploy.export import export_model
-        >>> runtime = ProgramRuntime(export_model(saccade.create_model("lenet5"), "lenet", format="torch"))
+        >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
+        >>> ProgramRuntime(path)
+        Traceback (most recent call last):
+        saccade.errors.ExportError: 'lenet.pt2' is a program of torch.export: opening it can run any code ...
+        >>> runtime = ProgramRuntime(path, trust=True)
         >>> runtime(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))["probabilities"].shape
         torch.Size([2, 10])
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, trust: bool = False) -> None:
+        refuse_untrusted(path, trust)
+        require_file(path)
         import torchvision  # noqa: F401 - registers the operators that the graph may use
 
         extra = {"saccade": ""}
@@ -147,7 +248,7 @@ class ProgramRuntime(FileRuntime):
                 f"'{path}' cannot be opened by torch.export: {str(error).partition(chr(10))[0]}"
             ) from error
         self._module = program.module()
-        super().__init__(Path(path), json.loads(extra["saccade"] or "null"), "torch.export")
+        super().__init__(Path(path), _text(extra["saccade"]), "torch.export")
 
     def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
         with torch.no_grad():

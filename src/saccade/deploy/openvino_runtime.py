@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import sys
 import threading
@@ -15,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.deploy.base import ExportForm, as_uint8, export_program
-from saccade.deploy.file_runtime import FileRuntime
+from saccade.deploy.base import ExportForm, as_uint8, export_program, max_detections_of
+from saccade.deploy.file_runtime import FileRuntime, require_file
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.precision import Precision, resolve_precision
 from saccade.deploy.torch_runtime import FusedRuntime
@@ -157,6 +156,7 @@ class OpenVinoRuntime:
         self._lock = threading.Lock()
         self.task, self.class_names, self.input_spec = model.task, model.class_names, spec
         self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
+        self.num_classes, self.max_detections = model.num_classes, max_detections_of(model)
         words = {"f32": "float32", "bf16": "bfloat16"}[self._options["INFERENCE_PRECISION_HINT"]]
         self.name = f"{model.builder_name or type(model).__name__} (OpenVINO, cpu, {words})"
 
@@ -244,6 +244,10 @@ class OpenVinoFileRuntime(FileRuntime):
     """
 
     def __init__(self, path: str | Path, precision: Precision = "auto") -> None:
+        require_file(path)
+        weights = Path(path).with_suffix(".bin")
+        if weights.exists():
+            require_file(weights)
         core = import_openvino().Core()
         try:
             graph = core.read_model(path)
@@ -253,11 +257,10 @@ class OpenVinoFileRuntime(FileRuntime):
                 else None
             )
             self._compiled = core.compile_model(graph, "CPU", _options(precision))
-        except RuntimeError as error:
-            raise ExportError(
-                f"'{path}' cannot be opened by OpenVINO: {str(error).strip().splitlines()[-1]}"
-            ) from error
-        super().__init__(Path(path), None if text is None else json.loads(text), "OpenVINO")
+        except Exception as error:  # the reader raises what it meets in the file
+            reason = [*str(error).strip().splitlines(), type(error).__name__]
+            raise ExportError(f"'{path}' cannot be opened by OpenVINO: {reason[-2:][0]}") from error
+        super().__init__(Path(path), text, "OpenVINO")
 
     def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
         with self._lock:  # the compiled graph has one request, whose outputs the next call overwrites

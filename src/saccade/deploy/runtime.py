@@ -6,7 +6,9 @@ import functools
 import importlib.util
 import logging
 import weakref
+from collections.abc import Callable
 from dataclasses import is_dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from saccade.deploy.precision import Precision
 from saccade.deploy.torch_runtime import EagerRuntime, FusedRuntime
 from saccade.errors import ExportError, SaccadeError
 from saccade.models.base import Model
-from saccade.models.checkpoint import load_model
+from saccade.models.checkpoint import find_checkpoint, load_model
 
 __all__ = [
     "EagerRuntime",
@@ -84,42 +86,47 @@ def _warn_once() -> None:
     )
 
 
-def open_runtime(path_or_model: str | Path | Model, device: str | None = None) -> Runtime:
+def open_runtime(path_or_model: str | Path | Model, device: str | None = None, trust: bool = False) -> Runtime:
     """Open a runtime for a network, a checkpoint, or an exported file.
 
     Args:
-        path_or_model: Network, ``.safetensors`` checkpoint, ``.onnx``, OpenVINO ``.xml`` or torch ``.pt2`` file.
+        path_or_model: Network, ``.safetensors`` checkpoint, folder of a run (its best checkpoint), ``.onnx``, OpenVINO
+            ``.xml`` or torch ``.pt2`` file.
         device: ``cpu``, ``cuda``, ``mps``; a GPU for networks if there is one, else the CPU. Exported files run on the
             CPU.
+        trust: Open what can run code of its maker: a ``.pt2`` program, a network from outside the package.
 
     Raises:
-        SaccadeError: If there is no such file, device, or kind of file.
+        SaccadeError: If there is no such file, device, or kind of file, or it has to be trusted.
 
     Example:
         >>> from saccade.deploy.export import export_model
         >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
-        >>> open_runtime(path).name
+        >>> open_runtime(path, trust=True).name
         'lenet.pt2 (torch.export)'
     """
     if isinstance(path_or_model, Model):
         return _open_model(path_or_model, device)
-    path = Path(path_or_model)
-    if not path.is_file():
+    path = find_checkpoint(path_or_model)
+    if not path.exists():
         raise SaccadeError(
             f"no model '{path}'. Give a checkpoint (.safetensors) or an exported model (.onnx, .xml, .pt2)."
         )
     if path.suffix == ".safetensors":
-        return _open_model(load_model(path), device)
-    opener: type[OnnxRuntime | OpenVinoFileRuntime | ProgramRuntime] | None
-    opener = {".onnx": OnnxRuntime, ".xml": OpenVinoFileRuntime, ".pt2": ProgramRuntime}.get(path.suffix)
-    if opener is None:
+        return _open_model(load_model(path, trust=trust), device)
+    openers: dict[str, Callable[[Path], OnnxRuntime | OpenVinoFileRuntime | ProgramRuntime]] = {
+        ".onnx": OnnxRuntime,
+        ".xml": OpenVinoFileRuntime,
+        ".pt2": partial(ProgramRuntime, trust=trust),
+    }
+    if path.suffix not in openers:
         raise SaccadeError(
             f"'{path}' is no model that can be opened: its name ends in '{path.suffix}', not in .safetensors, .onnx, "
             ".xml or .pt2. Weights of other projects go into a network by saccade.create_model(<name>, weights=<file>)."
         )
     if device not in (None, "cpu"):
         raise ExportError(f"'{path}' is an exported file and runs on the CPU; device '{device}' is for checkpoints.")
-    runtime = opener(path)
+    runtime = openers[path.suffix](path)
     if not runtime.metadata["decoded"]:
         raise ExportError(
             f"'{path}' gives raw outputs: it was exported with nms=False, for programs that decode themselves. "

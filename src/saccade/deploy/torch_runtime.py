@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saccade.deploy.base import max_detections_of
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.precision import Precision, resolve_precision
 from saccade.models.base import Decoded, Model
@@ -52,6 +53,7 @@ class EagerRuntime:
         self.normalize = Normalize(model.input_spec).to(self.device)
         self.task, self.class_names, self.input_spec = model.task, model.class_names, model.input_spec
         self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
+        self.num_classes, self.max_detections = model.num_classes, max_detections_of(model)
         self.name = f"{model.builder_name or type(model).__name__} (torch, {self.device}, {_words(self.precision)})"
 
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:

@@ -76,6 +76,7 @@ def verify_export(
     images: Tensor | None = None,
     batch_sizes: tuple[int, ...] = (1, 3),
     tolerance: float = 1e-3,
+    trust: bool = False,
 ) -> ParityReport:
     """Compare an exported file with its network on the same images.
 
@@ -88,16 +89,17 @@ def verify_export(
         images: (N, C, H, W) uint8 at the file's canvas, used as often as a batch needs; generated scenes if not given.
         batch_sizes: Numbers of images at a time.
         tolerance: Largest difference that passes, as a share of the output's scale.
+        trust: Open a ``.pt2`` program, which can run any code: of a file that you wrote yourself.
 
     Example:
         >>> from saccade.deploy.export import export_model
         >>> model = saccade.create_model("lenet5")
-        >>> report = verify_export(model, export_model(model, "lenet", format="torch"), batch_sizes=(1, 2))
+        >>> report = verify_export(model, export_model(model, "lenet", format="onnx"), batch_sizes=(1, 2))
         >>> report.passed, report.runtime
-        (True, 'lenet.pt2 (torch.export)')
+        (True, 'lenet.onnx (ONNX Runtime)')
     """
     path = Path(path)
-    exported = OpenVinoFileRuntime(path, "32") if path.suffix == ".xml" else open_runtime(path)
+    exported = OpenVinoFileRuntime(path, "32") if path.suffix == ".xml" else open_runtime(path, trust=trust)
     if images is None:
         images = _images(exported.input_spec.channels, exported.input_spec.size, max(batch_sizes))
     images = images.repeat(-(-max(batch_sizes) // len(images)), 1, 1, 1)

@@ -27,6 +27,7 @@ class MetricReport:
             ...}``; ``mark`` may give the x to be chosen.
         confusion: Square table with its labels: ``{"labels": [...], "matrix": [[...]]}``; empty if the task has none.
         breakdown: One row a kind of error, ``{"error": name, "count": 7, "AP50_gained": 0.1}``: what it costs.
+        notes: What a reader of the figures has to know, such as a limit that cut something off; sentences.
 
     Example:
         >>> MetricReport({"NME": 0.03, "PCK@0.1": 0.98}, primary="NME", higher_is_better=False).score
@@ -40,6 +41,7 @@ class MetricReport:
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     confusion: dict[str, Any] = field(default_factory=dict)
     breakdown: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float:

@@ -2,8 +2,9 @@
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the rules of
 https://cocodataset.org/#detection-eval: greedy matching by falling score at IoU 0.50:0.05:0.95, precision interpolated
-at 101 recalls, at most 100 detections an image and class, crowds neither found nor missed. Undefined metrics are NaN
-here, not -1. Masks are not kept: ``update`` encodes them as run lengths and keeps only their overlaps.
+at 101 recalls, at most 100 detections an image and class unless asked for more, crowds neither found nor missed.
+Undefined metrics are NaN here, not -1. Masks are not kept: ``update`` encodes them as run lengths and keeps only their
+overlaps.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport, RecordEvaluator
-from saccade.metrics.coco_core import BOX_RULES, figures_of, precision_recall
+from saccade.metrics.coco_core import BOX_RULES, box_rules, figures_of, precision_recall
 from saccade.metrics.confidence import confidence_curves
 from saccade.metrics.detection_errors import error_breakdown
 from saccade.metrics.overlaps import RunLengths, box_overlaps, encode_masks, mask_areas, mask_overlaps, to_xywh
@@ -30,7 +31,7 @@ __all__ = ["COCO_FIGURES", "CocoEvaluator", "confusion_counts"]
 Array = NDArray[Any]
 
 COCO_FIGURES = tuple(figure[0] for figure in BOX_RULES.figures)
-_OF_A_CLASS = ("AP", "AP50", "AP75", "AR100", "AP_small", "AP_medium", "AP_large")
+_OF_A_CLASS = ("AP", "AP50", "AP75", "AR", "AP_small", "AP_medium", "AP_large")
 
 
 class CocoEvaluator(RecordEvaluator[ImageRecord]):
@@ -42,9 +43,10 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
             precision).
         confusion_iou: IoU from which a detection and an object form a pair of the confusion matrix, 0.1 to 1.
         iou_type: ``bbox`` or ``segm``.
+        max_detections: Detections that count in an image and class; ``AR100`` is named after it.
 
     Raises:
-        ConfigError: If ``iou_type`` or ``confusion_iou`` is none of these.
+        ConfigError: If an option is none of these.
 
     Example:
         >>> about = dict(path="1.jpg", image_id=1, image_size=(60, 80), class_names=("cat", "dog"))
@@ -63,8 +65,11 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
         confusion_score: float = 0.25,
         confusion_iou: float = 0.5,
         iou_type: str = "bbox",
+        max_detections: int = 100,
     ) -> None:
         super().__init__()
+        if max_detections < 1:
+            raise ConfigError(f"max_detections is {max_detections}; at least one detection has to count.")
         if iou_type not in ("bbox", "segm"):
             raise ConfigError(f"iou_type is '{iou_type}'. Choose bbox or segm.")
         if not LEAST_OVERLAP <= confusion_iou <= 1:
@@ -73,6 +78,7 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
         self.confusion_score = confusion_score
         self.confusion_iou = confusion_iou
         self.iou_type = iou_type
+        self.max_detections = max_detections
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take detections beside their ground truth.
@@ -142,7 +148,7 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
     def compute(self) -> MetricReport:
         """Report of the twelve metrics and the best F1, with classes, curves at IoU 0.5, confusion and error kinds."""
         table = self.table()
-        curves = precision_recall(table, BOX_RULES)
+        curves = precision_recall(table, box_rules(self.max_detections))
         confidence = confidence_curves(table)
         objects = table.objects(table.crowd)
         at_half = curves.precision[0, :, :, 0]  # (recall, class)
@@ -150,7 +156,8 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
         per_class = []
         for label, name in enumerate(self.class_names):
             figures = figures_of(curves, label)
-            row = {key.removesuffix("100"): figures[key] for key in _OF_A_CLASS}
+            figures["AR"] = figures[f"AR{self.max_detections}"]
+            row = {key: figures[key] for key in _OF_A_CLASS}
             per_class.append({"class": name, **row, "objects": int(objects[label])})
         confusion = confusion_counts(
             self._records.values(), len(self.class_names), self.confusion_score, self.confusion_iou
@@ -176,7 +183,21 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
                 },
             },
             confusion={"labels": [*self.class_names, "background"], "matrix": confusion.tolist()},
-            breakdown=error_breakdown(table),
+            breakdown=error_breakdown(table, self.max_detections),
+            notes=[self._limit(table)],
+        )
+
+    def _limit(self, table: RecordTable) -> str:
+        """The limit of detections, and what it cut off."""
+        most = self.max_detections
+        note = f"at most {most} detections of a class count in an image"
+        beyond = table.rank >= most
+        if not beyond.any():
+            return f"{note}."
+        images = len(np.unique(table.image[beyond]))
+        return (
+            f"{note}: {int(beyond.sum()):,} of {len(table.rank):,}, in {images:,} image{'s' if images != 1 else ''}, "
+            "did not. Raise the limit by max_detections (--max-detections)."
         )
 
 

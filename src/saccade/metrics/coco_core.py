@@ -24,6 +24,7 @@ __all__ = [
     "KEYPOINT_RULES",
     "CocoCurves",
     "CocoRules",
+    "box_rules",
     "class_precision",
     "figures_of",
     "match_detections",
@@ -67,24 +68,36 @@ _ALL, _SMALL, _MEDIUM, _LARGE = (
     ("medium", 1024.0, 9216.0),
     ("large", 9216.0, 1e10),
 )
-BOX_RULES = CocoRules(
-    areas=(_ALL, _SMALL, _MEDIUM, _LARGE),
-    most=(1, 10, 100),
-    figures=(
-        ("AP", True, None, "all", 100),
-        ("AP50", True, 0.5, "all", 100),
-        ("AP75", True, 0.75, "all", 100),
-        ("AP_small", True, None, "small", 100),
-        ("AP_medium", True, None, "medium", 100),
-        ("AP_large", True, None, "large", 100),
-        ("AR1", False, None, "all", 1),
-        ("AR10", False, None, "all", 10),
-        ("AR100", False, None, "all", 100),
-        ("AR_small", False, None, "small", 100),
-        ("AR_medium", False, None, "medium", 100),
-        ("AR_large", False, None, "large", 100),
-    ),
-)
+
+
+def box_rules(most: int = 100) -> CocoRules:
+    """Rules for boxes and masks, with another number of detections that count in an image and class than COCO's 100.
+
+    Example:
+        >>> [figure[0] for figure in box_rules(300).figures if figure[0].startswith("AR")][:3]
+        ['AR1', 'AR10', 'AR300']
+    """
+    return CocoRules(
+        areas=(_ALL, _SMALL, _MEDIUM, _LARGE),
+        most=(*(number for number in (1, 10) if number < most), most),
+        figures=(
+            ("AP", True, None, "all", most),
+            ("AP50", True, 0.5, "all", most),
+            ("AP75", True, 0.75, "all", most),
+            ("AP_small", True, None, "small", most),
+            ("AP_medium", True, None, "medium", most),
+            ("AP_large", True, None, "large", most),
+            ("AR1", False, None, "all", 1),
+            ("AR10", False, None, "all", min(10, most)),
+            (f"AR{most}", False, None, "all", most),
+            ("AR_small", False, None, "small", most),
+            ("AR_medium", False, None, "medium", most),
+            ("AR_large", False, None, "large", most),
+        ),
+    )
+
+
+BOX_RULES = box_rules()
 KEYPOINT_RULES = CocoRules(
     areas=(_ALL, _MEDIUM, _LARGE),
     most=(20,),

@@ -13,15 +13,18 @@ __all__ = ["IOU_TYPES", "result_evaluator"]
 IOU_TYPES = {"bbox": "detection", "segm": "detection", "keypoints": "keypoints"}
 
 
-def result_evaluator(info: DatasetInfo, iou_type: str | None = None) -> CocoEvaluator | OksEvaluator:
+def result_evaluator(
+    info: DatasetInfo, iou_type: str | None = None, max_detections: int | None = None
+) -> CocoEvaluator | OksEvaluator:
     """Make the evaluator of COCO result entries with ``bbox``, ``segmentation`` or ``keypoints``.
 
     Args:
         info: Description of the data set.
         iou_type: ``bbox``, ``segm`` or ``keypoints``; that of the data set's task if not given.
+        max_detections: Detections that count in an image and class; 100 if not given. Keypoints have no such option.
 
     Raises:
-        ConfigError: If the data set is not read for ``iou_type``.
+        ConfigError: If the data set is not read for ``iou_type``, or the limit is not one that it has.
 
     Example:
         >>> result_evaluator(DatasetInfo("set", "detection", ("cat", "dog")), "segm").iou_type
@@ -39,4 +42,10 @@ def result_evaluator(info: DatasetInfo, iou_type: str | None = None) -> CocoEval
             f"iou_type is '{chosen}', and data set '{info.name}' is read for {info.task}. "
             f"Choose {' or '.join(fitting)}, or read it for another task."
         )
-    return OksEvaluator(info.class_names) if chosen == "keypoints" else CocoEvaluator(info.class_names, iou_type=chosen)
+    if chosen == "keypoints":
+        if max_detections is not None:
+            raise ConfigError("max_detections is for boxes and masks; of keypoints 20 count in an image, as in COCO.")
+        return OksEvaluator(info.class_names)
+    return CocoEvaluator(
+        info.class_names, iou_type=chosen, max_detections=100 if max_detections is None else max_detections
+    )

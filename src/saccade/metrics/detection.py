@@ -25,6 +25,7 @@ class DetectionEvaluator(CompositeEvaluator):
         class_names: Names of labels 0..N-1.
         primary: Metric by which the best checkpoint is chosen, ``AP`` or ``mask_AP``; the boxes' ``AP`` where there are
             no masks to score.
+        max_detections: Detections that count in an image and class, for COCO's metrics.
 
     Example:
         >>> about = dict(path="1.jpg", image_id=1, image_size=(60, 80), class_names=("cat", "dog"))
@@ -38,12 +39,21 @@ class DetectionEvaluator(CompositeEvaluator):
         (1.0, 1.0)
     """
 
-    def __init__(self, class_names: Sequence[str], primary: str = "AP") -> None:
+    def __init__(self, class_names: Sequence[str], primary: str = "AP", max_detections: int = 100) -> None:
         self.class_names = tuple(class_names)
         self._primary = primary
-        self._boxes = CocoEvaluator(class_names)
-        self._masks = CocoEvaluator(class_names, iou_type="segm")
+        self._boxes = CocoEvaluator(class_names, max_detections=max_detections)
+        self._masks = CocoEvaluator(class_names, iou_type="segm", max_detections=max_detections)
         super().__init__(self._boxes, self._masks)
+
+    @property
+    def max_detections(self) -> int:
+        """Detections that count in an image and class; may be set."""
+        return self._boxes.max_detections
+
+    @max_detections.setter
+    def max_detections(self, number: int) -> None:
+        self._boxes.max_detections = self._masks.max_detections = number
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take detections and ground truth (``boxes``, ``labels``; ``masks``, ``area``, ``iscrowd`` and so on)."""

@@ -15,6 +15,7 @@ import numpy as np
 from saccade.metrics.base import MetricReport
 from saccade.results.fonts import font_file
 from saccade.results.palette import Color, class_color, ink_on
+from saccade.structures.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -279,7 +280,8 @@ def _finish(figure: Figure) -> None:
 
 
 def _printable(name: str) -> str:
-    """Replace letters that no installed font has; matplotlib hides labels that start with an underscore."""
+    """Replace what is no letter, and letters that no installed font has; an underscore first would hide the label."""
+    name = printable(name, limit=60)
     if font_file(name) is None:
         name = "".join(letter if font_file(letter) == font_file("") else "?" for letter in name)
     return f" {name}" if name.startswith("_") else name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from saccade.errors import ConfigError
+from saccade.structures.files import to_json, write_text
 
 __all__ = ["Result", "import_supervision"]
 
@@ -99,9 +99,8 @@ class Result(ABC):
         from saccade.results.images import write_image
 
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix == ".json":
-            target.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+            write_text(target, to_json(self.to_json(), indent=1), durable=False)
         else:
             write_image(target, self.plot())
         return target

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.structures.text import printable
+
 __all__ = ["font_file", "render_text", "render_text_within"]
 
 Mask = NDArray[np.uint8]
+
+_MOST_LETTERS = 200
 
 
 @functools.lru_cache(maxsize=2048)
@@ -47,7 +51,7 @@ def render_text_within(text: str, size: int, max_width: int, smallest: int = 9) 
     """Render a line of text no wider than ``max_width``: first with smaller letters, then shortened by an ellipsis.
 
     Args:
-        text: One line.
+        text: One line; what is no letter (control characters, line breaks) is drawn as its escape.
         size: Height of the font in pixels, if there is room.
         max_width: Width available in pixels.
         smallest: Font height below which letters are left out instead.
@@ -56,6 +60,7 @@ def render_text_within(text: str, size: int, max_width: int, smallest: int = 9) 
         >>> render_text_within("a very long class name", size=20, max_width=60).shape[1] <= 60
         True
     """
+    text = printable(text, limit=_MOST_LETTERS)
     while size > smallest and render_text(text, size).shape[1] > max_width:
         size -= 1
     mask = render_text(text, size)

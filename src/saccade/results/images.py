@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, DataError
+from saccade.structures.files import atomic_write
+from saccade.structures.reading import read_bytes
 
 __all__ = ["PAPER", "Image", "montage", "read_rgb", "to_rgb8", "write_image"]
 
@@ -58,9 +60,9 @@ def read_rgb(path: str | Path) -> Image:
     import cv2
 
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be drawn on ({error}). Pass the pixels as the result's `image`.") from error
+        data = np.frombuffer(read_bytes(path), np.uint8)
+    except DataError as error:
+        raise DataError(f"{error} To draw on it, pass the pixels as the result's `image`.") from error
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if decoded is None:
         raise DataError(f"{path}: is not an image that can be decoded. Pass the pixels as the result's `image`.")
@@ -79,6 +81,7 @@ def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
 
     Raises:
         ConfigError: If the suffix is not that of an image.
+        SaccadeError: If the file cannot be written.
 
     Example:
         >>> write_image("drawings/photo.jpg", np.zeros((48, 64, 3), np.uint8)).exists()
@@ -97,8 +100,7 @@ def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
         raise ConfigError(
             f"{target}: '{target.suffix}' is no image format. Use .png, .jpg or .webp (or .json for the values)."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data.tobytes())
+    atomic_write(target, lambda path: path.write_bytes(data.tobytes()) and None, durable=False)
     return target
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.structures.text import printable
+
 __all__ = ["images", "page", "plots", "section", "show", "table"]
 
 _INK = "#010203"  # stands for the page's text colour inside a plot; no plot uses it otherwise
@@ -80,7 +82,11 @@ def page(title: str, sections: Sequence[str]) -> str:
         >>> html_text.splitlines()[0], "<h1>Run 7</h1>" in html_text
         ('<!doctype html>', True)
     """
-    return _PAGE.format(title=html.escape(title), style=_STYLE, body="\n".join(filter(None, sections)))
+    return _PAGE.format(title=_escaped(title), style=_STYLE, body="\n".join(filter(None, sections)))
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text, lines=True))
 
 
 def section(title: str, body: str) -> str:
@@ -94,7 +100,7 @@ def section(title: str, body: str) -> str:
         >>> section("Errors", "<p>none</p>")
         '<section><h2>Errors</h2><p>none</p></section>'
     """
-    return f"<section><h2>{html.escape(title)}</h2>{body}</section>" if body else ""
+    return f"<section><h2>{_escaped(title)}</h2>{body}</section>" if body else ""
 
 
 def show(value: Any) -> str:
@@ -115,7 +121,7 @@ def show(value: Any) -> str:
         if value != 0 and abs(value) < 1e-3:
             return f"{value:.2e}"
         return f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.1f}"
-    return html.escape(str(value))
+    return _escaped(str(value))
 
 
 def _is_number(value: Any) -> bool:
@@ -138,7 +144,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     kind = {
         name: "class=number" if all(_is_number(row.get(name)) for row in rows) else "class=text" for name in columns
     }
-    head = "".join(f"<th {kind[name]}>{html.escape(name)}</th>" for name in columns)
+    head = "".join(f"<th {kind[name]}>{_escaped(name)}</th>" for name in columns)
     lines = ("".join(f"<td {kind[name]}>{show(row.get(name))}</td>" for name in columns) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -156,7 +162,7 @@ def images(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:
         >>> "<figcaption>dog.jpg</figcaption>" in markup, "data:image/jpeg;base64," in markup
         (True, True)
     """
-    texts = [f"<figcaption>{html.escape(caption)}</figcaption>" for caption in captions] or [""] * len(images)
+    texts = [f"<figcaption>{_escaped(caption)}</figcaption>" for caption in captions] or [""] * len(images)
     cells = (
         f'<figure><img alt="" loading="lazy" src="{_image_uri(image)}">{text}</figure>'
         for image, text in zip(images, texts, strict=True)

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from saccade.data.loading.loader import make_eval_loader
 from saccade.data.loading.pipeline import EvalPipeline
+from saccade.deploy.base import max_detections_of, num_classes_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.tiled import Tiling, predict_batch_tiled
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import Evaluator, MetricReport
+from saccade.models.class_names import learnt_class_names
 from saccade.results.base import Result
 from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
@@ -52,6 +54,7 @@ def evaluate(
 
     Raises:
         ConfigError: If the model's task or classes are not the data set's, or a loss is asked for with tiles.
+        DataError: If the data set has no images.
 
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
@@ -61,9 +64,11 @@ def evaluate(
         >>> report.primary, 0.0 <= report.score <= 1.0
         ('top1', True)
     """
-    _check_fits(runtime, dataset)
+    names = _fitting_names(runtime, dataset)
     if tiling is not None and loss is not None:
         raise ConfigError("a loss is one of whole canvases. Evaluate without loss, or without tiles.")
+    if not len(dataset):
+        raise DataError(f"data set '{dataset.info.name}' has no images to evaluate on. Check its path and split.")
     task = get_task(runtime.task)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     spec = runtime.input_spec if size is None else runtime.input_spec.with_size(size)
@@ -73,17 +78,23 @@ def evaluate(
     else:
         as_they_are = replace(spec, resize="none", pad_multiple=1)
         loader = make_eval_loader(EvalPipeline(dataset, as_they_are), 1, workers, rank, world_size)
-    evaluator = task.evaluator(replace(dataset.info, class_names=tuple(runtime.class_names)), runtime.decoded_keys)
+    evaluator = task.evaluator(replace(dataset.info, class_names=names), runtime.decoded_keys)
+    most = max_detections_of(runtime)
+    if most is not None and getattr(evaluator, "max_detections", most) < most:
+        evaluator.max_detections = most  # type: ignore[attr-defined]  # of detectors; a raised limit counts here too
     joined = PartJoiner(task)
     totals: dict[str, float] = {}
-    seen = 0
+    seen = crowded = 0
     batches: Iterable[Batch] = loader if progress is None else progress(loader, len(loader))
     for batch in batches:
         if tiling is None:
-            results = task.results(runtime(batch.images, **batch.inputs), batch.infos, runtime.class_names)
+            results = task.results(runtime(batch.images, **batch.inputs), batch.infos, names)
         else:
             results = predict_batch_tiled(runtime, batch, tiling, batch_size, size)
-        evaluator.update(*joined.add(results, batch))
+        results, targets = joined.add(results, batch)
+        evaluator.update(results, targets)
+        if most is not None and tiling is None:
+            crowded += sum(len(target.get("labels", ())) > most for target in targets)
         if loss is not None:
             with torch.no_grad():
                 for name, value in loss(batch).items():
@@ -91,8 +102,15 @@ def evaluate(
         seen += len(batch.infos)
     joined.check_complete()
     if world_size > 1:
-        totals, seen = _gather(evaluator, totals, seen)
+        totals, (seen, crowded) = _gather(evaluator, totals, (seen, crowded))
     report = evaluator.compute()
+    if names != tuple(runtime.class_names):
+        report.notes.append("the model has no class names; its classes are taken as those of the data set, in order.")
+    if crowded:
+        report.notes.append(
+            f"{crowded:,} image{'s have' if crowded != 1 else ' has'} more objects than the {most} detections that the "
+            "model outputs for an image. Raise the limit by max_detections (--max-detections)."
+        )
     if loss is not None:
         report.values.update({f"loss/{name}": total / seen for name, total in totals.items()})
         report.values["loss"] = sum(totals.values()) / seen
@@ -141,18 +159,26 @@ class PartJoiner:
             )
 
 
-def _gather(evaluator: Evaluator, totals: dict[str, float], seen: int) -> tuple[dict[str, float], int]:
-    gathered: list[tuple[object, dict[str, float], int]] = [None] * dist.get_world_size()  # type: ignore[list-item]
-    dist.all_gather_object(gathered, (evaluator.state(), totals, seen))
+def _gather(
+    evaluator: Evaluator, totals: dict[str, float], counts: tuple[int, int]
+) -> tuple[dict[str, float], tuple[int, int]]:
+    gathered: list[tuple[object, dict[str, float], tuple[int, int]]]
+    gathered = [None] * dist.get_world_size()  # type: ignore[list-item]
+    dist.all_gather_object(gathered, (evaluator.state(), totals, counts))
     evaluator.merge([state for state, _, _ in gathered])
     merged: dict[str, float] = {}
     for _, part, _ in gathered:
         for name, value in part.items():
             merged[name] = merged.get(name, 0.0) + value
-    return merged, sum(count for _, _, count in gathered)
+    return merged, (sum(one[0] for _, _, one in gathered), sum(one[1] for _, _, one in gathered))
 
 
-def _check_fits(runtime: Runtime, dataset: VisionDataset) -> None:
+def _fitting_names(runtime: Runtime, dataset: VisionDataset) -> tuple[str, ...]:
+    """Class names of a model that fits a data set; those of the data set where it has none, but as many classes.
+
+    Raises:
+        ConfigError: If task, classes or their number differ.
+    """
     info = dataset.info
     if get_task(runtime.task).ground_truth_task != info.task:
         raise ConfigError(
@@ -170,3 +196,14 @@ def _check_fits(runtime: Runtime, dataset: VisionDataset) -> None:
             + (f"; unknown to the model: {missing[:8]}" if missing else " in another order")
             + ". Evaluate on data with the model's classes, or train a new head with --weights."
         )
+    number = num_classes_of(runtime)
+    if names or not number:
+        return names
+    try:
+        return learnt_class_names(number, info.class_names)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{runtime.name} has {number} classes without names, data set '{info.name}' has {len(info.class_names)} "
+            f"({', '.join(info.class_names[:8])}{', ...' if len(info.class_names) > 8 else ''}). Evaluate on data with "
+            "the model's classes, or train a new head with --weights."
+        ) from error

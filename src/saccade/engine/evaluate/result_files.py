@@ -2,14 +2,17 @@
 
 https://cocodataset.org/#format-results: a list of ``{image_id, category_id, score}`` with ``bbox`` (x, y, width,
 height), ``segmentation`` (run lengths) or ``keypoints`` (x, y, anything, ... as indices of pixels). Category ids are
-those of the data set; where it has none of its own, they are its labels. The file is decoded some thousand entries at a
+those of the data set; where it has none of its own, they are its labels. Numbers may be text, an image may be named by
+its file, with or without folders and suffix, and a category by its name. The file is decoded some thousand entries at a
 time into arrays. Run lengths are checked before the compiled code that trusts them sees them.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -23,15 +26,20 @@ from saccade.metrics.coco import CocoEvaluator
 from saccade.metrics.coco_results import result_evaluator
 from saccade.metrics.overlaps import RunLengths
 from saccade.structures.dataset import DatasetInfo, VisionDataset
+from saccade.structures.reading import read_bytes
+from saccade.structures.text import printable
 
-__all__ = ["evaluate_predictions"]
+__all__ = ["evaluate_predictions", "find_iou_type"]
 
 _AT_A_TIME = 20_000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_Id = int | float | str
 
 
 class _Entry(msgspec.Struct, gc=False):
-    image_id: int
-    category_id: int
+    image_id: _Id
+    category_id: _Id
     score: float
 
 
@@ -47,7 +55,32 @@ class _Points(_Entry, gc=False):
     keypoints: list[float]
 
 
-def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str | None = None) -> MetricReport:
+def find_iou_type(path: str | Path) -> str | None:
+    """Find what the entries of a result file compare; None of a file of several kinds or none.
+
+    Raises:
+        DataError: If the file is no list in JSON.
+
+    Example:
+        >>> _ = Path("masks.json").write_text('[{"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": {}}]')
+        >>> find_iou_type("masks.json")
+        'segm'
+    """
+    entries = _entries(Path(path))
+    if not entries:
+        return None
+    try:
+        first = msgspec.json.decode(entries[0])
+    except (msgspec.DecodeError, RecursionError):
+        return None  # the reader names what is wrong with it
+    fields = {"bbox": "bbox", "segmentation": "segm", "keypoints": "keypoints"}
+    kinds = [kind for field, kind in fields.items() if isinstance(first, dict) and first.get(field) is not None]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def evaluate_predictions(
+    path: str | Path, dataset: VisionDataset, iou_type: str | None = None, max_detections: int | None = None
+) -> MetricReport:
     """Score the predictions of a COCO result file against a data set.
 
     Images without an entry in the file count as images where nothing was found.
@@ -56,6 +89,7 @@ def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str
         path: JSON file.
         dataset: Images with ground truth; for ``segm`` opened with ``masks=True``. The images themselves are not read.
         iou_type: ``bbox``, ``segm`` or ``keypoints``; boxes or keypoints, as the data set is read, if not given.
+        max_detections: Of boxes and masks: detections that count in an image and class; COCO's 100 if not given.
 
     Raises:
         DataError: If the file is malformed, or names an image or a category that the data set does not have.
@@ -73,10 +107,10 @@ def evaluate_predictions(path: str | Path, dataset: VisionDataset, iou_type: str
         1.0
     """
     source = Path(path)
-    evaluator = result_evaluator(dataset.info, iou_type)
+    evaluator = result_evaluator(dataset.info, iou_type, max_detections)
     known = getattr(dataset, "image_ids", None)
     image_ids = np.arange(len(dataset)) if known is None else np.asarray(known, np.int64)
-    file = _ResultFile(source, dataset.info, image_ids)
+    file = _ResultFile(source, dataset, image_ids, has_ids=known is not None)
     if not isinstance(evaluator, CocoEvaluator):
         file.read(_Points)
     else:
@@ -99,16 +133,18 @@ class _ResultFile:
 
     Args:
         source: The file.
-        info: Of the data set.
+        dataset: The data set.
         image_ids: Numbers of its images.
+        has_ids: Whether these are its own, and not counted.
     """
 
-    def __init__(self, source: Path, info: DatasetInfo, image_ids: NDArray[np.int64]) -> None:
+    def __init__(self, source: Path, dataset: VisionDataset, image_ids: NDArray[np.int64], has_ids: bool) -> None:
+        info = dataset.info
         self.source = source
         self._points = len(info.class_names)
         categories = info.category_ids or range(len(info.class_names))
-        self._labels_of = {number: label for label, number in enumerate(categories)}
-        self._index_of = {number: index for index, number in enumerate(image_ids.tolist())}
+        self._labels = _Numbers(categories, lambda: _class_names(info), bool(info.category_ids))
+        self._images = _Numbers(image_ids.tolist(), lambda: _file_names(dataset), has_ids)
         self._position = 0
         self.scores = np.zeros(0)
         self.labels = np.zeros(0, np.int64)
@@ -128,8 +164,8 @@ class _ResultFile:
         values: list[NDArray[np.float64]] = [self._values([], kind)]
         for chunk in chunks:
             entries = self._decode(chunk, kind)
-            images.append(self._look_up(entries, "image_id", self._index_of))
-            labels.append(self._look_up(entries, "category_id", self._labels_of))
+            images.append(self._look_up(entries, "image_id", self._images))
+            labels.append(self._look_up(entries, "category_id", self._labels))
             scores.append(np.array([entry.score for entry in entries]))
             values.append(self._values(entries, kind))
             self._position += len(entries)
@@ -139,22 +175,12 @@ class _ResultFile:
         np.cumsum(np.bincount(image, minlength=len(self._bounds) - 1), out=self._bounds[1:])
 
     def _chunks(self) -> list[list[msgspec.Raw]]:
-        try:
-            entries = msgspec.json.decode(self.source.read_bytes(), type=list[msgspec.Raw])
-        except msgspec.ValidationError as error:
-            raise DataError(
-                f"{self.source}: predictions are a list of entries, and this is none ({error}). "
-                "Write it as in COCO's results format."
-            ) from error
-        except (OSError, msgspec.DecodeError, RecursionError) as error:
-            raise DataError(
-                f"{self.source}: this is not valid JSON ({error}). Write or copy the file again."
-            ) from error
+        entries = _entries(self.source)
         return [entries[start : start + _AT_A_TIME] for start in range(0, len(entries), _AT_A_TIME)]
 
     def _decode(self, chunk: list[msgspec.Raw], kind: type[_Entry]) -> list[Any]:
         try:
-            entries: list[Any] = msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[kind])  # type: ignore[valid-type]
+            entries: list[Any] = msgspec.json.decode(b"[" + b",".join(chunk) + b"]", type=list[kind], strict=False)  # type: ignore[valid-type]
         except (msgspec.DecodeError, RecursionError) as error:
             problem, _, location = str(error).replace("`", "").partition(" - at $")
             match = re.match(r"\[(\d+)\]\.?(.*)", location)
@@ -162,12 +188,13 @@ class _ResultFile:
             raise self._fault(number, field, problem[:1].lower() + problem[1:]) from error
         return entries
 
-    def _look_up(self, entries: list[Any], field: str, numbers: dict[int, int]) -> NDArray[np.int64]:
-        found = np.array([numbers.get(getattr(entry, field), -1) for entry in entries], np.int64)
+    def _look_up(self, entries: list[Any], field: str, numbers: _Numbers) -> NDArray[np.int64]:
+        found = np.array([numbers.find(getattr(entry, field)) for entry in entries], np.int64)
         if (found < 0).any():
             number = int(np.argmax(found < 0))
             wrong = getattr(entries[number], field)
-            raise self._fault(number, field, f"{wrong} is not in the data set; it has {_some(list(numbers))}")
+            shown = repr(printable(wrong, limit=80)) if isinstance(wrong, str) else wrong
+            raise self._fault(number, field, f"{shown} is not in the data set; it has {numbers.some(wrong)}")
         return found
 
     def _values(self, entries: list[Any], kind: type[_Entry]) -> NDArray[np.float64]:
@@ -209,6 +236,81 @@ class _ResultFile:
         return DataError(f"{self.source}: {where}: {problem}. Correct or remove the entry.")
 
 
-def _some(numbers: list[int]) -> str:
-    """The first few of many."""
-    return ", ".join(map(str, numbers[:5])) + (f", ... ({len(numbers)})" if len(numbers) > 5 else "")
+class _Numbers:
+    """Positions of images or classes, by number or by name.
+
+    Args:
+        numbers: One a position.
+        names: Positions by name; asked for at the first text.
+        own: Whether the numbers are the data set's own: text of digits is then a number before it is a name.
+    """
+
+    def __init__(self, numbers: Sequence[int], names: Callable[[], dict[str, list[int]]], own: bool) -> None:
+        self._positions = {number: position for position, number in enumerate(numbers)}
+        self._make_names = names
+        self._own = own
+        self._names: dict[str, list[int]] | None = None
+        self._known: dict[str, int] = {}
+
+    def find(self, wanted: _Id) -> int:
+        """Position; -1 if there is none, or several of that name."""
+        if isinstance(wanted, str):
+            if wanted not in self._known:
+                ways = (self._by_number, self._by_name) if self._own else (self._by_name, self._by_number)
+                self._known[wanted] = next((found for way in ways if (found := way(wanted)) >= 0), -1)
+            return self._known[wanted]
+        return self._positions.get(int(wanted), -1) if wanted == wanted // 1 else -1
+
+    def some(self, wanted: _Id) -> str:
+        """The first few numbers, or names."""
+        known = list(self._named() if isinstance(wanted, str) else map(str, self._positions))
+        shown = printable(", ".join(known[:5]))
+        return shown + (f", ... ({len(known)})" if len(known) > 5 else "")
+
+    def _by_number(self, text: str) -> int:
+        return self._positions.get(int(text), -1) if text.isascii() and text.strip().isdigit() else -1
+
+    def _by_name(self, text: str) -> int:
+        parts = PurePosixPath(text.replace("\\", "/")).parts
+        # The longest end of the path that one image alone has.
+        for start in range(len(parts)):
+            found = self._named().get("/".join(parts[start:]), [])
+            if len(found) == 1:
+                return found[0]
+        return -1
+
+    def _named(self) -> dict[str, list[int]]:
+        if self._names is None:
+            self._names = self._make_names()
+        return self._names
+
+
+def _class_names(info: DatasetInfo) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for label, name in enumerate(info.class_names):
+        found[name].append(label)
+    return found
+
+
+def _file_names(dataset: VisionDataset) -> dict[str, list[int]]:
+    """Images by the ends of their paths, with and without the suffix."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for index in range(len(dataset)):
+        path = PurePosixPath(str(dataset.path(index)).replace("\\", "/"))
+        ends = ["/".join(path.parts[-count:]) for count in range(1, min(len(path.parts), 4) + 1)]
+        stem_length = len(path.suffix)
+        for end in dict.fromkeys([*ends, *(end[: len(end) - stem_length] for end in ends)]):
+            found[end].append(index)
+    return found
+
+
+def _entries(source: Path) -> list[msgspec.Raw]:
+    try:
+        return msgspec.json.decode(read_bytes(source).removeprefix(_BYTE_ORDER_MARK), type=list[msgspec.Raw])
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"{source}: predictions are a list of entries, and this is none ({error}). "
+            "Write it as in COCO's results format."
+        ) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DataError(f"{source}: this is not valid JSON ({error}). Write or copy the file again.") from error

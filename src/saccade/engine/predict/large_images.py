@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from saccade.data.images.decode import MAX_PIXELS, read_image, upright_size
 from saccade.data.transforms.resize import shift_pixels
-from saccade.engine.predict.sources import expand_source, to_pixels
+from saccade.engine.predict.sources import Skips, expand_source, to_pixels
 from saccade.errors import DataError
+from saccade.structures.reading import require_regular
 
 __all__ = ["LargeImage", "open_images"]
 
@@ -69,12 +70,13 @@ class LargeImage:
         return shift_pixels(to_pixels(block, self.channels, self.position), size, y - top, x - left, fill)
 
 
-def open_images(source: Any, channels: int) -> Iterator[LargeImage]:
+def open_images(source: Any, channels: int, skips: Skips | None = None) -> Iterator[LargeImage]:
     """Open the images of a source one by one, mapped from their files where the format allows it.
 
     Args:
         source: Anything ``engine.predict.sources.iter_source`` takes, and ``.npy`` files of shape (H, W[, C]).
         channels: What the network takes, 1 or 3.
+        skips: What happens to things that are no images; an error if not given.
 
     Raises:
         DataError: If nothing is there, or a thing is no image, or too large to be decoded whole.
@@ -84,20 +86,30 @@ def open_images(source: Any, channels: int) -> Iterator[LargeImage]:
         >>> [(image.name, image.size) for image in open_images("scene.npy", channels=3)]
         [('scene.npy', (300, 400))]
     """
-    for position, item in enumerate(expand_source(source)):
-        if isinstance(item, Path):
-            yield LargeImage(str(item), _open_file(item, channels), channels, position)
-            continue
-        if hasattr(item, "detach"):
-            item = item.detach().cpu().numpy()
-            pixels = np.moveaxis(item, 0, -1) if item.ndim == 3 else item
-        else:
-            pixels = to_pixels(item, channels, position) if hasattr(item, "getbands") else np.asanyarray(item)
-        to_pixels(pixels[:1, :1], channels, position)  # what is no image is refused now, not in the middle
-        yield LargeImage(f"array-{position}", pixels, channels, position)
+    skips = skips or Skips()
+    for position, item in enumerate(expand_source(source, skips)):
+        name = str(item) if isinstance(item, Path) else f"array-{position}"
+        image = skips.attempt(
+            name, lambda item=item, name=name, position=position: _open(item, name, channels, position)
+        )  # type: ignore[misc]
+        if image is not None:
+            yield image
+
+
+def _open(item: Any, name: str, channels: int, position: int) -> LargeImage:
+    if isinstance(item, Path):
+        return LargeImage(name, _open_file(item, channels), channels, position)
+    if hasattr(item, "detach"):
+        item = item.detach().cpu().numpy()
+        pixels = np.moveaxis(item, 0, -1) if item.ndim == 3 else item
+    else:
+        pixels = to_pixels(item, channels, position) if hasattr(item, "getbands") else np.asanyarray(item)
+    to_pixels(pixels[:1, :1], channels, position)  # what is no image is refused now, not in the middle
+    return LargeImage(name, pixels, channels, position)
 
 
 def _open_file(path: Path, channels: int) -> NDArray[Any]:
+    require_regular(path)  # a pipe would be waited for without end
     if path.suffix.lower() == ".npy":
         try:
             pixels: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
+from saccade.deploy.base import max_detections_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
-from saccade.engine.predict.sources import iter_source
+from saccade.engine.predict.sources import OnError, Skipped, Skips, iter_source
 from saccade.engine.predict.tiled import Tiling, predict_tiled
 from saccade.results.base import Result
+from saccade.results.detections import Detections
 
-__all__ = ["predict"]
+__all__ = ["SHOWN_SCORE", "Predictions", "predict"]
+
+logger = logging.getLogger("saccade")
+
+# What is printed and drawn where no threshold is given: models output far lower scores, of use to metrics alone.
+SHOWN_SCORE = 0.25
+
+
+class Predictions(Iterator[Result]):
+    """Results of a source, one by one as they are asked for, and the images that were left out.
+
+    Args:
+        results: Gives the results.
+        skipped: Images that were left out so far; filled as results are asked for.
+
+    Example:
+        >>> images = [np.zeros((28, 28)), np.zeros(3)]
+        >>> found = saccade.predict(saccade.create_model("lenet5"), images, on_error="skip")
+        >>> len(list(found)), found.skipped[0].path
+        (1, 'array-1')
+    """
+
+    def __init__(self, results: Iterator[Result], skipped: list[Skipped]) -> None:
+        self._results = results
+        self.skipped = skipped
+
+    def __next__(self) -> Result:
+        """The next result."""
+        return next(self._results)
 
 
 def predict(
@@ -21,7 +52,9 @@ def predict(
     size: tuple[int, int] | None = None,
     keep_images: bool = True,
     tiling: Tiling | None = None,
-) -> Iterator[Result]:
+    on_error: OnError = "raise",
+    score_threshold: float | None = None,
+) -> Predictions:
     """Predict the images of a source: results in its order, in pixels of the originals.
 
     Args:
@@ -31,6 +64,8 @@ def predict(
         size: Canvas (height, width); the model's own if not given.
         keep_images: Keep the pixels on the result, so that it can draw itself without reading the file again.
         tiling: Predict each image tile by tile; a batch is then one of tiles.
+        on_error: Raise the error of an image that cannot be read, or name the image and leave it out.
+        score_threshold: Leave out what scores less; nothing if not given.
 
     Example:
         >>> from saccade.deploy.runtime import EagerRuntime
@@ -39,11 +74,19 @@ def predict(
         >>> [(result.path, result.image_size) for result in predict(runtime, images, batch_size=2)]
         [('array-0', (28, 28)), ('array-1', (40, 60))]
     """
+    skips = Skips(on_error)
     if tiling is not None:
-        yield from predict_tiled(runtime, source, tiling, batch_size, size, keep_images)
-        return
+        results = predict_tiled(runtime, source, tiling, batch_size, size, keep_images, skips=skips)
+    else:
+        results = _whole(runtime, source, batch_size, size, keep_images, skips)
+    return Predictions(_limited(results, runtime, score_threshold), skips.images)
+
+
+def _whole(
+    runtime: Runtime, source: Any, batch_size: int, size: tuple[int, int] | None, keep_images: bool, skips: Skips
+) -> Iterator[Result]:
     waiting: list[Prepared] = []
-    for number, (name, image) in enumerate(iter_source(source, runtime.input_spec.channels)):
+    for number, (name, image) in enumerate(iter_source(source, runtime.input_spec.channels, skips)):
         ready = prepare(image, runtime.input_spec, name=name, image_id=number, size=size, keep_image=keep_images)
         if waiting and (len(waiting) == batch_size or waiting[0].canvas.shape != ready.canvas.shape):
             yield from predict_batch(runtime, waiting)
@@ -51,3 +94,19 @@ def predict(
         waiting.append(ready)
     if waiting:
         yield from predict_batch(runtime, waiting)
+
+
+def _limited(results: Iterator[Result], runtime: Runtime, score_threshold: float | None) -> Iterator[Result]:
+    """The results above the threshold; where the limit of detections cut off some above it, that is said."""
+    most = max_detections_of(runtime)
+    lowest = SHOWN_SCORE if score_threshold is None else score_threshold
+    for result in results:
+        scores = result.scores if isinstance(result, Detections) else ()
+        if most is not None and len(scores) >= most and min(scores) >= lowest:
+            logger.warning(
+                "%s: %d detections, the most that the model outputs for an image; there may be more objects. Raise "
+                "max_detections (--max-detections).",
+                result.path,
+                most,
+            )
+        yield result if score_threshold is None else result.above(score_threshold)

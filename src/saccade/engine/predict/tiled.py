@@ -20,6 +20,7 @@ from saccade.data.derived.tiles import TileGrid, tile_grid
 from saccade.data.transforms.resize import resize_image
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.large_images import LargeImage, open_images
+from saccade.engine.predict.sources import Skips
 from saccade.engine.predict.tiled_maps import MapBands
 from saccade.engine.predict.tiling import Tiling
 from saccade.errors import ConfigError
@@ -47,6 +48,7 @@ def predict_tiled(
     size: tuple[int, int] | None = None,
     keep_images: bool = True,
     map_folder: str | Path | None = None,
+    skips: Skips | None = None,
 ) -> Iterator[Result]:
     """Predict large images tile by tile: results in the order of the source, in pixels of the originals.
 
@@ -62,6 +64,7 @@ def predict_tiled(
         size: Canvas (height, width) of a tile; the model's own if not given.
         keep_images: Keep the pixels on the result; mapped files stay mapped.
         map_folder: Folder for class maps, ``<name>.npy``, which the results then map from there.
+        skips: What happens to images that cannot be read; an error if not given.
 
     Raises:
         DataError: If a thing is no image, or too large to be decoded whole.
@@ -76,7 +79,7 @@ def predict_tiled(
     """
     _check(runtime, tiling)
     used: set[str] = set()
-    for number, image in enumerate(open_images(source, runtime.input_spec.channels)):
+    for number, image in enumerate(open_images(source, runtime.input_spec.channels, skips)):
         about = {"path": image.name, "image_id": number, "image": image.pixels if keep_images else None}
         map_file = None if map_folder is None else _map_file(Path(map_folder), image.name, used)
         yield _predict_image(runtime, image, tiling, about, batch_size, size, map_file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import time
@@ -23,7 +22,7 @@ from saccade.engine.train.setup import open_datasets, worker_count
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
 from saccade.structures.dataset import VisionDataset
-from saccade.structures.files import write_text
+from saccade.structures.files import to_json, write_text
 
 __all__ = ["run_demo"]
 
@@ -66,7 +65,7 @@ def run_demo(config: TrainConfig, minutes: float, out: Path) -> Path:
         "speeds": speeds,
         "parity": parity,
     }
-    write_text(out / "report.json", json.dumps(summary, indent=1))
+    write_text(out / "report.json", to_json(summary, indent=1))
     return page
 
 
