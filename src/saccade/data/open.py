@@ -20,6 +20,7 @@ from saccade.data.notices import say_once
 from saccade.data.readers import LAYOUTS, describe_folder, detect_format, get_reader, option_types
 from saccade.data.readers._common import UNSPLIT, resolve_split, standard_split
 from saccade.data.readers.archive import is_archive
+from saccade.data.tables.bad_images import BadImages, apply_image_policy
 from saccade.data.tables.content import require_content
 from saccade.data.tables.faults import BadLabels, apply_policy
 from saccade.data.tables.table_dataset import TableDataset
@@ -51,6 +52,7 @@ def open_dataset(
     format: str | None = None,
     task: str | None = None,
     bad_labels: BadLabels = "error",
+    bad_images: BadImages = "error",
     folds: tuple[int, int] | None = None,
     hold_out: bool | None = None,
     **options: Any,
@@ -68,6 +70,7 @@ def open_dataset(
         format: Name of the reader; found automatically if not given.
         task: Which ground truth to read, where the format has several.
         bad_labels: ``error``, ``drop`` or ``repair`` (:func:`saccade.data.tables.faults.apply_policy`).
+        bad_images: ``error`` or ``drop`` (:func:`saccade.data.tables.bad_images.apply_image_policy`).
         folds: Cross-validation: how many folds, and which of them, from 0, is ``val``; ``train`` is the others. The
             source's ``train`` and ``val`` are divided together.
         hold_out: Whether ``val`` is held out of the training images where the source has no ``val``; if not given, only
@@ -75,7 +78,7 @@ def open_dataset(
         **options: Options of the reader.
 
     Returns:
-        The data set; ``repairs`` counts by kind what the policy changed.
+        The data set; ``repairs`` counts by kind what the policies changed, ``left_out`` lists what they left out.
 
     Raises:
         DataError: If the source, the split or a file is missing or broken, there are no images, objects or classes to
@@ -95,15 +98,26 @@ def open_dataset(
         >>> sample.image.shape, sample.target["boxes"]
         ((40, 60, 3), array([[10.,  5., 30., 35.]]))
     """
-    policies = get_args(BadLabels)
-    if bad_labels not in policies:
-        raise ConfigError(f"bad_labels is '{bad_labels}'.{did_you_mean(bad_labels, policies)}")
+    for name, value, policies in (
+        ("bad_labels", bad_labels, get_args(BadLabels)),
+        ("bad_images", bad_images, get_args(BadImages)),
+    ):
+        if value not in policies:
+            raise ConfigError(f"{name} is '{value}'.{did_you_mean(value, policies)}")
     parts = [
-        apply_policy(part, bad_labels) if isinstance(part, TableDataset) else part
+        _apply_policies(part, bad_labels, bad_images)
         for part in _open_parts(_source_of(source, format, task, options), split, folds, hold_out)
     ]
     require_content(parts)
     return _join(parts)
+
+
+def _apply_policies(part: VisionDataset, bad_labels: BadLabels, bad_images: BadImages) -> VisionDataset:
+    if isinstance(part, ConcatDataset):
+        return ConcatDataset([_apply_policies(inner, bad_labels, bad_images) for inner in part.parts])
+    if not isinstance(part, TableDataset):
+        return part
+    return apply_policy(apply_image_policy(part, bad_images), bad_labels)
 
 
 def open_raw(

@@ -38,6 +38,7 @@ class SubsetDataset:
     def __init__(self, dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> None:
         self.info = replace(dataset.info, split=dataset.info.split if split is None else split)
         self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
+        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
         self._dataset = dataset
         self._indices = np.asarray(indices, np.int64)
 
@@ -116,6 +117,7 @@ class ConcatDataset:
                 )
         self.info = replace(first, split="+".join(part.info.split for part in parts))
         self.repairs: dict[str, int] = {}
+        self.left_out: list[tuple[str, str]] = [entry for part in parts for entry in getattr(part, "left_out", ())]
         for part in parts:
             for fault, count in getattr(part, "repairs", {}).items():
                 self.repairs[fault] = self.repairs.get(fault, 0) + count

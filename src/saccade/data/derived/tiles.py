@@ -180,6 +180,7 @@ class TiledDataset:
             raise ConfigError(f"tile: keep_empty is a share, 0 to 1; got {keep_empty}.")
         self.info: DatasetInfo = dataset.info
         self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
+        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
         self.size = (int(size[0]), int(size[1]))
         self.fill = fill
         self._dataset = dataset

@@ -12,16 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.outline_faults import mask_faults, ring_faults, without_outlines
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 
-__all__ = ["OUTSIDE_TOLERANCE", "BadLabels", "apply_policy", "box_faults", "table_faults"]
+__all__ = ["OUTSIDE_TOLERANCE", "BadLabels", "apply_policy", "box_faults", "outline_faults", "table_faults"]
 
 BadLabels = Literal["error", "drop", "repair"]
 
 # Pixels by which a box may pass the edge: rounded coordinates, and tools that count pixels from 1.
 OUTSIDE_TOLERANCE = 1.0
 _LISTED = 5
+_NO_AREA = "zero area"
+_OF = {"fewer than three points": "of "}
+_MASKS = {"mask size": "mask of another size than its image", "mask runs": "mask whose runs do not fill it"}
 
 
 def box_faults(boxes_xyxy: NDArray[np.floating[Any]], sizes: NDArray[np.int32]) -> dict[str, NDArray[np.bool_]]:
@@ -77,13 +81,49 @@ def table_faults(table: AnnotationTable) -> dict[str, NDArray[np.bool_]]:
     return faults
 
 
+def outline_faults(dataset: TableDataset) -> dict[str, NDArray[np.bool_]]:
+    """Objects whose outline cannot be painted, (N,) by kind of fault; empty where outlines are no ground truth.
+
+    A stray ring without area beside sound ones does no harm; an outline that has nothing else does.
+
+    Example:
+        >>> from saccade.data.tables.annotations import TableBuilder
+        >>> from saccade.data.tables.outlines import ObjectOutline
+        >>> from saccade.structures.dataset import DatasetInfo
+        >>> builder = TableBuilder(["cat"], outlines=True)
+        >>> builder.add_image("a.png", size=(40, 60))
+        >>> outline = ObjectOutline(rings=[[1, 1, 5, 1, 5, 3], [2, 2, 4, 4]])
+        >>> builder.add_object("cat", (1, 1, 5, 3), outline=outline)
+        >>> data = TableDataset(DatasetInfo("cats", "detection", ("cat",)), Path(), builder.build(), masks=True)
+        >>> outline_faults(data)["polygon of fewer than three points"]
+        array([ True])
+    """
+    table = dataset.table
+    if not dataset.fills_outlines or table.outlines is None:
+        return {}
+    sizes = table.sizes[table.image_index]
+    rows = np.repeat(np.arange(len(table.outlines)), np.diff(table.outlines.ring_offsets))
+    found = ring_faults(table.outlines, sizes)
+    count = len(table.labels)
+    faults = {
+        f"polygon {_OF.get(kind, '')}{kind}": np.bincount(rows[bad], minlength=count) > 0
+        for kind, bad in found.items()
+        if kind != _NO_AREA
+    }
+    flat = np.bincount(rows[found[_NO_AREA]], minlength=count)
+    faults["outline without area"] = (flat > 0) & (flat == np.diff(table.outlines.ring_offsets))
+    masks = mask_faults(table.outlines, sizes)
+    return faults | {_MASKS[kind]: bad for kind, bad in masks.items()}
+
+
 def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
-    """Refuse, drop or repair faulty labels, and count in ``repairs`` what was changed.
+    """Refuse, drop or repair faulty labels; count them in ``repairs``, and list in ``left_out`` what is gone.
 
     Args:
         dataset: Data set as read; it is not changed.
-        policy: ``error`` raises; ``drop`` leaves faulty objects out; ``repair`` swaps inverted corners, clips boxes to
-            the image, and leaves out objects that then have no area, are not finite or have an unknown class.
+        policy: ``error`` raises; ``drop`` leaves faulty objects out, and of an outline only its faulty polygons where
+            others are sound; ``repair`` also swaps inverted corners, clips boxes to the image, and leaves out objects
+            that then have no area, are not finite or have an unknown class.
 
     Raises:
         DataError: If the policy is ``error`` and there are faults; the first few are listed.
@@ -100,17 +140,12 @@ def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
         (array([[10.,  5., 30., 35.]]), {'swapped inverted': 1})
     """
     faults, unread = table_faults(dataset.table), dataset.table.faults
-    total = sum(int(found.sum()) for found in faults.values()) + len(unread)
-    if not total:
-        return dataset
     if policy == "error":
-        lines = list(itertools.islice(itertools.chain(map(str, unread), _describe(dataset, faults)), _LISTED))
-        raise DataError(
-            f"{dataset.info.name} ({dataset.info.split}): {total} faulty label{'s' if total > 1 else ''}:\n  "
-            + "\n  ".join(lines + ([f"... and {total - _LISTED} more"] if total > _LISTED else []))
-            + "\nCorrect them, or set bad_labels to 'drop' (leave them out) or 'repair' (clip or swap what can be)."
-        )
-    repairs = {f"left out {code}": count for code, count in Counter(fault.code for fault in unread).items()}
+        faults |= outline_faults(dataset)
+        _refuse(dataset, faults)
+        return dataset
+    repairs = Counter(f"left out {fault.code}" for fault in unread)
+    left_out = [(fault.where, fault.message) for fault in unread]
     table = replace(dataset.table, faults=())
     if policy == "repair" and table.boxes is not None:
         table = _mend(table, faults)
@@ -119,13 +154,71 @@ def apply_policy(dataset: TableDataset, policy: BadLabels) -> TableDataset:
         faults = table_faults(table)
     bad = np.zeros(len(table.labels), np.bool_)
     for kind, found in faults.items():
-        repairs[f"dropped {kind}"] = int((found & ~bad).sum())
+        repairs[f"dropped {kind}"] += int((found & ~bad).sum())
+        left_out += _describe(dataset, {kind: found & ~bad})
         bad |= found
+    if table.outlines is not None:
+        table, emptied = _mend_outlines(dataset, table, bad, repairs, left_out)
+        bad |= emptied
+    if not left_out and not any(repairs.values()):
+        return dataset
     if dataset.info.task == "classification":
         table = table.select_images(np.flatnonzero(~bad))  # one object an image: an image without its class is dropped
     else:
         table = table.select_objects(~bad)
-    return dataset.with_table(table, dataset.repairs | {name: count for name, count in repairs.items() if count})
+    counts = dataset.repairs | {name: count for name, count in repairs.items() if count}
+    return dataset.with_table(table, counts, left_out)
+
+
+def _refuse(dataset: TableDataset, faults: dict[str, NDArray[np.bool_]]) -> None:
+    """Raise if there are faults, with the first few of them."""
+    unread = dataset.table.faults
+    total = sum(int(found.sum()) for found in faults.values()) + len(unread)
+    if not total:
+        return
+    described = (f"{where}: {problem}" for where, problem in _describe(dataset, faults))
+    lines = list(itertools.islice(itertools.chain(map(str, unread), described), _LISTED))
+    raise DataError(
+        f"{dataset.info.name} ({dataset.info.split}): {total} faulty label{'s' if total > 1 else ''}:\n  "
+        + "\n  ".join(lines + ([f"... and {total - _LISTED} more"] if total > _LISTED else []))
+        + "\nCorrect them, set bad_labels to 'drop' (leave them out) or 'repair' (clip or swap what can be), or write "
+        "a corrected copy: saccade check DATA --repair OUT."
+    )
+
+
+def _mend_outlines(
+    dataset: TableDataset,
+    table: AnnotationTable,
+    bad: NDArray[np.bool_],
+    repairs: Counter[str],
+    left_out: list[tuple[str, str]],
+) -> tuple[AnnotationTable, NDArray[np.bool_]]:
+    """Leave faulty polygons and masks out; objects without any outline then, where outlines are the ground truth."""
+    assert table.outlines is not None, "the caller checked for outlines"
+    outlines, sizes = table.outlines, table.sizes[table.image_index]
+    rows = np.repeat(np.arange(len(outlines)), np.diff(outlines.ring_offsets))
+    rings, masks = np.zeros(len(rows), np.bool_), np.zeros(len(outlines), np.bool_)
+    for kind, found in ring_faults(outlines, sizes).items():
+        chosen = found & ~bad[rows]
+        rings |= chosen
+        repairs[f"left out polygons: {kind}"] += int(chosen.sum())
+        for ring in np.flatnonzero(chosen).tolist():
+            where = f"{_place(dataset, int(rows[ring]))}: polygon {ring - int(outlines.ring_offsets[rows[ring]])}"
+            left_out.append((where, kind))
+    for kind, found in mask_faults(outlines, sizes).items():
+        chosen = found & ~bad
+        masks |= chosen
+        repairs[f"left out masks: {_MASKS[kind]}"] += int(chosen.sum())
+        left_out += _describe(dataset, {_MASKS[kind]: chosen})
+    emptied = np.zeros(len(outlines), np.bool_)
+    if rings.any() or masks.any():
+        outlines = without_outlines(outlines, rings, masks)
+        lost = (table.outlines.has_rings() | table.outlines.has_runs()) & ~(outlines.has_rings() | outlines.has_runs())
+        if dataset.fills_outlines:
+            emptied = lost & ~bad
+            repairs["dropped without outline"] += int(emptied.sum())
+            left_out += [(_place(dataset, row), "no sound outline is left") for row in np.flatnonzero(emptied).tolist()]
+    return replace(table, outlines=outlines), emptied
 
 
 def _mend(table: AnnotationTable, faults: dict[str, NDArray[np.bool_]]) -> AnnotationTable:
@@ -144,16 +237,21 @@ def _mend(table: AnnotationTable, faults: dict[str, NDArray[np.bool_]]) -> Annot
     return replace(table, boxes=boxes, area=area)
 
 
-def _describe(dataset: TableDataset, faults: dict[str, NDArray[np.bool_]]) -> Iterator[str]:
-    """One line a fault: file, field, problem."""
+def _describe(dataset: TableDataset, faults: dict[str, NDArray[np.bool_]]) -> Iterator[tuple[str, str]]:
+    """Place and problem of each fault."""
     table = dataset.table
     images = table.image_index
     for kind, found in faults.items():
         for row in np.flatnonzero(found).tolist():
-            index = int(images[row])
-            name = table.class_name(int(table.labels[row]), dataset.info.class_names)
-            box = "" if table.boxes is None else " " + ", ".join(f"{value:g}" for value in table.boxes[row].tolist())
-            where = f"object {row - int(table.offsets[index])} ({name})"
-            height, width = table.sizes[index].tolist()
+            box = "" if table.boxes is None else ", ".join(f"{value:g}" for value in table.boxes[row].tolist())
+            height, width = table.sizes[int(images[row])].tolist()
             image = f" of the {width}x{height} image" if kind == "outside" else ""
-            yield f"{dataset.annotation_path(index)}: {where}: box{box}: {kind}{image}"
+            yield _place(dataset, row), f"{f'box {box}: ' if box else ''}{kind}{image}"
+
+
+def _place(dataset: TableDataset, row: int) -> str:
+    """File and position of an object."""
+    table = dataset.table
+    index = int(np.searchsorted(table.offsets, row, side="right")) - 1
+    name = table.class_name(int(table.labels[row]), dataset.label_names)
+    return f"{dataset.annotation_path(index)}: object {row - int(table.offsets[index])} ({name})"

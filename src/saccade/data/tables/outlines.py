@@ -20,6 +20,7 @@ from saccade.data.tables._rows import elements_of_rows, offsets_of
 from saccade.data.tables.run_lengths import mask_of_runs
 
 __all__ = [
+    "FAR",
     "AttributeTexts",
     "ObjectOutline",
     "OutlineBuilder",
@@ -28,6 +29,8 @@ __all__ = [
     "mask_of_rings",
     "ring_area",
 ]
+
+FAR = 10  # multiples of the image's longer side beyond which a polygon is not filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +266,7 @@ def mask_of_rings(
                [0, 1, 1, 1, 0],
                [0, 0, 0, 0, 0]], dtype=uint8)
     """
-    limit = 10 * max(height, width)
+    limit = FAR * max(height, width)
     for ring in rings:  # the compiled filler does not check its input
         if len(ring) < 3 or not (np.abs(ring) <= limit).all():
             raise ValueError("a polygon needs three or more finite points near the image")

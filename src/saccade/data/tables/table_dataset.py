@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class TableDataset:
         image_root: Folder that the images' names are relative to, if it is not ``root``.
         masks: Give each object's mask as well, where the table has outlines.
 
+    Attributes:
+        repairs: How many labels and images policies left out or changed, by kind.
+        left_out: Place and reason of each of them that is not there any more.
+
     Example:
         >>> from saccade.data.tables.annotations import TableBuilder
         >>> builder = TableBuilder(["cat"])
@@ -65,6 +70,7 @@ class TableDataset:
         self.channels = channels
         self.allow_16bit = allow_16bit
         self.repairs: dict[str, int] = {}
+        self.left_out: list[tuple[str, str]] = []
         self._annotations = annotations
 
     def __len__(self) -> int:
@@ -135,7 +141,8 @@ class TableDataset:
         except ValueError as error:
             raise DataError(
                 f"{self.annotation_path(index)}: the outline of object {position} of {self.table.path(index)} "
-                f"is malformed ({error}). Correct it, or remove the object."
+                f"is malformed ({error}). Correct it, set bad_labels to 'drop', or write a corrected copy "
+                "(saccade check DATA --repair OUT)."
             ) from error
         return masks
 
@@ -154,9 +161,35 @@ class TableDataset:
         )
         return Sample(image, self.target(index), info)
 
-    def with_table(self, table: AnnotationTable, repairs: dict[str, int] | None = None) -> TableDataset:
-        """The same data set over another table; this one is not changed."""
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the objects' labels, where class names are those of points, or begin with background."""
+        if self.info.task == "keypoints":
+            return self.info.object_names or ("object",)
+        painted = self.info.task == "segmentation" and type(self).target is TableDataset.target
+        return self.info.class_names[1:] if painted else self.info.class_names
+
+    @property
+    def fills_outlines(self) -> bool:
+        """Whether the ground truth is painted from outlines, so that a malformed one stops the reading."""
+        painted = self.info.task == "segmentation" or self.masks
+        return painted and self.table.outlines is not None and type(self)._label_map is TableDataset._label_map
+
+    def with_table(
+        self,
+        table: AnnotationTable,
+        repairs: dict[str, int] | None = None,
+        left_out: Sequence[tuple[str, str]] = (),
+    ) -> TableDataset:
+        """The same data set over another table; this one is not changed.
+
+        Args:
+            table: The other table.
+            repairs: What was changed, by kind; that of this data set if not given.
+            left_out: Place and reason of what the other table lacks, added to that of this data set.
+        """
         clone = copy.copy(self)
         clone.table = table
         clone.repairs = dict(self.repairs if repairs is None else repairs)
+        clone.left_out = [*self.left_out, *left_out]
         return clone

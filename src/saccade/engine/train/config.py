@@ -69,6 +69,7 @@ class DataConfig:
     val_batch_size: int | None = None  # twice batch_size if not given
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"
+    bad_images: Literal["error", "drop"] = "error"  # drop: all are decoded once before the run to find them
     tile: TileConfig = field(default_factory=TileConfig)
     sampler: Literal["shuffle", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)

@@ -87,6 +87,7 @@ def open_datasets(config: TrainConfig) -> Datasets:
             format=data.format,
             task=task,
             bad_labels=data.bad_labels,
+            bad_images=data.bad_images,
             folds=folds,
             hold_out=held_out,
             **options,
