@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from saccade.data.images.decode import read_label_map
 from saccade.data.notices import say_once
@@ -39,12 +38,13 @@ _MANY_MAPS = 2000  # above, the log says that they are being read
 _FULL16 = (1 << 16) - 1
 _PEAK = 1 / 8  # share of the range that belongs to a peak of a mask
 _IN_PEAKS = 0.9  # share of the pixels of a mask that lie there
-_FEW = 32  # values that maps may have without looking at how they lie
-_LEAST_FLAT = 0.6  # share of the pixels of a label map that equal their right neighbour
+_MOST = 254  # classes of a label map
+_FEW = 16  # values that maps may have without looking at how they lie
+_LEAST_FLAT = 0.6  # share of the pixels of a label map that equal their right and lower neighbours
 _SOFT = 3  # values between the peaks from which on they are edges, not a class
 _SPREAD = 64  # largest value from which on few labels are greys spread over the range
-_MAIN = 8  # values that hold nearly all pixels of a blurred map
-_IN_MAIN = 0.95
+_MAIN = 8  # values that a blurred map may have had before
+_LEAST_FLAT_REST = 0.2  # share of the pixels of other values that equal their neighbours; edges have hardly any
 _REMEDY = (
     f"Write the classes into {CLASS_FILE} (line 1 is value 0), or class_names and values into saccade.yaml, if they "
     "are meant otherwise."
@@ -58,7 +58,7 @@ class MapValues:
     Args:
         counts: Pixels by value.
         kinds: How many maps have only 0 and 1, only 0 and 255, both 1 and 255, or others; none counts maps of 0 alone.
-        flat: Share of the pixels that equal their right neighbour.
+        flat: Pixels that equal their right and lower neighbours, by value.
         jpeg: How many maps are JPEG.
         example: A map with values other than 0, 1 and 255, or the first.
         maps: Number of maps.
@@ -66,7 +66,7 @@ class MapValues:
 
     counts: dict[int, int]
     kinds: dict[str, int]
-    flat: float
+    flat: dict[int, int]
     jpeg: int
     example: Path
     maps: int
@@ -119,24 +119,24 @@ def scan_maps(files: Sequence[Path]) -> MapValues:
         )
     counts: dict[int, int] = {}
     kinds = dict.fromkeys(("ones", "full", "both", "other"), 0)
-    equal = pairs = jpeg = 0
+    flat: dict[int, int] = {}
+    jpeg = 0
     example: Path | None = None
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         for number, (file, found) in enumerate(zip(files, pool.map(_scan, files), strict=True), 1):
-            values, own_counts, own_equal, own_pairs, own_jpeg = found
-            for value, count in zip(values, own_counts, strict=True):
+            values, own_counts, own_flat, is_jpeg = found
+            for value, count, same in zip(values, own_counts, own_flat, strict=True):
                 counts[value] = counts.get(value, 0) + count
+                flat[value] = flat.get(value, 0) + same
             kind = _kind(set(values))
             if kind:
                 kinds[kind] += 1
             if kind == "other" and example is None:
                 example = file
-            equal, pairs, jpeg = equal + own_equal, pairs + own_pairs, jpeg + own_jpeg
+            jpeg += is_jpeg
             if number % _MANY_MAPS == 0:
                 logger.info("%s: %d of %d label maps are read", files[0].parent, number, len(files))
-    result = MapValues(
-        dict(sorted(counts.items())), kinds, equal / pairs if pairs else 1.0, jpeg, example or files[0], len(files)
-    )
+    result = MapValues(dict(sorted(counts.items())), kinds, flat, jpeg, example or files[0], len(files))
     while len(_SCANNED) >= _MOST_SCANNED:
         del _SCANNED[next(iter(_SCANNED))]
     _SCANNED[key] = result
@@ -252,7 +252,7 @@ def _refuse(found: MapValues, values: set[int]) -> None:
             f"{found.example}: the label map is a JPEG, which changes the values of pixels ({len(labels)} occur). Save "
             "label maps as PNG."
         )
-    if labels[-1] >= IGNORE_LABEL - 1:
+    if labels[-1] > IGNORE_LABEL:
         raise DataError(
             f"{found.example}: the label map has values up to {labels[-1]}, more than classes can have. If they "
             "number objects, name the format instance_masks, or give instance_divisor; if they are depth or the like, "
@@ -260,17 +260,23 @@ def _refuse(found: MapValues, values: set[int]) -> None:
         )
     if len(labels) <= _FEW:
         return
-    main = sum(sorted((found.counts[value] for value in labels), reverse=True)[:_MAIN])
-    if main >= _IN_MAIN * sum(found.counts[value] for value in labels):
-        raise DataError(
-            f"{found.example}: {len(labels)} values occur, but {_MAIN} of them hold nearly all pixels: the edges of "
-            "the label map are blurred, so that values between classes arise. Save it again without smoothing (nearest "
-            "pixel), or give class_names and values in saccade.yaml."
-        )
-    if found.flat < _LEAST_FLAT:
+    total = sum(found.counts[value] for value in labels)
+    if sum(found.flat[value] for value in labels) < _LEAST_FLAT * total:
         raise DataError(
             f"{found.example}: {len(labels)} values change from pixel to pixel, as in a photograph, not in a label "
             "map. Name the folder of label maps by label_dir in saccade.yaml."
+        )
+    rest = sorted(labels, key=lambda value: found.counts[value])[:-_MAIN]
+    if sum(found.flat[value] for value in rest) < _LEAST_FLAT_REST * sum(found.counts[value] for value in rest):
+        raise DataError(
+            f"{found.example}: {len(labels)} values occur, most of them only along edges: the label map is blurred, so "
+            "that values between those of classes arise. Save it again without smoothing (nearest pixel), or give "
+            "class_names and values in saccade.yaml."
+        )
+    if len(labels) > _MOST:
+        raise DataError(
+            f"{found.example}: {len(labels)} values occur in the label maps, and a label map holds {_MOST} classes. If "
+            "they number objects, name the format instance_masks, or give instance_divisor."
         )
 
 
@@ -283,20 +289,17 @@ def _kind(values: set[int]) -> str:
     return "ones" if 1 in values else "full" if IGNORE_LABEL in values else ""
 
 
-def _scan(file: Path) -> tuple[list[int], list[int], int, int, bool]:
-    """Values of one map and their pixels; pixels equal to their right neighbour, of how many; whether it is a JPEG."""
+def _scan(file: Path) -> tuple[list[int], list[int], list[int], bool]:
+    """Values of one map, their pixels, those that equal their right and lower neighbours; whether it is a JPEG."""
     pixels = read_label_map(file)
-    values, counts = _count(pixels)
-    equal = int(np.count_nonzero(pixels[:, 1:] == pixels[:, :-1]))
-    with file.open("rb") as stream:
-        jpeg = stream.read(2) == b"\xff\xd8"
-    return values, counts, equal, pixels[:, 1:].size, jpeg
-
-
-def _count(pixels: NDArray[np.unsignedinteger]) -> tuple[list[int], list[int]]:
     counts = np.bincount(pixels.reshape(-1))
     values = np.flatnonzero(counts)
-    return values.tolist(), counts[values].tolist()
+    inner = pixels[:-1, :-1]
+    same = inner[(inner == pixels[:-1, 1:]) & (inner == pixels[1:, :-1])]
+    flat = np.bincount(same, minlength=len(counts))
+    with file.open("rb") as stream:
+        jpeg = stream.read(2) == b"\xff\xd8"
+    return values.tolist(), counts[values].tolist(), flat[values].tolist(), jpeg
 
 
 def _state(file: Path) -> tuple[int, int]:

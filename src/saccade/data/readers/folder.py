@@ -96,9 +96,16 @@ def _objection(tree: archive.Tree) -> str:
     for split in splits:
         for name in names:
             below = f"{split}/{name}" if split else name
-            file = _label_file(tree.files(below))
-            if file:
-                return f"{printable(below)}/{printable(file)} looks like labels, so that folders are hardly classes"
+            inner = tree.folders(below)
+            strange = next((folder for folder in inner if is_split_name(folder) or _words(folder) & _NO_CLASSES), None)
+            if strange is not None:
+                return f"'{printable(name)}' holds a folder '{printable(strange)}', as a data set does, not a class"
+            for folder in (below, *(f"{below}/{folder}" for folder in inner)):
+                file = _label_file(tree.files(folder))
+                if file:
+                    return (
+                        f"{printable(folder)}/{printable(file)} looks like labels, so that folders are hardly classes"
+                    )
     if len(names) == 1:
         return _lone_class(tree, splits, names[0])
     return ""

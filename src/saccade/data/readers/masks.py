@@ -156,11 +156,10 @@ def _layouts(root: Path) -> list[tuple[str, str]]:
         for label in _LABEL_TAILS
         if (other := lower.get(split.lower() + label)) is not None and other != name
     )
-    below = dict.fromkeys(
-        ("{split}/" + images, "{split}/" + labels)
-        for name in top
-        for images, labels in _word_pairs(subfolders(root / name))
-    )
+    inner = [pairs for name in top if (pairs := _word_pairs(subfolders(root / name)))]
+    # Folders of other names in a further split would be passed over in silence.
+    shared = [pair for pair in inner[0] if all(pair in pairs for pairs in inner)] if inner else []
+    below = [("{split}/" + images, "{split}/" + labels) for images, labels in shared]
     pairs = _word_pairs(top)
     return [*tails, *below, *((images + "/{split}", labels + "/{split}") for images, labels in pairs), *pairs]
 

@@ -18,7 +18,8 @@ as one without area instead of being read as a single pixel. Swapped corners are
 continuous coordinates in this format are read with ``one_based=False``: numbers as they are.
 
 *Classes* are those of ``class_names.txt`` (one a line, as labelme writes it), else the names in all annotation files,
-sorted. Label maps hold indices, whose names are not in the XML files: without that list they are VOC's own twenty.
+sorted. Label maps hold indices, whose names are not in the XML files: without that list they are VOC's own twenty, if
+the XML files name some of these or the values have the gaps of a part of VOC; else the values that occur.
 
 *Difficult* objects keep their mark in ``table.extras["difficult"]``; they are ordinary objects in the target, as
 training on VOC takes them. Pose, truncated, difficult, occluded and all other fields of an object or an image are its
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import read_label_map
-from saccade.data.readers._collector import AnnotationCollector
+from saccade.data.notices import say_once
+from saccade.data.readers._collector import AnnotationCollector, outside_error
 from saccade.data.readers._common import (
     UNSPLIT,
     check_class_count,
@@ -59,18 +61,19 @@ from saccade.data.readers._common import (
 from saccade.data.readers._faults import FieldError
 from saccade.data.readers._find_images import ImageFinder, find_image_root, last_parts
 from saccade.data.readers._label_maps import LabelMapDataset, instance_masks, label_lookup, map_table
+from saccade.data.readers._map_values import CLASS_FILE, infer_classes, scan_maps
 from saccade.data.readers._xml_files import begins_with, children, image_size, number, parse_xml
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.reading import read_text
+from saccade.structures.sample import IGNORE_LABEL
 
 __all__ = ["CLASS_FILE", "VOC_CLASSES", "VocDataset", "VocMaskDataset", "matches", "read", "splits"]
 
 logger = logging.getLogger("saccade")
 
-CLASS_FILE = "class_names.txt"
 VOC_CLASSES = (
     "aeroplane",
     "bicycle",
@@ -291,7 +294,11 @@ def read(
         class_names = sorted(others.union(collector.class_names))
     check_class_count(len(class_names), folder, "object.name")
     images_of = _Images(root, images, folder, split)
-    collector.place_images(images_of.find(ids, names), folder, images_of.root)
+    errors = [
+        outside_error(name, folder / f"{identifier}.xml", images_of.root)
+        for identifier, name in zip(ids, names, strict=True)
+    ]
+    collector.place_images(images_of.find(ids, names), errors)
     table = collector.build(class_names)
     if not len(table):
         faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
@@ -504,25 +511,27 @@ def _read_label_maps(
         ids = [stems[index] for index in choose(len(stems), split, None, root)]
     else:
         ids = _ids(root, folder, split, kind)
+    values = None
     if class_names is None:
-        class_names = _label_names(root, folder, ids)
+        class_names, values = _label_classes(root, folder, root / maps)
     finder = _Images(root, images, folder, split)
     found = finder.find(ids)
     table = map_table(
         [(name or f"{identifier}.jpg", f"{maps}/{identifier}.png") for name, identifier in zip(found, ids, strict=True)]
     )
     info = DatasetInfo(root.name, "segmentation", tuple(class_names), split)
-    dataset = LabelMapDataset(info, root, table, label_lookup(len(class_names)))
+    dataset = LabelMapDataset(info, root, table, label_lookup(len(class_names), values))
     dataset.image_root = finder.root
     return dataset
 
 
-def _label_names(root: Path, folder: Path, ids: Sequence[str]) -> list[str]:
-    """Class names by index: the data set's own list, or VOC's classes where the annotation files have no others."""
+def _label_classes(root: Path, folder: Path, maps: Path) -> tuple[Sequence[str], Mapping[int, int] | None]:
+    """Class names, and labels by value: the data set's own list, VOC's classes where they are, or the values."""
     listed = _listed_classes(root)
     if listed is not None:
-        return ["background" if name == "_background_" else name for name in listed if name != "__ignore__"]
-    files = [folder / f"{identifier}.xml" for identifier in ids[:_SAMPLED_FILES]]
+        return ["background" if name == "_background_" else name for name in listed if name != "__ignore__"], None
+    labelled = list_images(maps)  # of all splits
+    files = [folder / f"{Path(name).stem}.xml" for name in labelled[:_SAMPLED_FILES]]
     names = {
         (item.findtext("name") or "").strip()
         for file in files
@@ -534,4 +543,19 @@ def _label_names(root: Path, folder: Path, ids: Sequence[str]) -> list[str]:
             f"{root}: the label maps' classes have no names, and {sorted(names - set(VOC_CLASSES))[0]!r} is none of "
             f"VOC's. Write them into {CLASS_FILE}, one a line in the order of the values, or give class_names."
         )
-    return ["background", *VOC_CLASSES]
+    voc = ["background", *VOC_CLASSES]
+    if names:
+        return voc, None
+    found = scan_maps([maps / name for name in labelled])
+    labels = [value for value in found.values if value != IGNORE_LABEL]
+    if labels and len(labels) <= labels[-1] < len(voc):  # the gaps are the classes that a part of VOC does not show
+        say_once(
+            f"{root}: the label maps' classes have no names; their values {', '.join(map(str, labels))} are taken for "
+            f"those of VOC's classes. Write the classes into {CLASS_FILE}, or class_names into saccade.yaml, if they "
+            "are others."
+        )
+        return voc, None
+    if len(labels) == len(voc):
+        return voc, None
+    inferred = infer_classes(found, root)
+    return inferred.names, inferred.values
