@@ -98,7 +98,6 @@ def evaluate(
         worker_count(workers),
         progress=lambda batches, total: track(batches, total, "evaluate"),
         tiling=tiling(tile, overlap),
-        max_detections=max_detections,
     )
 
 
