@@ -83,7 +83,7 @@ def test_unknown_classes_points_and_polygons() -> None:
     table, changes = repair_table(dataset)
     assert listed(changes)[1:] == [
         ("object 1 (cat): keypoint 0", [61, 1, 2], [0, 0, 0], "keypoint outside"),
-        ("object 1 (cat): polygon 0", [[1, 1], [2, 2]], None, "polygon of fewer than three points"),
+        ("object 1 (cat): polygon 0", [[1, 1], [2, 2]], None, "polygon: fewer than three points"),
         ("object 2 (cat)", listed(changes)[3][1], None, "not finite"),
     ]
     assert changes[0].reason == "unknown class"

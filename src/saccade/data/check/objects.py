@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from saccade.data.check.report import Issue, Severity
 from saccade.data.check.split_view import LocatedIssue, SplitView
 from saccade.data.tables.faults import OUTSIDE_TOLERANCE, box_faults
+from saccade.data.tables.outline_faults import mask_faults, ring_faults
+from saccade.data.tables.table_dataset import TableDataset
 
 __all__ = ["check_objects", "repeated_boxes"]
 
@@ -20,7 +22,13 @@ _REMEDIES = {
     "zero area": f"Draw the box again or remove it, or {_REPAIR}.",
     "outside": f"Clip the box to the image, or {_REPAIR}.",
 }
-_FAR = 10  # multiples of the image's side beyond which a polygon is not filled (outlines.mask_of_rings)
+_RINGS = {  # code and remedy by the kind of fault
+    "fewer than three points": ("outlines.points", f"Draw it again or remove it, or {_REPAIR}."),
+    "not finite": ("outlines.not-finite", f"Write finite numbers, or {_REPAIR}."),
+    "far from the image": ("outlines.far", f"Correct the points, or {_REPAIR}."),
+    "zero area": ("outlines.zero-area", f"Draw it again or remove it, or {_REPAIR}."),
+    "outside": ("outlines.outside", "Clip the polygon to the image."),
+}
 
 
 def check_objects(view: SplitView) -> Iterator[LocatedIssue]:
@@ -161,8 +169,8 @@ def _check_keypoints(view: SplitView) -> Iterator[LocatedIssue]:
 
 def _outline_severity(view: SplitView) -> Severity:
     """Severity of a malformed outline: an error where training fills outlines, else a warning."""
-    fills = view.dataset.info.task == "segmentation" or getattr(view.dataset, "masks", False)
-    return "error" if fills else "warning"
+    dataset = view.dataset
+    return "error" if isinstance(dataset, TableDataset) and dataset.fills_outlines else "warning"
 
 
 def _check_rings(view: SplitView) -> Iterator[LocatedIssue]:
@@ -171,39 +179,40 @@ def _check_rings(view: SplitView) -> Iterator[LocatedIssue]:
     build, severity = _IssueBuilder(view), _outline_severity(view)
     points = np.diff(outlines.point_offsets)
     rows = np.repeat(np.arange(len(outlines)), np.diff(outlines.ring_offsets))
-
-    def field_of(ring: int) -> str:
-        return f"{build.name(int(rows[ring]))}, polygon {ring - int(outlines.ring_offsets[rows[ring]])}"
-
-    for ring in np.flatnonzero(points < 3).tolist():
-        problem, remedy = f"a polygon of {points[ring]} points has no area", "Draw it again, or remove it."
-        yield build.issue(int(rows[ring]), "outlines.points", problem, remedy, severity, field_of(ring))
-    # Rings without points have no extent; the points of the others are contiguous.
-    full = np.flatnonzero(points > 0)
-    if not len(full):
-        return
-    starts = outlines.point_offsets[:-1][full]
-    low = np.minimum.reduceat(outlines.points_xy, starts, axis=0)
-    high = np.maximum.reduceat(outlines.points_xy, starts, axis=0)
-    finite = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1)
-    for number in np.flatnonzero(~finite).tolist():
-        remedy = _REMEDIES["not finite"]
-        row, field = int(rows[full[number]]), field_of(int(full[number]))
-        yield build.issue(row, "outlines.not-finite", "a coordinate is not finite", remedy, severity, field)
-    sizes = view.sizes[view.image[rows[full]]]
-    known = sizes.all(axis=1) & finite
-    limit = _FAR * sizes.max(axis=1, initial=0)
-    far = known & (np.maximum(np.abs(low).max(axis=1), np.abs(high).max(axis=1)) > limit)
+    sizes = view.sizes[view.image[rows]]
+    low, high = _extents(view)
+    faults = ring_faults(outlines, view.sizes[view.image])
     over = (low < -OUTSIDE_TOLERANCE).any(axis=1) | (high > sizes[:, ::-1] + OUTSIDE_TOLERANCE).any(axis=1)
-    for number in np.flatnonzero(known & over).tolist():
-        height, width = sizes[number].tolist()
-        (x1, y1), (x2, y2) = low[number].tolist(), high[number].tolist()
-        problem = f"the polygon reaches from {x1:g}, {y1:g} to {x2:g}, {y2:g}, the image is {width}x{height}"
-        row, field = int(rows[full[number]]), field_of(int(full[number]))
-        if far[number]:
-            yield build.issue(row, "outlines.far", problem, "Correct the points.", severity, field)
-        else:
-            yield build.issue(row, "outlines.outside", problem, "Clip the polygon to the image.", "warning", field)
+    faults["outside"] = over & sizes.all(axis=1) & ~np.logical_or.reduce(list(faults.values()))
+    # A stray ring without area beside sound ones changes nothing.
+    flat = np.bincount(rows[faults["zero area"]], minlength=len(outlines))
+    only_flat = flat == np.diff(outlines.ring_offsets)
+    for kind, (code, remedy) in _RINGS.items():
+        for ring in np.flatnonzero(faults[kind]).tolist():
+            row = int(rows[ring])
+            field = f"{build.name(row)}, polygon {ring - int(outlines.ring_offsets[row])}"
+            (height, width), (x1, y1), (x2, y2) = sizes[ring].tolist(), low[ring].tolist(), high[ring].tolist()
+            problem = {
+                "fewer than three points": f"a polygon of {points[ring]} points has no area",
+                "not finite": "a coordinate is not finite",
+                "zero area": "all points lie on one line, so the polygon has no area",
+            }.get(kind, f"the polygon reaches from {x1:g}, {y1:g} to {x2:g}, {y2:g}, the image is {width}x{height}")
+            harmless = kind == "outside" or (kind == "zero area" and not only_flat[row])
+            yield build.issue(row, code, problem, remedy, "warning" if harmless else severity, field)
+
+
+def _extents(view: SplitView) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest x, y of every ring, each (R, 2); 0 of rings without points."""
+    outlines = view.outlines
+    assert outlines is not None, "the caller checked for outlines"
+    points = np.diff(outlines.point_offsets)
+    low, high = np.zeros((len(points), 2)), np.zeros((len(points), 2))
+    full = np.flatnonzero(points > 0)
+    if len(full):
+        starts = outlines.point_offsets[:-1][full]
+        low[full] = np.minimum.reduceat(outlines.points_xy, starts, axis=0)
+        high[full] = np.maximum.reduceat(outlines.points_xy, starts, axis=0)
+    return low, high
 
 
 def _check_masks(view: SplitView) -> Iterator[LocatedIssue]:
@@ -215,11 +224,10 @@ def _check_masks(view: SplitView) -> Iterator[LocatedIssue]:
     build, severity = _IssueBuilder(view), _outline_severity(view)
     made_for = outlines.run_sizes[rows]
     # A mask is drawn on a canvas of the annotated size, where there is one.
-    annotated = view.annotated[view.image[rows]]
-    images = np.where(annotated > 0, annotated, view.real[view.image[rows]])
-    other = (made_for != images).any(axis=1) & images.all(axis=1)
+    images = np.where(view.annotated > 0, view.annotated, view.real)[view.image]
+    faults = mask_faults(outlines, images)
+    other, short, images = faults["mask size"][rows], faults["mask runs"][rows], images[rows]
     totals = np.add.reduceat(outlines.runs.astype(np.int64), outlines.run_offsets[:-1][rows])
-    short = ~other & (totals != made_for.astype(np.int64).prod(axis=1))
     for number in np.flatnonzero(other).tolist():
         (height, width), (mask_height, mask_width) = images[number].tolist(), made_for[number].tolist()
         problem = f"the mask is {mask_width}x{mask_height}, its image {width}x{height}"

@@ -18,7 +18,7 @@ from saccade.data.derived.combine import without_unions
 from saccade.data.open import open_raw, resolve_source
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.faults import box_faults
-from saccade.data.tables.outlines import Outlines
+from saccade.data.tables.outline_faults import mask_faults, ring_faults, without_outlines
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import WRITERS, Writer, get_writer
 from saccade.data.writers._common import LossReport
@@ -91,8 +91,9 @@ def repair_source(
 
     Inverted boxes get their corners swapped, boxes that leave their image are clipped; objects without area, with
     numbers that are not finite, of unknown classes or given twice are removed; keypoints outside become unlabelled;
-    polygons of fewer than three points are removed, and so are images that cannot be decoded. A split that only joins
-    others (VOC's ``trainval``) is not written unless it is named.
+    polygons and masks that cannot be filled are removed, and so are images that cannot be decoded, and lines of
+    annotation files that cannot be read. A split that only joins others (VOC's ``trainval``) is not written unless it
+    is named.
 
     Args:
         source: Name in the catalogue, or a folder.
@@ -181,7 +182,10 @@ def _repair(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
     table = replace(dataset.table, sizes=sizes).select_images(kept)
     readable_part = dataset.with_table(table)
     repaired, more = repair_table(readable_part)
-    return readable_part.with_table(repaired), changes + more
+    unread = [
+        Change(fault.where, "file", fault.message, None, fault.code, dataset.info.split) for fault in table.faults
+    ]
+    return readable_part.with_table(repaired), unread + changes + more
 
 
 def _read_size(dataset: TableDataset, index: int) -> tuple[int, int] | str:
@@ -202,7 +206,7 @@ def repair_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
     Returns:
         The repaired table, and the changes by image.
     """
-    table, changes = dataset.table, _ChangeLog(dataset)
+    table, changes = replace(dataset.table, faults=()), _ChangeLog(dataset)
     bad = table.labels < 0
     changes.remove(bad, "unknown class")
     if table.boxes is not None:
@@ -214,7 +218,7 @@ def repair_table(dataset: TableDataset) -> tuple[AnnotationTable, list[Change]]:
         bad |= infinite
         table = _hide_points(table, changes, bad)
     if table.outlines is not None:
-        table = replace(table, outlines=_drop_rings(table.outlines, changes, bad))
+        table = _mend_outlines(dataset, table, changes, bad)
     if dataset.info.task == "classification":
         table = table.select_images(np.flatnonzero(~bad))  # one object an image: without it there is no image
     else:
@@ -273,28 +277,32 @@ def _hide_points(table: AnnotationTable, changes: _ChangeLog, bad: NDArray[np.bo
     return replace(table, keypoints=points)
 
 
-def _drop_rings(outlines: Outlines, changes: _ChangeLog, bad: NDArray[np.bool_]) -> Outlines:
-    """Remove rings of fewer than three points from outlines."""
-    points = np.diff(outlines.point_offsets)
+def _mend_outlines(
+    dataset: TableDataset, table: AnnotationTable, changes: _ChangeLog, bad: NDArray[np.bool_]
+) -> AnnotationTable:
+    """Remove faulty polygons and masks; objects that had no other outline go where outlines are the ground truth."""
+    outlines, sizes = table.outlines, table.sizes[table.image_index]
+    assert outlines is not None, "the caller checked for outlines"
     rows = np.repeat(np.arange(len(outlines)), np.diff(outlines.ring_offsets))
-    keep = points >= 3
-    for ring in np.flatnonzero(~keep & ~bad[rows]).tolist():
-        row = int(rows[ring])
-        first, end = outlines.point_offsets[ring : ring + 2].tolist()
-        field_name = f"polygon {ring - int(outlines.ring_offsets[row])}"
-        before = [[_plain(value) for value in point] for point in outlines.points_xy[first:end].tolist()]
-        changes.add(row, field_name, before, None, "polygon of fewer than three points")
-    return replace(
-        outlines,
-        ring_offsets=_offsets(np.bincount(rows[keep], minlength=len(outlines))),
-        point_offsets=_offsets(points[keep]),
-        points_xy=outlines.points_xy[np.repeat(keep, points)],
-        holes=outlines.holes[keep],
-    )
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    rings, masks = np.zeros(len(rows), np.bool_), np.zeros(len(outlines), np.bool_)
+    for kind, found in ring_faults(outlines, sizes).items():
+        rings |= found
+        for ring in np.flatnonzero(found & ~bad[rows]).tolist():
+            row = int(rows[ring])
+            first, end = outlines.point_offsets[ring : ring + 2].tolist()
+            before = [[_plain(value) for value in point] for point in outlines.points_xy[first:end].tolist()]
+            changes.add(row, f"polygon {ring - int(outlines.ring_offsets[row])}", before, None, f"polygon: {kind}")
+    for kind, found in mask_faults(outlines, sizes).items():
+        masks |= found
+        for row in np.flatnonzero(found & ~bad).tolist():
+            height, width = outlines.run_sizes[row].tolist()
+            changes.add(row, "mask", f"{width}x{height}", None, kind)
+    left = without_outlines(outlines, rings, masks)
+    if dataset.fills_outlines:
+        lost = (outlines.has_rings() | outlines.has_runs()) & ~(left.has_rings() | left.has_runs()) & ~bad
+        changes.remove(lost, "no sound outline is left")
+        bad |= lost
+    return replace(table, outlines=left)
 
 
 class _ChangeLog:
@@ -325,9 +333,7 @@ class _ChangeLog:
         return f"object {row - int(table.offsets[index])} ({self._name(row)})"
 
     def _name(self, row: int) -> str:
-        info, label = self._dataset.info, int(self._dataset.table.labels[row])
-        names = info.class_names if info.task != "keypoints" else ("object",)
-        return self._dataset.table.class_name(label, names)
+        return self._dataset.table.class_name(int(self._dataset.table.labels[row]), self._dataset.label_names)
 
     def _content(self, row: int) -> dict[str, Any]:
         """An object as plain values."""

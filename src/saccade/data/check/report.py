@@ -42,6 +42,7 @@ CODES = {
     "maps.colours": "label maps that hold colours",
     "outlines.points": "polygons of fewer than three points",
     "outlines.far": "polygons far from their image",
+    "outlines.zero-area": "polygons without area",
     "masks.size": "masks of another size than their image",
     "masks.runs": "masks whose runs do not fill their image",
     "image.size": "annotated sizes that are not the image's",

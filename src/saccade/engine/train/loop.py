@@ -112,6 +112,7 @@ class GradientStep:
         if session.is_main:
             name = f"batch-{self.step.name}.png" if self.step.name else "batch.png"
             save_batch_image(session.folder.path / name, pipeline, sampler, self.model)
+            session.folder.write_left_out(self.data.left_out)
             session.display.say(f"{self.step.name}: {self.data.describe()}" if self.step.name else self.data.describe())
         report = None
         try:
@@ -380,6 +381,8 @@ class ModelStep:
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         normalize = Normalize(self.model.input_spec).to(device)
         session.display.say(f"{self.step.name}: {self.data.describe()}")
+        if session.is_main:
+            session.folder.write_left_out(self.data.left_out)
         seed_step(self.config.seed, at.step, session.fabric.global_rank)
 
         def batches() -> Iterator[Batch]:

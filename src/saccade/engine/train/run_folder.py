@@ -21,6 +21,7 @@ from saccade.errors import ConfigError, SaccadeError, WeightsError
 from saccade.models.checkpoint import read_metadata
 from saccade.structures.files import atomic_write, previous_path, write_text
 from saccade.structures.reading import require_regular
+from saccade.structures.text import printable
 
 __all__ = ["STATE_VERSION", "RunFolder"]
 
@@ -94,6 +95,14 @@ class RunFolder:
         path = self.path / "config.yaml"
         if not path.is_file() or path.read_bytes() != text.encode():
             write_text(path, text)
+
+    def write_left_out(self, rows: list[tuple[str, str, str]]) -> None:
+        """Write ``left_out.csv``, if anything was left out: split, place and reason of each label and image."""
+        if rows:
+            text = io.StringIO()
+            named = [("split", "place", "reason"), *(tuple(map(printable, row)) for row in rows)]
+            csv.writer(text, lineterminator="\n").writerows(named)
+            write_text(self.path / "left_out.csv", text.getvalue())
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write ``metrics.csv``, one row an epoch; columns that appear later are empty before."""

@@ -40,6 +40,12 @@ class Datasets:
     val: VisionDataset | None = None
     test: VisionDataset | None = None
 
+    @property
+    def left_out(self) -> list[tuple[str, str, str]]:
+        """Split, place and reason of every label and image that the policies of ``data`` left out."""
+        splits = (("train", self.train), ("val", self.val), ("test", self.test))
+        return [(name, *entry) for name, data in splits for entry in getattr(data, "left_out", ())]
+
     def describe(self) -> str:
         """One line: sizes, classes, and what the label policy repaired or dropped."""
         parts = [
