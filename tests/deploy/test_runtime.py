@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tests.deploy.small import SmallClassifier, SmallDetector, pixels
 from torch import Tensor
 
 from saccade.deploy import runtime as runtimes
+from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.precision import has_bf16
 from saccade.deploy.runtime import EagerRuntime, FusedRuntime, OpenVinoRuntime, best_cpu_runtime, open_runtime
 from saccade.errors import SaccadeError
@@ -178,16 +181,26 @@ def test_device_that_is_not_there_is_named() -> None:
         open_runtime(SmallClassifier(), "nonsense")
 
 
-def test_openvino_neither_calls_home_nor_leaves_files(tmp_path: Path) -> None:
-    """A fresh process with an empty home, in which looking up a name or connecting is an error."""
+def test_no_package_calls_home_or_leaves_files(tmp_path: Path) -> None:
+    """A fresh process with an empty home, traced by the system where strace is installed, and by Python in any case."""
+    home = tmp_path / "home"
+    home.mkdir()
+    network = SmallClassifier()
+    for kind in ("onnx", "openvino"):
+        export_model(network, tmp_path / f"m{SUFFIXES[kind]}", format=kind)
+    Image.new("RGB", (48, 32), "red").save(tmp_path / "red.png")
     code = """
-        import socket, sys
-        def refuse(*args, **kwargs):
-            raise AssertionError("a socket was opened")
-        socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-        import torch
+        import sys
+        def refuse(event, arguments):
+            if event.startswith("socket.") and event not in ("socket.__new__", "socket.gethostname"):
+                raise AssertionError(f"{event} {arguments}")
+        sys.addaudithook(refuse)
+        import saccade.cli
         from tests.deploy.small import SmallClassifier, pixels
         from saccade.deploy.runtime import best_cpu_runtime
+        for name in ("m.onnx", "m.xml"):
+            words = ["predict", "--model", f"{sys.argv[1]}/{name}", "--source", f"{sys.argv[1]}/red.png"]
+            assert saccade.cli.main(words) == 0
         model = SmallClassifier()
         runtime = best_cpu_runtime(model)
         assert "OpenVINO" in runtime.name
@@ -195,8 +208,19 @@ def test_openvino_neither_calls_home_nor_leaves_files(tmp_path: Path) -> None:
         assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
         assert runtime._torch is None
     """
-    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    trace = tmp_path / "trace.txt"
+    traced = ["strace", "-f", "-qq", "-e", "trace=socket,connect,openat", "-e", "signal=none", "-o", str(trace)]
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
     subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, cwd=Path(__file__).parents[2]
+        [*(traced if shutil.which("strace") else []), *command],
+        check=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
     )
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+    if trace.exists():
+        calls = trace.read_text(errors="replace").splitlines()
+        assert len(calls) > 100
+        assert [call for call in calls if "AF_INET" in call or "resolv.conf" in call] == []
