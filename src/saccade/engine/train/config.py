@@ -175,6 +175,7 @@ class TrainConfig:
     model: str = ""
     model_args: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None  # published weights or a checkpoint to start from
+    partial_weights: bool = False  # start from them although they lack parts of the body, or hold layers too many
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

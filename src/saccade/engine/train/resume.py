@@ -37,6 +37,7 @@ _FIXED = {
     "model": "the weights are those of the other network",
     "model_args": "the weights are those of the other network",
     "weights": "they count where a run begins",
+    "partial_weights": "they count where a run begins",
     "optimizer.name": "the state of one optimiser is of no use to another",
     "data.val": "the best weights were chosen on the other split",
     "data.folds": "the best weights were chosen on the other images",

@@ -135,7 +135,7 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     if config.weights is not None and pretrained:
         from saccade.weights import load_weights
 
-        report = load_weights(model, config.weights)
+        report = load_weights(model, config.weights, partial=config.partial_weights)
         logger.info("%s", report)
         if report.file_head is not None and _only_head_trains(config):
             model.earlier_heads = (*report.earlier_heads, report.file_head)

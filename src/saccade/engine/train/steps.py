@@ -13,7 +13,19 @@ from saccade.errors import ConfigError, did_you_mean
 __all__ = ["RunStep", "resolve_steps"]
 
 # What belongs to the run as a whole.
-_FIXED = ("name", "model", "model_args", "weights", "steps", "out", "seed", "compile", "precision", "channels_last")
+_FIXED = (
+    "name",
+    "model",
+    "model_args",
+    "weights",
+    "partial_weights",
+    "steps",
+    "out",
+    "seed",
+    "compile",
+    "precision",
+    "channels_last",
+)
 
 
 @dataclass(frozen=True)
