@@ -202,12 +202,26 @@ def _start_worker(worker: int, tied: bool) -> None:
     # Ctrl-C reaches every process of the terminal, and SIGTERM every process of a cluster's job; the main one saves and
     # ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _heed_parent_alone()
     if tied:
         _die_with_parent()
     # The collector writes into the objects inherited from the main process, and so copies their pages: 145 MB a worker
     # once a training run's packages are loaded, 30 MB without (benchmarks/worker_memory.py).
     gc.freeze()
+
+
+def _heed_parent_alone() -> None:
+    """Let SIGTERM end this worker only where its parent sent it."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _die_with_parent() -> None:
