@@ -83,6 +83,8 @@ def convert(
                 f"format '{to}' cannot hold the ground truth of task '{dataset.info.task}'; "
                 f"it holds: {', '.join(writer.TASKS)}."
             )
+        for fault in dataset.table.faults:
+            report.drop("what could not be read", fault.code)
         writer.write(dataset, out, dataset.info.split, image_files, report)
     return report
 

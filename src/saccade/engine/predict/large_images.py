@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import MAX_PIXELS, read_image, upright_size
+from saccade.data.images.tiff import PILLOW_ERRORS
 from saccade.data.transforms.resize import shift_pixels
 from saccade.engine.predict.sources import Skips, expand_source, to_pixels
 from saccade.errors import DataError
@@ -29,7 +30,7 @@ class LargeImage:
 
     Args:
         name: File, or a name such as ``array-3``.
-        pixels: (H, W) or (H, W, C), uint8 or float 0..1; perhaps mapped from a file.
+        pixels: (H, W) or (H, W, C), uint8 or uint16; perhaps mapped from a file.
         channels: What a window has, 1 or 3.
         position: Number of the image in the source, for messages.
 
@@ -99,21 +100,22 @@ def open_images(source: Any, channels: int, skips: Skips | None = None) -> Itera
 def _open(item: Any, name: str, channels: int, position: int) -> LargeImage:
     if isinstance(item, Path):
         return LargeImage(name, _open_file(item, channels), channels, position)
-    if hasattr(item, "detach"):
-        item = item.detach().cpu().numpy()
-        pixels = np.moveaxis(item, 0, -1) if item.ndim == 3 else item
-    else:
-        pixels = to_pixels(item, channels, position) if hasattr(item, "getbands") else np.asanyarray(item)
-    to_pixels(pixels[:1, :1], channels, position)  # what is no image is refused now, not in the middle
-    return LargeImage(name, pixels, channels, position)
+    if isinstance(item, np.ndarray) and item.dtype in (np.uint8, np.uint16) and item.ndim in (2, 3) and item.size:
+        to_pixels(item[:1, :1], channels, position)  # what is no image is refused now, not in the middle
+        return LargeImage(name, item, channels, position)
+    # What a value of other types means follows from all of them.
+    return LargeImage(name, to_pixels(item, channels, position), channels, position)
 
 
 def _open_file(path: Path, channels: int) -> NDArray[Any]:
     require_regular(path)  # a pipe would be waited for without end
     if path.suffix.lower() == ".npy":
         try:
+            with path.open("rb") as file:
+                if file.read(6) != b"\x93NUMPY":  # numpy.load takes archives and pickles as well
+                    raise ValueError("it does not begin as one")
             pixels: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, TypeError, ArithmeticError, MemoryError, SyntaxError) as error:
             raise DataError(f"{path}: this is no array file ({error}). Write it with numpy.save.") from error
         if pixels.ndim not in (2, 3) or pixels.dtype != np.uint8 or not pixels.size:
             raise DataError(
@@ -141,8 +143,15 @@ def _map_tiff(path: Path) -> NDArray[Any] | None:
         with path.open("rb") as file:
             # Image.open would refuse large images; here nothing is decoded.
             tags = dict(TiffImagePlugin.TiffImageFile(file).tag_v2)
-    except (OSError, SyntaxError, ValueError, KeyError):
+            return _map_plain(path, tags)
+    except PILLOW_ERRORS:
         return None  # the decoder raises the error that names the fault
+
+
+def _map_plain(path: Path, tags: dict[int, Any]) -> NDArray[Any] | None:
+    """The pixels that the directory of a TIFF describes, mapped; None if they are not stored as they are."""
+    from PIL import TiffImagePlugin
+
     width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
     samples = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
     starts, lengths = tags.get(TiffImagePlugin.STRIPOFFSETS), tags.get(TiffImagePlugin.STRIPBYTECOUNTS)
@@ -158,8 +167,8 @@ def _map_tiff(path: Path) -> NDArray[Any] | None:
     if not plain or samples not in (1, 3, 4) or starts is None or lengths is None:
         return None
     starts, lengths = np.atleast_1d(starts).astype(np.int64), np.atleast_1d(lengths).astype(np.int64)
-    in_one_place = bool((starts[1:] == starts[:-1] + lengths[:-1]).all())
-    if not in_one_place or lengths.sum() != height * width * samples:
+    in_one_place = len(starts) == len(lengths) and bool((starts[1:] == starts[:-1] + lengths[:-1]).all())
+    if not in_one_place or (lengths < 0).any() or lengths.sum() != height * width * samples:
         return None
     if path.stat().st_size < starts[0] + lengths.sum():
         return None

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import IMAGE_SUFFIXES, match_channels, read_image
+from saccade.data.images.depth import pillow_pixels, to_uint8
 from saccade.errors import ConfigError, DataError, did_you_mean
 from saccade.structures.reading import is_hidden
 from saccade.structures.text import printable
@@ -84,8 +85,8 @@ def iter_source(source: Any, channels: int, skips: Skips | None = None) -> Itera
     """Yield (name, RGB pixels) one by one, so that memory does not grow with the source.
 
     Args:
-        source: Path, folder (searched for images, not below it), glob, (H, W[, C]) array (RGB uint8, or float 0..1),
-            Pillow image, (C, H, W) tensor, or an iterable of any of these.
+        source: Path, folder (searched for images, not below it), glob, (H, W[, C]) array (RGB; uint8, uint16, or
+            float 0..1), Pillow image, (C, H, W) tensor, or an iterable of any of these.
         channels: What the network takes, 1 or 3.
         skips: What happens to things that are no images; an error if not given.
 
@@ -183,32 +184,45 @@ def _images_of(folder: Path, quiet: bool) -> list[Path]:
 def to_pixels(item: Any, channels: int, position: int) -> NDArray[Any]:
     """Convert an array, Pillow image or tensor to RGB or grey pixels (H, W, channels), uint8.
 
+    Other depths are scaled as those of files are: :func:`saccade.data.images.depth.to_uint8`.
+
     Args:
         item: Number ``position`` of the source, for messages.
         channels: What the network takes, 1 or 3.
         position: Counted from 0.
 
     Raises:
-        DataError: If its values or shape are not those of an image.
+        DataError: If its shape is not that of an image, or its values are no brightness
+            (:func:`saccade.data.images.depth.to_uint8`).
 
     Example:
         >>> to_pixels(torch.ones(1, 2, 2), channels=3, position=0)[0, 0]
         array([255, 255, 255], dtype=uint8)
     """
-    if hasattr(item, "detach"):  # a tensor, (C, H, W) or (H, W)
-        pixels = item.detach().cpu().numpy()
+    name = f"source {position}"
+    if hasattr(item, "getbands"):  # a Pillow image
+        pixels: NDArray[Any] = pillow_pixels(item, name)
+    elif hasattr(item, "detach"):  # a tensor, (C, H, W) or (H, W)
+        pixels = _array_of(item)
         pixels = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 else pixels
-    elif hasattr(item, "getbands"):  # a Pillow image
-        from PIL import ImageOps
-
-        pixels = np.asarray(ImageOps.exif_transpose(item).convert("L" if channels == 1 else "RGB"))
     else:
-        pixels = np.asarray(item)
-    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0.0 and pixels.max() <= 1.0:
-        pixels = np.rint(pixels * 255.0).astype(np.uint8)
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.size == 0:
+        try:
+            pixels = np.asarray(item)
+        except (ValueError, TypeError) as error:  # lists within lists of unequal length
+            raise DataError(f"{name}: this is no image ({error}). Give pixels (H, W[, C]).") from error
+    if pixels.ndim not in (2, 3) or pixels.size == 0:
         raise DataError(
-            f"source {position}: expected pixels (H, W[, C]) as uint8 0..255 or float 0..1, or a (C, H, W) tensor; "
-            f"got {pixels.dtype} {pixels.shape}."
+            f"{name}: expected pixels (H, W[, C]) as uint8 0..255, uint16 0..65535 or float 0..1, or a (C, H, W) "
+            f"tensor; got {pixels.dtype} {pixels.shape}."
         )
-    return match_channels(pixels if pixels.ndim == 3 else pixels[..., None], channels, f"source {position}")
+    pixels = to_uint8(pixels, name)
+    return match_channels(pixels if pixels.ndim == 3 else pixels[..., None], channels, name)
+
+
+def _array_of(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    try:
+        values: NDArray[Any] = tensor.numpy()
+    except TypeError:  # bfloat16 and others that NumPy does not have
+        values = tensor.float().numpy()
+    return values
