@@ -21,7 +21,7 @@ from saccade.cli._console import print_mapping, printer
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 
-__all__ = ["TrainArguments", "resolve", "run"]
+__all__ = ["TrainArguments", "resolve", "run", "take_model_arguments"]
 
 _MODEL_ARGUMENT = "--model-args."
 
@@ -45,12 +45,13 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.write(config_to_yaml(config))
         return 0
     from saccade import api
+    from saccade.engine.train.guard import Terminated
 
     try:
         result = api.train(config, resume=arguments.resume)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _say_how_to_resume(config, argv)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     print_mapping(result.metrics, "figures")
     printer().print(f"kept in {result.folder}", soft_wrap=True)
     return 0
@@ -65,7 +66,7 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     Raises:
         ConfigError: If an option, recipe or model is unknown, or there is nothing to train.
     """
-    words, model_arguments = _take_model_arguments(argv)
+    words, model_arguments = take_model_arguments(argv)
     names = [*option_names(TrainArguments), *option_names(TrainConfig)]
     refuse_unknown(words, [name for name in names if name not in ("model_args", "phases", "steps")])
     arguments, rest = tyro.cli(
@@ -78,8 +79,22 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     return arguments, tyro.cli(TrainConfig, default=config, args=rest, prog="saccade train", add_help=False)
 
 
-def _take_model_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Split off ``--model-args.OPTION VALUE``; values are read as YAML, as every builder has its own options."""
+def take_model_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split off ``--model-args.OPTION VALUE``; values are read as YAML, as every builder has its own options.
+
+    Args:
+        argv: Words of a command line.
+
+    Returns:
+        The other words, and the options by name.
+
+    Raises:
+        ConfigError: If one has no value.
+
+    Example:
+        >>> take_model_arguments(["--model", "unet", "--model-args.base-channels", "16"])
+        (['--model', 'unet'], {'base_channels': 16})
+    """
     words: list[str] = []
     taken: dict[str, Any] = {}
     remaining = iter(argv)

@@ -42,4 +42,4 @@ def test_shorter_side_trains_and_evaluates_at_batch_8(tmp_path: Path) -> None:
     images = [data.read(index).image for index in range(len(data))]
     for first, second in zip(predict(runtime, images, 8), predict(runtime, images, 1), strict=True):
         np.testing.assert_allclose(first.boxes_xyxy, second.boxes_xyxy, atol=1e-2)
-        np.testing.assert_allclose(first.scores, second.scores, atol=1e-5)
+        np.testing.assert_allclose(first.scores, second.scores, atol=1e-4)

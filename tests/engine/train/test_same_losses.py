@@ -1,6 +1,7 @@
 """The same seed gives the losses it gave before the contracts and rooms were drawn anew (commit fb31826).
 
 Measured there in float32 with one thread; another processor adds up in another order, so the last digits may differ.
+The detector's validation loss is that of its BatchNorm statistics since they are warmed up; training does not see them.
 """
 
 from __future__ import annotations
@@ -43,4 +44,4 @@ def test_lenet_on_mnist(tmp_path: Path) -> None:
 
 def test_the_detector_of_the_demo(tmp_path: Path) -> None:
     data = DigitScenes("detection", "train", count=16, size=(192, 192))
-    assert losses("demo", data, 8, tmp_path) == pytest.approx([11.1888161, 10.8860660, 11.3131140], rel=1e-3)
+    assert losses("demo", data, 8, tmp_path) == pytest.approx([11.1888161, 10.8860660, 12.2888], rel=1e-3)
