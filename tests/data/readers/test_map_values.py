@@ -190,6 +190,7 @@ NAMES = {
     "short": ("img", "mask", "{}", "{}_mask"),
     "kaggle": ("imgs", "annots", "{}", "{}-mask"),
     "both words": ("images", "masks", "img_{}", "mask_{}"),
+    "with a split": ("Training_Images", "Ground_Truth", "{}", "{}"),
     "dotted": ("images", "labels", "{}", "{}.label"),
     "another suffix": ("images", "masks", "{}", "{}_L"),
 }

@@ -30,6 +30,7 @@ from saccade.data.readers._common import (
     check_task,
     choose,
     find_layout,
+    is_split_name,
     layout_splits,
     list_images,
     options_from,
@@ -161,7 +162,8 @@ def _layouts(root: Path) -> list[tuple[str, str]]:
     shared = [pair for pair in inner[0] if all(pair in pairs for pairs in inner)] if inner else []
     below = [("{split}/" + images, "{split}/" + labels) for images, labels in shared]
     pairs = _word_pairs(top)
-    return [*tails, *below, *((images + "/{split}", labels + "/{split}") for images, labels in pairs), *pairs]
+    flat = pairs or _lone_pair(top)
+    return [*tails, *((images + "/{split}", labels + "/{split}") for images, labels in pairs), *flat, *below]
 
 
 def _word_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -169,6 +171,16 @@ def _word_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     images = [name for name in names if name.lower() in _IMAGE_WORDS]
     labels = sorted((name for name in names if name.lower() in _LABEL_WORDS), key=_label_order)
     return [(image, label) for image in images for label in labels]
+
+
+def _lone_pair(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The only folders whose names hold these words beside that of a split: ``Training_Images``, ``Ground_Truth``."""
+    cores = {
+        name: "_".join(part for part in re.split(r"[ _-]+", name.lower()) if not is_split_name(part)) for name in names
+    }
+    images = [name for name, core in cores.items() if core in _IMAGE_WORDS]
+    labels = [name for name, core in cores.items() if core in _LABEL_WORDS]
+    return [(images[0], labels[0])] if len(images) == len(labels) == 1 else []
 
 
 def _label_order(name: str) -> int:
