@@ -238,6 +238,8 @@ OUTLINES: dict[str, Any] = {
 
 def test_masks_need_sizes(root: Path) -> None:
     write(root, content(images=[{"id": 900, "file_name": "a.png"}]) | {"annotations": []})
+    assert coco.read(root, "train", masks=True).table.sizes.tolist() == [[40, 60]]  # the image has it
+    (root / "train2017" / "a.png").unlink()
     assert len(coco.read(root, "train")) == 1
     with pytest.raises(DataError, match="images lack height or width"):
         coco.read(root, "train", masks=True)

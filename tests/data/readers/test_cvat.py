@@ -239,6 +239,8 @@ def test_malformed_files_are_named(root: Path, text: str, problem: str) -> None:
 
 def test_masks_need_the_size_of_the_image(root: Path) -> None:
     write(root, document('<image name="a.png"><polygon label="dog" points="1,1;5,1;5,5"/></image>'))
+    assert cvat.read(root, "all", masks=True).target(0)["masks"].shape == (1, 40, 60)  # the image has it
+    (root / "a.png").unlink()
     assert len(cvat.read(root, "all").table.labels) == 1
     with pytest.raises(DataError, match=r"annotations\.xml: a\.png has no width and height"):
         cvat.read(root, "all", masks=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,21 +89,21 @@ class AnnotationCollector:
             others: For each image, a second name to look for.
         """
         names = [path.decode() for path in self._paths]
-        self.place_images(finder.find(names, others), source, finder.root)
+        errors = (outside_error(name, source, finder.root) for name in names)
+        self.place_images(finder.find(names, others), errors)
 
-    def place_images(self, paths: Sequence[str | None], source: Path, root: Path) -> None:
-        """Name the files of all images; None for one that has no name inside the data folder, which is a fault.
+    def place_images(self, paths: Sequence[str | None], errors: Iterable[FieldError]) -> None:
+        """Name the files of all images.
 
         Args:
-            paths: For each image, its file below ``root``.
-            source: File of the annotations, for messages.
-            root: Folder of the images.
+            paths: For each image its file; None leaves it out.
+            errors: For each image, the fault that it is if it has no file.
         """
-        for index, path in enumerate(paths):
+        for index, (path, error) in enumerate(zip(paths, errors, strict=True)):
             if path is not None:
                 self._paths[index] = path.encode()
             elif index not in self._left_out:  # whose fault is noted already
-                self.leave_out(index, outside_error(self._paths[index].decode(), source, root))
+                self.leave_out(index, error)
 
     def find_image(self, path: str) -> int | None:
         """Index of the last image added under that path; None if there is none."""

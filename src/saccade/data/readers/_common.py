@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from saccade.data.images.decode import IMAGE_SUFFIXES
@@ -47,6 +47,7 @@ UNSPLIT = ("all",)
 
 LONGEST_NAME = 255  # bytes; file systems refuse longer names with an error of their own
 _LONGEST_PATH = 1024  # bytes
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:")  # on any system
 
 _SPLIT_SYNONYMS = {
     "train": ("train", "training"),
@@ -125,8 +126,7 @@ def is_inside(name: str) -> bool:
 
 
 def _stays_inside(name: str) -> bool:
-    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or PureWindowsPath(name).root
-    return bool(name) and not absolute and "\0" not in name and ".." not in re.split(r"[/\\]", name)
+    return bool(name) and "\0" not in name and not _ABSOLUTE.match(name) and ".." not in re.split(r"[/\\]", name)
 
 
 def _is_too_long(encoded: bytes) -> bool:
@@ -401,8 +401,9 @@ def unread_files(folder: Path) -> Counter[str]:
         else:
             unknown.setdefault(suffix or "no suffix", []).append(name)
     for suffix, names in unknown.items():
-        if any(_looks_like_image(folder / name) for name in names[:_SNIFFED]):
-            counts[suffix] = len(names)
+        found = sum(_looks_like_image(folder / name) for name in names[:_SNIFFED])
+        if found:
+            counts[suffix] = found if len(names) <= _SNIFFED else len(names)
     return Counter(dict(sorted(counts.items())))
 
 

@@ -13,6 +13,8 @@ several that fit equally well none. Only names below the data folder are compare
 
 from __future__ import annotations
 
+import contextlib
+import os
 import posixpath
 import re
 from collections import Counter
@@ -20,12 +22,24 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+
+from saccade.data.images.decode import upright_size
 from saccade.data.notices import say_once
 from saccade.data.readers._common import is_image_name, is_inside, is_split_name, list_images, standard_split
+from saccade.data.tables.annotations import AnnotationTable
 from saccade.errors import DataError
 from saccade.structures.text import printable
 
-__all__ = ["ImageFinder", "find_image_root", "has_pattern", "last_parts", "match_pattern", "usual_folders"]
+__all__ = [
+    "ImageFinder",
+    "fill_sizes",
+    "find_image_root",
+    "has_pattern",
+    "last_parts",
+    "match_pattern",
+    "usual_folders",
+]
 
 _VOTERS = 200  # names by which the folder of the images is chosen
 # Folders of images that are ground truth or copies, never the images of an annotation.
@@ -58,6 +72,18 @@ def find_image_root(root: Path, images: str | None) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: images: there is no such folder. Name that of the images, relative to {root}.")
     return folder
+
+
+def fill_sizes(table: AnnotationTable, root: Path) -> None:
+    """Fill in (height, width) of the images for which the annotations have none, from the images themselves.
+
+    Args:
+        table: Its ``sizes`` are changed in place; those of images that cannot be read stay 0.
+        root: Folder of the images.
+    """
+    for row in np.flatnonzero(~table.sizes.all(axis=1)).tolist():
+        with contextlib.suppress(DataError):  # named when the image is read
+            table.sizes[row] = upright_size(root / table.path(row))
 
 
 def usual_folders(split: str, beside: str = "", others: Iterable[str] = ()) -> list[str]:
@@ -164,6 +190,7 @@ class ImageFinder:
 
     def __init__(self, root: Path, source: Path, folders: Sequence[str] = ("",), split: str = "") -> None:
         self.root = root
+        self._prefix = f"{root}/"
         self._source = source
         self._folders = list(folders)
         self._split = _plain_split(split)
@@ -207,14 +234,17 @@ class ImageFinder:
         """Folders, first the one in which most of some names are."""
         step = max(1, len(names) // _VOTERS)
         voters = [name for name in names[::step] if is_inside(name)]
-        votes = {folder: sum((self.root / folder / name).is_file() for name in voters) for folder in self._folders}
+        votes = {folder: sum(self._is_there(folder + name) for name in voters) for folder in self._folders}
         return sorted(self._folders, key=lambda folder: -votes[folder])
 
     def _as_written(self, name: str, folders: Sequence[str]) -> str | None:
         if not is_inside(name):
             return None
         name = posixpath.normpath(name)
-        return next((folder + name for folder in folders if (self.root / folder / name).is_file()), None)
+        return next((folder + name for folder in folders if self._is_there(folder + name)), None)
+
+    def _is_there(self, path: str) -> bool:
+        return os.path.isfile(f"{self._prefix}{path}")  # noqa: PTH113 - asked for every image, in every folder
 
     def _search(self, parts: Sequence[str]) -> str | None:
         """The image that shares most last parts with a name, if it is one alone."""

@@ -50,7 +50,7 @@ _NOTHING = ("", "null", "Null", "NULL", "~", "None")
 _LISTS = tuple(f"{name}.txt" for name in SPLIT_NAMES)
 _IMAGE_FOLDERS = ("images", "jpegimages")
 _MOST_POINTS = 1000  # of an object
-_YAML_BYTES = 16 << 20
+_YAML_BYTES = 4 << 20
 _ROW = re.compile(r"\d+(\.0+)?(\s+[+-]?[0-9.]+(e[+-]?\d+)?){4,}", re.IGNORECASE)
 _SAMPLED_FILES = 5
 
@@ -496,7 +496,8 @@ def _read_darknet(root: Path, source: Path) -> Layout:
 def _bare_parts(root: Path) -> dict[str, tuple[str, ...]]:
     """Splits of folders that no file describes."""
     images = _named(root, "images")
-    if images and (_has_rows(root / (_named(root, "labels") or "labels")) or _rows_beside(root / images)):
+    beside = [root / images, *(root / images / name for name in subfolders(root / images))] if images else []
+    if images and (_has_rows(root / (_named(root, "labels") or "labels")) or any(map(_rows_beside, beside))):
         names = [name for name in subfolders(root / images) if has_images(root / images / name)]
         # Images directly in images/ belong to no split.
         split = bool(names) and not has_images(root / images, recursive=False)

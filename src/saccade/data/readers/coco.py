@@ -50,7 +50,7 @@ from saccade.data.readers._common import (
     subfolders,
 )
 from saccade.data.readers._faults import FieldError
-from saccade.data.readers._find_images import ImageFinder, find_image_root, usual_folders
+from saccade.data.readers._find_images import ImageFinder, fill_sizes, find_image_root, usual_folders
 from saccade.data.readers._json_files import describe_error, read_json
 from saccade.data.tables._rows import group_by_row
 from saccade.data.tables.annotations import AnnotationTable, ReadFault
@@ -117,7 +117,7 @@ def read(
         ...     "annotations": [{"image_id": 7, "category_id": 18, "bbox": [10, 5, 20, 30]}],
         ... }
         >>> _ = Path("train.json").write_bytes(msgspec.json.encode(content))
-        >>> data = read(Path(), "all")
+        >>> data = read(Path(), "train")
         >>> data.info.class_names, data.target(0)["boxes"]
         (('dog',), array([[10.,  5., 30., 35.]]))
     """
@@ -152,7 +152,9 @@ def read(
         faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
         raise DataError(f"{source}: none of its {len(content.images)} images can be read:{faults}")
     if (masks or task == "segmentation") and not table.sizes.all():
-        raise DataError(f"{source}: images lack height or width, without which no mask can be drawn. Add them.")
+        fill_sizes(table, image_root)
+        if not table.sizes.all():
+            raise DataError(f"{source}: images lack height or width, without which no mask can be drawn. Add them.")
     if whole:
         table = table.select_images(choose(len(table), split, None, root))
     names = builder.class_names
@@ -455,10 +457,10 @@ class _Tables:
             except (ValueError, OverflowError) as error:
                 message = f"{error}. Correct or remove it."
                 raise FieldError("labels.outline", f"{where}.segmentation.counts", message) from error
-        good = [ring for ring in outline or () if not len(ring) % 2]
-        if outline and len(good) < len(outline):
-            odd = next(len(ring) for ring in outline if len(ring) % 2)
-            message = f"a polygon has {odd} numbers, which are not pairs. Correct or remove it."
+        good = [ring for ring in outline or () if ring and not len(ring) % 2]
+        odd = [ring for ring in outline or () if len(ring) % 2]
+        if odd:
+            message = f"a polygon has {len(odd[0])} numbers, which are not pairs. Correct or remove it."
             self._note(FieldError("labels.outline", f"{where}.segmentation", message))
         return good, (), (0, 0)
 

@@ -120,13 +120,13 @@ def read(
         raise DataError(f"{table.path}: columns of a box are missing, such as x1, y1, x2, y2. Add them.")
     values = table.splits() if whole else []
     part = resolve_split(split, values, root) if values else None
+    if class_names is None:
+        class_names = sorted({name for each in tables.values() for name in each.classes()})
+    check_class_count(len(class_names), table.path, "the column of classes")
     collector = table.collect(part, task)
     name = own if part is None else part
     folders = [""] if images else ["", *usual_folders(name)]
     collector.locate_images(ImageFinder(image_root, table.path, list(dict.fromkeys(folders)), name), table.path)
-    if class_names is None:
-        class_names = sorted({name for each in tables.values() for name in each.classes()})
-        check_class_count(len(class_names), table.path, "the column of classes")
     result = collector.build(class_names, boxes=task == "detection")
     if not len(result):
         faults = "".join(f"\n  {fault}" for fault in result.faults[:5])

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import UNSPLIT, check_task, choose, list_files, resolve_split, split_of_file
 from saccade.data.readers._faults import FieldError
-from saccade.data.readers._find_images import ImageFinder, find_image_root, usual_folders
+from saccade.data.readers._find_images import ImageFinder, fill_sizes, find_image_root, usual_folders
 from saccade.data.readers._xml_files import begins_with, image_size, number, parse_elements, plain_value
 from saccade.data.tables.outlines import ObjectOutline, ring_area
 from saccade.data.tables.run_lengths import runs_of_mask
@@ -137,6 +137,7 @@ def read(
         table = table.select_images(choose(len(table), split, None, root))
     names = ("background", *class_names) if task == "segmentation" else tuple(class_names)
     if task == "segmentation" or masks:
+        fill_sizes(table, image_root)
         lacking = np.flatnonzero(~table.sizes.all(axis=1))
         if len(lacking):
             raise DataError(f"{source}: {table.path(int(lacking[0]))} has no width and height. Add them.")

@@ -28,7 +28,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.images.decode import upright_size
 from saccade.data.readers._collector import AnnotationCollector
 from saccade.data.readers._common import (
     UNSPLIT,
@@ -42,7 +41,7 @@ from saccade.data.readers._common import (
     subfolders,
 )
 from saccade.data.readers._faults import FieldError, noting
-from saccade.data.readers._find_images import ImageFinder, find_image_root, usual_folders
+from saccade.data.readers._find_images import ImageFinder, fill_sizes, find_image_root, usual_folders
 from saccade.data.readers._json_files import read_json
 from saccade.data.tables.outlines import ObjectOutline, ring_area
 from saccade.data.tables.table_dataset import TableDataset
@@ -145,23 +144,13 @@ def read(
     if not len(table):
         listed = "".join(f"\n  {fault}" for fault in table.faults[:5])
         raise DataError(f"{source}: there is no image in it that can be read.{listed}")
-    for row in np.flatnonzero(~table.sizes.all(axis=1)).tolist():  # VIA does not write them
-        file = image_root / table.path(row)
-        if file.is_file():
-            table.sizes[row] = _size(file)
+    fill_sizes(table, image_root)  # VIA does not write them
     if list(files) == ["all"]:
         table = table.select_images(choose(len(table), split, None, root))
     names = ("background", *class_names) if task == "segmentation" else tuple(class_names)
     name = source.relative_to(root).as_posix().replace("{", "{{").replace("}", "}}")
     info = DatasetInfo(root.name, task, names, split)
     return TableDataset(info, root, table, name, image_root=image_root, masks=masks)
-
-
-def _size(file: Path) -> tuple[int, int]:
-    try:
-        return upright_size(file)
-    except DataError:  # named when the image is read
-        return 0, 0
 
 
 def _files(root: Path) -> dict[str, Path]:

@@ -164,9 +164,11 @@ def matches(root: Path) -> bool:
 
 
 def _is_voc(root: Path) -> bool:
-    folders = [root, *_named(root, _ANNOTATIONS), *(root / name for name in subfolders(root) if is_split_name(name))]
-    folders += [inner for folder in folders if is_split_name(folder.name) for inner in _named(folder, _ANNOTATIONS)]
-    if any(begins_with(folder / name, "annotation") for folder in folders for name in _xml_files(folder, False)[:1]):
+    direct = [root, *(root / name for name in subfolders(root) if is_split_name(name))]
+    named = [inner for folder in direct for inner in _named(folder, _ANNOTATIONS)]
+    firsts = [folder / name for folder in direct for name in _xml_files(folder, recursive=False)[:1]]
+    firsts += [folder / name for folder in named for name in _xml_files(folder)[:1]]
+    if any(begins_with(file, "annotation") for file in firsts):
         return True
     listed = bool(list_files(root / "ImageSets" / "Segmentation", [".txt"], False)) or (root / CLASS_FILE).is_file()
     return listed and _class_maps(root) is not None
