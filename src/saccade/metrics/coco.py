@@ -149,7 +149,7 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
         """Report of the twelve metrics and the best F1, with classes, curves at IoU 0.5, confusion and error kinds."""
         table = self.table()
         curves = precision_recall(table, box_rules(self.max_detections))
-        confidence = confidence_curves(table)
+        confidence = confidence_curves(table, most=self.max_detections)
         objects = table.objects(table.crowd)
         at_half = curves.precision[0, :, :, 0]  # (recall, class)
         shown = [(label, name) for label, name in enumerate(self.class_names) if objects[label]]

@@ -6,6 +6,7 @@ decoded whole and is subject to the limit of :mod:`saccade.data.images.decode`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,8 @@ def _map_tiff(path: Path) -> NDArray[Any] | None:
     from PIL import TiffImagePlugin
 
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             # Image.open would refuse large images; here nothing is decoded.
             tags = dict(TiffImagePlugin.TiffImageFile(file).tag_v2)
             return _map_plain(path, tags)
