@@ -26,6 +26,8 @@ __all__ = ["MUTATIONS", "limited_memory", "mutant", "mutate", "use"]
 def use(source: Path, split: str = "all", reader: str | None = None, task: str | None = None) -> str:
     """Open, read and repair a data set; returns the message of the error that names it, or nothing if it loads.
 
+    What a reader read past counts as an error that names it.
+
     Raises:
         AssertionError: If an image is outside of the data folder, a network cannot take what is loaded, or the error
             does not name the file or folder.
@@ -41,12 +43,14 @@ def use(source: Path, split: str = "all", reader: str | None = None, task: str |
         if isinstance(dataset, TableDataset):
             apply_policy(dataset, "repair")
             apply_policy(dataset, "drop")
+            text = "\n".join(map(str, dataset.table.faults[:20]))
+        else:
+            text = ""
     except (DataError, ConfigError) as error:
         text = str(error)
-        assert str(source) in text, f"the error does not name the file: {text[:2000]}"
-        assert len(text) < 20_000, "the error is longer than a page"
-        return text
-    return ""
+    assert not text or str(source) in text, f"the error does not name the file: {text[:2000]}"
+    assert len(text) < 20_000, "the error is longer than a page"
+    return text
 
 
 def _check_sound(sample: Sample) -> None:

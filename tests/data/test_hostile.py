@@ -132,7 +132,7 @@ def test_what_lies_behind_the_last_row_of_a_image_is_not_unpacked(tmp_path: Path
     put(tmp_path / "cat" / "x.png", content[:start] + chunk + content[content.index(b"IEND") - 4 :])
     with limited_memory(200 << 20):
         assert use(tmp_path, reader="folder") == ""
-    assert not open_raw(tmp_path, "all").read(0).image.any()
+    assert not open_raw(tmp_path, "all", format="folder").read(0).image.any()
 
 
 # -------------------------------------------------------------------------------------------------------- archives
@@ -293,7 +293,7 @@ def test_files_of_a_folder_may_be_called_anything(tmp_path: Path) -> None:
     for name in names:
         put(tmp_path / "cat" / name, encode(".jpg", photograph()))
     assert use(tmp_path, reader="folder") == ""
-    assert len(open_raw(tmp_path, "all")) == len(names)
+    assert len(open_raw(tmp_path, "all", format="folder")) == len(names)
 
 
 def test_a_file_name_that_is_no_text_is_named(tmp_path: Path) -> None:

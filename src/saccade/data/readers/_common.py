@@ -356,7 +356,7 @@ def list_files(folder: Path, suffixes: Collection[str], recursive: bool = True) 
     found = (
         name
         for name, entry in _walk(folder, recursive)
-        if PurePosixPath(entry.name).suffix.lower() in suffixes and entry.is_file()
+        if PurePosixPath(entry.name).suffix.lower() in suffixes and _is_file(entry)
     )
     names = sorted(found, key=natural_key)
     for name in names:
@@ -394,7 +394,7 @@ def unread_files(folder: Path) -> Counter[str]:
         suffix = PurePosixPath(entry.name).suffix.lower()
         if suffix in documents or _is_image(entry):
             continue
-        if not entry.is_file():
+        if not _is_file(entry):
             counts["broken link" if entry.is_symlink() else "no regular file"] += 1
         elif suffix in others:
             counts[suffix] += 1
@@ -436,14 +436,28 @@ def _walk(folder: Path, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]
             for entry in entries:
                 if is_hidden(entry.name):
                     continue
-                if not entry.is_dir():
+                if not _is_folder(entry):
                     yield below + entry.name, entry
                 elif recursive and not entry.is_symlink():  # a link may lead back to a folder above it
                     folders.append(f"{below}{entry.name}/")
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
+    return PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES and _is_file(entry)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def subfolders(folder: Path) -> list[str]:
