@@ -32,7 +32,7 @@ SHELL_ONLY: dict[str, set[str]] = {
     "datasets": {"json"},
 }
 # What the shell neither shows nor sets.
-PYTHON_ONLY: dict[str, set[str]] = {"predict": {"keep_images"}}
+PYTHON_ONLY: dict[str, set[str]] = {"predict": {"keep_images"}, "convert": {"model_args"}}
 
 
 def _default(field: Any) -> Any:

@@ -130,17 +130,127 @@ def test_frozen_batch_norm_files_lack_counters(theirs: torchvision.models.ResNet
         torch.testing.assert_close(_logits(model, IMAGES), theirs(IMAGES), rtol=0, atol=1e-5)
 
 
-def test_missing_and_unexpected_are_named(
+def test_a_body_with_holes_is_an_error_unless_asked_for(
     theirs: torchvision.models.ResNet, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = dict(theirs.state_dict())
     del state["layer4.1.conv2.weight"]
     state["extra.weight"] = torch.zeros(3)
     torch.save(state, tmp_path / "r.pth")
-    report = load_weights(_ours(), tmp_path / "r.pth")
+    model = _ours()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(WeightsError, match=r"lacks layer4\.1\.conv2\.weight.*partial=True \(--partial-weights\)"):
+        load_weights(model, tmp_path / "r.pth")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    report = load_weights(model, tmp_path / "r.pth", partial=True)
     assert report.missing == ("layer4.1.conv2.weight",)
     assert report.unexpected == ("extra.weight",)
     assert caplog.records[-1].levelname == "WARNING"
+    assert torch.equal(model.layer4[1].conv1.weight, theirs.layer4[1].conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("saved", "wanted", "advice"),
+    [
+        (("resnet20_cifar", "padding"), ("resnet20_cifar", "projection"), "It fits resnet20_cifar with shortcut='pad"),
+        (("resnet20_cifar", "projection"), ("resnet20_cifar", "padding"), "with shortcut='projection' (--model-args.s"),
+        (("resnet32_cifar", "padding"), ("resnet20_cifar", "padding"), "It fits resnet32_cifar with shortcut='paddin"),
+        (("resnet20_cifar", "padding"), ("resnet32_cifar", "projection"), "It fits resnet20_cifar with shortcut='pad"),
+    ],
+    ids=["A into B", "B into A", "deeper", "shallower"],
+)
+def test_what_the_layout_tells_is_named(
+    saved: tuple[str, Any], wanted: tuple[str, Any], advice: str, tmp_path: Path
+) -> None:
+    torch.save(create_model(saved[0], shortcut=saved[1], num_classes=7).state_dict(), tmp_path / "c.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_weights(create_model(wanted[0], shortcut=wanted[1]), tmp_path / "c.pth")
+    assert advice in str(caught.value)
+
+
+def test_what_the_file_tells_is_used_where_the_caller_says_nothing(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    saved = create_model("resnet20_cifar", shortcut="padding", num_classes=7).eval()
+    torch.save(saved.state_dict(), tmp_path / "c.pth")
+    model = create_model("resnet20_cifar", weights=str(tmp_path / "c.pth")).eval()
+    assert (model.num_classes, model.builder_args["shortcut"]) == (7, "padding")
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(_logits(model, images), _logits(saved, images))
+    other = create_model("resnet20_cifar", num_classes=3, weights=str(tmp_path / "c.pth"))
+    assert (other.num_classes, other.builder_args["shortcut"]) == (3, "padding")
+    with pytest.raises(WeightsError, match="It fits resnet20_cifar with shortcut='padding'"):
+        create_model("resnet20_cifar", shortcut="projection", weights=str(tmp_path / "c.pth"))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar10_padding"])
+def test_published_cifar_weights_bring_their_normalisation(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files in the cache, in the layouts of their publishers: chenyaofo's (fc) and akamaster's (wrapped, linear)."""
+    from saccade.weights.published import PUBLISHED
+
+    monkeypatch.setenv("SACCADE_CACHE", str(tmp_path))
+    row = PUBLISHED[f"resnet20_cifar/{name}"]
+    (tmp_path / "weights").mkdir()
+    torch.manual_seed(0)
+    saved = create_model("resnet20_cifar", num_classes=row.num_classes, **row.arguments).eval()
+    if name == "cifar10_padding":
+        state = {f"module.{key}": value for key, value in saved.state_dict().items()}
+        torch.save({"state_dict": state, "best_prec1": 91.7}, tmp_path / "weights" / row.file_name)
+    else:
+        state = {key.replace("linear.", "fc."): value for key, value in saved.state_dict().items()}
+        torch.save(state, tmp_path / "weights" / row.file_name)
+    model = create_model("resnet20_cifar", weights=name).eval()
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(_logits(model, images), _logits(saved, images))
+    assert model.input_spec.mean == row.preprocessing["mean"] != create_model("resnet20_cifar").input_spec.mean
+    assert len(model.class_names) == model.num_classes == row.num_classes
+    assert model.class_names[0] == {"cifar10": "airplane", "cifar100": "apple"}[name.removesuffix("_padding")]
+
+
+def test_another_width_is_named(tmp_path: Path) -> None:
+    torch.save(create_model("mobilenet_v1_0_25").state_dict(), tmp_path / "m.pth")
+    with pytest.raises(WeightsError, match=r"does not fit mobilenet_v1_0_50\. It fits mobilenet_v1_0_25\."):
+        load_weights(create_model("mobilenet_v1_0_50"), tmp_path / "m.pth")
+
+
+def test_part_of_a_neck_is_no_backbone(tmp_path: Path) -> None:
+    state = {name: value for name, value in create_model("yolox_nano").state_dict().items() if "head" not in name}
+    torch.save(state, tmp_path / "y.pth")
+    model = create_model("yolox_nano", num_classes=2)
+    assert all(name.startswith("head.") for name in load_weights(model, tmp_path / "y.pth").missing)
+    torch.save({name: value for name, value in state.items() if "C3_n4" not in name}, tmp_path / "y.pth")
+    with pytest.raises(WeightsError, match=r"it lacks \d+: backbone\.C3_n4"):
+        load_weights(model, tmp_path / "y.pth")
+    torch.save({name: value for name, value in state.items() if "backbone.backbone" in name}, tmp_path / "y.pth")
+    report = load_weights(model, tmp_path / "y.pth")
+    assert any("C3_n4" in name for name in report.missing)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (torch.full((64,), torch.nan), "bn1.bias holds values that are no number"),
+        (torch.full((64,), -torch.inf), "bn1.bias holds values that are no number"),
+        (torch.zeros(64, dtype=torch.int8), "bn1.bias is int8"),
+        (torch.zeros(64, dtype=torch.bool), "bn1.bias is bool"),
+        (torch.zeros(64, dtype=torch.complex64), "bn1.bias is complex64"),
+        (torch.zeros(64).to_sparse(), "bn1.bias is sparse"),
+        (torch.zeros(1).expand(1 << 40), "bn1.bias claims 1,099,511,627,776 numbers"),
+    ],
+    ids=["nan", "inf", "int8", "bool", "complex", "sparse", "expanded"],
+)
+def test_values_that_are_no_weights_are_named(
+    value: Tensor, problem: str, theirs: torchvision.models.ResNet, tmp_path: Path
+) -> None:
+    torch.save({**theirs.state_dict(), "bn1.bias": value}, tmp_path / "r.pth")
+    model = _ours()
+    before = model.conv1.weight.clone()
+    with pytest.raises(WeightsError) as caught:
+        load_weights(model, tmp_path / "r.pth")
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert torch.equal(model.conv1.weight, before)
 
 
 def test_a_resnet_goes_into_a_backbone(theirs: torchvision.models.ResNet, tmp_path: Path) -> None:

@@ -105,7 +105,8 @@ def _find(model: ModelLike, weights: str | None) -> Model | Path:
         return path
     if weights is None and path.suffix and not path.is_dir():
         return path  # a file that is not there; opening it is the error
-    from saccade.models.registry import create_model, get_builder
+    from saccade.models.foreign_checkpoint import model_of_weights
+    from saccade.models.registry import get_builder
 
     name = get_builder(str(model)).name  # an unknown name offers the nearest, a folder the checkpoint in it
     if weights is None:
@@ -113,7 +114,7 @@ def _find(model: ModelLike, weights: str | None) -> Model | Path:
             f"'{name}' alone has random weights, from which nothing follows. Give weights: a file (--weights FILE), or "
             "the name of published ones (saccade models lists them)."
         )
-    return create_model(name, weights=weights)
+    return model_of_weights(name, weights)
 
 
 def augmented(runtime: Runtime, scales: Sequence[float], flip_pairs: Sequence[tuple[int, int]]) -> Runtime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from saccade.data.check.repair import RepairReport
     from saccade.data.writers._common import ImagePolicy, LossReport
     from saccade.engine.evaluate.model_check import ModelReport
+    from saccade.models.foreign_checkpoint import ConvertedWeights
 
 __all__ = ["DatasetRow", "check", "convert", "datasets", "repair", "show"]
 
@@ -131,34 +133,76 @@ def repair(
     return repair_source(data, out, split, format, task)
 
 
+@overload
 def convert(
     data: str | Path,
     out: str | Path,
     to: str,
+    *,
+    format: str | None = ...,
+    split: str | None = ...,
+    task: str | None = ...,
+    image_files: ImagePolicy = ...,
+    images: str | None = ...,
+    model: None = ...,
+    class_names: None = ...,
+    model_args: None = ...,
+) -> LossReport: ...
+
+
+@overload
+def convert(
+    data: str | Path,
+    out: str | Path,
+    to: None = ...,
+    *,
+    format: str | None = ...,
+    split: str | None = ...,
+    task: str | None = ...,
+    image_files: ImagePolicy = ...,
+    images: str | None = ...,
+    model: str,
+    class_names: str | Path | Sequence[str] | None = ...,
+    model_args: Mapping[str, Any] | None = ...,
+) -> ConvertedWeights: ...
+
+
+def convert(
+    data: str | Path,
+    out: str | Path,
+    to: str | None = None,
     *,
     format: str | None = None,
     split: str | None = None,
     task: str | None = None,
     image_files: ImagePolicy = "copy",
     images: str | None = None,
-) -> LossReport:
-    """Write a data set in another format, with an account of what was kept, changed and dropped.
+    model: str | None = None,
+    class_names: str | Path | Sequence[str] | None = None,
+    model_args: Mapping[str, Any] | None = None,
+) -> LossReport | ConvertedWeights:
+    """Write a data set in another format, or a checkpoint of a file of weights that others wrote.
 
     Args:
-        data: Data set: name in the catalogue, folder, or zip of images.
-        out: Folder to write; it must be empty or not exist.
+        data: Data set (name in the catalogue, folder, or zip of images); with a model, the file of weights.
+        out: Folder to write, which must be empty or not exist; with a model, the checkpoint, NAME.safetensors.
         to: Format to write: coco, voc, yolo, labelme, csv, masks, folder, keypoint_csv.
         format: Reader; found automatically if not given.
         split: Split; several are joined by "+".
         task: Which ground truth to read, where the data has several.
         image_files: Copy the images, link them (hard links), or write annotations only (none).
         images: Folder of the images to read, if they do not lie where the format has them; relative to the data folder.
+        model: Network that a file of weights is of; data is then that file.
+        class_names: With a model: text file with the names of its classes, one a line, in the order of the file's rows.
+        model_args: With a model: options of the network by name.
 
     Returns:
-        The account, by kind of annotation.
+        The account: what was kept, changed and dropped, by kind of annotation; of weights what was recognised, and the
+        classes and input of the checkpoint.
 
     Raises:
-        SaccadeError: If the data cannot be read, the format cannot hold its ground truth, or ``out`` is not empty.
+        SaccadeError: If the data cannot be read, the format cannot hold its ground truth, ``out`` is there already, or
+            the weights are not those of the model.
 
     Example:
         >>> from PIL import Image
@@ -170,6 +214,19 @@ def convert(
         >>> saccade.datasets("table").splits[0].class_counts
         {'cat': 1, 'dog': 1}
     """
+    if model is not None:
+        if to is not None:
+            raise ConfigError("a model is for files of weights, a format (to) for data sets; give one of them.")
+        from saccade.models.foreign_checkpoint import convert_weights
+
+        return convert_weights(data, out, model, class_names or (), model_args)
+    if to is None:
+        raise ConfigError(
+            "nothing says what to write: give a format (--to coco) for a data set, or the network (--model NAME) for a "
+            "file of weights."
+        )
+    if class_names is not None or model_args is not None:
+        raise ConfigError("class_names and model_args belong to a model (--model NAME) and a file of weights.")
     from saccade.data.writers.convert import convert as run
 
     options = {} if images is None else {"images": images}

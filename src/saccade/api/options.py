@@ -11,6 +11,7 @@ checkpoint, a :class:`~saccade.engine.train.config.TrainConfig` for its file, pi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -209,13 +210,16 @@ class CheckOptions:
 
 @dataclass(kw_only=True)
 class ConvertOptions:
-    """Write a data set in another format. What it cannot hold is counted by kind; nothing is lost in silence."""
+    """Write a data set in another format. What it cannot hold is counted by kind; nothing is lost in silence.
+
+    With a model, write instead a checkpoint of a file of weights that others wrote, which every verb then takes.
+    """
 
     data: tyro.conf.Positional[str]
-    """Data set: name in the catalogue, folder, or zip of images."""
+    """Data set (name in the catalogue, folder, or zip of images); with a model, the file of weights."""
     out: Path
-    """Folder to write; it must be empty or not exist."""
-    to: str
+    """Folder to write, which must be empty or not exist; with a model, the checkpoint, NAME.safetensors."""
+    to: str | None = None
     """Format to write: coco, voc, yolo, labelme, csv, masks, folder, keypoint_csv."""
     format: str | None = None
     """Reader; found automatically if not given."""
@@ -227,6 +231,14 @@ class ConvertOptions:
     """Copy the images, link them (hard links), or write annotations only (none)."""
     images: str | None = None
     """Folder of the images to read, if they do not lie where the format has them; relative to the data folder."""
+    model: str | None = None
+    """Network that a file of weights is of; data is then that file. Its own options are set by --model-args.OPTION
+    VALUE, where the file does not tell them."""
+    class_names: Path | None = None
+    """With a model: text file with the names of its classes, one a line, in the order of the file's rows. Python also
+    takes the names."""
+    model_args: PythonOnly[Mapping[str, Any] | None] = None
+    """With a model: options of the network by name."""
 
 
 @dataclass(kw_only=True)

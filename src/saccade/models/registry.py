@@ -19,6 +19,10 @@ import torch
 
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
+from saccade.models.fitting import arguments_of, describe_fitting, find_fitting
+from saccade.weights.advice import Fits, set_adviser
+from saccade.weights.loadable import Loadable
+from saccade.weights.source import open_source
 
 __all__ = [
     "BuilderEntry",
@@ -135,20 +139,22 @@ def register_model(
             wanted = bound.arguments.get("weights")
             if wanted is not None and _FROM_HEADER.get():
                 raise ConfigError("a file names no other weights than its own.")
-            if isinstance(wanted, str):
-                from saccade.weights.published import published_arguments
-
-                # Options that these weights were trained with; those of the caller go before them.
-                for key, value in published_arguments(name, wanted).items():
+            source = None
+            if wanted is not None:
+                # Options that the weights were trained with, and what their file tells; those of the caller go before.
+                source = open_source(wanted, full_name)
+                del bound.arguments["weights"]
+                for key, value in source.arguments.items():
                     bound.arguments.setdefault(key, value)
+                bound.arguments.update(arguments_of(builder, bound.arguments, source))
             bound.apply_defaults()
             model = builder(*bound.args, **bound.kwargs)
-            weights = bound.arguments.pop("weights", None)
+            bound.arguments.pop("weights", None)
             model.builder_name, model.builder_args = full_name, dict(bound.arguments)
-            if weights is not None:
+            if source is not None:
                 from saccade.weights import load_weights
 
-                load_weights(model, weights)
+                load_weights(model, source)
             return model
 
         known = _BUILDERS.get(full_name)
@@ -285,3 +291,12 @@ def create_model(name: str, num_classes: int | None = None, weights: str | None 
     if weights is not None:
         options["weights"] = weights
     return entry.build(**options)
+
+
+def _advise(model: Loadable, fits: Fits) -> str:
+    """What a file of weights fits that does not fit ``model``."""
+    _import_all()
+    return describe_fitting(find_fitting(model.builder_name, model.builder_args, _BUILDERS, fits))
+
+
+set_adviser(_advise)

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from saccade.weights.class_lists import CIFAR10, CIFAR100
+
 __all__ = ["PublishedWeights", "Variant", "timm_imagenet", "torchvision_imagenet"]
+
+_OWN_LISTS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class PublishedWeights:
     layout: str
     licence: str
     num_classes: int
-    class_names_source: Literal["imagenet", "coco", "coco91"]
+    class_names_source: Literal["imagenet", "coco", "coco91", "cifar10", "cifar100"]
     claimed: Mapping[str, float]
     sha256: str | None = None
     sha256_prefix: str | None = None
@@ -56,7 +60,7 @@ class PublishedWeights:
         return f"{self.builder}-{self.name}-{self.url.rsplit('/', 1)[1]}"
 
     def class_names(self) -> tuple[str, ...]:
-        """Names of the rows of the file's head, from the lists that torchvision carries.
+        """Names of the rows of the file's head; those of ImageNet and COCO from the lists that torchvision carries.
 
         An empty name stands for a row of no class: the background and the ten ids that COCO never used.
 
@@ -65,6 +69,8 @@ class PublishedWeights:
             >>> PUBLISHED["yolox_s/coco"].class_names()[:3]
             ('person', 'bicycle', 'car')
         """
+        if self.class_names_source in _OWN_LISTS:
+            return _OWN_LISTS[self.class_names_source]
         from torchvision.models import ResNet18_Weights
         from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from saccade.errors import WeightsError
-from saccade.weights.darknet_file import read_darknet
-from saccade.weights.files import read_file
-from saccade.weights.foreign import read_foreign
+from saccade.structures.text import printable
+from saccade.weights.advice import advise
+from saccade.weights.fit import body_lacks, body_leaves, fits, shorten, unlike, unusable
 from saccade.weights.heads import (
     EarlierHead,
     count_classes,
@@ -22,18 +22,13 @@ from saccade.weights.heads import (
     head_tensors,
     names_of_rows,
     pair_classes,
-    split_heads,
 )
-from saccade.weights.layouts import layouts
 from saccade.weights.loadable import Loadable
-from saccade.weights.positions import interpolate_positions
+from saccade.weights.source import COUNTER, WeightsSource, open_source
 
 __all__ = ["LoadReport", "load_weights"]
 
 logger = logging.getLogger("saccade")
-# A counter of BatchNorm that plays no part in its output with the usual fixed momentum; older files lack it.
-_COUNTER = "num_batches_tracked"
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".weights")
 
 
 @dataclass(frozen=True)
@@ -73,45 +68,41 @@ class LoadReport:
         renamed = self.renamed or "none"
         parts = [f"{self.source}: {self.recognised}{unwrapped}, {self.loaded} tensors loaded, {renamed} renamed"]
         if self.taken:
-            rest = f", as initialised {_shorten(self.new)}" if self.new else ""
+            rest = f", as initialised {shorten(self.new)}" if self.new else ""
             parts.append(f"head: {len(self.taken)} of {len(self.taken) + len(self.new)} classes taken by name{rest}")
         elif self.taken is not None:
-            parts.append(f"head of other classes left as it was ({_shorten(self.head)})")
+            parts.append(f"head of other classes left as it was ({shorten(self.head)})")
         elif self.head:
-            parts.append(f"head of another size left as it was ({_shorten(self.head)})")
-        parts.append(f"missing {_shorten(self.missing)}")
-        parts.append(f"unexpected {_shorten(self.unexpected)}")
+            parts.append(f"head of another size left as it was ({shorten(self.head)})")
+        parts.append(f"missing {shorten(self.missing)}")
+        parts.append(f"unexpected {shorten(self.unexpected)}")
         return "; ".join(parts) + "."
 
 
-def _shorten(names: Sequence[str], limit: int = 4) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{len(names)}: {', '.join(names[:limit])}{more}" if len(names) > 1 else names[0]
-
-
-def load_weights(model: Loadable, source: str | Path, strict_head: bool = False) -> LoadReport:
+def load_weights(model: Loadable, source: str | Path, strict_head: bool = False, partial: bool = False) -> LoadReport:
     """Load weights from a file of any known layout, or published weights by name.
 
     Heads follow the names of classes where file and model have them: rows of shared names are copied, in whatever order
     they stand, and rows of new classes stay as they were. Where names are unknown, a head of as many classes is copied
     as it is, and one of another number stays as it was, which is how training on one's own classes starts; rows that
-    belong to no class are copied. Every other difference in shape is an error. The report is also logged by the logger
-    ``saccade``.
+    belong to no class are copied. A file of a backbone alone leaves necks and heads as they were, which is how a dense
+    network starts. Every other difference is an error, which names the network or option that the file fits: a shape, a
+    tensor of the body that the file does not have, a layer that the network does not have. The report is also logged by
+    the logger ``saccade``.
 
     Args:
         model: Where the weights go, in place.
         source: Path of a ``.safetensors``, ``.pt``, ``.pth`` or Darknet ``.weights`` file, or a name of the published
-            table such as ``imagenet`` or ``coco``; only a name may lead to a download.
+            table such as ``imagenet`` or ``coco``; only a name may lead to a download. Or an opened one.
         strict_head: Make other classes an error too.
+        partial: Load what there is: tensors of the body may be missing, and layers may be left over.
 
     Returns:
         What was recognised, renamed, missing, unexpected.
 
     Raises:
-        WeightsError: If the file cannot be read, nothing in it fits, or shapes differ outside the rows of classes. The
-            model is then unchanged.
+        WeightsError: If the file cannot be read, nothing in it fits, shapes differ outside the rows of classes, or the
+            body is not whole and ``partial`` was not asked for. The model is then unchanged.
 
     Example:
         >>> from saccade.models.checkpoint import save_model
@@ -126,29 +117,27 @@ def load_weights(model: Loadable, source: str | Path, strict_head: bool = False)
         >>> torch.equal(other.output.weight[0], model.output.weight[1])
         True
     """
-    from saccade.weights.published import PUBLISHED, fetch_published, find_published
-
-    # A published name means the table even where a file of that name lies about; a path with a suffix never does.
-    published = isinstance(source, str) and (source in PUBLISHED or f"{model.builder_name}/{source}" in PUBLISHED)
-    entry = None if not published and _is_path(source) else find_published(model.builder_name, str(source))
-    path = Path(source) if entry is None else fetch_published(entry)
-    state, metadata, notes = _read(path, model)
-    state, earlier_heads = split_heads(state, metadata.get("earlier_heads", ()))
-    name = str(source) if entry is None else f"{entry.builder}/{entry.name}"
-    class_names = tuple(metadata.get("class_names", ()) if entry is None else entry.class_names())
-    recognised, converted = _recognise(model, state, metadata)
-    converted = interpolate_positions(converted, model)
-    checked = _checked(model, converted, class_names, f"'{name}' ({recognised})", strict_head)
-    report = _copy(model, checked)
-    renamed = len(converted.keys() - state.keys())
+    file = open_source(source, model.builder_name)
+    try:
+        recognised, converted = file.under_names_of(model)
+    except WeightsError as error:
+        raise WeightsError(f"{error}{advise(model, lambda other: fits(other, file))}") from error
+    title = f"'{file.name}' ({recognised})"
+    checked = _checked(model, converted, file, title, strict_head)
+    if not partial:
+        _require_body(model, converted, file, title)
     report = replace(
-        report, source=name, recognised=recognised, renamed=renamed, notes=tuple(notes), earlier_heads=earlier_heads
+        _copy(model, checked),
+        source=file.name,
+        recognised=recognised,
+        renamed=len(converted.keys() - file.state.keys()),
+        notes=file.notes,
+        earlier_heads=file.earlier_heads,
     )
-    if entry is not None:
-        model.input_spec = replace(model.input_spec, **entry.preprocessing)
-        others = {key: value for key, value in entry.arguments.items() if model.builder_args.get(key, value) != value}
-        if others:
-            report = replace(report, notes=(*report.notes, f"trained with {_options(others)}, unlike this network"))
+    model.input_spec = replace(model.input_spec, **file.preprocessing)
+    others = {key: value for key, value in file.arguments.items() if model.builder_args.get(key, value) != value}
+    if others:
+        report = replace(report, notes=(*report.notes, f"trained with {_options(others)}, unlike this network"))
     logger.log(logging.WARNING if report.missing else logging.INFO, "%s", report)
     return report
 
@@ -157,18 +146,23 @@ def _options(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in options.items())
 
 
-def _is_path(source: str | Path) -> bool:
-    return isinstance(source, Path) or Path(source).suffix.lower() in _SUFFIXES or Path(source).is_file()
+def _require_body(model: Loadable, state: Mapping[str, Tensor], file: WeightsSource, title: str) -> None:
+    """Refuse a file that leaves layers of the body as initialised, or holds layers that the body does not have.
 
-
-def _read(path: Path, model: Loadable) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    if path.suffix.lower() == ".safetensors":
-        state, metadata = read_file(path)
-        return state, metadata, []
-    if path.suffix.lower() == ".weights":
-        return read_darknet(path, model), {}, ["Darknet's format"]
-    state, notes = read_foreign(path)
-    return state, {}, notes
+    Raises:
+        WeightsError: With what the file fits, where that is found.
+    """
+    lacking, left = body_lacks(model, state), body_leaves(model, state)
+    if not lacking and not left:
+        return
+    own = _title(model)
+    found = [f"it lacks {shorten(lacking)}"] if lacking else []
+    found += [f"it has layers that {own} has not, {shorten(left)}"] if left else []
+    raise WeightsError(
+        f"{title} is not of {own}: {'; '.join(found)}. Its answers would be chance."
+        f"{advise(model, lambda other: fits(other, file))} Create the model that the file was made for; to start "
+        "training from what there is, ask for it: partial=True (--partial-weights)."
+    )
 
 
 @dataclass(frozen=True)
@@ -191,7 +185,7 @@ class _File:
 
 
 def _checked(
-    model: Loadable, state: Mapping[str, Tensor], class_names: Sequence[str], title: str, strict_head: bool
+    model: Loadable, state: Mapping[str, Tensor], source: WeightsSource, title: str, strict_head: bool
 ) -> _File:
     """Find out what goes where, before anything is written.
 
@@ -200,26 +194,27 @@ def _checked(
     """
     own = model.state_dict()
     common = [name for name in state if name in own]
-    if not any(not name.endswith(_COUNTER) for name in common):
+    advice = lambda: advise(model, lambda other: fits(other, source))  # noqa: E731
+    if not any(not name.endswith(COUNTER) for name in common):
         raise WeightsError(
-            f"{title} has nothing for {_title(model)}: its names are like {_shorten(sorted(state))}; "
-            f"the model's like {_shorten(sorted(own))}. Create the model that the file was made for."
+            f"{title} has nothing for {_title(model)}: its names are like {shorten(sorted(state))}; "
+            f"the model's like {shorten(sorted(own))}.{advice()} Create the model that the file was made for."
         )
     rows = model.class_rows
     classes = count_classes(state, rows) if rows else model.num_classes
-    names = () if classes is None else names_of_rows(class_names, classes)
+    names = () if classes is None else names_of_rows(source.class_names, classes)
     if not all(names):
         state, names = drop_unnamed_rows(state, rows, names), tuple(name for name in names if name)
         classes = len(names)
-    other = [name for name in common if state[name].shape != own[name].shape]
-    wrong = [
-        name
-        for name in other
-        if name not in rows or classes is None or strict_head or not rows[name].matches(state[name], own[name])
-    ]
+    wrong = list(unlike(model, state))
+    if strict_head or classes is None:  # heads that disagree about their classes are of another network
+        wrong = [name for name in common if state[name].shape != own[name].shape]
     if wrong:
         shapes = {name: (tuple(state[name].shape), tuple(own[name].shape)) for name in wrong}
-        raise WeightsError(_mismatch(title, _title(model), shapes))
+        raise WeightsError(_mismatch(title, _title(model), shapes, advice()))
+    problem = unusable(own, state)
+    if problem:
+        raise WeightsError(f"{title} cannot be loaded: {problem}. It is damaged: copy, download or save it again.")
     by_name = bool(rows and names) and len(model.class_names) == model.num_classes and names != model.class_names
     if by_name:
         pairs = pair_classes(model.class_names, names)
@@ -228,7 +223,7 @@ def _checked(
     if strict_head and by_name and len(pairs) < model.num_classes:
         raise WeightsError(
             f"{title} has other classes than {_title(model)}: it does not know "
-            f"{_shorten(_without(model.class_names, [index for index, _ in pairs]))}."
+            f"{shorten(_without(model.class_names, [index for index, _ in pairs]))}."
         )
     return _File(state, classes, names, pairs, by_name)
 
@@ -263,8 +258,8 @@ def _copy(model: Loadable, file: _File) -> LoadReport:
         head=left,
         taken=taken,
         new=new,
-        missing=tuple(name for name in own if name not in state and not name.endswith(_COUNTER)),
-        unexpected=tuple(name for name in state if name not in own and not name.endswith(_COUNTER)),
+        missing=tuple(name for name in own if name not in state and not name.endswith(COUNTER)),
+        unexpected=tuple(name for name in state if name not in own and not name.endswith(COUNTER)),
         file_head=file_head,
     )
 
@@ -277,21 +272,12 @@ def _title(model: Loadable) -> str:
     return model.builder_name or type(model).__name__
 
 
-def _mismatch(title: str, model: str, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
-    lines = [f"{title} does not fit {model}. Create the model that the file was made for."]
-    lines += [f"  {name}: {file} in the file, {own} in the model" for name, (file, own) in list(shapes.items())[:10]]
+def _mismatch(title: str, model: str, shapes: Mapping[str, tuple[tuple[int, ...], ...]], advice: str) -> str:
+    lines = [f"{title} does not fit {model}.{advice} Create the model that the file was made for."]
+    lines += [
+        f"  {printable(name, limit=100)}: {file} in the file, {own} in the model"
+        for name, (file, own) in list(shapes.items())[:10]
+    ]
     if len(shapes) > 10:
         lines.append(f"  ... and {len(shapes) - 10} more")
     return "\n".join(lines)
-
-
-def _recognise(model: Loadable, state: dict[str, Tensor], metadata: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
-    if metadata.get("builder_name"):
-        return f"Saccade checkpoint of {metadata['builder_name']}", state
-    keys, own = set(state), model.state_dict()
-    for layout in layouts():
-        if layout.matches(keys):
-            # A state dict that has the model's own names needs no converter, even where a foreign layout looks alike.
-            complete = all(name in keys for name in own if not name.endswith(_COUNTER))
-            return layout.NAME, state if complete else layout.convert(dict(state), model)
-    return "plain state dict", state

@@ -16,6 +16,8 @@ class Loadable(Protocol):
 
     builder_name: str
     builder_args: Mapping[str, Any]
+    stage_names: tuple[str, ...]
+    neck_names: tuple[str, ...]
     head_names: tuple[str, ...]
     auxiliary_heads: tuple[str, ...]
     class_rows: Mapping[str, ClassRows]

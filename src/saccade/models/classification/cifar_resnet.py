@@ -18,7 +18,10 @@ which is the paper's choice for these networks (option A): every second pixel, a
 The paper does not specify where the zeros go; they go on both sides of the channels, as in the public replication whose
 checkpoints are in use. Parameters of the 20-layer network: 269,722 with option A, 272,474 with projections.
 
-Published weights: that replication's (names ``layer1.0.conv1 ... linear``), for ``shortcut="padding"``.
+Published weights: ``cifar10_padding`` is that replication's
+(https://github.com/akamaster/pytorch_resnet_cifar10, BSD-2-Clause), which sets ``shortcut="padding"`` and the mean and
+deviation of ImageNet, with which it was trained. ``cifar10`` and ``cifar100``, of 20 to 56 layers, are those of
+https://github.com/chenyaofo/pytorch-cifar-models (BSD-3-Clause), with projections and a normalisation of their own.
 """
 
 from __future__ import annotations

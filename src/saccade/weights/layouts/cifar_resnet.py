@@ -1,6 +1,12 @@
-"""ResNets for CIFAR of the public replication with zero-padded shortcuts: ``layer1.0.conv1 ... linear``."""
+"""ResNets for CIFAR of public replications: three stages ``layer1.0.conv1``, and ``linear`` or ``fc`` at the end.
+
+With projections in the shortcuts they are ``downsample`` (as here) or ``shortcut``; without, the shortcuts are padded
+and have no tensors.
+"""
 
 from __future__ import annotations
+
+import re
 
 from torch import Tensor
 
@@ -8,19 +14,31 @@ from saccade.weights.loadable import Loadable
 
 __all__ = ["NAME", "convert", "matches"]
 
-NAME = "ResNet for CIFAR (option A)"
+NAME = "ResNet for CIFAR"
+
+_SHORTCUT = re.compile(r"^(layer\d+\.\d+)\.shortcut\.")
 
 
 def matches(keys: set[str]) -> bool:
-    """Whether these are the names of a ResNet for CIFAR: three stages, and ``linear`` at the end.
+    """Whether these are the names of a ResNet for CIFAR: three stages of basic blocks, the first without a shortcut.
 
     Example:
-        >>> matches({"layer3.0.conv1.weight", "linear.weight", "linear.bias"})
+        >>> matches({"conv1.weight", "layer1.0.conv1.weight", "layer3.0.conv1.weight", "linear.weight"})
         True
     """
-    return {"layer3.0.conv1.weight", "linear.weight"} <= keys and "layer4.0.conv1.weight" not in keys
+    return (
+        {"conv1.weight", "layer1.0.conv1.weight", "layer3.0.conv1.weight"} <= keys
+        and bool({"linear.weight", "fc.weight"} & keys)
+        and not {"layer4.0.conv1.weight", "layer1.0.conv3.weight"} & keys
+    )
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """The state unchanged: the names are this library's too."""
-    return state
+    """The same tensors under the names of ``model``, whose last layer is ``linear``.
+
+    Example:
+        >>> model = saccade.create_model("resnet20_cifar")
+        >>> list(convert({"layer2.0.shortcut.0.weight": torch.zeros(1), "fc.bias": torch.zeros(10)}, model))
+        ['layer2.0.downsample.0.weight', 'linear.bias']
+    """
+    return {_SHORTCUT.sub(r"\1.downsample.", re.sub(r"^fc\.", "linear.", name)): state[name] for name in state}
