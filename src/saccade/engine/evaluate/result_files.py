@@ -193,7 +193,7 @@ class _ResultFile:
         if (found < 0).any():
             number = int(np.argmax(found < 0))
             wrong = getattr(entries[number], field)
-            shown = repr(printable(wrong, limit=80)) if isinstance(wrong, str) else wrong
+            shown = f"'{printable(wrong, limit=80)}'" if isinstance(wrong, str) else wrong
             raise self._fault(number, field, f"{shown} is not in the data set; it has {numbers.some(wrong)}")
         return found
 
@@ -263,7 +263,8 @@ class _Numbers:
 
     def some(self, wanted: _Id) -> str:
         """The first few numbers, or names."""
-        known = list(self._named() if isinstance(wanted, str) else map(str, self._positions))
+        names = {positions[0]: name for name, positions in reversed(self._named().items())}  # the first of each
+        known = [*names.values()][::-1] if isinstance(wanted, str) else list(map(str, self._positions))
         shown = printable(", ".join(known[:5]))
         return shown + (f", ... ({len(known)})" if len(known) > 5 else "")
 
