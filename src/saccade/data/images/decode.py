@@ -69,6 +69,10 @@ _PNM_HEADER = 1024  # bytes that are searched; it may hold comments
 _FIRST_TURNED = 5  # orientations 5 to 8 exchange height and width
 # Chunks of a PNG that its pixels depend on; of the others libpng writes warnings to the terminal.
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_SIDE_CHUNKS = frozenset(
+    b"cHRM gAMA iCCP sBIT sRGB bKGD hIST pHYs sPLT tIME iTXt tEXt zTXt eXIf acTL fcTL fdAT cICP mDCV cLLI".split()
+)
+_PALETTE = 3  # colour type of a PNG whose pixels are indices
 # Bytes a pixel that decoders of some formats take in all; others take the file's own values and the result.
 _WORKING_BYTES = {"JPEG": 7, "GIF": 8, "AVIF": 15, "WEBP": 11}
 _BY_PILLOW = ("AVIF", "DIB", "GIF")
@@ -136,8 +140,7 @@ def read_label_map(path: str | Path) -> NDArray[Any]:
     """
     data, name = _load(path)
     header = _check(data, name)
-    # Byte 25 of a PNG is its colour type; 3 is a palette, which OpenCV would turn into colours.
-    if is_png(data) and data[25:26] == b"\x03":
+    if is_png(data) and data[25] == _PALETTE:  # which OpenCV would turn into colours
         return _decode_with_pillow(_pixel_chunks(data), name)
     values = _decode_unchanged(data, name, header)
     if values.ndim == 3:
@@ -345,16 +348,22 @@ def _check(data: bytes, name: str, as_stored: bool = False) -> ImageHeader:
 
 
 def _png_fault(data: bytes) -> str:
-    """A chunk with pixels whose checksum is wrong, or that the file does not hold whole; empty if there is none."""
+    """A chunk whose checksum is wrong, or that the file does not hold whole; empty if there is none.
+
+    Texts, profiles and the like may be damaged, since they are not read.
+    """
     view = memoryview(data)
+    found = set()
     for chunk, start, end in png_chunks(data):
-        if chunk in _PIXEL_CHUNKS:
-            if end + 4 > len(data):
-                return "the file ends within its pixels, it is truncated"
+        if end + 4 > len(data):
+            return "the file ends within its pixels, it is truncated"
+        if chunk not in _SIDE_CHUNKS:
             if zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-                return f"the image is damaged, the checksum of its part {chunk.decode()} is wrong"
+                return "the image is damaged, the checksum of a part is wrong"
+            found.add(chunk)
         if chunk == b"IEND":
-            return ""
+            needed = {b"IHDR", b"IDAT"} | ({b"PLTE"} if data[25] == _PALETTE else set())
+            return "" if needed <= found else "the image is damaged, a part is missing"
     return "the file ends before its end marker, it is truncated"
 
 

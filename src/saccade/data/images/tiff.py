@@ -8,6 +8,7 @@ does not report damaged blocks).
 from __future__ import annotations
 
 import io
+import logging
 import mmap
 import struct
 import warnings
@@ -47,6 +48,9 @@ _PREDICTED_CODECS = (LZW, *DEFLATE)
 _MAX_BLOCK = 1 << 30  # bytes of a strip or tile
 
 Buffer = bytes | mmap.mmap
+
+# Without a handler of its own Python prints what Pillow logs about a file; the message here names the file.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # What Pillow raises on files that are no image, or a damaged one.
 PILLOW_ERRORS = (
@@ -110,6 +114,8 @@ def tiff_fault(data: bytes) -> str:
     if WIDTH not in tags or HEIGHT not in tags or where not in found or counts not in found:
         return ""  # of a kind that decoders know better, such as JPEG in TIFF 6.0's own manner
     width, height, samples = tags[WIDTH], tags[HEIGHT], max(tags.get(SAMPLES, 1), 1)
+    if not width * height:
+        return "it has no pixels"
     planes = samples if tags.get(_PLANAR) == 2 else 1
     bits = tags.get(BITS, 1) * (samples // planes)
     rows = tags.get(_TILE_HEIGHT, 0) if tiled else min(tags.get(_ROWS_PER_STRIP) or height, height)
