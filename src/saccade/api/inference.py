@@ -120,7 +120,7 @@ def _score_file(
     iou_type = iou_type or find_iou_type(predictions)
     task = None if iou_type is None else IOU_TYPES[iou_type]
     options = {"masks": True} if iou_type == "segm" else {}
-    splits = source_splits(data, split, format)
+    splits = source_splits(data, split, format, task=task)
     split = split or (splits[0] if len(splits) == 1 else "val")
     dataset = open_raw(data, split, format=format, task=task, **options)
     return evaluate_predictions(predictions, dataset, iou_type, max_detections)

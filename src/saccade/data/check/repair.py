@@ -119,12 +119,12 @@ def repair_source(
         {'inverted': 1, 'zero area': 1}
     """
     out = Path(out)
-    resolved = resolve_source(source, format, **options)
+    resolved = resolve_source(source, format, task, **options)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
     if resolved.root.resolve() in (out.resolve(), *out.resolve().parents):
         raise DataError(f"{out}: this lies in the data set itself. Name a folder outside of it.")
-    names = source_splits(source, split, format, **options)
+    names = source_splits(source, split, format, task=task, **options)
     splits = [open_raw(source, name, format=format, task=task, **options) for name in names]
     splits = splits if split is not None else without_unions(splits)
     tables = [dataset for dataset in splits if isinstance(dataset, TableDataset)]

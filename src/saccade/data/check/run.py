@@ -67,7 +67,7 @@ def check_source(
     """
     found = None if source == _GENERATED else resolve_source(source, format, **options)
     try:
-        names = source_splits(source, split, format, **options)
+        names = source_splits(source, split, format, task=task, **options)
     except DataError as error:  # the source is there, but not what would name its splits
         return CheckReport(str(source), [_issue_of(error, str(source), "splits", "")], images_checked=images)
     unread = [] if found is None else _check_unread(found.root)
@@ -90,7 +90,7 @@ def source_splits(source: str | Path, split: str | None, format: str | None, **o
         source: Name in the catalogue, or a folder.
         split: Splits, joined by ``+``; all that the source has if not given.
         format: Reader; found automatically if not given.
-        **options: Options of the reader.
+        **options: Options of the reader, and ``task``, which helps to find the format.
 
     Returns:
         Names of splits, in the order of the source or as given.

@@ -67,7 +67,7 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    r"""Values of the split column, names of the tables, or ``all``, ``train``, ``val``.
+    r"""Values of the split column, names of the tables, or ``all``.
 
     Example:
         >>> _ = Path("boxes.csv").write_text("file,label,split\na.jpg,cat,train\nb.jpg,dog,val")

@@ -60,7 +60,7 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Values of ``subset``, or names of the files; ``all``, ``train``, ``val`` without either.
+    """Values of ``subset``, or names of the files; ``all`` without either.
 
     Example:
         >>> for name in ("train", "val"):

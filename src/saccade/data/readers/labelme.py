@@ -143,7 +143,7 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the folders with JSON files, or ``all``, ``train``, ``val``.
+    """Names of the folders with JSON files, or ``all``.
 
     Example:
         >>> for name in ("train", "val"):

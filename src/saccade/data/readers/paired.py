@@ -129,7 +129,7 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits; ``all``, ``train``, ``val`` for folders without splits.
+    """Names of the splits; ``all`` for folders without splits.
 
     Example:
         >>> for name in ("A/train", "A/val", "B/train", "B/val"):

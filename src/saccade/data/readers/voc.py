@@ -212,7 +212,7 @@ def _xml_files(folder: Path, recursive: bool = True) -> list[str]:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the lists in ``ImageSets/Main`` (without those of single classes), or ``all``, ``train``, ``val``.
+    """Names of the lists in ``ImageSets/Main`` (without those of single classes), or ``all``.
 
     Example:
         >>> Path("ImageSets/Main").mkdir(parents=True)

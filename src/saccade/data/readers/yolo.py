@@ -77,7 +77,7 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits whose images are there, or ``all``, ``train``, ``val``.
+    """Names of the splits whose images are there, or ``all``.
 
     Example:
         >>> for folder, name in (("images", "1.jpg"), ("labels", "1.txt")):
