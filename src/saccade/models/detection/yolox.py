@@ -17,7 +17,9 @@ Differences from the paper: none in the networks. The loss follows the authors' 
 loss is 1 - IoU^2 with weight 5, class targets are one-hot times the IoU of the predicted box, everything is divided by
 the number of positive points, and a point that several objects claim is assigned to the object of the image for which
 it is cheapest. Crowds and difficult objects are not targets. Predicted sizes are cut off at 22,026 strides
-(``ops.box_coding``), where the authors' overflow.
+(``ops.box_coding``), where the authors' overflow. Candidates of the assignment are those of the authors' releases; the
+rule to which their repository changed in January 2023 is ``candidates="center"`` (:mod:`yolox_assign
+<saccade.models.detection.yolox_assign>`).
 
 Published weights: https://github.com/Megvii-BaseDetection/YOLOX (Apache-2.0). Their names are ours; those of
 YOLOX-Darknet53 are read by ``weights.layouts.yolox_darknet53``, since the backbone is the one of ``darknet53``.
@@ -31,11 +33,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saccade.errors import ConfigError
 from saccade.losses.iou import squared_iou_loss
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import build_backbone
 from saccade.models.detection.base import Detector, match_one_to_one, unpack_targets
-from saccade.models.detection.yolox_assign import Matches, Predictions, candidate_regions, simota
+from saccade.models.detection.yolox_assign import (
+    CANDIDATES,
+    Candidates,
+    Matches,
+    Predictions,
+    candidate_regions,
+    simota,
+)
 from saccade.models.detection.yolox_parts import YOLOFPN, YOLOPAFPN, CSPDarknet, DecoupledHead
 from saccade.models.registry import register_model
 from saccade.ops.anchors import grid_points
@@ -67,6 +77,10 @@ class YOLOX(Detector):
         head: Feature maps to raw boxes, objectness and class logits.
         num_classes: Classes without background.
         size: Side of the square canvas of training and evaluation, pixels.
+        candidates: Anchor points that may be positive for an object: ``box_or_center`` or ``center``.
+
+    Raises:
+        ConfigError: If there is no such rule of candidates.
 
     Attributes:
         use_l1: Add the L1 loss of the raw boxes; a phase switches it on for the last epochs, together with mosaic off.
@@ -82,7 +96,16 @@ class YOLOX(Detector):
     head_names = ("head",)
     class_rows = linear_rows(*(f"head.cls_preds.{level}" for level in range(3)))
 
-    def __init__(self, neck: YOLOPAFPN | YOLOFPN, head: DecoupledHead, num_classes: int, size: int = 640) -> None:
+    def __init__(
+        self,
+        neck: YOLOPAFPN | YOLOFPN,
+        head: DecoupledHead,
+        num_classes: int,
+        size: int = 640,
+        candidates: Candidates = "box_or_center",
+    ) -> None:
+        if candidates not in CANDIDATES:
+            raise ConfigError(f"candidates is '{candidates}'; it must be {' or '.join(map(repr, CANDIDATES))}.")
         super().__init__(num_classes, NmsSettings(0.65, score_threshold=0.01, pre_nms=1000, max_detections=100))
         self.backbone = neck
         self.head = head
@@ -100,6 +123,7 @@ class YOLOX(Detector):
             channel_order="bgr",
         )
         self.use_l1 = False
+        self.candidates: Candidates = candidates
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps, module.momentum = 1e-3, 0.03
@@ -126,7 +150,7 @@ class YOLOX(Detector):
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Terms ``box``, ``objectness``, ``class`` and ``l1`` (0 unless ``use_l1``); see :func:`yolox_loss`."""
         boxes_xyxy, labels = unpack_targets(targets)
-        return yolox_loss(self(images), boxes_xyxy, labels, self.use_l1)
+        return yolox_loss(self(images), boxes_xyxy, labels, self.use_l1, self.candidates)
 
     def decode(self, outputs: Outputs) -> Decoded:
         """Boxes in canvas pixels after suppression.
@@ -150,11 +174,18 @@ class YOLOX(Detector):
         maps = [torch.zeros(1, 1, size[0] // stride, size[1] // stride) for stride in self.feature_strides]
         points, strides = grid_points(maps, self.feature_strides)
         valid = torch.ones(1, len(boxes_xyxy), dtype=torch.bool)
-        either, _ = candidate_regions((points + 0.5) * strides[:, None], strides, boxes_xyxy[None], valid)
-        return match_one_to_one(either[0])
+        centres = (points + 0.5) * strides[:, None]
+        near, _ = candidate_regions(centres, strides, boxes_xyxy[None], valid, self.candidates)
+        return match_one_to_one(near[0])
 
 
-def yolox_loss(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, use_l1: bool = False) -> dict[str, Tensor]:
+def yolox_loss(
+    outputs: Outputs,
+    boxes_xyxy: Tensor,
+    labels: Tensor,
+    use_l1: bool = False,
+    candidates: Candidates = "box_or_center",
+) -> dict[str, Tensor]:
     """Weighted loss terms, each divided by the number of positive points of the batch (at least 1).
 
     Under data-parallel training each process divides by its own number of positives, as the authors' code does.
@@ -164,6 +195,7 @@ def yolox_loss(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, use_l1: boo
         boxes_xyxy: Ground truth boxes, (B, M, 4), canvas pixels.
         labels: (B, M) int64, negative for rows that are not targets.
         use_l1: Add the L1 distance of the raw boxes.
+        candidates: See :func:`saccade.models.detection.yolox_assign.simota`.
 
     Returns:
         ``box`` (5 x (1 - IoU^2)), ``objectness``, ``class`` (binary cross-entropies) and ``l1``, scalars.
@@ -178,7 +210,8 @@ def yolox_loss(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, use_l1: boo
     raw, objectness, logits = outputs["boxes"].float(), outputs["objectness"].float(), outputs["logits"].float()
     with torch.no_grad():
         predictions = Predictions(decode_points(raw, points, strides), objectness, logits)
-        matches: Matches = simota(predictions, (points + 0.5) * strides[:, None], strides, boxes_xyxy, labels)
+        centres = (points + 0.5) * strides[:, None]
+        matches: Matches = simota(predictions, centres, strides, boxes_xyxy, labels, candidates)
     image, point, target, iou = matches
     positives = max(image.shape[0], 1)
 
@@ -202,19 +235,34 @@ def yolox_loss(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, use_l1: boo
     return {name: term / positives for name, term in terms.items()}
 
 
-def _yolox(num_classes: int, depth: float, width: float, size: int = 640, depthwise: bool = False) -> YOLOX:
+def _yolox(
+    num_classes: int,
+    depth: float,
+    width: float,
+    candidates: Candidates,
+    size: int = 640,
+    depthwise: bool = False,
+) -> YOLOX:
     neck = YOLOPAFPN(CSPDarknet(depth, width, depthwise), depth, depthwise)
-    return YOLOX(neck, DecoupledHead(neck.out_channels, num_classes, int(256 * width), depthwise), num_classes, size)
+    head = DecoupledHead(neck.out_channels, num_classes, int(256 * width), depthwise)
+    return YOLOX(neck, head, num_classes, size, candidates)
 
 
 @register_model(task="detection", paper=_PAPER)
-def yolox_nano(num_classes: int = 80, depthwise: bool = True, weights: str | None = None) -> YOLOX:
+def yolox_nano(
+    num_classes: int = 80,
+    depthwise: bool = True,
+    candidates: Candidates = "box_or_center",
+    weights: str | None = None,
+) -> YOLOX:
     """YOLOX-Nano: depth 0.33, width 0.25, depthwise, 416 pixels (table 5).
 
     Args:
         num_classes: Classes without background.
         depthwise: Split each 3x3 into a depthwise and a 1x1 convolution, as the paper does. Whole ones have 2.5 times
             the parameters, and learn more from each step, which takes a CPU about as long.
+        candidates: Which anchor points may be positive for an object; ``center`` is the rule of the authors'
+            repository since 2023.
         weights: As everywhere.
 
     Example:
@@ -222,46 +270,48 @@ def yolox_nano(num_classes: int = 80, depthwise: bool = True, weights: str | Non
         >>> model.num_classes, model.input_spec.size, model.nms.iou_threshold
         (3, (416, 416), 0.65)
     """
-    return _yolox(num_classes, 0.33, 0.25, size=416, depthwise=depthwise)
+    return _yolox(num_classes, 0.33, 0.25, candidates, size=416, depthwise=depthwise)
 
 
 @register_model(task="detection", paper=_PAPER)
-def yolox_tiny(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+def yolox_tiny(num_classes: int = 80, candidates: Candidates = "box_or_center", weights: str | None = None) -> YOLOX:
     """YOLOX-Tiny: depth 0.33, width 0.375, 416 pixels (table 5)."""
-    return _yolox(num_classes, 0.33, 0.375, size=416)
+    return _yolox(num_classes, 0.33, 0.375, candidates, size=416)
 
 
 @register_model(task="detection", paper=_PAPER)
-def yolox_s(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+def yolox_s(num_classes: int = 80, candidates: Candidates = "box_or_center", weights: str | None = None) -> YOLOX:
     """YOLOX-S: depth 0.33, width 0.5, 640 pixels (table 3).
 
     Example:
         >>> [tuple(level.shape[1:]) for level in yolox_s().features(torch.zeros(1, 3, 64, 64))]
         [(128, 8, 8), (256, 4, 4), (512, 2, 2)]
     """
-    return _yolox(num_classes, 0.33, 0.5)
+    return _yolox(num_classes, 0.33, 0.5, candidates)
 
 
 @register_model(task="detection", paper=_PAPER)
-def yolox_m(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+def yolox_m(num_classes: int = 80, candidates: Candidates = "box_or_center", weights: str | None = None) -> YOLOX:
     """YOLOX-M: depth 0.67, width 0.75, 640 pixels (table 3)."""
-    return _yolox(num_classes, 0.67, 0.75)
+    return _yolox(num_classes, 0.67, 0.75, candidates)
 
 
 @register_model(task="detection", paper=_PAPER)
-def yolox_l(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+def yolox_l(num_classes: int = 80, candidates: Candidates = "box_or_center", weights: str | None = None) -> YOLOX:
     """YOLOX-L: depth 1, width 1, 640 pixels (table 3)."""
-    return _yolox(num_classes, 1.0, 1.0)
+    return _yolox(num_classes, 1.0, 1.0, candidates)
 
 
 @register_model(task="detection", paper=_PAPER)
-def yolox_x(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+def yolox_x(num_classes: int = 80, candidates: Candidates = "box_or_center", weights: str | None = None) -> YOLOX:
     """YOLOX-X: depth 1.33, width 1.25, 640 pixels (table 3)."""
-    return _yolox(num_classes, 1.33, 1.25)
+    return _yolox(num_classes, 1.33, 1.25, candidates)
 
 
 @register_model(task="detection", paper=_PAPER)
-def yolox_darknet53(num_classes: int = 80, weights: str | None = None) -> YOLOX:
+def yolox_darknet53(
+    num_classes: int = 80, candidates: Candidates = "box_or_center", weights: str | None = None
+) -> YOLOX:
     """YOLOX-Darknet53: YOLOv3's backbone and neck under the same head, 640 pixels (table 2)."""
     backbone = build_backbone("darknet53")
     for module in backbone.modules():
@@ -269,4 +319,5 @@ def yolox_darknet53(num_classes: int = 80, weights: str | None = None) -> YOLOX:
             module.reset_parameters()  # torch's, as in the authors' code
     neck = YOLOFPN(backbone)
     leaky = functools.partial(nn.LeakyReLU, 0.1)
-    return YOLOX(neck, DecoupledHead(neck.out_channels, num_classes, 256, activation=leaky), num_classes)
+    head = DecoupledHead(neck.out_channels, num_classes, 256, activation=leaky)
+    return YOLOX(neck, head, num_classes, candidates=candidates)

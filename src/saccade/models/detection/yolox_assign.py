@@ -10,19 +10,22 @@ candidates in their image, C classes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from saccade.ops.iou import pairwise_iou
 
-__all__ = ["Matches", "Predictions", "candidate_regions", "simota"]
+__all__ = ["CANDIDATES", "Candidates", "Matches", "Predictions", "candidate_regions", "simota"]
 
-_CENTRE_RADIUS = 2.5  # strides
+Candidates = Literal["box_or_center", "center"]
+CANDIDATES: tuple[Candidates, ...] = ("box_or_center", "center")
+
+_RADIUS = {"box_or_center": 2.5, "center": 1.5}  # strides
 _TOP = 10  # points whose overlaps add up to k
 _IOU_WEIGHT = 3.0  # lambda of equation 1
-_OUTSIDE = 1e5
+_OUTSIDE = {"box_or_center": 1e5, "center": 1e6}
 
 
 class Predictions(NamedTuple):
@@ -43,12 +46,21 @@ class Matches(NamedTuple):
 
 
 @torch.no_grad()
-def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, labels: Tensor) -> Matches:
+def simota(
+    predictions: Predictions,
+    centres: Tensor,
+    strides: Tensor,
+    boxes_xyxy: Tensor,
+    labels: Tensor,
+    candidates: Candidates = "box_or_center",
+) -> Matches:
     """SimOTA: assign anchor points to objects.
 
     Candidates of an image are points inside any of its boxes or within 2.5 strides of the centre of one. The cost of a
     candidate for an object is ``BCE(class) - 3 log(IoU)``, plus 1e5 unless it lies both inside this object's box and
-    near its centre. An object takes as many points as its ten best overlaps add up to (rounded down, at least one).
+    near its centre. With ``candidates="center"`` they are the points within 1.5 strides of the centre of any box, and
+    the cost has 1e6 added unless the point is near the centre of this one. An object takes as many points as its ten
+    best overlaps add up to (rounded down, at least one).
 
     Args:
         predictions: Decoded boxes and raw scores of every anchor point.
@@ -56,6 +68,7 @@ def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyx
         strides: (A,) pixels.
         boxes_xyxy: Ground truth boxes, (B, M, 4), pixels.
         labels: (B, M) int64; rows with a negative label are padding.
+        candidates: Which points may be positive at all, see above.
 
     Returns:
         The pairs; a point occurs at most once an image.
@@ -70,7 +83,7 @@ def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyx
     """
     B, M = labels.shape
     valid = labels >= 0
-    near, both = candidate_regions(centres, strides, boxes_xyxy, valid)
+    near, best = candidate_regions(centres, strides, boxes_xyxy, valid, candidates)
     candidate = near.any(dim=1)
     K = int(candidate.sum(dim=1).max()) if M else 0
     if K == 0:
@@ -85,16 +98,16 @@ def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyx
     real = torch.zeros(B, K, dtype=torch.bool, device=labels.device)
     real[image, slot] = True
 
-    candidates = Predictions(
+    chosen = Predictions(
         predictions.boxes_xyxy.gather(1, points[..., None].expand(B, K, 4)),
         predictions.objectness.gather(1, points),
         predictions.logits.gather(1, points[..., None].expand(B, K, predictions.logits.shape[2])),
     )
     pair = valid[:, :, None] & real[:, None, :]  # (B, M, K)
-    iou = pairwise_iou(boxes_xyxy, candidates.boxes_xyxy) * pair
-    cost = _class_cost(candidates, labels.clamp(min=0))  # equation 1 begins
+    iou = pairwise_iou(boxes_xyxy, chosen.boxes_xyxy) * pair
+    cost = _class_cost(chosen, labels.clamp(min=0))  # equation 1 begins
     cost -= _IOU_WEIGHT * (iou + 1e-8).log_()
-    cost += _OUTSIDE * ~both.gather(2, points[:, None, :].expand(B, M, K))
+    cost += _OUTSIDE[candidates] * ~best.gather(2, points[:, None, :].expand(B, M, K))
     cost.masked_fill_(~pair, torch.inf)
 
     # Dynamic k, then the k cheapest points of each object.
@@ -116,27 +129,43 @@ def simota(predictions: Predictions, centres: Tensor, strides: Tensor, boxes_xyx
     return Matches(image, points[image, slot], target, iou[image, target, slot])
 
 
-def candidate_regions(centres: Tensor, strides: Tensor, boxes_xyxy: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether anchor points lie in a box or near its centre: candidates, which may be positive for it.
+def candidate_regions(
+    centres: Tensor,
+    strides: Tensor,
+    boxes_xyxy: Tensor,
+    valid: Tensor,
+    candidates: Candidates = "box_or_center",
+) -> tuple[Tensor, Tensor]:
+    """Whether anchor points are candidates for a box, which may be positive for it, and whether they are good ones.
 
     Args:
         centres: (A, 2) middle of each point's grid cell, pixels.
         strides: (A,) pixels.
         boxes_xyxy: Ground truth boxes, (B, M, 4), pixels.
         valid: (B, M) bool; false for padding, which has no candidates.
+        candidates: ``box_or_center`` for points in the box or near its centre, of which the good ones are both;
+            ``center`` for those near its centre, all of them good.
 
     Returns:
-        Either and both of the two, (B, M, A) bool each.
+        Candidates and good candidates, (B, M, A) bool each.
+
+    Example:
+        >>> centres, strides = torch.tensor([[4.0, 4.0], [28.0, 4.0], [60.0, 4.0]]), torch.full((3,), 8.0)
+        >>> box, valid = torch.tensor([[[0.0, 0.0, 64.0, 8.0]]]), torch.tensor([[True]])
+        >>> [region.tolist() for region in candidate_regions(centres, strides, box, valid)]
+        [[[[True, True, True]]], [[[False, True, False]]]]
+        >>> candidate_regions(centres, strides, box, valid, "center")[0].tolist()
+        [[[False, True, False]]]
     """
     middle = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
     half = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]) / 2
     half = half.where(valid[..., None], -1.0)[..., None]  # no distance is below it
-    radius = _CENTRE_RADIUS * strides
+    radius = _RADIUS[candidates] * strides
     dx = (centres[:, 0] - middle[..., 0, None]).abs_()
     dy = (centres[:, 1] - middle[..., 1, None]).abs_()
     inside = (dx < half[..., 0, :]) & (dy < half[..., 1, :])
     central = (torch.maximum(dx, dy, out=dx) < radius) & valid[..., None]
-    return inside | central, inside & central
+    return (central, central) if candidates == "center" else (inside | central, inside & central)
 
 
 def _class_cost(candidates: Predictions, labels: Tensor) -> Tensor:
