@@ -17,6 +17,7 @@ import numpy as np
 
 from saccade.data.images.decode import MAX_PIXELS
 from saccade.data.readers._faults import FieldError
+from saccade.data.readers._json_files import describe_error
 from saccade.data.tables.run_lengths import EncodedMask, mask_of_runs
 from saccade.ops.mask_boxes import box_of_mask
 from saccade.structures.text import printable
@@ -122,7 +123,11 @@ def read_patiently(raw: msgspec.Raw, where: str) -> Annotation:
         >>> read_patiently(raw, "a.json: annotations[0]").bbox
         (1.0, 2.0, 4.0, 4.0)
     """
-    entry = msgspec.json.decode(raw)
+    try:
+        entry = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        message = f"{describe_error(str(error))}. Correct it, or remove the annotation."
+        raise FieldError("labels.number", where, message) from error
     if not isinstance(entry, dict):
         raise FieldError("json.field", where, "it is not an object. Write {...}, or remove it.")
     outline = _outline(entry.get("segmentation"), where)

@@ -138,7 +138,10 @@ def read(
         with_points = [category for category in categories if category.get("keypoints")]
         if len(with_points) != 1:
             raise DataError(f"{source}: categories: {len(with_points)} have keypoints, one must. Choose another task.")
-        points = [str(point) for point in with_points[0]["keypoints"]]
+        given = with_points[0]["keypoints"]
+        if not isinstance(given, list) or not all(isinstance(point, str) for point in given):
+            raise DataError(f"{source}: categories: keypoints is not a list of names. Write the name of every point.")
+        points = given
         categories = with_points
     image_root = find_image_root(root, images)
     beside = source.parent.relative_to(root).as_posix().removeprefix(".")

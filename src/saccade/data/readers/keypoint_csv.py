@@ -35,7 +35,7 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Names of the folders that a CSV file is named after; ``all``, ``train``, ``val`` for a single table.
+    """Names of the folders that a CSV file is named after; ``all`` for a single table.
 
     Example:
         >>> for name in ("training", "test"):
@@ -85,6 +85,8 @@ def read(
     if first is None:
         raise DataError(f"{source}: the table names no image. Write the file name in the first column.")
     num_points = (len(first) - 1) // 2
+    if not num_points:
+        raise DataError(f"{source}: there are no columns of points behind the image's name. Write x0, y0, x1, y1, ...")
     names = tuple(class_names) if class_names is not None else _point_names(source, num_points)
     if num_points != len(names):
         raise DataError(

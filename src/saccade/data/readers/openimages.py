@@ -13,6 +13,7 @@ columns are its attributes where they are not empty. Images without a row are no
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def matches(root: Path) -> bool:
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """Splits by which the tables' names begin; ``all``, ``train``, ``val`` for a single table.
+    """Splits by which the tables' names begin; ``all`` for a single table.
 
     Example:
         >>> for split in ("train", "validation"):
@@ -135,11 +136,10 @@ def _collect(source: Path, finder: ImageFinder, names: Mapping[str, str]) -> Ann
         raise DataError(f"{source}: there are no columns {', '.join(_NEEDED)}. Add them.")
     more = [(name, index) for name, index in columns.items() if name and name not in _NEEDED]
     # The table is read twice rather than held: that of Open Images has fourteen million rows.
-    identifiers = (row[columns["ImageID"]] for _, row in read_rows(source) if len(row) == len(head))
-    images = _Images(collector, finder, list(dict.fromkeys(identifiers))[1:], source)
-    rows = read_rows(source)
-    next(rows)
-    for line, row in rows:
+    rows = itertools.islice(read_rows(source), 1, None)
+    identifiers = dict.fromkeys(row[columns["ImageID"]] for _, row in rows if len(row) == len(head))
+    images = _Images(collector, finder, list(identifiers), source)
+    for line, row in itertools.islice(read_rows(source), 1, None):
         where = f"{source}: line {line}"
         try:
             if len(row) != len(head):

@@ -76,7 +76,7 @@ def table_faults(table: AnnotationTable) -> dict[str, NDArray[np.bool_]]:
     if table.boxes is not None:
         faults |= box_faults(table.boxes, table.sizes[table.image_index])
     if table.keypoints.shape[1]:
-        finite = np.isfinite(table.keypoints).reshape(len(table.labels), -1).all(axis=1)
+        finite = np.isfinite(table.keypoints).all(axis=(1, 2))
         faults["not finite"] = faults.get("not finite", np.zeros_like(finite)) | ~finite
     return faults
 
