@@ -18,7 +18,7 @@ from saccade.data.derived.splits import SEED, can_hold_out, divide
 from saccade.data.derived.splits import hold_out as choose_held_out
 from saccade.data.notices import say_once
 from saccade.data.readers import LAYOUTS, describe_folder, detect_format, get_reader, option_types
-from saccade.data.readers._common import UNSPLIT, resolve_split, standard_split
+from saccade.data.readers._common import UNSPLIT, resolve_split, say_what_is_unread, standard_split
 from saccade.data.readers.archive import is_archive
 from saccade.data.tables.bad_images import BadImages, apply_image_policy
 from saccade.data.tables.content import require_content
@@ -26,7 +26,7 @@ from saccade.data.tables.faults import BadLabels, apply_policy
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
-from saccade.structures.reading import read_text
+from saccade.structures.yaml_files import read_yaml
 
 __all__ = [
     "GENERATED",
@@ -43,7 +43,6 @@ __all__ = [
 OPTIONS_FILE = "saccade.yaml"
 GENERATED = "digit_scenes"  # made on the fly; it has splits, but no folder that could name them
 GENERATED_SPLITS = ("train", "val", "test")
-_MAX_OPTIONS_BYTES = 16 << 20
 
 
 def open_dataset(
@@ -382,6 +381,7 @@ def _read(known: _Splits, split: str) -> VisionDataset:
     if source.format == GENERATED:
         return DigitScenes(source.task or "detection", split)
     part = get_reader(source.format).read(source.root, split, source.task, **source.options)
+    say_what_is_unread(source.root)
     if not len(part):
         raise DataError(
             f"{source.root}: split '{split}' has no images. It has splits: {', '.join(known.names)}; format "
@@ -421,15 +421,9 @@ def _folder(source: str | Path) -> Path:
 
 
 def _read_options(path: Path) -> dict[str, Any]:
-    import yaml
-
     if not path.is_file():
         return {}
-    text = read_text(path, _MAX_OPTIONS_BYTES)
-    try:
-        options = yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: this is not valid YAML ({str(error)[:300]}). Correct it.") from error
+    options = read_yaml(path)
     if not isinstance(options, dict):
         raise DataError(f"{path}: write options as 'name: value', such as 'format: masks'.")
     return options

@@ -37,6 +37,7 @@ from saccade.data.readers._find_images import ImageFinder, has_pattern, last_par
 from saccade.errors import DataError
 from saccade.structures.reading import read_text
 from saccade.structures.text import printable
+from saccade.structures.yaml_files import read_yaml
 
 __all__ = ["Layout", "Part", "PointRows", "find_layout", "list_part", "looks_like_yolo"]
 
@@ -307,13 +308,7 @@ def _yaml_file(root: Path) -> Path | None:
 
 
 def _read_yaml(root: Path, source: Path) -> Layout:
-    import yaml
-
-    try:
-        # Every scalar stays text: a class may be called "no" or "1".
-        content = yaml.load(read_text(source, _YAML_BYTES), yaml.BaseLoader)  # noqa: S506 makes text only
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{source}: this is not valid YAML ({error}). Correct it.") from error
+    content = read_yaml(source, text_only=True, limit=_YAML_BYTES)  # a class may be called "no" or "1"
     if not isinstance(content, dict):
         raise DataError(f"{source}: this is not a mapping. Write 'train:', 'val:' and 'names:'.")
     base = _inside(root, root, content["path"]) if isinstance(content.get("path"), str) else None

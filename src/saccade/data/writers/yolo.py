@@ -35,6 +35,7 @@ from saccade.data.writers._objects import (
 )
 from saccade.errors import DataError
 from saccade.structures.files import write_text
+from saccade.structures.yaml_files import read_yaml
 
 __all__ = ["TASKS", "write"]
 
@@ -91,7 +92,7 @@ def _describe(dataset: TableDataset, path: Path, split: str, report: LossReport)
                 mirrored[first], mirrored[second] = second, first
             own["flip_idx"] = mirrored
         own["kpt_names"] = {0: list(info.class_names)}
-    before: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before: dict[str, Any] = read_yaml(path) if path.is_file() else {}
     known = {key: value for key, value in before.items() if key in (*own, "kpt_shape", "flip_idx")}
     if before and known != own:
         raise DataError(f"{path}: split '{split}' has other classes than those before. Give all splits the same.")

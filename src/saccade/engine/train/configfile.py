@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from saccade.engine.train.config import TrainConfig
-from saccade.errors import ConfigError, did_you_mean
+from saccade.errors import ConfigError, DataError, did_you_mean
+from saccade.structures.yaml_files import read_yaml
 
 __all__ = ["config_from_dict", "config_to_yaml", "load_config"]
 
@@ -30,11 +31,9 @@ def load_config(path: str | Path) -> TrainConfig:
         3
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read as YAML ({error}). Start from 'saccade train --recipe NAME --dry-run'."
-        ) from error
+        values = read_yaml(path)
+    except DataError as error:
+        raise ConfigError(f"{error} Start from 'saccade train --recipe NAME --dry-run'.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no mapping of options. Start from 'saccade train --recipe NAME --dry-run'.")
     return config_from_dict(TrainConfig, values, str(path))
