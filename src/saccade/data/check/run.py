@@ -174,7 +174,7 @@ def _check_reading(datasets: Sequence[VisionDataset]) -> Iterator[Issue]:
                 continue
             seen.add(fault)
             problem, _, remedy = fault.message.partition(". ")
-            file, _, field = fault.where.partition(", ")
+            file, _, field = fault.where.partition(": ")
             remedy = remedy or "Correct it, or leave it out (data.bad_labels=drop)."
             yield Issue(file, field or "file", problem.rstrip("."), remedy, "error", fault.code, dataset.info.split)
 

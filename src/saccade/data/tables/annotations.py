@@ -31,8 +31,8 @@ class ReadFault:
         message: What is wrong and what to do about it, without the place.
 
     Example:
-        >>> print(ReadFault("labels.number", "a.txt, line 2", "'x' is no number. Correct it."))
-        a.txt, line 2: 'x' is no number. Correct it.
+        >>> print(ReadFault("labels.number", "a.txt: line 2", "'x' is no number. Correct it."))
+        a.txt: line 2: 'x' is no number. Correct it.
     """
 
     code: str
