@@ -128,7 +128,7 @@ def test_empty_and_strange_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the folder is empty"):
         open_dataset(tmp_path)
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(DataError, match=r"no known layout.*coco, labelme, voc"):
+    with pytest.raises(DataError, match=r"no known layout.*Name the format: coco, labelme"):
         open_dataset(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)
     with pytest.raises(DataError, match="there are no images"):

@@ -119,7 +119,7 @@ def _score_file(
         raise ConfigError(f"iou_type is '{iou_type}'.{did_you_mean(iou_type, IOU_TYPES)}")
     iou_type = iou_type or find_iou_type(predictions)
     task = None if iou_type is None else IOU_TYPES[iou_type]
-    options = {"masks": True} if iou_type == "segm" else {}
+    options: dict[str, Any] = {"masks": True} if iou_type == "segm" else {}
     splits = source_splits(data, split, format, task=task)
     split = split or (splits[0] if len(splits) == 1 else "val")
     dataset = open_raw(data, split, format=format, task=task, **options)

@@ -359,7 +359,7 @@ def _open_fold(known: _Splits, pool: Sequence[str], folds: tuple[int, int], part
         f"{known.source.root}: fold {folds[1]} of {folds[0]} (seed {SEED}; classes alike, copies and series of images "
         f"together): {int(chosen.sum())} of the {len(joined)} images of {' and '.join(pool)} validate, the others train"
     )
-    return subset(joined, np.flatnonzero(chosen == (part == "val")), part)
+    return subset(joined, np.flatnonzero(chosen == (part == "val")).tolist(), part)
 
 
 def _hold_out(dataset: VisionDataset, root: Path, whole: str, part: str) -> VisionDataset:
@@ -372,7 +372,7 @@ def _hold_out(dataset: VisionDataset, root: Path, whole: str, part: str) -> Visi
         f"out (seed {SEED}; classes alike, copies and series of images together). Choose otherwise by data.val, such "
         "as --data.val test, or by data.folds."
     )
-    return subset(dataset, np.flatnonzero(held == (part == "val")), part)
+    return subset(dataset, np.flatnonzero(held == (part == "val")).tolist(), part)
 
 
 def _read(known: _Splits, split: str) -> VisionDataset:

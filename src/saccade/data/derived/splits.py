@@ -158,7 +158,7 @@ def _held(dataset: VisionDataset, groups: Sequence[_Group]) -> NDArray[np.bool_]
     chosen = {stratum: _choose(own) for stratum, own in strata.items()}
     held = np.zeros(len(dataset), np.bool_)
     # Objects to validate on are needed where there are any; images without them alone would score nothing.
-    if dataset.info.task == "classification" or chosen.get(True, [True]):
+    if dataset.info.task == "classification" or True not in chosen or chosen[True]:
         for group in (group for own in chosen.values() for group in own):
             held[list(group.rows)] = True
     return held
