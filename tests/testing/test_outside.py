@@ -98,10 +98,10 @@ def test_a_detector_from_outside_is_trained_and_used_by_every_verb(
     best = project / "runs" / "mine" / "best.safetensors"
     # Another process, which meets the module for the first time through the checkpoint.
     verbs = """\
-evaluate --model runs/mine/best.safetensors --data scenes --split val --workers 0
-predict --model runs/mine/best.safetensors --source scenes/images/val --save predictions
-export --model runs/mine/best.safetensors --format torch --path mine.pt2
-predict --model mine.pt2 --source scenes/images/val
+evaluate --model runs/mine --data scenes --split val --workers 0 --trust
+predict --model runs/mine --source scenes/images/val --save predictions --trust
+export --model runs/mine --format torch --path mine.pt2 --trust
+predict --model mine.pt2 --source scenes/images/val --trust
 summary my_package.my_module:tiny_detector
 """
     said = saccade([line.split() for line in verbs.splitlines()], project)
@@ -109,10 +109,12 @@ summary my_package.my_module:tiny_detector
     assert len(list((project / "predictions").glob("*.png"))) == 4
     assert (project / "mine.pt2").exists()
 
-    model = load_model(best)
+    with pytest.raises(WeightsError, match=r"best\.safetensors.*outside of Saccade.*trust=True \(--trust\)"):
+        load_model(best)
+    model = load_model(best, trust=True)
     assert model.builder_name == name
     assert model.class_names == ("red", "green", "blue")
     forget()
     monkeypatch.chdir(tmp_path)  # where nobody knows the module
     with pytest.raises(WeightsError, match=r"best\.safetensors.*'my_package\.my_module' cannot be imported .*Run from"):
-        load_model(best)
+        load_model(best, trust=True)

@@ -34,6 +34,7 @@ def check(
     images: bool = ...,
     model: None = ...,
     steps: int = ...,
+    trust: bool = ...,
 ) -> CheckReport: ...
 
 
@@ -47,6 +48,7 @@ def check(
     images: bool = ...,
     model: ModelLike,
     steps: int = ...,
+    trust: bool = ...,
 ) -> ModelReport: ...
 
 
@@ -59,6 +61,7 @@ def check(
     images: bool = True,
     model: ModelLike | None = None,
     steps: int = 100,
+    trust: bool = False,
 ) -> CheckReport | ModelReport:
     """Find the faults of a data set before training, or what keeps a model from learning it.
 
@@ -68,8 +71,9 @@ def check(
         format: Reader; found automatically if not given.
         task: Which ground truth to read, where the data has several.
         images: Decode every image: finds broken files, wrong sizes and copies.
-        model: Model to check against the data: name of a network, or checkpoint.
+        model: Model to check against the data: name of a network, checkpoint, or folder of a run.
         steps: With a model: training steps in which four images are to overfit; 0 leaves it out.
+        trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
         Faults with file, field and remedy, and counts; ``ok`` if training would take the data. With a model: whether it
@@ -86,7 +90,7 @@ def check(
     if model is not None:
         from saccade.engine.evaluate.model_check import check_source as check_model
 
-        return check_model(model, str(data), split, format, task, steps)
+        return check_model(model, str(data), split, format, task, steps, trust=trust)
     from saccade.data.check import check_source
     from saccade.engine.train.progress import track
 

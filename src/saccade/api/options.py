@@ -203,9 +203,11 @@ class CheckOptions:
     images: bool = True
     """Decode every image: finds broken files, wrong sizes and copies."""
     model: str | None = None
-    """Model to check against the data: name of a network, or checkpoint."""
+    """Model to check against the data: name of a network, checkpoint, or folder of a run."""
     steps: int = 100
     """With a model: training steps in which four images are to overfit; 0 leaves it out."""
+    trust: bool = False
+    """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 
 
 @dataclass(kw_only=True)

@@ -113,3 +113,17 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert code == (0 if values["ok"] else 1)
     assert main([*words, "--html", "x.html"]) == 2
     assert "--html belongs to the check of the data" in capsys.readouterr().err
+
+
+def test_the_same_command_gives_the_same_report() -> None:
+    """Whatever was drawn before; and nothing is drawn from the caller's random numbers."""
+    reports = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        expected = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+        reports.append(check_source("lenet5", "digit_scenes", steps=6, image_count=4).to_json())
+        assert torch.equal(torch.random.get_rng_state(), expected[0])
+        assert np.array_equal(np.random.get_state()[1], expected[1])  # noqa: NPY002
+    assert reports[0] == reports[1]
+    assert reports[0]["overfit"]["last_loss"] > 0

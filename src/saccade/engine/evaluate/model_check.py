@@ -9,12 +9,15 @@ import contextlib
 import copy
 import io
 import math
+import random
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from saccade.data.check.run import source_splits
@@ -28,6 +31,7 @@ from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.evaluate.learnability import LearnabilityReport, check_learnability
 from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.engine.train.fit import fit
+from saccade.engine.train.seeding import seed_step
 from saccade.engine.train.setup import Datasets
 from saccade.errors import ConfigError, DataError, NonFiniteLossError, did_you_mean
 from saccade.models.base import Model
@@ -122,6 +126,8 @@ class ModelReport:
 def check_model(model: Model, dataset: VisionDataset, steps: int = 100, image_count: int = 200) -> ModelReport:
     """Check a network on a data set: learnability without training, then overfitting of four images.
 
+    Random numbers are seeded: the same network and data give the same report.
+
     Args:
         model: The network; it is left as it is.
         dataset: As :func:`saccade.data.open.open_raw` gives it, faults included.
@@ -138,10 +144,11 @@ def check_model(model: Model, dataset: VisionDataset, steps: int = 100, image_co
         >>> report.ok, report.fit.ground_truth, report.overfit
         (True, 1.0, None)
     """
-    found = check_learnability(model, dataset, image_count)
-    # Labels that the head has no output for cannot be learnt; that is among the reasons already.
-    few = _pick(_sound(dataset)) if steps and _fits(model, dataset) and not model.loss_groups else None
-    return ModelReport(found, None if few is None else overfit_few(model, few, steps))
+    with _seeded():
+        found = check_learnability(model, dataset, image_count)
+        # Labels that the head has no output for cannot be learnt; that is among the reasons already.
+        few = _pick(_sound(dataset)) if steps and _fits(model, dataset) and not model.loss_groups else None
+        return ModelReport(found, None if few is None else overfit_few(model, few, steps))
 
 
 def _fits(model: Model, dataset: VisionDataset) -> bool:
@@ -161,17 +168,19 @@ def check_source(
     task: str | None = None,
     steps: int = 100,
     image_count: int = 200,
+    trust: bool = False,
 ) -> ModelReport:
     """Check a network on a data set, both by name: builds or loads the one, opens the other, runs :func:`check_model`.
 
     Args:
-        model: Name of a network, checkpoint, or the network itself.
+        model: Name of a network, checkpoint, folder of a run, or the network itself.
         source: Name in the catalogue, or a folder.
         split: Part of it; the one for training if not given.
         format: Reader; found automatically if not given.
         task: Which ground truth to read; the network's own if not given.
         steps: Steps of training; 0 leaves it out.
         image_count: How many images, evenly spaced, are scanned.
+        trust: Import the module of a network from outside the package that a checkpoint names.
 
     Raises:
         SaccadeError: If there is no such network, checkpoint or data set, or the two belong to different tasks.
@@ -188,17 +197,31 @@ def check_source(
         dataset = open_raw(
             source, split, format=format, task=task or get_task(get_builder(model).task).ground_truth_task
         )
-        network = create_model(model, num_classes=len(dataset.info.class_names))
+        with _seeded():
+            network = create_model(model, num_classes=len(dataset.info.class_names))
     else:
-        network = model if isinstance(model, Model) else _load(model)
+        network = model if isinstance(model, Model) else _load(model, trust)
         dataset = open_raw(source, split, format=format, task=task or get_task(network.task).ground_truth_task)
     return check_model(network, dataset, steps, image_count)
 
 
-def _load(model: str | Path) -> Model:
-    if not Path(model).is_file():
+def _load(model: str | Path, trust: bool) -> Model:
+    if not Path(model).exists():
         raise ConfigError(f"'{model}' is neither a network nor a checkpoint.{did_you_mean(str(model), list_models())}")
-    return load_model(model)
+    return load_model(model, trust=trust)
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Random numbers that are the same in every check; the caller's go on as if none had been drawn."""
+    before = np.random.get_state(), random.getstate()  # noqa: NPY002 - third-party code may draw from it
+    try:
+        with torch.random.fork_rng():
+            seed_step(0, step=0)
+            yield
+    finally:
+        np.random.set_state(before[0])  # noqa: NPY002
+        random.setstate(before[1])
 
 
 def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 3e-3) -> Overfit:
