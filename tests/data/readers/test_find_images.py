@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from tests.data.faults import codes_of
 
+from saccade.data.check.run import check_source
 from saccade.data.notices import say_once
+from saccade.data.open import open_raw
 from saccade.data.readers import coco, csv, cvat, labelme, openimages, via, voc, yolo
 from saccade.data.readers._common import list_files, list_images, split_of_file, subfolders, unread_files
 from saccade.data.readers._find_images import ImageFinder, match_pattern, usual_folders
@@ -280,3 +282,19 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path, write_image: Any) -
 )
 def test_splits_by_the_names_of_files(stem: str, split: str) -> None:
     assert split_of_file(stem) == split
+
+
+def test_files_that_are_not_read_are_said_once_and_checked(
+    tmp_path: Path, write_image: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"):
+        write_image(tmp_path / name, SIZE)
+    for name in ("cat/2.heic", "dog/2.HEIC"):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.WARNING, "saccade"):
+        for _ in range(2):
+            open_raw(tmp_path, "all")
+    assert [text for text in caplog.messages if "not read" in text] == [
+        f"{tmp_path}: files that look like images are not read: 2 .heic"
+    ]
+    assert [issue.code for issue in check_source(tmp_path).issues if "heic" in issue.problem] == ["files.unread"]

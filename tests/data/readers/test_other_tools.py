@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.data.faults import codes_of, faults_of
 
+from saccade.data.check.run import check_source
 from saccade.data.notices import say_once
 from saccade.data.open import open_dataset
 from saccade.data.readers import coco, csv, cvat, detect_format, labelme, voc, yolo
@@ -441,3 +442,27 @@ def test_annotations_that_are_no_regular_files_are_not_opened(tmp_path: Path, wr
     assert "there is no" in faults_of(coco.read, tmp_path / "coco", "train")
     assert "there are no XML files" in faults_of(voc.read, tmp_path / "voc", "all")
     assert "there is no table" in faults_of(csv.read, tmp_path / "csv", "all")
+
+
+def test_check_names_every_fault_by_its_code(tmp_path: Path, write_image: Any) -> None:
+    for split in ("train", "val"):
+        yolo_set(tmp_path, write_image, f"images/{split}/{{}}.png", f"labels/{split}/{{}}.txt")
+    write(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames: [cat, dog]\n")
+    write(tmp_path / "labels/train/a.txt", f"0 0.5 0.5 x 0.5\n{BOX_ROW}\n0 0.5\n")
+    write(tmp_path / "labels/val/b.txt", "half 0.5 0.5 0.1 0.1\n")
+    report = check_source(tmp_path)
+    found = [(issue.code, Path(issue.file).name, issue.field) for issue in report.issues if "labels." in issue.code]
+    assert sorted(found) == [
+        ("labels.columns", "a.txt", "line 3"),
+        ("labels.number", "a.txt", "line 1"),
+        ("labels.number", "b.txt", "line 1"),
+    ]
+    assert not report.ok
+
+
+def test_check_names_a_split_that_is_not_there(tmp_path: Path, write_image: Any) -> None:
+    yolo_set(tmp_path, write_image)
+    write(tmp_path / "data.yaml", "train: images/train\nval: /content/fire/valid/images\nnames: [cat, dog]\n")
+    report = check_source(tmp_path)
+    assert not report.ok
+    assert any("val is '/content/fire/valid/images'" in str(issue) for issue in report.issues)

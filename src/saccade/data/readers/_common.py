@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from saccade.data.images.decode import IMAGE_SUFFIXES
+from saccade.data.notices import say_once
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.reading import is_hidden
 
@@ -35,6 +37,7 @@ __all__ = [
     "natural_key",
     "options_from",
     "resolve_split",
+    "say_what_is_unread",
     "split_of_file",
     "split_order",
     "standard_split",
@@ -405,6 +408,23 @@ def unread_files(folder: Path) -> Counter[str]:
         if found:
             counts[suffix] = found if len(names) <= _SNIFFED else len(names)
     return Counter(dict(sorted(counts.items())))
+
+
+@functools.lru_cache(maxsize=256)
+def say_what_is_unread(folder: Path) -> None:
+    """Log the files of :func:`unread_files`, once for a folder.
+
+    Args:
+        folder: Data folder.
+
+    Example:
+        >>> Path("a.heic").touch()
+        >>> say_what_is_unread(Path())  # the log: 1 .heic is not read
+    """
+    counts = unread_files(folder)
+    if counts:
+        found = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
+        say_once(f"{folder}: files that look like images are not read: {found}")
 
 
 def is_image_name(name: str) -> bool:
