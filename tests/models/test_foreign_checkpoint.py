@@ -59,15 +59,15 @@ def test_the_verbs_take_what_convert_wrote(
     file, network = cifar
     monkeypatch.chdir(tmp_path)
     data = _pictures(tmp_path / "pictures")
-    Path("names.txt").write_text("red\ngreen\nblue\n")
+    Path("names.txt").write_text("blue\ngreen\nred\n")
     words = ["convert", str(file), "--model", "resnet20_cifar", "--out", "mine.safetensors", "--class-names"]
     assert main([*words, "names.txt", "--json", "account.json"]) == 0
     said = capsys.readouterr().out
-    assert "resnet20_cifar, shortcut='padding', 3 classes named red, green, blue" in said
+    assert "resnet20_cifar, shortcut='padding', 3 classes named blue, green, red" in said
     assert json.loads(Path("account.json").read_text())["layout"] == "ResNet for CIFAR"
 
     model = saccade.load("mine.safetensors")
-    assert model.class_names == ("red", "green", "blue")
+    assert model.class_names == ("blue", "green", "red")
     # the normalisation of akamaster's trainer, which is the published row's of this layout and option
     assert model.input_spec.mean == (123.675, 116.28, 103.53)
     images = torch.rand(2, 3, 32, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -90,3 +91,9 @@ def test_networks_of_one_size_refuse_others() -> None:
 def test_importing_the_package_loads_no_torch() -> None:
     code = "import saccade, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("size", [(0, 32), (32, -1), (32.0, 32), (1 << 20, 32), (32,), ("32", "32"), (16_384, 16_384)])
+def test_a_canvas_of_no_network_is_refused(size: Any) -> None:
+    with pytest.raises(ConfigError, match="a canvas "):
+        InputSpec((32, 32)).with_size(size)

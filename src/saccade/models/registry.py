@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from saccade.errors import ConfigError, did_you_mean
+from saccade.models.arguments import check_arguments
 from saccade.models.base import Model
 from saccade.models.fitting import arguments_of, describe_fitting, find_fitting
 from saccade.weights.advice import Fits, set_adviser
@@ -139,6 +140,7 @@ def register_model(
             wanted = bound.arguments.get("weights")
             if wanted is not None and _FROM_HEADER.get():
                 raise ConfigError("a file names no other weights than its own.")
+            check_arguments(full_name, builder, bound.arguments)
             source = None
             if wanted is not None:
                 # Options that the weights were trained with, and what their file tells; those of the caller go before.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from saccade.errors import ConfigError, did_you_mean
 
-__all__ = ["InputSpec"]
+__all__ = ["MAX_PIXELS", "MAX_SIDE", "InputSpec"]
+
+MAX_SIDE = 16_384
+# Of a canvas: more than any network is made for, and still a few gigabytes in its first layers.
+MAX_PIXELS = 1 << 25
 
 ResizeRule = Literal["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none"]
 
@@ -71,8 +76,13 @@ class InputSpec:
         The limits of ``shorter_side`` are no canvas and stay as they are.
 
         Raises:
-            ConfigError: If the network is ``fixed`` to another size.
+            ConfigError: If the network is ``fixed`` to another size, or a side is no whole number above 0 or beyond all
+                networks.
         """
+        if len(size) != 2 or not all(isinstance(side, Integral) and 0 < side <= MAX_SIDE for side in size):
+            raise ConfigError(f"a canvas has a height and a width of 1 to {MAX_SIDE:,} pixels; got {str(size)[:60]}.")
+        if size[0] * size[1] > MAX_PIXELS:
+            raise ConfigError(f"a canvas of {_by(size)} pixels is more than {MAX_PIXELS:,} in all. Use tiles instead.")
         sized = replace(self, size=size)
         sized = sized if self.resize == "shorter_side" else replace(sized, size=sized.canvas)
         if self.fixed and sized.size != self.size:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from saccade.errors import DataError, WeightsError
 from saccade.structures.files import atomic_write, to_json
 from saccade.structures.reading import require_regular
+from saccade.structures.text import printable
 from saccade.weights.metadata import read_text_metadata
 
 if TYPE_CHECKING:  # writing a text file does not need torch
@@ -97,11 +98,11 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _opened(path: str | Path) -> Iterator[Any]:
     """The file, opened by safetensors, which holds the sizes that its header declares against that of the file."""
     if not Path(path).exists():
-        raise WeightsError(f"no weights file '{path}'. Check the path.")
+        raise WeightsError(f"no weights file '{printable(str(path))}'. Check the path.")
     try:
         require_regular(path)
     except DataError as error:
-        raise WeightsError(str(error)) from error
+        raise WeightsError(printable(str(error))) from error
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -109,8 +110,8 @@ def _opened(path: str | Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
-            f"'{path}' is not a readable safetensors file ({error}). It is damaged, cut short or of another format: "
-            "copy or download it again."
+            f"'{printable(str(path))}' is not a readable safetensors file ({printable(str(error), limit=300)}). It is "
+            "damaged, cut short or of another format: copy or download it again."
         ) from error
 
 

@@ -273,11 +273,11 @@ def _title(model: Loadable) -> str:
 
 
 def _mismatch(title: str, model: str, shapes: Mapping[str, tuple[tuple[int, ...], ...]], advice: str) -> str:
-    lines = [f"{title} does not fit {model}.{advice} Create the model that the file was made for."]
-    lines += [
-        f"  {printable(name, limit=100)}: {file} in the file, {own} in the model"
-        for name, (file, own) in list(shapes.items())[:10]
+    rows = [
+        f"{printable(name, limit=100)}: {file} in the file, {own} in the model"
+        for name, (file, own) in list(shapes.items())[:4]
     ]
-    if len(shapes) > 10:
-        lines.append(f"  ... and {len(shapes) - 10} more")
-    return "\n".join(lines)
+    more = f"; and {len(shapes) - len(rows)} more" if len(shapes) > len(rows) else ""
+    return (
+        f"{title} does not fit {model}.{advice} Create the model that the file was made for ({'; '.join(rows)}{more})."
+    )

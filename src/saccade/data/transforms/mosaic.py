@@ -17,6 +17,7 @@ from saccade.data.transforms.move import (
     has_objects,
     join_objects,
     move_target,
+    require_finite,
     resize_pixels,
     warp_pixels,
 )
@@ -107,6 +108,7 @@ class Mosaic:
         targets: list[Target] = []
         for number, sample in zip(seen, samples, strict=True):
             tile = cells[number].align(sample.size, size)
+            require_finite(sample.target, sample.info.path)
             sheet.paste(sample, tile)
             if has_objects(sample.target):
                 targets.append(_move_objects(sample.target, tile, warp, size))

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.errors import DataError
 from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.structures.geometry import Geometry
 from saccade.structures.kinds import kind_of, row_keys
@@ -30,6 +31,7 @@ __all__ = [
     "move_inputs",
     "move_sample",
     "move_target",
+    "require_finite",
     "resize_pixels",
     "select_objects",
     "warp_pixels",
@@ -39,6 +41,8 @@ __all__ = [
 MIN_VISIBLE = 0.1
 # ... and both its sides still have this many pixels.
 MIN_SIDE = 2.0
+# OpenCV warps no image of which a side has more pixels.
+_LONGEST = 32_000
 # First dimension is the object.
 OBJECT_KEYS = row_keys("objects")
 
@@ -86,12 +90,13 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
     """Clip boxes to a window and drop the objects that are no longer visible, with all that belongs to them.
 
     An object stays if more than ``MIN_VISIBLE`` of its box is inside and both sides keep ``MIN_SIDE`` pixels. Keypoints
-    outside become unlabelled, (0, 0, 0); an object without a box stays even if it loses all of them.
+    outside become unlabelled, (0, 0, 0); an object without a box stays even if it loses all of them. The area of an
+    object with a mask is that of the mask; of others it shrinks with the visible share of the box.
 
     Args:
         target: Ground truth in pixels of the canvas.
         window: x1, y1, x2, y2 in pixels.
-        tight: Take boxes and area from the masks, where there are masks.
+        tight: Take boxes from the masks, where there are masks.
 
     Example:
         >>> target = {"boxes": np.array([[0.0, 0, 10, 10], [30, 30, 50, 50]], np.float32), "labels": np.array([1, 2])}
@@ -101,6 +106,8 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
     clipped = dict(target)
     if "keypoints" in target:
         clipped["keypoints"] = _hide_outside(target["keypoints"], window)
+    if "masks" in target and "area" in target and not (tight and "boxes" in target):
+        clipped["area"] = np.array([np.count_nonzero(mask) for mask in target["masks"]], np.float32)
     if "boxes" not in target:
         return clipped
     boxes = target["boxes"]
@@ -111,7 +118,7 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
     visible = sides[:, 0] * sides[:, 1] / np.maximum(whole, 1e-9)
     keep = (visible > MIN_VISIBLE) & (sides >= MIN_SIDE).all(axis=1)
     clipped["boxes"] = inside
-    if "area" in target:
+    if "area" in target and "masks" not in target:
         clipped["area"] = (target["area"] * np.minimum(visible, 1.0)).astype(np.float32)
     if tight and "masks" in target:
         clipped["boxes"], pixels = boxes_of_masks(target["masks"])
@@ -119,6 +126,39 @@ def clip_objects(target: Target, window: tuple[float, float, float, float], tigh
         if "area" in target:
             clipped["area"] = pixels
     return clipped if keep.all() else select_objects(clipped, keep)
+
+
+def require_finite(target: Target, path: str) -> None:
+    """Refuse coordinates that are no number or infinite: nothing of an object with one could be moved or learnt.
+
+    Keypoints that are not labelled may hold anything.
+
+    Args:
+        target: Ground truth as it was read.
+        path: The image, for the message.
+
+    Raises:
+        DataError: With the kind and the number of the first object.
+
+    Example:
+        >>> require_finite({"boxes": np.array([[0, 0, np.nan, 5]], np.float32)}, "photo.jpg")
+        Traceback (most recent call last):
+        saccade.errors.DataError: photo.jpg: boxes of object 0 hold a value that is no number (nan or infinite). ...
+    """
+    for key, value in target.items():
+        motion = kind_of(key).motion
+        if motion not in ("boxes", "points", "area"):
+            continue
+        wrong = ~np.isfinite(np.asarray(value, np.float64))
+        if motion == "points":
+            labelled = value[..., 2:3] > 0 if value.shape[-1] > 2 else np.ones((*value.shape[:-1], 1), bool)
+            wrong &= labelled
+        if wrong.any():
+            row = int(np.argwhere(wrong)[0, 0])
+            raise DataError(
+                f"{path}: {key} of object {row} hold a value that is no number (nan or infinite). Correct the "
+                "annotation, or remove the object (saccade check DATA lists such faults)."
+            )
 
 
 def area_factor(matrix: Matrix) -> float:
@@ -203,6 +243,9 @@ def move_sample(
         fill: Value of uncovered pixels of the image; label maps get 255 and masks 0 there.
         tight: After transforms that turn or cut, boxes of objects with masks are taken anew from the masks.
 
+    Raises:
+        DataError: If a coordinate is no number.
+
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
         >>> sample = DigitScenes("detection", "train").read(0)
@@ -212,6 +255,7 @@ def move_sample(
         >>> moved.size, np.allclose(moved.target["boxes"], sample.target["boxes"] / 2)
         ((128, 128), True)
     """
+    require_finite(sample.target, sample.info.path)
     target = clip_objects(move_target(sample.target, matrix, remap, fill), (0, 0, size[1], size[0]), tight)
     info = replace(sample.info, geometry=sample.info.geometry.then(matrix, size))
     inputs = move_inputs(sample.inputs, matrix, size, remap, fill)
@@ -233,6 +277,8 @@ def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fil
         >>> warp_pixels(np.array([[1, 2, 3]], np.uint8), shift, (1, 3), fill=9, linear=False)
         array([[9, 1, 2]], dtype=uint8)
     """
+    if max(pixels.shape[:2]) > _LONGEST:
+        pixels, matrix = _cut_to_shown(pixels, matrix, size, linear)
     # OpenCV counts pixel centres from 0, coordinates here from 0.5: A(x + 0.5) + b - 0.5.
     centred = np.array(matrix[:2], np.float64)
     centred[:, 2] += 0.5 * (centred[:, 0] + centred[:, 1]) - 0.5
@@ -242,6 +288,22 @@ def warp_pixels(pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], fil
     flags = cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST
     warped: NDArray[Any] = cv2.warpAffine(source, centred, size[::-1], flags=flags, borderValue=(fill,) * 4)
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB) if rgb else warped.reshape(*size, *pixels.shape[2:])
+
+
+def _cut_to_shown(
+    pixels: NDArray[Any], matrix: Matrix, size: tuple[int, int], linear: bool
+) -> tuple[NDArray[Any], Matrix]:
+    """The part of a very long image that a warp shows, reduced where that is still too long, and the map of it."""
+    whole = np.vstack([np.asarray(matrix, np.float64)[:2], [0.0, 0.0, 1.0]])
+    corners = np.array([[0, 0, 1], [size[1], 0, 1], [0, size[0], 1], [size[1], size[0], 1]], np.float64)
+    found = corners @ np.linalg.inv(whole).T
+    sides = np.array(pixels.shape[1::-1])
+    low = np.clip(np.floor(found[:, :2].min(axis=0)) - 2, 0, sides - 1).astype(np.int64)
+    high = np.maximum(np.clip(np.ceil(found[:, :2].max(axis=0)) + 2, 1, sides).astype(np.int64), low + 1)
+    part = pixels[low[1] : high[1], low[0] : high[0]]
+    reduced = min(part.shape[0], _LONGEST), min(part.shape[1], _LONGEST)
+    back = np.array([[part.shape[1] / reduced[1], 0, low[0]], [0, part.shape[0] / reduced[0], low[1]], [0, 0, 1.0]])
+    return resize_pixels(part, reduced, linear), whole @ back
 
 
 def resize_pixels(pixels: NDArray[Any], size: tuple[int, int], linear: bool = True) -> NDArray[Any]:

@@ -16,6 +16,9 @@ from saccade.structures.sample import Sample
 
 __all__ = ["Resize", "resize_image"]
 
+# Pixels of a resized image, beyond which only the part that the canvas shows is made.
+_MAX_RESIZED = 1 << 25
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -37,7 +40,26 @@ class _Plan:
 
     def apply(self, pixels: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
         """Resize and shift an image or a label map."""
+        resized, here = self.resized[0] * self.resized[1], pixels.shape[0] * pixels.shape[1]
+        if resized > max(here, _MAX_RESIZED) and not (self.top > 0 or self.left > 0):
+            return self._cut(pixels, linear)
         return shift_pixels(resize_pixels(pixels, self.resized, linear), self.canvas, self.top, self.left, fill)
+
+    def _cut(self, pixels: NDArray[Any], linear: bool) -> NDArray[Any]:
+        """What the canvas shows of an image that would be enlarged beyond all measure: one row of 5,000 pixels."""
+        part, where = [], []
+        for axis in (0, 1):
+            gain = self.resized[axis] / pixels.shape[axis]
+            first = int(-(self.top, self.left)[axis] / gain)
+            last = min(int(first + self.canvas[axis] / gain) + 2, pixels.shape[axis])
+            part.append(slice(max(first - 1, 0), last))
+            where.append((last - part[-1].start, gain))
+        enlarged = tuple(max(round(count * gain), self.canvas[axis]) for axis, (count, gain) in enumerate(where))
+        top, left = (round(part[axis].start * where[axis][1]) + (self.top, self.left)[axis] for axis in (0, 1))
+        top = min(max(top, self.canvas[0] - enlarged[0]), 0)
+        left = min(max(left, self.canvas[1] - enlarged[1]), 0)
+        window = resize_pixels(np.ascontiguousarray(pixels[tuple(part)]), (enlarged[0], enlarged[1]), linear)
+        return shift_pixels(window, self.canvas, top, left, 0)
 
 
 def resize_image(

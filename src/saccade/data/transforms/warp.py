@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.transforms.move import Remap, clip_objects, has_objects
-from saccade.structures.kinds import IGNORE_LABEL
+from saccade.data.transforms.move import Remap, clip_objects, has_objects, require_finite
+from saccade.structures.kinds import kind_of
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["Elastic", "Perspective"]
@@ -134,37 +134,43 @@ class Elastic:
 def _bend(sample: Sample, move: MovePoints, remap: Remap, fill: int) -> Sample:
     """Apply one deformation to image and ground truth; the canvas keeps its size."""
     height, width = sample.size
-    bent = _bend_target(sample.target, move, remap)
+    require_finite(sample.target, sample.info.path)
+    bent = _bend_target(sample.target, move, remap, fill)
     target = clip_objects(bent, (0, 0, width, height), tight=True)
     return replace(sample, image=remap(sample.image, fill, True), target=target)
 
 
-def _bend_target(target: Target, move: MovePoints, remap: Remap) -> Target:
+def _bend_target(target: Target, move: MovePoints, remap: Remap, fill: int) -> Target:
     bent = dict(target)
-    if "boxes" in target:
-        outlines = _outlines(np.asarray(target["boxes"], np.float64))
-        moved, shown = move(outlines.reshape(-1, 2))
-        moved, shown = moved.reshape(outlines.shape), shown.reshape(outlines.shape[:2])
-        # Of an outline that is visible only in part, the hull is that of the visible points.
-        shown |= ~shown.any(axis=1, keepdims=True)
-        low = np.where(shown[..., None], moved, np.inf).min(axis=1)
-        high = np.where(shown[..., None], moved, -np.inf).max(axis=1)
-        bent["boxes"] = np.concatenate([low, high], axis=1).astype(np.float32)
-        if "area" in target:
-            factor = _polygon_areas(moved) / np.maximum(_polygon_areas(outlines), 1e-9)
-            bent["area"] = (target["area"] * factor).astype(np.float32)
-    if "keypoints" in target:
-        points = np.asarray(target["keypoints"], np.float32)
-        moved, shown = move(points[..., :2].reshape(-1, 2).astype(np.float64))
-        visibility = points[..., 2] * shown.reshape(points.shape[:2])
-        bent["keypoints"] = np.concatenate(
-            [moved.reshape(*points.shape[:2], 2), visibility[..., None]], axis=-1, dtype=np.float32
-        )
-    if "masks" in target:
-        maps = [remap(mask, 0, False) for mask in target["masks"]]
-        bent["masks"] = np.stack(maps) if maps else target["masks"]
-    if "label_map" in target:
-        bent["label_map"] = remap(target["label_map"], IGNORE_LABEL, False)
+    for key, value in target.items():
+        kind = kind_of(key)
+        if kind.motion == "boxes":
+            outlines = _outlines(np.asarray(value, np.float64))
+            moved, shown = move(outlines.reshape(-1, 2))
+            moved, shown = moved.reshape(outlines.shape), shown.reshape(outlines.shape[:2])
+            # Of an outline that is visible only in part, the hull is that of the visible points.
+            shown |= ~shown.any(axis=1, keepdims=True)
+            low = np.where(shown[..., None], moved, np.inf).min(axis=1)
+            high = np.where(shown[..., None], moved, -np.inf).max(axis=1)
+            bent[key] = np.concatenate([low, high], axis=1).astype(np.float32)
+            if key == "boxes" and "area" in target:
+                factor = _polygon_areas(moved) / np.maximum(_polygon_areas(outlines), 1e-9)
+                bent["area"] = (target["area"] * factor).astype(np.float32)
+        elif kind.motion == "points":
+            points = np.asarray(value, np.float32)
+            points = np.where(points[..., 2:] > 0, points, np.float32(0))  # others may hold anything
+            moved, shown = move(points[..., :2].reshape(-1, 2).astype(np.float64))
+            visibility = points[..., 2] * shown.reshape(points.shape[:2])
+            bent[key] = np.concatenate(
+                [moved.reshape(*points.shape[:2], 2), visibility[..., None]], axis=-1, dtype=np.float32
+            )
+        elif kind.motion == "masks":
+            maps = [remap(mask, kind.outside, False) for mask in value]
+            bent[key] = np.stack(maps) if maps else value
+        elif kind.motion == "map":
+            bent[key] = remap(value, kind.outside, False)
+        elif kind.motion == "image" and target.get("paired", True):
+            bent[key] = remap(value, fill, True)
     return bent
 
 
