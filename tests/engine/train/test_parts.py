@@ -216,7 +216,7 @@ def test_config_survives_yaml(tmp_path: Path) -> None:
         ("epochs: many", "epochs needs a value of type int"),
         ("data: {size: [1, 2, 3]}", "data: size needs 2 values"),
         ("- 1", "holds no mapping"),
-        ("a: [", "cannot be read as YAML"),
+        ("a: [", "not valid YAML"),
     ],
 )
 def test_wrong_configuration_names_key_and_remedy(tmp_path: Path, text: str, message: str) -> None:

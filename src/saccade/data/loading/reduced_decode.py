@@ -9,12 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.derived.combine import ConcatDataset
-from saccade.data.images.decode import MAX_PIXELS, image_size
+from saccade.data.images.decode import MAX_PIXELS, decode_jpeg, image_size
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.transforms.move import move_target, resize_pixels
 from saccade.errors import DataError
@@ -23,9 +22,6 @@ from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample
 
 __all__ = ["decode_reduced", "read_at_least"]
-
-_COLOR = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-_GREY = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 
 
 def read_at_least(dataset: VisionDataset, index: int, size: tuple[int, int]) -> Sample:
@@ -99,9 +95,10 @@ def decode_reduced(
     factor = next((factor for factor in (8, 4, 2) if gain * factor <= 1), 1)
     if factor == 1 or height * width > MAX_PIXELS:
         return None
-    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), (_GREY if channels == 1 else _COLOR)[factor])
-    if pixels is None:
+    try:
+        pixels = decode_jpeg(raw, str(path), grey=channels == 1, reduce=factor)
+    except DataError:
         return None
     upright = pixels.shape[:2] == (-(-height // factor), -(-width // factor))
-    image = pixels[..., None] if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    image = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=2)
     return image, (height, width) if upright else (width, height), factor
