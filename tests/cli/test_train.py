@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from saccade.api._start import start_config
 from saccade.cli import main
 from saccade.engine.train.config import Phase, TrainConfig
 from saccade.engine.train.configfile import config_to_yaml, load_config
+from saccade.engine.train.guard import Terminated
 from saccade.errors import ConfigError
 
 
@@ -133,8 +135,8 @@ def test_help_shows_verb_and_configuration(capsys: pytest.CaptureFixture[str]) -
 class _Stopped:
     """Stands for ``saccade.train``: remembers what it was asked to train, and is stopped like a real run."""
 
-    def __init__(self, state_written: bool) -> None:
-        self.state_written = state_written
+    def __init__(self, state_written: bool, by: type[BaseException] = KeyboardInterrupt) -> None:
+        self.state_written, self.by = state_written, by
         self.asked: list[tuple[TrainConfig, bool]] = []
 
     def __call__(self, config: TrainConfig, *, resume: bool = False) -> None:
@@ -143,7 +145,7 @@ class _Stopped:
         last.mkdir(parents=True, exist_ok=True)
         if self.state_written:
             (last / "state.pt").write_bytes(b"")
-        raise KeyboardInterrupt
+        raise self.by
 
 
 @pytest.mark.parametrize("state_written", [True, False])
@@ -162,6 +164,14 @@ def test_interrupt_says_what_is_kept_and_how_to_go_on(
     assert train.asked[0][0] == train.asked[1][0]
     assert train.asked[1][1] is True
     shutil.rmtree(Path(train.asked[0][0].out))
+
+
+def test_sigterm_is_told_from_ctrl_c(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(saccade.api, "train", _Stopped(True, Terminated))
+    assert main(["train", "--config", str(config_file)]) == 128 + signal.SIGTERM
+    assert "Go on with: saccade train" in capsys.readouterr().err
 
 
 def test_python_starts_from_the_same_things(config_file: Path) -> None:
