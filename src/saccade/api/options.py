@@ -95,7 +95,8 @@ class _EvaluateOptions:
     """Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its run
     folder."""
     split: str | None = None
-    """Split; several are joined by "+". The run's held-out split if not given; val for predictions."""
+    """Split; several are joined by "+". If not given, test, else val, or the images that training holds out; that of
+    the run where the data are the run's. For predictions val, or the only split."""
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     format: str | None = None

@@ -54,6 +54,7 @@ def test_class_folders(tmp_path: Path, names: tuple[str, ...]) -> None:
         (("cat/1.jpg", "dog/1.jpg", "dog/_annotations.csv"), r"dog/_annotations\.csv looks like labels"),
         (("one/images/1.jpg", "two/images/1.jpg"), "'one' holds a folder 'images', as a data set does"),
         (("one/train/a/1.jpg", "two/val/a/1.jpg"), "'one' holds a folder 'train', as a data set does"),
+        (("1.jpg", "2.jpg"), "the images lie in the folder itself"),
         (("only/1.jpg",), "there is one folder of images, 'only'"),
         (("pets/cat/1.jpg", "pets/dog/1.jpg"), r"pets/ holds several folders \(cat, dog\): name that folder"),
     ],
@@ -61,6 +62,12 @@ def test_class_folders(tmp_path: Path, names: tuple[str, ...]) -> None:
 def test_what_are_no_class_folders(tmp_path: Path, names: tuple[str, ...], why: str) -> None:
     with pytest.raises(DataError, match=f"no known layout.*{why}"):
         detect_format(touch(tmp_path, *names))
+
+
+def test_a_folder_too_deep_is_told_the_one_above(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    with pytest.raises(DataError, match=rf"{tmp_path.resolve()} holds several such folders \(cat, dog\)"):
+        detect_format(tmp_path / "cat")
 
 
 def test_a_zip_is_looked_into_alike(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ from saccade.data.readers._common import (
     check_name,
     check_task,
     choose,
+    has_images,
     is_split_name,
     resolve_split,
     split_order,
+    subfolders,
 )
 from saccade.data.readers._formats import describe_folder
 from saccade.data.tables.annotations import TableBuilder
@@ -53,6 +55,7 @@ _NO_CLASSES = frozenset(
         *("json", "txt", "csv", "bbox", "bboxes", "boxes", "data", "dataset", "datasets", "all", "trainval"),
     )
 )
+_LEAST_CLASSES, _MOST_BESIDE = 2, 100
 _LABEL_WORDS = ("annot", "label", "instances", "bbox", "coco", "via_", "keypoints")
 _SUFFIXES = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
 _NAME_AND_CLASS = re.compile(rf"(.*?(?:{_SUFFIXES}))(?:\s*[,;\t]\s*|\s+)(.*)", re.IGNORECASE)
@@ -78,7 +81,18 @@ def why_not(root: Path) -> str:
         "a folder called 'Images' is hardly a class"
     """
     tree = archive.open_tree(root)
-    return _objection(tree) if _guessed_classes(tree) else ""
+    return _objection(tree) if _guessed_classes(tree) else _folder_above(root)
+
+
+def _folder_above(root: Path) -> str:
+    """That images lie in the folder itself, and the one above holds several such folders; empty if not."""
+    if not root.is_dir() or not has_images(root, recursive=False):
+        return ""
+    above = root.resolve().parent
+    beside = [name for name in subfolders(above)[:_MOST_BESIDE] if has_images(above / name, recursive=False)]
+    if len(beside) < _LEAST_CLASSES:
+        return "the images lie in the folder itself, without labels"
+    return f"the images lie in the folder itself; {above} holds several such folders ({', '.join(beside[:4])})"
 
 
 def _guessed_classes(tree: archive.Tree) -> list[str]:
