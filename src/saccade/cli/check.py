@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from saccade.api.options import CheckOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import printer
+from saccade.cli._console import print_line, print_text
 from saccade.errors import ConfigError
+from saccade.structures.files import to_json, write_text
 
 __all__ = ["CheckArguments", "run"]
 
@@ -38,34 +37,24 @@ def run(argv: Sequence[str]) -> int:
             if getattr(arguments, name) is not None:
                 raise ConfigError(f"--{name} belongs to the check of the data alone. Leave --model out.")
         if arguments.steps:
-            printer(stderr=True).print(f"four images are trained for {arguments.steps} steps; this may take a minute")
+            print_line(f"four images are trained for {arguments.steps} steps; this may take a minute", stderr=True)
     from saccade import api
 
     report = api.check(**options_of(arguments, CheckOptions))
     if arguments.json is not None:
-        _write_json(arguments.json, report.to_json())
+        write_text(arguments.json, to_json(report.to_json(), indent=1) + "\n")
     if arguments.model is not None:
-        _print(report.to_text())
+        print_text(report.to_text())
         return 0 if report.ok else 1
-    _print(report.to_text(arguments.limit))
+    print_text(report.to_text(arguments.limit))
     if arguments.html is not None:
         from saccade.data.check.page import write_page
 
-        _print(f"page: {write_page(report, arguments.html)}")
+        print_line(f"page: {write_page(report, arguments.html)}")
     if arguments.repair is not None:
         repaired = api.repair(
             arguments.data, arguments.repair, arguments.split, format=arguments.format, task=arguments.task
         )
         done = ", ".join(f"{reason}: {count}" for reason, count in repaired.counts.items()) or "nothing"
-        _print(f"repaired copy in {repaired.out} ({repaired.format}); changed: {done}")
+        print_line(f"repaired copy in {repaired.out} ({repaired.format}); changed: {done}")
     return 0 if report.ok else 1
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _print(text: str) -> None:
-    """As it is: file names are neither wrapped nor taken for markup."""
-    printer().print(text, markup=False, emoji=False, soft_wrap=True)

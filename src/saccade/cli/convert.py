@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from saccade.api.options import ConvertOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import print_rows, print_text, printer
+from saccade.cli._console import print_line, print_rows, print_text
 from saccade.cli.train import take_model_arguments
+from saccade.structures.files import to_json, write_text
 
 __all__ = ["ConvertArguments", "run"]
 
@@ -36,9 +36,7 @@ def run(argv: Sequence[str]) -> int:
         print_text(str(report))
     else:
         print_rows(report.rows(), f"{report.source} to {report.target}")
-        printer().print(
-            f"nothing was lost; written to {arguments.out}" if report.lossless else f"written to {arguments.out}"
-        )
+        print_line(f"{'nothing was lost; ' if report.lossless else ''}written to {arguments.out}")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
+        write_text(arguments.json, to_json(report.to_json(), indent=1) + "\n")
     return 0

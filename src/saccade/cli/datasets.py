@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from saccade.api.options import DatasetsOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import count, print_mapping, print_rows, printer
+from saccade.cli._console import count, print_json, print_line, print_mapping, print_rows
 
 if TYPE_CHECKING:
     from saccade.data.check.describe import DatasetDescription
@@ -36,14 +35,14 @@ def run(argv: Sequence[str]) -> int:
     if isinstance(found, list):
         rows = [asdict(row) for row in found]
         if arguments.json:
-            printer().print_json(json.dumps(rows))
+            print_json(rows, indent=2)
         else:
             print_rows(rows)
         return 0
     if arguments.download:
-        printer(stderr=True).print(f"{arguments.data} is at {found.folder}")
+        print_line(f"{arguments.data} is at {found.folder}", stderr=True)
     if arguments.json:
-        printer().print_json(json.dumps(found.to_json()))
+        print_json(found.to_json(), indent=2)
     else:
         _show(found)
     return 0
@@ -68,7 +67,7 @@ def _show(description: DatasetDescription) -> None:
             remedy = f"not on this machine: saccade datasets {description.name} --download"
         else:
             remedy = f"not on this machine: get it from {description.url}"
-        printer().print(remedy, soft_wrap=True, markup=False)
+        print_line(remedy)
         return
     rows = [{"split": part.split, "images": part.images, "objects": part.objects} for part in description.splits]
     print_rows(rows, "splits")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from saccade.api.options import ShowOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import printer
+from saccade.cli._console import print_line
 
 __all__ = ["run"]
 
@@ -19,5 +19,5 @@ def run(argv: Sequence[str]) -> int:
 
     save = arguments.save or Path("show.png")
     api.show(**options_of(arguments, ShowOptions) | {"save": save})
-    printer().print(f"drawn in {save}", soft_wrap=True, markup=False)
+    print_line(f"drawn in {save}")
     return 0

@@ -201,4 +201,6 @@ def parse_error(dataset: VisionDataset, index: int, error: DataError, field_name
     problem, _, remedy = message.removeprefix(file).lstrip(": ").partition(". ")
     code = next((code for phrase, code in _PHRASES if phrase in problem), "")
     code = code or ("image.unreadable" if field_name == "image" else "labels.unreadable")
+    if field_name != "image" and code.startswith("image."):  # a label map, whose errors are those of any image
+        code = "maps.missing" if code == "image.missing" else "maps.unreadable"
     return Issue(file or image, field_name, problem, remedy, "error", code, dataset.info.split, image)

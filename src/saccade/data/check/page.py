@@ -17,6 +17,7 @@ from saccade.results import page
 from saccade.results.drawing import draw_boxes, montage
 from saccade.results.palette import CHART_COLORS, class_color
 from saccade.structures.files import write_text
+from saccade.structures.text import printable
 
 __all__ = ["write_page"]
 
@@ -63,7 +64,7 @@ def write_page(report: CheckReport, path: str | Path) -> Path:
         *(page.section(f"{describe_code(code)}: {len(issues)}", _group(issues)) for code, issues in report.groups()),
         page.section("Images without objects", _empty(report)),
     ]
-    write_text(path, page.page(f"check of {report.name}", sections))
+    write_text(path, page.page(f"check of {printable(report.name)}", sections))
     return path
 
 
@@ -88,11 +89,11 @@ def _class_table(report: CheckReport) -> str:
     if not rows:
         return ""
     largest = max(1, *totals)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in [*rows[0], ""])
+    head = "".join(f"<th>{_escaped(name)}</th>" for name in [*rows[0], ""])
     lines = []
     for row, name in zip(rows, report.class_counts, strict=True):
         cells = "".join(
-            f"<td class={'number' if isinstance(value, int) else 'text'}>{html.escape(str(value))}</td>"
+            f"<td class={'number' if isinstance(value, int) else 'text'}>{_escaped(str(value))}</td>"
             for value in row.values()
         )
         bars = "".join(
@@ -103,6 +104,10 @@ def _class_table(report: CheckReport) -> str:
         lines.append(f"<tr>{cells}<td>{bars}</td></tr>")
     body = "".join(lines)
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def _histograms(report: CheckReport) -> list[Any]:
@@ -137,8 +142,8 @@ def _bars(name: str, report: CheckReport) -> Any:
 
 def _group(issues: Sequence[Issue]) -> str:
     ordered = sorted(issues, key=lambda issue: issue.severity)
-    columns = ("severity", "split", "file", "field", "problem", "remedy")
-    rows = [{name: str(getattr(issue, name)) for name in columns} for issue in ordered[:_LISTED]]
+    columns = ("severity", "code", "split", "file", "field", "problem", "remedy")
+    rows = [{name: printable(str(getattr(issue, name))) for name in columns} for issue in ordered[:_LISTED]]
     more = f"<p>... and {len(ordered) - _LISTED} more; all are in the JSON report</p>" if len(ordered) > _LISTED else ""
     shown = [(image, issue) for issue in ordered[:_LISTED] if (image := _image(issue)) is not None][:_SHOWN]
     images = page.images([image for image, _ in shown], [_caption(issue) for _, issue in shown])
@@ -147,7 +152,7 @@ def _group(issues: Sequence[Issue]) -> str:
 
 def _caption(issue: Issue) -> str:
     name = Path(issue.image).name
-    return f"{name} | {Path(issue.other).name}" if issue.other else f"{name}: {issue.field}: {issue.problem}"
+    return printable(f"{name} | {Path(issue.other).name}" if issue.other else f"{name}: {issue.field}: {issue.problem}")
 
 
 def _image(issue: Issue) -> NDArray[np.uint8] | None:
@@ -169,7 +174,9 @@ def _image(issue: Issue) -> NDArray[np.uint8] | None:
 
 
 def _empty(report: CheckReport) -> str:
-    rows = [{"split": split.name, "file": file} for split in report.splits for file in split.empty]
+    rows = [
+        {"split": printable(split.name), "file": printable(file)} for split in report.splits for file in split.empty
+    ]
     if not rows:
         return ""
     more = f"<p>... and {len(rows) - _LISTED} more</p>" if len(rows) > _LISTED else ""

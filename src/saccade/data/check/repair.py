@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import WRITERS, Writer, get_writer
 from saccade.data.writers._common import LossReport
 from saccade.errors import DataError
-from saccade.structures.files import write_text
+from saccade.structures.files import to_json, write_text
 
 __all__ = ["CHANGES_FILE", "Change", "RepairReport", "repair_source", "repair_table"]
 
@@ -148,7 +147,7 @@ def repair_source(
         "not held by the format": losses.to_json()["rows"],
         "changes": [asdict(change) for change in changes],
     }
-    write_text(out / CHANGES_FILE, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / CHANGES_FILE, to_json(values, indent=1) + "\n")
     return report
 
 

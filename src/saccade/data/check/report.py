@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from saccade.data.check.statistics import SplitStatistics
+from saccade.structures.text import printable
 
 __all__ = ["CODES", "CheckReport", "Issue", "Severity", "SplitStatistics", "describe_code"]
 
@@ -20,8 +21,18 @@ CODES = {
     "labels.none": "no object in any image",
     "splits.no-objects": "splits without objects",
     "classes.one": "one class where a classifier needs two",
-    "files.unread": "files that are not read",
     "labels.unreadable": "annotations that cannot be read",
+    "labels.missing": "missing annotations",
+    "labels.columns": "rows with another number of columns",
+    "labels.number": "what is no number, or out of range",
+    "labels.class": "unknown classes",
+    "labels.box": "boxes that cannot be read",
+    "labels.outline": "outlines that cannot be read",
+    "labels.keypoints": "keypoints that cannot be read",
+    "labels.image": "labels of no image, or of an unknown one",
+    "labels.size": "sizes that cannot be read",
+    "labels.repeated": "entries given twice",
+    "json.field": "fields of a wrong kind",
     "classes.lists": "splits with different classes",
     "image.missing": "missing files",
     "image.empty": "empty files",
@@ -35,8 +46,9 @@ CODES = {
     "boxes.inverted": "boxes with their corners the wrong way round",
     "boxes.outside": "boxes that leave their image",
     "classes.counted-from": "class ids counted from another number",
-    "labels.class": "unknown classes",
     "splits.leak": "images that lie in two splits",
+    "maps.missing": "missing label maps",
+    "maps.unreadable": "label maps that cannot be decoded",
     "maps.size": "label maps of another size than their image",
     "maps.value": "label maps with values that are no class",
     "maps.colours": "label maps that hold colours",
@@ -59,6 +71,7 @@ CODES = {
     "classes.few": "classes with few images",
     "classes.gaps": "class ids with gaps",
     "splits.mostly-empty": "splits in which most images have no object",
+    "files.unread": "files that are not read",
 }
 _SHOWN = 5  # faults of a code in text
 _LISTED = 40  # classes in text
@@ -100,7 +113,8 @@ class Issue:
     def __str__(self) -> str:
         # The name of a file that holds the ground truth of many images does not identify the image.
         shared = bool(self.image) and Path(self.image).stem != Path(self.file).stem
-        return ": ".join([self.file, *([Path(self.image).name] if shared else []), self.field, self.problem])
+        parts = [self.file, *([Path(self.image).name] if shared else []), self.field, self.problem]
+        return ": ".join(map(printable, parts))
 
 
 @dataclass
@@ -213,7 +227,7 @@ class CheckReport:
         """
         limit = _SHOWN if limit is None else limit
         counts = {"images": self.images, "images without objects": self.empty_images, "objects": self.objects}
-        lines = [self.name, *(f"  {name}: {count}" for name, count in counts.items())]
+        lines = [printable(self.name), *(f"  {name}: {count}" for name, count in counts.items())]
         rows = self.class_rows()
         lines += _columns(rows[:_LISTED])
         lines += [f"  ... and {len(rows) - _LISTED} more classes"] if len(rows) > _LISTED else []
@@ -233,7 +247,7 @@ def describe_code(code: str) -> str:
         >>> describe_code("image.empty")
         'empty files [image.empty]'
     """
-    return f"{CODES[code]} [{code}]" if code in CODES else code
+    return f"{CODES[code]} [{code}]" if code in CODES else printable(code)
 
 
 def _group_lines(code: str, issues: list[Issue], limit: int) -> list[str]:
@@ -242,10 +256,10 @@ def _group_lines(code: str, issues: list[Issue], limit: int) -> list[str]:
     lines = [f"{word}: {describe_code(code)}: {len(issues)}"]
     remedy = ""
     for issue in sorted(issues, key=lambda issue: issue.severity)[:limit]:
-        split = f" ({issue.split})" if issue.split else ""
+        split, said = f" ({printable(issue.split)})" if issue.split else "", printable(issue.remedy)
         # A remedy is printed once for consecutive faults that share it.
-        lines.append(f"  {issue}{split}." + ("" if issue.remedy == remedy else f" {issue.remedy}"))
-        remedy = issue.remedy
+        lines.append(f"  {issue}{split}." + ("" if said == remedy else f" {said}"))
+        remedy = said
     if len(issues) > limit:
         lines.append(f"  ... and {len(issues) - limit} more")
     return lines
@@ -255,6 +269,6 @@ def _columns(rows: list[dict[str, Any]]) -> list[str]:
     """Table of rows with equal keys, as aligned lines of text."""
     if not rows:
         return []
-    table = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    table = [list(map(printable, rows[0])), *([printable(str(value)) for value in row.values()] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return ["  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in table]

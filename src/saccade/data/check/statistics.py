@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.structures.text import printable
+
 __all__ = ["ASPECT_EDGES", "PIXEL_EDGES", "SHARE_EDGES", "SplitStatistics", "histogram"]
 
 # Upper edges of the bins; the last bin is open. A value on an edge belongs to the bin above it.
@@ -78,7 +80,7 @@ class SplitStatistics:
 
     def to_text(self) -> list[str]:
         """Statistics as lines of text; none for a split without boxes."""
-        lines = [f"{self.name}: {self.images} images, {self.objects} objects"]
+        lines = [f"{printable(self.name)}: {self.images} images, {self.objects} objects"]
         for name, bins in self.histograms.items():
             lines.append(f"  {name}: " + ", ".join(f"{label}: {count}" for label, count in bins.items() if count))
         return lines if len(lines) > 1 else []
