@@ -198,7 +198,7 @@ def _box(value: Any, outline: list[list[float]] | EncodedMask | None, where: str
             height, width = outline.size
             if not (0 < height <= MAX_PIXELS and 0 < width <= MAX_PIXELS // height):
                 raise ValueError(f"the mask is {width}x{height} pixels")
-            mask = mask_of_runs(outline.run_lengths(), height, width)
+            mask = mask_of_runs(outline.run_lengths().tolist(), height, width)
         except (ValueError, OverflowError) as error:
             raise FieldError("labels.outline", f"{where}.segmentation", f"{error}. Correct or remove it.") from error
         x1, y1, x2, y2 = box_of_mask(mask)

@@ -498,7 +498,7 @@ def _bare_parts(root: Path) -> dict[str, tuple[str, ...]]:
         split = bool(names) and not has_images(root / images, recursive=False)
         if has_images(root / images):
             return {name: (f"{images}/{name}",) for name in names} if split else {"all": (images,)}
-    split_first = {}
+    split_first: dict[str, tuple[str, ...]] = {}
     for name in subfolders(root):
         inner = _named(root / name, "images")
         labels = root / name / (_named(root / name, "labels") or "labels")

@@ -201,7 +201,8 @@ def _files(root: Path, task: str) -> dict[str, Path]:
         found |= {folder: inside[0]} if len(inside) == 1 else {file.stem: file for file in inside}
     if len(found) == 1:
         name, file = next(iter(found.items()))
-        if not is_split_name(name.rstrip("0123456789")) and not file.stem.startswith(tuple(_PREFIX.values())):
+        named = file.parent == root / "annotations" and file.stem.startswith(tuple(_PREFIX.values()))
+        if not is_split_name(name.rstrip("0123456789")) and not named:
             return {"all": file}
     return found
 

@@ -161,7 +161,7 @@ def _files(root: Path) -> dict[str, Path]:
         return {name if is_split_name(name) else "all": here[0]}
     if here:
         return {file.stem: file for file in here}
-    found = {}
+    found: dict[str, Path] = {}
     for folder in subfolders(root):
         inside = [file for file in _json_files(root / folder) if _is_via(file)]
         found |= {folder: inside[0]} if len(inside) == 1 else {f"{folder}/{file.stem}": file for file in inside}

@@ -278,11 +278,12 @@ def read(
     if class_names is None:
         listed = _listed_classes(root)
         class_names = None if listed is None else [name for name in listed if name not in _NO_CLASS]
-    collector, names, parts = AnnotationCollector(source=folder), [], 0
+    collector, parts = AnnotationCollector(source=folder), 0
+    written: list[str] = []
     for identifier in ids:
         tree = _parse(folder / f"{identifier}.xml", collector)
         map_path = f"{_OBJECT_MAPS}/{identifier}.png" if masks else ""
-        names.append("" if tree is None else (tree.findtext("filename") or "").strip())
+        written.append("" if tree is None else (tree.findtext("filename") or "").strip())
         if tree is None:
             collector.add_image(identifier, map_path=map_path)
         else:
@@ -298,9 +299,9 @@ def read(
     images_of = _Images(root, images, folder, split)
     errors = [
         outside_error(name, folder / f"{identifier}.xml", images_of.root)
-        for identifier, name in zip(ids, names, strict=True)
+        for identifier, name in zip(ids, written, strict=True)
     ]
-    collector.place_images(images_of.find(ids, names), errors)
+    collector.place_images(images_of.find(ids, written), errors)
     table = collector.build(class_names)
     if not len(table):
         faults = "".join(f"\n  {fault}" for fault in table.faults[:5])
