@@ -541,9 +541,9 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path: Path) -> None:
 @forks
 def test_locks_of_ended_processes_are_void(tmp_path: Path, sleeper: int) -> None:
     lock = tmp_path / RunLock.FILE
-    with RunLock(tmp_path):
+    with RunLock(tmp_path) as taken:
         mine = json.loads(lock.read_text())
-        assert run_forked(lambda: RunLock(tmp_path).__exit__(None, None, None)) == 0  # a child does not give it back
+        assert run_forked(lambda: taken.__exit__(None, None, None)) == 0  # a child does not give it back
         assert lock.exists()
     dead = os.fork()
     if dead == 0:

@@ -99,9 +99,9 @@ def _finish(session: Session, last: MetricReport | None) -> RunResult:
         session: The run.
         last: Figures of the kept weights, where they are those of the last epoch.
     """
-    if session.best_is_missing:  # all is done, and no step has loaded the weights
+    if session.state is not None:  # all is done, and no step has loaded the weights
         session.take_state()
-        session.restore_best(session.model)
+        session.restore_files(session.model)
     session.fabric.barrier()
     data = session.data_of(session.steps[-1])
     held_out = data.test or data.val

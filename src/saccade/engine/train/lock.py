@@ -45,10 +45,11 @@ class RunLock:
     def __init__(self, folder: Path, active: bool = True) -> None:
         self.folder = folder
         self.path = folder / self.FILE
-        self._holder = os.getpid() if active else None
+        self.active = active
+        self._holder: int | None = None  # the process that took the lock
 
     def __enter__(self) -> RunLock:
-        if self._holder is None:
+        if not self.active:
             return self
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,7 @@ class RunLock:
                         f"{since}. Wait for it, or give another --name; if there is none, delete {self.path}."
                     )
                 _write(file, _myself())
+                self._holder = os.getpid()
         except OSError as error:
             raise ConfigError(
                 f"the run folder {self.folder} cannot be written ({error.strerror or error}). Choose another with "

@@ -80,7 +80,7 @@ class GradientStep:
         self._constant = False  # it was said that validation answers are all one class
         if state is not None:
             self._restore(state)
-            session.restore_best(self._kept_module)
+            session.restore_files(self._kept_module)
         if self.at.total_epochs == 0:
             self.at.total_epochs = self.config.epochs
             if self.config.max_minutes is not None and self.at.epoch > 0:

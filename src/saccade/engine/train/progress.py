@@ -87,7 +87,7 @@ class TrainingDisplay:
     def say(self, text: str) -> None:
         """Print one plain line on stderr."""
         if self.active:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the display
+            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the display
 
 
 def track(batches: Iterable[Any], total: int, label: str) -> Iterator[Any]:

@@ -189,8 +189,10 @@ class Session:
             self.folder.set_best_aside()
         self.save_model(model, self.folder.best_model, metrics)
 
-    def restore_best(self, kept: Model) -> None:
-        """Write the weights to be kept again if they are missing and these, of the training state, are the same."""
+    def restore_files(self, kept: Model) -> None:
+        """Write weights that are missing again from those of the training state, where they are the same."""
+        if not self.folder.last_model.exists():
+            self.save_model(kept, self.folder.last_model, {})
         if self.best_is_missing:
             self.best_is_missing = False
             row = self.at.history[-1]
