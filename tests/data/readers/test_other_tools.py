@@ -466,3 +466,14 @@ def test_check_names_a_split_that_is_not_there(tmp_path: Path, write_image: Any)
     report = check_source(tmp_path)
     assert not report.ok
     assert any("val is '/content/fire/valid/images'" in str(issue) for issue in report.issues)
+
+
+def test_other_formats_beside_labelme_are_passed_over(tmp_path: Path, write_image: Any) -> None:
+    """As where labelme's own script wrote COCO's file."""
+    write_image(tmp_path / "train/0.png", SIZE)
+    shape = {"label": "cat", "shape_type": "rectangle", "points": [[10, 5], [30, 35]]}
+    write(tmp_path / "train/0.json", {"shapes": [shape], "imagePath": "0.png"})
+    write(tmp_path / "train/coco/annotations.json", coco_file())
+    data = labelme.read(tmp_path, "train")
+    assert names(data) == ["0.png"]
+    assert data.table.faults == ()

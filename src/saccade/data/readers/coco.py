@@ -196,14 +196,25 @@ def _files(root: Path, task: str) -> dict[str, Path]:
         found = {split_of_file(file.stem.removeprefix(prefix)): file for file in single}
         if len(found) < len(single):
             found = {file.stem: file for file in single}
-    for folder in folders if not found else ():
-        inside = [file for file in _json_files(root / folder) if _is_coco(file, prefix)]
-        found |= {folder: inside[0]} if len(inside) == 1 else {file.stem: file for file in inside}
+    if not found:
+        found = _in_folders(root, folders, prefix)
     if len(found) == 1:
         name, file = next(iter(found.items()))
         named = file.parent == root / "annotations" and file.stem.startswith(tuple(_PREFIX.values()))
         if not is_split_name(name.rstrip("0123456789")) and not named:
             return {"all": file}
+    return found
+
+
+def _in_folders(root: Path, folders: Sequence[str], prefix: str) -> dict[str, Path]:
+    """Files in folders of splits, or all in one other folder; several other folders are several data sets."""
+    inside = {folder: [file for file in _json_files(root / folder) if _is_coco(file, prefix)] for folder in folders}
+    inside = {folder: files for folder, files in inside.items() if files}
+    if len(inside) > 1 and not all(is_split_name(folder.rstrip("0123456789")) for folder in inside):
+        return {}
+    found: dict[str, Path] = {}
+    for folder, files in inside.items():
+        found |= {folder: files[0]} if len(files) == 1 else {file.stem: file for file in files}
     return found
 
 

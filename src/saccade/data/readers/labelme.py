@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import IMAGE_SUFFIXES, read_image, upright_size
+from saccade.data.notices import say_once
 from saccade.data.readers._collector import outside_error
 from saccade.data.readers._common import UNSPLIT, check_task, choose, is_inside, list_files, resolve_split, subfolders
 from saccade.data.readers._faults import FieldError, noting
@@ -244,8 +245,19 @@ def _load(path: Path, faults: list[FieldError]) -> LabelmeFile | None:
     try:
         return load(path, faults)
     except FieldError as error:
-        faults.append(error)
+        if _is_other(path):
+            say_once(f"{path.parent}: JSON files that are none of labelme's are passed over, such as {path.name}")
+        else:
+            faults.append(error)
         return None
+
+
+def _is_other(path: Path) -> bool:
+    """Whether a file is the annotations of another format, which lie beside those of labelme where it made them."""
+    try:
+        return bool({"annotations", "_via_img_metadata"} & read_json(path, dict[str, msgspec.Raw]).keys())
+    except (DataError, msgspec.ValidationError):
+        return False
 
 
 class _Peek(msgspec.Struct):
