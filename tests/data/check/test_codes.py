@@ -15,6 +15,7 @@ from saccade.cli import main
 from saccade.data.check import CheckReport, Issue, check_dataset
 from saccade.data.check.page import write_page
 from saccade.data.check.report import CODES, SplitStatistics
+from saccade.data.open import open_dataset
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.outlines import ObjectOutline
 from saccade.data.tables.table_dataset import TableDataset
@@ -198,3 +199,24 @@ def test_where_a_report_cannot_be_written_is_said(
         assert err.startswith("error: ")
         assert str(target) in err
         assert "\n" not in err.rstrip("\n")
+
+
+def test_a_damaged_label_map_hides_no_other(tmp_path: Path) -> None:
+    for number in range(4):
+        photo(tmp_path / "images" / f"{number}.png")
+        values = np.zeros((32, 32), np.uint8)
+        values[:9] = number % 2 + 1
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(values).save(tmp_path / "masks" / f"{number}.png")
+    damaged = tmp_path / "masks" / "1.png"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    (tmp_path / "images" / "2.png").write_bytes(b"")
+    report = saccade.check(tmp_path)
+    errors = [(issue.code, Path(issue.file).name) for issue in report.issues if issue.severity == "error"]
+    assert sorted(errors) == [("image.empty", "2.png"), ("maps.unreadable", "1.png")]
+    assert report.images == 4
+    left = open_dataset(tmp_path, "all", bad_images="drop")
+    assert [Path(left.path(index)).name for index in range(len(left))] == ["0.png", "3.png"]
+    assert [Path(place).name for place, _ in left.left_out] == ["1.png", "2.png"]  # type: ignore[attr-defined]
+    changes = saccade.repair(tmp_path, tmp_path.parent / f"{tmp_path.name}-copy").changes
+    assert [change.reason for change in changes] == ["label map cannot be read", "image cannot be read"]

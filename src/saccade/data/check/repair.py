@@ -175,7 +175,7 @@ def _repair(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
     readable = np.array([not isinstance(state, str) for state in states], np.bool_)
     for index in np.flatnonzero(~readable).tolist():
         path = dataset.path(index)
-        reason = "image cannot be read"
+        reason = "image cannot be read" if str(states[index]).startswith(path) else "label map cannot be read"
         changes.append(Change(path, "image", str(states[index]), None, reason, dataset.info.split))
     kept = np.flatnonzero(readable)
     table = replace(dataset.table, sizes=sizes).select_images(kept)
@@ -188,9 +188,11 @@ def _repair(dataset: TableDataset) -> tuple[TableDataset, list[Change]]:
 
 
 def _read_size(dataset: TableDataset, index: int) -> tuple[int, int] | str:
-    """Upright (height, width) of an image, or why it cannot be read."""
+    """Upright (height, width) of an image, or why it or its label map cannot be read."""
     try:
         shape = dataset.pixels(index).shape
+        if type(dataset).target is not TableDataset.target:
+            dataset.target(index)
     except DataError as error:
         return str(error)
     return shape[0], shape[1]

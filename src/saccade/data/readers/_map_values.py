@@ -101,7 +101,7 @@ def scan_maps(files: Sequence[Path]) -> MapValues:
         files: Label maps of all splits.
 
     Raises:
-        DataError: If one of them is broken.
+        DataError: If none of them can be read. Others that cannot are passed over; reading them says why.
 
     Example:
         >>> import cv2
@@ -122,8 +122,12 @@ def scan_maps(files: Sequence[Path]) -> MapValues:
     flat: dict[int, int] = {}
     jpeg = 0
     example: Path | None = None
+    broken: list[DataError] = []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         for number, (file, found) in enumerate(zip(files, pool.map(_scan, files), strict=True), 1):
+            if isinstance(found, DataError):
+                broken.append(found)
+                continue
             values, own_counts, own_flat, is_jpeg = found
             for value, count, same in zip(values, own_counts, own_flat, strict=True):
                 counts[value] = counts.get(value, 0) + count
@@ -136,6 +140,8 @@ def scan_maps(files: Sequence[Path]) -> MapValues:
             jpeg += is_jpeg
             if number % _MANY_MAPS == 0:
                 logger.info("%s: %d of %d label maps are read", files[0].parent, number, len(files))
+    if len(broken) == len(files):
+        raise broken[0]
     result = MapValues(dict(sorted(counts.items())), kinds, flat, jpeg, example or files[0], len(files))
     while len(_SCANNED) >= _MOST_SCANNED:
         del _SCANNED[next(iter(_SCANNED))]
@@ -289,9 +295,12 @@ def _kind(values: set[int]) -> str:
     return "ones" if 1 in values else "full" if IGNORE_LABEL in values else ""
 
 
-def _scan(file: Path) -> tuple[list[int], list[int], list[int], bool]:
+def _scan(file: Path) -> tuple[list[int], list[int], list[int], bool] | DataError:
     """Values of one map, their pixels, those that equal their right and lower neighbours; whether it is a JPEG."""
-    pixels = read_label_map(file)
+    try:
+        pixels = read_label_map(file)
+    except DataError as error:
+        return error
     counts = np.bincount(pixels.reshape(-1))
     values = np.flatnonzero(counts)
     inner = pixels[:-1, :-1]
