@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+import warnings
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -113,6 +116,51 @@ def test_a_killed_worker_says_what_to_do() -> None:
     dataset.deadly = 4
     with pytest.raises(DataError, match="lower workers"):
         list(make_eval_loader(EvalPipeline(dataset, SPEC), 2, 1))
+
+
+class Slow(Noise):
+    """Says which process reads, and then takes very long, as a large image does."""
+
+    def __init__(self, found: int) -> None:
+        self.found = found
+
+    def read(self, index: int) -> Sample:
+        os.write(self.found, f"{os.getpid()}\n".encode())
+        while True:
+            time.sleep(60)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the kernel of Linux ends the worker")
+def test_workers_end_with_their_parent_and_not_with_its_group() -> None:
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parent = os.fork()
+    if parent == 0:
+        try:
+            list(make_eval_loader(EvalPipeline(Slow(writing), SPEC), 2, 1))
+        finally:
+            os._exit(1)
+    with os.fdopen(reading, "rb") as file:
+        worker = int(file.readline())
+    os.close(writing)
+    os.kill(worker, signal.SIGTERM)  # as a cluster sends it to all processes of a job
+    time.sleep(0.2)
+    assert _lives(worker)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    for _ in range(500):
+        if not _lives(worker):
+            break
+        time.sleep(0.01)
+    assert not _lives(worker)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except FileNotFoundError:
+        return False
 
 
 def test_evaluation_sees_every_image_once_in_order() -> None:

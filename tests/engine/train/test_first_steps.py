@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from saccade.cli import main
 from saccade.data.derived.combine import subset
 from saccade.data.open import open_dataset
+from saccade.data.transforms.config import AugmentConfig
 from saccade.engine.train.config import EmaConfig, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.messages import explain_small_batches
@@ -41,7 +42,9 @@ def build(momentum: float = 0.1) -> SmallNet:
 
 def test_statistics_converge_within_a_short_run_whatever_the_momentum(tmp_path: Path) -> None:
     model = build(momentum=0.01)
-    run = fit(small_config(str(tmp_path), epochs=4, ema=EmaConfig()), model=model, data=small_data(320))
+    config = small_config(str(tmp_path), epochs=4, ema=EmaConfig(), augment=AugmentConfig())
+    config.optimizer.lr = 1e-4  # the weights, and so the true statistics, hardly move
+    fit(config, model=model, data=small_data(320))
     norm = model.stem[1]
     images = torch.from_numpy(small_data(320).train.images)[:, None].float()  # type: ignore[attr-defined]
     with torch.no_grad():
@@ -49,9 +52,8 @@ def test_statistics_converge_within_a_short_run_whatever_the_momentum(tmp_path: 
     assert norm.momentum == 0.01  # the network is given back as it was
     # Of the initial 0 and 1, 67 % would be left after 40 steps.
     relative = (norm.running_var / maps.var((0, 2, 3))).log().abs().max()
-    assert relative < 0.25
-    assert (norm.running_mean - maps.mean((0, 2, 3))).abs().max() < 0.25 * maps.std()
-    assert run.metrics["top1"] > 0.5
+    assert relative < 0.1
+    assert (norm.running_mean - maps.mean((0, 2, 3))).abs().max() < 0.1 * maps.std()
 
 
 def test_statistics_that_are_there_already_move_as_ever(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_layers_of_ordinary_momentum_differ_in_their_first_steps_alone() -> None
         warmup.set_step(step)
         momenta.append((norm[0].momentum, norm[1].momentum))
     assert momenta[0] == (1.0, 1.0)
-    assert momenta[30][0] == 0.1 < 1 / 30
+    assert momenta[30][0] == 0.1
     assert momenta[30][1] == pytest.approx(3 / 33)
     assert momenta[399] == (0.1, 0.01)
     coarse = StatisticsWarmup(norm, ["1"], coarse=True)  # compiled code is compiled for each value
@@ -172,13 +174,13 @@ def test_a_canvas_too_small_for_the_network_says_so() -> None:
         _ = images + torch.zeros(5)
 
 
-@pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1), (2, 300)])
+@pytest.mark.parametrize(("size", "crop"), [((1, 40), (1, 9)), ((40, 40), (1, 20)), ((1, 1), (1, 1))])
 def test_images_of_one_row_of_pixels_train(
-    size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    size: tuple[int, int], crop: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_images(tmp_path / "train", {"cat": 2, "dog": 2}, size)
     write_images(tmp_path / "val", {"cat": 1, "dog": 1}, size)
-    words = ("--data.batch-size", "2", "--augment.crop", "0.3", "1.0")
+    words = ("--data.batch-size", "2", "--augment.crop", *map(str, crop))
     assert train_verb(tmp_path, *words) == 0, capsys.readouterr().err
 
 

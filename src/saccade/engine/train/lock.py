@@ -26,7 +26,7 @@ class RunLock:
     only by the process that took it, never by one forked from it.
 
     Args:
-        folder: The run folder; it is made if need be, and removed again if nothing else was put into it.
+        folder: The run folder; it is made if need be, and then removed again if nothing was put into it.
         active: Whether this process takes the lock; of several processes of one run only the first does.
 
     Raises:
@@ -47,11 +47,13 @@ class RunLock:
         self.path = folder / self.FILE
         self.active = active
         self._holder: int | None = None  # the process that took the lock
+        self._made = False  # the folder was not there before
 
     def __enter__(self) -> RunLock:
         if not self.active:
             return self
         try:
+            self._made = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._open() as file:
                 holder = _read(file)
@@ -77,7 +79,8 @@ class RunLock:
             return
         with suppress(OSError):
             self.path.unlink()
-            self.folder.rmdir()  # only an empty folder goes
+            if self._made:
+                self.folder.rmdir()  # only an empty folder goes
 
     @contextmanager
     def _open(self) -> Iterator[int]:
