@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from saccade.data.check.repair import repair_source
 from saccade.data.open import open_dataset, open_raw
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import LossReport
 from saccade.data.writers.convert import convert
-from saccade.errors import DataError
+from saccade.errors import DataError, SaccadeError
 
 FORMATS = ("coco", "yolo", "labelme", "voc")
 
@@ -253,3 +258,43 @@ def test_a_union_of_splits_is_not_written_twice(tmp_path: Path, write_voc: Any) 
     ]
     asked = convert(root, tmp_path / "again", "coco", splits="trainval")
     assert asked.kept["images"] == 2
+
+
+@pytest.mark.parametrize("verb", ["convert", "repair"])
+@pytest.mark.parametrize("case", ["a file", "below a file", "long name", "not empty", "read only"])
+def test_what_cannot_be_written_is_named_with_the_remedy(
+    verb: str, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "1.png").write_bytes(cv2.imencode(".png", np.eye(8, dtype=np.uint8))[1].tobytes())
+    (tmp_path / "file").write_text("")
+    out, message = {
+        "a file": (tmp_path / "file", "not an empty folder"),
+        "below a file": (tmp_path / "file" / "out", r"Not a directory\. (A file is in the place|Choose a folder)"),
+        "long name": (tmp_path / ("x" * 300), r"File name too long\. (Shorten it|Choose)"),
+        "not empty": (tmp_path / "pets", "not an empty folder"),
+        "read only": (tmp_path / "out", r"Read-only file system\. (Name|Choose) a folder that"),
+    }[case]
+    if case == "read only":
+        mkdir = Path.mkdir
+
+        def refuse(self: Path, *arguments: Any, **options: Any) -> None:
+            if "out" in self.parts:  # root may write anywhere, so the system's answer is made here
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+            mkdir(self, *arguments, **options)
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+    run = partial(convert, to="folder") if verb == "convert" else repair_source
+    with pytest.raises(SaccadeError, match=message) as caught:
+        run(tmp_path / "pets", out)
+    assert str(out)[:60] in str(caught.value)
+
+
+def test_names_that_become_too_long_are_named(tmp_path: Path) -> None:
+    for letter in "cd":
+        folder = tmp_path / "pets" / (letter * 150)
+        folder.mkdir(parents=True)
+        (folder / f"{'x' * 120}.png").write_bytes(cv2.imencode(".png", np.eye(8, dtype=np.uint8))[1].tobytes())
+    with pytest.raises(DataError, match=r"out/all/c+.*x\.png: File name too long\. Shorten it in the source\."):
+        convert(tmp_path / "pets", tmp_path / "out", "csv")

@@ -20,7 +20,7 @@ from saccade.data.tables.faults import box_faults
 from saccade.data.tables.outline_faults import mask_faults, ring_faults, without_outlines
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import WRITERS, Writer, get_writer
-from saccade.data.writers._common import LossReport
+from saccade.data.writers._common import LossReport, prepare_folder
 from saccade.errors import DataError
 from saccade.structures.files import to_json, write_text
 
@@ -118,37 +118,36 @@ def repair_source(
         {'inverted': 1, 'zero area': 1}
     """
     out = Path(out)
-    resolved = resolve_source(source, format, task, **options)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
-    if resolved.root.resolve() in (out.resolve(), *out.resolve().parents):
-        raise DataError(f"{out}: this lies in the data set itself. Name a folder outside of it.")
-    names = source_splits(source, split, format, task=task, **options)
-    splits = [open_raw(source, name, format=format, task=task, **options) for name in names]
-    splits = splits if split is not None else without_unions(splits)
-    tables = [dataset for dataset in splits if isinstance(dataset, TableDataset)]
-    if len(tables) < len(splits):
-        raise DataError(f"'{source}' is made on the fly; there are no annotations to repair.")
-    target, writer = _choose_writer(resolved.format, tables[0].info.task)
-    losses = LossReport(resolved.format, target)
-    changes: list[Change] = []
-    for dataset in tables:
-        name = dataset.info.split
-        repaired, found = _repair(dataset)
-        changes += found
-        if not len(repaired):
-            raise DataError(f"{resolved.root}: no image of split '{name}' can be kept. Restore the images.")
-        writer.write(repaired, out, name, "copy", losses)
-    report = RepairReport(out, target, changes, losses)
-    values = {
-        "source": str(source),
-        "format": target,
-        "counts": report.counts,
-        "not held by the format": losses.to_json()["rows"],
-        "changes": [asdict(change) for change in changes],
-    }
-    write_text(out / CHANGES_FILE, to_json(values, indent=1) + "\n")
-    return report
+    with prepare_folder(out):
+        resolved = resolve_source(source, format, task, **options)
+        if resolved.root.resolve() in (out.resolve(), *out.resolve().parents):
+            raise DataError(f"{out}: this lies in the data set itself. Name a folder outside of it.")
+        names = source_splits(source, split, format, task=task, **options)
+        splits = [open_raw(source, name, format=format, task=task, **options) for name in names]
+        splits = splits if split is not None else without_unions(splits)
+        tables = [dataset for dataset in splits if isinstance(dataset, TableDataset)]
+        if len(tables) < len(splits):
+            raise DataError(f"'{source}' is made on the fly; there are no annotations to repair.")
+        target, writer = _choose_writer(resolved.format, tables[0].info.task)
+        losses = LossReport(resolved.format, target)
+        changes: list[Change] = []
+        for dataset in tables:
+            name = dataset.info.split
+            repaired, found = _repair(dataset)
+            changes += found
+            if not len(repaired):
+                raise DataError(f"{resolved.root}: no image of split '{name}' can be kept. Restore the images.")
+            writer.write(repaired, out, name, "copy", losses)
+        report = RepairReport(out, target, changes, losses)
+        values = {
+            "source": str(source),
+            "format": target,
+            "counts": report.counts,
+            "not held by the format": losses.to_json()["rows"],
+            "changes": [asdict(change) for change in changes],
+        }
+        write_text(out / CHANGES_FILE, to_json(values, indent=1) + "\n")
+        return report
 
 
 def _choose_writer(format_name: str, task: str) -> tuple[str, Writer]:

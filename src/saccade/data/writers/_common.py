@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from saccade.data.tables.table_dataset import TableDataset
+from saccade.errors import DataError
+from saccade.structures.text import printable
 
-__all__ = ["ImagePolicy", "LossReport", "unique_names"]
+__all__ = ["ImagePolicy", "LossReport", "prepare_folder", "unique_names"]
 
 ImagePolicy = Literal["copy", "link", "none"]
 
@@ -76,6 +81,42 @@ class LossReport:
     def to_json(self) -> dict[str, Any]:
         """Report as plain values for JSON."""
         return {"from": self.source, "to": self.target, "lossless": self.lossless, "rows": self.rows()}
+
+
+@contextlib.contextmanager
+def prepare_folder(out: Path) -> Iterator[None]:
+    """Check that a folder to write is empty or new, and name what the file system refuses while it is written.
+
+    Args:
+        out: The folder.
+
+    Raises:
+        DataError: If it is not an empty folder, or something cannot be written; the message names it and the remedy.
+
+    Example:
+        >>> with prepare_folder(Path("new")):
+        ...     Path("new", "a" * 300).mkdir(parents=True)
+        Traceback (most recent call last):
+        saccade.errors.DataError: new/aaaaaaaaaaaa...: File name too long. Shorten it in the source.
+    """
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
+        yield
+    except OSError as error:
+        name = printable(str(error.filename2 or error.filename or out), limit=200)
+        remedy = _REMEDIES.get(error.errno or 0, "Check the folder, or name another one.")
+        raise DataError(f"{name}: {error.strerror or error}. {remedy}") from error
+
+
+_REMEDIES = {
+    errno.ENAMETOOLONG: "Shorten it in the source.",
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space, delete what was written, and write again."
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Name a folder that may be written."),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "A file is in the place of a folder: name another."),
+}
 
 
 def unique_names(dataset: TableDataset) -> list[str]:

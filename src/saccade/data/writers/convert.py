@@ -13,7 +13,7 @@ from saccade.data.readers._common import UNSPLIT
 from saccade.data.tables.content import require_content
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
-from saccade.data.writers._common import ImagePolicy, LossReport
+from saccade.data.writers._common import ImagePolicy, LossReport, prepare_folder
 from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset
 
@@ -62,31 +62,30 @@ def convert(
     """
     writer = get_writer(to)
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: this is not an empty folder. Name a new one, so that nothing is overwritten.")
-    resolved = resolve_source(source, format, task, **options)
-    report = LossReport(resolved.format, to)
-    opened = {"format": format, "task": task, **options}
-    names = splits.split("+") if splits else split_names(resolved)
-    datasets = _divided(source, opened) if splits is None and tuple(names) == UNSPLIT else []
-    datasets = datasets or [open_raw(source, name, **opened) for name in names]
-    require_content(datasets)
-    if splits is None and not getattr(writer, "KEEPS_UNIONS", False):
-        every = len(datasets)
-        datasets = without_unions(datasets)
-        report.drop("splits", "they only join others", every - len(datasets))
-    for dataset in datasets:
-        if not isinstance(dataset, TableDataset):
-            raise DataError(f"'{source}' is made on the fly; there are no annotations to convert.")
-        if dataset.info.task not in writer.TASKS:
-            raise DataError(
-                f"format '{to}' cannot hold the ground truth of task '{dataset.info.task}'; "
-                f"it holds: {', '.join(writer.TASKS)}."
-            )
-        for fault in dataset.table.faults:
-            report.drop("what could not be read", fault.code)
-        writer.write(dataset, out, dataset.info.split, image_files, report)
-    return report
+    with prepare_folder(out):
+        resolved = resolve_source(source, format, task, **options)
+        report = LossReport(resolved.format, to)
+        opened = {"format": format, "task": task, **options}
+        names = splits.split("+") if splits else split_names(resolved)
+        datasets = _divided(source, opened) if splits is None and tuple(names) == UNSPLIT else []
+        datasets = datasets or [open_raw(source, name, **opened) for name in names]
+        require_content(datasets)
+        if splits is None and not getattr(writer, "KEEPS_UNIONS", False):
+            every = len(datasets)
+            datasets = without_unions(datasets)
+            report.drop("splits", "they only join others", every - len(datasets))
+        for dataset in datasets:
+            if not isinstance(dataset, TableDataset):
+                raise DataError(f"'{source}' is made on the fly; there are no annotations to convert.")
+            if dataset.info.task not in writer.TASKS:
+                raise DataError(
+                    f"format '{to}' cannot hold the ground truth of task '{dataset.info.task}'; "
+                    f"it holds: {', '.join(writer.TASKS)}."
+                )
+            for fault in dataset.table.faults:
+                report.drop("what could not be read", fault.code)
+            writer.write(dataset, out, dataset.info.split, image_files, report)
+        return report
 
 
 def _divided(source: str | Path, opened: Mapping[str, Any]) -> list[VisionDataset]:
