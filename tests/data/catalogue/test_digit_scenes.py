@@ -52,6 +52,17 @@ def test_splits_share_no_scan() -> None:
         assert (np.bincount(_scans(split)[1], minlength=10) > 30).all()
 
 
+def test_crowded_scenes_show_more_of_the_training_scans() -> None:
+    crowded = DigitScenes("detection", "crowded", count=20, masks=True)
+    counts = [len(crowded.target(index)["labels"]) for index in range(20)]
+    assert np.mean(counts) > 10
+    assert max(crowded.target(index)["masks"].sum(axis=0).max() for index in range(5)) == 1
+    assert np.array_equal(_scans("crowded")[0], _scans("train")[0])
+    assert not np.array_equal(crowded.read(0).image, DigitScenes("detection", "train").read(0).image)
+    with pytest.raises(DataError, match="no split 'crowded' for keypoints; it has: train, val, test"):
+        DigitScenes("keypoints", "crowded")
+
+
 def test_boxes_are_tight_around_masks_that_do_not_overlap() -> None:
     scenes = DigitScenes("detection", "train", count=30, masks=True)
     counts = []

@@ -32,8 +32,10 @@ __all__ = ["DigitScenes"]
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CORNERS = ("top_left", "top_right", "bottom_right", "bottom_left")
-_SHARES = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}  # of the scans of each digit
-_COUNTS = {"train": 2000, "val": 200, "test": 200}
+# Shares of the scans of each digit; the crowded scenes are others of the training scans.
+_SHARES = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0), "crowded": (0.0, 0.6)}
+_COUNTS = {"train": 2000, "val": 200, "test": 200, "crowded": 2000}
+_CROWD = (12, 24)  # digits that a crowded scene is to hold, as far as there is space
 
 # An enlarged scan: FRAME pixels a side for its 8x8 cells, within a margin of one cell in which strokes fade out.
 _CELL = 8
@@ -92,10 +94,13 @@ class DigitScenes:
     - ``classification``: one digit that fills most of the image.
     - ``keypoints``: one digit; the four corners of its turned frame.
 
+    The split ``crowded`` has scenes for a short training: 15 digits on average instead of four, so that each image,
+    which costs as much, shows three times as many objects. Tasks of one digit have no such split.
+
     Args:
         task: One of the four.
-        split: ``train``, ``val`` or ``test``.
-        count: Scenes; 2,000 to train and 200 in the other splits if not given.
+        split: ``train``, ``val``, ``test`` or ``crowded``.
+        count: Scenes; 2,000 to train and 200 to score if not given.
         size: (height, width) of a scene in pixels. Digits are 28 to 96 pixels high at 256, in proportion elsewhere.
         seed: Another seed gives other scenes of the same scans.
         masks: Whether detection has a mask for each object as well.
@@ -127,8 +132,9 @@ class DigitScenes:
     ) -> None:
         if task not in self._STYLES:
             raise DataError(f"digit_scenes has no task '{task}'.{did_you_mean(task, self._STYLES)}")
-        if split not in _SHARES:
-            raise DataError(f"digit_scenes has no split '{split}'; it has: {', '.join(_SHARES)}.")
+        splits = [name for name in _SHARES if name != "crowded" or self._STYLES[task].max_digits > 1]
+        if split not in splits:
+            raise DataError(f"digit_scenes has no split '{split}' for {task}; it has: {', '.join(splits)}.")
         if min(size) < _MIN_SIDE:
             raise DataError(
                 f"digit_scenes cannot draw at {size}: both sides need {_MIN_SIDE} pixels. Give a larger size."
@@ -159,7 +165,8 @@ class DigitScenes:
         image = _background(rng, self.size)
         digits: list[_Digit] = []
         occupied = np.zeros(self.size, np.bool_)
-        for _ in range(int(rng.integers(1, self._style.max_digits + 1))):
+        fewest, most = _CROWD if self.info.split == "crowded" else (1, self._style.max_digits)
+        for _ in range(int(rng.integers(fewest, most + 1))):
             digit = self._place_digit(rng, occupied)
             if digit is not None:
                 _paint(rng, image, digit)
