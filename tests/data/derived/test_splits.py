@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 import saccade
+from saccade.api._open import open_data
 from saccade.data import notices
 from saccade.data.derived.splits import divide, hold_out
 from saccade.data.open import evaluation_split, holds_out, open_dataset, open_raw, resolve_source, split_names
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
+from saccade.engine.train.config import DataConfig, TrainConfig
+from saccade.engine.train.setup import open_datasets
 from saccade.errors import ConfigError, DataError
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 
@@ -155,6 +158,12 @@ def test_a_set_of_copies_is_divided_all_the_same_and_said(tmp_path: Path, caplog
     assert "its score says little" in caplog.text
 
 
+def test_a_set_too_large_to_compare_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("saccade.data.derived.splits.MOST_COMPARED", 30)
+    assert hold_out(table([f"{number}.jpg" for number in range(40)])).sum() == 8
+    assert "more than 30 images are not compared with each other" in caplog.text
+
+
 def test_folds_are_a_partition_alike_in_size_and_classes() -> None:
     classes = {f"{name}/{chr(97 + number)}.jpg": name for name in ("ant", "bee") for number in range(13)}
     data = table(classes, "classification")
@@ -223,18 +232,33 @@ def test_folds_join_what_trains_and_validates(tmp_path: Path, caplog: pytest.Log
 
 
 def test_training_and_evaluation_hold_out_the_same_images(tmp_path: Path) -> None:
-    root = write_classes(tmp_path / "pets", "train")
+    root = write_classes(tmp_path / "pets", "train", count=5)
     config = saccade.recipe(model="lenet5", data=str(root))
     config.data.size, config.data.workers, config.epochs, config.out = (32, 32), 0, 1, str(tmp_path)
     run = saccade.train(config)
-    expected = open_dataset(root, "val", hold_out=True)
-    assert len(expected) == 4
-    again = saccade.evaluate(run.model_path, workers=0)
-    assert again.values["top1"] == saccade.evaluate(run.model_path, root, workers=0).values["top1"]
-    assert again.values["top1"] == pytest.approx(run.metrics["top1"])
-    config.data.folds, config.data.fold, config.name = 2, 1, "fold"
-    folded = saccade.train(config)
-    assert saccade.evaluate(folded.model_path, workers=0).values["top1"] == pytest.approx(folded.metrics["top1"])
+    report = saccade.evaluate(run.model_path, workers=0)
+    assert report.values["top1"] == pytest.approx(run.metrics["top1"])
+    expected = names(open_dataset(root, "val", hold_out=True))
+    assert len(expected) == 2
+    for data, split in ((None, None), (root, None), (root, "val")):
+        assert names(open_data(run.model_path, data, split, None, "classification")) == expected
+    assert len(open_data(run.model_path, root, "train", None, "classification")) == 10
+
+
+def test_folds_of_a_configuration(tmp_path: Path) -> None:
+    root = write_classes(tmp_path, "train", "val", count=4)
+    data = DataConfig(source=str(root), folds=4, fold=2)
+    opened = open_datasets(TrainConfig(model="lenet5", data=data))
+    assert opened.val is not None
+    assert names(opened.val) == names(open_dataset(root, "val", folds=(4, 2)))
+    assert (len(opened.train), len(opened.val)) == (12, 4)
+
+
+def test_a_run_without_val_trains_on_everything(tmp_path: Path) -> None:
+    root = write_classes(tmp_path, "train", "test")
+    for val, test, count in ((None, None, 20), ("test", None, 20), (None, "test", 20), ("val", "test", 16)):
+        data = DataConfig(source=str(root), val=val, test=test)
+        assert len(open_datasets(TrainConfig(model="lenet5", data=data)).train) == count
 
 
 @pytest.mark.parametrize("to", ["folder", "csv"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import re
 from collections import defaultdict
@@ -35,10 +36,13 @@ from saccade.structures.dataset import VisionDataset
 
 __all__ = ["MOST_COMPARED", "SEED", "SHARE", "can_hold_out", "divide", "hold_out"]
 
+logger = logging.getLogger("saccade")
+
 SEED = 0
 SHARE = 5  # one image of so many is held out
 MOST_COMPARED = 20_000  # images; beyond, copies are not looked for, since each must be decoded
 
+_MANY = 2000  # images above which the log says that they are compared
 _COMPARED_SIZE = (128, 128)  # that a reduced image still covers
 _SMALLEST_SIDE = 64  # pixels of it below which the image is decoded whole
 _LARGEST_SERIES = 0.5  # share of the images above which a series is no help
@@ -190,7 +194,7 @@ def _groups(dataset: VisionDataset, together: bool = True) -> list[_Group]:
     strata = _strata(dataset)
     sets = _DisjointSets(len(dataset))
     if together:
-        for rows in (*_series(names, strata), *(_copies(dataset) if len(dataset) <= MOST_COMPARED else ())):
+        for rows in (*_series(names, strata), *_copies(dataset)):
             sets.join(rows)
     members: dict[int, list[int]] = defaultdict(list)
     for index in sorted(range(len(names)), key=lambda index: names[index]):
@@ -273,7 +277,15 @@ def _is_helpful(series: dict[tuple[str, str], list[int]]) -> bool:
 
 
 def _copies(dataset: VisionDataset) -> list[list[int]]:
-    """Images of equal pixels, and pairs of near copies."""
+    """Images of equal pixels, and pairs of near copies; none of a data set that is too large to decode for it."""
+    if len(dataset) > MOST_COMPARED:
+        say_once(
+            f"{dataset.info.name}: more than {MOST_COMPARED:,} images are not compared with each other, so that copies "
+            "of an image may be trained on and validated on; 'saccade check' finds them"
+        )
+        return []
+    if len(dataset) > _MANY:
+        logger.info("%s: %d images are compared, to keep copies together", dataset.info.name, len(dataset))
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         prints = list(pool.map(lambda index: _fingerprint(dataset, index), range(len(dataset))))
     equal: dict[bytes, list[int]] = defaultdict(list)
@@ -299,7 +311,8 @@ def _fingerprint(dataset: VisionDataset, index: int) -> Fingerprint:
         return _fingerprint(*dataset.locate(index))
     try:
         if not isinstance(dataset, TableDataset):
-            return fingerprint(dataset.read(index).image)
+            is_file = Path(dataset.path(index)).is_file()  # what is made on the fly has no copies
+            return fingerprint(dataset.read(index).image) if is_file else Fingerprint()
         if type(dataset).pixels is not TableDataset.pixels:
             return fingerprint(dataset.pixels(index))
         path = dataset.path(index)
