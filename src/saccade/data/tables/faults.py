@@ -243,7 +243,9 @@ def _describe(dataset: TableDataset, faults: dict[str, NDArray[np.bool_]]) -> It
     images = table.image_index
     for kind, found in faults.items():
         for row in np.flatnonzero(found).tolist():
-            box = "" if table.boxes is None else ", ".join(f"{value:g}" for value in table.boxes[row].tolist())
+            box = ""
+            if table.boxes is not None and not kind.startswith(("polygon", "mask", "outline")):
+                box = ", ".join(f"{value:g}" for value in table.boxes[row].tolist())
             height, width = table.sizes[int(images[row])].tolist()
             image = f" of the {width}x{height} image" if kind == "outside" else ""
             yield _place(dataset, row), f"{f'box {box}: ' if box else ''}{kind}{image}"
