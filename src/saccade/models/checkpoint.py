@@ -289,9 +289,8 @@ def _unfit(metadata: Mapping[str, Any], path: Path) -> str:
 def _checked(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
     if not metadata.get("builder_name"):
         raise WeightsError(
-            f"'{path}' holds weights but not the name of their network (no Saccade metadata). Build it and load them: "
-            f"model = saccade.create_model(<name>, num_classes=<number>); saccade.weights.load_weights(model, "
-            f"'{path}')."
+            f"'{path}' holds weights but not the name of their network (no Saccade metadata). Make a checkpoint of it: "
+            "saccade convert FILE --model NAME --out NEW.safetensors."
         )
     require_fields(metadata, CHECKPOINT_FIELDS, path, WeightsError)
     if metadata["format_version"] > FORMAT_VERSION:
