@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saccade.errors import WeightsError
 from saccade.models.base import Model
+from saccade.models.checkpoint import save_model
 from saccade.models.registry import create_model
 from saccade.weights import load_weights, save_file
 from saccade.weights.foreign import read_foreign
@@ -260,6 +261,21 @@ def test_a_resnet_goes_into_a_backbone(theirs: torchvision.models.ResNet, tmp_pa
     assert torch.equal(model.backbone.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
     assert report.renamed == 122
     assert report.unexpected == ("backbone.fc.weight", "backbone.fc.bias")
+    assert all(not name.startswith("backbone.") for name in report.missing)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "plain"])
+def test_a_network_of_ours_goes_into_a_backbone(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    classifier = create_model("mobilenet_v2", num_classes=2)
+    if kind == "checkpoint":
+        path = save_model(classifier, tmp_path / "m.safetensors")
+    else:
+        path = tmp_path / "m.pth"
+        torch.save(classifier.state_dict(), path)
+    model = create_model("unet_backbone", num_classes=2, backbone="mobilenet_v2")
+    report = load_weights(model, path)
+    assert torch.equal(model.backbone.state_dict()["trunk.0.0.weight"], classifier.state_dict()["trunk.0.0.weight"])
     assert all(not name.startswith("backbone.") for name in report.missing)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.errors import WeightsError
 from saccade.structures.text import printable
@@ -49,6 +49,8 @@ def body_leaves(model: Loadable, names: Iterable[str]) -> tuple[str, ...]:
     own = set(model.state_dict())
     inner = {name[:end] for name in own for end in range(len(name)) if name[end] == "."}
     heads = (*model.head_names, *model.auxiliary_heads)
+    # What a backbone does without (its last layers, its head) was taken out of it.
+    removed = [name for name, module in model.named_modules() if type(module) is nn.Identity]
     left = []
     for name in names:
         if name in own or name.endswith(COUNTER) or _inside(name, heads):
@@ -56,8 +58,9 @@ def body_leaves(model: Loadable, names: Iterable[str]) -> tuple[str, ...]:
         parts = name.split(".")
         depth = next((end for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in inner), 0)
         following = parts[depth] if 0 < depth < len(parts) else ""
-        # A further number of a sequence, or something else inside of a stage.
-        if following.isdigit() or _inside(name, (*model.stage_names, *model.neck_names)):
+        # Something else inside of a stage, or a further number of a sequence.
+        inside = _inside(name, (*model.stage_names, *model.neck_names))
+        if inside or (following.isdigit() and not _inside(name, removed)):
             left.append(name)
     return tuple(left)
 

@@ -79,7 +79,9 @@ class LoadReport:
         return "; ".join(parts) + "."
 
 
-def load_weights(model: Loadable, source: str | Path, strict_head: bool = False, partial: bool = False) -> LoadReport:
+def load_weights(
+    model: Loadable, source: str | Path | WeightsSource, strict_head: bool = False, partial: bool = False
+) -> LoadReport:
     """Load weights from a file of any known layout, or published weights by name.
 
     Heads follow the names of classes where file and model have them: rows of shared names are copied, in whatever order

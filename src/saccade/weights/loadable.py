@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from saccade.structures.class_rows import ClassRows
@@ -27,4 +27,8 @@ class Loadable(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors by name."""
+        ...
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """Submodules by name."""
         ...

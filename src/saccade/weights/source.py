@@ -17,6 +17,7 @@ from saccade.weights.heads import EarlierHead, count_classes, names_of_rows, spl
 from saccade.weights.layouts import layouts
 from saccade.weights.loadable import Loadable
 from saccade.weights.positions import interpolate_positions
+from saccade.weights.prefix import backbone_prefix
 
 __all__ = ["COUNTER", "WeightsSource", "open_source"]
 
@@ -89,16 +90,26 @@ class WeightsSource:
         return sum(map(bool, named)) if named else classes  # rows without a name are of no class
 
     def _named_for(self, model: Loadable) -> tuple[str, dict[str, Tensor]]:
-        state = dict(self.state)
+        state, own = dict(self.state), model.state_dict()
         if self.builder_name:
-            return f"Saccade checkpoint of {printable(self.builder_name, limit=100)}", state
-        keys, own = set(state), model.state_dict()
+            title = f"Saccade checkpoint of {printable(self.builder_name, limit=100)}"
+            return title, _inside(state, own)
+        keys = set(state)
         for layout in layouts():
             if layout.matches(keys):
                 # A state dict that has the model's own names needs no converter, even where a foreign one looks alike.
                 complete = all(name in keys for name in own if not name.endswith(COUNTER))
                 return layout.NAME, state if complete else layout.convert(state, model)
-        return "plain state dict", state
+        return "plain state dict", _inside(state, own)
+
+
+def _inside(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a network that a larger one holds as its backbone, under the names that they have there."""
+    first = next(iter(state), "")
+    if not first or first in own:
+        return state
+    prefix = backbone_prefix(own, first)
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()} if prefix else state
 
 
 def open_source(source: str | Path | WeightsSource, builder: str) -> WeightsSource:

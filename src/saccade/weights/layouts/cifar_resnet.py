@@ -11,6 +11,7 @@ import re
 from torch import Tensor
 
 from saccade.weights.loadable import Loadable
+from saccade.weights.prefix import backbone_prefix
 
 __all__ = ["NAME", "convert", "matches"]
 
@@ -34,11 +35,15 @@ def matches(keys: set[str]) -> bool:
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
-    """The same tensors under the names of ``model``, whose last layer is ``linear``.
+    """The same tensors under the names of ``model``, whose last layer is ``linear``; as its backbone, with its prefix.
 
     Example:
         >>> model = saccade.create_model("resnet20_cifar")
         >>> list(convert({"layer2.0.shortcut.0.weight": torch.zeros(1), "fc.bias": torch.zeros(10)}, model))
         ['layer2.0.downsample.0.weight', 'linear.bias']
     """
-    return {_SHORTCUT.sub(r"\1.downsample.", re.sub(r"^fc\.", "linear.", name)): state[name] for name in state}
+    prefix = backbone_prefix(model.state_dict(), "layer1.0.conv1.weight") or ""
+    return {
+        prefix + _SHORTCUT.sub(r"\1.downsample.", re.sub(r"^fc\.", "linear.", name)): tensor
+        for name, tensor in state.items()
+    }
