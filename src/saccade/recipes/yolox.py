@@ -99,9 +99,9 @@ def demo() -> TrainConfig:
     return TrainConfig(
         model="yolox_nano",
         model_args={"depthwise": False},
-        data=DataConfig(source="digit_scenes", train="train", val="val", size=(128, 128), batch_size=16),
+        data=DataConfig(source="digit_scenes", train="crowded", val="val", size=(160, 160), batch_size=16),
         augment=AugmentConfig(translate=0.05, scale=(0.8, 1.25), hsv=(0.015, 0.5, 0.3)),
-        optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.02),
+        optimizer=OptimizerConfig(name="adamw", lr=3e-3, weight_decay=0.02),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=0.5, final_factor=0.02),
         ema=EmaConfig(decay=0.998, warmup_steps=300.0),
         clip_norm=10.0,
