@@ -31,6 +31,7 @@ from saccade.engine.train.config import (
 from saccade.engine.train.fit import RunResult, fit
 from saccade.engine.train.guard import Terminated
 from saccade.engine.train.lock import RunLock
+from saccade.engine.train.run_folder import RunFolder
 from saccade.engine.train.seeding import seed_step
 from saccade.engine.train.setup import Datasets
 from saccade.errors import ConfigError, SaccadeError, WeightsError
@@ -421,6 +422,17 @@ def test_a_flipped_bit_in_the_state_falls_back_to_the_one_before_and_says_so(
     assert "state.pt is damaged" in err
     assert "The run goes on from the state before, state.previous.pt." in err
     assert_same(unbroken.folder, resumed.folder)
+
+
+def test_the_state_before_takes_the_place_of_a_damaged_one_at_once(finished: RunResult, tmp_path: Path) -> None:
+    last = finished.folder / "last"
+    before = (last / "state.previous.pt").read_bytes()
+    flip(last / "state.pt")
+    folder = RunFolder(tiny(tmp_path), resume=True)
+    assert folder.load_state() is not None
+    folder.start(tiny(tmp_path))
+    assert (last / "state.pt").read_bytes() == before  # the next save cannot put the damaged one in its place
+    assert not (last / "state.previous.pt").exists()
 
 
 def foreign(path: Path) -> None:

@@ -66,6 +66,7 @@ class RunFolder:
         self.last_model = self.path / "last" / "model.safetensors"
         self.best_model = self.path / "best.safetensors"
         self.notes: list[str] = []  # what a person should know of the folder that was found
+        self._loaded = self.state_path  # the state that the run goes on from
         self._events: Any = None
         trained = (self.state_path, previous_path(self.state_path), self.best_model)
         if not resume and any(os.path.lexists(path) for path in trained):
@@ -75,7 +76,7 @@ class RunFolder:
             )
 
     def start(self, config: TrainConfig) -> None:
-        """Make the folder, clear what killed runs left half-written, and write ``config.yaml``.
+        """Make the folder, clear what killed runs left half-written or damaged, and write ``config.yaml``.
 
         Raises:
             SaccadeError: If it cannot be written.
@@ -91,6 +92,8 @@ class RunFolder:
             for file in folder.iterdir():
                 if _LEFT_OVER.fullmatch(file.name) and file.is_file() and not file.is_symlink():
                     file.unlink()
+        if self._loaded != self.state_path:  # else the next save would put the damaged state in the place of this one
+            self._loaded.replace(self.state_path)
         text = config_to_yaml(config)
         path = self.path / "config.yaml"
         if not path.is_file() or path.read_bytes() != text.encode():
@@ -161,6 +164,7 @@ class RunFolder:
             except SaccadeError as error:
                 faults.append(str(error))
                 continue
+            self._loaded = path
             if path != self.state_path:
                 fault = faults[0] if faults else f"{self.state_path} is missing."
                 self.notes.append(f"{fault} The run goes on from the state before, {path.name}.")
