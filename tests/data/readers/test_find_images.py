@@ -103,7 +103,8 @@ def test_what_was_found_otherwise_is_said_once(
         for _ in range(2):
             finder(tmp_path).find(["images/0.jpg", "/x/1.jpg", "C:\\2\x1b.jpg", "C:\\2.jpg"])
     messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 1
+    assert len(messages) == 2
+    assert r"1 of 4 images are not there, such as 'C:\2\x1b.jpg'; looked below" in messages[1]
     assert (
         "2 of 4 images were found by the last parts of their names, such as 'images/1.jpg' for '/x/1.jpg'"
         in messages[0]
@@ -120,6 +121,8 @@ def test_patterns() -> None:
     assert match_pattern(names, "images/*/b[0-3].png") == [names[1]]
     assert match_pattern(names, "**/*.jpg") == [names[0], names[2]]
     assert match_pattern(names, "images/t*") == names[:2]
+    assert match_pattern(["a" * 200] * 3, "*a" * 100 + "b") == []  # not tried: it would take for ever
+    assert match_pattern(names, "images/[z-a].jpg") == []
 
 
 # ------------------------------------------------------------------------------------------ every reader with boxes

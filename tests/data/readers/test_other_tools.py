@@ -328,6 +328,23 @@ def test_folders_of_voc(xml: str, images: str, tmp_path: Path, write_image: Any)
     assert data.read(1).target["boxes"].tolist() == [[10, 5, 30, 35]]
 
 
+def test_annotations_in_folders_of_splits(tmp_path: Path, write_image: Any) -> None:
+    for split in ("train", "val"):
+        voc_set(tmp_path, write_image, ["a", "b"], f"annotations/{split}", f"images/{split}")
+    assert voc.splits(tmp_path) == ("train", "val")
+    data = voc.read(tmp_path, "val")
+    assert [data.table.path(index) for index in range(2)] == ["images/val/a.jpg", "images/val/b.jpg"]
+    assert data.annotation_path(1) == str(tmp_path / "annotations/val/b.xml")
+
+
+def test_suffixes_in_upper_case(tmp_path: Path, write_image: Any) -> None:
+    root = voc_set(tmp_path, write_image, ["a"])
+    for file in (root / "JPEGImages/a.jpg", root / "Annotations/a.xml"):
+        file.rename(file.with_suffix(file.suffix.upper()))
+    data = voc.read(root, "all")
+    assert (names(data), Path(data.annotation_path(0)).name) == (["a.JPG"], "a.XML")
+
+
 def test_several_sets_of_voc_in_a_folder_are_named(tmp_path: Path, write_image: Any) -> None:
     for year in ("VOC2007", "VOC2012"):
         voc_set(tmp_path / "VOCdevkit" / year, write_image, ["a"])

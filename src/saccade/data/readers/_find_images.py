@@ -41,6 +41,7 @@ __all__ = [
     "usual_folders",
 ]
 
+_MOST_STARS, _LONGEST_PATTERN = 6, 500
 _VOTERS = 200  # names by which the folder of the images is chosen
 # Folders of images that are ground truth or copies, never the images of an annotation.
 _NO_IMAGES = (
@@ -149,8 +150,13 @@ def match_pattern(names: Sequence[str], pattern: str) -> list[str]:
         ['images/train/a.jpg']
     """
     parts = last_parts(pattern)
+    if pattern.count("*") > _MOST_STARS or len(pattern) > _LONGEST_PATTERN:  # matching would take for ever
+        return []
     for first in range(len(parts)):
-        form = re.compile(_regex("/".join(parts[first:])), re.IGNORECASE)
+        try:
+            form = re.compile(_regex("/".join(parts[first:])), re.IGNORECASE)
+        except re.error:  # a range such as [z-a]
+            return []
         found = [name for name in names if form.fullmatch(name)]
         if found:
             return found
@@ -228,6 +234,13 @@ class ImageFinder:
         for index in lacking:
             found[index] = used.get(index) or self._missing(names[index], folders)
         self._log([(names[index], path) for index, path in used.items()], len(names))
+        gone = [names[index] for index in lacking if index not in used]
+        if gone:
+            say_once(
+                f"{self._source}: {len(gone)} of {len(names)} images are not there, such as "
+                f"'{printable(gone[0], limit=120)}'; looked below {self.root}. Name another folder by the option "
+                "'images'."
+            )
         return found
 
     def _by_votes(self, names: Sequence[str]) -> list[str]:

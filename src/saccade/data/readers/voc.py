@@ -136,7 +136,7 @@ class VocDataset(TableDataset):
 
     def annotation_path(self, index: int) -> str:
         """XML file of image ``index``."""
-        return str(self._folder / f"{bytes(self._ids[self.image_ids[index]]).decode()}.xml")
+        return str(_file_of(self._folder, bytes(self._ids[self.image_ids[index]]).decode()))
 
 
 class VocMaskDataset(VocDataset):
@@ -223,8 +223,8 @@ def splits(root: Path) -> tuple[str, ...]:
     """
     root = _base(root)
     names = _lists(root, "Main") or _lists(root, "Segmentation")
-    if not names and _annotation_folder(root) == root:
-        names = _split_folders(root)
+    if not names:
+        names = _split_folders(_annotation_folder(root))
     return UNSPLIT if list(names) in ([], ["all"]) else names
 
 
@@ -281,24 +281,25 @@ def read(
     collector, parts = AnnotationCollector(source=folder), 0
     written: list[str] = []
     for identifier in ids:
-        tree = _parse(folder / f"{identifier}.xml", collector)
+        file = _file_of(folder, identifier)
+        tree = _parse(file, collector)
         map_path = f"{_OBJECT_MAPS}/{identifier}.png" if masks else ""
         written.append("" if tree is None else (tree.findtext("filename") or "").strip())
         if tree is None:
             collector.add_image(identifier, map_path=map_path)
         else:
-            parts += _add(collector, tree, folder / f"{identifier}.xml", identifier, map_path, one_based)
+            parts += _add(collector, tree, file, identifier, map_path, one_based)
     if parts:
         logger.warning("%s: %d part elements (of objects) are not read", folder, parts)
     if class_names is None:
         # Labels must not depend on the split: without a list of the classes, all files are scanned.
         chosen = set(ids)
-        others = {name for other in every if other not in chosen for name in _names_in(folder / f"{other}.xml")}
+        others = {name for other in every if other not in chosen for name in _names_in(_file_of(folder, other))}
         class_names = sorted(others.union(collector.class_names))
     check_class_count(len(class_names), folder, "object.name")
     images_of = _Images(root, images, folder, split)
     errors = [
-        outside_error(name, folder / f"{identifier}.xml", images_of.root)
+        outside_error(name, _file_of(folder, identifier), images_of.root)
         for identifier, name in zip(ids, written, strict=True)
     ]
     collector.place_images(images_of.find(ids, written), errors)
@@ -358,10 +359,18 @@ def _lists(root: Path, kind: str) -> tuple[str, ...]:
     return tuple(name for name in names if name.rpartition("_")[2] not in names or "_" not in name)
 
 
-def _split_folders(root: Path) -> tuple[str, ...]:
-    if _xml_files(root, recursive=False):
-        return ()
-    return tuple(name for name in subfolders(root) if is_split_name(name) and _xml_files(root / name))
+def _split_folders(folder: Path) -> tuple[str, ...]:
+    """Splits that are folders of annotations; none if there are other annotations too."""
+    names = [name for name in subfolders(folder) if _xml_files(folder / name)]
+    clear = not _xml_files(folder, recursive=False) and all(map(is_split_name, names))
+    return tuple(names) if clear else ()
+
+
+def _file_of(folder: Path, identifier: str) -> Path:
+    """Annotation of an id, with its suffix in lower or upper case."""
+    upper = folder / f"{identifier}.XML"
+    lower = folder / f"{identifier}.xml"
+    return upper if not lower.is_file() and upper.is_file() else lower
 
 
 def _all_ids(folder: Path) -> list[str]:
@@ -373,10 +382,10 @@ def _ids(root: Path, folder: Path, split: str, kind: str) -> list[str]:
     """Image ids of a split."""
     names = _lists(root, kind)
     if names in ((), ("all",)):
-        by_folder = _split_folders(root) if folder == root and not names else ()
+        by_folder = () if names else _split_folders(folder)
         if by_folder:
             own = resolve_split(split, by_folder, root)
-            return [identifier for identifier in _all_ids(root) if identifier.startswith(f"{own}/")]
+            return [identifier for identifier in _all_ids(folder) if identifier.startswith(f"{own}/")]
         ids = _listed(root, folder, kind, "all") if names else _all_ids(folder)
         return [ids[index] for index in choose(len(ids), split, None, root)]
     return _listed(root, folder, kind, resolve_split(split, names, root))
@@ -534,7 +543,7 @@ def _label_classes(root: Path, folder: Path, maps: Path) -> tuple[Sequence[str],
     if listed is not None:
         return ["background" if name == "_background_" else name for name in listed if name != "__ignore__"], None
     labelled = list_images(maps)  # of all splits
-    files = [folder / f"{Path(name).stem}.xml" for name in labelled[:_SAMPLED_FILES]]
+    files = [_file_of(folder, Path(name).stem) for name in labelled[:_SAMPLED_FILES]]
     names = {
         (item.findtext("name") or "").strip()
         for file in files
