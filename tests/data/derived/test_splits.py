@@ -18,8 +18,10 @@ from saccade.data.open import evaluation_split, holds_out, open_dataset, open_ra
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.engine.train.config import DataConfig, TrainConfig
+from saccade.engine.train.configfile import config_to_yaml
 from saccade.engine.train.setup import open_datasets
 from saccade.errors import ConfigError, DataError
+from saccade.models.checkpoint import save_model
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 
 
@@ -233,16 +235,20 @@ def test_folds_join_what_trains_and_validates(tmp_path: Path, caplog: pytest.Log
 
 def test_training_and_evaluation_hold_out_the_same_images(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "pets", "train", count=5)
-    config = saccade.recipe(model="lenet5", data=str(root))
-    config.data.size, config.data.workers, config.epochs, config.out = (32, 32), 0, 1, str(tmp_path)
-    run = saccade.train(config)
-    report = saccade.evaluate(run.model_path, workers=0)
-    assert report.values["top1"] == pytest.approx(run.metrics["top1"])
-    expected = names(open_dataset(root, "val", hold_out=True))
-    assert len(expected) == 2
+    config = TrainConfig(model="lenet5", data=DataConfig(source=str(root)))
+    trained = open_datasets(config)
+    assert trained.val is not None
+    held_out = names(trained.val)
+    assert (len(trained.train), len(held_out)) == (8, 2)
+    # What a run leaves behind.
+    model = saccade.create_model("lenet5", num_classes=2)
+    save_model(model, tmp_path / "run" / "best.safetensors")
+    (tmp_path / "run" / "config.yaml").write_text(config_to_yaml(config))
     for data, split in ((None, None), (root, None), (root, "val")):
-        assert names(open_data(run.model_path, data, split, None, "classification")) == expected
-    assert len(open_data(run.model_path, root, "train", None, "classification")) == 10
+        assert names(open_data(tmp_path / "run" / "best.safetensors", data, split, None, "classification")) == held_out
+    assert len(open_data(model, root, "train", None, "classification")) == 10
+    write_classes(root, "test", count=1)
+    assert len(open_data(model, root, None, None, "classification")) == 2  # test goes first
 
 
 def test_folds_of_a_configuration(tmp_path: Path) -> None:
