@@ -16,8 +16,9 @@ from saccade.deploy.openvino_runtime import OpenVinoFileRuntime
 from saccade.deploy.runtime import EagerRuntime, Runtime, open_runtime
 from saccade.deploy.verify import verify_export
 from saccade.errors import ExportError, SaccadeError
-from saccade.models.base import Model, Outputs
+from saccade.models.base import Decoded, Model, Outputs
 from saccade.models.registry import create_model
+from saccade.ops.nms import NmsSettings, batched_nms
 from saccade.tasks import get_task
 
 
@@ -162,3 +163,27 @@ def test_the_network_stays_as_it_is(tmp_path: Path) -> None:
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Few(SmallDetector):
+    """Finds as many objects as the first pixel says."""
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        rows = torch.arange(8)
+        corner = 8.0 * rows[:, None].expand(8, 2)
+        number = outputs["number"]
+        scores = torch.where(rows[None] < number[:, None], 0.9, 0.0)
+        boxes = torch.cat((corner, corner + 6.0), 1).expand(number.shape[0], -1, -1)
+        return batched_nms(boxes, scores, torch.zeros_like(scores).long(), NmsSettings())
+
+    def forward(self, images: Tensor) -> Outputs:
+        return {"number": (images[:, 0, 0, 0] * 255).round()}
+
+
+@pytest.mark.parametrize("kind", ["torch", "onnx"])
+def test_a_file_takes_images_with_no_object_or_one(kind: str, tmp_path: Path) -> None:
+    runtime = open_runtime(export_model(Few(), tmp_path / "m", format=kind), trust=True)
+    for numbers in ([0], [1], [0, 0], [0, 1], [8, 3, 0]):
+        images = torch.zeros(len(numbers), 3, 64, 64, dtype=torch.uint8)
+        images[:, 0, 0, 0] = torch.tensor(numbers)
+        assert runtime(images)["count"].tolist() == numbers

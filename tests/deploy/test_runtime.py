@@ -145,6 +145,16 @@ def test_the_same_network_is_prepared_once_and_anew_when_it_changed() -> None:
     assert alive() is None
 
 
+def test_a_checkpoint_that_is_opened_again_is_converted_once(tmp_path: Path) -> None:
+    path = save_model(create_model("lenet5"), tmp_path / "m.safetensors")
+    first = open_runtime(path, "cpu")
+    assert open_runtime(tmp_path, "cpu") is first
+    save_model(create_model("lenet5", num_classes=3), path)
+    second = open_runtime(path, "cpu")
+    assert second is not first
+    assert second(torch.zeros(1, 1, 32, 32, dtype=torch.uint8))["probabilities"].shape == (1, 3)
+
+
 def test_checkpoints_and_networks_open(tmp_path: Path) -> None:
     model = create_model("lenet5", num_classes=3).eval()
     model.class_names = ("a", "b", "c")

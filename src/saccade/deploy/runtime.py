@@ -38,6 +38,8 @@ __all__ = [
 logger = logging.getLogger("saccade")
 # By network, for as long as it lives; the values hold copies of it and keep nothing alive.
 _RUNTIMES: weakref.WeakKeyDictionary[Model, tuple[tuple[object, ...], Runtime]] = weakref.WeakKeyDictionary()
+# Of the checkpoint that was opened last, by its file.
+_LAST: dict[tuple[object, ...], Runtime] = {}
 
 
 def best_cpu_runtime(model: Model) -> Runtime:
@@ -113,7 +115,7 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None, t
             f"no model '{path}'. Give a checkpoint (.safetensors) or an exported model (.onnx, .xml, .pt2)."
         )
     if path.suffix == ".safetensors":
-        return _open_model(load_model(path, trust=trust), device)
+        return _open_checkpoint(path, device, trust)
     openers: dict[str, Callable[[Path], OnnxRuntime | OpenVinoFileRuntime | ProgramRuntime]] = {
         ".onnx": OnnxRuntime,
         ".xml": OpenVinoFileRuntime,
@@ -122,7 +124,8 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None, t
     if path.suffix not in openers:
         raise SaccadeError(
             f"'{path}' is no model that can be opened: its name ends in '{path.suffix}', not in .safetensors, .onnx, "
-            ".xml or .pt2. Weights of other projects go into a network by saccade.create_model(<name>, weights=<file>)."
+            ".xml or .pt2. A file of weights of others becomes a checkpoint by saccade convert FILE --model NAME --out "
+            "NEW.safetensors."
         )
     if device not in (None, "cpu"):
         raise ExportError(f"'{path}' is an exported file and runs on the CPU; device '{device}' is for checkpoints.")
@@ -132,6 +135,22 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None, t
             f"'{path}' gives raw outputs: it was exported with nms=False, for programs that decode themselves. "
             "Export it with decoding to predict with it here."
         )
+    return runtime
+
+
+def _open_checkpoint(path: Path, device: str | None, trust: bool) -> Runtime:
+    """The runtime of a checkpoint; that of the last one is kept, as converting it again takes seconds and memory.
+
+    torch and OpenVINO keep about half a megabyte of each conversion for good.
+    """
+    status = path.stat()
+    key = (path.resolve(), status.st_mtime_ns, status.st_size, status.st_ino, device, torch.get_num_threads())
+    if key in _LAST:
+        return _LAST[key]
+    runtime = _open_model(load_model(path, trust=trust), device)
+    _LAST.clear()
+    if isinstance(runtime, OpenVinoRuntime):  # others are ready at once, and may fill a GPU
+        _LAST[key] = runtime
     return runtime
 
 

@@ -126,13 +126,18 @@ def batched_nms_indices(
     laid_out = _lay_out(boxes_xyxy, labels, valid).flatten(0, 1)
     ranks = torch.where(valid, scores, -1.0).flatten()
     if torch.compiler.is_compiling() or type(scores) is not Tensor:
-        keep = torchvision.ops.nms(laid_out, ranks, settings.iou_threshold)
+        # A graph of torch.export takes the number of kept rows for two at least; two more boxes, which nothing
+        # overlaps and which are worth least, make that true.
+        apart = torch.tensor([[-3.0, -3.0, -2.5, -2.5], [-5.0, -5.0, -4.5, -4.5]], device=ranks.device) * _LATTICE
+        keep = torchvision.ops.nms(
+            torch.cat((laid_out, apart)), torch.cat((ranks, ranks.new_full((2,), -2.0))), settings.iou_threshold
+        )
     else:
         # Outside of a graph the number of rows may follow the data, and padding need not be compared with anything.
         real = valid.flatten().nonzero().squeeze(1)
         keep = real[torchvision.ops.nms(laid_out[real], ranks[real], settings.iou_threshold)]
-    kept = torch.zeros_like(scores).flatten().scatter(0, keep, 1.0).view_as(scores) > 0.5
-    kept = kept & valid
+    flat = scores.new_zeros(scores.shape[0] * scores.shape[1] + 2).scatter(0, keep, 1.0)
+    kept = (flat[:-2].view_as(scores) > 0.5) & valid
 
     order = torch.where(kept, scores, -1.0).topk(min(settings.max_detections, pre_nms), dim=1).indices
     return rows.gather(1, order), kept.gather(1, order).sum(dim=1)
