@@ -137,6 +137,12 @@ def test_a_last_batch_of_one_image_trains(tmp_path: Path, capsys: pytest.Capture
     write_images(tmp_path / "train", {"cat": 8, "dog": 9})
     write_images(tmp_path / "val", {"cat": 1, "dog": 1})
     assert train_verb(tmp_path, "--data.batch-size", "16") == 0, capsys.readouterr().err
+    figures = capsys.readouterr().out
+    report = tmp_path / "runs" / "one" / "report.html"
+    report.unlink()  # as a run leaves it that is killed before it writes it
+    assert train_verb(tmp_path, "--data.batch-size", "16", "--resume") == 0
+    assert report.exists()
+    assert capsys.readouterr().out == figures
     # The same run again with another rate: nothing is left that it could apply to.
     assert train_verb(tmp_path, "--data.batch-size", "16", "--resume", "--optimizer.lr", "0.0") == 2
     assert "optimizer.lr: 0.001 -> 0.0 would change nothing" in capsys.readouterr().err

@@ -234,6 +234,21 @@ def test_two_processes_train_to_equal_weights_and_score_everything(tmp_path: Pat
     assert first["images"] == 101  # odd on purpose: the padded last image counts once
 
 
+@pytest.mark.slow
+def test_two_processes_stop_after_the_same_step(tmp_path: Path) -> None:
+    script = str(HERE / "two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
+    run = subprocess.run(
+        [*command, str(tmp_path), "--stop"], env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "Traceback" not in run.stderr
+    # Only the second process was asked to; the first, which writes, saved the step that both had done.
+    assert [(tmp_path / f"stopped{rank}").read_text() for rank in (0, 1)] == ["KeyboardInterrupt", "Terminated"]
+    state = torch.load(tmp_path / "small" / "last" / "state.pt", weights_only=True)
+    assert state["position"]["step"] == 4
+
+
 def stop_run(out: Path, step: int, number: signal.Signals, *options: str) -> subprocess.CompletedProcess[str]:
     """A run in a process of its own that gets a signal in the middle of a step."""
     command = [sys.executable, str(HERE / "stopped_run.py"), str(out), str(step), str(int(number)), *options]
