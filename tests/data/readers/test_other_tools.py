@@ -214,10 +214,23 @@ def test_rows_beside_images(folder: str, tmp_path: Path, write_image: Any) -> No
 def test_images_without_rows_are_counted(tmp_path: Path, write_image: Any, caplog: pytest.LogCaptureFixture) -> None:
     root = yolo_set(tmp_path, write_image)
     write_image(root / "images/train/c.png", SIZE)
+    write(root / "labels/train/d.txt", BOX_ROW)
     say_once.cache_clear()
     with caplog.at_level(logging.WARNING, "saccade"):
         assert len(yolo.read(root, "train")) == 3
     assert "1 of the 3 images of 'train' have no file of rows, such as labels/train/c.txt" in caplog.text
+    assert "1 files of rows of 'train' belong to no image, such as labels/train/d.txt; they are not read" in caplog.text
+
+
+def test_images_whose_size_rows_need_follow_the_policy_for_images(tmp_path: Path, write_image: Any) -> None:
+    root = yolo_set(tmp_path, write_image)
+    write(root / "data.yaml", "train: images/train\nnames: [cat, dog]\n")
+    write(root / "images/train/b.png", "no image")
+    with pytest.raises(DataError, match=r"1 faulty label:\n  .*b\.png: .*not an image"):
+        open_dataset(root, "train")
+    kept = open_dataset(root, "train", bad_images="drop")
+    assert names(kept) == ["a.png"]
+    assert kept.repairs == {"dropped unreadable images": 1}
 
 
 DESCRIBED = {

@@ -30,6 +30,9 @@ class FieldError(DataError):
         self.where = where
         self.message = message
 
+    def __reduce__(self) -> tuple[type[FieldError], tuple[str, str, str]]:
+        return type(self), (self.code, self.where, self.message)  # between processes
+
 
 @contextmanager
 def noting(note: Callable[[FieldError], None]) -> Iterator[None]:

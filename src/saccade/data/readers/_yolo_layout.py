@@ -39,7 +39,7 @@ from saccade.structures.reading import read_text
 from saccade.structures.text import printable
 from saccade.structures.yaml_files import read_yaml
 
-__all__ = ["Layout", "Part", "PointRows", "find_layout", "list_part", "looks_like_yolo"]
+__all__ = ["Layout", "Part", "PointRows", "find_layout", "list_part", "looks_like_yolo", "rows_without_image"]
 
 _OPTIONS_FILE = "saccade.yaml"
 _SPLIT_KEYS = (*SPLIT_NAMES, "all")
@@ -188,6 +188,18 @@ def list_part(root: Path, layout: Layout, split: str, image_root: Path) -> Part:
         )
     found = list(dict.fromkeys(found))
     return Part(found, faults, sum(not (root / label).is_file() for _, label in found))
+
+
+def rows_without_image(root: Path, layout: Layout, split: str, part: Part) -> list[str]:
+    """Files of rows in the folders of a split for which there is no image, below the data folder."""
+    used = {label for _, label in part.pairs}
+    lost = []
+    for images in layout.parts[split]:
+        folders = [folder for folder in _label_folders(images) if folder != images and (root / folder).is_dir()]
+        for folder in folders[:1]:
+            names = (f"{folder}/{name}" for name in list_files(root / folder, [".txt"]))
+            lost += [name for name in names if name not in used and posixpath.basename(name) != "classes.txt"]
+    return lost
 
 
 def _images_below(root: Path, part: str) -> list[str]:

@@ -29,7 +29,14 @@ from saccade.data.notices import say_once
 from saccade.data.readers._common import UNSPLIT, check_class_count, check_task, choose, resolve_split, standard_split
 from saccade.data.readers._faults import FieldError
 from saccade.data.readers._find_images import find_image_root
-from saccade.data.readers._yolo_layout import Layout, PointRows, find_layout, list_part, looks_like_yolo
+from saccade.data.readers._yolo_layout import (
+    Layout,
+    PointRows,
+    find_layout,
+    list_part,
+    looks_like_yolo,
+    rows_without_image,
+)
 from saccade.data.tables.annotations import AnnotationTable, TableBuilder
 from saccade.data.tables.outlines import ObjectOutline, ring_area
 from saccade.data.tables.table_dataset import TableDataset
@@ -138,6 +145,11 @@ def read(
         say_once(
             f"{root}: {part.unlabelled} of the {len(part.pairs)} images of '{own}' have no file of rows, such as "
             f"{next(label for _, label in part.pairs if not (root / label).is_file())}; they count as without objects"
+        )
+    lost = rows_without_image(root, layout, own, part) if image_root == root else []
+    if lost:
+        say_once(
+            f"{root}: {len(lost)} files of rows of '{own}' belong to no image, such as {lost[0]}; they are not read"
         )
     names = dict(enumerate(class_names)) if class_names is not None else layout.class_names
     if not names:

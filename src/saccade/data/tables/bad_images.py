@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -49,13 +50,17 @@ def apply_image_policy(dataset: TableDataset, policy: BadImages) -> TableDataset
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         errors = list(pool.map(lambda index: _reading_error(dataset, index), range(len(dataset))))
     kept = np.flatnonzero([not error for error in errors])
-    if len(kept) == len(dataset):
+    # A reader that needs an image's size for its labels has met such images already.
+    unread = [fault for fault in dataset.table.faults if fault.code.startswith("image.")]
+    left_out = [(fault.where, fault.message) for fault in unread]
+    left_out += [(dataset.path(index), error) for index, error in enumerate(errors) if error]
+    if not left_out:
         return dataset
-    left_out = [(dataset.path(index), error) for index, error in enumerate(errors) if error]
     if not len(kept):
         raise DataError(f"{dataset.root}: none of its {len(dataset)} images can be read. The first: {left_out[0][1]}")
     counts = dataset.repairs | {"dropped unreadable images": len(left_out)}
-    return dataset.with_table(dataset.table.select_images(kept), counts, left_out)
+    others = tuple(fault for fault in dataset.table.faults if fault not in unread)
+    return dataset.with_table(replace(dataset.table.select_images(kept), faults=others), counts, left_out)
 
 
 def _reading_error(dataset: TableDataset, index: int) -> str:
