@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
+import logging
+import os
 import subprocess
 import sys
 import types
 import warnings
+from typing import Any
 
 import pytest
 
 from saccade.cli import VERBS, main
+from saccade.cli._console import print_line, print_rows
 from saccade.errors import DataError
 
 
@@ -137,3 +142,72 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert process.wait(60) == 1
     with process.stderr:
         assert process.stderr.read() == ""
+
+
+class _Strict(io.TextIOWrapper):
+    """An output that has ASCII alone, as of a terminal without a language."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="ascii", errors="strict", write_through=True)
+
+    def text(self) -> str:
+        buffer = self.buffer
+        assert isinstance(buffer, io.BytesIO)
+        return buffer.getvalue().decode("ascii")
+
+
+def test_an_output_of_few_letters_shows_codes(verb: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: Any) -> int:
+        print_line("Köter.jpg: 1 Köter")
+        print_rows([{"class": "Köter", "AP": 0.5}], "by class")
+        raise DataError("Köter.jpg: gone")
+
+    verb.run = run
+    out, err = _Strict(), _Strict()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    assert main(["fails"]) == 2
+    assert "K\\xf6ter.jpg: 1 K\\xf6ter" in out.text()
+    assert "AP" in out.text()
+    assert err.text() == "error: K\\xf6ter.jpg: gone\n"
+    assert out.errors == "strict"
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only: choose another folder"),
+        (errno.EACCES, "change its rights"),
+        (errno.ENOTDIR, "a file: choose another folder"),
+        (errno.EEXIST, "remove that file"),
+        (errno.ENAMETOOLONG, "shorter name"),
+    ],
+)
+def test_the_remedy_is_in_the_line(
+    number: int, remedy: str, verb: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(argv: Any) -> int:
+        raise OSError(number, os.strerror(number), "out/a\x1b[31m\nerror: forged.jpg")
+
+    verb.run = run
+    assert main(["fails"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: out/a\\x1b[31m\\nerror: forged.jpg: ")
+    assert remedy in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_logged_and_warned_is_one_safe_line(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(argv: Any) -> int:
+        logging.getLogger("saccade").warning("%s: odd", "a\x1b[31m\nerror: forged")
+        logging.getLogger("saccade").info("quiet")
+        return 0
+
+    verb.run = run
+    assert main(["fails"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("warning: a\\x1b[31m")
+    assert not logging.getLogger("saccade").handlers

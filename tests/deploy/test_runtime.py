@@ -172,7 +172,7 @@ def test_checkpoints_and_networks_open(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("gone.onnx", None, r"no model '.*gone\.onnx'"),
-        ("m.pth", b"", r"ends in '\.pth'.*create_model"),
+        ("m.pth", b"", r"ends in '\.pth'.*saccade convert FILE"),
         ("m.onnx", b"junk", r"m\.onnx' cannot be opened by ONNX Runtime"),
         ("m.xml", b"junk", r"m\.xml' cannot be opened by OpenVINO"),
         ("m.pt2", b"junk", r"m\.pt2' cannot be opened by torch\.export"),

@@ -100,7 +100,11 @@ def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
         raise ConfigError(
             f"{target}: '{target.suffix}' is no image format. Use .png, .jpg or .webp (or .json for the values)."
         )
-    atomic_write(target, lambda path: path.write_bytes(data.tobytes()) and None, durable=False)
+
+    def write(path: Path) -> None:
+        path.write_bytes(data.tobytes())
+
+    atomic_write(target, write, durable=False)
     return target
 
 
