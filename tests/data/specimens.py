@@ -96,10 +96,12 @@ def images(root: Path, *names: str) -> None:
 
 
 def folder_of(suffix: str, channels: int = 3, bits: int = 8) -> Callable[[Path], None]:
-    """One class with one image of a format."""
+    """An image of a format, and two others in its class and in a second one, as a classifier needs."""
 
     def build(root: Path) -> None:
         put(root / "cat" / f"x{suffix}", encode(suffix, photograph(0, channels, bits)))
+        put(root / "cat" / "z.png", encode(".png", photograph(1)))
+        put(root / "dog" / "y.png", encode(".png", photograph(2)))
 
     return build
 
@@ -111,6 +113,8 @@ def build_exif(root: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(photograph()).save(buffer, format="JPEG", exif=exif)
     put(root / "cat" / "x.jpg", buffer.getvalue())
+    put(root / "cat" / "z.png", encode(".png", photograph(1)))
+    put(root / "dog" / "y.png", encode(".png", photograph(2)))
 
 
 def build_masks(root: Path) -> None:

@@ -34,7 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.depth import to_uint8
-from saccade.data.images.headers import ImageHeader, image_orientation, is_jpeg, is_png, png_chunks, read_header
+from saccade.data.images.headers import (
+    ImageHeader,
+    image_orientation,
+    is_jpeg,
+    is_png,
+    jpeg_pixels,
+    png_chunks,
+    read_header,
+)
 from saccade.data.images.tiff import PILLOW_ERRORS, Buffer, decode_tiff, has_many_channels, tiff_fault, tiff_tags
 from saccade.errors import DataError
 from saccade.structures.reading import require_regular
@@ -214,7 +222,7 @@ def decode_jpeg(data: bytes, name: str, grey: bool = False, reduce: int = 1) -> 
     from PIL.JpegImagePlugin import JpegImageFile
 
     try:
-        image = JpegImageFile(io.BytesIO(data))
+        image = JpegImageFile(io.BytesIO(jpeg_pixels(data)))
         if reduce > 1 or (grey and image.mode != "CMYK"):
             size = (max(image.width // reduce, 1), max(image.height // reduce, 1))
             image.draft("L" if grey else image.mode, size)
