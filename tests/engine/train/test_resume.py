@@ -364,7 +364,7 @@ def test_a_run_that_stopped_early_stays_stopped_unless_asked(
     assert len(fit(replace(tiny(tmp_path), **still), model=build(), data=tiny_data()).history) == 3
     capsys.readouterr()
     assert len(go_on(tmp_path, **still).history) == 3
-    assert "stopped early; a larger --patience or more --epochs let it go on" in capsys.readouterr().err
+    assert "stopped early; more --patience, --max-minutes or --epochs let it go on" in capsys.readouterr().err
     assert len(go_on(tmp_path, **{**still, "patience": 3}).history) == 4
     assert len(go_on(tmp_path, **{**still, "patience": 3, "epochs": 10}).history) == 7
 

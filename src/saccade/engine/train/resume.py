@@ -146,7 +146,11 @@ def take_settings(stored: str, config: TrainConfig, at: Position, where: Path) -
                 lines.append(f"{title}{change}")
     if finished:
         stopped = at.run_step < len(after) and at.epoch < after[-1].config.epochs
-        how = "stopped early; a larger --patience or more --epochs let" if stopped else "is finished; more --epochs let"
+        how = (
+            "stopped early; more --patience, --max-minutes or --epochs let"
+            if stopped
+            else "is finished; more --epochs let"
+        )
         lines.append(f"the run {how} it go on: {at.epochs_done} epochs are done.")
     return list(dict.fromkeys(lines))
 
