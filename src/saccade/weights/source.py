@@ -105,11 +105,16 @@ class WeightsSource:
 
 def _inside(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of a network that a larger one holds as its backbone, under the names that they have there."""
-    first = next(iter(state), "")
-    if not first or first in own:
+
+    def held(prefix: str) -> int:
+        return sum(f"{prefix}{name}" in own for name in state)
+
+    if held("") > len(state) // 2:
         return state
-    prefix = backbone_prefix(own, first)
-    return {f"{prefix}{name}": tensor for name, tensor in state.items()} if prefix else state
+    some = list(state)[:: max(len(state) // 20, 1)]
+    prefixes = {prefix for name in some if (prefix := backbone_prefix(own, name)) is not None}
+    best = max(sorted(prefixes), key=held, default="")  # the shortest of equals, which is none
+    return {f"{best}{name}": tensor for name, tensor in state.items()} if held(best) > held("") else state
 
 
 def open_source(source: str | Path | WeightsSource, builder: str) -> WeightsSource:
