@@ -156,7 +156,7 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
         DataError: If it cannot be read, names nothing, or names a class twice.
 
     Example:
-        >>> _ = Path("names.txt").write_text("cat\\ndog\\n")
+        >>> _ = Path("names.txt").write_text("cat\ndog\n")
         >>> read_class_names("names.txt")
         ('cat', 'dog')
     """
