@@ -199,6 +199,22 @@ def build_yolo(root: Path) -> None:
     put(root / "data.yaml", "path: .\ntrain: images/train\nval: images/train\nnc: 2\nnames: [cat, 'dog']\n")
 
 
+def build_via(root: Path) -> None:
+    images(root, "a.jpg", "b.jpg")
+    shapes = [
+        {"name": "rect", "x": 2, "y": 3, "width": 10, "height": 11},
+        {"name": "polygon", "all_points_x": [1, 9, 8.5, 3], "all_points_y": [1, 2, 12.25, 9]},
+        {"name": "ellipse", "cx": 10, "cy": 10, "rx": 5, "ry": 4.5, "theta": 0.25},
+        {"name": "point", "cx": 4, "cy": 5},
+    ]
+    regions = [{"shape_attributes": shape, "region_attributes": {"label": "cat", "lit": "yes"}} for shape in shapes]
+    entries = {
+        f"{name}999": {"filename": name, "size": 999, "regions": regions, "file_attributes": {"place": "zoo"}}
+        for name in ("a.jpg", "b.jpg")
+    }
+    put(root / "via_region_data.json", json.dumps(entries, indent=2))
+
+
 def build_labelme(root: Path) -> None:
     images(root, "a.jpg", "b.jpg")
     shapes = [
@@ -325,6 +341,7 @@ SPECIMENS = (
     Specimen("yolo txt", "yolo", "train", "labels/train/a.txt", build_yolo, mutants=100),
     Specimen("yolo yaml", "yolo", "train", "data.yaml", build_yolo, mutants=100),
     Specimen("labelme json", "labelme", "all", "a.json", build_labelme, mutants=110),
+    Specimen("via json", "via", "all", "via_region_data.json", build_via, mutants=80),
     Specimen("cvat xml", "cvat", "all", "annotations.xml", build_cvat, mutants=110),
     Specimen("openimages csv", "openimages", "train", "train-annotations-bbox.csv", build_openimages, mutants=70),
     Specimen("openimages classes", "openimages", "train", "class-descriptions-boxable.csv", build_openimages),

@@ -272,3 +272,12 @@ def test_tiny_coco_equals_the_reference_tool(data_root: Path) -> None:
                 x, y, width, height = entry["bbox"]
                 assert np.allclose(target["boxes"][position], [x, y, x + width, y + height], atol=1e-3)
                 assert np.array_equal(target["masks"][position], tool.annToMask(entry))
+
+
+def test_a_text_that_is_not_utf8_is_named_whatever_stands_before_it(root: Path) -> None:
+    file = root / "annotations" / "instances_train2017.json"
+    for first in ("x", [0, 0, 1, 1]):
+        values = [annotation(5, 3, first), annotation(5, 3, [0, 0, 1, 1], attributes={"a": "MARK"})]  # type: ignore[arg-type]
+        write(root, content(annotations=values))
+        file.write_bytes(file.read_bytes().replace(b"MARK", b"\xff"))
+        assert re.search(r"annotations.*(utf-8|UTF-8)", faults_of(coco.read, root, "train"))

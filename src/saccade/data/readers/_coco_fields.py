@@ -125,7 +125,7 @@ def read_patiently(raw: msgspec.Raw, where: str) -> Annotation:
     """
     try:
         entry = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         message = f"{describe_error(str(error))}. Correct it, or remove the annotation."
         raise FieldError("labels.number", where, message) from error
     if not isinstance(entry, dict):

@@ -407,7 +407,7 @@ class _Tables:
     def _decode_one(self, raw: msgspec.Raw, position: int) -> Annotation | None:
         try:
             return msgspec.json.decode(raw, type=Annotation)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):
             try:
                 return read_patiently(raw, f"{self.source}: annotations[{position}]")
             except FieldError as error:

@@ -180,7 +180,7 @@ def _is_via(file: Path) -> bool:
             return True
         first = next(iter(raw.values()), None)
         entry = msgspec.json.decode(first) if first is not None else None
-    except (DataError, msgspec.DecodeError, RecursionError):
+    except (DataError, msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return isinstance(entry, dict) and "filename" in entry and "regions" in entry
 
