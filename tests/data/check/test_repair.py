@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from saccade.data.open import open_dataset, open_raw
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.outlines import ObjectOutline
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.errors import DataError
+from saccade.errors import DataError, SaccadeError
 from saccade.structures.dataset import DatasetInfo
 
 Build = Callable[..., TableDataset]
@@ -212,3 +215,40 @@ def test_classification_loses_images_of_unknown_classes() -> None:
     assert [table.path(index) for index in range(len(table))] == ["cat.jpg"]
     assert listed(changes) == [("object 0 (emu)", {"class": "emu"}, None, "unknown class")]
     assert changes[0].split == "all"
+
+
+def test_mutants_are_repaired_or_named(tmp_path: Path) -> None:
+    generator = random.Random(3)
+    for split in ("train", "val"):
+        for number in range(2):
+            image = tmp_path / "set" / "images" / split / f"{number}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(image), np.eye(32, dtype=np.uint8) * (90 + number))
+            labels = tmp_path / "set" / "labels" / split / f"{number}.txt"
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            labels.write_text(f"{number} 0.5 0.5 0.2 0.3\n")
+    (tmp_path / "set" / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")
+    fates: Counter[str] = Counter()
+    for number in range(40):
+        work = tmp_path / f"work{number}"
+        shutil.copytree(tmp_path / "set", work)
+        files = sorted(file for file in work.rglob("*") if file.is_file())
+        for _ in range(generator.choice([1, 2])):
+            file = generator.choice(files)
+            content = bytearray(file.read_bytes())
+            place = generator.randrange(len(content)) if content else 0
+            if generator.random() < 0.3:
+                content = content[:place]
+            else:
+                content[place : place + 1] = generator.choice(
+                    [b"-", b"9", b"nan", b"\xff", b"", b"[", b"1e999 ", b"x" * 300]
+                )
+            file.write_bytes(content)
+        json.dumps(check_source(work).to_json())
+        try:
+            fates["changed" if repair_source(work, tmp_path / f"out{number}").changes else "sound"] += 1
+        except SaccadeError as error:
+            fates["named"] += str(work) in str(error)
+    assert fates["changed"] > 5
+    assert fates["named"] > 0
+    assert fates.total() == 40
