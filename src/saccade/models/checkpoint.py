@@ -34,6 +34,7 @@ __all__ = [
 
 # Goes up when older code could misread a new file.
 FORMAT_VERSION = 1
+_EARLIER = "earlier_heads."  # what names of tensors of earlier heads begin with
 
 
 def library_version() -> str:
@@ -183,16 +184,17 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
     path = find_checkpoint(path)
     shapes, metadata = read_header(path)
     _checked(metadata, path)
-    heads = split_heads(shapes, metadata.get("earlier_heads", ()))[1]
+    earlier = metadata.get("earlier_heads", ())
     if earlier_head is not None:
-        if not 0 <= earlier_head < len(heads):
+        if not 0 <= earlier_head < len(earlier):
             raise WeightsError(
-                f"'{path}' has no earlier head {earlier_head}; it keeps {len(heads)}. Heads are kept by training a new "
-                "one on a frozen network: train --weights CHECKPOINT --trainable head."
+                f"'{path}' has no earlier head {earlier_head}; it keeps {len(earlier)}. Heads are kept by training a "
+                "new one on a frozen network: train --weights CHECKPOINT --trainable head."
             )
-        metadata["builder_args"] |= {"num_classes": heads[earlier_head].num_classes}
-        metadata["class_names"] = heads[earlier_head].class_names
-        shapes.update(heads[earlier_head].tensors)
+        metadata["builder_args"] |= {"num_classes": earlier[earlier_head]["num_classes"]}
+        metadata["class_names"] = earlier[earlier_head]["class_names"]
+        prefix = f"{_EARLIER}{earlier_head}."
+        shapes |= {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     if ":" not in metadata["builder_name"]:  # others may not be made for tensors without memory
         with torch.device("meta"), _bounded(shapes):
             _check_shapes(_build(metadata, path, trust), shapes, metadata, path)
@@ -203,7 +205,7 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
             f"'{path}': metadata, field input_spec: {spec.channels} channels at {spec.size} are not what its network "
             f"takes ({model.input_spec.channels} at {model.input_spec.size}). Copy, download or save it again."
         )
-    state, heads = split_heads(read_file(path)[0], metadata.get("earlier_heads", ()))
+    state, heads = split_heads(read_file(path)[0], earlier)
     if earlier_head is not None:
         state.update(heads[earlier_head].tensors)
         heads = ()
@@ -272,7 +274,7 @@ def _bounded(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
 def _check_shapes(model: Model, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, Any], path: Path) -> None:
     """Refuse a file whose tensors are not those of its network, before memory is asked for."""
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: shape for name, shape in shapes.items() if not name.startswith("earlier_heads.")}
+    found = {name: shape for name, shape in shapes.items() if not name.startswith(_EARLIER)}
     for name in [*own, *found]:
         if own.get(name) != found.get(name):
             mine, its = (one.get(name, "missing") for one in (own, found))

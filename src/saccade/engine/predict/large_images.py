@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,7 @@ def open_images(source: Any, channels: int, skips: Skips | None = None) -> Itera
     skips = skips or Skips()
     for position, item in enumerate(expand_source(source, skips)):
         name = str(item) if isinstance(item, Path) else f"array-{position}"
-        image = skips.attempt(
-            name, lambda item=item, name=name, position=position: _open(item, name, channels, position)
-        )  # type: ignore[misc]
+        image = skips.attempt(name, partial(_open, item, name, channels, position))
         if image is not None:
             yield image
 
