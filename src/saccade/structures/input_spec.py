@@ -80,7 +80,7 @@ class InputSpec:
                 networks.
         """
         sides: tuple[Any, ...] = tuple(size)  # a configuration may hold anything
-        if len(sides) != 2 or not all(isinstance(side, Integral) and 0 < side <= MAX_SIDE for side in sides):
+        if len(sides) != 2 or not all(isinstance(side, Integral) and 0 < int(side) <= MAX_SIDE for side in sides):
             raise ConfigError(f"a canvas has a height and a width of 1 to {MAX_SIDE:,} pixels; got {str(size)[:60]}.")
         if size[0] * size[1] > MAX_PIXELS:
             raise ConfigError(f"a canvas of {_by(size)} pixels is more than {MAX_PIXELS:,} in all. Use tiles instead.")
