@@ -101,6 +101,7 @@ class _Metadata(msgspec.Struct):
     outputs: Annotated[list[_Name], Meta(min_length=1, max_length=100)] | msgspec.UnsetType = msgspec.UNSET
     decoded: bool = True
     batch: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    max_detections: Annotated[int, Meta(ge=1, le=_MAX_ARGUMENT)] | None = None
 
 
 def read_text_metadata(
