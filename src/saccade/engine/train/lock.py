@@ -125,7 +125,7 @@ def _myself() -> dict[str, Any]:
 def _read(file: int) -> dict[str, Any] | None:
     """Who holds the lock; None for an empty or broken file, which a killed process may leave."""
     try:
-        holder = json.loads(os.pread(file, 4096, 0).decode())
+        holder: dict[str, Any] = json.loads(os.pread(file, 4096, 0).decode())
     except ValueError:
         return None
     known = isinstance(holder, dict) and {"pid", "host", "boot", "start", "since"} <= holder.keys()

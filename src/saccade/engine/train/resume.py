@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Change:
     def __str__(self) -> str:
         return f"{self.name}: {_show(self.before)} -> {_show(self.after)}"
 
-    def is_of(self, names: Sequence[str] | Mapping[str, str]) -> bool:
+    def is_of(self, names: Iterable[str]) -> bool:
         """Whether it is one of these settings or belongs to one of these groups."""
         return any(self.name == name or self.name.startswith(f"{name}.") for name in names)
 
@@ -123,11 +123,9 @@ def take_settings(stored: str, config: TrainConfig, at: Position, where: Path) -
             "anew under another --name."
         ) from error
     after = resolve_steps(config)
-    rows = [[(step.name, step.solver) for step in steps] for steps in (before, after)]
-    if rows[0] != rows[1]:
-        raise _refusal(
-            "steps", *[", ".join(name for name, _ in row) or "none" for row in rows], "they are a row", where
-        )
+    if [(step.name, step.solver) for step in before] != [(step.name, step.solver) for step in after]:
+        names = [", ".join(step.name for step in steps) or "none" for steps in (before, after)]
+        raise _refusal("steps", names[0], names[1], "they are a row", where)
     lines = []
     if at.run_step < len(after):
         _go_on(before[at.run_step].config, after[at.run_step].config, at)

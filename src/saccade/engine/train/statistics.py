@@ -61,7 +61,7 @@ class StatisticsWarmup:
 
     def __init__(self, model: nn.Module, names: Sequence[str], coarse: bool = False) -> None:
         modules = dict(model.named_modules())
-        chosen = [modules[name] for name in names if isinstance(modules.get(name), _BatchNorm)]
+        chosen = [module for name in names if isinstance(module := modules.get(name), _BatchNorm)]
         self._momenta = [(module, float(module.momentum)) for module in chosen if module.momentum is not None]
         self._longest = max((_FAST / momentum for _, momentum in self._momenta if momentum > 0), default=0.0)
         self._coarse = coarse
