@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -119,6 +119,8 @@ def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
         >>> canvases(DigitScenes("detection", "val"), InputSpec((64, 64))).shape
         torch.Size([3, 3, 64, 64])
     """
+    if spec.resize in ("shorter_side", "multiple", "none"):  # their canvas follows the image; a file has one
+        spec = replace(spec, resize="letterbox")
     pipeline = EvalPipeline(dataset, spec)
     samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]
     return torch.stack([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples])
