@@ -7,10 +7,12 @@ from saccade.metrics.coco import CocoEvaluator
 from saccade.metrics.oks import OksEvaluator
 from saccade.structures.dataset import DatasetInfo
 
-__all__ = ["IOU_TYPES", "result_evaluator"]
+__all__ = ["IOU_TYPES", "RESULT_FIELDS", "result_evaluator"]
 
 # What is compared, by COCO's name, and the task for which its ground truth is read.
 IOU_TYPES = {"bbox": "detection", "segm": "detection", "keypoints": "keypoints"}
+# What an entry holds, and what is compared then.
+RESULT_FIELDS = {"bbox": "bbox", "segmentation": "segm", "keypoints": "keypoints"}
 
 
 def result_evaluator(

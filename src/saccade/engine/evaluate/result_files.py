@@ -23,7 +23,7 @@ from saccade.data.tables.run_lengths import EncodedMask
 from saccade.errors import DataError
 from saccade.metrics.base import MetricReport
 from saccade.metrics.coco import CocoEvaluator
-from saccade.metrics.coco_results import result_evaluator
+from saccade.metrics.coco_results import RESULT_FIELDS, result_evaluator
 from saccade.metrics.overlaps import RunLengths
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.structures.reading import read_bytes
@@ -73,8 +73,7 @@ def find_iou_type(path: str | Path) -> str | None:
         first = msgspec.json.decode(entries[0])
     except (msgspec.DecodeError, RecursionError):
         return None  # the reader names what is wrong with it
-    fields = {"bbox": "bbox", "segmentation": "segm", "keypoints": "keypoints"}
-    kinds = [kind for field, kind in fields.items() if isinstance(first, dict) and first.get(field) is not None]
+    kinds = [kind for field, kind in RESULT_FIELDS.items() if isinstance(first, dict) and first.get(field) is not None]
     return kinds[0] if len(kinds) == 1 else None
 
 

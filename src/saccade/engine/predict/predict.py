@@ -12,7 +12,6 @@ from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
 from saccade.engine.predict.sources import OnError, Skipped, Skips, iter_source
 from saccade.engine.predict.tiled import Tiling, predict_tiled
 from saccade.results.base import Result
-from saccade.results.detections import Detections
 
 __all__ = ["SHOWN_SCORE", "Predictions", "predict"]
 
@@ -101,7 +100,7 @@ def _limited(results: Iterator[Result], runtime: Runtime, score_threshold: float
     most = max_detections_of(runtime)
     lowest = SHOWN_SCORE if score_threshold is None else score_threshold
     for result in results:
-        scores = result.scores if isinstance(result, Detections) else ()
+        scores = getattr(result, "scores", ())  # of objects; others have no limit
         if most is not None and len(scores) >= most and min(scores) >= lowest:
             logger.warning(
                 "%s: %d detections, the most that the model outputs for an image; there may be more objects. Raise "
