@@ -82,7 +82,6 @@ def compare_names(first: Sequence[str], second: Sequence[str], of_first: str, of
         return "; ".join(parts)
     for number, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
-            shown = [printable(name, limit=40) for name in (one, other)]
-            where = f"class {number} is {shown[0]} in {of_first}, {shown[1]} in {of_second}"
-            return f"the same names in another order ({where})"
+            mine, its = (printable(name, limit=40) for name in (one, other))
+            return f"the same names in another order (class {number} is {mine} in {of_first}, {its} in {of_second})"
     return f"{len(first)} names in {of_first}, {len(second)} in {of_second}"

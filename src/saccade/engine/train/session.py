@@ -83,7 +83,7 @@ class Session:
         partial = any(step.config.freeze.trainable != "all" or step.config.phases for step in self.steps)
         self.fabric = launch_fabric(config, find_unused_parameters=bool(self.model.loss_groups) or partial)
         # Ctrl-C reaches the processes of a run at different moments; they agree on one without waiting for a GPU.
-        self._agreement = dist.new_group(backend="gloo") if self.fabric.world_size > 1 else None
+        self._agreement: Any = dist.new_group(backend="gloo") if self.fabric.world_size > 1 else None
         if self.fabric.device.type == "cpu":
             keep_freed_memory()
         if config.channels_last:
