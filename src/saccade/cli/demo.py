@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from saccade.api.options import DemoOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import printer
+from saccade.cli._console import print_line
 
 __all__ = ["run"]
 
@@ -17,5 +17,5 @@ def run(argv: Sequence[str]) -> int:
     from saccade import api
 
     path = api.demo(**options_of(arguments, DemoOptions))
-    printer().print(f"done; open {path}", soft_wrap=True)
+    print_line(f"done; open {path}")
     return 0

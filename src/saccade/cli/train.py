@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-import yaml
 
 from saccade.api._start import start_config
 from saccade.api.options import TrainOptions
 from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
-from saccade.cli._console import print_mapping, printer
+from saccade.cli._console import print_line, print_mapping, print_text
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
+from saccade.structures.yaml_files import parse_yaml
 
 __all__ = ["TrainArguments", "resolve", "run", "take_model_arguments"]
 
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
         _say_how_to_resume(config, argv)
         return 143 if isinstance(stop, Terminated) else 130
     print_mapping(result.metrics, "figures")
-    printer().print(f"kept in {result.folder}", soft_wrap=True)
+    print_line(f"kept in {result.folder}")
     return 0
 
 
@@ -108,7 +108,7 @@ def take_model_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]
                 value = next(remaining)
             except StopIteration:
                 raise ConfigError(f"option '{word}' needs a value.") from None
-        taken[name.replace("-", "_")] = yaml.safe_load(value)
+        taken[name.replace("-", "_")] = parse_yaml(value, f"option '{word}'")
     return words, taken
 
 
@@ -117,7 +117,7 @@ def _say_how_to_resume(config: TrainConfig, argv: Sequence[str]) -> None:
     written = (folder / "last" / "state.pt").exists()
     kept = f"what was trained is kept in {folder}" if written else "the first checkpoint was not yet written"
     command = shlex.join(["saccade", "train", *(word for word in argv if word != "--resume"), "--resume"])
-    printer(stderr=True).print(f"interrupted; {kept}. Go on with: {command}", soft_wrap=True, markup=False)
+    print_text(f"interrupted; {kept}. Go on with: {command}", stderr=True)
 
 
 def _help() -> int:

@@ -83,6 +83,8 @@ def test_python_raises_unless_told_to_skip(model: Model, photos: Path) -> None:
             results = list(found)
             assert len(results) + len(found.skipped) == (5 if source is photos else len(source))
             assert found.skipped[0].reason.endswith(".")
+            if source is sources[1]:  # their places in the source
+                assert [result.image_id for result in results] == [0, 2]
             assert len(results) >= 1
     with pytest.raises(ConfigError, match=r"on_error is 'ignore'.*skip"):
         saccade.predict(model, photos, on_error="ignore")  # type: ignore[arg-type]

@@ -86,7 +86,8 @@ def _whole(
 ) -> Iterator[Result]:
     waiting: list[Prepared] = []
     for number, (name, image) in enumerate(iter_source(source, runtime.input_spec.channels, skips)):
-        ready = prepare(image, runtime.input_spec, name=name, image_id=number, size=size, keep_image=keep_images)
+        place = number + len(skips.images)  # in the source, whatever was left out before
+        ready = prepare(image, runtime.input_spec, name=name, image_id=place, size=size, keep_image=keep_images)
         if waiting and (len(waiting) == batch_size or waiting[0].canvas.shape != ready.canvas.shape):
             yield from predict_batch(runtime, waiting)
             waiting = []

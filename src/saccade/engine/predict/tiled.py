@@ -79,8 +79,10 @@ def predict_tiled(
     """
     _check(runtime, tiling)
     used: set[str] = set()
+    skips = skips or Skips()
     for number, image in enumerate(open_images(source, runtime.input_spec.channels, skips)):
-        about = {"path": image.name, "image_id": number, "image": image.pixels if keep_images else None}
+        place = number + len(skips.images)  # in the source, whatever was left out before
+        about = {"path": image.name, "image_id": place, "image": image.pixels if keep_images else None}
         map_file = None if map_folder is None else _map_file(Path(map_folder), image.name, used)
         yield _predict_image(runtime, image, tiling, about, batch_size, size, map_file)
 

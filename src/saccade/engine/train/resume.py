@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 from torch import Tensor
 
 from saccade.engine.train.classes import compare_names
@@ -19,6 +18,7 @@ from saccade.engine.train.steps import RunStep, resolve_steps
 from saccade.errors import ConfigError, SaccadeError, WeightsError
 from saccade.models.base import Model
 from saccade.structures.text import printable
+from saccade.structures.yaml_files import parse_yaml
 
 __all__ = [
     "Change",
@@ -116,8 +116,8 @@ def take_settings(stored: str, config: TrainConfig, at: Position, where: Path) -
         WeightsError: If the stored configuration does not read.
     """
     try:
-        before = resolve_steps(config_from_dict(TrainConfig, yaml.safe_load(stored)))
-    except (SaccadeError, yaml.YAMLError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        before = resolve_steps(config_from_dict(TrainConfig, parse_yaml(stored, str(where))))
+    except (SaccadeError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{where}: its configuration does not read ({str(error)[:200]}). It is of another version; start the run "
             "anew under another --name."
