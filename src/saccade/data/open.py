@@ -339,6 +339,8 @@ def _open_split(known: _Splits, name: str, folds: tuple[int, int] | None, hold_o
             return _hold_out(_read(known, pool[0]), root, pool[0], part)
         if pool and part == "train":
             own = pool[0]
+    if own is None and known.source.format == GENERATED:
+        return _read(known, name)  # scenes that are part of no whole, such as crowded ones
     if own is None:
         remedy = ""
         if part == "val" and known.training():
