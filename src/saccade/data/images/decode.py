@@ -14,8 +14,6 @@ The rules:
   the decoder needs included, before any pixel is decoded.
 - *Damage* is looked for before decoding, because decoders often give wrong pixels instead of an error, or write to the
   terminal: checksums of PNG, end markers, blocks of TIFF (:mod:`saccade.data.images.tiff`).
-
-JPEG is decoded by Pillow, whose pixels equal OpenCV's: the same library, but silent about small damage.
 """
 
 from __future__ import annotations
@@ -39,10 +37,10 @@ from saccade.data.images.headers import (
     image_orientation,
     is_jpeg,
     is_png,
-    jpeg_pixels,
     png_chunks,
     read_header,
 )
+from saccade.data.images.quiet import quiet_decoders
 from saccade.data.images.tiff import PILLOW_ERRORS, Buffer, decode_tiff, has_many_channels, tiff_fault, tiff_tags
 from saccade.errors import DataError
 from saccade.structures.reading import require_regular
@@ -219,16 +217,13 @@ def decode_jpeg(data: bytes, name: str, grey: bool = False, reduce: int = 1) -> 
         >>> decode_jpeg(data, "a.jpg").shape, decode_jpeg(data, "a.jpg", grey=True, reduce=4).shape
         ((48, 64, 3), (12, 16))
     """
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    try:
-        image = JpegImageFile(io.BytesIO(jpeg_pixels(data)))
-        if reduce > 1 or (grey and image.mode != "CMYK"):
-            size = (max(image.width // reduce, 1), max(image.height // reduce, 1))
-            image.draft("L" if grey else image.mode, size)
-        pixels = _take_pixels(image, "L" if grey or image.mode == "L" else "RGB")
-    except PILLOW_ERRORS as error:
-        raise DataError(f"{name}: the image is truncated or damaged ({error}). {_COPY_AGAIN}") from error
+    cv2 = _opencv()
+    color = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_ANYCOLOR
+    if reduce > 1:
+        color = getattr(cv2, f"IMREAD_REDUCED_{'GRAYSCALE' if grey else 'COLOR'}_{reduce}")
+    pixels = _decode_with_opencv(data, name, color | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     return np.ascontiguousarray(_turn(pixels, image_orientation(data)))
 
 
@@ -434,7 +429,8 @@ def _decode_with_opencv(data: bytes, name: str, flags: int) -> NDArray[Any]:
     cv2 = _opencv()
     encoded = _pixel_chunks(data) if is_png(data) else data
     try:
-        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        with quiet_decoders():
+            pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         raise DataError(
             f"{name}: the image cannot be decoded ({' '.join(str(error).split())}). Convert it to PNG or JPEG."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from saccade.data.images.tiff import BITS, HEIGHT, ORIENTATION, PILLOW_ERRORS, SAMPLES, WIDTH, Buffer, tiff_tags
 from saccade.errors import DataError
 
-__all__ = ["ImageHeader", "image_orientation", "is_jpeg", "is_png", "jpeg_pixels", "png_chunks", "read_header"]
+__all__ = ["ImageHeader", "image_orientation", "is_jpeg", "is_png", "png_chunks", "read_header"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
@@ -20,8 +20,6 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette (3) b
 # Start-of-frame markers of JPEG: 0xC0..0xCF without DHT (C4), JPG (C8) and DAC (CC).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN, _APP1 = 0xDA, 0xE1
-# Application segments and comments, but for those of JFIF (E0) and Adobe (EE), which tell how colours are stored.
-_NOTES = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
 _EXIF = b"Exif\0\0"
 # A TIFF structure whose directory follows at once, as EXIF is written in AVIF: eight bytes that no chance produces.
 _EXIF_START = re.compile(rb"II\*\0\x08\0\0\0|MM\0\*\0\0\0\x08")
@@ -130,24 +128,6 @@ def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
             end = position + 2 + int(struct.unpack_from(">H", data, position + 2)[0])
             yield marker, position + 4, end
             position = end
-
-
-def jpeg_pixels(data: bytes) -> bytes:
-    """The JPEG without what its pixels do not depend on: EXIF, thumbnails, profiles and comments, damaged or not.
-
-    Example:
-        >>> from PIL import Image
-        >>> Image.new("RGB", (64, 48)).save("a.jpg", comment=b"hello")
-        >>> data = Path("a.jpg").read_bytes()
-        >>> b"hello" in data, b"hello" in jpeg_pixels(data)
-        (True, False)
-    """
-    parts, position = [], 0
-    for marker, start, end in _jpeg_segments(data):
-        if marker in _NOTES:
-            parts.append(data[position : start - 4])
-            position = end
-    return b"".join([*parts, data[position:]]) if parts else data
 
 
 def image_orientation(data: Buffer) -> int:
