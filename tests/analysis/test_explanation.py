@@ -210,8 +210,10 @@ def test_the_verb_draws_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "random weights" in capsys.readouterr().err
     assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "image.png")]) == 2
     assert "Check the path" in capsys.readouterr().err
-    assert main(["explain", str(tmp_path), str(tmp_path / "image.png")]) == 2
-    assert f"Give the checkpoint in it: {file}" in capsys.readouterr().err
+    assert main(["explain", str(tmp_path), str(tmp_path / "image.png"), "--save", str(tmp_path / "y.png")]) == 0
+    (tmp_path / "empty").mkdir()
+    assert main(["explain", str(tmp_path / "empty"), str(tmp_path / "image.png")]) == 2
+    assert "is a folder without a checkpoint" in capsys.readouterr().err
     assert main(["explain", "resnet20_cifra", str(tmp_path / "image.png")]) == 2
     assert "Did you mean 'resnet20_cifar'" in capsys.readouterr().err
     assert main(["explain", str(file), str(tmp_path), "--save", str(tmp_path / "x.png")]) == 2

@@ -94,12 +94,12 @@ def test_the_file_keeps_its_figures(
     assert main([*words, "--data", str(shades), "--split", "all"]) == 0
     assert "top1" in capsys.readouterr().out
     kept = open_runtime(path, trust=True).metadata["metrics"]
-    report = saccade.evaluate(path, shades, "all", workers=0)
+    report = saccade.evaluate(path, shades, "all", workers=0, trust=True)
     assert kept["top1"] == report.values["top1"]
     assert kept["nll"] == pytest.approx(report.values["nll"])
     keep_metrics(path, {"top1": 0.5, "undefined": float("nan")}, trust=True)
     assert open_runtime(path, trust=True).metadata["metrics"] == {"top1": 0.5}
-    assert saccade.evaluate(path, shades, "all", workers=0).values == pytest.approx(report.values, nan_ok=True)
+    assert saccade.evaluate(path, shades, "all", workers=0, trust=True).values == pytest.approx(report.values, nan_ok=True)
 
 
 def test_canvas_and_raw_outputs(checkpoint: Path, tmp_path: Path) -> None:

@@ -304,12 +304,13 @@ def test_a_file_name_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_links_that_lead_nowhere_or_in_circles(tmp_path: Path) -> None:
     root = tmp_path / "data"
     BY_NAME["jpeg"].build(root)
+    count = len(open_raw(root, "all", format="folder"))
     (root / "cat" / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
     (root / "cat" / "circle.jpg").symlink_to(root / "cat" / "circle.jpg")
     (root / "cat" / "up").symlink_to(root)
     (root / "cat" / "folder.jpg").mkdir()
     assert use(root, reader="folder") == ""
-    assert len(open_raw(root, "all", format="folder")) == 1
+    assert len(open_raw(root, "all", format="folder")) == count
 
 
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:

@@ -40,12 +40,14 @@ def evaluate(
 ) -> MetricReport:
     """Score a model, an exported file, or a file of predictions on a data set, with the metrics of its task.
 
+    Unless a split is named it is that of the run where the data are the run's, otherwise ``test``, else ``val``, which
+    may be images that training holds out; for predictions ``val``, or the only split.
+
     Args:
         model: Model to score: checkpoint, folder of a run, exported file, or name of a network with weights.
         data: Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its
             run folder.
-        split: Split; several are joined by "+". If not given, test, else val, or the images that training holds out;
-            that of the run where the data are the run's. For predictions val, or the only split.
+        split: Split; several are joined by "+".
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         format: Reader; found automatically if not given.
         task: Which ground truth to read, where the data has several; the model's own if not given.

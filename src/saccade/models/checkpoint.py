@@ -126,7 +126,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
     Example:
         >>> read_metadata(save_model(create_model("lenet5"), "lenet.safetensors"))["input_spec"]["size"]
-        [32, 32]
+        (32, 32)
     """
     return _checked(read_header(path)[1], Path(path))
 
