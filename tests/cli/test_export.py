@@ -99,7 +99,9 @@ def test_the_file_keeps_its_figures(
     assert kept["nll"] == pytest.approx(report.values["nll"])
     keep_metrics(path, {"top1": 0.5, "undefined": float("nan")}, trust=True)
     assert open_runtime(path, trust=True).metadata["metrics"] == {"top1": 0.5}
-    assert saccade.evaluate(path, shades, "all", workers=0, trust=True).values == pytest.approx(report.values, nan_ok=True)
+    assert saccade.evaluate(path, shades, "all", workers=0, trust=True).values == pytest.approx(
+        report.values, nan_ok=True
+    )
 
 
 def test_canvas_and_raw_outputs(checkpoint: Path, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ _DIGITS = tuple(str(digit) for digit in range(10))
 _CORNERS = ("top_left", "top_right", "bottom_right", "bottom_left")
 # Shares of the scans of each digit; the crowded scenes are others of the training scans.
 _SHARES = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0), "crowded": (0.0, 0.6)}
-_COUNTS = {"train": 2000, "val": 200, "test": 200, "crowded": 1000}
-_CROWD = (12, 24)  # digits that a crowded scene is to hold, as far as there is space
+_COUNTS = {"train": 2000, "val": 200, "test": 200, "crowded": 1500}
+_CROWD = (8, 16)  # digits that a crowded scene is to hold, as far as there is space
 
 # An enlarged scan: FRAME pixels a side for its 8x8 cells, within a margin of one cell in which strokes fade out.
 _CELL = 8
@@ -94,13 +94,13 @@ class DigitScenes:
     - ``classification``: one digit that fills most of the image.
     - ``keypoints``: one digit; the four corners of its turned frame.
 
-    The split ``crowded`` has scenes for a short training: 15 digits on average instead of four, so that each image,
-    which costs as much, shows three times as many objects. Tasks of one digit have no such split.
+    The split ``crowded`` has scenes for a short training: 11 digits on average instead of four, so that each image,
+    which costs as much, shows more than twice as many objects. Tasks of one digit have no such split.
 
     Args:
         task: One of the four.
         split: ``train``, ``val``, ``test`` or ``crowded``.
-        count: Scenes; if not given 2,000 to train, 1,000 crowded ones, 200 in the other splits.
+        count: Scenes; if not given 2,000 to train, 1,500 crowded ones, 200 in the other splits.
         size: (height, width) of a scene in pixels. Digits are 28 to 96 pixels high at 256, in proportion elsewhere.
         seed: Another seed gives other scenes of the same scans.
         masks: Whether detection has a mask for each object as well.
