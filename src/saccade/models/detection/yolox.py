@@ -19,7 +19,7 @@ the number of positive points, and a point that several objects claim is assigne
 it is cheapest. Crowds and difficult objects are not targets. Predicted sizes are cut off at 22,026 strides
 (``ops.box_coding``), where the authors' overflow. Candidates of the assignment are those of the authors' releases; the
 rule to which their repository changed in January 2023 is ``candidates="center"`` (:mod:`yolox_assign
-<saccade.models.detection.yolox_assign>`).
+<saccade.models.detection.yolox_assign>`; both are measured in ``docs/results/yolox_candidates.md``).
 
 Published weights: https://github.com/Megvii-BaseDetection/YOLOX (Apache-2.0). Their names are ours; those of
 YOLOX-Darknet53 are read by ``weights.layouts.yolox_darknet53``, since the backbone is the one of ``darknet53``.
