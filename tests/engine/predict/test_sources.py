@@ -72,7 +72,7 @@ def test_one_broken_image_does_not_end_a_prediction(
 def test_python_raises_unless_told_to_skip(model: Model, photos: Path) -> None:
     sources: list[Any] = [
         photos,
-        [photos / "0.jpg", photos / "gone.jpg", photos / "2.jpg"],
+        [photos / "0.jpg", photos / "gone.jpg", photos / "3.jpg"],
         [np.zeros((4, 4)), np.zeros(3)],
     ]
     for source in sources:
@@ -83,7 +83,7 @@ def test_python_raises_unless_told_to_skip(model: Model, photos: Path) -> None:
             results = list(found)
             assert len(results) + len(found.skipped) == (5 if source is photos else len(source))
             assert found.skipped[0].reason.endswith(".")
-            if source is sources[1]:  # their places in the source
+            if source is sources[1]:  # results keep their places in the source
                 assert [result.image_id for result in results] == [0, 2]
             assert len(results) >= 1
     with pytest.raises(ConfigError, match=r"on_error is 'ignore'.*skip"):
