@@ -108,7 +108,7 @@ def _find(model: ModelLike, weights: str | None) -> Model | Path:
     from saccade.models.foreign_checkpoint import model_of_weights
     from saccade.models.registry import get_builder
 
-    name = get_builder(str(model)).name  # an unknown name offers the nearest, a folder the checkpoint in it
+    name = get_builder(str(model)).name  # an unknown name offers the nearest
     if weights is None:
         raise ConfigError(
             f"'{name}' alone has random weights, from which nothing follows. Give weights: a file (--weights FILE), or "

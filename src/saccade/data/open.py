@@ -30,6 +30,7 @@ from saccade.structures.yaml_files import read_yaml
 
 __all__ = [
     "GENERATED",
+    "GENERATED_SPLITS",
     "OPTIONS_FILE",
     "Source",
     "evaluation_split",

@@ -18,7 +18,7 @@ from saccade.data.check.report import CheckReport, Issue
 from saccade.data.check.split_view import LocatedIssue, SplitView, is_table_backed, split_datasets, view_split
 from saccade.data.check.statistics import SplitStatistics
 from saccade.data.derived.combine import without_unions
-from saccade.data.open import open_raw, resolve_source, split_names
+from saccade.data.open import GENERATED, GENERATED_SPLITS, open_raw, resolve_source, split_names
 from saccade.data.readers._common import unread_files
 from saccade.data.tables.annotations import ReadFault
 from saccade.data.tables.content import content_faults, count_content
@@ -29,7 +29,6 @@ from saccade.structures.dataset import VisionDataset
 
 __all__ = ["check_dataset", "check_source", "check_splits", "source_splits"]
 
-_GENERATED = "digit_scenes"  # made on the fly; it has splits, but no folder that could name them
 _UNREAD = "files.unread"
 
 
@@ -65,7 +64,7 @@ def check_source(
         >>> print(check_source("digit_scenes", split="val", images=False).to_text().splitlines()[0])
         digit_scenes (val), detection
     """
-    found = None if source == _GENERATED else resolve_source(source, format, **options)
+    found = None if source == GENERATED else resolve_source(source, format, **options)
     try:
         names = source_splits(source, split, format, task=task, **options)
     except DataError as error:  # the source is there, but not what would name its splits
@@ -106,8 +105,8 @@ def source_splits(source: str | Path, split: str | None, format: str | None, **o
     """
     if split is not None:
         return [name.strip() for name in split.split("+")]
-    if source == _GENERATED:
-        return ["train", "val", "test"]
+    if source == GENERATED:
+        return list(GENERATED_SPLITS)
     return list(split_names(resolve_source(source, format, **options)))
 
 

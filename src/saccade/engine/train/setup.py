@@ -136,7 +136,6 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
         from saccade.weights import load_weights
 
         report = load_weights(model, config.weights, partial=config.partial_weights)
-        logger.info("%s", report)
         if report.file_head is not None and _only_head_trains(config):
             model.earlier_heads = (*report.earlier_heads, report.file_head)
             kept = "the head of %s is kept beside the new one (saccade.load(..., earlier_head=...))"
