@@ -1,4 +1,8 @@
-"""Anchor points of anchor-free detectors: one for each grid cell of each feature map."""
+"""Anchors of detectors: boxes, or points, tiled over the grid cells of each feature map.
+
+Anchor boxes follow torchvision's generator, with which the published RetinaNet and Faster R-CNN were trained: sides in
+whole pixels, no shift by half a cell, and as stride the canvas divided by the grid.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["grid_points"]
+__all__ = ["canvas_size", "cell_anchors", "grid_anchors", "grid_points", "grid_strides"]
+
+# Sides of the anchors of each level, pixels.
+AnchorSizes = tuple[tuple[float, ...], ...]
 
 
 def grid_points(feature_maps: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -31,10 +38,123 @@ def grid_points(feature_maps: Sequence[Tensor], strides: Sequence[int]) -> tuple
     """
     sizes = tuple((level.shape[-2], level.shape[-1]) for level in feature_maps)
     device = feature_maps[0].device
-    # Fake tensors and traced graphs must not meet, or leave behind, a shared tensor.
-    if torch.compiler.is_compiling() or type(feature_maps[0]) is not Tensor:
-        return _build(sizes, tuple(strides), device)
-    return _shared(sizes, tuple(strides), device)
+    build = _build if _is_traced(feature_maps[0]) else _shared
+    return build(sizes, tuple(strides), device)
+
+
+def canvas_size(images: Tensor) -> Tensor:
+    """Height and width of a batch's canvas as a tensor, which ``forward`` hands on so that ``decode`` can clip boxes.
+
+    Args:
+        images: (B, C, H, W).
+
+    Returns:
+        (2,) float32.
+
+    Example:
+        >>> canvas_size(torch.zeros(1, 3, 48, 64))
+        tensor([48., 64.])
+    """
+    return torch.stack([torch.full((), float(side), device=images.device) for side in images.shape[-2:]])
+
+
+def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
+    """Anchors of one grid cell around the origin: every aspect ratio with every size, sides rounded to pixels.
+
+    Args:
+        sizes: Square roots of the areas, pixels.
+        aspect_ratios: Height over width.
+
+    Returns:
+        (R * S, 4) xyxy for R ratios and S sizes; the size changes fastest.
+
+    Example:
+        >>> cell_anchors((32,), (0.5, 1.0, 2.0)).tolist()
+        [[-23.0, -11.0, 23.0, 11.0], [-16.0, -16.0, 16.0, 16.0], [-11.0, -23.0, 11.0, 23.0]]
+    """
+    scales, ratios = torch.tensor(sizes, dtype=torch.float32), torch.tensor(aspect_ratios, dtype=torch.float32)
+    heights = ratios.sqrt()
+    widths = 1 / heights
+    sides = torch.stack(((widths[:, None] * scales).flatten(), (heights[:, None] * scales).flatten()), dim=1)
+    return (torch.cat((-sides, sides), dim=1) / 2).round()
+
+
+def grid_strides(images: Tensor, feature_maps: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Vertical and horizontal stride of each feature map: the canvas divided by the grid, rounded down.
+
+    Args:
+        images: (B, C, H, W).
+        feature_maps: Feature maps (B, C, H, W), fine to coarse.
+
+    Example:
+        >>> grid_strides(torch.zeros(1, 3, 96, 128), [torch.zeros(1, 8, 12, 16), torch.zeros(1, 8, 1, 1)])
+        [(8, 8), (96, 128)]
+    """
+    height, width = images.shape[-2:]
+    return [(height // level.shape[-2], width // level.shape[-1]) for level in feature_maps]
+
+
+def grid_anchors(
+    images: Tensor, feature_maps: Sequence[Tensor], sizes: AnchorSizes, aspect_ratios: Sequence[float]
+) -> Tensor:
+    """Anchors of all levels, level by level, row by row, cell by cell.
+
+    The anchors of a cell are those of :func:`cell_anchors`, moved to the cell's upper left corner. Eager calls share
+    one copy a shape and device (do not write into it); a graph that is being compiled or exported computes its own.
+
+    Args:
+        images: (B, C, H, W); only shape and device matter.
+        feature_maps: Feature maps (B, C, H, W), fine to coarse; only their shapes matter.
+        sizes: Of each level, pixels.
+        aspect_ratios: Height over width, the same at every level.
+
+    Returns:
+        (A, 4) xyxy float32, pixels.
+
+    Example:
+        >>> images, maps = torch.zeros(1, 3, 64, 64), [torch.zeros(1, 8, 8, 8), torch.zeros(1, 8, 4, 4)]
+        >>> anchors = grid_anchors(images, maps, sizes=((16,), (32,)), aspect_ratios=(1.0,))
+        >>> anchors.shape, anchors[1].tolist()
+        (torch.Size([80, 4]), [0.0, -8.0, 16.0, 8.0])
+    """
+    grids = tuple((level.shape[-2], level.shape[-1]) for level in feature_maps)
+    strides = tuple(grid_strides(images, feature_maps))
+    build = _build_anchors if _is_traced(images) else _shared_anchors
+    return build(grids, strides, tuple(map(tuple, sizes)), tuple(aspect_ratios), images.device)
+
+
+def _is_traced(tensor: Tensor) -> bool:
+    """Whether a graph is being made: fake tensors must not meet, or leave behind, a shared tensor."""
+    return torch.compiler.is_compiling() or type(tensor) is not Tensor
+
+
+def _build_anchors(
+    grids: tuple[tuple[int, int], ...],
+    strides: tuple[tuple[int, int], ...],
+    sizes: AnchorSizes,
+    aspect_ratios: tuple[float, ...],
+    device: torch.device,
+) -> Tensor:
+    levels = []
+    for (rows, columns), (down, across), own in zip(grids, strides, sizes, strict=True):
+        y = torch.arange(rows, dtype=torch.float32, device=device)[:, None].expand(rows, columns) * down
+        x = torch.arange(columns, dtype=torch.float32, device=device)[None, :].expand(rows, columns) * across
+        corners = torch.stack((x, y, x, y), dim=-1).reshape(-1, 1, 4)
+        levels.append((corners + cell_anchors(own, aspect_ratios).to(device)).reshape(-1, 4))
+    return torch.cat(levels)
+
+
+@functools.lru_cache(maxsize=64)
+def _shared_anchors(
+    grids: tuple[tuple[int, int], ...],
+    strides: tuple[tuple[int, int], ...],
+    sizes: AnchorSizes,
+    aspect_ratios: tuple[float, ...],
+    device: torch.device,
+) -> Tensor:
+    # A tensor born in inference mode could never be used in training afterwards.
+    with torch.inference_mode(False):
+        return _build_anchors(grids, strides, sizes, aspect_ratios, device)
 
 
 def _build(sizes: tuple[tuple[int, int], ...], strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:

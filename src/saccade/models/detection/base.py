@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,31 @@ from saccade.models.base import Model, Targets
 from saccade.ops.nms import NmsSettings
 from saccade.structures.batch import pad_targets
 
-__all__ = ["Detector", "match_one_to_one", "unpack_targets"]
+__all__ = ["Assignment", "Detector", "match_one_to_one", "unpack_targets"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which anchors, or anchor points, a detector assigns to which objects of a batch.
+
+    Args:
+        regions_xyxy: (A, 4), pixels of the canvas: anchors, or the grid cells of anchor points.
+        levels: (A,) int64: level of the pyramid that each belongs to.
+        level_names: One a level, such as ``("P3 /8", "P4 /16")``.
+        owners: (B, A) int64: row of the object that each is positive for, ``NEGATIVE`` or ``IGNORED``
+            (:mod:`saccade.ops.matching`).
+
+    Example:
+        >>> assignment = Assignment(torch.zeros(4, 4), torch.tensor([0, 0, 0, 1]), ("P3 /8", "P4 /16"),
+        ...                         torch.tensor([[1, -1, -2, 1]]))
+        >>> int((assignment.owners[0] >= 0).sum())
+        2
+    """
+
+    regions_xyxy: Tensor
+    levels: Tensor
+    level_names: tuple[str, ...]
+    owners: Tensor
 
 
 class Detector(Model):
@@ -50,6 +76,15 @@ class Detector(Model):
 
         Returns:
             (N,) bool.
+        """
+        raise NotImplementedError
+
+    def assign(self, images: Tensor, targets: Targets) -> Assignment:
+        """Which anchors, or anchor points, are positive for which object, as the loss has it in this state.
+
+        Args:
+            images: As ``forward`` takes them; what a network predicts for them decides where the paper says so.
+            targets: Ground truth, padded or not.
         """
         raise NotImplementedError
 

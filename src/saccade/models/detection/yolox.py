@@ -37,7 +37,7 @@ from saccade.errors import ConfigError
 from saccade.losses.iou import squared_iou_loss
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import build_backbone
-from saccade.models.detection.base import Detector, match_one_to_one, unpack_targets
+from saccade.models.detection.base import Assignment, Detector, match_one_to_one, unpack_targets
 from saccade.models.detection.yolox_assign import (
     CANDIDATES,
     Candidates,
@@ -50,6 +50,7 @@ from saccade.models.detection.yolox_parts import YOLOFPN, YOLOPAFPN, CSPDarknet,
 from saccade.models.registry import register_model
 from saccade.ops.anchors import grid_points
 from saccade.ops.box_coding import decode_points, encode_points
+from saccade.ops.matching import NEGATIVE
 from saccade.ops.nms import NmsSettings, batched_nms
 from saccade.structures.class_rows import linear_rows
 from saccade.structures.input_spec import InputSpec
@@ -178,6 +179,23 @@ class YOLOX(Detector):
         near, _ = candidate_regions(centres, strides, boxes_xyxy[None], valid, self.candidates)
         return match_one_to_one(near[0])
 
+    @torch.no_grad()
+    def assign(self, images: Tensor, targets: Targets) -> Assignment:
+        """Anchor points that SimOTA makes positive, given what the network predicts for the images now."""
+        boxes_xyxy, labels = unpack_targets(targets)
+        outputs = self(images)
+        matches = _match(outputs, boxes_xyxy, labels, self.candidates)
+        points, strides = outputs["points"], outputs["strides"]
+        owners = labels.new_full((images.shape[0], points.shape[0]), NEGATIVE)
+        owners[matches.image, matches.point] = matches.target
+        corners = points * strides[:, None]
+        return Assignment(
+            regions_xyxy=torch.cat((corners, corners + strides[:, None]), dim=1),
+            levels=torch.searchsorted(strides.new_tensor(self.feature_strides), strides),
+            level_names=tuple(f"stride {stride}" for stride in self.feature_strides),
+            owners=owners,
+        )
+
 
 def yolox_loss(
     outputs: Outputs,
@@ -208,11 +226,7 @@ def yolox_loss(
     """
     points, strides = outputs["points"], outputs["strides"]
     raw, objectness, logits = outputs["boxes"].float(), outputs["objectness"].float(), outputs["logits"].float()
-    with torch.no_grad():
-        predictions = Predictions(decode_points(raw, points, strides), objectness, logits)
-        centres = (points + 0.5) * strides[:, None]
-        matches: Matches = simota(predictions, centres, strides, boxes_xyxy, labels, candidates)
-    image, point, target, iou = matches
+    image, point, target, iou = _match(outputs, boxes_xyxy, labels, candidates)
     positives = max(image.shape[0], 1)
 
     # Only positive points are decoded with gradients. Without any, these are sums over nothing: 0, and still part of
@@ -233,6 +247,15 @@ def yolox_loss(
         else box.new_zeros(()),
     }
     return {name: term / positives for name, term in terms.items()}
+
+
+@torch.no_grad()
+def _match(outputs: Outputs, boxes_xyxy: Tensor, labels: Tensor, candidates: Candidates) -> Matches:
+    """SimOTA of the outputs of ``forward``."""
+    points, strides = outputs["points"], outputs["strides"]
+    boxes = decode_points(outputs["boxes"].float(), points, strides)
+    predictions = Predictions(boxes, outputs["objectness"].float(), outputs["logits"].float())
+    return simota(predictions, (points + 0.5) * strides[:, None], strides, boxes_xyxy, labels, candidates)
 
 
 def _yolox(
