@@ -68,7 +68,7 @@ def balanced_l1_loss(
 
     Example:
         >>> balanced_l1_loss(torch.tensor([0.0, 3.0]), torch.tensor([0.5, 1.0]))
-        tensor([0.3841, 2.5786])
+        tensor([0.4006, 2.5786])
     """
     b = math.exp(gamma / alpha) - 1
     distance = (predictions - targets).abs() / beta

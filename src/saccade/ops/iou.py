@@ -9,12 +9,13 @@ the same values. Therefore no constant is added to a denominator; a denominator 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["IouKind", "aligned_iou", "pairwise_giou", "pairwise_iou"]
+__all__ = ["IouKind", "aligned_iou", "pairwise_iou"]
 
 IouKind = Literal["iou", "giou", "diou", "ciou"]
 
@@ -35,68 +36,34 @@ def _planes(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x1, y1, x2, y2
 
 
-def _overlap(
-    ax1: Tensor, ay1: Tensor, ax2: Tensor, ay2: Tensor, bx1: Tensor, by1: Tensor, bx2: Tensor, by2: Tensor
-) -> tuple[Tensor, Tensor]:
-    """IoU and union of boxes whose coordinates broadcast."""
-    intersection = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)
-    intersection = intersection * (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
-    return intersection / _nonzero(union), union
-
-
-def _generalize(iou: Tensor, union: Tensor, hull: Tensor) -> Tensor:
-    return iou - (hull - union) / _nonzero(hull)
-
-
-def pairwise_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
-    """Intersection over union of every box with every other; differentiable.
+def pairwise_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: IouKind = "iou") -> Tensor:
+    """IoU, GIoU, DIoU or CIoU of every box with every other; differentiable.
 
     Args:
         boxes1_xyxy: (..., N, 4), float, x1 <= x2; leading dimensions are batches.
         boxes2_xyxy: (..., M, 4).
+        kind: Which overlap, see :func:`aligned_iou`.
 
     Returns:
-        (..., N, M) in 0..1; 0 for two empty boxes.
-
-    Example:
-        >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [5.0, 5.0, 6.0, 6.0]])
-        >>> pairwise_iou(boxes[:2], boxes)
-        tensor([[1.0000, 0.3333, 0.0000],
-                [0.3333, 1.0000, 0.0000]])
-    """
-    first = (plane[..., :, None] for plane in _planes(boxes1_xyxy))
-    second = (plane[..., None, :] for plane in _planes(boxes2_xyxy))
-    return _overlap(*first, *second)[0]
-
-
-def pairwise_giou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
-    """Generalized IoU of every box with every other (Rezatofighi et al. 2019, algorithm 1); differentiable.
-
-    Args:
-        boxes1_xyxy: (..., N, 4), float, x1 <= x2; leading dimensions are batches.
-        boxes2_xyxy: (..., M, 4).
-
-    Returns:
-        (..., N, M) in -1..1.
+        (..., N, M); IoU is in 0..1, and 0 for two empty boxes.
 
     Example:
         >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [2.0, 2.0, 4.0, 4.0]])
-        >>> pairwise_giou(boxes[:1], boxes)
+        >>> pairwise_iou(boxes[:2], boxes)
+        tensor([[1.0000, 0.3333, 0.0000],
+                [0.3333, 1.0000, 0.0000]])
+        >>> pairwise_iou(boxes[:1], boxes, "giou")
         tensor([[ 1.0000,  0.3333, -0.5000]])
     """
-    ax1, ay1, ax2, ay2 = (plane[..., :, None] for plane in _planes(boxes1_xyxy))
-    bx1, by1, bx2, by2 = (plane[..., None, :] for plane in _planes(boxes2_xyxy))
-    iou, union = _overlap(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2)
-    hull = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (torch.maximum(ay2, by2) - torch.minimum(ay1, by1))
-    return _generalize(iou, union, hull)
+    first = tuple(plane[..., :, None] for plane in _planes(boxes1_xyxy))
+    second = tuple(plane[..., None, :] for plane in _planes(boxes2_xyxy))
+    return _measure(first, second, kind)
 
 
 def aligned_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: IouKind = "iou") -> Tensor:
     """IoU, GIoU, DIoU or CIoU of each box with its partner; differentiable.
 
-    IoU and GIoU are the same numbers, to the last bit, as those of :func:`pairwise_iou` and :func:`pairwise_giou`.
-    Gradients are finite for empty boxes too.
+    The same numbers as those of :func:`pairwise_iou`. Gradients are finite for empty boxes too.
 
     Args:
         boxes1_xyxy: Predictions, (..., 4), float, x1 <= x2.
@@ -114,15 +81,24 @@ def aligned_iou(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, kind: IouKind = "iou")
         >>> aligned_iou(predictions, targets), aligned_iou(predictions, targets, "giou")
         (tensor([0.3333, 0.0000]), tensor([ 0.3333, -0.5000]))
     """
-    ax1, ay1, ax2, ay2 = boxes1_xyxy.unbind(-1)
-    bx1, by1, bx2, by2 = boxes2_xyxy.unbind(-1)
-    iou, union = _overlap(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2)
+    return _measure(boxes1_xyxy.unbind(-1), boxes2_xyxy.unbind(-1), kind)
+
+
+def _measure(first: Sequence[Tensor], second: Sequence[Tensor], kind: IouKind) -> Tensor:
+    """Overlap of boxes whose four coordinates broadcast."""
+    ax1, ay1, ax2, ay2 = first
+    bx1, by1, bx2, by2 = second
+    intersection = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)
+    intersection = intersection * (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
+    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
+    iou = intersection / _nonzero(union)
     if kind == "iou":
         return iou
     hull_width = torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)
     hull_height = torch.maximum(ay2, by2) - torch.minimum(ay1, by1)
-    if kind == "giou":
-        return _generalize(iou, union, hull_width * hull_height)
+    if kind == "giou":  # Rezatofighi et al. 2019, algorithm 1
+        hull = hull_width * hull_height
+        return iou - (hull - union) / _nonzero(hull)
     # Differences first: sums of far-off coordinates would round away the distance of small boxes.
     distance = (((ax1 - bx1) + (ax2 - bx2)) ** 2 + ((ay1 - by1) + (ay2 - by2)) ** 2) / 4
     diou = iou - distance / _nonzero(hull_width**2 + hull_height**2)
