@@ -84,7 +84,7 @@ def test_rows_below_the_threshold_drop_nothing() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"iou_threshold": 1.5}, "nms.iou_threshold is 1.5; it must lie between 0 and 1"),
+        ({"iou": 1.5}, "nms.iou is 1.5; it must lie between 0 and 1"),
         ({"score_threshold": -0.1}, "nms.score_threshold"),
         ({"max_detections": 0}, "nms.max_detections is 0; it must be at least 1"),
         ({"kind": "nsm"}, "nms.kind is 'nsm'. Did you mean 'nms'"),

@@ -167,7 +167,7 @@ class WorstFirst(TinyDetector):
         return {name: value.flip(1) if value.ndim > 1 else value for name, value in super().decode(outputs).items()}
 
 
-@breaks("boxes_by_falling_score", r"boxes of one class overlap by 1\.00, beyond nms\.iou_threshold")
+@breaks("boxes_by_falling_score", r"boxes of one class overlap by 1\.00, beyond nms\.iou")
 class EachBoxTwice(TinyDetector):
     def decode(self, outputs: Outputs) -> Decoded:
         decoded = super().decode(outputs)

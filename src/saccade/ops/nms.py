@@ -25,7 +25,7 @@ class NmsSettings:
     """Settings of non-maximum suppression, one record for a detector's whole decoding.
 
     Args:
-        iou_threshold: Overlap above which the lower score of the same class is dropped, 0..1.
+        iou: Overlap above which the lower score of the same class is dropped, 0..1.
         score_threshold: Rows at or below it are padding: they are never returned and never drop another.
         pre_nms: Rows an image that enter the suppression, by score.
         max_detections: Rows an image that may leave it.
@@ -36,18 +36,18 @@ class NmsSettings:
 
     Example:
         >>> from dataclasses import replace
-        >>> replace(NmsSettings(iou_threshold=0.65), score_threshold=0.3)  # doctest: +ELLIPSIS
-        NmsSettings(iou_threshold=0.65, score_threshold=0.3, ...)
+        >>> replace(NmsSettings(iou=0.65), score_threshold=0.3)  # doctest: +ELLIPSIS
+        NmsSettings(iou=0.65, score_threshold=0.3, ...)
     """
 
-    iou_threshold: float = 0.5
+    iou: float = 0.5
     score_threshold: float = 0.01
     pre_nms: int = 1000
     max_detections: int = 100
     kind: NmsKind = "nms"
 
     def __post_init__(self) -> None:
-        for name in ("iou_threshold", "score_threshold"):
+        for name in ("iou", "score_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"nms.{name} is {getattr(self, name)}; it must lie between 0 and 1.")
         for name in ("pre_nms", "max_detections"):
@@ -73,7 +73,7 @@ def batched_nms(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, settings: Nm
     Example:
         >>> boxes = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0]]])
         >>> scores, labels = torch.tensor([[0.9, 0.8]]), torch.zeros(1, 2).long()
-        >>> batched_nms(boxes, scores, labels, NmsSettings(iou_threshold=0.5))["count"].tolist()
+        >>> batched_nms(boxes, scores, labels, NmsSettings(iou=0.5))["count"].tolist()
         [1]
     """
     indices, count = batched_nms_indices(boxes_xyxy, scores, labels, settings)
@@ -113,7 +113,7 @@ def batched_nms_indices(
     Example:
         >>> boxes = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [50.0, 50.0, 60.0, 60.0]]])
         >>> scores, labels = torch.tensor([[0.8, 0.9, 0.7]]), torch.zeros(1, 3).long()
-        >>> indices, count = batched_nms_indices(boxes, scores, labels, NmsSettings(iou_threshold=0.5))
+        >>> indices, count = batched_nms_indices(boxes, scores, labels, NmsSettings(iou=0.5))
         >>> indices[0, : count[0]].tolist()
         [1, 2]
     """
@@ -130,12 +130,12 @@ def batched_nms_indices(
         # overlaps and which are worth least, make that true.
         apart = torch.tensor([[-3.0, -3.0, -2.5, -2.5], [-5.0, -5.0, -4.5, -4.5]], device=ranks.device) * _LATTICE
         keep = torchvision.ops.nms(
-            torch.cat((laid_out, apart)), torch.cat((ranks, ranks.new_full((2,), -2.0))), settings.iou_threshold
+            torch.cat((laid_out, apart)), torch.cat((ranks, ranks.new_full((2,), -2.0))), settings.iou
         )
     else:
         # Outside of a graph the number of rows may follow the data, and padding need not be compared with anything.
         real = valid.flatten().nonzero().squeeze(1)
-        keep = real[torchvision.ops.nms(laid_out[real], ranks[real], settings.iou_threshold)]
+        keep = real[torchvision.ops.nms(laid_out[real], ranks[real], settings.iou)]
     flat = scores.new_zeros(scores.shape[0] * scores.shape[1] + 2).scatter(0, keep, 1.0)
     kept = (flat[:-2].view_as(scores) > 0.5) & valid
 

@@ -131,13 +131,13 @@ def check_boxes_by_falling_score(subject: Subject) -> None:
     for image, count in enumerate(decoded["count"].tolist()):
         boxes, labels = decoded["boxes"][image, :count], decoded["labels"][image, :count]
         overlaps = pairwise_iou(boxes, boxes).fill_diagonal_(0.0) * (labels[:, None] == labels)
-        message = f"boxes of one class overlap by {float(overlaps.max()):.2f}, beyond nms.iou_threshold"
-        require(overlaps.max() <= nms.iou_threshold + 1e-3, message)  # suppression rounds boxes
+        message = f"boxes of one class overlap by {float(overlaps.max()):.2f}, beyond nms.iou"
+        require(overlaps.max() <= nms.iou + 1e-3, message)  # suppression rounds boxes
     keeping: Any = copy.copy(model)
-    keeping.nms = replace(nms, iou_threshold=1.0)
+    keeping.nms = replace(nms, iou=1.0)
     more = _predict(keeping, subject.size)["count"] > decoded["count"]
     full = decoded["count"] == decoded["scores"].shape[1]
-    require((more | full).all(), "suppression by nms.iou_threshold changes nothing: predict does not follow it")
+    require((more | full).all(), "suppression by nms.iou changes nothing: predict does not follow it")
 
 
 def check_features(subject: Subject) -> None:

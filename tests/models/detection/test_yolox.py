@@ -395,7 +395,7 @@ def test_duplicates_go_and_settings_are_one_record() -> None:
     count = int(decoded["count"])
     boxes, labels, scores = decoded["boxes"][0, :count], decoded["labels"][0, :count], decoded["scores"][0, :count]
     same = (labels[:, None] == labels) & ~torch.eye(count, dtype=torch.bool)
-    assert (pairwise_iou(boxes, boxes)[same] <= model.nms.iou_threshold + 1e-3).all()
+    assert (pairwise_iou(boxes, boxes)[same] <= model.nms.iou + 1e-3).all()
     assert (scores[:-1] >= scores[1:]).all()
     model.nms = replace(model.nms, score_threshold=0.5, max_detections=7)
     fewer = model.decode(outputs)

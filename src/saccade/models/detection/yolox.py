@@ -290,7 +290,7 @@ def yolox_nano(
 
     Example:
         >>> model = yolox_nano(num_classes=3)
-        >>> model.num_classes, model.input_spec.size, model.nms.iou_threshold
+        >>> model.num_classes, model.input_spec.size, model.nms.iou
         (3, (416, 416), 0.65)
     """
     return _yolox(num_classes, 0.33, 0.25, candidates, size=416, depthwise=depthwise)
