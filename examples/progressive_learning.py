@@ -18,10 +18,16 @@ from saccade.recipes.scenes import scenes
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "progressive_learning.md"
 
 
-def main(out: Path, epochs: int = 4, seeds: int = 1, sizes: tuple[int, int] = (32, 48)) -> str:
+def main(out: Path, epochs: int = 2, seeds: int = 1, sizes: tuple[int, int] = (32, 48)) -> str:
     phases = {
         "progressive": progressive_phases(
-            epochs, sizes, magnitude=(3, 9), mixup_alpha=(0.0, 0.2), dropout=(0.0, 0.2), multiple=8
+            epochs,
+            sizes,
+            magnitude=(3, 9),
+            mixup_alpha=(0.0, 0.2),
+            dropout=(0.0, 0.2),
+            count=min(4, epochs),
+            multiple=8,
         ),
         "fixed size": (
             Phase(
