@@ -1,21 +1,33 @@
 """Anchors of detectors: boxes, or points, tiled over the grid cells of each feature map.
 
-Anchor boxes follow torchvision's generator, with which the published RetinaNet and Faster R-CNN were trained: sides in
-whole pixels, no shift by half a cell, and as stride the canvas divided by the grid.
+Anchor boxes follow torchvision's generators, with which the published networks were trained. Those of RetinaNet and
+Faster R-CNN have sides in whole pixels, no shift by half a cell, and as stride the canvas divided by the grid; SSD's
+default boxes sit on the centres of the cells, with sides as shares of the canvas.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["canvas_size", "cell_anchors", "grid_anchors", "grid_points", "grid_strides"]
+__all__ = [
+    "canvas_size",
+    "cell_anchors",
+    "default_boxes",
+    "default_shapes",
+    "grid_anchors",
+    "grid_points",
+    "grid_strides",
+]
 
 # Sides of the anchors of each level, pixels.
 AnchorSizes = tuple[tuple[float, ...], ...]
+# Widths and heights of the default boxes of each level, shares of the canvas.
+BoxShapes = tuple[tuple[tuple[float, float], ...], ...]
 
 
 def grid_points(feature_maps: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -123,6 +135,62 @@ def grid_anchors(
     return build(grids, strides, tuple(map(tuple, sizes)), tuple(aspect_ratios), images.device)
 
 
+def default_shapes(scales: Sequence[float], aspect_ratios: Sequence[Sequence[float]]) -> BoxShapes:
+    """Widths and heights of SSD's default boxes, a level at a time (Liu et al. 2016, section 2.2, below equation 4).
+
+    Level k has a square of scale s_k, a square of scale ``sqrt(s_k s_k+1)``, and for each ratio a a box
+    ``(s_k sqrt(a), s_k / sqrt(a))`` and the same upright.
+
+    Args:
+        scales: Of each level, and one more for the last extra square; shares of the canvas.
+        aspect_ratios: Of each level, above 1.
+
+    Returns:
+        Of each level, (width, height) of its ``2 + 2 * ratios`` boxes, at most 1.
+
+    Example:
+        >>> default_shapes((0.25, 1.0), ((4.0,),))
+        (((0.25, 0.25), (0.5, 0.5), (0.5, 0.125), (0.125, 0.5)),)
+    """
+    levels = []
+    for scale, following, ratios in zip(scales[:-1], scales[1:], aspect_ratios, strict=True):
+        between = math.sqrt(scale * following)
+        shapes = [(scale, scale), (between, between)]
+        for ratio in ratios:
+            longer, shorter = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+            shapes += [(longer, shorter), (shorter, longer)]
+        levels.append(tuple((min(width, 1.0), min(height, 1.0)) for width, height in shapes))
+    return tuple(levels)
+
+
+def default_boxes(
+    images: Tensor, feature_maps: Sequence[Tensor], shapes: BoxShapes, strides: Sequence[int | None]
+) -> Tensor:
+    """Default boxes of SSD of all levels, level by level, row by row, cell by cell (Liu et al. 2016, section 2.2).
+
+    They may reach beyond the canvas. Eager calls share one copy a shape and device (do not write into it); a graph that
+    is being compiled or exported computes its own.
+
+    Args:
+        images: (B, C, H, W); only shape and device matter.
+        feature_maps: Feature maps (B, C, H, W), fine to coarse; only their shapes matter.
+        shapes: Of :func:`default_shapes`.
+        strides: Distance of neighbouring centres of each level, pixels; None divides the canvas evenly.
+
+    Returns:
+        (A, 4) xyxy float32, pixels.
+
+    Example:
+        >>> images, maps = torch.zeros(1, 3, 64, 64), [torch.zeros(1, 8, 8, 8), torch.zeros(1, 8, 1, 1)]
+        >>> boxes = default_boxes(images, maps, default_shapes((0.25, 0.5, 1.0), ((), ())), strides=(8, None))
+        >>> boxes.shape, boxes[0].tolist(), boxes[-2].tolist()
+        (torch.Size([130, 4]), [-4.0, -4.0, 12.0, 12.0], [16.0, 16.0, 48.0, 48.0])
+    """
+    grids = tuple((level.shape[-2], level.shape[-1]) for level in feature_maps)
+    build = _build_defaults if _is_traced(images) else _shared_defaults
+    return build(grids, (images.shape[-2], images.shape[-1]), shapes, tuple(strides), images.device)
+
+
 def _is_traced(tensor: Tensor) -> bool:
     """Whether a graph is being made: fake tensors must not meet, or leave behind, a shared tensor."""
     return torch.compiler.is_compiling() or type(tensor) is not Tensor
@@ -155,6 +223,39 @@ def _shared_anchors(
     # A tensor born in inference mode could never be used in training afterwards.
     with torch.inference_mode(False):
         return _build_anchors(grids, strides, sizes, aspect_ratios, device)
+
+
+def _build_defaults(
+    grids: tuple[tuple[int, int], ...],
+    canvas: tuple[int, int],
+    shapes: BoxShapes,
+    strides: tuple[int | None, ...],
+    device: torch.device,
+) -> Tensor:
+    height, width = canvas
+    sides = torch.tensor([width, height], device=device)
+    levels = []
+    for (rows, columns), own, stride in zip(grids, shapes, strides, strict=True):
+        down, across = (rows, columns) if stride is None else (height / stride, width / stride)
+        y = ((torch.arange(rows, device=device) + 0.5) / down)[:, None].expand(rows, columns)
+        x = ((torch.arange(columns, device=device) + 0.5) / across)[None, :].expand(rows, columns)
+        centres = torch.stack((x, y), dim=-1).reshape(-1, 1, 2)  # shares of the canvas, as the sizes are
+        half = 0.5 * torch.tensor(own, dtype=torch.float32, device=device)
+        levels.append(torch.cat(((centres - half) * sides, (centres + half) * sides), dim=-1).reshape(-1, 4))
+    return torch.cat(levels)
+
+
+@functools.lru_cache(maxsize=64)
+def _shared_defaults(
+    grids: tuple[tuple[int, int], ...],
+    canvas: tuple[int, int],
+    shapes: BoxShapes,
+    strides: tuple[int | None, ...],
+    device: torch.device,
+) -> Tensor:
+    # A tensor born in inference mode could never be used in training afterwards.
+    with torch.inference_mode(False):
+        return _build_defaults(grids, canvas, shapes, strides, device)
 
 
 def _build(sizes: tuple[tuple[int, int], ...], strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
