@@ -19,6 +19,8 @@ IGNORED = -2  # owner of an anchor that takes no part in the loss
 
 Forced = Literal["none", "ties", "best"]
 
+_PAIRS = 2**23  # overlaps held at a time: 32 MiB, and a few times as much while they are computed
+
 
 class IouMatches(NamedTuple):
     """Which object each anchor is positive for: result of :func:`match_by_iou`."""
@@ -69,16 +71,25 @@ def match_by_iou(
     negative = positive if negative is None else negative
     if not M or not A:
         return IouMatches(valid.new_full((B, A), NEGATIVE, dtype=torch.int64), boxes_xyxy.new_zeros(B, A))
-    overlaps = pairwise_iou(boxes_xyxy, anchors_xyxy).masked_fill_(~valid[..., None], -1.0)  # (B, M, A)
-    iou, nearest = overlaps.max(dim=1)
+    iou, nearest = boxes_xyxy.new_full((B, A), -1.0), valid.new_zeros((B, A), dtype=torch.int64)
+    kept = valid.new_zeros(B, A)  # anchors that tie for the best of an object ("ties")
+    own = valid.new_full((B, A), NEGATIVE, dtype=torch.int64)  # of the object whose best they are ("best")
+    step = max(1, _PAIRS // (B * A))
+    for first in range(0, M, step):  # in one go but for thousands of objects, whose (B, M, A) would take gigabytes
+        overlaps = pairwise_iou(boxes_xyxy[:, first : first + step], anchors_xyxy)
+        overlaps.masked_fill_(~valid[:, first : first + step, None], -1.0)
+        largest, row = overlaps.max(dim=1)
+        nearest = torch.where(largest > iou, row + first, nearest)  # of equal overlaps the first object's stays
+        iou = torch.maximum(iou, largest)
+        if forced == "ties":
+            highest = overlaps.amax(dim=2, keepdim=True)
+            highest = highest.where(highest > 0, torch.inf)  # no anchor is the best of an object that touches none
+            kept |= (overlaps == highest).any(dim=1)
+        elif forced == "best":
+            highest, best = overlaps.max(dim=2)  # (B, step)
+            rows = torch.arange(first, first + highest.shape[1], device=best.device)
+            own.scatter_reduce_(1, best, torch.where(highest > 0, rows, NEGATIVE), "amax")
     owners = torch.where(iou < negative, NEGATIVE, torch.where(iou < positive, IGNORED, nearest))
-    if forced == "ties":
-        highest = overlaps.amax(dim=2, keepdim=True)
-        highest = highest.where(highest > 0, torch.inf)  # no anchor is the best of an object that touches none
-        owners = torch.where((overlaps == highest).any(dim=1), nearest, owners)
-    elif forced == "best":
-        highest, best = overlaps.max(dim=2)  # (B, M)
-        rows = torch.where(highest > 0, torch.arange(M, device=best.device), NEGATIVE)
-        own = owners.new_full((B, A), NEGATIVE).scatter_reduce_(1, best, rows, "amax")
-        owners = torch.where(own >= 0, own, owners)
+    owners = torch.where(kept, nearest, owners)
+    owners = torch.where(own >= 0, own, owners)
     return IouMatches(owners, iou.clamp_(min=0))
