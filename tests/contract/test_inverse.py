@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
-from tests.models.detection.inverse import yolox_outputs_from_targets
+from tests.models.detection.inverse import centernet_outputs_from_targets, yolox_outputs_from_targets
 from torch import Tensor
 
 from saccade.models.base import Model
@@ -19,7 +19,10 @@ from saccade.tasks import get_task
 
 Inverse = Callable[[Model, list[dict[str, Tensor]], tuple[int, int]], Mapping[str, Tensor]]
 # By class, as the decoding belongs to it.
-INVERSES: dict[str, Inverse] = {"YOLOX": yolox_outputs_from_targets}
+INVERSES: dict[str, Inverse] = {
+    "CenterNet": centernet_outputs_from_targets,
+    "YOLOX": yolox_outputs_from_targets,
+}
 
 
 @pytest.mark.parametrize("name", list_models("detection"))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from saccade.models.base import Model, Outputs, Targets
+from saccade.models.detection.centernet import center_targets
 from saccade.ops.anchors import grid_points
 from saccade.ops.box_coding import encode_points
 from saccade.structures.batch import pad_targets
@@ -45,3 +46,27 @@ def yolox_outputs_from_targets(model: Model, targets: Targets, image_size: tuple
 
 def _code(box_xyxy: Tensor, point: Tensor, stride: Tensor) -> Tensor:
     return encode_points(box_xyxy[None], point[None], stride[None])[0]
+
+
+def centernet_outputs_from_targets(model: Model, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """Heatmaps as the loss wants them, and at each centre the size and offset of its object.
+
+    Args:
+        model: For its number of classes.
+        targets: Boxes and labels, a list of dicts or padded; canvas pixels.
+        image_size: (height, width) of the canvas.
+    """
+    padded = pad_targets(targets)
+    grid = (-(-image_size[0] // 4), -(-image_size[1] // 4))
+    encoded = center_targets(padded["boxes"].float(), padded["labels"], model.num_classes, grid)
+
+    def at_centres(values: Tensor) -> Tensor:
+        maps = torch.zeros(len(values), 2, grid[0] * grid[1])
+        index = encoded.cells[:, None].expand(-1, 2, -1)
+        return maps.scatter_add_(2, index, (values * encoded.valid[..., None]).transpose(1, 2)).unflatten(2, grid)
+
+    return {
+        "heatmap": encoded.heatmaps.clamp(1e-4, 1 - 1e-4).logit(),
+        "sizes": at_centres(encoded.sizes),
+        "offsets": at_centres(encoded.offsets),
+    }
