@@ -128,7 +128,7 @@ def gaussian_radius(sizes: Tensor, min_overlap: float = 0.7) -> Tensor:
 
     Example:
         >>> gaussian_radius(torch.tensor([[20.0, 20.0], [4.0, 30.0], [0.5, 0.5]]))
-        tensor([5.4664, 2.0434, 0.1367])
+        tensor([5.4664, 2.0310, 0.1367])
     """
     around, area = min_overlap * sizes.sum(-1), sizes.prod(-1)
     return (around.square() + 4 * min_overlap * (1 - min_overlap) * area).sqrt() - around

@@ -238,8 +238,9 @@ class DLAUp(nn.Module):
             factors = [1] + [2] * (len(channels) - 1 - level)
             self.dla_up[f"ida_{index}"] = IDAUp(finest, channels[level:], factors)
             channels[level:] = [finest] * len(channels[level:])
-        self.stage_names = tuple(f"base.{name}" for name in base.stage_names)
-        self.neck_names = ("dla_up", "base.fc")
+        # What nothing reads comes first: training the last stages leaves it out.
+        self.stage_names = ("base.fc", *(f"base.{name}" for name in base.stage_names))
+        self.neck_names = ("dla_up",)
 
     def unused_parameters(self) -> list[nn.Parameter]:
         """Parameters of the authors' files that nothing reads."""
