@@ -44,7 +44,8 @@ def check_attributes(subject: Subject) -> None:
     built_for = model.builder_args.get("num_classes")
     require(built_for == model.num_classes, f"num_classes is {model.num_classes}, and it was built for {built_for}")
     spec = model.input_spec
-    fits = all(side % spec.pad_multiple == 0 for side in spec.size)
+    limits = spec.resize == "shorter_side"  # of the sides, and no canvas
+    fits = limits or all(side % spec.pad_multiple == 0 for side in spec.size)
     require(fits, f"input_spec.size {spec.size} is no multiple of pad_multiple {spec.pad_multiple}")
     channels, strides = model.feature_channels, model.feature_strides
     require(len(channels) == len(strides) > 0, f"feature_channels {channels} and feature_strides {strides} do not pair")
