@@ -42,6 +42,8 @@ MEMBERS = (
     # 64 million parameters under the same head and decoding: another neck, which compilation captures whole.
     Subject("yolox_darknet53", {"num_classes": 2}, odd_size=(70, 102), exported=False),
     Subject("centernet", {"num_classes": 2, "neck_channels": 32, "head_channels": 16}),
+    # A canvas of the largest stride, so that the coarsest level has whole cells.
+    Subject("fcos", {"num_classes": 2, "channels": 64}, (128, 128)),
     Subject("unet", {"num_classes": 3, "base_channels": 4}),
     Subject("unet_resnet34", {"num_classes": 1}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),

@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
-from tests.models.detection.inverse import centernet_outputs_from_targets, yolox_outputs_from_targets
+from tests.models.detection.inverse import (
+    centernet_outputs_from_targets,
+    fcos_outputs_from_targets,
+    yolox_outputs_from_targets,
+)
 from torch import Tensor
 
 from saccade.models.base import Model
@@ -21,6 +25,7 @@ Inverse = Callable[[Model, list[dict[str, Tensor]], tuple[int, int]], Mapping[st
 # By class, as the decoding belongs to it.
 INVERSES: dict[str, Inverse] = {
     "CenterNet": centernet_outputs_from_targets,
+    "FCOS": fcos_outputs_from_targets,
     "YOLOX": yolox_outputs_from_targets,
 }
 

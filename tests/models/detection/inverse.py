@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from saccade.models.base import Model, Outputs, Targets
+from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.centernet import center_targets
-from saccade.ops.anchors import grid_points
-from saccade.ops.box_coding import encode_points
+from saccade.models.detection.fcos import FCOS, centerness_targets
+from saccade.ops.anchors import canvas_size, grid_points
+from saccade.ops.box_coding import encode_distances, encode_points
 from saccade.structures.batch import pad_targets
 
 
@@ -42,6 +44,26 @@ def yolox_outputs_from_targets(model: Model, targets: Targets, image_size: tuple
             objectness[image, nearest] = 12.0
             logits[image, nearest, label] = 12.0
     return {"boxes": raw, "objectness": objectness, "logits": logits, "points": points, "strides": steps}
+
+
+def fcos_outputs_from_targets(model: FCOS, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """Each location that owns an object predicts its box, class and centre-ness; all others, that there is nothing."""
+    boxes, labels = unpack_targets(targets)
+    images = torch.empty(1, 3, *image_size)
+    maps = [images.new_empty(1, 1, *(-(-side // stride) for side in image_size)) for stride in model.feature_strides]
+    points, strides = model._grid(images, maps)
+    owners = model._owners(points, strides, boxes, labels >= 0)
+    B, A = owners.shape
+    image, location = (owners >= 0).nonzero(as_tuple=True)
+    own = owners[image, location]
+    exact = encode_distances(boxes[image, own], points[location])
+    distances, centerness = torch.zeros(B, A, 4), torch.full((B, A), -12.0)
+    logits = torch.full((B, A, model.num_classes), -12.0)
+    distances[image, location] = exact / strides[location, None]
+    logits[image, location, labels[image, own]] = 12.0
+    centerness[image, location] = centerness_targets(exact).logit(eps=1e-6)
+    found = {"logits": logits, "distances": distances, "centerness": centerness, "points": points, "strides": strides}
+    return {**found, "canvas": canvas_size(images)}
 
 
 def _code(box_xyxy: Tensor, point: Tensor, stride: Tensor) -> Tensor:
