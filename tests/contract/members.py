@@ -44,6 +44,8 @@ MEMBERS = (
     Subject("centernet", {"num_classes": 2, "neck_channels": 32, "head_channels": 16}),
     # A canvas of the largest stride, so that the coarsest level has whole cells.
     Subject("fcos", {"num_classes": 2, "channels": 64}, (128, 128)),
+    # The coarsest of its five levels has a stride of 128.
+    Subject("retinanet", {"num_classes": 2, "channels": 32}, (128, 128)),
     Subject("unet", {"num_classes": 3, "base_channels": 4}),
     Subject("unet_resnet34", {"num_classes": 1}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),

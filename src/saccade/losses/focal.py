@@ -70,7 +70,13 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float | None = 0.
     return loss * wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** gamma
 
 
-def sparse_focal_loss(logits: Tensor, labels: Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> Tensor:
+def sparse_focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    alpha: float | None = 0.25,
+    gamma: float = 2.0,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Sum of focal losses over anchors and classes, with at most one positive class an anchor.
 
     The same value as :func:`sigmoid_focal_loss` over one-hot targets, summed. No such targets are made: every value is
@@ -82,6 +88,7 @@ def sparse_focal_loss(logits: Tensor, labels: Tensor, alpha: float | None = 0.25
         labels: (...) int64: 0..C-1, -1 for an anchor that is negative for all classes, -2 for one that is ignored.
         alpha: Weight of positives, 0..1; negatives weigh ``1 - alpha``. ``None`` weighs all of them 1.
         gamma: Focusing exponent, >= 0; 0 is balanced cross entropy.
+        weights: (...), factor on the losses of each anchor; 1 if not given. Without gradient.
 
     Returns:
         Scalar.
@@ -91,7 +98,7 @@ def sparse_focal_loss(logits: Tensor, labels: Tensor, alpha: float | None = 0.25
         >>> sparse_focal_loss(logits, torch.tensor([1, -1, -1, -2]))
         tensor(0.6931)
     """
-    total: Tensor = _SparseFocal.apply(logits, labels, alpha, gamma)
+    total: Tensor = _SparseFocal.apply(logits, labels, alpha, gamma, weights)
     return total
 
 
@@ -157,10 +164,18 @@ class _SparseFocal(torch.autograd.Function):
     """Sum of :func:`sparse_focal_loss`."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, logits: Tensor, labels: Tensor, alpha: float | None, gamma: float) -> Tensor:
+    def forward(
+        ctx: FunctionCtx,
+        logits: Tensor,
+        labels: Tensor,
+        alpha: float | None,
+        gamma: float,
+        weights: Tensor | None,
+    ) -> Tensor:
         wanted = ctx.needs_input_grad[0]  # type: ignore[attr-defined]
         positive_weight, negative_weight = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
         flat, owners = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1, 1)
+        factors = None if weights is None else weights.reshape(-1, 1)
         gradient = torch.empty_like(flat, memory_format=torch.contiguous_format) if wanted else None
 
         # Every value as a negative. An ignored row is one of certain negatives: -inf has neither loss nor slope.
@@ -171,6 +186,9 @@ class _SparseFocal(torch.autograd.Function):
             rows = slice(start, start + step)
             values = _precise(flat[rows]).masked_fill(owners[rows] == -2, -torch.inf)
             loss, slope = _modulated(values, gamma, wanted)
+            if factors is not None:
+                loss = loss * factors[rows]
+                slope = None if slope is None else slope.mul_(factors[rows])
             total = total + loss.sum() * negative_weight
             if gradient is not None and slope is not None:
                 gradient[rows] = slope.mul_(negative_weight)
@@ -181,6 +199,9 @@ class _SparseFocal(torch.autograd.Function):
         as_positive, rise = _modulated(-own, gamma, wanted)
         as_negative, _ = _modulated(own, gamma, slope=False)
         correction = positive_weight * as_positive - negative_weight * as_negative
+        if factors is not None:
+            correction = correction * factors
+            rise = None if rise is None else rise * factors
         total = total + torch.where(positive, correction, 0.0).sum()
         if gradient is not None and rise is not None:
             exact = torch.where(positive, (-positive_weight * rise).to(gradient.dtype), gradient.gather(1, column))
@@ -191,6 +212,6 @@ class _SparseFocal(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient * grad.to(gradient.dtype), None, None, None
+        return gradient * grad.to(gradient.dtype), None, None, None, None

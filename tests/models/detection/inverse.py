@@ -9,8 +9,10 @@ from saccade.models.base import Model, Outputs, Targets
 from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.centernet import center_targets
 from saccade.models.detection.fcos import FCOS, centerness_targets
+from saccade.models.detection.retinanet import RetinaNet
 from saccade.ops.anchors import canvas_size, grid_points
-from saccade.ops.box_coding import encode_distances, encode_points
+from saccade.ops.box_coding import encode_anchors, encode_distances, encode_points
+from saccade.ops.iou import pairwise_iou
 from saccade.structures.batch import pad_targets
 
 
@@ -64,6 +66,25 @@ def fcos_outputs_from_targets(model: FCOS, targets: Targets, image_size: tuple[i
     centerness[image, location] = centerness_targets(exact).logit(eps=1e-6)
     found = {"logits": logits, "distances": distances, "centerness": centerness, "points": points, "strides": strides}
     return {**found, "canvas": canvas_size(images)}
+
+
+def retinanet_outputs_from_targets(model: RetinaNet, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """Each object has the free anchor that it overlaps most, which the matcher may give to another; all others are sure
+    that there is nothing.
+    """
+    boxes, labels = unpack_targets(targets)
+    images = torch.empty(1, 3, *image_size)
+    maps = [images.new_empty(1, 1, *(-(-side // stride) for side in image_size)) for stride in model.feature_strides]
+    anchors = model._anchors(images, maps)
+    B, A = len(boxes), len(anchors)
+    codes, logits = torch.zeros(B, A, 4), torch.full((B, A, model.num_classes), -12.0)
+    for image, row in (labels >= 0).nonzero().tolist():
+        free = logits[image].amax(dim=1) < 0
+        overlaps = pairwise_iou(boxes[image, row][None], anchors)[0]
+        best = int(overlaps.where(free, -1.0).argmax())
+        codes[image, best] = encode_anchors(boxes[image, row], anchors[best])
+        logits[image, best, labels[image, row]] = 12.0
+    return {"logits": logits, "codes": codes, "anchors": anchors, "canvas": canvas_size(images)}
 
 
 def _code(box_xyxy: Tensor, point: Tensor, stride: Tensor) -> Tensor:
