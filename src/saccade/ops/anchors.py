@@ -67,7 +67,8 @@ def canvas_size(images: Tensor) -> Tensor:
         >>> canvas_size(torch.zeros(1, 3, 48, 64))
         tensor([48., 64.])
     """
-    return torch.stack([torch.full((), float(side), device=images.device) for side in images.shape[-2:]])
+    # No float(side), which would make a constant of it in an exported graph.
+    return torch.stack([torch.full((), side, dtype=torch.float32, device=images.device) for side in images.shape[-2:]])
 
 
 def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
