@@ -32,7 +32,11 @@ SHELL_ONLY: dict[str, set[str]] = {
     "datasets": {"json"},
 }
 # What the shell neither shows nor sets.
-PYTHON_ONLY: dict[str, set[str]] = {"predict": {"keep_images"}, "convert": {"model_args"}}
+PYTHON_ONLY: dict[str, set[str]] = {
+    "predict": {"keep_images"},
+    "convert": {"model_args"},
+    "explain": {"target"},
+}
 
 
 def _default(field: Any) -> Any:

@@ -18,6 +18,7 @@ from saccade.analysis.rollout import attention_rollout
 from saccade.data.transforms.resize import resize_image
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
+from saccade.models.detection.base import Detector
 from saccade.models.normalize import Normalize
 from saccade.results.classification import Classification
 from saccade.structures.geometry import Geometry
@@ -120,6 +121,11 @@ def explain_image(
         raise ConfigError(f"unknown method '{method}'.{did_you_mean(method, get_args(Method))}")
     if top < 1:
         raise ConfigError(f"top is the number of classes or feature maps to show, at least 1; got {top}.")
+    if isinstance(model, Detector):
+        raise ConfigError(
+            f"{method} explains a class, and '{model.builder_name}' is a detector. With --assign (assign=True) explain "
+            "draws which anchors or points it assigns to which object."
+        )
     classifier = require_classifier(model, "explain").eval()
     canvas, geometry = resize_image(image, model.input_spec)
     device = next(model.parameters()).device

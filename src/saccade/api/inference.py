@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from saccade.api._open import ModelLike, augmented, open_data, open_model, open_network, tiling
 from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    from saccade.analysis.assignment import AssignedObjects
     from saccade.analysis.explanation import Explanation, Method
     from saccade.engine.predict.predict import Predictions
     from saccade.metrics.base import MetricReport
@@ -198,6 +199,44 @@ def predict(
     )
 
 
+@overload
+def explain(
+    model: ModelLike,
+    image: Any,
+    *,
+    weights: str | None = ...,
+    method: Method = ...,
+    layer: str | None = ...,
+    classes: Sequence[str] = ...,
+    top: int = ...,
+    assign: Literal[False] = ...,
+    data: None = ...,
+    format: None = ...,
+    target: None = ...,
+    save: str | Path | None = ...,
+    trust: bool = ...,
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: ModelLike,
+    image: Any,
+    *,
+    weights: str | None = ...,
+    method: Method = ...,
+    layer: str | None = ...,
+    classes: Sequence[str] = ...,
+    top: int = ...,
+    assign: Literal[True],
+    data: str | Path | None = ...,
+    format: str | None = ...,
+    target: Mapping[str, Any] | None = ...,
+    save: str | Path | None = ...,
+    trust: bool = ...,
+) -> AssignedObjects: ...
+
+
 def explain(
     model: ModelLike,
     image: Any,
@@ -207,10 +246,17 @@ def explain(
     layer: str | None = None,
     classes: Sequence[str] = (),
     top: int = 3,
+    assign: bool = False,
+    data: str | Path | None = None,
+    format: str | None = None,
+    target: Mapping[str, Any] | None = None,
     save: str | Path | None = None,
     trust: bool = False,
-) -> Explanation:
-    """Explain a classifier's prediction for an image: Grad-CAM, attention roll-out, or the feature maps of a layer.
+) -> Explanation | AssignedObjects:
+    """Explain a classifier's prediction for an image, or with ``assign`` what a detector learns from it.
+
+    Of a classifier: Grad-CAM, attention roll-out, or the feature maps of a layer. Of a detector: which anchors or
+    points of each level it assigns to which object.
 
     Args:
         model: Model: checkpoint, folder of a run, or name of a network with weights.
@@ -221,20 +267,45 @@ def explain(
         layer: Layer of the network (cam, features); the last stage that gives a feature map if not given.
         classes: Classes to explain in place of the most probable (cam).
         top: How many classes (cam) or feature maps (features).
+        assign: Of a detector: draw the positive, ignored and negative anchors or points of every level, coloured by
+            object.
+        data: With assign: data set that has the ground truth of the image, name in the catalogue, or path; that of the
+            training run if not given, for a checkpoint in its run folder.
+        format: With assign: reader; found automatically if not given.
+        target: With assign: boxes and labels in pixels of the image, in place of data.
         save: Image file to write.
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
-        The predicted classes and the heat or feature maps; ``plot()`` draws them.
+        The predicted classes and the heat or feature maps; with ``assign`` positives by level and object.
+        ``plot()`` draws them.
 
     Raises:
-        SaccadeError: If the model is no classifier, there is not exactly one image, or a name is unknown.
+        SaccadeError: If the model is no classifier (a detector with ``assign``), there is not exactly one image, its
+            ground truth is not known, or a name is unknown.
 
     Example:
         >>> explanation = saccade.explain(saccade.create_model("lenet5"), np.zeros((56, 40), np.uint8), top=2)
         >>> explanation.heat.shape
         (2, 56, 40)
+        >>> model, target = saccade.create_model("yolox_nano"), {"boxes": [[8, 8, 40, 40]], "labels": [1]}
+        >>> assigned = saccade.explain(model, np.zeros((64, 64, 3), np.uint8), assign=True, target=target)
+        >>> [row["positive"] for row in assigned.objects()] == [sum(row["positive"] for row in assigned.levels())]
+        True
     """
+    if assign:
+        if method != "cam" or layer is not None or classes or top != 3:
+            raise ConfigError("method, layer, classes and top explain a class. Leave them out with assign.")
+        from saccade.api._assign import explain_assignment
+
+        assigned = explain_assignment(model, image, weights, data, format, target, trust)
+        if save is not None:
+            assigned.save(save)
+        return assigned
+    if data is not None or format is not None or target is not None:
+        raise ConfigError(
+            "data, format and target belong to the assignment of a detector. Pass assign=True (--assign)."
+        )
     from saccade.analysis.explanation import explain_image
     from saccade.engine.predict.sources import iter_source
 

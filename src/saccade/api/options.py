@@ -273,7 +273,10 @@ class ShowOptions:
 
 @dataclass(kw_only=True)
 class ExplainOptions:
-    """Draw what a classifier's prediction rests on: Grad-CAM, attention roll-out, or the feature maps of a layer."""
+    """Draw what a classifier's prediction rests on: Grad-CAM, attention roll-out, or the feature maps of a layer.
+
+    With --assign, draw instead which anchors or points of each level a detector assigns to which object of an image.
+    """
 
     model: tyro.conf.Positional[str]
     """Model: checkpoint, folder of a run, or name of a network with weights."""
@@ -291,6 +294,16 @@ class ExplainOptions:
     """Classes to explain in place of the most probable (cam)."""
     top: int = 3
     """How many classes (cam) or feature maps (features)."""
+    assign: bool = False
+    """Of a detector: draw the positive, ignored and negative anchors or points of every level, coloured by object. The
+    ground truth is found in the data by the path of the image. A name alone is built with random weights."""
+    data: str | None = None
+    """With assign: data set that has the ground truth of the image, name in the catalogue, or path; that of the
+    training run if not given, for a checkpoint in its run folder."""
+    format: str | None = None
+    """With assign: reader; found automatically if not given."""
+    target: PythonOnly[Mapping[str, Any] | None] = None
+    """With assign: boxes and labels in pixels of the image, in place of data."""
     save: Path | None = None
     """Image file to write. The shell writes explain.png if not given."""
     trust: bool = False

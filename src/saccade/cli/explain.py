@@ -1,4 +1,4 @@
-"""``saccade explain``: what a classifier's prediction for an image rests on."""
+"""``saccade explain``: what a classifier's prediction for an image rests on, or what a detector learns from it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ __all__ = ["run"]
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, explain, print the classes and where the drawing is."""
+    """Parse, explain, print the classes, or the numbers of the assignment, and where the drawing is."""
     arguments = parse(ExplainOptions, argv, "explain")
     from saccade import api
 
     save = arguments.save or Path("explain.png")
-    explanation = api.explain(**options_of(arguments, ExplainOptions) | {"save": save})
-    print_rows([{"class": name, "probability": share} for name, share in explanation.result.top(5)])
+    options = options_of(arguments, ExplainOptions) | {"save": save}
+    if arguments.assign:
+        assigned = api.explain(**options)
+        print_rows(assigned.levels())
+        print_rows(assigned.objects())
+        for note in assigned.notes():
+            print_line(note)
+    else:
+        explanation = api.explain(**options)
+        print_rows([{"class": name, "probability": share} for name, share in explanation.result.top(5)])
     print_line(f"drawn in {save}")
     return 0

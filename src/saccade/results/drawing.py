@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.ops.boxes_numpy import box_intersection
-from saccade.results.fonts import render_text_within
+from saccade.results.fonts import render_text_within, stamp_text
 from saccade.results.images import PAPER, Image, montage, to_rgb8, write_image
 from saccade.results.palette import Color, class_color, ink_on, oklch_to_rgb
 from saccade.structures.sample import IGNORE_LABEL
@@ -222,9 +222,9 @@ def draw_caption(
             full = max(1, round(room * min(1.0, max(0.0, float(np.nan_to_num(shares[index]))))))
             bar = strip[top + 2 : top + row - 2, margin : margin + full]
             bar[:] = np.rint(0.55 * np.asarray(inks[index]) + 0.45 * np.asarray(PAPER)).astype(np.uint8)
-            _stamp(strip, number, width - margin - number.shape[1], top + (row - number.shape[0]) // 2, _INK)
+            stamp_text(strip, number, width - margin - number.shape[1], top + (row - number.shape[0]) // 2, _INK)
         text = render_text_within(line, size, max(1, room - margin), round(0.75 * size))
-        _stamp(strip, text, margin + margin // 2, top + (row - text.shape[0]) // 2, _INK)
+        stamp_text(strip, text, margin + margin // 2, top + (row - text.shape[0]) // 2, _INK)
     return _with_strip(canvas, strip)
 
 
@@ -320,14 +320,6 @@ def _tint(canvas: Image, mask: NDArray[Any], color: Color, line: int) -> None:
     cv2.drawContours(canvas, contours, -1, color, max(1, line - 1), cv2.LINE_AA)
 
 
-def _stamp(canvas: Image, mask: NDArray[np.uint8], left: int, top: int, color: Color) -> None:
-    """Draw letters onto the canvas; the part outside is cut."""
-    left, top = max(0, left), max(0, top)
-    area = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
-    alpha = mask[: area.shape[0], : area.shape[1], None].astype(np.float32) / 255
-    area[:] = np.rint(area * (1 - alpha) + np.asarray(color, np.float32) * alpha).astype(np.uint8)
-
-
 def _draw_labels(
     canvas: Image, boxes: NDArray[Any], texts: Sequence[str], inks: Sequence[Color], order: Any, size: int, line: int
 ) -> None:
@@ -348,7 +340,7 @@ def _draw_labels(
         left, top = _find_position(boxes[index], label_width, label_height, (height, width), taken, boxes, line)
         taken = np.concatenate([taken, [[left, top, left + label_width, top + label_height]]])
         canvas[top : top + label_height, left : left + label_width] = inks[index]
-        _stamp(canvas, mask, left + pad, top + pad // 3, ink_on(inks[index]))
+        stamp_text(canvas, mask, left + pad, top + pad // 3, ink_on(inks[index]))
 
 
 def _find_position(
@@ -400,7 +392,7 @@ def _legend(entries: Sequence[tuple[str, Color]], canvas: Image) -> Image:
         left, top = gap + (index % columns) * column, gap // 2 + (index // columns) * row
         middle = top + row // 2
         strip[middle - swatch // 2 : middle + swatch // 2, left : left + swatch] = color
-        _stamp(strip, mask, left + swatch + gap, middle - mask.shape[0] // 2, _INK)
+        stamp_text(strip, mask, left + swatch + gap, middle - mask.shape[0] // 2, _INK)
     return strip
 
 

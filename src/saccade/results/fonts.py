@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from saccade.structures.text import printable
 
-__all__ = ["font_file", "render_text", "render_text_within"]
+__all__ = ["font_file", "render_text", "render_text_within", "stamp_text"]
 
 Mask = NDArray[np.uint8]
 
@@ -70,6 +70,28 @@ def render_text_within(text: str, size: int, max_width: int, smallest: int = 9) 
         if text == "…":
             break
     return mask[:, :max_width]
+
+
+def stamp_text(canvas: NDArray[np.uint8], mask: Mask, left: int, top: int, color: tuple[int, int, int]) -> None:
+    """Draw rendered letters onto an image, in place; the part outside is cut.
+
+    Args:
+        canvas: (H, W, 3) RGB.
+        mask: Of :func:`render_text`.
+        left: Column of its upper left pixel.
+        top: Row of that pixel.
+        color: (red, green, blue) of the letters.
+
+    Example:
+        >>> canvas = np.zeros((40, 60, 3), np.uint8)
+        >>> stamp_text(canvas, render_text("dog", size=20), left=5, top=5, color=(255, 200, 0))
+        >>> canvas.max(axis=(0, 1)).tolist()
+        [255, 200, 0]
+    """
+    left, top = max(0, left), max(0, top)
+    area = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
+    alpha = mask[: area.shape[0], : area.shape[1], None].astype(np.float32) / 255
+    area[:] = np.rint(area * (1 - alpha) + np.asarray(color, np.float32) * alpha).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=1024)
