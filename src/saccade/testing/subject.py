@@ -132,10 +132,15 @@ def _take_statistics(model: Model, images: Tensor, inputs: Mapping[str, Tensor])
 def _standardise(model: Model, images: Tensor, inputs: Mapping[str, Tensor]) -> None:
     """Mean and standard deviation one for what the head's last layers (those with a bias) predict for these images.
 
-    For detectors that means scores of all heights and boxes large enough to overlap.
+    For detectors that means scores of all heights and boxes large enough to overlap. A head that all levels of a
+    pyramid share follows the first, which is the largest.
     """
+    done: set[nn.Module] = set()
 
     def rescale(module: nn.Conv2d | nn.Linear, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        if module in done:
+            return output
+        done.add(module)
         assert module.bias is not None
         std, mean = torch.std_mean(output)
         if not std > 0:
