@@ -44,8 +44,10 @@ MEMBERS = (
     Subject("centernet", {"num_classes": 2, "neck_channels": 32, "head_channels": 16}),
     # A canvas of the largest stride, so that the coarsest level has whole cells.
     Subject("fcos", {"num_classes": 2, "channels": 64}, (128, 128)),
-    # The coarsest of its five levels has a stride of 128.
-    Subject("retinanet", {"num_classes": 2, "channels": 32}, (128, 128)),
+    # The coarsest of its five levels has a stride of 128; anchors as small as the canvas asks for.
+    Subject("retinanet", {"num_classes": 2, "channels": 32, "anchor_size": 8}, (128, 128)),
+    # Four levels to stride 64; a ratio at which mining leaves out nothing, so that each level learns from any image.
+    Subject("ssdlite", {"num_classes": 2, "levels": 4, "finest_stride": 8, "hard_negative_ratio": 100.0}, (128, 128)),
     Subject("unet", {"num_classes": 3, "base_channels": 4}),
     Subject("unet_resnet34", {"num_classes": 1}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
