@@ -12,6 +12,7 @@ from tests.models.detection.inverse import (
     centernet_outputs_from_targets,
     fcos_outputs_from_targets,
     retinanet_outputs_from_targets,
+    ssd_outputs_from_targets,
     yolox_outputs_from_targets,
 )
 from torch import Tensor
@@ -29,6 +30,7 @@ INVERSES: dict[str, Inverse] = {
     "CenterNet": centernet_outputs_from_targets,
     "FCOS": fcos_outputs_from_targets,
     "RetinaNet": retinanet_outputs_from_targets,
+    "SSD": ssd_outputs_from_targets,
     "YOLOX": yolox_outputs_from_targets,
 }
 

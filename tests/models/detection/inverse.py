@@ -10,7 +10,8 @@ from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.centernet import center_targets
 from saccade.models.detection.fcos import FCOS, centerness_targets
 from saccade.models.detection.retinanet import RetinaNet
-from saccade.ops.anchors import canvas_size, grid_points
+from saccade.models.detection.ssd import CODE_WEIGHTS, SSD
+from saccade.ops.anchors import canvas_size, default_boxes, grid_points
 from saccade.ops.box_coding import encode_anchors, encode_distances, encode_points
 from saccade.ops.iou import pairwise_iou
 from saccade.structures.batch import pad_targets
@@ -113,3 +114,22 @@ def centernet_outputs_from_targets(model: Model, targets: Targets, image_size: t
         "sizes": at_centres(encoded.sizes),
         "offsets": at_centres(encoded.offsets),
     }
+
+
+def ssd_outputs_from_targets(model: SSD, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """Each object has the free default box that it overlaps most; all others are sure of background."""
+    boxes, labels = unpack_targets(targets)
+    images = torch.empty(1, 3, *image_size)
+    maps = model.features(images.to(next(model.parameters()).device))
+    anchors = default_boxes(images, maps, *model.boxes)
+    B, A = len(boxes), len(anchors)
+    codes, logits = torch.zeros(B, A, 4), torch.zeros(B, A, 1 + model.num_classes)
+    logits[..., 0] = 15.0
+    for image, row in (labels >= 0).nonzero().tolist():
+        free = logits[image, :, 0] > 0
+        overlaps = pairwise_iou(boxes[image, row][None], anchors)[0]
+        best = int(overlaps.where(free, -1.0).argmax())
+        codes[image, best] = encode_anchors(boxes[image, row], anchors[best], CODE_WEIGHTS)
+        logits[image, best, 0] = 0.0
+        logits[image, best, 1 + labels[image, row]] = 15.0
+    return {"codes": codes, "logits": logits, "anchors": anchors, "canvas": canvas_size(images)}
