@@ -1,43 +1,63 @@
-"""Non-maximum suppression of a whole batch, with fixed sizes, so that it runs inside an exported graph."""
+"""Suppression of duplicate boxes for a whole batch, with fixed sizes, so that it runs inside an exported graph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torchvision
 from torch import Tensor
+from torch.nn import functional as F
 
 from saccade.errors import ConfigError, did_you_mean
+from saccade.ops.iou import pairwise_iou
 
-__all__ = ["NmsSettings", "batched_nms", "batched_nms_indices"]
+__all__ = ["Kept", "NmsKind", "NmsSettings", "batched_nms", "batched_nms_indices"]
 
 # Steps of the lattice to which an image's boxes are rounded, for the decision alone: 1/205 pixel for boxes that span
 # 640 pixels.
 _LATTICE = 2.0**17
 
-NmsKind = Literal["nms"]
+NmsKind = Literal["nms", "soft", "soft_gaussian", "diou", "wbf", "none"]
 
 
 @dataclass(frozen=True)
 class NmsSettings:
-    """Settings of non-maximum suppression, one record for a detector's whole decoding.
+    """Settings of suppression, one record for a detector's whole decoding.
+
+    Kinds:
+
+    - ``nms``: greedy suppression: by falling score, a box drops those of its class that overlap it by more than
+      ``iou``.
+    - ``soft``: Soft-NMS (Bodla et al. 2017, arXiv 1704.04503): such boxes are not dropped, their scores are multiplied
+      by one minus the overlap; then the next is the one that now scores highest.
+    - ``soft_gaussian``: Soft-NMS with a factor ``exp(-overlap^2 / sigma)`` for every box of the class; ``iou`` has no
+      part in it.
+    - ``diou``: greedy suppression by DIoU (Zheng et al. 2020, arXiv 1911.08287, section 3.4), which leaves boxes with
+      distant centres alone.
+    - ``wbf``: weighted boxes fusion (Solovyev et al. 2021, arXiv 1910.13302): greedy suppression, after which each box
+      that is kept is the mean, weighted by score, of itself and those that it dropped. Unlike in the paper, which fuses
+      what several networks found, clusters do not move while they grow, and the highest score is kept, not the mean,
+      which many weak duplicates would pull down.
+    - ``none``: the highest scores as they are, for networks that output no duplicates.
 
     Args:
-        iou: Overlap above which the lower score of the same class is dropped, 0..1.
+        iou: Overlap above which the lower score of the same class suffers, 0..1.
         score_threshold: Rows at or below it are padding: they are never returned and never drop another.
         pre_nms: Rows an image that enter the suppression, by score.
         max_detections: Rows an image that may leave it.
-        kind: ``nms``: greedy suppression.
+        kind: How duplicates are suppressed, see above.
+        class_agnostic: Suppress across classes too: one object is of one class.
+        sigma: Width of ``soft_gaussian``, above 0.
 
     Raises:
         ConfigError: If a value is out of its range.
 
     Example:
         >>> from dataclasses import replace
-        >>> replace(NmsSettings(iou=0.65), score_threshold=0.3)  # doctest: +ELLIPSIS
-        NmsSettings(iou=0.65, score_threshold=0.3, ...)
+        >>> replace(NmsSettings(iou=0.65), kind="soft")  # doctest: +ELLIPSIS
+        NmsSettings(iou=0.65, score_threshold=0.01, ..., kind='soft', ...)
     """
 
     iou: float = 0.5
@@ -45,6 +65,8 @@ class NmsSettings:
     pre_nms: int = 1000
     max_detections: int = 100
     kind: NmsKind = "nms"
+    class_agnostic: bool = False
+    sigma: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("iou", "score_threshold"):
@@ -53,18 +75,29 @@ class NmsSettings:
         for name in ("pre_nms", "max_detections"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"nms.{name} is {getattr(self, name)}; it must be at least 1.")
+        if not self.sigma > 0:
+            raise ConfigError(f"nms.sigma is {self.sigma}; it must be above 0.")
         if self.kind not in get_args(NmsKind):
             raise ConfigError(f"nms.kind is '{self.kind}'.{did_you_mean(str(self.kind), get_args(NmsKind))}")
 
 
+class Kept(NamedTuple):
+    """What suppression leaves of each image: result of :func:`batched_nms_indices`."""
+
+    rows: Tensor  # (B, K) int64, of the given boxes: those that are kept by falling score, then any others
+    count: Tensor  # (B,) int64, how many are kept
+    scores: Tensor  # (B, K); lower than the given ones where the kind lowers scores
+    boxes_xyxy: Tensor  # (B, K, 4); other than the given ones where the kind fuses boxes
+
+
 def batched_nms(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, settings: NmsSettings) -> dict[str, Tensor]:
-    """Greedy suppression per image and class, by one call for the whole batch.
+    """Suppression of duplicates per image and class, for the whole batch at once.
 
     Args:
         boxes_xyxy: (B, N, 4), float, pixels.
         scores: (B, N), 0..1.
         labels: (B, N), int64, 0..C-1.
-        settings: Thresholds and sizes.
+        settings: Kind, thresholds and sizes.
 
     Returns:
         ``boxes`` (B, K, 4), ``scores`` (B, K), ``labels`` (B, K) int64 and ``count`` (B,) int64 with K =
@@ -75,72 +108,161 @@ def batched_nms(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, settings: Nm
         >>> scores, labels = torch.tensor([[0.9, 0.8]]), torch.zeros(1, 2).long()
         >>> batched_nms(boxes, scores, labels, NmsSettings(iou=0.5))["count"].tolist()
         [1]
+        >>> batched_nms(boxes, scores, labels, NmsSettings(iou=0.5, kind="soft"))["scores"]
+        tensor([[0.9000, 0.1455]])
     """
-    indices, count = batched_nms_indices(boxes_xyxy, scores, labels, settings)
-    found = torch.arange(indices.shape[1], device=indices.device) < count[:, None]
+    kept = batched_nms_indices(boxes_xyxy, scores, labels, settings)
+    found = torch.arange(kept.rows.shape[1], device=kept.rows.device) < kept.count[:, None]
     return {
-        "boxes": torch.where(found[..., None], boxes_xyxy.gather(1, indices[..., None].expand(-1, -1, 4)), 0.0),
-        "scores": torch.where(found, scores.gather(1, indices), 0.0),
-        "labels": torch.where(found, labels.gather(1, indices), 0),
-        "count": count,
+        "boxes": torch.where(found[..., None], kept.boxes_xyxy, 0.0),
+        "scores": torch.where(found, kept.scores, 0.0),
+        "labels": torch.where(found, labels.gather(1, kept.rows), 0),
+        "count": kept.count,
     }
 
 
-def batched_nms_indices(
-    boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, settings: NmsSettings
-) -> tuple[Tensor, Tensor]:
+def batched_nms_indices(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, settings: NmsSettings) -> Kept:
     """Rows that suppression keeps, for detectors with more of a box than its class: masks, keypoints, features.
 
-    The best ``pre_nms`` boxes of each image are laid out on a grid of cells, one column a class and one row an image,
-    so that boxes of different classes or images cannot meet, and go through ``torchvision.ops.nms`` together. What it
-    keeps (a number that depends on the data) becomes a mask of fixed size, and a second top-k gives the result.
-
-    Precision: shifting floats rounds them by an amount that grows with the shift, and the result for an image would
-    depend on its position in the batch. So boxes are first rounded to whole steps of a lattice over the extent of their
-    own image. Whole numbers below 2^24 are exact in float32: with at most 127 classes and 127 images the decision
-    depends on nothing but the image itself; beyond that it loses a bit each time either number doubles.
+    Where boxes are fused (``wbf``), the row is that of the box with the highest score of each cluster.
 
     Args:
         boxes_xyxy: (B, N, 4), float, pixels.
         scores: (B, N), 0..1.
         labels: (B, N), int64, 0..C-1.
-        settings: Thresholds and sizes.
+        settings: Kind, thresholds and sizes.
 
     Returns:
-        Indices (B, K) int64 of kept rows by falling score, then of any others, and how many are kept, (B,) int64, with
-        K = min(max_detections, pre_nms, N).
+        Rows, how many of them are kept, their scores and boxes, with K = min(max_detections, pre_nms, N).
 
     Example:
         >>> boxes = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [50.0, 50.0, 60.0, 60.0]]])
         >>> scores, labels = torch.tensor([[0.8, 0.9, 0.7]]), torch.zeros(1, 3).long()
-        >>> indices, count = batched_nms_indices(boxes, scores, labels, NmsSettings(iou=0.5))
-        >>> indices[0, : count[0]].tolist()
+        >>> kept = batched_nms_indices(boxes, scores, labels, NmsSettings(iou=0.5))
+        >>> kept.rows[0, : kept.count[0]].tolist()
         [1, 2]
     """
     pre_nms = min(settings.pre_nms, scores.shape[1])
+    limit = min(settings.max_detections, pre_nms)
+    if not limit:
+        return Kept(labels, labels.new_zeros(len(labels)), scores, boxes_xyxy)
     scores, rows = scores.topk(pre_nms, dim=1)
-    boxes_xyxy = boxes_xyxy.gather(1, rows[..., None].expand(-1, -1, 4))
-    labels = labels.gather(1, rows)
+    boxes_xyxy = _take(boxes_xyxy, rows)
+    labels = torch.zeros_like(rows) if settings.class_agnostic else labels.gather(1, rows)
     valid = scores > settings.score_threshold
+    if settings.kind in ("soft", "soft_gaussian", "diou"):
+        order, values = _pick(boxes_xyxy, torch.where(valid, scores, 0.0), labels, limit, settings)
+        kept = values > settings.score_threshold
+    else:
+        keep = valid if settings.kind == "none" else _greedy(boxes_xyxy, scores, labels, valid, settings.iou)
+        order = torch.where(keep, scores, -1.0).topk(limit, dim=1).indices
+        values, kept = scores.gather(1, order), keep.gather(1, order)
+    chosen = _take(boxes_xyxy, order)
+    if settings.kind == "wbf":
+        chosen = _fuse(chosen, order, kept, boxes_xyxy, torch.where(valid, scores, 0.0), labels, settings.iou)
+    return Kept(rows.gather(1, order), kept.sum(dim=1), values, chosen)
 
+
+def _take(boxes_xyxy: Tensor, rows: Tensor) -> Tensor:
+    return boxes_xyxy.gather(1, rows[..., None].expand(-1, -1, 4))
+
+
+def _in_graph(values: Tensor) -> bool:
+    return torch.compiler.is_compiling() or type(values) is not Tensor
+
+
+def _greedy(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, iou: float) -> Tensor:
+    """Which rows greedy suppression keeps, (B, N) bool.
+
+    The boxes are laid out on a grid of cells, one column a class and one row an image, so that boxes of different
+    classes or images cannot meet, and go through ``torchvision.ops.nms`` together. What it keeps (a number that depends
+    on the data) becomes a mask of fixed size.
+
+    Precision: shifting floats rounds them by an amount that grows with the shift, and the result for an image would
+    depend on its position in the batch. So boxes are first rounded to whole steps of a lattice over the extent of their
+    own image. Whole numbers below 2^24 are exact in float32: with at most 127 classes and 127 images the decision
+    depends on nothing but the image itself; beyond that it loses a bit each time either number doubles.
+    """
     laid_out = _lay_out(boxes_xyxy, labels, valid).flatten(0, 1)
     ranks = torch.where(valid, scores, -1.0).flatten()
-    if torch.compiler.is_compiling() or type(scores) is not Tensor:
+    if _in_graph(scores):
         # A graph of torch.export takes the number of kept rows for two at least; two more boxes, which nothing
         # overlaps and which are worth least, make that true.
         apart = torch.tensor([[-3.0, -3.0, -2.5, -2.5], [-5.0, -5.0, -4.5, -4.5]], device=ranks.device) * _LATTICE
-        keep = torchvision.ops.nms(
-            torch.cat((laid_out, apart)), torch.cat((ranks, ranks.new_full((2,), -2.0))), settings.iou
-        )
+        keep = torchvision.ops.nms(torch.cat((laid_out, apart)), torch.cat((ranks, ranks.new_full((2,), -2.0))), iou)
     else:
         # Outside of a graph the number of rows may follow the data, and padding need not be compared with anything.
         real = valid.flatten().nonzero().squeeze(1)
-        keep = real[torchvision.ops.nms(laid_out[real], ranks[real], settings.iou)]
+        keep = real[torchvision.ops.nms(laid_out[real], ranks[real], iou)]
     flat = scores.new_zeros(scores.shape[0] * scores.shape[1] + 2).scatter(0, keep, 1.0)
-    kept = (flat[:-2].view_as(scores) > 0.5) & valid
+    return (flat[:-2].view_as(scores) > 0.5) & valid
 
-    order = torch.where(kept, scores, -1.0).topk(min(settings.max_detections, pre_nms), dim=1).indices
-    return rows.gather(1, order), kept.gather(1, order).sum(dim=1)
+
+def _pick(
+    boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, limit: int, settings: NmsSettings
+) -> tuple[Tensor, Tensor]:
+    """Pick the highest score of each image, lower the scores of the boxes that it overlaps, and pick again.
+
+    Returns the rows by falling score and these scores, (B, K) each; a row that is picked scores 0 from then on.
+    """
+    graph = _in_graph(scores)
+    B, N = scores.shape
+    square, starts = scores, labels
+    if graph:
+        # In a graph a pick looks up one row of a matrix, which is few operations. Outside of one that row is computed
+        # when it is asked for, which takes no memory for the square of the boxes.
+        factors = _factors(boxes_xyxy, labels, boxes_xyxy, labels, settings)
+        square = torch.where(torch.eye(N, dtype=torch.bool, device=scores.device), 0.0, factors).flatten(0, 1)
+        starts = torch.arange(B, dtype=torch.int64, device=scores.device) * N
+    picks: list[Tensor] = []
+    values: list[Tensor] = []
+    for _ in range(limit):
+        value, pick = scores.max(dim=1)
+        if not graph and scores.is_cpu and value.max() <= settings.score_threshold:
+            break
+        if graph:
+            scores = scores * square.index_select(0, pick + starts)
+        else:
+            row = pick[:, None]
+            factors = _factors(_take(boxes_xyxy, row), labels.gather(1, row), boxes_xyxy, labels, settings)
+            scores = (scores * factors[:, 0]).scatter_(1, row, 0.0)
+        picks.append(pick)
+        values.append(value)
+    if not picks:
+        return labels.new_zeros(B, limit), scores.new_zeros(B, limit)
+    rest = (0, limit - len(picks))
+    return F.pad(torch.stack(picks, dim=1), rest), F.pad(torch.stack(values, dim=1), rest)
+
+
+def _factors(
+    picked_xyxy: Tensor, picked_labels: Tensor, boxes_xyxy: Tensor, labels: Tensor, settings: NmsSettings
+) -> Tensor:
+    """What the scores of boxes (B, N) are multiplied by when boxes (B, P) are picked, (B, P, N)."""
+    overlap = pairwise_iou(picked_xyxy, boxes_xyxy, "diou" if settings.kind == "diou" else "iou")
+    if settings.kind == "soft_gaussian":
+        factors = (-(overlap**2) / settings.sigma).exp()
+    elif settings.kind == "soft":
+        factors = torch.where(overlap > settings.iou, 1 - overlap, 1.0)
+    else:
+        factors = torch.where(overlap > settings.iou, 0.0, 1.0)
+    return torch.where(picked_labels[..., :, None] == labels[..., None, :], factors, 1.0)
+
+
+def _fuse(
+    chosen_xyxy: Tensor, order: Tensor, kept: Tensor, boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, iou: float
+) -> Tensor:
+    """Mean of each kept box and those that it dropped, weighted by score, (B, K, 4)."""
+    K, N = order.shape[1], scores.shape[1]
+    joins = (pairwise_iou(chosen_xyxy, boxes_xyxy) > iou) & kept[..., None]
+    joins = joins & (labels.gather(1, order)[..., None] == labels[:, None])
+    # A box was dropped by the first that overlaps it; a kept one joins itself alone, whatever rounding says.
+    ranks = torch.arange(K, device=order.device)[:, None]
+    joins = joins & (torch.where(joins, ranks, K).amin(dim=1, keepdim=True) == ranks)
+    own = (order[..., None] == torch.arange(N, device=order.device)) & kept[..., None]
+    joins = (joins & ~own.any(dim=1, keepdim=True)) | own
+    weights = joins * scores[:, None]
+    fused = weights @ boxes_xyxy / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
+    return torch.where(kept[..., None], fused, chosen_xyxy)
 
 
 def _lay_out(boxes_xyxy: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
