@@ -47,6 +47,7 @@ class Detector(Model):
 
     Attributes:
         nms: Settings of suppression, which decoding follows: ``model.nms = replace(model.nms, score_threshold=0.3)``.
+        positive_iou: Overlap from which on an anchor is positive for an object; None for detectors without anchors.
 
     Example:
         >>> model = saccade.create_model("yolox_nano", num_classes=3)
@@ -59,6 +60,7 @@ class Detector(Model):
     task = "detection"
     target_names = ("boxes", "labels")
     decoded_keys = ("boxes", "scores", "labels", "count")
+    positive_iou: float | None = None
 
     def __init__(self, num_classes: int, nms: NmsSettings) -> None:
         super().__init__()
@@ -78,6 +80,16 @@ class Detector(Model):
             (N,) bool.
         """
         raise NotImplementedError
+
+    def anchors(self, size: tuple[int, int]) -> Tensor | None:
+        """Anchors of a canvas, (A, 4), pixels; None for detectors without anchors.
+
+        The checker of a data set asks how well they fit its objects.
+
+        Args:
+            size: Canvas (height, width).
+        """
+        return None
 
     def assign(self, images: Tensor, targets: Targets) -> Assignment:
         """Which anchors, or anchor points, are positive for which object, as the loss has it in this state.

@@ -163,6 +163,7 @@ class RetinaNet(Detector):
 
     neck_names = ("pyramid",)
     head_names = ("head",)
+    positive_iou = _POSITIVE
 
     def __init__(
         self,
@@ -230,13 +231,17 @@ class RetinaNet(Detector):
 
     def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
         """Objects (N, 4) that own an anchor, (N,) bool."""
-        images = torch.empty(1, 1, *size)
-        maps = [images.new_empty(1, 1, *(-(-side // stride) for side in size)) for stride in self.feature_strides]
         valid = torch.ones(1, len(boxes_xyxy), dtype=torch.bool)
-        owners = self._owners(self._anchors(images, maps), boxes_xyxy[None].float(), valid)
+        owners = self._owners(self.anchors(size), boxes_xyxy[None].float(), valid)
         found = torch.zeros(len(boxes_xyxy), dtype=torch.bool)
         found[owners[owners >= 0]] = True
         return found
+
+    def anchors(self, size: tuple[int, int]) -> Tensor:
+        """Anchors of a canvas, (A, 4), pixels."""
+        images = torch.empty(1, 1, *size)
+        maps = [images.new_empty(1, 1, *(-(-side // stride) for side in size)) for stride in self.feature_strides]
+        return self._anchors(images, maps)
 
     @torch.no_grad()
     def assign(self, images: Tensor, targets: Targets) -> Assignment:

@@ -114,6 +114,7 @@ class SSD(Detector):
     """
 
     head_names = ("head",)
+    positive_iou = POSITIVE_IOU
 
     def __init__(
         self,
@@ -180,14 +181,18 @@ class SSD(Detector):
 
         The others touch none, or lie exactly where another object does.
         """
+        labels = torch.zeros(1, len(boxes_xyxy), dtype=torch.int64)
+        owners = _match(self.anchors(size), boxes_xyxy[None].float().cpu(), labels)
+        return torch.isin(torch.arange(len(boxes_xyxy)), owners)
+
+    def anchors(self, size: tuple[int, int]) -> Tensor:
+        """Default boxes of a canvas, (A, 4), pixels."""
         images = torch.empty(2, 3, *size)  # two, as BatchNorm in training needs more than one value a channel
         if size not in self._grids:
             # Only shapes are asked for, so nothing is computed.
             state = {name: tensor.to("meta") for name, tensor in self.backbone.state_dict().items()}
             self._grids[size] = functional_call(self.backbone, state, (images.to("meta"),))
-        labels = torch.zeros(1, len(boxes_xyxy), dtype=torch.int64)
-        owners = _match(self._anchors(images, self._grids[size]), boxes_xyxy[None].float().cpu(), labels)
-        return torch.isin(torch.arange(len(boxes_xyxy)), owners)
+        return self._anchors(images, self._grids[size])
 
     @torch.no_grad()
     def assign(self, images: Tensor, targets: Targets) -> Assignment:
