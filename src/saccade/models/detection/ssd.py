@@ -18,8 +18,8 @@ background among them; one convolution a map does it, and the whole network is r
 
 Differences from the paper: none in the networks. Scales of the default boxes are those of the authors' releases, whose
 steps are whole percents where equation 4 gives fractions. A default box is positive from IoU 0.5 on (the paper: above).
-Weights of new layers are Glorot's; fc6 and fc7 start from every fourth row and third pixel of VGG's where a file of
-VGG-16 is loaded (section 3). Candidates of suppression are the 1000 best pairs of a box and a class of an image, where
+Weights of new layers are Glorot's; fc6 and fc7 start from those of VGG-16, thinned out, where its file is loaded
+(``weights="vgg16/imagenet"``; section 3). Candidates of suppression are the 1000 best pairs of a box and a class of an image, where
 the authors take 400 a class. Crowds and difficult objects are not targets. :func:`ssd` has any classifier below, and
 BatchNorm in its extra layers, as networks after VGG have it.
 
@@ -319,7 +319,8 @@ def ssd300_vgg16(
         weights: As everywhere.
 
     Example:
-        >>> model = ssd300_vgg16(num_classes=20, boxes="voc")
+        >>> with torch.device("meta"):
+        ...     model = ssd300_vgg16(num_classes=20, boxes="voc")
         >>> sum(parameter.numel() for parameter in model.parameters())
         26285486
     """

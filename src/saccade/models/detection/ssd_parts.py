@@ -78,8 +78,8 @@ class SSDVGG(nn.Module):
         [(512, 38, 38), (1024, 19, 19), (512, 10, 10), (256, 5, 5), (256, 3, 3), (256, 1, 1)]
     """
 
-    stage_names = tuple(f"trunk.{number}" for number in range(5))
-    neck_names = ("scale", "fc6", "fc7", "extras")
+    stage_names = (*(f"trunk.{number}" for number in range(5)), "fc6", "fc7")
+    neck_names = ("scale", "extras")
 
     def __init__(self, vgg: VGG, extras: Sequence[ExtraRow]) -> None:
         super().__init__()

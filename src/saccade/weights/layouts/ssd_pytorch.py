@@ -45,7 +45,8 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
     """The same tensors under the names of ``ssd300_vgg16`` and ``ssd512_vgg16``.
 
     Example:
-        >>> model = saccade.create_model("ssd300_vgg16", num_classes=1)
+        >>> with torch.device("meta"):
+        ...     model = saccade.create_model("ssd300_vgg16", num_classes=1)
         >>> list(convert({"vgg.31.bias": torch.zeros(1024), "extras.3.bias": torch.zeros(256)}, model))
         ['backbone.fc6.bias', 'backbone.extras.1.2.bias']
     """

@@ -3,11 +3,15 @@
 Our networks call the sequence ``trunk``, as ``features`` is a method of every model. VGG's flat sequence of layers is
 divided into its five stages there; as the layers are the same, the n-th with weights of the one is the n-th of the
 other.
+
+Below SSD, a VGG-16 also gives fc6 and fc7, of which every fourth filter and every third pixel are taken (Liu et al.
+2016, section 3), and its first layer is scaled to pixels that are not divided by their standard deviation.
 """
 
 from __future__ import annotations
 
 import re
+from typing import cast
 
 from torch import Tensor
 
@@ -17,6 +21,7 @@ __all__ = ["NAME", "convert", "matches"]
 
 NAME = "torchvision"
 
+_IMAGENET_STD = (58.395, 57.12, 57.375)
 _TRUNK = re.compile(r"(.*\b|)trunk\.")
 
 
@@ -55,4 +60,20 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
         _, number, rest = name.split(".", 2)
         return f"{layer_of[int(number)]}.{rest}" if layer_of else f"{prefix}trunk.{number}.{rest}"
 
-    return {rename(name): tensor for name, tensor in state.items()}
+    renamed = {rename(name): tensor for name, tensor in state.items()}
+    return _below_ssd(renamed, prefix) if f"{prefix}fc6.weight" in model.state_dict() else renamed
+
+
+def _below_ssd(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """VGG-16 as :class:`saccade.models.detection.ssd_parts.SSDVGG` has it."""
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(f"{prefix}classifier.")}
+    first = f"{prefix}trunk.0.0.weight"
+    if first in kept:
+        kept[first] = kept[first] / kept[first].new_tensor(_IMAGENET_STD).view(1, 3, 1, 1)
+    layers = [state.get(f"{prefix}classifier.{layer}") for layer in ("0.weight", "0.bias", "3.weight", "3.bias")]
+    if all(tensor is not None and bool(tensor.isfinite().all()) for tensor in layers):
+        fc6, fc6_bias, fc7, fc7_bias = cast(list[Tensor], layers)
+        kept[f"{prefix}fc6.weight"] = fc6.view(len(fc6), -1, 7, 7)[::4, :, ::3, ::3]
+        kept[f"{prefix}fc7.weight"] = fc7[::4, ::4, None, None]
+        kept[f"{prefix}fc6.bias"], kept[f"{prefix}fc7.bias"] = fc6_bias[::4], fc7_bias[::4]
+    return kept
