@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import torch
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.engine.evaluate.learnability import assignable, check_learnability
+from saccade.engine.evaluate.learnability import check_learnability
+from saccade.engine.evaluate.object_fit import assignable
 from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.detection.base import Detector
@@ -122,7 +125,8 @@ def test_more_objects_than_are_counted_spoil_the_ground_truth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "crowd", "words"), [([(1, 1, 9, 9)], True, "all 1 objects are crowds"), ([], False, "no object")]
+    ("rows", "crowd", "words"),
+    [([(1, 1, 9, 9)], True, "all 1 objects are crowds or difficult"), ([], False, "no object")],
 )
 def test_nothing_to_find_is_said(rows: list[tuple[float, ...]], crowd: bool, words: str) -> None:
     report = check_learnability(Bare("detection", 1), boxes([rows], crowd=crowd))
@@ -191,6 +195,90 @@ def test_anchor_points_of_yolox_run_out_where_objects_crowd() -> None:
         near += int((np.abs(centres - 32) < 2.5 * stride).sum()) ** 2
     assert int(found.sum()) == near < 200  # each of them can be positive for one
     assert assignable(Bare("detection", 1), same, (64, 64)) is None
+
+
+def retinanet(anchor_size: int = 32, size: tuple[int, int] = (96, 96)) -> Model:
+    """RetinaNet as in the paper: an object that no anchor overlaps by half has none."""
+    model = create_model("retinanet", num_classes=1, channels=16, anchor_size=anchor_size)
+    model.forced = "none"
+    model.input_spec = replace(model.input_spec.with_size(size), resize="letterbox")
+    return model
+
+
+def said(pattern: str, text: str) -> list[int]:
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return [int(number) for number in found.groups()]
+
+
+def unowned_objects(model: Model, data: Boxes) -> int:
+    return sum(row["objects"] - row["assignable"] for row in check_learnability(model, data).sizes)
+
+
+def test_objects_that_no_anchor_owns_are_named_with_a_remedy_that_was_tried() -> None:
+    data = boxes([[(10, 10, 80, 80), (4, 4, 12, 12)], [(20, 20, 29, 28), (50, 50, 58, 60)]])
+    report = check_learnability(retinanet(size=(128, 128)), data)
+    small, medium = report.sizes
+    assert (small["objects"], small["assignable"], small["best possible recall"]) == (3, 0, 0.0)
+    assert (medium["assignable"], medium["best anchor below 0.5"]) == (1, 0.0)
+    assert small["best anchor below 0.5"] == 1.0
+    assert small["median IoU of the best anchor"] < 0.2
+    assert report.unowned[0] == "folder/0.png: box 4, 4, 12, 12 can have no positive"
+    assert len(report.unowned) == 3
+    assert all(line in report.to_text() for line in report.unowned)
+    unowned, unfit = report.reasons
+    assert "3 of 4 objects (75.0 %; small 3) can have no positive" in unowned
+    assert "for 75 % the best anchor overlaps by less than 0.5" in unfit
+    # What it says is true.
+    side, helped, tried = said(r"anchor_size (\d+)\) help (\d) of (\d)", unowned)
+    assert tried == 3
+    assert unowned_objects(retinanet(side, (128, 128)), data) == 3 - helped == 1
+    height, width, helped, _ = said(r"--data.size (\d+) (\d+)\) helps (\d) of (\d)", unowned)
+    assert unowned_objects(retinanet(size=(height, width)), data) == 3 - helped == 2
+
+
+def test_a_larger_canvas_is_named_where_it_helps() -> None:
+    data = boxes([[(10, 10, 34, 34), (50, 50, 74, 74)], [(20, 20, 44, 44)]])
+    (reason, unfit) = check_learnability(retinanet(size=(64, 64)), data).reasons
+    height, width, helped, _ = said(r"--data.size (\d+) (\d+)\) helps (\d) of (\d)", reason)
+    assert helped == 3
+    assert unowned_objects(retinanet(size=(height, width)), data) == 0
+    assert f"(--data.size {height} {width}) 3 of 3 fit" in unfit
+
+
+def test_shapes_that_no_size_of_anchors_fits_are_said() -> None:
+    report = check_learnability(retinanet(size=(100, 100)), boxes([[(2, 50, 98, 53), (2, 70, 98, 74)]]))
+    unowned, unfit = report.reasons
+    assert "No canvas up to twice as large and no size of anchors helps any of 2" in unowned
+    assert "aspect ratios are not those of the anchors" in unfit
+
+
+def test_copies_of_an_object_are_named() -> None:
+    model = create_model("ssd", num_classes=1, levels=4, size=64)
+    report = check_learnability(model, boxes([[(10, 10, 17, 17), (10, 10, 17, 17), (30, 30, 90, 90)]]))
+    reason = report.reasons[0]
+    assert "1 of 3 objects (33.3 %; small 1) can have no positive" in reason
+    assert "1 are exact copies of another object: leave them out" in reason
+
+
+def test_objects_between_the_points_of_a_detector_without_anchors() -> None:
+    model = create_model("fcos", num_classes=1, channels=64)
+    model.input_spec = replace(model.input_spec.with_size((96, 96)), resize="letterbox")
+    report = check_learnability(model, boxes([[(13.5, 13.5, 19, 19), (30, 30, 80, 80)]]))
+    assert "median IoU of the best anchor" not in report.sizes[0]
+    assert [row["best possible recall"] for row in report.sizes] == [0.0, 1.0]
+    (reason,) = report.reasons
+    assert "1 of 2 objects (50.0 %; small 1) can have no positive" in reason
+    assert "times as large (--data.size " in reason
+    assert "helps 1 of 1, as does a stride smaller by that factor" in reason
+
+
+def test_difficult_objects_need_no_anchor() -> None:
+    data = boxes([[(10, 10, 80, 80), (4, 4, 6, 7)]])
+    data.table.extras["difficult"] = np.array([0, 1])
+    report = check_learnability(retinanet(size=(100, 100)), data)
+    assert report.ok, report.to_text()
+    assert [row["objects"] for row in report.sizes] == [1]
 
 
 def test_yolox_can_find_every_digit() -> None:

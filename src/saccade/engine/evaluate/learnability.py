@@ -12,13 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.data.loading.sampler import SampleKey
-from saccade.data.transforms.move import clip_objects
+from saccade.engine.evaluate.object_fit import ObjectFit
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
@@ -29,10 +26,8 @@ from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks import get_task
 
-__all__ = ["LearnabilityReport", "assignable", "check_learnability"]
+__all__ = ["LearnabilityReport", "check_learnability"]
 
-# COCO's bounds of small and medium objects: root of the area, pixels of the original.
-_SIZES = (("small (below 32 pixels)", 32.0), ("medium (32 to 96)", 96.0), ("large (96 and more)", np.inf))
 _SCORED = 100  # detections of a class and image that average precision counts
 _LISTED = 10
 _STRETCHED = 2.0  # by how much the resize rule may change the aspect before that is reported
@@ -53,7 +48,9 @@ class LearnabilityReport:
         resized: What the ground truth scores once it went through the resize rule and back.
         spoilers: Images on which the ground truth does not get the best score, and why.
         sizes: One row an object size: objects, how many the resize rule loses, how many are smaller than the finest
-            stride, how many can be assigned a positive, and the recall that is possible.
+            stride, how many can be assigned a positive, and the recall that is possible; of detectors with anchors also
+            how well the best one fits.
+        unowned: The first objects that no anchor or point can be positive for, by file and box.
         reasons: Why the score would be 0, or lower than it could be.
     """
 
@@ -66,6 +63,7 @@ class LearnabilityReport:
     resized: float = float("nan")
     spoilers: list[str] = field(default_factory=list)
     sizes: list[dict[str, Any]] = field(default_factory=list)
+    unowned: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     @property
@@ -87,6 +85,7 @@ class LearnabilityReport:
             *(f"    {line}" for line in self.spoilers),
         ]
         lines += ["  " + ", ".join(f"{name}: {_show(value)}" for name, value in row.items()) for row in self.sizes]
+        lines += [f"    {line}" for line in self.unowned]
         lines += [f"  ! {reason}" for reason in self.reasons]
         return "\n".join(lines)
 
@@ -122,7 +121,7 @@ def check_learnability(model: Model, dataset: VisionDataset, image_count: int = 
     pipeline = EvalPipeline(dataset, model.input_spec)
     indices = np.unique(np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).astype(int)).tolist()
     scores = _Scores(model.task, dataset)
-    objects = _Objects(model)
+    objects = ObjectFit(model)
     stretch = 1.0
     for index in indices:
         try:
@@ -143,8 +142,8 @@ def check_learnability(model: Model, dataset: VisionDataset, image_count: int = 
     )
     if np.isfinite(report.ground_truth) and abs(report.ground_truth - report.perfect) >= 1e-6:
         report.spoilers = [line for line, _ in zip(scores.spoilers(pipeline, indices), range(_LISTED), strict=False)]
-    report.sizes = objects.rows()
-    report.reasons += _score_reasons(report, objects, model)
+    report.sizes, report.unowned = objects.rows(), objects.unowned
+    report.reasons += objects.reasons() + _score_reasons(report, objects, model)
     if stretch >= _STRETCHED:
         report.reasons.append(
             f"the resize rule '{model.input_spec.resize}' changes the aspect of an image by a factor of "
@@ -207,108 +206,6 @@ def _why(target: Target) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-class _Objects:
-    """What becomes of the objects on the canvas, by their size in the original."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.stride = min(model.feature_strides, default=0)
-        self.crowds = 0
-        self._sides: list[NDArray[np.float64]] = []
-        self._kept: list[NDArray[np.bool_]] = []
-        self._below: list[NDArray[np.bool_]] = []
-        self._assignable: list[NDArray[np.bool_]] = []
-        self._assigns_boxes = True
-
-    def add(self, sample: Sample) -> None:
-        """Take the boxes of one image."""
-        original = _original(sample)
-        if "boxes" not in original:
-            return
-        crowd = original.get("iscrowd", np.zeros(len(original["boxes"]), np.bool_))
-        self.crowds += int(crowd.sum())
-        boxes = original["boxes"][~crowd]
-        sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        boxes = boxes[sound]
-        canvas = sample.info.geometry.map_boxes(boxes)
-        numbered: Target = {"boxes": canvas, "labels": np.arange(len(boxes))}
-        height, width = sample.size
-        left = clip_objects(numbered, (0, 0, width, height))
-        kept = np.zeros(len(boxes), np.bool_)
-        kept[left["labels"]] = True
-        positive = kept.copy()
-        found = assignable(self.model, torch.from_numpy(left["boxes"]).float(), sample.size)
-        if found is None:
-            self._assigns_boxes = False
-        else:
-            positive[left["labels"]] = found.numpy()
-        self._sides.append(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))
-        self._kept.append(kept)
-        self._below.append((canvas[:, 2:] - canvas[:, :2]).min(axis=1, initial=np.inf) < self.stride)
-        self._assignable.append(positive)
-
-    @property
-    def count(self) -> int:
-        """Objects that could be found."""
-        return sum(len(sides) for sides in self._sides)
-
-    @property
-    def lost(self) -> int:
-        """Objects that the resize rule leaves too little of."""
-        return sum(int((~kept).sum()) for kept in self._kept)
-
-    @property
-    def has_boxes(self) -> bool:
-        """Whether the ground truth has boxes at all."""
-        return bool(self._sides)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a size that occurs."""
-        if not self._sides:
-            return []
-        sides, kept = np.concatenate(self._sides), np.concatenate(self._kept)
-        below, positive = np.concatenate(self._below), np.concatenate(self._assignable)
-        rows, low = [], 0.0
-        for name, high in _SIZES:
-            chosen = (sides >= low) & (sides < high)
-            low = high
-            if not chosen.any():
-                continue
-            row: dict[str, Any] = {
-                "size": name,
-                "objects": int(chosen.sum()),
-                "lost by the resize rule": int((~kept & chosen).sum()),
-            }
-            if self.stride:
-                row[f"below the stride of {self.stride}"] = int((below & chosen).sum())
-            if self._assigns_boxes:
-                row["assignable"] = int((positive & chosen).sum())
-                row["best possible recall"] = float(positive[chosen].mean())
-            rows.append(row)
-        return rows
-
-
-def assignable(model: Model, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor | None:
-    """Mask of the objects that a network could assign a positive to, by its :meth:`Detector.assignable`.
-
-    Args:
-        model: The network.
-        boxes_xyxy: Objects of one image, (N, 4), pixels of the canvas.
-        size: Canvas (height, width).
-
-    Returns:
-        (N,) bool; None for a network that assigns nothing to boxes.
-
-    Example:
-        >>> boxes = torch.tensor([[10.0, 10, 60, 60], [5, 5, 6, 6]])
-        >>> assignable(saccade.create_model("yolox_nano"), boxes, (64, 64))
-        tensor([True, True])
-        >>> assignable(saccade.create_model("lenet5"), boxes, (64, 64)) is None
-        True
-    """
-    return model.assignable(boxes_xyxy, size) if isinstance(model, Detector) else None
-
-
 def _class_reasons(model: Model, names: tuple[str, ...]) -> list[str]:
     """What is wrong between the classes of a network and those of a data set."""
     known, reasons = model.class_names, []
@@ -325,12 +222,12 @@ def _class_reasons(model: Model, names: tuple[str, ...]) -> list[str]:
     return reasons
 
 
-def _score_reasons(report: LearnabilityReport, objects: _Objects, model: Model) -> list[str]:
+def _score_reasons(report: LearnabilityReport, objects: ObjectFit, model: Model) -> list[str]:
     """Why the score would be 0, undefined or low."""
     reasons = []
     if objects.has_boxes and objects.count == 0:
         what = (
-            f"all {objects.crowds} objects are crowds, which are neither found nor missed"
+            f"all {objects.crowds} objects are crowds or difficult ones, which are neither found nor missed"
             if objects.crowds
             else ("there is no object with an area in these images")
         )
