@@ -74,8 +74,8 @@ _SPEC = InputSpec(
     resize="letterbox",
     pad_value=0,
     pad_multiple=32,
-    mean=(104.01362, 114.03422, 119.91659),
-    std=(73.60276, 69.89082, 70.91508),
+    mean=(104.0136177, 114.0342201, 119.9165933),
+    std=(73.6027614, 69.8908182, 70.9150793),
     channel_order="bgr",
 )
 
@@ -163,28 +163,21 @@ class CenterNet(Detector):
     def __init__(
         self, backbone: Backbone, num_classes: int, head_channels: int = 64, input_spec: InputSpec = _SPEC
     ) -> None:
-        # No overlap is too much: peaks are what suppression would leave.
-        super().__init__(num_classes, NmsSettings(iou=1.0, score_threshold=0.01, pre_nms=100, max_detections=100))
+        super().__init__(num_classes, NmsSettings(kind="none", max_detections=100))
         self.backbone = backbone
-        outputs = {"hm": num_classes, "wh": 2, "reg": 2}
-        self.hm, self.wh, self.reg = (
-            nn.ModuleList(_head(backbone.out_channels, head_channels, count) for _ in range(backbone.stacks))
-            for count in outputs.values()
-        )
-        for heatmaps in self.hm:
-            nn.init.constant_(heatmaps[-1].bias, _BIAS)
-        for regression in (*self.wh, *self.reg):
-            nn.init.normal_(regression[-1].weight, std=0.001)
-            nn.init.zeros_(regression[-1].bias)
+        stacks = range(backbone.stacks)
+        self.hm = nn.ModuleList(_head(backbone.out_channels, head_channels, num_classes, _BIAS) for _ in stacks)
+        self.wh = nn.ModuleList(_head(backbone.out_channels, head_channels, 2) for _ in stacks)
+        self.reg = nn.ModuleList(_head(backbone.out_channels, head_channels, 2) for _ in stacks)
 
         self.feature_channels = (backbone.out_channels,)
         self.input_spec = replace(input_spec, pad_multiple=backbone.multiple)
         self.stage_names = tuple(f"backbone.{name}" for name in backbone.stage_names)
         self.neck_names = tuple(f"backbone.{name}" for name in backbone.neck_names)
-        *earlier, last = range(backbone.stacks)
-        self.head_names = tuple(f"{name}.{last}" for name in outputs)
-        self.auxiliary_heads = tuple(f"{name}.{stack}" for name in outputs for stack in earlier)
-        self.class_rows = linear_rows(*(f"hm.{stack}.2" for stack in range(backbone.stacks)))
+        *earlier, last = stacks
+        self.head_names = (f"hm.{last}", f"wh.{last}", f"reg.{last}")
+        self.auxiliary_heads = tuple(f"{name}.{stack}" for name in ("hm", "wh", "reg") for stack in earlier)
+        self.class_rows = linear_rows(*(f"hm.{stack}.2" for stack in stacks))
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         """Feature map of stride 4 of each stack, cropped to the canvas."""
@@ -226,11 +219,15 @@ class CenterNet(Detector):
         return terms
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """Boxes around the highest peaks of all heatmaps, in canvas pixels (section 4)."""
+        """Boxes around the highest peaks of all heatmaps, in canvas pixels (section 4).
+
+        Peaks need no suppression (``kind="none"``); another kind works on the ``pre_nms`` highest.
+        """
         heatmap = outputs["heatmap"].float()
+        wanted = self.nms.max_detections if self.nms.kind == "none" else self.nms.pre_nms
         width = heatmap.shape[3]
         peaks = torch.where(local_peaks(heatmap), heatmap, _NO_PEAK)
-        logits, cells, labels = top_pairs(peaks.flatten(2).transpose(1, 2), self.nms.pre_nms)
+        logits, cells, labels = top_pairs(peaks.flatten(2).transpose(1, 2), wanted)
         corners = torch.stack((cells % width, cells.div(width, rounding_mode="floor")), dim=-1)
         centres = corners + _at_cells(outputs["offsets"], cells)
         half = _at_cells(outputs["sizes"], cells).clamp(min=0) / 2
@@ -357,10 +354,14 @@ def _grid(images: Tensor) -> tuple[int, int]:
     return -(-height // _STRIDE), -(-width // _STRIDE)
 
 
-def _head(in_channels: int, channels: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, outputs, 1)
-    )
+def _head(in_channels: int, channels: int, outputs: int, bias: float | None = None) -> nn.Sequential:
+    """Two convolutions; the last begins near zero, or with a bias."""
+    last = nn.Conv2d(channels, outputs, 1)
+    assert last.bias is not None
+    if bias is None:
+        nn.init.normal_(last.weight, std=0.001)
+    nn.init.constant_(last.bias, bias or 0.0)
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(inplace=True), last)
 
 
 @register_model(task="detection", paper=PAPER)
