@@ -41,14 +41,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade.blocks.fpn import FeaturePyramid
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, did_you_mean
 from saccade.losses.focal import sparse_focal_loss
 from saccade.losses.iou import iou_loss
 from saccade.models.base import Decoded, Outputs, Targets
@@ -144,7 +144,7 @@ class FCOSHead(nn.Module):
             raise ConfigError(
                 f"channels is {channels}; it must be a multiple of {_GROUPS}, the groups of GroupNorm, from 64 on."
             )
-        softmax = classifier == "softmax"
+        softmax = _one_of(ClassLoss, "classifier", classifier) == "softmax"
         self.classification_head = _ClassBranch(channels, num_classes + softmax)
         self.regression_head = _BoxBranch(channels, centerness)
         for module in self.modules():
@@ -194,7 +194,7 @@ class FCOS(Detector):
         points: Which point of its cell a location stands for, see the head of this file.
 
     Raises:
-        ConfigError: If ``ranges`` do not rise, or are not one fewer than the levels.
+        ConfigError: If ``ranges`` do not rise, or are not one fewer than the levels, or a choice is unknown.
 
     Attributes:
         box_loss: ``giou``, or ``iou`` for the paper's -ln(IoU); a phase may change it.
@@ -230,7 +230,7 @@ class FCOS(Detector):
         self.feature_channels = (channels,) * len(self.feature_strides)
         self.stage_names = tuple(f"backbone.{name}" for name in backbone.stage_names)
         self.ranges = _check_ranges(ranges, self.feature_strides)
-        self.points: Points = points
+        self.points: Points = _one_of(Points, "points", points)
         self.classifier: ClassLoss = classifier
         self.box_loss: BoxLoss = "giou"
         self.center_radius: float | None = _RADIUS if center_sampling else None
@@ -332,6 +332,13 @@ class FCOS(Detector):
         level = _level_of(strides, self.feature_strides)
         locations = Locations(points, strides, torch.stack((limits[level], limits[level + 1]), dim=1))
         return assign_locations(locations, boxes_xyxy, valid, self.center_radius)
+
+
+def _one_of(choices: Any, name: str, value: Any) -> Any:
+    known = get_args(choices)
+    if value not in known:
+        raise ConfigError(f"{name} is '{value}'.{did_you_mean(str(value), known)}")
+    return value
 
 
 def _check_ranges(ranges: Sequence[float] | None, strides: Sequence[int]) -> tuple[float, ...]:
@@ -485,7 +492,7 @@ def fcos_loss(
     classes = torch.where(owners >= 0, labels.gather(1, owners.clamp(min=0)), NEGATIVE)
     classify = _softmax_focal_loss if classifier == "softmax" else sparse_focal_loss
     terms = {"classification": classify(outputs["logits"], classes)}
-    if box_loss == "iou":
+    if _one_of(BoxLoss, "box_loss", box_loss) == "iou":
         terms["box"] = unitbox_loss(distances, targets).sum()
     else:
         terms["box"] = iou_loss(decode_distances(distances, points), own_boxes, box_loss).sum()
