@@ -34,8 +34,6 @@ from saccade.ops.iou import pairwise_iou
 from saccade.ops.matching import IGNORED, NEGATIVE
 from saccade.testing import check_model
 from saccade.weights import load_weights
-from saccade.weights.layouts import centernet as layout
-from saccade.weights.layouts import layouts
 
 COUNTS = json.loads((Path(__file__).parents[2] / "reference_counts.json").read_text())["counts"]
 BUILDERS = ["centernet_resnet18", "centernet_dla34", "centernet_hourglass104"]
@@ -142,14 +140,6 @@ def test_files_with_deformable_convolutions_are_named(tmp_path: Path) -> None:
                tmp_path / "ctdet_coco_dla_2x.pth")  # fmt: skip
     with pytest.raises(WeightsError, match="has deformable convolutions"):
         load_weights(centernet_dla34(num_classes=1), tmp_path / "ctdet_coco_dla_2x.pth")
-
-
-def test_the_layout_is_recognised_before_that_of_its_backbone() -> None:
-    names = {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer4.0.downsample.0.weight"}
-    found = [one.NAME for one in layouts() if one.matches(names | {"deconv_layers.0.weight", "hm.0.weight"})]
-    assert found[0] == layout.NAME
-    assert not layout.matches(names)
-    assert not layout.matches(names | {"deconv_layers.0.weight", "final_layer.weight"})  # a network for poses
 
 
 # --- Targets and losses against a plain definition in NumPy.

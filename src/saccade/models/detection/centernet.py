@@ -16,9 +16,10 @@ is positive, and no suppression: a peak is a cell that is the highest of its 3x3
 Differences from the paper: no deformable convolutions, which need compiled code; ResNet-18 and DLA-34 are the authors'
 networks without them (``res_18`` and ``dlav0_34`` in their code). As in their code, and unlike the paper's text, sizes
 are in cells of the heatmap instead of pixels, the L1 losses are means over x and y instead of sums, and with two
-hourglasses each loss is the mean over both. Objects are clipped to the canvas, and those without area are no targets.
-Of neighbouring cells with equal values the first is the peak. Canvases whose sides are no multiples of the largest
-stride are padded inside, and heatmaps are cropped.
+hourglasses each loss is the mean over both; the radius of Gaussians is theirs too (``ops.heatmaps.gaussian_radius``).
+Objects are clipped to the canvas, and those without area are no targets. Of neighbouring cells with equal values the
+first is the peak, and peaks of at most 0.01 are left out. Canvases whose sides are no multiples of the largest stride
+are padded inside, and heatmaps are cropped.
 
 Published weights: https://github.com/xingyizhou/CenterNet (MIT), offered behind pages that ask for a confirmation, so
 there is no row for them. Files that were downloaded are read by ``weights.layouts.centernet``; those of networks with
@@ -66,7 +67,7 @@ __all__ = [
 PAPER = "Zhou et al. 2019, arXiv 1904.07850"
 
 _STRIDE = 4  # R of the paper
-_BIAS = -2.19  # of heatmaps: 0.1 everywhere at the start (section 5, after Lin et al. 2017)
+_BIAS = -2.19  # of heatmaps: 0.1 everywhere at the start, as in the authors' code (after Lin et al. 2017)
 _WEIGHTS = {"heatmap": 1.0, "size": 0.1, "offset": 1.0}  # equation 4
 _NO_PEAK = -1e4  # a logit of probability 0
 _SPEC = InputSpec(

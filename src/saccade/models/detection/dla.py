@@ -2,10 +2,10 @@ r"""DLA-34 with its upsampling path: the backbone of ``centernet_dla34``.
 
 Paper: Fisher Yu, Dequan Wang, Evan Shelhamer, Trevor Darrell, "Deep Layer Aggregation", CVPR 2018, arXiv 1707.06484.
 
-Shallow layers know where, deep ones what. Where other networks add a few skips between them, deep layer aggregation
-joins them in trees: a node takes the outputs of two blocks, and those of the nodes below, and mixes them by a 1x1
-convolution (hierarchical aggregation, figure 3); then the stages are joined from coarse to fine, two at a time, until
-one fine feature map is left that all of them went into (iterative aggregation, figures 2 and 4).
+Where other networks add a few skips between shallow and deep layers, deep layer aggregation joins them in trees: a node
+takes the outputs of two blocks, and those of earlier nodes, and mixes them by a 1x1 convolution (hierarchical
+aggregation, figure 3). Then the stages are joined from coarse to fine, two at a time, until one fine feature map is
+left that all of them went into (iterative aggregation, figures 2 and 4).
 
     base_layer 7x7        16 x H    x W
     level0     3x3        16 x H    x W
@@ -18,10 +18,10 @@ one fine feature map is left that all of them went into (iterative aggregation, 
     tree of 2:  x -> block -> block -> root      tree of 4:  x -> tree of 2 -> tree of 2, whose root also takes the
                         \------------^                            pooled x and the output of the first
 
-Differences from the paper: none in the network; the upsampling path is the one of CenterNet's authors. Their network
-has 554,728 parameters that nothing reads: the ImageNet classifier ``fc``, and in each tree of four blocks a projection
-whose result the inner tree makes again. They are kept, so that the number of parameters and the files are the
-authors'; their gradient is zero.
+Differences from the paper: none in the network; the upsampling path is the one of CenterNet's authors (arXiv
+1904.07850, figure 6c). Their network has 554,728 parameters that nothing reads: the ImageNet classifier ``fc``, and in
+each tree of four blocks a projection whose result the inner tree makes again. They are kept, so that the number of
+parameters and the files are the authors'; their gradient is zero.
 
 Published weights: https://github.com/xingyizhou/CenterNet (MIT); names are theirs.
 """

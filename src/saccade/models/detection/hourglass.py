@@ -4,9 +4,9 @@ Papers: Alejandro Newell, Kaiyu Yang, Jia Deng, "Stacked Hourglass Networks for 
 1603.06937; in this size, Hei Law, Jia Deng, "CornerNet: Detecting Objects as Paired Keypoints", ECCV 2018, arXiv
 1808.01244, section 3.5.
 
-An hourglass downsamples five times and upsamples five times, and at every size adds the feature map of the way down to
-that of the way up. Stacked, the second one sees what the first has understood, and each is trained by the whole loss
-(intermediate supervision).
+An hourglass halves the resolution five times and doubles it five times, and at every size adds the feature map of its
+downsampling path to that of its upsampling path. Two of them are stacked: the second refines the feature map of the
+first, and the whole loss is applied to the outputs of both (intermediate supervision).
 
     image           3 x H   x W
     pre           256 x H/4 x W/4    7x7 / 2, then a residual block / 2
@@ -18,8 +18,8 @@ that of the way up. Stacked, the second one sees what the first has understood, 
     hourglass of depth n:   x -> up1 (blocks) ---------------------------------------> + -> out
                              \-> low1 (block / 2, block) -> depth n - 1 -> low3 -> x 2 --^
 
-Differences from the paper: strided residual blocks instead of pooling, and two residual blocks a size, are CornerNet's;
-it has no pooling of corners.
+Differences from the papers: strided residual blocks instead of pooling, and two residual blocks a size, are
+CornerNet's, whose pooling of corners CenterNet leaves out.
 
 Published weights: https://github.com/xingyizhou/CenterNet (MIT); names are theirs, but for the shortcuts, which are
 called ``skip`` there and ``downsample`` here, as in ResNet, whose basic block this is.
