@@ -40,10 +40,10 @@ def test_every_design_goes_under_the_same_heads(design: Any) -> None:
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("design", PYRAMIDS)
+@pytest.mark.parametrize("design", [design for design in PYRAMIDS if design != "fpn"])  # it is in the contract suite
 def test_every_design_compiles_as_one_graph(design: Any) -> None:
     model = retinanet(num_classes=2, channels=8, pyramid=design).eval()
-    images = torch.randn(1, 3, 64, 64)
+    images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         compiled = torch.compile(model, fullgraph=True, backend="eager")(images)
         for name, value in model(images).items():
