@@ -13,8 +13,8 @@ __all__ = ["centernet_r18_bccd", "centernet_resnet18_coco"]
 def centernet_resnet18_coco() -> TrainConfig:
     """CenterNet over ResNet-18 as the paper trains it on COCO (Zhou et al. 2019, section 5); not run by us.
 
-    The paper's backbone begins with ImageNet's weights: give a file of ``resnet18`` as ``weights``. A step has 128
-    images: with eight processes set ``data.batch_size`` to 16.
+    The backbone begins with ImageNet's weights. A step has 128 images: with eight processes set ``data.batch_size`` to
+    16.
 
     Example:
         >>> config = centernet_resnet18_coco()
@@ -23,6 +23,7 @@ def centernet_resnet18_coco() -> TrainConfig:
     """
     return TrainConfig(
         model="centernet_resnet18",
+        weights="resnet18/imagenet",
         data=DataConfig(source="coco", train="train2017", val="val2017", batch_size=128),
         augment=AugmentConfig(flip=0.5, translate=0.25, scale=(0.77, 1.67), hsv=(0.0, 0.4, 0.4), contrast=0.4, fill=0),
         optimizer=OptimizerConfig(name="adam", lr=5e-4, weight_decay=0.0),

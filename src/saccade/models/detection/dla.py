@@ -23,7 +23,8 @@ Differences from the paper: none in the network; the upsampling path is the one 
 each tree of four blocks a projection whose result the inner tree makes again. They are kept, so that the number of
 parameters and the files are the authors'; their gradient is zero.
 
-Published weights: https://github.com/xingyizhou/CenterNet (MIT); names are theirs.
+Published weights: https://github.com/xingyizhou/CenterNet (MIT); names are theirs. The backbone's ImageNet weights of
+https://github.com/ucbdrive/dla (BSD-3-Clause) are read as they are.
 """
 
 from __future__ import annotations
