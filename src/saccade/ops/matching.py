@@ -23,7 +23,13 @@ _PAIRS = 2**23  # overlaps held at a time: 32 MiB, and a few times as much while
 
 
 class IouMatches(NamedTuple):
-    """Which object each anchor is positive for: result of :func:`match_by_iou`."""
+    """Which object each anchor is positive for: result of :func:`match_by_iou`.
+
+    Example:
+        >>> matches = IouMatches(torch.tensor([[0, -1, -2]]), torch.tensor([[0.7, 0.1, 0.45]]))
+        >>> (matches.owners >= 0).tolist()
+        [[True, False, False]]
+    """
 
     owners: Tensor  # (B, A) int64: row of the object, NEGATIVE or IGNORED
     iou: Tensor  # (B, A) largest overlap with any object; 0 without objects
