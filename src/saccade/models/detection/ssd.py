@@ -19,9 +19,9 @@ background among them; one convolution a map does it, and the whole network is r
 Differences from the paper: none in the networks. Scales of the default boxes are those of the authors' releases, whose
 steps are whole percents where equation 4 gives fractions. A default box is positive from IoU 0.5 on (the paper: above).
 Weights of new layers are Glorot's; fc6 and fc7 start from those of VGG-16, thinned out, where its file is loaded
-(``weights="vgg16/imagenet"``; section 3). Candidates of suppression are the 1000 best pairs of a box and a class of an image, where
-the authors take 400 a class. Crowds and difficult objects are not targets. :func:`ssd` has any classifier below, and
-BatchNorm in its extra layers, as networks after VGG have it.
+(``weights="vgg16/imagenet"``; section 3). Candidates of suppression are the 1000 best pairs of a box and a class of an
+image, where the authors take 400 a class. An object that touches no default box gets none. Crowds and difficult objects
+are not targets. :func:`ssd` has any classifier below, and BatchNorm in its extra layers, as networks after VGG have it.
 
 Published weights: torchvision (COCO). Files of amdegroot/ssd.pytorch and lufficc/SSD are read too
 (``weights.layouts.ssd_pytorch``); those of PASCAL VOC need ``boxes="voc"``.
@@ -29,6 +29,7 @@ Published weights: torchvision (COCO). Files of amdegroot/ssd.pytorch and luffic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -231,7 +232,7 @@ def ssd_loss(
     Example:
         >>> model = saccade.create_model("ssd", num_classes=2, levels=4, size=64)
         >>> boxes, labels = torch.tensor([[[8.0, 8.0, 40.0, 40.0]]]), torch.tensor([[1]])
-        >>> list(ssd_loss(model(torch.zeros(1, 3, 64, 64)), boxes, labels))
+        >>> list(ssd_loss(model(torch.zeros(1, 3, 128, 128)), boxes, labels))
         ['box', 'class']
     """
     codes, logits, anchors = outputs["codes"].float(), outputs["logits"].float(), outputs["anchors"]
@@ -273,8 +274,8 @@ def linear_scales(levels: int, smallest: float, largest: float) -> tuple[float, 
         ConfigError: If they are not shares of the canvas in this order.
 
     Example:
-        >>> linear_scales(3, 0.2, 0.9)
-        (0.2, 0.55, 0.9, 1.0)
+        >>> linear_scales(3, 0.25, 0.75)
+        (0.25, 0.5, 0.75, 1.0)
     """
     if not 0 < smallest < largest <= 1:
         raise ConfigError(
@@ -285,7 +286,7 @@ def linear_scales(levels: int, smallest: float, largest: float) -> tuple[float, 
 
 
 def _ssd_vgg16(num_classes: int, size: int, boxes: BoxTable, hard_negative_ratio: float | None) -> SSD:
-    tables = {300: _SCALES_300, 512: _SCALES_512}[size]
+    tables: Mapping[str, tuple[float, ...]] = _SCALES_300 if size == 300 else _SCALES_512
     if boxes not in tables:
         raise ConfigError(
             f"boxes is '{boxes}'; it must be 'coco' or 'voc', the data set whose default boxes are meant."
@@ -374,7 +375,7 @@ def ssd(
         weights: As everywhere.
 
     Example:
-        >>> model = ssd(num_classes=3, backbone="mobilenet_v3_small", size=128, levels=5)
+        >>> model = ssd(num_classes=3, backbone="mobilenet_v3_small", size=128, levels=5).eval()
         >>> [tuple(one.shape[2:]) for one in model.features(torch.zeros(1, 3, 128, 128))]
         [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -84,8 +84,9 @@ class SSDVGG(nn.Module):
     def __init__(self, vgg: VGG, extras: Sequence[ExtraRow]) -> None:
         super().__init__()
         self.trunk = vgg.trunk
-        self.trunk[2][-1] = nn.MaxPool2d(2, 2, ceil_mode=True)  # 75 x 75 becomes 38 x 38
-        self.trunk[4][-1] = nn.MaxPool2d(3, 1, padding=1)  # pool5 keeps the stride at 16
+        stages = _stages(self.trunk)
+        stages[2][-1] = nn.MaxPool2d(2, 2, ceil_mode=True)  # 75 x 75 becomes 38 x 38
+        stages[4][-1] = nn.MaxPool2d(3, 1, padding=1)  # pool5 keeps the stride at 16
         self.scale = nn.Parameter(torch.full((512,), 20.0))
         # Every fourth filter and every third pixel of VGG's 7x7, which therefore sees as far with holes of 6.
         self.fc6 = nn.Conv2d(512, 1024, 3, padding=6, dilation=6)
@@ -118,7 +119,7 @@ class SSDVGG(nn.Module):
                 "'ssdlite', which take any canvas."
             )
         x, maps = images, []
-        for number, stage in enumerate(self.trunk):  # (B, 512, 19, 19) at 300 pixels
+        for number, stage in enumerate(_stages(self.trunk)):  # (B, 512, 19, 19) at 300 pixels
             for layer in stage:
                 if number == 3 and isinstance(layer, nn.MaxPool2d):  # x is conv4_3, (B, 512, 38, 38)
                     # Its values are larger than those of the other maps: each location is scaled to length 20, and the
@@ -156,7 +157,7 @@ class ClassifierFeatures(nn.Module):
 
     Example:
         >>> from saccade.models.classification.base import build_backbone
-        >>> features = ClassifierFeatures(build_backbone("resnet18"), levels=5, finest_stride=8)
+        >>> features = ClassifierFeatures(build_backbone("resnet18"), levels=5, finest_stride=8).eval()
         >>> [tuple(one.shape[1:]) for one in features(torch.zeros(1, 3, 128, 128))]
         [(128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2), (256, 1, 1)]
     """
@@ -182,7 +183,8 @@ class ClassifierFeatures(nn.Module):
         self.tapped = _strided_units(body, own[:-1])  # by index in the trunk of a MobileNet
         channels = [body.feature_channels[index] for index in own]
         if isinstance(body, (MobileNetV2, MobileNetV3)):
-            channels[:-1] = [_inner(body.trunk[index])[0][0].out_channels for index in self.tapped]
+            expansions = [cast(nn.Sequential, _inner(body.trunk[index])[0])[0] for index in self.tapped]
+            channels[:-1] = [cast(nn.Conv2d, convolution).out_channels for convolution in expansions]
         extra = (512, 256, 256, *[128] * levels)[: levels - len(own)]
         layer = _lite_extra if lite else _extra
         self.extras = nn.ModuleList(layer(before, after) for before, after in pairwise((channels[-1], *extra)))
@@ -302,6 +304,10 @@ def _lite_predictor(in_channels: int, out_channels: int) -> nn.Sequential:
         ConvNormActSequence(in_channels, in_channels, 3, groups=in_channels, activation=nn.ReLU6),
         nn.Conv2d(in_channels, out_channels, 1),
     )
+
+
+def _stages(trunk: nn.Sequential) -> list[nn.Sequential]:
+    return cast(list[nn.Sequential], list(trunk))
 
 
 def _strided_units(body: Classifier, maps: Sequence[int]) -> tuple[int, ...]:

@@ -86,7 +86,7 @@ def ssdlite320_mobilenet_v3_large(
         weights: As everywhere.
 
     Example:
-        >>> model = ssdlite320_mobilenet_v3_large(num_classes=3)
+        >>> model = ssdlite320_mobilenet_v3_large(num_classes=3).eval()
         >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 320, 320))][:2]
         [(672, 20, 20), (480, 10, 10)]
     """
@@ -107,7 +107,7 @@ def ssdlite320_mobilenet_v2(
         weights: As everywhere.
 
     Example:
-        >>> model = ssdlite320_mobilenet_v2(num_classes=3)
+        >>> model = ssdlite320_mobilenet_v2(num_classes=3).eval()
         >>> [tuple(one.shape[1:]) for one in model.features(torch.zeros(1, 3, 320, 320))][:2]
         [(576, 20, 20), (1280, 10, 10)]
     """
