@@ -324,9 +324,10 @@ def test_overfits_two_images() -> None:
     for image, target in zip(images, targets, strict=True):
         for (x1, y1, x2, y2), label in zip(target["boxes"].int().tolist(), target["labels"].tolist(), strict=True):
             image[:, y1:y2, x1:x2] = colours[label][:, None, None]
-    model = create_model("ssd", num_classes=3, size=96, levels=4, scales=(0.15, 0.8)).train()
+    options = {"backbone": "mobilenet_v3_small", "levels": 4, "finest_stride": 8, "scales": (0.15, 0.8)}
+    model = create_model("ssdlite", num_classes=3, size=96, **options).train()
     optimizer = torch.optim.Adam(model.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=60)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=60)
     for _ in range(60):
         optimizer.zero_grad()
         sum(model.loss(images, targets).values()).backward()
