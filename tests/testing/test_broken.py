@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from saccade.models.base import Decoded, Model, Outputs, Targets
 from saccade.models.detection.base import unpack_targets
 from saccade.models.registry import register_model
+from saccade.ops.nms import NmsKind
 from saccade.structures.class_rows import linear_rows
 from saccade.testing import CHECKS, Subject
 
@@ -173,6 +175,45 @@ class EachBoxTwice(TinyDetector):
         decoded = super().decode(outputs)
         twice = {name: value.repeat_interleave(2, 1) for name, value in decoded.items() if name != "count"}
         return {**twice, "count": 2 * decoded["count"]}
+
+
+class LargeBoxes(TinyDetector):
+    """Its boxes overlap their neighbours by more than half."""
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        return super().decode({**outputs, "boxes": outputs["boxes"] + torch.tensor([0.0, 0.0, 1.5, 1.5])})
+
+
+@breaks("boxes_by_falling_score", r"boxes of any two classes overlap by 0\.\d\d, beyond nms\.iou")
+class SuppressesByClassAlone(LargeBoxes):
+    def decode(self, outputs: Outputs) -> Decoded:
+        # All classes are asked for, and one class at a time is given.
+        self.nms = replace(self.nms, class_agnostic=False)
+        decoded = super().decode(outputs)
+        self.nms = replace(self.nms, class_agnostic=True)
+        return decoded
+
+
+@breaks("boxes_by_falling_score", "predict does not follow it")
+class OwnSuppression(LargeBoxes):
+    def decode(self, outputs: Outputs) -> Decoded:
+        given, self.nms = self.nms, replace(self.nms, iou=0.5)
+        decoded = super().decode(outputs)
+        self.nms = given
+        return decoded
+
+
+@breaks("boxes_by_falling_score", r"boxes of one class overlap by 0\.\d\d, beyond nms\.iou")
+class NeverSuppresses(LargeBoxes):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.nms = replace(self.nms, kind="none")
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        given, self.nms = self.nms, replace(self.nms, kind="none")
+        decoded = super().decode(outputs)
+        self.nms = given
+        return decoded
 
 
 @breaks("boxes_by_falling_score", "labels are not 0..num_classes-1")
@@ -348,3 +389,13 @@ def test_a_broken_promise_is_caught(broken: Broken) -> None:
 
 def test_every_check_is_shown_to_fail() -> None:
     assert {broken.check for broken in BROKEN} == set(CHECKS)
+
+
+@pytest.mark.parametrize("kind", get_args(NmsKind))
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_suppression_of_every_kind_keeps_the_promise(kind: NmsKind, agnostic: bool) -> None:
+    subject = Subject(builder_of(Broken("", "", LargeBoxes)), {"num_classes": 3}, (64, 64), (75, 101))
+    model = subject.model
+    assert isinstance(model, TinyDetector)
+    model.nms = replace(model.nms, kind=kind, class_agnostic=agnostic)
+    CHECKS["boxes_by_falling_score"](subject)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from saccade.errors import ConfigError
+from saccade.api.options import NmsOptions
+from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
 
 if TYPE_CHECKING:
@@ -18,34 +19,46 @@ if TYPE_CHECKING:
     from saccade.structures.dataset import VisionDataset
 
 __all__ = [
+    "OWN_NMS",
     "ModelLike",
+    "NmsLike",
     "augmented",
     "open_data",
     "open_model",
     "open_network",
     "run_config",
     "tiling",
-    "with_max_detections",
+    "with_suppression",
 ]
 
 ModelLike = str | Path | Model
 """A network, the file of one, or the name of one together with weights."""
 
 
+NmsLike = NmsOptions | Mapping[str, Any]
+"""Other settings of suppression than a model's own."""
+
+OWN_NMS = NmsOptions()
+
+
 def open_network(
-    model: ModelLike, weights: str | None, trust: bool = False, max_detections: int | None = None
+    model: ModelLike,
+    weights: str | None,
+    trust: bool = False,
+    max_detections: int | None = None,
+    nms: NmsLike = OWN_NMS,
 ) -> Model:
-    """A network with its weights: as it is, from a checkpoint, or by name; with another limit of detections if given.
+    """A network with its weights: as it is, from a checkpoint, or by name; with other settings of suppression if given.
 
     Raises:
-        SaccadeError: If there is no such network, checkpoint or weights, or it has no limit of detections.
+        SaccadeError: If there is no such network, checkpoint or weights, or it has no such settings.
     """
     found = _find(model, weights)
     if not isinstance(found, Model):
         from saccade.models.checkpoint import load_model
 
         found = load_model(found, trust=trust)
-    return found if max_detections is None else with_max_detections(found, max_detections)
+    return with_suppression(found, nms, max_detections)
 
 
 def open_model(
@@ -54,38 +67,65 @@ def open_model(
     device: str | None = None,
     trust: bool = False,
     max_detections: int | None = None,
+    nms: NmsLike = OWN_NMS,
 ) -> Runtime:
-    """A runtime of a network, a checkpoint or an exported file, with another limit of detections if given.
+    """A runtime of a network, a checkpoint or an exported file, with other settings of suppression if given.
 
     Raises:
         SaccadeError: If there is no such network, file, weights or device, the file has to be trusted, or it has no
-            such limit.
+            such settings, or its own for good.
     """
     from saccade.deploy.runtime import open_runtime
 
     found = _find(model, weights)
-    if max_detections is not None and (isinstance(found, Model) or found.suffix == ".safetensors"):
-        found = open_network(found, None, trust, max_detections)
+    changed = _given(nms)
+    if isinstance(found, Model) or found.suffix == ".safetensors":
+        if changed or max_detections is not None:
+            found = open_network(found, None, trust, max_detections, nms)
+    elif changed:
+        raise ConfigError(
+            f"'{found}' was exported with its own suppression, which cannot be changed. Leave nms out, or give the "
+            "checkpoint that it was made from."
+        )
     return open_runtime(found, device, trust)
 
 
-def with_max_detections(model: Model, number: int) -> Model:
-    """A network that outputs so many detections an image; it shares its weights with the one given.
+def with_suppression(model: Model, nms: NmsLike = OWN_NMS, max_detections: int | None = None) -> Model:
+    """A network with other settings of suppression; it shares its weights with the one given.
+
+    Args:
+        model: The network; itself if nothing is given.
+        nms: What replaces its own settings.
+        max_detections: Detections that it outputs for an image.
 
     Raises:
-        ConfigError: If it is no detector with non-maximum suppression, or the number is below 1.
+        ConfigError: If it is no detector with such settings, or a setting is unknown or out of its range.
     """
     from saccade.ops.nms import NmsSettings
 
+    changed = _given(nms)
+    if not changed and max_detections is None:
+        return model
     settings = getattr(model, "nms", None)
     if not isinstance(settings, NmsSettings):
-        raise ConfigError(
-            f"max_detections is for detectors; {model.builder_name or type(model).__name__} has no such limit. "
-            "Leave it out."
-        )
-    limited = copy.copy(model)
-    vars(limited)["nms"] = replace(settings, max_detections=number, pre_nms=max(settings.pre_nms, number))
-    return limited
+        name = model.builder_name or type(model).__name__
+        what, lacks = ("nms", "suppression") if changed else ("max_detections", "limit")
+        raise ConfigError(f"{what} is for detectors; {name} has no such {lacks}. Leave it out.")
+    if max_detections is not None:
+        changed |= {"max_detections": max_detections, "pre_nms": max(settings.pre_nms, max_detections)}
+    other = copy.copy(model)
+    vars(other)["nms"] = replace(settings, **changed)
+    return other
+
+
+def _given(nms: NmsLike) -> dict[str, Any]:
+    """The settings that are given, by name."""
+    names = [field.name for field in fields(NmsOptions)]
+    values = dict(nms) if isinstance(nms, Mapping) else {name: getattr(nms, name) for name in names}
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"nms has no setting '{name}'.{did_you_mean(str(name), names)}")
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _find(model: ModelLike, weights: str | None) -> Model | Path:

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from saccade.api._open import ModelLike, augmented, open_data, open_model, open_network, tiling
+from saccade.api._open import OWN_NMS, ModelLike, NmsLike, augmented, open_data, open_model, open_network, tiling
 from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def evaluate(
     predictions: str | Path | None = None,
     iou_type: str | None = None,
     max_detections: int | None = None,
+    nms: NmsLike = OWN_NMS,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
@@ -58,6 +59,7 @@ def evaluate(
         iou_type: What of these predictions is scored: bbox, segm or keypoints; found in the file if not given.
         max_detections: Detections that a detector outputs for an image, and that count in an image and class; 100 if
             not given, as in COCO.
+        nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
         tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
@@ -83,6 +85,8 @@ def evaluate(
             raise ConfigError(
                 "predictions are scored on data, without a model. Name the data (--data PATH), leave out the model."
             )
+        if nms != OWN_NMS:
+            raise ConfigError("predictions in a file are scored as they are. Leave nms out.")
         return _score_file(predictions, data, split, format, iou_type, max_detections)
     if model is None:
         raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")
@@ -91,7 +95,7 @@ def evaluate(
     from saccade.engine.train.setup import worker_count
     from saccade.tasks import get_task
 
-    runtime = open_model(model, weights, trust=trust, max_detections=max_detections)
+    runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms)
     dataset = open_data(model, data, split, format, task or get_task(runtime.task).ground_truth_task)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
@@ -139,6 +143,7 @@ def predict(
     batch_size: int = 1,
     device: str | None = None,
     max_detections: int | None = None,
+    nms: NmsLike = OWN_NMS,
     on_error: Literal["raise", "skip"] = "raise",
     keep_images: bool = True,
     tile: int | tuple[int, int] | None = None,
@@ -159,6 +164,7 @@ def predict(
         batch_size: Images (or tiles) at a time.
         device: Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given.
         max_detections: Detections that a detector outputs for an image; its own number, usually 100, if not given.
+        nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
         keep_images: Keep the pixels on each result.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
@@ -185,7 +191,7 @@ def predict(
     """
     from saccade.engine.predict.predict import predict as run
 
-    runtime = open_model(model, weights, device, trust, max_detections)
+    runtime = open_model(model, weights, device, trust, max_detections, nms)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     return run(

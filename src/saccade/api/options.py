@@ -12,7 +12,7 @@ checkpoint, a :class:`~saccade.engine.train.config.TrainConfig` for its file, pi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -29,6 +29,7 @@ __all__ = [
     "ExportOptions",
     "InferenceOptions",
     "ModelsOptions",
+    "NmsOptions",
     "PredictOptions",
     "ShowOptions",
     "SummaryOptions",
@@ -87,6 +88,20 @@ class InferenceOptions:
     Evaluation takes those of the data set if not given."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class NmsOptions:
+    """Suppression of duplicate boxes, of the verbs that predict; what is not given is the model's own."""
+
+    kind: str | None = None
+    """How: nms (greedy), soft, soft_gaussian (Soft-NMS), diou (greedy, by DIoU), wbf (weighted boxes fusion), none."""
+    iou: float | None = None
+    """Overlap above which the lower score of the same class suffers, 0..1."""
+    class_agnostic: bool | None = None
+    """Suppress across classes too: one object is of one class."""
+    sigma: float | None = None
+    """Width of soft_gaussian."""
+
+
 @dataclass(kw_only=True)
 class _EvaluateOptions:
     model: str | None = None
@@ -114,6 +129,9 @@ class _EvaluateOptions:
     max_detections: int | None = None
     """Detections that a detector outputs for an image, and that count in an image and class; 100 if not given, as in
     COCO. For images with more objects."""
+    nms: NmsOptions = field(default_factory=NmsOptions)
+    """Of detectors: other settings of suppression than the model's own, such as kind and iou. In Python also a mapping.
+    An exported file holds its own, which cannot be changed."""
 
 
 @dataclass(kw_only=True)
@@ -140,6 +158,9 @@ class _PredictOptions:
     """Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given."""
     max_detections: int | None = None
     """Detections that a detector outputs for an image; its own number, usually 100, if not given."""
+    nms: NmsOptions = field(default_factory=NmsOptions)
+    """Of detectors: other settings of suppression than the model's own, such as kind and iou. In Python also a mapping.
+    An exported file holds its own, which cannot be changed."""
     on_error: Literal["raise", "skip"] = "raise"
     """What an image that cannot be read does: end the prediction (raise), or be named and left out (skip). The shell
     skips unless told otherwise, and its exit code is then 1."""

@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from saccade.errors import WeightsError
 from saccade.models.base import Model
 from saccade.models.class_names import check_class_names
 from saccade.models.registry import create_model, from_header
+from saccade.ops.nms import NmsSettings
 from saccade.structures.input_spec import InputSpec
 from saccade.weights.files import read_file, read_header, save_file
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
@@ -63,6 +65,7 @@ def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> 
         ('lenet5', {'num_classes': 3}, 'classification')
     """
     check_class_names(model.num_classes, model.class_names, model.builder_name or type(model).__name__)
+    settings = getattr(model, "nms", None)
     return {
         "format_version": FORMAT_VERSION,
         "saccade_version": library_version(),
@@ -76,6 +79,7 @@ def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> 
         "finish": model.finish,
         "finish_options": dict(model.finish_options),
         "metrics": dict(metrics or {}),
+        **({"nms": asdict(settings)} if isinstance(settings, NmsSettings) else {}),
     }
 
 
@@ -217,6 +221,8 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
     model.class_names = tuple(metadata["class_names"])
     model.input_spec = spec
     model.earlier_heads = heads
+    if "nms" in metadata and isinstance(getattr(model, "nms", None), NmsSettings):
+        vars(model)["nms"] = NmsSettings(**metadata["nms"])
     model.finish = metadata.get("finish", model.finish)
     model.finish_options = metadata.get("finish_options", model.finish_options)
     return model.eval()

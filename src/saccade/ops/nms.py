@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torchvision
@@ -81,7 +81,8 @@ class NmsSettings:
             raise ConfigError(f"nms.kind is '{self.kind}'.{did_you_mean(str(self.kind), get_args(NmsKind))}")
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
     """What suppression leaves of each image: result of :func:`batched_nms_indices`."""
 
     rows: Tensor  # (B, K) int64, of the given boxes: those that are kept by falling score, then any others

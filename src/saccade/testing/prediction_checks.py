@@ -103,10 +103,11 @@ def _require_shapes(model: Model, decoded: Mapping[str, Tensor], size: tuple[int
 
 
 def check_boxes_by_falling_score(subject: Subject) -> None:
-    """Rows come by falling score, their labels are classes, and none is there twice.
+    """Rows come by falling score, their labels are classes, and ``predict`` follows the settings of suppression.
 
-    Of a network with settings of suppression (``nms``, of another kind than ``none``), boxes of a class overlap no more
-    than these say, and without suppression there are more of them.
+    Of a network with such settings (``nms``), boxes of a class overlap no more than these say where the kind drops
+    what overlaps, and suppression of any kind takes something away. A network that needs none (kind ``none``) follows
+    them if it is given another.
 
     Args:
         subject: The network.
@@ -126,18 +127,37 @@ def check_boxes_by_falling_score(subject: Subject) -> None:
         labels = decoded["labels"]
         require((labels >= 0).all() and (labels < model.num_classes).all(), "labels are not 0..num_classes-1")
     nms = getattr(model, "nms", None)
-    if not isinstance(nms, NmsSettings) or nms.kind == "none":
+    if not isinstance(nms, NmsSettings):
+        return
+    _require_little_overlap(decoded, nms)
+    other: Any = copy.copy(model)
+    if nms.kind == "none":
+        other.nms = replace(nms, kind="nms", iou=0.1)
+        _require_little_overlap(_predict(other, subject.size), other.nms)
+        return
+    # Greedy suppression that never drops, since a network may have its own and follow no other field.
+    other.nms = replace(nms, iou=1.0) if nms.kind == "nms" else replace(nms, kind="none")
+    without = _predict(other, subject.size)
+    full = decoded["count"] == decoded["scores"].shape[1]
+    lowered = without["scores"].sum(dim=1) > decoded["scores"].sum(dim=1)
+    followed = (without["count"] > decoded["count"]) | full | (lowered & (nms.kind in ("soft", "soft_gaussian")))
+    require(followed.all(), "suppression by nms.iou changes nothing: predict does not follow it")
+
+
+def _require_little_overlap(decoded: Decoded, nms: NmsSettings) -> None:
+    """Boxes of a class overlap no more than the settings say; of kinds that drop boxes."""
+    if nms.kind not in ("nms", "diou"):
         return
     for image, count in enumerate(decoded["count"].tolist()):
+        if not count:
+            continue
         boxes, labels = decoded["boxes"][image, :count], decoded["labels"][image, :count]
-        overlaps = pairwise_iou(boxes, boxes).fill_diagonal_(0.0) * (labels[:, None] == labels)
-        message = f"boxes of one class overlap by {float(overlaps.max()):.2f}, beyond nms.iou"
+        overlaps = pairwise_iou(boxes, boxes, "diou" if nms.kind == "diou" else "iou").fill_diagonal_(0.0)
+        if not nms.class_agnostic:
+            overlaps = overlaps * (labels[:, None] == labels)
+        among = "any two classes" if nms.class_agnostic else "one class"
+        message = f"boxes of {among} overlap by {float(overlaps.max()):.2f}, beyond nms.iou"
         require(overlaps.max() <= nms.iou + 1e-3, message)  # suppression rounds boxes
-    keeping: Any = copy.copy(model)
-    keeping.nms = replace(nms, iou=1.0)
-    more = _predict(keeping, subject.size)["count"] > decoded["count"]
-    full = decoded["count"] == decoded["scores"].shape[1]
-    require((more | full).all(), "suppression by nms.iou changes nothing: predict does not follow it")
 
 
 def check_features(subject: Subject) -> None:

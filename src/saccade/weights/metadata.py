@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from saccade.errors import ConfigError, SaccadeError
+from saccade.ops.nms import NmsKind
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.text import printable
 
@@ -57,6 +58,8 @@ _Name = Annotated[str, Meta(max_length=1_000)]
 _Names = Annotated[list[_Name], Meta(max_length=MAX_CLASSES)]
 _Keys = Annotated[list[_Name], Meta(max_length=100)]
 _Mean = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_Rows = Annotated[int, Meta(ge=1, le=_MAX_ARGUMENT)]
 _Deviation = Annotated[float, Meta(gt=0, le=_LARGEST)]
 
 
@@ -79,6 +82,16 @@ class _Head(msgspec.Struct):
     class_names: _Names
 
 
+class _Nms(msgspec.Struct, forbid_unknown_fields=True):
+    iou: _Share = 0.5
+    score_threshold: _Share = 0.01
+    pre_nms: _Rows = 1000
+    max_detections: _Rows = 100
+    kind: NmsKind = "nms"
+    class_agnostic: bool = False
+    sigma: Annotated[float, Meta(gt=0, le=_LARGEST)] = 0.5
+
+
 class _Metadata(msgspec.Struct):
     """Types and limits of all fields; which of them a file must have is asked apart, and others pass as they are."""
 
@@ -93,6 +106,7 @@ class _Metadata(msgspec.Struct):
     decoded_keys: _Keys = []
     finish: _Name = ""
     finish_options: dict[str, Any] = {}
+    nms: _Nms | msgspec.UnsetType = msgspec.UNSET
     metrics: dict[str, float | None] = {}
     extra: dict[str, Any] = {}
     earlier_heads: Annotated[list[_Head], Meta(max_length=100)] = []
@@ -101,7 +115,7 @@ class _Metadata(msgspec.Struct):
     outputs: Annotated[list[_Name], Meta(min_length=1, max_length=100)] | msgspec.UnsetType = msgspec.UNSET
     decoded: bool = True
     batch: Annotated[int, Meta(ge=1, le=4096)] | None = None
-    max_detections: Annotated[int, Meta(ge=1, le=_MAX_ARGUMENT)] | None = None
+    max_detections: _Rows | None = None
 
 
 def read_text_metadata(

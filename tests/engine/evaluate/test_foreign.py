@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import saccade
-from saccade.api._open import with_max_detections
+from saccade.api._open import with_suppression
 from saccade.cli import main
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.derived.combine import subset
@@ -113,7 +113,7 @@ class Crowd(Detector):
 def test_decoding_keeps_as_many_as_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     model, image = Crowd(), np.zeros((200, 200, 3), np.uint8)
     for number in (5, 100, 150):
-        limited = with_max_detections(model, number)
+        limited = with_suppression(model, max_detections=number)
         runtime = EagerRuntime(limited)
         assert max_detections_of(runtime) == number
         (found,) = predict(runtime, image)
@@ -121,22 +121,22 @@ def test_decoding_keeps_as_many_as_is_asked_for(caplog: pytest.LogCaptureFixture
         assert f"array-0: {number} detections, the most that the model outputs" in caplog.text
     assert model.nms.max_detections == 100
     caplog.clear()
-    (found,) = predict(EagerRuntime(with_max_detections(model, 5)), image, score_threshold=0.95)
+    (found,) = predict(EagerRuntime(with_suppression(model, max_detections=5)), image, score_threshold=0.95)
     assert not caplog.text  # nothing that scores as much was cut off
     with pytest.raises(ConfigError, match="lenet5 has no such limit"):
-        with_max_detections(create_model("lenet5"), 5)
+        with_suppression(create_model("lenet5"), max_detections=5)
     with pytest.raises(ConfigError, match="max_detections is 0"):
-        with_max_detections(model, 0)
+        with_suppression(model, max_detections=0)
 
 
 def test_a_raised_limit_of_the_model_counts_in_its_evaluation() -> None:
     data = DigitScenes("detection", "val", count=2, size=(96, 96))
     model = create_model("yolox_nano", num_classes=10).eval()
-    assert "AR100" in evaluate(EagerRuntime(with_max_detections(model, 7)), data).values
-    report = evaluate(EagerRuntime(with_max_detections(model, 130)), data)
+    assert "AR100" in evaluate(EagerRuntime(with_suppression(model, max_detections=7)), data).values
+    report = evaluate(EagerRuntime(with_suppression(model, max_detections=130)), data)
     assert "AR130" in report.values
     assert "at most 130 detections of a class count in an image." in report.notes
-    report = evaluate(EagerRuntime(with_max_detections(model, 1)), data)
+    report = evaluate(EagerRuntime(with_suppression(model, max_detections=1)), data)
     assert any("more objects than the 1 detections" in note for note in report.notes)
 
 
