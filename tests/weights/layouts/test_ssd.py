@@ -40,6 +40,11 @@ def test_published_files_load_with_80_classes_by_name(
     ours = create_model(name, weights="coco").eval()
     assert ours.num_classes == ours.builder_args["num_classes"] == 80
     assert ours.class_names == tuple(NAMES[index] for index in REAL)
+    spec, rules = ours.input_spec, theirs.transform
+    assert spec.mean == pytest.approx([255 * value for value in rules.image_mean], abs=0.01)
+    assert spec.std == pytest.approx([255 * value for value in rules.image_std])  # 1 for SSD300: pixels stay 0..255
+    assert spec.size == tuple(rules.fixed_size)
+    assert (spec.resize, spec.channel_order) == ("stretch", "rgb")
     image = torch.rand(1, 3, 270, 270) * 2 - 1
     with torch.no_grad():
         expected = theirs.head(list(theirs.backbone(image).values()))

@@ -199,8 +199,9 @@ class SSD(Detector):
     def assign(self, images: Tensor, targets: Targets) -> Assignment:
         """Default boxes that are positive for each object; what the network predicts plays no part."""
         boxes_xyxy, labels = unpack_targets(targets)
-        maps = self.features(images)
-        anchors = self._anchors(images, maps)
+        size = (images.shape[-2], images.shape[-1])
+        anchors = self.anchors(size).to(images.device)
+        maps = self._grids[size]
         pairs = zip(maps, self.boxes.per_location, strict=True)
         counts = torch.tensor([level.shape[-2] * level.shape[-1] * count for level, count in pairs])
         return Assignment(
