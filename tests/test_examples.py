@@ -10,13 +10,18 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 PRINTS = {
+    "box_loss_simulation.py": "| CIoU | 3.",
+    "compare_detectors.py": "| `fcos_r18_bccd` |",
     "compare_line.py": "shufflenet_v2_x1_0",
     "convert_round_trip.py": "images came back",
     "export_and_compare.py": "same numbers",
+    "fcos_choices.py": "| softmax |",
     "features_of_any_classifier.py": "unet over resnet18: (1, 5, 224, 224)",
     "first_classifier.py": "the report is",
+    "focal_loss.py": "| RetinaNet, focal, gamma 2, alpha 0.25 | 30 % |",
     "identity_mappings.py": "original",
     "progressive_learning.py": "fixed size",
+    "pyramids.py": "| (a) featurised image pyramid |",
     "transfer.py": "The old head, kept beside the new one",
 }
 
