@@ -45,6 +45,13 @@ def _yolox() -> TrainConfig:
     return config
 
 
+def _ssd_vgg16() -> TrainConfig:
+    """With the paper's optimiser: VGG-16 has no BatchNorm, and sees pixels of 0..255."""
+    config = _detection()
+    config.optimizer = OptimizerConfig(name="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    return config
+
+
 def _segmentation() -> TrainConfig:
     return TrainConfig(
         data=DataConfig(batch_size=4),
@@ -74,7 +81,7 @@ DEFAULTS: dict[str, Callable[[], TrainConfig]] = {
     "keypoints": _keypoints,
 }
 FAMILIES: dict[str, Callable[[], TrainConfig]] = {"yolox": _yolox}
-BUILDERS: dict[str, Callable[[], TrainConfig]] = {}
+BUILDERS: dict[str, Callable[[], TrainConfig]] = {"ssd300_vgg16": _ssd_vgg16, "ssd512_vgg16": _ssd_vgg16}
 
 
 def default_settings(task: str, family: str = "", builder: str = "") -> TrainConfig:

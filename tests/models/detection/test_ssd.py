@@ -21,6 +21,7 @@ from saccade.models.detection.ssd import CODE_WEIGHTS, SSD, ssd_loss
 from saccade.models.registry import create_model
 from saccade.ops.box_coding import decode_anchors, encode_anchors
 from saccade.ops.iou import pairwise_iou
+from saccade.recipes.defaults import default_settings
 from saccade.structures.batch import pad_targets
 from saccade.weights.layouts import ssd_torchvision
 
@@ -292,6 +293,12 @@ def test_networks_over_mobilenets_predict_from_expansions() -> None:
     with torch.no_grad():
         image = torch.rand(1, 3, 96, 96)
         torch.testing.assert_close(model.features(image)[2], model.backbone.body.features(image)[-1])
+
+
+def test_data_of_ones_own_starts_with_the_optimiser_of_the_paper_over_vgg16() -> None:
+    """Without BatchNorm, and from pixels of 0..255, a rate that suits the other detectors is too high."""
+    assert default_settings("detection", "ssd", "ssd300_vgg16").optimizer.name == "sgd"
+    assert default_settings("detection", "ssd", "ssd").optimizer.name == "adamw"
 
 
 # --- Graphs.
