@@ -83,6 +83,19 @@ def test_sparse_equals_one_hot_in_value_and_gradient(rows: int) -> None:
     assert not ours.grad[labels == -2].any()
 
 
+@pytest.mark.parametrize("rows", [4, 3000])  # one chunk and several
+def test_weights_are_factors_on_each_anchor(rows: int) -> None:
+    logits, labels, targets = anchors(rows, 80)
+    weights = torch.rand(rows, dtype=torch.float64)
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = sparse_focal_loss(ours, labels, weights=weights)
+    expected = (sigmoid_focal_loss(theirs, targets) * weights[:, None])[labels != -2].sum()
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_sparse_without_anchors_without_positives_and_without_gradient() -> None:
     assert sparse_focal_loss(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)) == 0
     assert sparse_focal_loss(torch.randn(5, 3), torch.full((5,), -2)) == 0

@@ -51,8 +51,8 @@ def retinanet_r18_bccd() -> TrainConfig:
     channels, as many as the head of YOLOX-Tiny.
 
     On a canvas of 256 x 320 pixels platelets have sides of 15 to 28 pixels, red cells of 42 to 60, white ones of 61 to
-    121 (square root of the area, nine tenths of each). The paper's anchors begin at 32 pixels, above all platelets;
-    here they begin at 16, so that every kind of cell has anchors of its own size.
+    121 (square root of the area, nine tenths of each). The paper's anchors begin at 32 pixels, and 94 % of the
+    platelets of the first 60 images overlap none of them by 0.5; here they begin at 16, and 2.5 % overlap none.
 
     Example:
         >>> config = retinanet_r18_bccd()

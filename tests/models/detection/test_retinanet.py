@@ -20,6 +20,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from saccade.errors import WeightsError
 from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.retinanet import RetinaNet, retinanet, retinanet_loss, retinanet_resnet50_fpn
 from saccade.models.registry import create_model
@@ -153,6 +154,13 @@ def test_batch_norm_that_was_not_frozen_stays_as_it_is() -> None:
     for beside in ("backbone.body.bn1.num_batches_tracked", "head.regression_head.bbox_ctrness.weight"):
         converted = layout.convert({**frozen, beside: torch.zeros(1)}, model)
         assert torch.equal(converted["backbone.bn1.running_var"], frozen["backbone.body.bn1.running_var"])
+
+
+def test_second_version_of_torchvision_is_refused(tmp_path: Path) -> None:
+    second = torchvision.models.detection.retinanet_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=3)
+    torch.save(second.state_dict(), tmp_path / "second.pth")
+    with pytest.raises(WeightsError, match=r"it lacks .*backbone.conv1.weight"):
+        load_weights(create_model("retinanet_resnet50_fpn_c5", num_classes=3), tmp_path / "second.pth")
 
 
 def test_input_as_published(ours: RetinaNet, theirs: Any) -> None:

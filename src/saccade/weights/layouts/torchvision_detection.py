@@ -30,17 +30,21 @@ _EPS = 1e-5  # of BatchNorm here
 _BODY, _FPN = "backbone.body.", "backbone.fpn."
 _VARIANCE = ".running_var"
 # Layers of the subnets of RetinaNet: a convolution and a ReLU each.
+_SECOND_VERSION = "head.classification_head.conv.0.1.weight"  # GroupNorm in the subnets of RetinaNet
 _SUBNET = re.compile(r"^(head\.(?:classification|regression)_head\.conv)\.(\d+)\.0\.")
 
 
 def matches(keys: set[str]) -> bool:
     """Whether these are the names of a torchvision detector over a ResNet with a feature pyramid.
 
+    Those of ``retinanet_resnet50_fpn_v2`` are not: no network here has its subnets.
+
     Example:
         >>> matches({"backbone.body.conv1.weight", "backbone.fpn.inner_blocks.0.weight"})
         True
     """
-    return "backbone.body.conv1.weight" in keys and any(key.startswith(f"{_FPN}inner_blocks.0.") for key in keys)
+    pyramid = any(key.startswith(f"{_FPN}inner_blocks.0.") for key in keys)
+    return "backbone.body.conv1.weight" in keys and pyramid and _SECOND_VERSION not in keys
 
 
 def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
