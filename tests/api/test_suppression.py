@@ -15,9 +15,10 @@ import saccade
 from saccade.api._open import with_suppression
 from saccade.api.options import NmsOptions
 from saccade.cli import main
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, WeightsError
 from saccade.models.checkpoint import load_model, read_metadata, save_model
 from saccade.ops.nms import NmsSettings
+from saccade.weights.metadata import read_text_metadata
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,20 @@ def test_a_checkpoint_keeps_its_settings(model: TinyDetector, tmp_path: Path) ->
         other.nms = own
     assert load_model(path).nms == settings
     assert read_metadata(path)["nms"]["kind"] == "soft_gaussian"
+
+
+@pytest.mark.parametrize(
+    ("nms", "message"),
+    [
+        ({"iou": 7.0}, r"field nms\.iou: expected `float` <= 1"),
+        ({"kind": "rm -rf"}, r"field nms\.kind: invalid enum value"),
+        ({"pre_nms": 10**12}, r"field nms\.pre_nms"),
+        ({"thresh": 0.5}, "unknown field `thresh`"),
+    ],
+)
+def test_settings_of_a_damaged_file_are_refused(nms: dict[str, object], message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        read_text_metadata(json.dumps({"nms": nms}), "a.safetensors", WeightsError)
 
 
 def test_the_shell_sets_it(model: TinyDetector, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
