@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 PRINTS = {
+    "assignment_pictures.py": "retinanet: 2 objects, positives P3",
     "box_loss_simulation.py": "| CIoU | 3.",
     "compare_detectors.py": "| `fcos_r18_bccd` |",
     "compare_line.py": "shufflenet_v2_x1_0",
