@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_tensor
 
 from benchmarks.common import Figure, alternate, use_threads
-from benchmarks.prediction import bare_network, one
+from benchmarks.prediction import CANDIDATES, bare_network, one
 from benchmarks.training_step import step
 from saccade.data.images.decode import read_image
 from saccade.data.loading.pipeline import resize_image
@@ -51,7 +51,7 @@ from saccade.results.detections import Detections
 from saccade.weights.layouts import layouts
 
 BATCH, CLASSES = 4, 80
-NO_WEIGHTS: dict[str, Any] = {"weights": None, "weights_backbone": None, "trainable_backbone_layers": 5}
+NO_WEIGHTS: dict[str, Any] = {"weights": None, "weights_backbone": None}
 UNCHANGED: dict[str, Any] = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, "_skip_resize": True}
 
 
@@ -59,7 +59,8 @@ def _theirs(name: str, side: int, **options: Any) -> nn.Module:
     """torchvision's detector of that name for a canvas of that side."""
     if name == "ssd300_vgg16":
         return tv.ssd300_vgg16(num_classes=CLASSES + 1, **NO_WEIGHTS, **options)
-    return getattr(tv, name)(num_classes=CLASSES, min_size=side, max_size=side, **NO_WEIGHTS, **options)
+    sides = {"min_size": side, "max_size": side}
+    return getattr(tv, name)(num_classes=CLASSES, score_thresh=0.05, **sides, **NO_WEIGHTS, **options)
 
 
 # Side of the canvas of each.
@@ -172,7 +173,7 @@ def predicts(name: str, path: Path, rounds: int) -> list[Figure]:
     canvas, _ = resize_image(read_image(path, 3), ours.input_spec)
     images = Normalize(ours.input_spec)(torch.from_numpy(canvas)[None].permute(0, 3, 1, 2))
     theirs = _theirs(name, side).eval()
-    raise_scores(ours.eval(), images, state, name)
+    raise_scores(ours.eval(), images, state)
     theirs.load_state_dict(state)
     with torch.inference_mode():
         network = bare_network(ours, images)
@@ -214,31 +215,31 @@ def predicts(name: str, path: Path, rounds: int) -> list[Figure]:
     ]
 
 
-# The tensor, in torchvision's names, whose rise lets anchors pass the score threshold.
-LAST_BIAS = {
-    "retinanet_resnet50_fpn": "head.classification_head.cls_logits.bias",
-    "fcos_resnet50_fpn": "head.classification_head.cls_logits.bias",
-}
-
-
 @torch.no_grad()
-def raise_scores(model: Model, images: Tensor, state: dict[str, Tensor], name: str) -> None:
-    """Shift the class logits, in our network and in ``state``, so that 300 pairs pass the score threshold.
+def raise_scores(model: Model, images: Tensor, state: dict[str, Tensor]) -> None:
+    """Let 300 pairs of an anchor and a class pass the score threshold, in our network and in ``state``.
 
-    A softmax over 81 classes with random weights gives every class about 1 %, which is SSD's threshold: there the last
-    layers' weights are scaled up instead, until 300 pairs pass.
+    Where classes have a sigmoid each, the last bias is shifted. A softmax over 81 classes with random weights gives
+    each about 1 %, which is SSD's threshold: there the last weights are scaled up, until 300 pairs pass.
     """
     layout = next(one for one in layouts() if one.matches(set(state)))
-    bias = LAST_BIAS.get(name)
-    for _ in range(24):
-        passing = model.predict(images)["count"]
-        if int(passing) >= 100:
-            break
-        for key in state:
-            if bias and key == bias:
-                state[key] += 0.5
-            elif not bias and "classification_head" in key and key.endswith("weight"):
-                state[key] *= 1.3
+    threshold = model.nms.score_threshold
+    outputs = model(images)
+    if "head.classification_head.cls_logits.bias" in state:
+        needed = torch.full_like(outputs["logits"], threshold)
+        if "centerness" in outputs:  # the root of the product has to pass
+            needed = threshold**2 / outputs["centerness"].sigmoid()[..., None].expand_as(needed)
+        shift = (torch.logit(needed) - outputs["logits"]).flatten().nan_to_num(torch.inf).sort().values[CANDIDATES]
+        state["head.classification_head.cls_logits.bias"] += shift
+        model.load_state_dict(layout.convert(dict(state), model))
+        return
+    weights = [key for key in state if "classification_head" in key and key.endswith("weight")]
+    for _ in range(60):
+        passing = (model(images)["logits"].softmax(dim=2)[..., 1:] > threshold).sum()
+        if model(images)["logits"].softmax(dim=2)[..., 1:].max() > 0.5 and passing >= CANDIDATES:
+            return
+        for key in weights:
+            state[key] *= 1.2
         model.load_state_dict(layout.convert(dict(state), model))
 
 
