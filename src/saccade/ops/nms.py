@@ -83,7 +83,13 @@ class NmsSettings:
 
 @dataclass(frozen=True)
 class Kept:
-    """What suppression leaves of each image: result of :func:`batched_nms_indices`."""
+    """What suppression leaves of each image: result of :func:`batched_nms_indices`.
+
+    Example:
+        >>> kept = batched_nms_indices(torch.zeros(1, 3, 4), torch.rand(1, 3), torch.zeros(1, 3).long(), NmsSettings())
+        >>> kept.rows.shape, kept.boxes_xyxy.shape
+        (torch.Size([1, 3]), torch.Size([1, 3, 4]))
+    """
 
     rows: Tensor  # (B, K) int64, of the given boxes: those that are kept by falling score, then any others
     count: Tensor  # (B,) int64, how many are kept

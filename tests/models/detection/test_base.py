@@ -17,8 +17,8 @@ def test_every_detector_keeps_its_contract(name: str) -> None:
     assert model.decoded_keys[:4] == ("boxes", "scores", "labels", "count")
     assert model.nms.score_threshold <= 0.05  # what average precision needs
     boxes = torch.tensor([[0.0, 0.0, 60.0, 60.0]])
-    assert model.assignable(boxes, (64, 96)).tolist() == [True]
-    assert model.assignable(boxes[:0], (64, 96)).tolist() == []
+    assert model.assignable(boxes, (320, 352)).tolist() == [True]
+    assert model.assignable(boxes[:0], (320, 352)).tolist() == []
 
 
 @pytest.mark.parametrize("padded", [False, True])
