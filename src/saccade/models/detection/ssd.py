@@ -170,12 +170,13 @@ class SSD(Detector):
 
     def decode(self, outputs: Outputs) -> Decoded:
         """Boxes in canvas pixels after suppression, a class at a time; a default box may be of several classes."""
-        scores = outputs["logits"].float().softmax(dim=2)[..., 1:]
-        scores, rows, labels = top_pairs(scores, self.nms.pre_nms)
+        logits = outputs["logits"].float()
+        # Logarithms of the softmax have its order; only what is chosen becomes a probability.
+        scores, rows, labels = top_pairs(logits[..., 1:] - logits.logsumexp(dim=2, keepdim=True), self.nms.pre_nms)
         codes = outputs["codes"].float().gather(1, rows[..., None].expand(-1, -1, 4))
         boxes = decode_anchors(codes, outputs["anchors"][rows], CODE_WEIGHTS)
         limits = outputs["canvas"].flip(0).repeat(2)  # width, height, width, height
-        return batched_nms(boxes.clamp(min=0).minimum(limits), scores, labels, self.nms)
+        return batched_nms(boxes.clamp(min=0).minimum(limits), scores.exp(), labels, self.nms)
 
     def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
         """Objects (N, 4) that get a default box of their own, (N,) bool.
