@@ -1,6 +1,6 @@
 """Five detectors on blood cells (BCCD), from scratch, with one budget of training images.
 
-python examples/compare_detectors.py                            # 40 minutes on two cores with bf16
+python examples/compare_detectors.py                            # all five
 python examples/compare_detectors.py --recipes fcos_r18_bccd    # one of them
 python examples/compare_detectors.py --out runs/compare         # folder of the runs; a stopped one goes on from there
 """
@@ -59,7 +59,7 @@ def tiny() -> Datasets:
 def measure(name: str, seed: int, out: Path, quick: bool) -> dict[str, Any]:
     """One recipe: trained, or trained further where it was stopped, scored once, and timed."""
     config = saccade.recipe(name)
-    config.out, config.seed = str(out), seed
+    config.out, config.seed = str(out / "quick" if quick else out), seed  # a try is never gone on from
     if quick:
         config.epochs, config.phases, config.data.size, config.data.workers = 1, (), (64, 64), 0
     run = fit(config, resume=True, data=tiny() if quick else None)
@@ -72,6 +72,7 @@ def measure(name: str, seed: int, out: Path, quick: bool) -> dict[str, Any]:
         "minutes": run.history[-1]["minutes"],
         "images": config.epochs * (8 if quick else IMAGES),
         "seed": seed,
+        "quick": quick,
         "machine": machine(),
     }
 
@@ -94,7 +95,7 @@ def main(out: Path, recipes: tuple[str, ...] = RECIPES[2:3], seed: int = 0, quic
     file = out / RESULTS
     done: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else {}
     for name in recipes:
-        if name in done and done[name]["seed"] == seed:
+        if name in done and (done[name]["seed"], done[name]["quick"]) == (seed, quick):
             print(f"{name} is measured already ({file})", flush=True)
             continue
         done[name] = measure(name, seed, out, quick)

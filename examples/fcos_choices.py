@@ -91,7 +91,8 @@ def main(
     done: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else {}
     for choice in choices:
         config = settings(choice, seed, out, epochs, size)
-        if config.name in done and done[config.name]["epochs"] == epochs:
+        asked = {"epochs": epochs, "size": size, "quick": quick}
+        if config.name in done and done[config.name]["asked"] == asked:
             print(f"{config.name} is measured already ({file})", flush=True)
             continue
         if quick:
@@ -100,6 +101,7 @@ def main(
         done[config.name] = {
             "choice": choice,
             **{key: run.metrics[key] for key in METRICS},
+            "asked": asked,
             "epochs": epochs,
             "minutes": run.history[-1]["minutes"],
             "seed": seed,

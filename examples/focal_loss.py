@@ -154,7 +154,8 @@ def main(
     for name in runs:
         config = settings(name, seed, out, epochs, size)
         config.max_minutes = minutes
-        if config.name in done and done[config.name]["asked"] == epochs:
+        asked = {"epochs": epochs, "size": size, "count": count, "minutes": minutes}
+        if config.name in done and done[config.name]["asked"] == asked:
             print(f"{config.name} is measured already ({file})", flush=True)
             continue
         if count is not None:
@@ -164,7 +165,7 @@ def main(
             "title": RUNS[name].title,
             "changed": RUNS[name].changed,
             **{key: run.metrics[key] for key in METRICS},
-            "asked": epochs,
+            "asked": asked,
             "epochs": len(run.history),
             "minutes": run.history[-1]["minutes"],
             "seed": seed,

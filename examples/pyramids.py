@@ -110,7 +110,8 @@ def main(
     for design in designs:
         config = settings(design, seed, out, epochs, size)
         config.max_minutes = minutes
-        if config.name in done and done[config.name]["asked"] == epochs:
+        asked = {"epochs": epochs, "size": size, "count": count, "minutes": minutes}
+        if config.name in done and done[config.name]["asked"] == asked:
             print(f"{config.name} is measured already ({file})", flush=True)
             continue
         if count is not None:
@@ -122,7 +123,7 @@ def main(
             **{key: run.metrics[key] for key in METRICS},
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "ms": milliseconds(model, 100 if count is None else 3),
-            "asked": epochs,
+            "asked": asked,
             "epochs": len(run.history),
             "minutes": run.history[-1]["minutes"],
             "seed": seed,
