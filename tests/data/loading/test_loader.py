@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import warnings
 from collections import Counter
@@ -137,6 +138,8 @@ def test_workers_end_with_their_parent_and_not_with_its_group() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         parent = os.fork()
     if parent == 0:
+        # Libraries start threads when they are forked; one that does not block the signal would end the worker.
+        os.register_at_fork(after_in_child=threading.Thread(target=time.sleep, args=(60,), daemon=True).start)
         try:
             list(make_eval_loader(EvalPipeline(Slow(writing), SPEC), 2, 1))
         finally:
@@ -146,7 +149,7 @@ def test_workers_end_with_their_parent_and_not_with_its_group() -> None:
     os.close(writing)
     os.kill(worker, signal.SIGTERM)  # as a cluster sends it to all processes of a job
     time.sleep(0.2)
-    assert _lives(worker)
+    assert _lives(worker), f"and its parent {'lives' if _lives(parent) else 'died too'}"
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     for _ in range(500):

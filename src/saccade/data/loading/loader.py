@@ -7,6 +7,7 @@ bits.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import gc
@@ -102,7 +103,8 @@ class BatchLoader:
         if not hasattr(signal, "SIGCHLD"):
             return iter(self._loader)
         before = signal.getsignal(signal.SIGCHLD)
-        batches = iter(self._loader)
+        with _holding_back_sigterm():
+            batches = iter(self._loader)
         # Torch's handler raises wherever the main process happens to be when a worker dies, in the middle of a step
         # too. Without it, asking for the next batch raises within seconds.
         if signal.getsignal(signal.SIGCHLD) is not before:
@@ -195,26 +197,43 @@ def _start_worker(worker: int, tied: bool) -> None:
         worker: Its number.
         tied: Whether it was started by the main thread of its parent, and so can be made to end with it.
     """
-    import cv2
-
-    # Workers share the cores among them; 0 also keeps OpenCV from a thread pool that was forked without its threads.
-    cv2.setNumThreads(0)
     # Ctrl-C reaches every process of the terminal, and SIGTERM every process of a cluster's job; the main one saves and
     # ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _heed_parent_alone()
     if tied:
         _die_with_parent()
+    import cv2
+
+    # Workers share the cores among them; 0 also keeps OpenCV from a thread pool that was forked without its threads.
+    cv2.setNumThreads(0)
     # The collector writes into the objects inherited from the main process, and so copies their pages: 145 MB a worker
     # once a training run's packages are loaded, 30 MB without (benchmarks/worker_memory.py).
     gc.freeze()
+
+
+@contextlib.contextmanager
+def _holding_back_sigterm() -> Iterator[None]:
+    """Block SIGTERM, so that a worker forked meanwhile, and every thread that starts in it, has it blocked from birth.
+
+    A thread started before the worker blocks it itself, as libraries start them when they are forked or imported, would
+    take the signal and end the process.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _heed_parent_alone() -> None:
     """Let SIGTERM end this worker only where its parent sent it."""
     if not hasattr(signal, "sigwaitinfo"):
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a worker that was not forked was born without it
 
     def wait() -> None:
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
