@@ -40,7 +40,15 @@ def test_pyramid_pools_windows_of_5_9_and_13() -> None:
     images = torch.randn(2, 8, 17, 15)
     x = block.conv1(images)
     pooled = [F.max_pool2d(x, window, 1, window // 2) for window in (5, 9, 13)]
-    torch.testing.assert_close(block(images), block.conv2(torch.cat([x, *pooled], dim=1)))
+    assert torch.equal(block(images), block.conv2(torch.cat([x, *pooled], dim=1)))
+
+
+def test_an_even_kernel_halves_the_side() -> None:
+    stem = ConvNormAct(3, 4, 6, stride=2).eval()
+    images = torch.randn(1, 3, 12, 15)
+    expected = F.silu(stem.bn(F.conv2d(images, stem.conv.weight, stride=2, padding=2)))
+    torch.testing.assert_close(stem(images), expected)
+    assert expected.shape == (1, 4, 6, 7)
 
 
 def test_csp_layer_is_two_paths_joined() -> None:

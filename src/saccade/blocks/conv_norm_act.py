@@ -17,7 +17,8 @@ class ConvNormAct(nn.Module):
     Args:
         in_channels: Channels in.
         out_channels: Channels out.
-        kernel_size: Odd side of the square kernel; the padding is half of it.
+        kernel_size: Side of the square kernel; the padding is half of what it has beyond 1, rounded down. An even one
+            has an output of size / stride, rounded down.
         stride: Stride of the kernel.
         groups: Groups of the convolution.
         activation: Makes the activation, such as ``nn.SiLU``.
@@ -39,7 +40,7 @@ class ConvNormAct(nn.Module):
         super().__init__()
         convolution = DepthwiseConv2d if groups == in_channels == out_channels else nn.Conv2d
         self.conv = convolution(
-            in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
+            in_channels, out_channels, kernel_size, stride, (kernel_size - 1) // 2, groups=groups, bias=False
         )
         self.bn = nn.BatchNorm2d(out_channels)
         self.act = activation()

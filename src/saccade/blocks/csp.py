@@ -1,4 +1,7 @@
-"""Cross-stage partial layers (Wang et al. 2020, CSPNet, arXiv 1911.11929), the Focus stem and pyramid pooling."""
+"""Cross-stage partial layers (Wang et al. 2020, CSPNet, arXiv 1911.11929), the Focus stem and pyramid pooling.
+
+YOLOv5 calls the cross-stage partial layer C3, after its three 1x1 convolutions, and the pyramid pooling SPPF.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,8 @@ class Bottleneck(nn.Module):
 class CSPLayer(nn.Module):
     """Cross-stage partial layer: two paths of half the width, one with bottlenecks, joined by a 1x1 convolution.
 
+    The C3 of YOLOv5 and the CSP layer of YOLOX.
+
     Args:
         in_channels: Channels in.
         out_channels: Channels out; each path has half of them.
@@ -70,10 +75,11 @@ class CSPLayer(nn.Module):
 
 
 class SPPBottleneck(nn.Module):
-    """Spatial pyramid pooling with 5x5, 9x9 and 13x13 windows at stride 1, between two 1x1 convolutions.
+    """Spatial pyramid pooling (SPP, SPPF) with 5x5, 9x9 and 13x13 windows at stride 1, between two 1x1 convolutions.
 
     Two 5x5 maxima in a row cover exactly a 9x9 window and three a 13x13 one, so the larger windows are computed from
-    the smaller.
+    the smaller. YOLOv5 calls this form SPPF, and the one with three poolings side by side SPP; their outputs are equal,
+    bit for bit.
 
     Args:
         in_channels: Channels in.

@@ -28,6 +28,10 @@ _MAX_BYTES = 64 << 30
 _MAX_DEPTH = 8  # of dicts in dicts; a pickle may hold itself
 _MAX_TENSORS = 100_000
 _SAVE_AGAIN = "torch.save(model.state_dict(), 'weights.pth')"
+# How modules of projects are named whose files hold the whole network, and how its tensors are taken out of it there.
+_SAVE_MODULE = {
+    "models.yolo.": "torch.save(torch.load(FILE, weights_only=False)['model'].float().state_dict(), 'weights.pth')",
+}
 
 
 def _harmless() -> list[Any]:
@@ -66,10 +70,10 @@ def read_foreign(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error) or "Weights only load failed" in str(error):
+            way = next((way for module, way in _SAVE_MODULE.items() if module in str(error)), _SAVE_AGAIN)
             raise WeightsError(
                 f"{title} holds Python objects and not only tensors, and reading those could run code hidden in the "
-                "file. Where you trust it, open it in the program that wrote it and save the tensors alone: "
-                f"{_SAVE_AGAIN}."
+                f"file. Where you trust it, open it in the program that wrote it and save the tensors alone: {way}."
             ) from error
         raise _damaged(title, error) from error
     except Exception as error:  # bytes of a stranger may go wrong in any way while they are read
