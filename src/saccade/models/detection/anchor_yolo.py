@@ -127,7 +127,7 @@ class AnchorYOLO(Detector):
         """
         claims, rank = self.claim(grid, boxes_xyxy, labels)
         rows = sum(own.shape[0] * one.shape[2] * one.shape[3] for own, one in zip(grid.anchors, grid.maps, strict=True))
-        return claims if rank is None else claimed_rows(claims, rank, *boxes_xyxy.shape[:1], rows, labels.shape[1])
+        return claims if rank is None else claimed_rows(claims, rank, boxes_xyxy.shape[0], rows, labels.shape[1])
 
     def forward(self, images: Tensor) -> Outputs:
         """Raw outputs of all N rows, level by level, cell by cell, anchor by anchor.
