@@ -41,6 +41,7 @@ MEMBERS = (
     Subject("yolox_nano", {"num_classes": 2}, odd_size=(70, 102)),
     # 64 million parameters under the same head and decoding: another neck, which compilation captures whole.
     Subject("yolox_darknet53", {"num_classes": 2}, odd_size=(70, 102), exported=False),
+    Subject("yolov5n", {"num_classes": 2}),
     Subject("centernet", {"num_classes": 2, "neck_channels": 32, "head_channels": 16}),
     # A canvas of the largest stride, so that the coarsest level has whole cells.
     Subject("fcos", {"num_classes": 2, "channels": 64}, (128, 128)),

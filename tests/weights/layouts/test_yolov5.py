@@ -1,4 +1,4 @@
-"""State dicts of YOLOv5: every tensor finds its place, anchors travel, what does not fit is named, pickles are refused."""
+"""State dicts of YOLOv5: every tensor finds its place, anchors travel, faults are named, pickles are refused."""
 
 from __future__ import annotations
 
