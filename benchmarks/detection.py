@@ -24,17 +24,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 import torchvision.models.detection as tv
 from PIL import Image
-from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_tensor
 
 from benchmarks.common import Figure, alternate, use_threads
-from benchmarks.prediction import CANDIDATES, bare_network, one
+from benchmarks.prediction import CANDIDATES, bare_network, one, write_photo
 from benchmarks.training_step import step
 from saccade.data.images.decode import read_image
 from saccade.data.loading.pipeline import resize_image
@@ -271,9 +268,7 @@ def run(rounds: int = 8) -> list[Figure]:
     keep_freed_memory()
     figures = decoding()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photo.jpg"
-        photo = np.ascontiguousarray(load_sample_images().images[0][..., ::-1])
-        cv2.imwrite(str(path), photo, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        path = write_photo(folder)
         for name in DETECTORS:
             figures += learns(name, max(3, rounds // 2))
             figures += predicts(name, path, rounds)
