@@ -153,11 +153,13 @@ class AnchorYOLO(Detector):
         """Maps of :meth:`raw_maps` as the rows that ``forward`` returns."""
         width = _BOX + self.num_classes
         raw = torch.cat([level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, width) for level in maps], dim=1)
+        # A split and no slices, which OpenVINO drops where rows are chosen from them.
+        boxes, objectness, logits = raw.split((4, 1, self.num_classes), dim=2)
         points, strides, anchors, levels = self.grid(maps).rows()
         return {
-            "boxes": raw[..., :4],
-            "objectness": raw[..., 4],
-            "logits": raw[..., _BOX:],
+            "boxes": boxes,
+            "objectness": objectness[..., 0],
+            "logits": logits,
             "points": points,
             "strides": strides,
             "anchors": anchors,
