@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from saccade.models.base import Model, Outputs, Targets
+from saccade.models.detection.anchor_yolo import Anchors, AnchorYOLO
 from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.centernet import center_targets
 from saccade.models.detection.fcos import FCOS, centerness_targets
 from saccade.models.detection.retinanet import RetinaNet
 from saccade.models.detection.ssd import CODE_WEIGHTS, SSD
+from saccade.models.detection.yolov5 import ANCHORS_P5, ANCHORS_P6
 from saccade.ops.anchors import canvas_size, default_boxes, grid_points
-from saccade.ops.box_coding import encode_anchors, encode_distances, encode_points
+from saccade.ops.box_coding import decode_cells, encode_anchors, encode_cells, encode_distances, encode_points
 from saccade.ops.iou import pairwise_iou
 from saccade.structures.batch import pad_targets
 
@@ -133,3 +135,46 @@ def ssd_outputs_from_targets(model: SSD, targets: Targets, image_size: tuple[int
         logits[image, best, 0] = 0.0
         logits[image, best, 1 + labels[image, row]] = 15.0
     return {"codes": codes, "logits": logits, "anchors": anchors, "canvas": canvas_size(images)}
+
+
+def yolov5_outputs_from_targets(model: AnchorYOLO, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """See :func:`cell_outputs_from_targets`."""
+    anchors = ANCHORS_P5 if len(model.feature_strides) == 3 else ANCHORS_P6
+    return cell_outputs_from_targets(model, anchors, targets, image_size)
+
+
+def cell_outputs_from_targets(
+    model: AnchorYOLO, anchors: Anchors, targets: Targets, image_size: tuple[int, int]
+) -> Outputs:
+    """Each object has the free row that can come nearest to it; all others are sure that there is nothing.
+
+    Args:
+        model: Perhaps without memory, so that it has to be told its anchors.
+        anchors: Of each level.
+        targets: Boxes and labels, a list of dicts or padded; canvas pixels.
+        image_size: (height, width) of the canvas.
+    """
+    boxes, labels = unpack_targets(targets)
+    model.anchor_sizes = torch.tensor([anchor for level in anchors for anchor in level])
+    maps = [torch.empty(1, 0, *(-(-side // stride) for side in image_size)) for stride in model.feature_strides]
+    points, strides, sizes, levels = model.grid(maps).rows()
+    rows = points, strides, sizes, sizes.new_tensor(model.xy_scales)[levels]
+    B, N = len(boxes), len(points)
+    codes, objectness = torch.zeros(B, N, 4), torch.full((B, N), -12.0)
+    logits = torch.full((B, N, model.num_classes), -12.0)
+    for image, row in (labels >= 0).nonzero().tolist():
+        nearest = encode_cells(boxes[image, row].expand(N, 4), *rows, model.size_coding)
+        overlaps = pairwise_iou(boxes[image, row][None], decode_cells(nearest, *rows, model.size_coding))[0]
+        best = int(overlaps.where(objectness[image] < 0, -1.0).argmax())
+        codes[image, best], objectness[image, best] = nearest[best], 12.0
+        logits[image, best, labels[image, row]] = 12.0
+    return {
+        "boxes": codes,
+        "objectness": objectness,
+        "logits": logits,
+        "points": points,
+        "strides": strides,
+        "anchors": sizes,
+        "xy_scales": rows[3],
+        "canvas": canvas_size(torch.empty(1, 3, *image_size)),
+    }
