@@ -31,6 +31,7 @@ def evaluate(
     workers: int | None = None,
     predictions: str | Path | None = None,
     iou_type: str | None = None,
+    rectangular: bool = False,
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
     tile: int | tuple[int, int] | None = None,
@@ -57,6 +58,7 @@ def evaluate(
         workers: Processes that load images; one less than the cores (at most 8) if not given.
         predictions: File to score instead of a model: predictions in COCO's result format, whatever made them.
         iou_type: What of these predictions is scored: bbox, segm or keypoints; found in the file if not given.
+        rectangular: Of letterboxed networks: the smallest canvas that holds an image, instead of the square one.
         max_detections: Detections that a detector outputs for an image, and that count in an image and class; 100 if
             not given, as in COCO.
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
@@ -91,12 +93,14 @@ def evaluate(
     if model is None:
         raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")
     from saccade.engine.evaluate.evaluate import evaluate as score
+    from saccade.engine.evaluate.evaluate import on_rectangles
     from saccade.engine.train.progress import track
     from saccade.engine.train.setup import worker_count
     from saccade.tasks import get_task
 
     runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms)
     dataset = open_data(model, data, split, format, task or get_task(runtime.task).ground_truth_task)
+    runtime = on_rectangles(runtime) if rectangular else runtime
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
     return score(

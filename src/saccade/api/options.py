@@ -126,6 +126,8 @@ class _EvaluateOptions:
     """File to score instead of a model: predictions in COCO's result format, whatever made them."""
     iou_type: str | None = None
     """What of these predictions is scored: bbox, segm or keypoints; found in the file if not given."""
+    rectangular: bool = False
+    """Of letterboxed networks: the smallest canvas that holds an image, instead of the square one."""
     max_detections: int | None = None
     """Detections that a detector outputs for an image, and that count in an image and class; 100 if not given, as in
     COCO. For images with more objects."""

@@ -119,7 +119,12 @@ def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
         >>> canvases(DigitScenes("detection", "val"), InputSpec((64, 64))).shape
         torch.Size([3, 3, 64, 64])
     """
-    if spec.resize in ("shorter_side", "multiple", "none"):  # their canvas follows the image; a file has one
+    if spec.resize in (
+        "shorter_side",
+        "multiple",
+        "none",
+        "rectangle",
+    ):  # their canvas follows the image; a file has one
         spec = replace(spec, resize="letterbox")
     pipeline = EvalPipeline(dataset, spec)
     samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]

@@ -14,7 +14,7 @@ MAX_SIDE = 16_384
 # Of a canvas: more than any network is made for, and still a few gigabytes in its first layers.
 MAX_PIXELS = 1 << 25
 
-ResizeRule = Literal["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none"]
+ResizeRule = Literal["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none", "rectangle"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class InputSpec:
             to ``size / crop_fraction`` and crops. The canvas of these is ``size``; that of the others follows the
             image: ``shorter_side`` keeps the aspect and makes the shorter side the smaller number of ``size``, or the
             longer side the larger one if it would exceed it (torchvision's detectors: (800, 1333)), then pads to
-            ``pad_multiple``; ``multiple`` stretches each side to the nearest multiple of ``pad_multiple``; ``none``
+            ``pad_multiple``; ``rectangle`` resizes as ``letterbox`` and pads to ``pad_multiple`` only; ``multiple`` stretches each side to the nearest multiple of ``pad_multiple``; ``none``
             keeps the pixels and pads to ``pad_multiple``.
         align: Where an image sits on a canvas that it does not fill.
         pad_value: Grey value 0..255 of the padding.

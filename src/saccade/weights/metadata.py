@@ -66,7 +66,7 @@ _Deviation = Annotated[float, Meta(gt=0, le=_LARGEST)]
 class _Spec(msgspec.Struct):
     size: tuple[_Side, _Side]
     channels: Annotated[int, Meta(ge=1, le=1024)] = 3
-    resize: Literal["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none"] = "stretch"
+    resize: Literal["letterbox", "stretch", "center_crop", "shorter_side", "multiple", "none", "rectangle"] = "stretch"
     align: Literal["center", "top_left"] = "center"
     pad_value: Annotated[int, Meta(ge=0, le=255)] = 114
     pad_multiple: Annotated[int, Meta(ge=1, le=1024)] = 1

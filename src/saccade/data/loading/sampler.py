@@ -81,9 +81,11 @@ class EpochSampler:
         seed: Of the run.
         rank: This process.
         world_size: Number of processes.
-        multiscale: By phase, canvas sides to draw from and the number of steps between two draws.
+        multiscale: By phase, what canvases are drawn from, (height, width) or the side of square ones, and the number
+            of steps between two draws.
         repeats: Times that an image of an epoch is in it, one after the other, each time augmented anew; an epoch is
             as long as ever and so has a share of the images only (Berman et al. 2019, MultiGrain, section 3.2).
+        weights: Share of the draws of each image, (length,): an epoch then draws with replacement; None shuffles.
 
     Raises:
         ConfigError: If there would be no batch.
@@ -102,8 +104,9 @@ class EpochSampler:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        multiscale: Mapping[int, tuple[Sequence[int], int]] | None = None,
+        multiscale: Mapping[int, tuple[Sequence[int | tuple[int, int]], int]] | None = None,
         repeats: int = 1,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         if repeats < 1:
             raise ConfigError(f"data.repeats must be at least 1, got {repeats}.")
@@ -116,6 +119,7 @@ class EpochSampler:
         self.world_size = world_size
         self.multiscale = dict(multiscale or {})
         self.repeats = repeats
+        self._chances = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
         self.set_epoch(0)
 
     @property
@@ -157,7 +161,8 @@ class EpochSampler:
         # [seed, epoch, length] is the stream of no sample: indices end before length. Trailing zeros would be dropped
         # by SeedSequence.
         rng = np.random.default_rng([self.seed, epoch, self.length])
-        order = rng.permutation(self.length)
+        drawn = self._chances is not None
+        order = rng.choice(self.length, self.length, p=self._chances) if drawn else rng.permutation(self.length)
         positions = np.arange(self.rank, self._share * self.world_size, self.world_size) % max(self.length, 1)
         for batch in range(start, self.batches_per_epoch):
             canvas = self._canvas(epoch * self.batches_per_epoch + batch, phase, size)
@@ -172,8 +177,8 @@ class EpochSampler:
         sides, every = self.multiscale.get(phase, ((), 1))
         if not sides:
             return size
-        side = int(np.random.default_rng([self.seed, step // every, self.length + 1]).choice(sides))
-        return side, side
+        side = sides[int(np.random.default_rng([self.seed, step // every, self.length + 1]).choice(len(sides)))]
+        return (side, side) if isinstance(side, int) else side
 
 
 class EvalSampler:

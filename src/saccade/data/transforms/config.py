@@ -61,5 +61,6 @@ class AugmentConfig:
     erase: float = 0.0  # probability of a rectangle of noise
     erase_area: tuple[float, float] = (0.02, 0.4)  # its share of the image
     multiscale: tuple[int, ...] = ()  # canvas sides to draw from
+    multiscale_range: tuple[float, float] | None = None  # or factors on the usual canvas: (0.5, 1.5)
     multiscale_every: int = 10  # steps between two draws
     fill: int = 114  # grey value of uncovered pixels

@@ -14,7 +14,7 @@ from saccade.structures.geometry import Geometry
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Sample
 
-__all__ = ["Resize", "resize_image"]
+__all__ = ["Resize", "resize_geometry", "resize_image"]
 
 # Pixels of a resized image, beyond which only the part that the canvas shows is made.
 _MAX_RESIZED = 1 << 25
@@ -88,6 +88,21 @@ def resize_image(
     return plan.apply(image, spec.pad_value, True), geometry
 
 
+def resize_geometry(original: tuple[int, int], spec: InputSpec) -> Geometry:
+    """Where the pixels of an image of a size go, without one.
+
+    Args:
+        original: (height, width).
+        spec: Gives the rule and the canvas.
+
+    Example:
+        >>> resize_geometry((300, 400), InputSpec(size=(640, 640), resize="letterbox")).matrix.tolist()
+        [[1.6, 0.0, 0.0], [0.0, 1.6, 80.0], [0.0, 0.0, 1.0]]
+    """
+    plan = _plan(original, spec)
+    return Geometry(original, original).then(plan.matrix(original), plan.canvas)
+
+
 class Resize:
     """Resize a sample to a network's canvas, the ground truth with the image (:func:`resize_image`).
 
@@ -142,11 +157,12 @@ def _plan(original: tuple[int, int], spec: InputSpec) -> _Plan:
         else:
             resized = (max(wanted[1] * height // width, canvas[0]), wanted[1])
         return _Plan(resized, canvas, -round((resized[0] - canvas[0]) / 2), -round((resized[1] - canvas[1]) / 2))
-    if spec.resize == "letterbox":
+    if spec.resize in ("letterbox", "rectangle"):
         gain = min(canvas[0] / height, canvas[1] / width)
         resized = (max(round(height * gain), 1), max(round(width * gain), 1))
     else:
         resized = _shorter_side(original, spec.size) if spec.resize == "shorter_side" else original
+    if spec.resize != "letterbox":
         canvas = (-(-resized[0] // multiple) * multiple, -(-resized[1] // multiple) * multiple)
     if spec.align == "top_left":
         return _Plan(resized, canvas, 0, 0)

@@ -154,11 +154,16 @@ def _check_ranges(config: AugmentConfig, name: str) -> None:
         ("blur_sigma", 0.0, float("inf")),
         ("jpeg_quality", 0.0, 100.0),
         ("erase_area", 0.0, 1.0),
+        ("multiscale_range", 0.0, float("inf")),
     ):
         value = getattr(config, field)
         if value is not None and not low < value[0] <= value[1] <= high:
             kind = "factors above 0" if high == float("inf") else f"numbers above 0, up to {high:g}"
             raise ConfigError(f"{name}.{field} is a range (smallest, largest) of {kind}; got {value}.")
+    if config.multiscale and config.multiscale_range is not None:
+        raise ConfigError(
+            f"{name}.multiscale and {name}.multiscale_range both give the canvases of multi-scale training. Set one."
+        )
     for switch, field in (("mixup", "mixup_alpha"), ("cutmix", "cutmix_alpha")):
         if getattr(config, switch) > 0 and getattr(config, field) <= 0:
             raise ConfigError(f"{name}.{field} must be above 0; got {getattr(config, field)}.")

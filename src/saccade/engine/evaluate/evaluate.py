@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from saccade.data.loading.loader import make_eval_loader
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.deploy.base import max_detections_of, num_classes_of
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.runtime import EagerRuntime, FusedRuntime, OpenVinoRuntime, Runtime
 from saccade.engine.predict.tiled import Tiling, predict_batch_tiled
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import Evaluator, MetricReport
@@ -23,7 +24,7 @@ from saccade.structures.dataset import VisionDataset
 from saccade.structures.sample import Target
 from saccade.tasks import Task, get_task
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "on_rectangles"]
 
 LossFunction = Callable[[Batch], Mapping[str, Tensor]]
 
@@ -115,6 +116,40 @@ def evaluate(
         report.values.update({f"loss/{name}": total / seen for name, total in totals.items()})
         report.values["loss"] = sum(totals.values()) / seen
     return report
+
+
+def on_rectangles(runtime: Runtime) -> Runtime:
+    """The same runtime, for which an image is letterboxed to the smallest canvas that holds it.
+
+    The canvas follows from the image alone, so what is predicted for it still does not depend on others of its batch.
+
+    Args:
+        runtime: Of a network that is letterboxed and takes canvases of several sizes.
+
+    Raises:
+        ConfigError: If its rule is another one, or it takes one canvas only.
+
+    Example:
+        >>> runtime = on_rectangles(EagerRuntime(saccade.create_model("yolov5n", num_classes=2)))
+        >>> from saccade.data.transforms.resize import resize_image
+        >>> resize_image(np.zeros((427, 640, 3), np.uint8), runtime.input_spec)[0].shape
+        (448, 640, 3)
+    """
+    spec = runtime.input_spec
+    if (
+        spec.resize != "letterbox"
+        or spec.fixed
+        or not isinstance(runtime, (EagerRuntime, FusedRuntime, OpenVinoRuntime))
+    ):
+        what = (
+            "an exported file has one canvas"
+            if spec.resize == "letterbox"
+            else f"its images are resized by '{spec.resize}'"
+        )
+        raise ConfigError(f"rectangular canvases are for letterboxed networks: {what}. Leave rectangular out.")
+    changed = copy.copy(runtime)
+    changed.input_spec = replace(spec, resize="rectangle")
+    return changed
 
 
 class PartJoiner:

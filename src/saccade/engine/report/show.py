@@ -107,7 +107,7 @@ def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, t
     phases = resolve_phases(config, model)
     settings = settings_at(config, phases, number, config.epochs)
     pipeline = TrainPipeline(dataset, model.input_spec, [phase.augment for phase in phases], config.seed)
-    multiscale = {phase.index: (phase.augment.multiscale, phase.augment.multiscale_every) for phase in phases}
+    multiscale = {phase.index: phase.multiscale(model.input_spec) for phase in phases}
     sampler = EpochSampler(len(dataset), config.data.batch_size, config.seed, multiscale=multiscale)
     sampler.set_epoch(number, phase=settings.index, size=settings.size)
     images = []

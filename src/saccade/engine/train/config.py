@@ -70,8 +70,10 @@ class DataConfig:
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"
     bad_images: Literal["error", "drop"] = "error"  # drop: all are decoded once before the run to find them
+    cache: bool = False  # decode every training image once and keep its pixels; refused where memory is short
+    rectangular: bool = False  # validation on the smallest canvas that holds the letterboxed image
     tile: TileConfig = field(default_factory=TileConfig)
-    sampler: Literal["shuffle", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
+    sampler: Literal["shuffle", "balanced", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     pair: PairConfig = field(default_factory=PairConfig)
 
@@ -91,6 +93,8 @@ class OptimizerConfig:
     decay_norm_and_bias: bool = False
     lr_scale: dict[str, float] = field(default_factory=dict)  # parameter name prefix -> factor on lr
     layer_decay: float = 1.0  # factor on lr from each layer to the one before; necks and heads have lr
+    warmup_bias_lr: float | None = None  # rate of biases at the start of the warm-up; as all others', from 0, if None
+    warmup_momentum: float | None = None  # momentum (first beta) at the start of the warm-up; the usual one if None
 
 
 @dataclass
@@ -186,7 +190,9 @@ class TrainConfig:
     steps: tuple[Step, ...] = ()  # one after another on the same weights; none: the run is one step
     epochs: int = 10
     max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
-    accumulate: int = 1
+    accumulate: int = 1  # batches an update
+    nominal_batch: int | None = None  # images an update: accumulate follows from it and the size of a batch
+    auto_anchor: bool = False  # fit a YOLO's anchors to the training images, if that raises the best possible recall
     clip_norm: float | None = None
     precision: Literal["auto", "32", "bf16", "16"] = "auto"  # auto: bf16 where the device computes in it
     channels_last: bool = True

@@ -16,9 +16,10 @@ from torch.optim import Optimizer
 from saccade.data.loading.loader import make_train_loader
 from saccade.data.loading.pipeline import TrainPipeline
 from saccade.data.loading.sampler import KeySampler
-from saccade.deploy.runtime import EagerRuntime
-from saccade.engine.evaluate.evaluate import evaluate
+from saccade.deploy.runtime import EagerRuntime, Runtime
+from saccade.engine.evaluate.evaluate import evaluate, on_rectangles
 from saccade.engine.report.drawings import save_batch_image
+from saccade.engine.train.auto_anchor import auto_anchor
 from saccade.engine.train.config import FreezeConfig, TrainConfig
 from saccade.engine.train.ema import WeightAverage
 from saccade.engine.train.messages import explain_small_batches, only_prediction
@@ -29,10 +30,11 @@ from saccade.engine.train.optim import (
     layers_of,
     load_optimizer_state,
     optimizer_state,
+    set_rates,
 )
 from saccade.engine.train.phases import EpochSettings, resolve_phases, settings_at
-from saccade.engine.train.samplers import build_sampler
-from saccade.engine.train.schedule import lr_factor
+from saccade.engine.train.samplers import batches_an_update, build_sampler
+from saccade.engine.train.schedule import lr_factor, warmup_share
 from saccade.engine.train.seeding import seed_step
 from saccade.engine.train.session import Session
 from saccade.engine.train.setup import worker_count
@@ -64,6 +66,8 @@ class GradientStep:
         if self.config.data.size is not None:
             self.model.input_spec = self.model.input_spec.with_size(self.config.data.size)
         self.model.begin(step.name, self.data.train)
+        if self.config.auto_anchor and session.state is None:  # a saved state has its anchors
+            session.display.say(str(auto_anchor(self.model, self.data.train, self.config.seed)))
         state = session.take_state()
         self.phases = resolve_phases(self.config, self.model)
         self.optimizers = _build_optimizers(self.model, self.config)
@@ -71,6 +75,7 @@ class GradientStep:
         self.module.mark_forward_method("loss")
         self.steppers = dict(zip(self.optimizers, wrapped, strict=True))
         self.average = WeightAverage(self.model, self.config.ema) if self.config.ema.decay > 0 else None
+        self.accumulate = batches_an_update(self.config, self.fabric.world_size)
         self.normalize = Normalize(self.model.input_spec).to(self.fabric.device)
         self.at = session.at
         self._announced = FreezeConfig()  # everything trains: nothing to be said
@@ -106,7 +111,7 @@ class GradientStep:
         pipeline = TrainPipeline(
             self.data.train, self.model.input_spec, [phase.augment for phase in self.phases], self.config.seed
         )
-        sampler = build_sampler(self.config, self.data.train, self.phases, self.fabric)
+        sampler = build_sampler(self.config, self.data.train, self.phases, self.fabric, self.model.input_spec)
         self._check_epoch(sampler)
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         if session.is_main:
@@ -160,14 +165,16 @@ class GradientStep:
             self.statistics.set_step(at.step)
             batch = batch.to(self.fabric.device, config.channels_last)
             images, inputs = self._network_inputs(batch)
-            factor = lr_factor(config.schedule, at.epoch + at.batch / steps, at.total_epochs)
-            update = (at.batch + 1) % config.accumulate == 0 or at.batch + 1 == steps
+            now = at.epoch + at.batch / steps
+            factor = lr_factor(config.schedule, now, at.total_epochs)
+            update = (at.batch + 1) % self.accumulate == 0 or at.batch + 1 == steps
+            rates = (factor, warmup_share(config.schedule, now)) if update else None
             terms: dict[str, Tensor] = {}
             shared: dict[str, Tensor] = {}
             for group in self.steppers:
                 arguments = (group, shared) if self.model.loss_groups else ()
                 with explain_small_batches(images):
-                    terms.update(self._update(group, (images, batch.targets, *arguments), inputs, factor, update))
+                    terms.update(self._update(group, (images, batch.targets, *arguments), inputs, rates))
             if self.average is not None and update:
                 self.average.update()
             for name, value in terms.items():
@@ -191,21 +198,22 @@ class GradientStep:
         at.sums = {name: value.item() for name, value in sums.items()}
 
     def _update(
-        self, group: str, arguments: tuple[Any, ...], inputs: dict[str, Tensor], factor: float, update: bool
+        self,
+        group: str,
+        arguments: tuple[Any, ...],
+        inputs: dict[str, Tensor],
+        rates: tuple[float, float] | None,
     ) -> dict[str, Tensor]:
-        """Forward, backward and, unless gradients still accumulate, one step of one optimiser."""
+        """Forward, backward and, with rates (unless gradients still accumulate), one step of one optimiser."""
         optimizer: Any = self.steppers[group]
-        with self._only(group), self.fabric.no_backward_sync(self.module, enabled=not update):
+        with self._only(group), self.fabric.no_backward_sync(self.module, enabled=rates is None):
             # A marked method goes through the strategy only where there is one to go through (DDP); with one process
             # fabric calls it bare, so autocast is entered here (decision 0005).
             with self.fabric.autocast():
                 terms: dict[str, Tensor] = self.module.loss(*arguments, **inputs)
-            self.fabric.backward(
-                torch.stack([value.float() for value in terms.values()]).sum() / self.config.accumulate
-            )
-        if update:
-            for settings in optimizer.param_groups:
-                settings["lr"] = settings["base_lr"] * factor
+            self.fabric.backward(torch.stack([value.float() for value in terms.values()]).sum() / self.accumulate)
+        if rates is not None:
+            set_rates(optimizer, self.config.optimizer, *rates)
             if self.config.clip_norm is not None:
                 self.fabric.clip_gradients(
                     self.module, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
@@ -317,7 +325,8 @@ class GradientStep:
 
         data = self.config.data
         wanted = None if self.model.loss_groups else loss
-        runtime = EagerRuntime(kept, self.fabric.device)
+        runtime: Runtime = EagerRuntime(kept, self.fabric.device)
+        runtime = on_rectangles(runtime) if data.rectangular else runtime
         batch_size = data.val_batch_size or 2 * data.batch_size
         report = evaluate(runtime, dataset, batch_size, worker_count(data.workers), wanted)
         kept.train(was_training)
@@ -376,7 +385,7 @@ class ModelStep:
         pipeline = TrainPipeline(
             self.data.train, self.model.input_spec, [phase.augment for phase in phases], self.config.seed
         )
-        sampler = build_sampler(self.config, self.data.train, phases, session.fabric)
+        sampler = build_sampler(self.config, self.data.train, phases, session.fabric, self.model.input_spec)
         sampler.set_epoch(at.first_epoch)
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         normalize = Normalize(self.model.input_spec).to(device)

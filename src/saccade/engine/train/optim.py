@@ -20,6 +20,7 @@ __all__ = [
     "layers_of",
     "load_optimizer_state",
     "optimizer_state",
+    "set_rates",
     "trainable_parts",
 ]
 
@@ -117,18 +118,25 @@ def build_optimizer(
             raise ConfigError(f"optimizer.lr_scale: no parameter starts with '{prefix}'.{did_you_mean(prefix, roots)}")
     if config.layer_decay != 1.0 and len(layers) < 2:
         raise ConfigError("optimizer.layer_decay needs a network with stages, and this one names none. Set it to 1.")
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         decay = config.weight_decay if parameter.ndim > 1 or config.decay_norm_and_bias else 0.0
         matching = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
         scale = config.lr_scale[max(matching, key=len)] if matching else 1.0
         if config.layer_decay != 1.0:
             scale *= config.layer_decay ** _layers_above(name, layers)
-        groups.setdefault((decay, scale), []).append(parameter)
+        warms = config.warmup_bias_lr is not None and name.rpartition(".")[2] == "bias"
+        groups.setdefault((decay, scale, warms), []).append(parameter)
     # "base_lr" is what the schedule multiplies; the optimiser's own "lr" changes every step.
     settings = [
-        {"params": members, "weight_decay": decay, "lr": config.lr * scale, "base_lr": config.lr * scale}
-        for (decay, scale), members in groups.items()
+        {
+            "params": members,
+            "weight_decay": decay,
+            "lr": config.lr * scale,
+            "base_lr": config.lr * scale,
+            "warmup_lr": config.warmup_bias_lr if warms else 0.0,
+        }
+        for (decay, scale, warms), members in groups.items()
     ]
     if config.name == "sgd":
         return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
@@ -137,6 +145,37 @@ def build_optimizer(
         return torch.optim.RMSprop(settings, lr=config.lr, alpha=config.alpha, eps=eps, momentum=config.momentum)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(settings, lr=config.lr, betas=config.betas, eps=eps, fused=True)
+
+
+def set_rates(optimizer: Optimizer, config: OptimizerConfig, factor: float, warm: float) -> None:
+    """Set learning rates and momentum of a step.
+
+    Args:
+        optimizer: Of :func:`build_optimizer`.
+        config: Its settings.
+        factor: On the learning rate, by the schedule.
+        warm: Share of the warm-up that is over, 1 behind it. Until then rates of biases go from ``warmup_bias_lr``,
+            and the momentum from ``warmup_momentum``, in a straight line to their usual values.
+
+    Example:
+        >>> config = OptimizerConfig(lr=0.01, warmup_bias_lr=0.1, warmup_momentum=0.8)
+        >>> optimizer = build_optimizer(saccade.create_model("lenet5").named_parameters(), config)
+        >>> set_rates(optimizer, config, factor=0.5, warm=0.5)
+        >>> [(round(group["lr"], 3), round(group["momentum"], 2)) for group in optimizer.param_groups]
+        [(0.005, 0.85), (0.055, 0.85)]
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+        if group["warmup_lr"] and warm < 1:
+            group["lr"] = group["warmup_lr"] + (group["base_lr"] - group["warmup_lr"]) * warm
+        if config.warmup_momentum is None:
+            continue
+        usual = config.betas[0] if "betas" in group else config.momentum
+        momentum = config.warmup_momentum + (usual - config.warmup_momentum) * warm
+        if "betas" in group:
+            group["betas"] = (momentum, config.betas[1])
+        else:
+            group["momentum"] = momentum
 
 
 def optimizer_state(optimizer: Optimizer, names: Mapping[int, str]) -> dict[str, dict[str, Any]]:

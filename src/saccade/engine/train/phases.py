@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from saccade.data.loading.canvases import scaled_canvases
 from saccade.data.transforms.config import AugmentConfig
 from saccade.engine.train.config import FreezeConfig, Phase, TrainConfig
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
+from saccade.structures.input_spec import InputSpec
 
 __all__ = ["EpochSettings", "resolve_phases", "settings_at"]
 
@@ -30,6 +33,13 @@ class EpochSettings:
     size: tuple[int, int] | None
     freeze: FreezeConfig
     model: dict[str, Any]
+
+    def multiscale(self, spec: InputSpec) -> tuple[Sequence[int | tuple[int, int]], int]:
+        """Canvases to draw from, none for training at one, and the steps between two draws."""
+        augment = self.augment
+        if augment.multiscale_range is None:
+            return augment.multiscale, augment.multiscale_every
+        return scaled_canvases(spec, self.size, augment.multiscale_range), augment.multiscale_every
 
 
 def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
@@ -59,6 +69,8 @@ def resolve_phases(config: TrainConfig, model: Model) -> list[EpochSettings]:
         )
     for settings in resolved:
         sizes = [(side, side) for side in settings.augment.multiscale] + ([settings.size] if settings.size else [])
+        if settings.augment.multiscale_range is not None:
+            scaled_canvases(model.input_spec, settings.size, settings.augment.multiscale_range)
         for size in sizes:
             model.input_spec.with_size(size)  # a network of one size refuses others here, not in the middle of a run
     return resolved

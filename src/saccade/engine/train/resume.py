@@ -44,17 +44,19 @@ _FIXED = {
     "data.fold": "the best weights were chosen on the other images",
     "data.tile": "the best weights were chosen on other tiles",
     "data.format": "the classes may be others",
+    "data.rectangular": "the best weights were chosen on other canvases",
+    "auto_anchor": "anchors are fitted before the first step",
 }
 # What decides which images an epoch has, in which order, and how many make a step.
 _BETWEEN_EPOCHS = (
     *("data.train", "data.batch_size", "data.repeats", "data.sampler", "data.episode", "data.pair", "data.bad_labels"),
-    *("seed", "accumulate"),
+    *("seed", "accumulate", "nominal_batch"),
 )
 # What has an effect, or does no harm, where nothing is left to train.
 _AFTER_THE_END = (
     *("data.test", "data.source", "data.workers", "data.val_batch_size", "data.bad_labels", "data.bad_images"),
-    *("epochs", "max_minutes", "patience", "evaluate_every", "checkpoint_every", "precision", "channels_last"),
-    *("compile", "deterministic"),
+    *("data.cache", "epochs", "max_minutes", "patience", "evaluate_every", "checkpoint_every", "precision"),
+    *("channels_last", "compile", "deterministic"),
 )
 
 

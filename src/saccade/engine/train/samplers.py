@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.loading.balance import balanced_weights
 from saccade.data.loading.episodes import EpisodeSampler
 from saccade.data.loading.pairs import PairSampler
 from saccade.data.loading.sampler import EpochSampler, KeySampler
@@ -15,12 +16,13 @@ from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.phases import EpochSettings
 from saccade.errors import ConfigError
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.input_spec import InputSpec
 
-__all__ = ["build_sampler"]
+__all__ = ["batches_an_update", "build_sampler"]
 
 
 def build_sampler(
-    config: TrainConfig, dataset: VisionDataset, phases: Sequence[EpochSettings], fabric: Any
+    config: TrainConfig, dataset: VisionDataset, phases: Sequence[EpochSettings], fabric: Any, spec: InputSpec
 ) -> KeySampler:
     """Build the sampler of a run, which draws the images of each batch, for one process.
 
@@ -29,6 +31,7 @@ def build_sampler(
         dataset: Training images.
         phases: Of the step; their ``multiscale`` decides canvases.
         fabric: Gives the rank of this process and the number of processes.
+        spec: Of the network, whose canvas multi-scale training varies.
 
     Raises:
         ConfigError: If the split is empty, or episodes and pairs do not go with the data.
@@ -36,21 +39,49 @@ def build_sampler(
     data = config.data
     if len(dataset) == 0:
         raise ConfigError(f"data.train: split '{data.train}' of {data.source} holds no images.")
-    if data.sampler == "shuffle":
+    if data.sampler in ("shuffle", "balanced"):
         return EpochSampler(
             len(dataset),
             data.batch_size,
             config.seed,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
-            multiscale={phase.index: (phase.augment.multiscale, phase.augment.multiscale_every) for phase in phases},
+            multiscale={phase.index: phase.multiscale(spec) for phase in phases},
             repeats=data.repeats,
+            weights=balanced_weights(dataset) if data.sampler == "balanced" else None,
         )
     labels = _labels(dataset, data.sampler)
     if data.sampler == "episodes":
         e = data.episode
         return EpisodeSampler(labels, e.ways, e.shots, e.queries, e.episodes, config.seed, fabric.global_rank)
     return PairSampler(labels, data.batch_size, data.pair.pairs, data.pair.same, config.seed, fabric.global_rank)
+
+
+def batches_an_update(config: TrainConfig, processes: int = 1) -> int:
+    """How many batches make an update: ``accumulate``, or as many as come nearest to ``nominal_batch`` images.
+
+    Args:
+        config: Size of a batch, and either.
+        processes: That train together.
+
+    Raises:
+        ConfigError: If both are given, or ``nominal_batch`` is below 1.
+
+    Example:
+        >>> from saccade.engine.train.config import DataConfig
+        >>> batches_an_update(TrainConfig(nominal_batch=64, data=DataConfig(batch_size=12)))
+        5
+    """
+    if config.nominal_batch is None:
+        return config.accumulate
+    if config.accumulate != 1:
+        raise ConfigError(
+            f"accumulate is {config.accumulate} and nominal_batch {config.nominal_batch}; each gives the batches of an "
+            "update. Set one of them."
+        )
+    if config.nominal_batch < 1:
+        raise ConfigError(f"nominal_batch is {config.nominal_batch}; it is a number of images, at least 1.")
+    return max(round(config.nominal_batch / (config.data.batch_size * processes)), 1)
 
 
 def _labels(dataset: VisionDataset, sampler: str) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import math
 
 from saccade.engine.train.config import ScheduleConfig
 
-__all__ = ["lr_factor"]
+__all__ = ["lr_factor", "warmup_share"]
 
 
 def lr_factor(config: ScheduleConfig, epoch: float, total_epochs: float) -> float:
@@ -25,7 +25,7 @@ def lr_factor(config: ScheduleConfig, epoch: float, total_epochs: float) -> floa
         0.5
     """
     if epoch < config.warmup_epochs:
-        return float((epoch / config.warmup_epochs) ** config.warmup_power)
+        return float(warmup_share(config, epoch) ** config.warmup_power)
     if config.name == "constant":
         return 1.0
     if config.name == "step":
@@ -42,3 +42,13 @@ def lr_factor(config: ScheduleConfig, epoch: float, total_epochs: float) -> floa
     else:
         shape = 1.0 - progress
     return float(config.final_factor + (1.0 - config.final_factor) * shape)
+
+
+def warmup_share(config: ScheduleConfig, epoch: float) -> float:
+    """Share of the warm-up that is over, 0..1; 1 without one.
+
+    Example:
+        >>> warmup_share(ScheduleConfig(warmup_epochs=3), 1.5), warmup_share(ScheduleConfig(), 0)
+        (0.5, 1.0)
+    """
+    return min(epoch / config.warmup_epochs, 1.0) if config.warmup_epochs > 0 else 1.0

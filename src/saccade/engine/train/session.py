@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from saccade.data.tables.content import require_content
-from saccade.deploy.runtime import EagerRuntime
-from saccade.engine.evaluate.evaluate import evaluate
+from saccade.deploy.runtime import EagerRuntime, Runtime
+from saccade.engine.evaluate.evaluate import evaluate, on_rectangles
 from saccade.engine.train.classes import check_classes, check_splits
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
@@ -252,8 +252,9 @@ class Session:
     def score(self, dataset: VisionDataset) -> MetricReport:
         """Score the kept weights, read from their file."""
         kept = load_model(self.folder.best_model) if self.model.builder_name else self.model
-        runtime = EagerRuntime(kept.to(self.fabric.device), self.fabric.device)
         data = self.steps[-1].config.data
+        runtime: Runtime = EagerRuntime(kept.to(self.fabric.device), self.fabric.device)
+        runtime = on_rectangles(runtime) if data.rectangular else runtime
         return evaluate(runtime, dataset, data.val_batch_size or 2 * data.batch_size, worker_count(data.workers))
 
     def kept_metrics(self) -> dict[str, float]:

@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 
+from saccade.data.derived.cached import CachedDataset
 from saccade.data.derived.tiles import TiledDataset
 from saccade.data.open import holds_out, open_dataset
 from saccade.engine.train.config import TrainConfig
@@ -105,6 +106,8 @@ def open_datasets(config: TrainConfig) -> Datasets:
     # Only training may pass over tiles without ground truth; scores are those of all.
     train = open_split(data.train, data.tile.keep_empty)
     assert train is not None
+    if data.cache:
+        train = CachedDataset(train)
     return Datasets(train, open_split(data.val), open_split(data.test))
 
 
