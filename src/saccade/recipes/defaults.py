@@ -80,7 +80,7 @@ DEFAULTS: dict[str, Callable[[], TrainConfig]] = {
     "segmentation": _segmentation,
     "keypoints": _keypoints,
 }
-FAMILIES: dict[str, Callable[[], TrainConfig]] = {"yolox": _yolox}
+FAMILIES: dict[str, Callable[[], TrainConfig]] = {"yolov5": _yolox, "yolox": _yolox}
 BUILDERS: dict[str, Callable[[], TrainConfig]] = {"ssd300_vgg16": _ssd_vgg16, "ssd512_vgg16": _ssd_vgg16}
 
 
