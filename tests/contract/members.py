@@ -41,6 +41,8 @@ MEMBERS = (
     Subject("yolox_nano", {"num_classes": 2}, odd_size=(70, 102)),
     # 64 million parameters under the same head and decoding: another neck, which compilation captures whole.
     Subject("yolox_darknet53", {"num_classes": 2}, odd_size=(70, 102), exported=False),
+    Subject("yolov3_tiny", {"num_classes": 2}),
+    Subject("yolov4_tiny", {"num_classes": 2}),
     Subject("yolov5n", {"num_classes": 2}),
     Subject("centernet", {"num_classes": 2, "neck_channels": 32, "head_channels": 16}),
     # A canvas of the largest stride, so that the coarsest level has whole cells.

@@ -13,6 +13,8 @@ from tests.models.detection.inverse import (
     fcos_outputs_from_targets,
     retinanet_outputs_from_targets,
     ssd_outputs_from_targets,
+    yolov3_outputs_from_targets,
+    yolov4_outputs_from_targets,
     yolov5_outputs_from_targets,
     yolox_outputs_from_targets,
 )
@@ -32,6 +34,8 @@ INVERSES: dict[str, Inverse] = {
     "FCOS": fcos_outputs_from_targets,
     "RetinaNet": retinanet_outputs_from_targets,
     "SSD": ssd_outputs_from_targets,
+    "YOLOv3": yolov3_outputs_from_targets,
+    "YOLOv4": yolov4_outputs_from_targets,
     "YOLOv5": yolov5_outputs_from_targets,
     "YOLOX": yolox_outputs_from_targets,
 }

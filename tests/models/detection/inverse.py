@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from saccade.models.base import Model, Outputs, Targets
+from saccade.models.detection import yolov3, yolov4
 from saccade.models.detection.anchor_yolo import Anchors, AnchorYOLO
 from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.centernet import center_targets
@@ -140,6 +141,18 @@ def ssd_outputs_from_targets(model: SSD, targets: Targets, image_size: tuple[int
 def yolov5_outputs_from_targets(model: AnchorYOLO, targets: Targets, image_size: tuple[int, int]) -> Outputs:
     """See :func:`cell_outputs_from_targets`."""
     anchors = ANCHORS_P5 if len(model.feature_strides) == 3 else ANCHORS_P6
+    return cell_outputs_from_targets(model, anchors, targets, image_size)
+
+
+def yolov3_outputs_from_targets(model: AnchorYOLO, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """See :func:`cell_outputs_from_targets`."""
+    anchors = yolov3.ANCHORS if len(model.feature_strides) == 3 else yolov3.ANCHORS_TINY
+    return cell_outputs_from_targets(model, anchors, targets, image_size)
+
+
+def yolov4_outputs_from_targets(model: AnchorYOLO, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """See :func:`cell_outputs_from_targets`."""
+    anchors = yolov4.ANCHORS if len(model.feature_strides) == 3 else yolov3.ANCHORS_TINY
     return cell_outputs_from_targets(model, anchors, targets, image_size)
 
 

@@ -13,17 +13,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from saccade.blocks.conv_norm_act import ConvNormAct, DepthwiseSeparableConv
 from saccade.blocks.csp import CSPLayer, Focus, SPPBottleneck
 from saccade.models.classification.base import Classifier
+from saccade.models.classification.darknet53 import LEAKY
+from saccade.models.detection.yolov3_parts import leaky_conv, upsample_and_join, yolov3_joint
 
 __all__ = ["YOLOFPN", "YOLOPAFPN", "CSPDarknet", "DecoupledHead", "HeadOutputs"]
-
-# Darknet's slope, not the 0.01 of torch.
-_leaky = functools.partial(nn.LeakyReLU, 0.1)
-_LeakyConv = functools.partial(ConvNormAct, activation=_leaky)
 
 Maps = tuple[Tensor, Tensor, Tensor]
 
@@ -102,9 +99,9 @@ class YOLOPAFPN(nn.Module):
         """Images (B, 3, H, W) to feature maps of stride 8, 16 and 32."""
         c3, c4, c5 = self.backbone(images)
         lateral5 = self.lateral_conv0(c5)
-        p4 = self.C3_p4(_upsample_and_join(lateral5, c4))
+        p4 = self.C3_p4(upsample_and_join(lateral5, c4))
         lateral4 = self.reduce_conv1(p4)
-        n3 = self.C3_p3(_upsample_and_join(lateral4, c3))
+        n3 = self.C3_p3(upsample_and_join(lateral4, c3))
         n4 = self.C3_n3(torch.cat((self.bu_conv2(n3), lateral4), dim=1))
         n5 = self.C3_n4(torch.cat((self.bu_conv1(n4), lateral5), dim=1))
         return n3, n4, n5
@@ -125,40 +122,25 @@ class YOLOFPN(nn.Module):
         c5 = 512
         self.backbone = backbone
         self.spp = nn.Sequential(
-            _LeakyConv(2 * c5, c5),
-            _LeakyConv(c5, 2 * c5, 3),
-            SPPBottleneck(2 * c5, c5, activation=_leaky),
-            _LeakyConv(c5, 2 * c5, 3),
-            _LeakyConv(2 * c5, c5),
+            leaky_conv(2 * c5, c5),
+            leaky_conv(c5, 2 * c5, 3),
+            SPPBottleneck(2 * c5, c5, activation=LEAKY),
+            leaky_conv(c5, 2 * c5, 3),
+            leaky_conv(2 * c5, c5),
         )
-        self.out1_cbl = _LeakyConv(c5, 256)
-        self.out1 = _yolov3_joint(256 + c4, 256)
-        self.out2_cbl = _LeakyConv(256, 128)
-        self.out2 = _yolov3_joint(128 + c3, 128)
+        self.out1_cbl = leaky_conv(c5, 256)
+        self.out1 = yolov3_joint(256 + c4, 256)
+        self.out2_cbl = leaky_conv(256, 128)
+        self.out2 = yolov3_joint(128 + c3, 128)
         self.out_channels = (128, 256, c5)
 
     def forward(self, images: Tensor) -> Maps:
         """Images (B, 3, H, W) to feature maps of stride 8, 16 and 32."""
         c3, c4, c5 = self.backbone.features(images)[-3:]
         c5 = self.spp(c5)
-        p4 = self.out1(_upsample_and_join(self.out1_cbl(c5), c4))
-        p3 = self.out2(_upsample_and_join(self.out2_cbl(p4), c3))
+        p4 = self.out1(upsample_and_join(self.out1_cbl(c5), c4))
+        p3 = self.out2(upsample_and_join(self.out2_cbl(p4), c3))
         return p3, p4, c5
-
-
-def _yolov3_joint(in_channels: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        _LeakyConv(in_channels, channels),
-        _LeakyConv(channels, 2 * channels, 3),
-        _LeakyConv(2 * channels, channels),
-        _LeakyConv(channels, 2 * channels, 3),
-        _LeakyConv(2 * channels, channels),
-    )
-
-
-def _upsample_and_join(coarse: Tensor, fine: Tensor) -> Tensor:
-    # To the size of the finer map rather than by 2: the same for multiples of 32, and other sizes work too.
-    return torch.cat((F.interpolate(coarse, size=fine.shape[-2:], mode="nearest"), fine), dim=1)
 
 
 class HeadOutputs(NamedTuple):
