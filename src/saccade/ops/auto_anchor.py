@@ -101,14 +101,14 @@ def fit_anchors(
         >>> fit.before, fit.after, fit.replaced
         (0.75, 1.0, True)
     """
-    from saccade.ops.kmeans_anchors import kmeans_anchors
-
     sizes = sizes[(sizes > 0).all(dim=1)].float()
     present = tuple(tuple((float(width), float(height)) for width, height in level) for level in anchors)
     own = torch.tensor(list(itertools.chain(*present)))
     before = best_possible_recall(sizes, own, threshold)
     if before == 1 or len(sizes.unique(dim=0)) < len(own):
         return AnchorFit(present, before, before, replaced=False)
+    from saccade.ops.kmeans_anchors import kmeans_anchors
+
     found = _mutated(sizes, kmeans_anchors(sizes, len(own), seed), seed, generations, threshold)
     found = found[found.prod(dim=1).argsort()].round(decimals=1)
     after = best_possible_recall(sizes, found, threshold)

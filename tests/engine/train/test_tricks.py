@@ -25,6 +25,7 @@ from saccade.data.transforms.config import AugmentConfig
 from saccade.data.transforms.resize import resize_geometry, resize_image
 from saccade.deploy.runtime import EagerRuntime
 from saccade.engine.evaluate.evaluate import on_rectangles
+from saccade.engine.evaluate.learnability import check_learnability
 from saccade.engine.train.auto_anchor import auto_anchor, object_sizes
 from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.engine.train.fit import fit
@@ -273,3 +274,15 @@ def test_anchors_that_fit_already_stay_and_other_networks_are_refused() -> None:
     assert torch.equal(model.anchor_sizes, before)
     with pytest.raises(ConfigError, match="auto_anchor: yolox_nano has no anchors"):
         auto_anchor(create_model("yolox_nano"), train)
+
+
+def test_the_check_of_a_network_prints_the_best_possible_recall() -> None:
+    data = DigitScenes("detection", "train", count=6)
+    text = check_learnability(create_model("yolov5n", num_classes=10), data).to_text()
+    assert "best possible recall of the anchors 1.0000; no others were tried" in text
+    poor = create_model("yolov5n", num_classes=10, anchors=[[(400.0, 3.0)], [(500.0, 4.0)], [(600.0, 5.0)]])
+    notes = check_learnability(poor, data).notes
+    assert len(notes) == 1
+    assert notes[0].startswith("best possible recall of the anchors 0.0000, of fitted ones 1.0000: ")
+    assert notes[0].endswith("(train --auto-anchor)")
+    assert not check_learnability(create_model("yolox_nano", num_classes=10), data).notes

@@ -16,10 +16,12 @@ import numpy as np
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.data.loading.sampler import SampleKey
 from saccade.engine.evaluate.object_fit import ObjectFit
+from saccade.engine.train.auto_anchor import try_anchors
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
 from saccade.models.class_names import learnt_class_names
+from saccade.models.detection.anchor_yolo import AnchorYOLO
 from saccade.models.detection.base import Detector
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
@@ -51,6 +53,7 @@ class LearnabilityReport:
             stride, how many can be assigned a positive, and the recall that is possible; of detectors with anchors also
             how well the best one fits.
         unowned: The first objects that no anchor or point can be positive for, by file and box.
+        notes: What is worth knowing and no obstacle: how well anchors could fit.
         reasons: Why the score would be 0, or lower than it could be.
     """
 
@@ -64,6 +67,7 @@ class LearnabilityReport:
     spoilers: list[str] = field(default_factory=list)
     sizes: list[dict[str, Any]] = field(default_factory=list)
     unowned: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     @property
@@ -86,6 +90,7 @@ class LearnabilityReport:
         ]
         lines += ["  " + ", ".join(f"{name}: {_show(value)}" for name, value in row.items()) for row in self.sizes]
         lines += [f"    {line}" for line in self.unowned]
+        lines += [f"  {note}" for note in self.notes]
         lines += [f"  ! {reason}" for reason in self.reasons]
         return "\n".join(lines)
 
@@ -143,6 +148,9 @@ def check_learnability(model: Model, dataset: VisionDataset, image_count: int = 
     if np.isfinite(report.ground_truth) and abs(report.ground_truth - report.perfect) >= 1e-6:
         report.spoilers = [line for line, _ in zip(scores.spoilers(pipeline, indices), range(_LISTED), strict=False)]
     report.sizes, report.unowned = objects.rows(), objects.unowned
+    if isinstance(model, AnchorYOLO):
+        fitted = try_anchors(model, dataset, image_count=image_count)
+        report.notes.append(f"{fitted}{' (train --auto-anchor)' if fitted.replaced else ''}")
     report.reasons += objects.reasons() + _score_reasons(report, objects, model)
     if stretch >= _STRETCHED:
         report.reasons.append(

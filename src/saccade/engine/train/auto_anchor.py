@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saccade.data.derived.image_sizes import image_sizes
 from saccade.data.transforms.resize import resize_geometry
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, DataError
 from saccade.models.base import Model
 from saccade.models.detection.anchor_yolo import AnchorYOLO
 from saccade.ops.auto_anchor import AnchorFit, fit_anchors
@@ -43,8 +43,14 @@ def object_sizes(dataset: VisionDataset, spec: InputSpec, image_count: int = _IM
     count = min(image_count, len(dataset))
     indices = np.unique(np.linspace(0, max(len(dataset) - 1, 0), count).astype(int)).tolist()
     found = [np.zeros((0, 2), np.float32)]
-    for index, (height, width) in zip(indices, image_sizes(dataset, indices).tolist(), strict=True):
-        target: Any = dataset.target(index)
+    for index in indices:
+        try:
+            target: Any = dataset.target(index)
+            height, width = image_sizes(dataset, [index])[0].tolist()
+        except DataError:  # what cannot be read is named where it is needed
+            continue
+        if "boxes" not in target:
+            continue
         boxes = np.asarray(target["boxes"], np.float32).reshape(-1, 4)
         trains = np.ones(len(boxes), bool)
         for key in ("iscrowd", "difficult"):
@@ -56,13 +62,14 @@ def object_sizes(dataset: VisionDataset, spec: InputSpec, image_count: int = _IM
     return sides[torch.isfinite(sides).all(dim=1)]
 
 
-def try_anchors(model: AnchorYOLO, dataset: VisionDataset, seed: int = 0) -> AnchorFit:
+def try_anchors(model: AnchorYOLO, dataset: VisionDataset, seed: int = 0, image_count: int = _IMAGES) -> AnchorFit:
     """Anchors that fit a data set, beside the network's own; nothing is changed.
 
     Args:
         model: Gives the present anchors and the canvas.
         dataset: Images with boxes.
         seed: Of the search.
+        image_count: How many images, evenly spaced, are looked at.
 
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
@@ -71,7 +78,8 @@ def try_anchors(model: AnchorYOLO, dataset: VisionDataset, seed: int = 0) -> Anc
         1.0
     """
     levels = model.anchor_sizes.detach().cpu().split(model.anchor_counts)
-    return fit_anchors(object_sizes(dataset, model.input_spec), [level.tolist() for level in levels], seed)
+    sizes = object_sizes(dataset, model.input_spec, image_count)
+    return fit_anchors(sizes, [level.tolist() for level in levels], seed)
 
 
 def auto_anchor(model: Model, dataset: VisionDataset, seed: int = 0) -> AnchorFit:
