@@ -23,7 +23,9 @@ PRINTS = {
     "identity_mappings.py": "original",
     "progressive_learning.py": "fixed size",
     "pyramids.py": "| (a) featurised image pyramid |",
+    "spp.py": "| SPPF (5, 5, 5) | 64 x 10 x 10 | 64 x 13 x 20 | bit for bit |",
     "transfer.py": "The old head, kept beside the new one",
+    "yolov5_tricks.py": "| anchors: AutoAnchor |",
 }
 
 
