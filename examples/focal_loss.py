@@ -8,9 +8,6 @@ python examples/focal_loss.py --out runs/focal --seed 1        # folder of the r
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +15,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from _runs import METRICS, Row, add_length, crowded_settings, machine, markdown, measure_runs, options, scenes, scores
 
-from saccade.data.catalogue.digit_scenes import DigitScenes
-from saccade.data.transforms.config import AugmentConfig
-from saccade.deploy.precision import has_bf16
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.setup import Datasets
 from saccade.structures.dataset import DatasetInfo, VisionDataset
@@ -56,7 +50,6 @@ RUNS = {
     "focal_2_30": Run("RetinaNet, focal, gamma 2, alpha 0.25", changed=0.3),
 }
 RESULTS = "focal_loss.json"
-METRICS = ("AP", "AP50", "AP75")
 
 
 class ChangedLabels:
@@ -86,57 +79,31 @@ class ChangedLabels:
         return {**target, "labels": np.where(rng.random(labels.shape) < self.share, others, labels)}
 
 
-def machine() -> str:
-    """Processor, threads, and what it trains in."""
-    info = Path("/proc/cpuinfo")
-    rows = info.read_text().splitlines() if info.is_file() else []
-    names = [row.partition(":")[2].strip() for row in rows if row.startswith("model name")]
-    name = names[0] if names else platform.processor()
-    return f"{name}, {torch.get_num_threads()} threads, {'bf16' if has_bf16() else 'float32'}"
-
-
 def settings(name: str, seed: int, out: Path, epochs: int, size: int) -> TrainConfig:
-    """The same settings for every run; none of them was tuned by a score."""
+    """The same settings for every run."""
     run = RUNS[name]
     if run.model == "ssd":  # as many levels as RetinaNet has
         own: dict[str, Any] = {"size": size, "levels": 5 if size >= 128 else 4}
     else:
         own = {"channels": 64, "anchor_size": 12}  # digits are 14 to 48 pixels high at 128
-    return TrainConfig(
-        name=f"{name}_{seed}",
-        model=run.model,
-        model_args={"backbone": "resnet18", **own, **run.arguments},
-        data=DataConfig(
-            source="digit_scenes", train="crowded", val=None, test="test", size=(size, size), batch_size=16
-        ),
-        augment=AugmentConfig(translate=0.05, scale=(0.8, 1.25), hsv=(0.015, 0.5, 0.3)),
-        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
-        schedule=ScheduleConfig(name="cosine", warmup_epochs=0.3, final_factor=0.02),
-        ema=EmaConfig(decay=0.99, warmup_steps=50.0),
-        clip_norm=10.0,
-        epochs=epochs,
-        seed=seed,
-        out=str(out),
-    )
+    config = crowded_settings(f"{name}_{seed}", run.model, {"backbone": "resnet18", **own, **run.arguments}, size)
+    config.epochs, config.seed, config.out = epochs, seed, str(out)
+    return config
 
 
 def datasets(changed: float, seed: int, size: int, count: int | None) -> Datasets:
     """Training scenes, with some labels changed, and test scenes, whose labels are right."""
-    train, test = (DigitScenes("detection", split, count=count, size=(size, size)) for split in ("crowded", "test"))
-    return Datasets(ChangedLabels(train, changed, seed) if changed else train, None, test)
+    data = scenes(size, count)
+    return replace(data, train=ChangedLabels(data.train, changed, seed)) if changed else data
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    lines = ["| loss | labels changed | AP | AP50 | AP75 | epochs | minutes of training | seed |"]
-    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
-    for row in results.values():
-        scores = " | ".join(f"{row[key]:.3f}" for key in METRICS)
+def table(results: Mapping[str, Row]) -> str:
+    def cells(name: str, row: Row) -> list[str]:
         changed = f"{100 * row['changed']:.0f} %"
-        lines.append(
-            f"| {row['title']} | {changed} | {scores} | {row['epochs']} | {row['minutes']:.1f} | {row['seed']} |"
-        )
-    lines += ["", *sorted({f"Measured on: {row['machine']}." for row in results.values()})]
-    return "\n".join(lines)
+        return [row["title"], changed, *scores(row), str(row["epochs"]), f"{row['minutes']:.1f}", str(row["seed"])]
+
+    titles = ("loss", "labels changed", *METRICS, "epochs", "minutes of training", "seed")
+    return markdown(titles, results, cells)
 
 
 def main(
@@ -148,52 +115,33 @@ def main(
     count: int | None = 8,
     minutes: float | None = None,
 ) -> str:
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / RESULTS
-    done: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else {}
-    for name in runs:
-        config = settings(name, seed, out, epochs, size)
+    asked = {"epochs": epochs, "size": size, "count": count, "minutes": minutes}
+    names = {f"{name}_{seed}": name for name in runs}
+
+    def measure(key: str) -> Row:
+        config = settings(names[key], seed, out, epochs, size)
         config.max_minutes = minutes
-        asked = {"epochs": epochs, "size": size, "count": count, "minutes": minutes}
-        if config.name in done and done[config.name]["asked"] == asked:
-            print(f"{config.name} is measured already ({file})", flush=True)
-            continue
         if count is not None:
             config.data.workers = 0
-        run = fit(config, resume=True, data=datasets(RUNS[name].changed, seed, size, count))
-        done[config.name] = {
-            "title": RUNS[name].title,
-            "changed": RUNS[name].changed,
-            **{key: run.metrics[key] for key in METRICS},
+        run = fit(config, resume=True, data=datasets(RUNS[names[key]].changed, seed, size, count))
+        return {
+            "title": RUNS[names[key]].title,
+            "changed": RUNS[names[key]].changed,
+            **{metric: run.metrics[metric] for metric in METRICS},
             "asked": asked,
             "epochs": len(run.history),
             "minutes": run.history[-1]["minutes"],
             "seed": seed,
             "machine": machine(),
         }
-        file.write_text(json.dumps(done, indent=1) + "\n")
-        print(table({name: done[config.name]}), flush=True)
-    result = table(done)
+
+    result = table(measure_runs(out / RESULTS, names, {"asked": asked}, measure, table))
     print(result, flush=True)
     return result
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
-    parser.add_argument("--out", type=Path, default=Path("runs/focal_loss"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=None, help="of each run; the schedule is not stretched")
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--count", type=int, default=None, help="scenes of each split; all if not given")
-    arguments = parser.parse_args()
-    main(
-        arguments.out,
-        tuple(arguments.runs),
-        arguments.seed,
-        arguments.epochs,
-        arguments.size,
-        arguments.count,
-        arguments.minutes,
-    )
+    parser = options(__doc__, "runs", list(RUNS), "runs/focal_loss")
+    add_length(parser, 128)
+    given = vars(parser.parse_args())
+    main(**{**given, "runs": tuple(given["runs"])})
