@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from saccade.ops.kmeans_anchors import kmeans_anchors
+
 __all__ = ["AnchorFit", "best_possible_recall", "fit_anchors", "ratio_fitness"]
 
 _THRESHOLD = 4.0
@@ -31,6 +33,10 @@ class AnchorFit:
         before: Best possible recall of the anchors of before.
         after: That of the fitted ones.
         replaced: Whether it rose.
+
+    Example:
+        >>> print(AnchorFit((((10.0, 13.0),), ((30.0, 61.0),)), before=0.91, after=0.99, replaced=True))
+        best possible recall of the anchors 0.9100, of fitted ones 0.9900: 10,13 / 30,61
     """
 
     anchors: tuple[tuple[tuple[float, float], ...], ...]
@@ -96,7 +102,7 @@ def fit_anchors(
         threshold: Factor that both sides must stay below.
 
     Example:
-        >>> sizes = torch.tensor([[100.0, 10.0], [90.0, 12.0], [8.0, 8.0], [9.0, 9.0]])
+        >>> sizes = torch.tensor([[130.0, 10.0], [110.0, 12.0], [8.0, 8.0], [9.0, 9.0]])
         >>> fit = fit_anchors(sizes, [[(10.0, 10.0)], [(30.0, 30.0)]])
         >>> fit.before, fit.after, fit.replaced
         (0.75, 1.0, True)
@@ -107,8 +113,6 @@ def fit_anchors(
     before = best_possible_recall(sizes, own, threshold)
     if before == 1 or len(sizes.unique(dim=0)) < len(own):
         return AnchorFit(present, before, before, replaced=False)
-    from saccade.ops.kmeans_anchors import kmeans_anchors
-
     found = _mutated(sizes, kmeans_anchors(sizes, len(own), seed), seed, generations, threshold)
     found = found[found.prod(dim=1).argsort()].round(decimals=1)
     after = best_possible_recall(sizes, found, threshold)

@@ -96,9 +96,16 @@ def changed_settings(before: Any, after: Any, prefix: str = "") -> list[Change]:
         old, new = getattr(before, field.name), getattr(after, field.name)
         if is_dataclass(new) and type(old) is type(new):
             changes += changed_settings(old, new, f"{prefix}{field.name}.")
-        elif old != new:
+        elif _as_tuples(old) != _as_tuples(new):
             changes.append(Change(prefix + field.name, old, new))
     return changes
+
+
+def _as_tuples(value: Any) -> Any:
+    """Lists, of which YAML makes tuples on some levels, in one form."""
+    if isinstance(value, Mapping):
+        return {key: _as_tuples(one) for key, one in value.items()}
+    return tuple(map(_as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def take_settings(stored: str, config: TrainConfig, at: Position, where: Path) -> list[str]:
