@@ -56,7 +56,7 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 lock: install
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --extra export --group dev -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --extra export --extra tune --group dev -o requirements.lock
 
 clean:
 	rm -rf $(VENV) $(DOCS_VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
