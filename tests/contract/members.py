@@ -41,6 +41,8 @@ MEMBERS = (
     Subject("yolox_nano", {"num_classes": 2}, odd_size=(70, 102)),
     # 64 million parameters under the same head and decoding: another neck, which compilation captures whole.
     Subject("yolox_darknet53", {"num_classes": 2}, odd_size=(70, 102), exported=False),
+    # Fully connected layers take one size alone.
+    Subject("yolov1_fast", {"num_classes": 2, "size": 128, "hidden": (32, 16)}, (128, 128)),
     Subject("yolov3_tiny", {"num_classes": 2}),
     Subject("yolov4_tiny", {"num_classes": 2}),
     Subject("yolov5n", {"num_classes": 2}),

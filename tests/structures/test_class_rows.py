@@ -85,5 +85,16 @@ def test_a_tensor_for_other_classes() -> None:
     assert tensor.dtype == torch.float64
 
 
+def test_rows_behind_all_groups_are_copied_as_they_are() -> None:
+    layout = ClassRows(groups=2, after=3)
+    source = torch.arange(1.0, 8.0)  # two classes of two groups, then three rows
+    assert layout.length(3) == 9
+    assert layout.num_classes(source) == 2
+    assert ClassRows(groups=2, after=4).num_classes(source) is None
+    target = torch.zeros(9)
+    layout.copy(target, source, pairs=[(0, 1), (2, 0)], classes=(3, 2))
+    assert target.tolist() == [2.0, 0.0, 1.0, 4.0, 0.0, 3.0, 5.0, 6.0, 7.0]
+
+
 def test_names_of_linear_layers() -> None:
     assert linear_rows("fc", "aux", bias=False) == {"fc.weight": ClassRows(), "aux.weight": ClassRows()}

@@ -15,15 +15,19 @@ __all__ = ["ClassRows", "linear_rows"]
 class ClassRows:
     """Layout of the class dimension of a head's tensor: ``groups`` times (``fixed`` rows, then ``per_class`` a class).
 
+    Behind the groups there may be ``after`` further rows.
+
     A linear classifier has the defaults. YOLOv3 has ``groups=3, fixed=5`` (three anchors, each with a box and an
     objectness before the classes), RetinaNet's class branch ``groups=9``, Faster R-CNN's scores ``fixed=1`` and its box
-    regression ``fixed=4, per_class=4`` (the background's rows come first).
+    regression ``fixed=4, per_class=4`` (the background's rows come first). YOLOv1 has classes of 49 grid cells, then
+    confidences and boxes of all: ``groups=49, after=490``.
 
     Args:
         groups: Repetitions, anchors for example.
         fixed: Rows before those of the classes in each group, which belong to no class.
         per_class: Consecutive rows of each class.
         axes: Dimensions of the tensor that are laid out so.
+        after: Rows behind all groups, which belong to no class.
 
     Example:
         >>> ClassRows(groups=3, fixed=5).length(80)
@@ -38,16 +42,17 @@ class ClassRows:
     fixed: int = 0
     per_class: int = 1
     axes: tuple[int, ...] = (0,)
+    after: int = 0
 
     def length(self, num_classes: int) -> int:
         """Length of each of ``axes`` for that many classes."""
-        return self.groups * (self.fixed + self.per_class * num_classes)
+        return self.groups * (self.fixed + self.per_class * num_classes) + self.after
 
     def num_classes(self, tensor: Tensor) -> int | None:
         """Classes that a tensor of this layout has; None if its length does not divide so."""
         lengths = {tensor.shape[axis] if axis < tensor.ndim else -1 for axis in self.axes}
         length = lengths.pop()
-        rest = length - self.groups * self.fixed
+        rest = length - self.groups * self.fixed - self.after
         step = self.groups * self.per_class
         return None if lengths or rest < 0 or rest % step else rest // step
 
@@ -99,9 +104,11 @@ class ClassRows:
         return torch.arange(self.groups)[:, None] * (self.fixed + self.per_class * num_classes)
 
     def _grid(self, labels: Sequence[int], num_classes: int) -> tuple[Tensor, ...]:
-        """Indices of the fixed rows and of those of some classes, one tensor an axis, broadcast against each other."""
+        """Indices of all fixed rows and of those of some classes, one tensor an axis, broadcast against each other."""
         fixed = self._starts(num_classes) + torch.arange(self.fixed)
+        last = self.length(num_classes)
         index = torch.cat([fixed, self.rows(labels, num_classes)], dim=1).flatten()
+        index = torch.cat([index, torch.arange(last - self.after, last)])
         count = len(self.axes)
         return tuple(index.view([-1 if axis == own else 1 for axis in range(count)]) for own in range(count))
 

@@ -13,6 +13,8 @@ from saccade.models.detection.centernet import center_targets
 from saccade.models.detection.fcos import FCOS, centerness_targets
 from saccade.models.detection.retinanet import RetinaNet
 from saccade.models.detection.ssd import CODE_WEIGHTS, SSD
+from saccade.models.detection.yolov1 import YOLOv1
+from saccade.models.detection.yolov1_loss import encode_grid
 from saccade.models.detection.yolov5 import ANCHORS_P5, ANCHORS_P6
 from saccade.ops.anchors import canvas_size, default_boxes, grid_points
 from saccade.ops.box_coding import decode_cells, encode_anchors, encode_cells, encode_distances, encode_points
@@ -136,6 +138,24 @@ def ssd_outputs_from_targets(model: SSD, targets: Targets, image_size: tuple[int
         logits[image, best, 0] = 0.0
         logits[image, best, 1 + labels[image, row]] = 15.0
     return {"codes": codes, "logits": logits, "anchors": anchors, "canvas": canvas_size(images)}
+
+
+def yolov1_outputs_from_targets(model: YOLOv1, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """Each object has the free cell nearest to its centre, whose first box predicts it; all others have confidence 0.
+
+    Centres are linear, so that a neighbouring cell predicts an object just as well, which training never asks for.
+    """
+    boxes, labels = unpack_targets(targets)
+    regions = model.grid.regions(boxes.device)
+    middles = (regions[:, :2] + regions[:, 2:]) / 2
+    B, S = len(boxes), len(regions)
+    classes, confidence, codes = torch.zeros(B, S, model.num_classes), torch.zeros(B, S, 2), torch.zeros(B, S, 2, 4)
+    for image, row in (labels >= 0).nonzero().tolist():
+        distance = (middles - (boxes[image, row, :2] + boxes[image, row, 2:]) / 2).norm(dim=1)
+        cell = int(distance.where(confidence[image, :, 0] == 0, torch.inf).argmin())
+        codes[image, cell, 0] = encode_grid(boxes[image, row].expand(S, 4), model.grid)[cell]
+        confidence[image, cell, 0] = classes[image, cell, labels[image, row]] = 1.0
+    return {"classes": classes, "confidence": confidence, "boxes": codes}
 
 
 def yolov5_outputs_from_targets(model: AnchorYOLO, targets: Targets, image_size: tuple[int, int]) -> Outputs:
