@@ -19,7 +19,7 @@ def body_lacks(model: Loadable, names: Iterable[str]) -> tuple[str, ...]:
     """Tensors of a network's body that are not among ``names``.
 
     Heads may be missing: they are trained anew. So may the necks of a dense network, all of them together, as in a file
-    of a backbone alone.
+    of a backbone alone; and tensors beside all layers that are not learnt, with which a network is created (anchors).
 
     Example:
         >>> model = saccade.create_model("lenet5")
@@ -29,6 +29,7 @@ def body_lacks(model: Loadable, names: Iterable[str]) -> tuple[str, ...]:
     names = set(names)
     heads = (*model.head_names, *model.auxiliary_heads)
     necks = () if any(_inside(name, model.neck_names) for name in names) else model.neck_names
+    names |= {name for name, _ in model.named_buffers(recurse=False)}
     return tuple(
         name
         for name in model.state_dict()

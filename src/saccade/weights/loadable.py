@@ -29,6 +29,10 @@ class Loadable(Protocol):
         """Tensors by name."""
         ...
 
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
+        """Tensors that are not learnt."""
+        ...
+
     def named_modules(self) -> Iterator[tuple[str, Any]]:
         """Submodules by name."""
         ...

@@ -99,8 +99,8 @@ class TinyDarknet(nn.Module):
         [(1, 256, 4, 4), (1, 1024, 2, 2)]
     """
 
-    stage_names = tuple(f"stages.{number}" for number in range(7))
-    feature_channels = (256, 1024)
+    stage_names: tuple[str, ...] = tuple(f"stages.{number}" for number in range(7))
+    feature_channels: tuple[int, ...] = (256, 1024)
 
     def __init__(self) -> None:
         super().__init__()

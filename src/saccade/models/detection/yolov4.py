@@ -19,7 +19,8 @@ cell (``scale_x_y``), an object is assigned to every anchor whose shape overlaps
     tiny: two 3x3 / 2, three stages of which half of the channels run through two more convolutions, with pooling behind
     each; a 3x3; c4 /16 (256), c5 /32 (512); the pyramid of YOLOv3-tiny; leaky ReLU throughout
 
-Differences from the paper: CSPDarknet-53 makes the two halves of a stage by one convolution. Cross-mini-batch
+Differences from the paper: CSPDarknet-53 makes the two halves of a stage by one convolution, and joins them in the
+other order, so that the columns of its ``conv_transition`` are those of Darknet with halves swapped. Cross-mini-batch
 normalisation, DropBlock and self-adversarial training are not part of it; mosaic and the cosine schedule are settings
 of a run. Darknet stretches images to the canvas unless told otherwise; here their aspect is kept, as in YOLOv3.
 
@@ -82,7 +83,7 @@ ANCHORS = (
     ((36.0, 75.0), (76.0, 55.0), (72.0, 146.0)),
     ((142.0, 110.0), (192.0, 243.0), (459.0, 401.0)),
 )
-BOX_GAIN = 1.0
+BOX_GAIN = 0.7  # geometric mean over the nine anchors; 0.1 for the largest, 4 for the smallest
 _SCALES = (1.2, 1.1, 1.05)  # scale_x_y of strides 8, 16 and 32
 _TINY_SCALES = (1.05, 1.05)
 
@@ -123,8 +124,8 @@ class TinyCSPDarknet(nn.Module):
         [(1, 256, 4, 4), (1, 512, 2, 2)]
     """
 
-    stage_names = ("stem", "stages.0", "stages.1", "stages.2", "last")
-    feature_channels = (256, 512)
+    stage_names: tuple[str, ...] = ("stem", "stages.0", "stages.1", "stages.2", "last")
+    feature_channels: tuple[int, ...] = (256, 512)
 
     def __init__(self) -> None:
         super().__init__()
