@@ -24,7 +24,7 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.transforms.config import AugmentConfig
 from saccade.data.transforms.resize import resize_geometry, resize_image
 from saccade.deploy.runtime import EagerRuntime
-from saccade.engine.evaluate.evaluate import on_rectangles
+from saccade.engine.evaluate.evaluate import evaluate, on_rectangles
 from saccade.engine.evaluate.learnability import check_learnability
 from saccade.engine.train.auto_anchor import auto_anchor, object_sizes
 from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -32,7 +32,7 @@ from saccade.engine.train.fit import fit
 from saccade.engine.train.optim import build_optimizer, set_rates
 from saccade.engine.train.samplers import batches_an_update
 from saccade.engine.train.schedule import lr_factor, warmup_share
-from saccade.engine.train.setup import Datasets
+from saccade.engine.train.setup import Datasets, open_datasets
 from saccade.errors import ConfigError
 from saccade.models.checkpoint import load_model
 from saccade.models.registry import create_model
@@ -191,6 +191,18 @@ def test_rectangular_evaluation_is_for_letterboxed_networks() -> None:
         on_rectangles(EagerRuntime(create_model("lenet5")))
 
 
+def test_rectangular_evaluation_predicts_less_padding() -> None:
+    model = create_model("yolov5n", num_classes=10).eval()
+    model.input_spec = model.input_spec.with_size((320, 320))
+    seen = []
+    hook = model.backbone.register_forward_pre_hook(lambda module, args: seen.append(tuple(args[0].shape)))
+    data = DigitScenes("detection", "val", count=3, size=(60, 200))
+    report = evaluate(on_rectangles(EagerRuntime(model)), data, batch_size=2)
+    hook.remove()
+    assert seen == [(2, 3, 96, 320), (1, 3, 96, 320)]
+    assert np.isfinite(report.values["AP50"])
+
+
 # --- Cache.
 
 
@@ -232,6 +244,14 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_decoded(tmp_path:
     with pytest.raises(ConfigError, match=r"data\.cache: the 5 images of cats take about .* memory are free"):
         CachedDataset(data, available=round(needed / 0.8) - 10)
     assert (available_memory() or 1) > 0
+
+
+def test_training_reads_from_the_cache(tmp_path: Path) -> None:
+    config = TrainConfig(model="lenet5", data=DataConfig(source="digit_scenes", train="test", val="val", cache=True))
+    data = open_datasets(config)
+    assert isinstance(data.train, CachedDataset)
+    assert not isinstance(data.val, CachedDataset)
+    assert data.describe() == "digit_scenes: train 200, val 200, 10 classes"
 
 
 # --- AutoAnchor.
