@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTS = {
     "assignment_pictures.py": "retinanet: 2 objects, positives P3",
     "box_loss_simulation.py": "| CIoU | 3.",
+    "box_losses_yolov3.py": "| CIoU | ",
     "compare_detectors.py": "| `fcos_r18_bccd` |",
     "compare_line.py": "shufflenet_v2_x1_0",
     "convert_round_trip.py": "images came back",
