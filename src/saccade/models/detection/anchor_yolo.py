@@ -125,7 +125,7 @@ class AnchorYOLO(Detector):
             boxes_xyxy: (B, M, 4), pixels.
             labels: (B, M) int64, negative for rows that are not targets.
         """
-        claims, rank = self.claim(grid, boxes_xyxy, labels)
+        claims, rank = self.claim(grid, boxes_xyxy, _on_canvas(grid, boxes_xyxy, labels))
         rows = sum(own.shape[0] * one.shape[2] * one.shape[3] for own, one in zip(grid.anchors, grid.maps, strict=True))
         return claims if rank is None else claimed_rows(claims, rank, boxes_xyxy.shape[0], rows, labels.shape[1])
 
@@ -198,7 +198,9 @@ class AnchorYOLO(Detector):
     def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
         """Objects (N, 4) that can have a row of their own, (N,) bool: of several that claim one row, one gets it."""
         grid = self.grid(self._empty_maps(size))
-        claims, _ = self.claim(grid, boxes_xyxy[None].float(), torch.zeros(1, len(boxes_xyxy), dtype=torch.int64))
+        boxes = boxes_xyxy[None].float()
+        labels = torch.zeros(1, len(boxes_xyxy), dtype=torch.int64)
+        claims, _ = self.claim(grid, boxes, _on_canvas(grid, boxes, labels))
         rows, places = claims.row.unique(return_inverse=True)
         candidates = torch.zeros(len(boxes_xyxy), len(rows), dtype=torch.bool)
         candidates[claims.target, places] = True
@@ -242,6 +244,13 @@ class AnchorYOLO(Detector):
         return [
             torch.empty(1, 0, *(-(-side // stride) for side in size), device=device) for stride in self.feature_strides
         ]
+
+
+def _on_canvas(grid: CellGrid, boxes_xyxy: Tensor, labels: Tensor) -> Tensor:
+    """Labels (B, M), negative for objects that lie outside of the grid and so have no cell."""
+    size = grid.sides()[0] * grid.strides[0]
+    inside = (boxes_xyxy[..., 2:] > 0).all(dim=-1) & (boxes_xyxy[..., :2] < size).all(dim=-1)
+    return labels.masked_fill(~inside, -1)
 
 
 def _on_cells(points: Tensor, strides: Tensor, anchors: Tensor) -> Tensor:
