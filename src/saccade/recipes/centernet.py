@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
+from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
+from saccade.recipes.defaults import bccd
 
 __all__ = ["centernet_r18_bccd", "centernet_resnet18_coco"]
 
@@ -46,24 +47,4 @@ def centernet_r18_bccd() -> TrainConfig:
         >>> config.data.size, config.epochs
         ((256, 320), 36)
     """
-    return TrainConfig(
-        model="centernet",
-        model_args={"backbone": "resnet18", "neck_channels": 64},
-        data=DataConfig(
-            source="bccd", train="train+val", val=None, test="test", size=(256, 320), batch_size=8, bad_labels="drop"
-        ),
-        augment=AugmentConfig(
-            mosaic=0.5, flip=0.5, flip_vertical=0.5, translate=0.1, scale=(0.75, 1.3), hsv=(0.01, 0.3, 0.2)
-        ),
-        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
-        schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
-        ema=EmaConfig(decay=0.998, warmup_steps=300.0),
-        # Small images first; the last epochs as the network is used.
-        phases=(
-            Phase(from_epoch=0, size=(192, 256)),
-            Phase(from_epoch=-14, size=(256, 320)),
-            Phase(from_epoch=-8, augment={"mosaic": 0.0}),
-        ),
-        clip_norm=10.0,
-        epochs=36,
-    )
+    return bccd("centernet", model_args={"backbone": "resnet18", "neck_channels": 64})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
-from saccade.recipes.yolox import demo, yolox_tiny_bccd
+from saccade.recipes.defaults import bccd
+from saccade.recipes.yolox import demo
 
 __all__ = ["yolov5n_bccd", "yolov5n_digits", "yolov5s_coco"]
 
@@ -56,16 +57,7 @@ def yolov5n_bccd() -> TrainConfig:
         >>> config.model, config.data.size, config.augment.mosaic
         ('yolov5n', (256, 320), 0.5)
     """
-    config = yolox_tiny_bccd()
-    config.model = "yolov5n"
-    config.optimizer.lr = 2e-3
-    config.phases = (
-        Phase(from_epoch=0, size=(192, 256)),
-        Phase(from_epoch=-25, size=(256, 320)),
-        Phase(from_epoch=-10, augment={"mosaic": 0.0}),
-    )
-    config.epochs = 70
-    return config
+    return bccd("yolov5n", lr=2e-3, epochs=70, last_epochs=(25, 10))
 
 
 @recipe

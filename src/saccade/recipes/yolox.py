@@ -5,6 +5,7 @@ from __future__ import annotations
 from saccade.data.transforms.config import AugmentConfig
 from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 from saccade.recipes import recipe
+from saccade.recipes.defaults import bccd
 
 __all__ = ["demo", "yolox_s_coco", "yolox_tiny_bccd"]
 
@@ -61,26 +62,9 @@ def yolox_tiny_bccd() -> TrainConfig:
         >>> config.data.size, config.epochs
         ((256, 320), 36)
     """
-    return TrainConfig(
-        model="yolox_tiny",
-        data=DataConfig(
-            source="bccd", train="train+val", val=None, test="test", size=(256, 320), batch_size=8, bad_labels="drop"
-        ),
-        augment=AugmentConfig(
-            mosaic=0.5, flip=0.5, flip_vertical=0.5, translate=0.1, scale=(0.75, 1.3), hsv=(0.01, 0.3, 0.2)
-        ),
-        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
-        schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
-        ema=EmaConfig(decay=0.998, warmup_steps=300.0),
-        # Small images first, where an epoch costs 0.6 of a full one; the last epochs as the network is used.
-        phases=(
-            Phase(from_epoch=0, size=(192, 256)),
-            Phase(from_epoch=-14, size=(256, 320)),
-            Phase(from_epoch=-8, model={"use_l1": True}, augment={"mosaic": 0.0}),
-        ),
-        clip_norm=10.0,
-        epochs=36,
-    )
+    config = bccd("yolox_tiny")
+    config.phases[-1].model["use_l1"] = True
+    return config
 
 
 @recipe
