@@ -7,18 +7,12 @@ python examples/yolov5_tricks.py --out runs/tricks --seed 1     # folder of the 
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
+from _runs import METRICS, Row, machine, markdown, measure_runs, options, scenes, scores
 
-from saccade.data.catalogue.digit_scenes import DigitScenes
-from saccade.deploy.precision import has_bf16
 from saccade.engine.train.auto_anchor import object_sizes
 from saccade.engine.train.config import EmaConfig, TrainConfig
 from saccade.engine.train.fit import fit
@@ -32,7 +26,6 @@ from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 
 RESULTS = "yolov5_tricks.json"
-METRICS = ("AP", "AP50", "AP75")
 
 
 def without_mosaic(config: TrainConfig) -> None:
@@ -110,19 +103,14 @@ CHOICES: dict[str, Callable[[TrainConfig], None]] = {
 }
 
 
-def machine() -> str:
-    """Processor, threads, and what it trains in."""
-    info = Path("/proc/cpuinfo")
-    rows = info.read_text().splitlines() if info.is_file() else []
-    names = [row.partition(":")[2].strip() for row in rows if row.startswith("model name")]
-    name = names[0] if names else platform.processor()
-    return f"{name}, {torch.get_num_threads()} threads, {'bf16' if has_bf16() else 'float32'}"
+def run_name(choice: str, seed: int) -> str:
+    return f"{choice.replace(' ', '_').replace(':', '')}_{seed}"
 
 
 def settings(choice: str, seed: int, out: Path, epochs: int | None) -> TrainConfig:
     """The recipe with multi-scale, and one thing changed; none of it was tuned by a score."""
     config = get_recipe("yolov5n_bccd")
-    config.name = f"{choice.replace(' ', '_').replace(':', '')}_{seed}"
+    config.name = run_name(choice, seed)
     config.augment.multiscale_range, config.augment.multiscale_every = (0.75, 1.25), 1
     config.seed, config.out = seed, str(out)
     config.epochs = config.epochs if epochs is None else epochs
@@ -137,13 +125,7 @@ def kmeans_levels(train: VisionDataset, spec: InputSpec) -> list[list[list[float
     return [rows[first : first + 3] for first in (0, 3, 6)]
 
 
-def tiny() -> Datasets:
-    """A few scenes, so that a try takes seconds."""
-    train, test = (DigitScenes("detection", split, count=8, size=(64, 64)) for split in ("crowded", "test"))
-    return Datasets(train, None, test)
-
-
-def measure(choice: str, config: TrainConfig, data: Datasets) -> dict[str, Any]:
+def measure(choice: str, config: TrainConfig, data: Datasets) -> Row:
     spec = InputSpec(config.data.size or (640, 640), resize="letterbox", pad_multiple=32)
     sizes = object_sizes(data.train, spec)
     if choice == "anchors: k-means":
@@ -162,15 +144,13 @@ def measure(choice: str, config: TrainConfig, data: Datasets) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
+def table(results: Mapping[str, Row]) -> str:
+    def cells(name: str, row: Row) -> list[str]:
+        rest = [f"{row['recall']:.4f}", str(row["epochs"]), f"{row['minutes']:.1f}", str(row["seed"])]
+        return [row["choice"], *scores(row), *rest]
+
     titles = ("yolov5n", *METRICS, "best possible recall", "epochs", "minutes of training", "seed")
-    lines = [f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 1)}"]
-    for row in results.values():
-        scores = " | ".join(f"{row[key]:.3f}" for key in METRICS)
-        rest = f"{row['recall']:.4f} | {row['epochs']} | {row['minutes']:.1f} | {row['seed']}"
-        lines.append(f"| {row['choice']} | {scores} | {rest} |")
-    lines += ["", *sorted({f"Measured on: {row['machine']}." for row in results.values()})]
-    return "\n".join(lines)
+    return markdown(titles, results, cells)
 
 
 def main(
@@ -180,31 +160,22 @@ def main(
     epochs: int | None = 1,
     quick: bool = True,
 ) -> str:
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / RESULTS
-    done: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else {}
-    for choice in choices:
-        config = settings(choice, seed, out, epochs)
-        asked = {"epochs": epochs, "quick": quick}
-        if config.name in done and done[config.name]["asked"] == asked:
-            print(f"{config.name} is measured already ({file})", flush=True)
-            continue
-        if quick:
+    asked = {"epochs": epochs, "quick": quick}
+    names = {run_name(choice, seed): choice for choice in choices}
+
+    def measured(key: str) -> Row:
+        config = settings(names[key], seed, out, epochs)
+        if quick:  # a few scenes, so that a try takes seconds
             config.data.workers, config.data.size, config.phases = 0, (64, 64), ()
-        data = tiny() if quick else open_datasets(config)
-        done[config.name] = {**measure(choice, config, data), "asked": asked}
-        file.write_text(json.dumps(done, indent=1) + "\n")
-        print(table({choice: done[config.name]}), flush=True)
-    result = table(done)
+        return {**measure(names[key], config, scenes(64, 8) if quick else open_datasets(config)), "asked": asked}
+
+    result = table(measure_runs(out / RESULTS, names, {"asked": asked}, measured, table))
     print(result, flush=True)
     return result
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=list(CHOICES))
-    parser.add_argument("--out", type=Path, default=Path("runs/yolov5_tricks"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__, "choices", list(CHOICES), "runs/yolov5_tricks")
     parser.add_argument("--epochs", type=int, default=None, help="the recipe's if not given")
     parser.add_argument("--quick", action="store_true", help="one epoch of a few small scenes: does it run?")
     arguments = parser.parse_args()
