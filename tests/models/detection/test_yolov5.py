@@ -227,6 +227,9 @@ def test_overfits_two_images() -> None:
     [
         (ANCHORS_P6, "anchors has 4 levels; this network has 3, of strides 8, 16, 32"),
         ([[(10.0, 13.0)], [(30.0, 61.0)], [(5.0, 5.0)]], "reverse their order"),
+        ([10.0, 13.0, 16.0], r"anchors\[0\] is 10\.0; it must be a list of"),
+        ([[10.0, 13.0], [30.0, 61.0], [116.0, 90.0]], r"anchors\[0\] holds 10\.0"),
+        ([[(10.0, "13")], [(30.0, 61.0)], [(116.0, 90.0)]], r"anchors\[0\] holds"),
         ([[(10.0, 13.0)], [], [(116.0, 90.0)]], r"anchors\[1\] is empty"),
         ([[(10.0, 13.0)], [(30.0, -61.0)], [(116.0, 90.0)]], r"anchors\[1\] holds"),
     ],

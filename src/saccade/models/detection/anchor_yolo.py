@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -278,10 +278,16 @@ def check_anchors(anchors: Anchors, strides: Sequence[int]) -> tuple[tuple[tuple
             f"{', '.join(map(str, strides))}: give one list of (width, height) for each, fine to coarse."
         )
     levels = []
-    for number, level in enumerate(anchors):
+    given: Sequence[Any] = anchors  # a configuration may hold anything
+    for number, level in enumerate(given):
         sizes = []
+        if isinstance(level, str) or not isinstance(level, Sequence):
+            raise ConfigError(f"anchors[{number}] is {level!r}; it must be a list of (width, height), in pixels.")
         for anchor in level:
-            if len(anchor) != 2 or not all(math.isfinite(side) and side > 0 for side in anchor):
+            sides = anchor if isinstance(anchor, Sequence) and not isinstance(anchor, str) else ()
+            if len(sides) != 2 or not all(
+                isinstance(side, (int, float)) and math.isfinite(side) and side > 0 for side in sides
+            ):
                 raise ConfigError(
                     f"anchors[{number}] holds {anchor!r}; an anchor is (width, height) in pixels, above 0."
                 )

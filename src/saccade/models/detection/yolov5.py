@@ -20,11 +20,14 @@ neither can run away. An object is assigned to every anchor of which no side dif
 level, in the cell of its centre and the two nearest to it.
 
 The loss is 0.05 CIoU + 1.0 objectness + 0.5 classes, each a mean over what it is made of: positives, cells of a level,
-positives and classes. The target of objectness is the IoU of the predicted box; levels weigh 4, 1, 0.4 (P6: 4, 1, 0.25,
-0.06). All three were chosen for three levels, 80 classes and 640 pixels, and are scaled to others as published.
+positives and classes. The target of objectness is the CIoU of the predicted box, at least 0; levels weigh 4, 1, 0.4
+(P6: 4, 1, 0.25, 0.06). All three were chosen for three levels, 80 classes and 640 pixels, and are scaled to others as
+published.
 
 Differences from the release: the loss is multiplied by 64, where the authors multiply it by the images of a batch and
 add up gradients to a nominal batch of 64, which is the same up to there. With one class the loss of classes trains too.
+The first biases of objectness and classes are set, where the authors add to those of torch's initialisation. Where
+several objects claim one row, the target of its objectness is the largest CIoU, not that of the last object.
 
 Published weights are pickled modules; a plain state dict of one is read by :mod:`saccade.weights.layouts.yolov5`, which
 says how its owner saves it.
