@@ -83,7 +83,12 @@ DEFAULTS: dict[str, Callable[[], TrainConfig]] = {
     "segmentation": _segmentation,
     "keypoints": _keypoints,
 }
-FAMILIES: dict[str, Callable[[], TrainConfig]] = {"yolov5": _yolox, "yolox": _yolox}
+FAMILIES: dict[str, Callable[[], TrainConfig]] = {
+    "yolov3": _yolox,
+    "yolov4": _yolox,
+    "yolov5": _yolox,
+    "yolox": _yolox,
+}
 BUILDERS: dict[str, Callable[[], TrainConfig]] = {"ssd300_vgg16": _ssd_vgg16, "ssd512_vgg16": _ssd_vgg16}
 
 
