@@ -61,6 +61,7 @@ def check(
     images: bool = True,
     model: ModelLike | None = None,
     steps: int = 100,
+    minutes: float = 2.0,
     trust: bool = False,
 ) -> CheckReport | ModelReport:
     """Find the faults of a data set before training, or what keeps a model from learning it.
@@ -73,6 +74,8 @@ def check(
         images: Decode every image: finds broken files, wrong sizes and copies.
         model: Model to check against the data: name of a network, checkpoint, or folder of a run.
         steps: With a model: training steps in which four images are to overfit; 0 leaves it out.
+        minutes: With a model: limit of that training. Where it is short for the network, the canvas is smaller and
+            steps are fewer, and whether the images are learnt may stay undecided.
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
@@ -89,8 +92,9 @@ def check(
     """
     if model is not None:
         from saccade.engine.evaluate.model_check import check_source as check_model
+        from saccade.engine.train.progress import note
 
-        return check_model(model, str(data), split, format, task, steps, trust=trust)
+        return check_model(model, str(data), split, format, task, steps, trust=trust, minutes=minutes, progress=note)
     from saccade.data.check import check_source
     from saccade.engine.train.progress import track
 
@@ -196,7 +200,7 @@ def convert(
         task: Which ground truth to read, where the data has several.
         image_files: Copy the images, link them (hard links), or write annotations only (none).
         images: Folder of the images to read, if they do not lie where the format has them; relative to the data folder.
-        model: Network that a file of weights is of; data is then that file.
+        model: Network that a file of weights is of, or its Darknet .cfg; data is then that file.
         class_names: With a model: text file with the names of its classes, one a line, in the order of the file's rows.
         model_args: With a model: options of the network by name.
 
@@ -223,6 +227,13 @@ def convert(
             raise ConfigError("a model is for files of weights, a format (to) for data sets; give one of them.")
         from saccade.models.foreign_checkpoint import convert_weights
 
+        if Path(model).suffix == ".cfg":
+            from saccade.models.darknet.open import cfg_builder, read_darknet_names
+
+            model, arguments = cfg_builder(model)
+            if isinstance(class_names, str | Path):
+                class_names = read_darknet_names(class_names)
+            model_args = {**arguments, **(model_args or {})}
         return convert_weights(data, out, model, class_names or (), model_args)
     if to is None:
         raise ConfigError(

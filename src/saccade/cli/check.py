@@ -36,8 +36,6 @@ def run(argv: Sequence[str]) -> int:
         for name in ("html", "repair"):
             if getattr(arguments, name) is not None:
                 raise ConfigError(f"--{name} belongs to the check of the data alone. Leave --model out.")
-        if arguments.steps:
-            print_line(f"four images are trained for {arguments.steps} steps; this may take a minute", stderr=True)
     from saccade import api
 
     report = api.check(**options_of(arguments, CheckOptions))

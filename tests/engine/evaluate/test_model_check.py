@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from tests.engine.small import Digits, SmallNet
 
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.derived.combine import subset
-from saccade.engine.evaluate.model_check import check_model, check_source, overfit_few
+from saccade.engine.evaluate import model_check
+from saccade.engine.evaluate.model_check import _within, check_model, check_source, overfit_few
 from saccade.errors import ConfigError
 from saccade.models.checkpoint import save_model
 from saccade.models.registry import create_model
@@ -51,6 +54,48 @@ def test_what_is_not_learnt_is_said() -> None:
     result = overfit_few(model, few, steps=3, lr=1e-9)
     assert not result.ok
     assert "they are not learnt" in result.to_text()
+
+
+class SlowNet(SmallNet):
+    """A network whose step takes a while."""
+
+    def loss(self, *arguments: Any, **inputs: Any) -> Any:
+        time.sleep(0.05)
+        return super().loss(*arguments, **inputs)
+
+
+def test_training_is_stopped_at_its_limit_and_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_check, "_STEP", 0.0)  # a prediction tells nothing about a step
+    few = subset(Digits("train", 40), [0, 11, 22, 33])
+    lines: list[str] = []
+    result = overfit_few(SlowNet(), few, steps=600, lr=1e-9, minutes=0.02, progress=lines.append)
+    assert 0 < result.steps < 600
+    assert not result.ok
+    assert not result.decided
+    assert "not decided in" in result.to_text()
+    assert "not learnt" not in result.to_text()
+    assert lines[0] == "4 images are trained for 600 steps; at most 1 s"
+    assert lines[1].startswith("step 50 of 600: loss ")
+    report = model_check.ModelReport(check_model(SmallNet(), Digits("train", 20), steps=0).fit, result)
+    assert report.ok  # no obstacle was found
+    assert report.to_json()["overfit"]["decided"] is False
+
+
+def test_what_is_learnt_in_fewer_steps_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(model_check, "_within", lambda model, steps, predicted, limit: (None, 60))
+    result = overfit_few(SmallNet(), subset(Digits("train", 40), [0, 11, 22, 33]), steps=900, lr=2e-2, minutes=9.0)
+    assert (result.steps, result.complete, result.ok, result.decided) == (60, False, True, True)
+
+
+def test_canvas_is_smaller_before_steps_are_fewer() -> None:
+    model = SmallNet()
+    model.input_spec = model.input_spec.with_size((512, 640))
+    assert _within(model, 100, predicted=0.1, limit=31.0) == (None, 100)
+    assert _within(model, 100, predicted=0.4, limit=31.0) == ((256, 320), 100)
+    assert _within(model, 100, predicted=1.0, limit=7.5) == ((128, 160), 40)
+    model.input_spec = replace(model.input_spec, fixed=True)
+    assert _within(model, 100, predicted=1.0, limit=30.0) == (None, 10)
 
 
 def test_four_images_are_left_out_where_classes_do_not_fit() -> None:

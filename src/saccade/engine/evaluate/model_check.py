@@ -10,8 +10,10 @@ import copy
 import io
 import math
 import random
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +43,12 @@ from saccade.models.registry import create_model, get_builder, list_models
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
 
-__all__ = ["ModelReport", "Overfit", "check_model", "check_source", "overfit_few"]
+__all__ = ["MINUTES", "ModelReport", "Overfit", "check_model", "check_source", "overfit_few"]
 
-_EPOCHS = 3  # of equally many steps; the losses of the first and the last are compared
+_PARTS = (12, 9, 6, 3)  # of equally many steps, after each of which the time is looked at
+_SMALLEST = 128  # side of the canvas, below which it is not made smaller to save time
+_STEP = 3.0  # a step of training takes about as long as so many predictions of its images
+MINUTES = 2.0  # of training, unless told otherwise
 _MOMENTUM = 0.1  # of running statistics, which have few steps to settle
 _FELL = 0.9  # share of the first loss that the last one must be below
 
@@ -61,6 +66,9 @@ class Overfit:
         higher_is_better: Direction of the figure.
         first_loss: Mean loss of the first third of the steps.
         last_loss: Of the last third; NaN if the loss stopped being a number.
+        complete: Whether time was enough for all steps at the network's own canvas.
+        seconds: How long it took.
+        size: Canvas (height, width), where it was made smaller to save time.
     """
 
     images: list[str]
@@ -71,6 +79,9 @@ class Overfit:
     higher_is_better: bool
     first_loss: float
     last_loss: float
+    complete: bool = True
+    seconds: float = 0.0
+    size: tuple[int, int] | None = None
 
     @property
     def ok(self) -> bool:
@@ -78,14 +89,25 @@ class Overfit:
         worse = self.after < self.before if self.higher_is_better else self.after > self.before
         return self.last_loss < _FELL * self.first_loss and not worse
 
+    @property
+    def decided(self) -> bool:
+        """Whether it is known that the images are learnt, or that they are not: time may have been too short."""
+        return self.ok or self.complete
+
     def to_text(self) -> str:
-        """The result on one line, a second one if the images were not learnt."""
+        """The result on one line, a second one if the images were not learnt, or it is not known."""
+        canvas = "" if self.size is None else f" at {self.size[0]}x{self.size[1]}"
         line = (
-            f"  {len(self.images)} images, {self.steps} steps: loss {self.first_loss:.4f} -> {self.last_loss:.4f}, "
-            f"{self.metric} {self.before:.4f} -> {self.after:.4f}"
+            f"  {len(self.images)} images, {self.steps} steps{canvas}: "
+            f"loss {self.first_loss:.4f} -> {self.last_loss:.4f}, {self.metric} {self.before:.4f} -> {self.after:.4f}"
         )
         if self.ok:
             return line
+        if not self.decided:
+            return (
+                f"{line}\n  ? not decided in {self.seconds:.0f} s whether they are learnt. Take longer (--minutes), or "
+                "leave it out (--steps 0)."
+            )
         if math.isnan(self.last_loss):
             return f"{line}\n  ! the loss stopped being a number. Lower the learning rate, or check the labels."
         return f"{line}\n  ! they are not learnt. Check the labels of these images, or take more steps (--steps)."
@@ -106,15 +128,16 @@ class ModelReport:
     @property
     def ok(self) -> bool:
         """Whether no obstacle was found."""
-        return self.fit.ok and (self.overfit is None or self.overfit.ok)
+        return self.fit.ok and (self.overfit is None or self.overfit.ok or not self.overfit.decided)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values for JSON; undefined figures are None."""
         overfit = None
         if self.overfit is not None:
             values = asdict(self.overfit)
+            del values["seconds"]  # the only figure that is another one each time
             plain = {name: None if value != value else value for name, value in values.items()}  # NaN is no JSON
-            overfit = {**plain, "ok": self.overfit.ok}
+            overfit = {**plain, "ok": self.overfit.ok, "decided": self.overfit.decided}
         return {"ok": self.ok, "fit": self.fit.to_json(), "overfit": overfit}
 
     def to_text(self) -> str:
@@ -123,16 +146,25 @@ class ModelReport:
         return "\n".join([*lines, "no obstacle was found" if self.ok else "see the lines that begin with '!'"])
 
 
-def check_model(model: Model, dataset: VisionDataset, steps: int = 100, image_count: int = 200) -> ModelReport:
+def check_model(
+    model: Model,
+    dataset: VisionDataset,
+    steps: int = 100,
+    image_count: int = 200,
+    minutes: float | None = MINUTES,
+    progress: Callable[[str], None] | None = None,
+) -> ModelReport:
     """Check a network on a data set: learnability without training, then overfitting of four images.
 
-    Random numbers are seeded: the same network and data give the same report.
+    Random numbers are seeded: the same network and data give the same report, unless time decides.
 
     Args:
         model: The network; it is left as it is.
         dataset: As :func:`saccade.data.open.open_raw` gives it, faults included.
         steps: Steps of training; 0 leaves it out.
         image_count: How many images, evenly spaced, are scanned.
+        minutes: Limit of the training, see :func:`overfit_few`; None for none.
+        progress: Called with a line of text as the training goes on.
 
     Raises:
         ConfigError: If the network solves another task than the data set is read for.
@@ -148,7 +180,9 @@ def check_model(model: Model, dataset: VisionDataset, steps: int = 100, image_co
         found = check_learnability(model, dataset, image_count)
         # Labels that the head has no output for cannot be learnt; that is among the reasons already.
         few = _pick(_sound(dataset)) if steps and _fits(model, dataset) and not model.loss_groups else None
-        return ModelReport(found, None if few is None else overfit_few(model, few, steps))
+        return ModelReport(
+            found, None if few is None else overfit_few(model, few, steps, minutes=minutes, progress=progress)
+        )
 
 
 def _fits(model: Model, dataset: VisionDataset) -> bool:
@@ -169,6 +203,8 @@ def check_source(
     steps: int = 100,
     image_count: int = 200,
     trust: bool = False,
+    minutes: float | None = MINUTES,
+    progress: Callable[[str], None] | None = None,
 ) -> ModelReport:
     """Check a network on a data set, both by name: builds or loads the one, opens the other, runs :func:`check_model`.
 
@@ -181,6 +217,8 @@ def check_source(
         steps: Steps of training; 0 leaves it out.
         image_count: How many images, evenly spaced, are scanned.
         trust: Import the module of a network from outside the package that a checkpoint names.
+        minutes: Limit of the training, see :func:`overfit_few`; None for none.
+        progress: Called with a line of text as the training goes on.
 
     Raises:
         SaccadeError: If there is no such network, checkpoint or data set, or the two belong to different tasks.
@@ -202,7 +240,7 @@ def check_source(
     else:
         network = model if isinstance(model, Model) else _load(model, trust)
         dataset = open_raw(source, split, format=format, task=task or get_task(network.task).ground_truth_task)
-    return check_model(network, dataset, steps, image_count)
+    return check_model(network, dataset, steps, image_count, minutes, progress)
 
 
 def _load(model: str | Path, trust: bool) -> Model:
@@ -224,14 +262,27 @@ def _seeded() -> Iterator[None]:
         random.setstate(before[1])
 
 
-def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 3e-3) -> Overfit:
+def overfit_few(
+    model: Model,
+    few: VisionDataset,
+    steps: int = 100,
+    lr: float = 3e-3,
+    minutes: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Overfit:
     """Train a copy of a network on a few images and score it on the same.
+
+    Where the steps would take longer than ``minutes``, judged by the time of a prediction, the canvas is made smaller
+    if the network takes another one, then there are fewer steps; and what takes longer still is stopped. A result is
+    then known only if the images are learnt all the same (:attr:`Overfit.decided`).
 
     Args:
         model: The network; it is left as it is.
         few: The images.
         steps: Steps of one batch of all of them.
         lr: Learning rate.
+        minutes: Limit; None for none.
+        progress: Called with a line of text before the first step and as training goes on.
 
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
@@ -240,6 +291,8 @@ def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 
         >>> result.steps, result.last_loss < result.first_loss
         (12, True)
     """
+    say = progress or (lambda line: None)
+    started = time.monotonic()
     student = copy.deepcopy(model)
     student.class_names = learnt_class_names(student.num_classes, few.info.class_names)
     for module in student.modules():
@@ -248,10 +301,28 @@ def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 
     # Images that keep their own size do not fit into one batch.
     batch = 1 if model.input_spec.resize == "none" else len(few)
     before = evaluate(EagerRuntime(copy.deepcopy(student)), few, batch)
-    each = max(1, steps // _EPOCHS)
-    # An epoch is as many batches as there are steps in it, so that one epoch is one line of progress.
+    limit = math.inf if minutes is None else 60 * minutes
+    size, affordable = _within(student, steps, time.monotonic() - started, limit)
+    if size is not None:
+        student.input_spec = student.input_spec.with_size(size)
+        before = evaluate(EagerRuntime(copy.deepcopy(student)), few, batch)
+    parts = max(_PARTS, key=lambda parts: (parts * (affordable // parts), parts))
+    each = max(1, affordable // parts)
+    canvas = "" if size is None else f" at {size[0]}x{size[1]} pixels, to save time"
+    bound = "" if minutes is None else f"; at most {limit:.0f} s"
+    say(f"{len(few)} images are trained for {parts * each} steps{canvas}{bound}")
+    # An epoch is as many batches as there are steps in it.
     repeated = subset(few, list(range(len(few))) * each)
     paths = [few.path(index) for index in range(len(few))]
+
+    stderr = sys.stderr
+
+    def stop_late(row: Mapping[str, float]) -> bool:
+        spent, done = time.monotonic() - started, int(row["epoch"])
+        with contextlib.redirect_stderr(stderr):
+            say(f"step {done * each} of {parts * each}: loss {row['train/loss']:.4f}, {spent:.0f} s")
+        return spent + 60 * row["minutes"] / done > limit and done < parts
+
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
             name="few",
@@ -261,21 +332,50 @@ def overfit_few(model: Model, few: VisionDataset, steps: int = 100, lr: float = 
             schedule=ScheduleConfig(name="cosine"),  # small steps at the end, in which running statistics settle
             clip_norm=10.0,
             precision="32",
-            epochs=_EPOCHS,
-            evaluate_every=_EPOCHS,
+            epochs=parts,
+            evaluate_every=parts,
             out=str(Path(folder)),
         )
-        value = before.values[before.primary]
-        start = (paths, _EPOCHS * each, before.primary, value)
+        start = (before.primary, before.values[before.primary])
         try:
             # The messages of a run, its folder above all, would only confuse here.
             with contextlib.redirect_stderr(io.StringIO()):
-                result = fit(config, model=student, data=Datasets(repeated, few))
+                result = fit(config, model=student, data=Datasets(repeated, few), on_epoch=stop_late)
         except NonFiniteLossError:
-            return Overfit(*start, math.nan, before.higher_is_better, math.nan, math.nan)
+            return Overfit(paths, parts * each, *start, math.nan, before.higher_is_better, math.nan, math.nan)
     losses = [row["train/loss"] for row in result.history]
-    after = result.metrics[before.primary]
-    return Overfit(*start, after, before.higher_is_better, losses[0], losses[-1])
+    third = max(1, len(losses) // 3)
+    return Overfit(
+        paths,
+        each * len(losses),
+        *start,
+        result.metrics[before.primary],
+        before.higher_is_better,
+        sum(losses[:third]) / third,
+        sum(losses[-third:]) / third,
+        complete=size is None and affordable == steps and len(losses) == parts,
+        seconds=time.monotonic() - started,
+        size=size,
+    )
+
+
+def _within(model: Model, steps: int, predicted: float, limit: float) -> tuple[tuple[int, int] | None, int]:
+    """Canvas, where another one than the network's own is needed, and steps that are made in the time.
+
+    Args:
+        model: The network.
+        steps: Steps that are asked for.
+        predicted: Seconds of predicting the images once.
+        limit: Seconds.
+    """
+    size, needed = model.input_spec.size, _STEP * predicted * steps
+    adjustable = not model.input_spec.fixed and model.input_spec.resize not in ("none", "shorter_side", "multiple")
+    while needed > limit and adjustable and min(size) // 2 >= _SMALLEST:
+        smaller = model.input_spec.with_size((size[0] // 2, size[1] // 2)).size
+        needed *= smaller[0] * smaller[1] / (size[0] * size[1])
+        size = smaller
+    affordable = steps if needed <= limit else max(1, int(steps * limit / needed))
+    return None if size == model.input_spec.size else size, affordable
 
 
 def _sound(dataset: VisionDataset) -> VisionDataset:

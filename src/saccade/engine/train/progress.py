@@ -9,7 +9,7 @@ from typing import Any
 
 from saccade.structures.text import printable
 
-__all__ = ["TrainingDisplay", "track"]
+__all__ = ["TrainingDisplay", "note", "track"]
 
 
 class TrainingDisplay:
@@ -107,3 +107,12 @@ def track(batches: Iterable[Any], total: int, label: str) -> Iterator[Any]:
     # The label may name a file, whose name is anybody's.
     label = escape(printable(label))
     yield from rich_track(batches, description=label, total=total, console=Console(stderr=True), transient=True)
+
+
+def note(text: str) -> None:
+    """Print one plain line on stderr, where something without a bar takes its time.
+
+    Example:
+        >>> note("step 8 of 96: loss 2.3026, 1 s")
+    """
+    TrainingDisplay(active=True).say(text)
