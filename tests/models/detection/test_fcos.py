@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from tests.models.detection.torchvision_files import check_names, older_pyramid, published_file, their_pass
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 
 from saccade.errors import ConfigError
 from saccade.models.detection.fcos import FCOS, fcos, fcos_resnet50_fpn, unitbox_loss
@@ -76,20 +75,9 @@ def theirs() -> nn.Module:
 @pytest.fixture(scope="module")
 def published(theirs: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file as torchvision publishes it, where a download of it would lie: frozen BatchNorm, older names."""
-    cache = tmp_path_factory.mktemp("cache")
-    path = cache / "weights" / ROW.file_name
-    path.parent.mkdir()
-    state = {
-        name.replace("_blocks.0.0.", "_blocks.0.")
-        .replace("_blocks.1.0.", "_blocks.1.")
-        .replace("_blocks.2.0.", "_blocks.2."): value
-        for name, value in theirs.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    torch.save(state, path)
-    path.with_name(f"{path.name}.sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SACCADE_CACHE", str(cache))
+    kept = {name: value for name, value in theirs.state_dict().items() if not name.endswith("num_batches_tracked")}
+    state = {older_pyramid(name): value for name, value in kept.items()}
+    with published_file(ROW, state, tmp_path_factory.mktemp("cache")) as path:
         yield path
 
 
@@ -100,25 +88,16 @@ def ours(published: Path) -> FCOS:
     return model
 
 
-def their_pass(model: Any, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor], list[int]]:
-    maps = list(model.backbone(images).values())
-    anchors = model.anchor_generator(ImageList(images, [tuple(images.shape[-2:])] * len(images)), maps)
-    return model.head(maps), anchors, [level.shape[2] * level.shape[3] for level in maps]
-
-
 # --- Published weights and torchvision.
 
 
 def test_published_file_loads_unedited(ours: FCOS, theirs: Any, published: Path) -> None:
-    assert ours.num_classes == 80
-    assert ours.class_names[:2] == ("person", "bicycle")
-    assert ours.class_names[-1] == "toothbrush"
+    check_names(ours, ROW)
     theirs_rows = theirs.head.classification_head.cls_logits
     rows = ours.head.classification_head.cls_logits
     assert torch.equal(rows.weight, theirs_rows.weight[COLUMNS])
     assert torch.equal(rows.bias, theirs_rows.bias[COLUMNS])
     assert sum(value.numel() for value in theirs.parameters()) == 32_322_720
-    assert ROW.sha256_prefix in ROW.url
     # By path, names of rows are unknown: a network of as many columns takes them as they are.
     whole = fcos_resnet50_fpn(num_classes=91)
     report = load_weights(whole, published)
@@ -139,7 +118,7 @@ def test_input_as_published(ours: FCOS) -> None:
 def test_detections_of_torchvision(ours: FCOS, theirs: Any) -> None:
     images = torch.randn(3, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        outputs, anchors, per_level = their_pass(theirs, images)
+        outputs, anchors, per_level = their_pass(theirs, images, 1)
         split = {name: list(value.split(per_level, dim=1)) for name, value in outputs.items()}
         expected = theirs.postprocess_detections(split, [list(one.split(per_level)) for one in anchors], [SIZE] * 3)
         ours.nms = replace(ours.nms, score_threshold=0.2)
@@ -171,7 +150,7 @@ def test_losses_and_gradients_of_torchvision(ours: FCOS, theirs: Any, counts: tu
     images = torch.randn(3, 3, *SIZE, generator=torch.Generator().manual_seed(2))
     targets = [random_boxes(count, seed) for seed, count in enumerate(counts)]
     columns = torch.tensor(COLUMNS)
-    outputs, anchors, per_level = their_pass(theirs, images)
+    outputs, anchors, per_level = their_pass(theirs, images, 1)
     as_columns = [{"boxes": one["boxes"], "labels": columns[one["labels"]]} for one in targets]
     expected = theirs.compute_loss(as_columns, outputs, anchors, per_level)
     terms = ours.loss(images, targets)

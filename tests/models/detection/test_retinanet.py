@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from tests.models.detection.torchvision_files import check_names, older_pyramid, published_file, their_pass
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet as TheirRetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -64,11 +64,11 @@ def theirs() -> Any:
             for layer in branch.conv.modules():
                 if isinstance(layer, nn.Conv2d):
                     nn.init.kaiming_normal_(layer.weight)
-        outputs, _, _ = their_pass(model, torch.randn(1, 3, *SIZE))
+        outputs, _, _ = their_pass(model, torch.randn(1, 3, *SIZE), 9)
         boxes.bbox_reg.weight *= 0.4 / outputs["bbox_regression"].std()
         classes.cls_logits.weight *= 1.0 / outputs["cls_logits"].std()
         classes.cls_logits.weight[never], classes.cls_logits.bias[never] = 0, -60.0
-        logits = their_pass(model, torch.randn(1, 3, *SIZE))[0]["cls_logits"].flatten()
+        logits = their_pass(model, torch.randn(1, 3, *SIZE), 9)[0]["cls_logits"].flatten()
         real = torch.ones(9 * 91, dtype=torch.bool).index_fill_(0, torch.tensor(never), False)
         classes.cls_logits.bias[real] += -2.94 - logits.topk(FOUND).values[-1]
     return model
@@ -77,21 +77,15 @@ def theirs() -> Any:
 @pytest.fixture(scope="module")
 def published(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file as torchvision publishes it, where a download of it would lie: the names of older releases."""
-    cache = tmp_path_factory.mktemp("cache")
-    path = cache / "weights" / ROW.file_name
-    path.parent.mkdir()
-    torch.save({older(name): value for name, value in theirs.state_dict().items()}, path)
-    path.with_name(f"{path.name}.sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SACCADE_CACHE", str(cache))
+    state = {older(name): value for name, value in theirs.state_dict().items()}
+    with published_file(ROW, state, tmp_path_factory.mktemp("cache")) as path:
         yield path
 
 
 def older(name: str) -> str:
     for index in range(4):
-        name = name.replace(f"_blocks.{index}.0.", f"_blocks.{index}.")
         name = name.replace(f"_head.conv.{index}.0.", f"_head.conv.{2 * index}.")
-    return name
+    return older_pyramid(name)
 
 
 @pytest.fixture(scope="module")
@@ -101,25 +95,16 @@ def ours(published: Path) -> RetinaNet:
     return model
 
 
-def their_pass(model: Any, images: Tensor) -> tuple[dict[str, Tensor], list[Tensor], list[int]]:
-    maps = list(model.backbone(images).values())
-    anchors = model.anchor_generator(ImageList(images, [tuple(images.shape[-2:])] * len(images)), maps)
-    return model.head(maps), anchors, [level.shape[2] * level.shape[3] * 9 for level in maps]
-
-
 # --- Published weights and torchvision.
 
 
 def test_published_file_loads_unedited(ours: RetinaNet, theirs: Any, published: Path) -> None:
-    assert ours.num_classes == 80
-    assert ours.class_names[:2] == ("person", "bicycle")
-    assert ours.class_names[-1] == "toothbrush"
+    check_names(ours, ROW)
     rows = ours.head.classification_head.cls_logits.weight.view(9, 80, -1)
     their_rows = theirs.head.classification_head.cls_logits.weight.view(9, 91, -1)
     assert torch.equal(rows, their_rows[:, COLUMNS])
     assert sum(value.numel() for value in theirs.parameters()) == 34_014_999
     assert sum(value.numel() for value in (*theirs.parameters(), *theirs.buffers())) == 34_014_999 + 2 * 53_120
-    assert ROW.sha256_prefix in ROW.url
     # By path, names of rows are unknown: a network of as many columns takes them as they are. Newer names, too.
     newer = published.with_name("newer.pth")
     torch.save(theirs.state_dict(), newer)
@@ -176,7 +161,7 @@ def test_input_as_published(ours: RetinaNet, theirs: Any) -> None:
 def test_detections_of_torchvision(ours: RetinaNet, theirs: Any, size: tuple[int, int]) -> None:
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        outputs, anchors, per_level = their_pass(theirs, images)
+        outputs, anchors, per_level = their_pass(theirs, images, 9)
         split = {name: list(value.split(per_level, dim=1)) for name, value in outputs.items()}
         expected = theirs.postprocess_detections(split, [list(one.split(per_level)) for one in anchors], [size] * 2)
         raw, found = ours(images), ours.predict(images)
@@ -204,7 +189,7 @@ def test_losses_and_gradients_of_torchvision(ours: RetinaNet, theirs: Any, count
     images = torch.randn(3, 3, *SIZE, generator=torch.Generator().manual_seed(2))
     targets = [random_boxes(count, seed) for seed, count in enumerate(counts)]
     columns = torch.tensor(COLUMNS)
-    outputs, anchors, _ = their_pass(theirs, images)
+    outputs, anchors, _ = their_pass(theirs, images, 9)
     as_columns = [{"boxes": one["boxes"], "labels": columns[one["labels"]]} for one in targets]
     expected = theirs.compute_loss(as_columns, outputs, anchors)
     terms = ours.loss(images, targets)

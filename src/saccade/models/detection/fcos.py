@@ -54,6 +54,7 @@ from saccade.losses.iou import iou_loss
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import Classifier, build_backbone
 from saccade.models.detection.base import Assignment, Detector, unpack_targets
+from saccade.models.detection.dense import empty_maps, log_odds, map_rows, start_head
 from saccade.models.registry import register_model
 from saccade.ops.anchors import canvas_size, grid_anchors, grid_points
 from saccade.ops.box_coding import decode_distances, encode_distances
@@ -145,38 +146,30 @@ class FCOSHead(nn.Module):
                 f"channels is {channels}; it must be a multiple of {_GROUPS}, the groups of GroupNorm, from 64 on."
             )
         softmax = _one_of(ClassLoss, "classifier", classifier) == "softmax"
-        self.classification_head = _ClassBranch(channels, num_classes + softmax)
+        self.columns = num_classes + softmax
+        self.classification_head = _ClassBranch(channels, self.columns)
         self.regression_head = _BoxBranch(channels, centerness)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        start_head(self)
         bias = self.classification_head.cls_logits.bias
         assert bias is not None
-        odds = math.log((1 - _PRIOR) / _PRIOR)
+        odds = log_odds(_PRIOR)
         if softmax:  # all classes together have the prior
-            nn.init.constant_(bias[0], odds + math.log(num_classes))
+            nn.init.constant_(bias[0], math.log(num_classes) - odds)
         else:
-            nn.init.constant_(bias, -odds)
+            nn.init.constant_(bias, odds)
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
         """Feature maps (B, channels, H, W) to ``logits``, ``distances`` in strides and ``centerness`` logits."""
         classes, boxes = self.classification_head, self.regression_head
         logits, distances, centerness = [], [], []
         for level in maps:
-            logits.append(_rows(classes.cls_logits(classes.conv(level))))
+            logits.append(map_rows(classes.cls_logits(classes.conv(level)), self.columns))
             shared = boxes.conv(level)
-            distances.append(_rows(F.relu(boxes.bbox_reg(shared))))
+            distances.append(map_rows(F.relu(boxes.bbox_reg(shared)), 4))
             if boxes.bbox_ctrness is not None:
-                centerness.append(_rows(boxes.bbox_ctrness(shared))[..., 0])
+                centerness.append(map_rows(boxes.bbox_ctrness(shared), 1)[..., 0])
         found = {"logits": torch.cat(logits, dim=1), "distances": torch.cat(distances, dim=1)}
         return {**found, "centerness": torch.cat(centerness, dim=1)} if centerness else found
-
-
-def _rows(values: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, HW, C)."""
-    return values.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class FCOS(Detector):
@@ -234,6 +227,7 @@ class FCOS(Detector):
         self.classifier: ClassLoss = classifier
         self.box_loss: BoxLoss = "giou"
         self.center_radius: float | None = _RADIUS if center_sampling else None
+        self._map_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         layer = "head.classification_head.cls_logits"
         self.class_rows = (
             dict.fromkeys((f"{layer}.weight", f"{layer}.bias"), ClassRows(fixed=1))
@@ -300,7 +294,7 @@ class FCOS(Detector):
         locations.
         """
         images = torch.empty(1, 1, *size)
-        maps = [images.new_empty(1, 1, *(-(-side // stride) for side in size)) for stride in self.feature_strides]
+        maps = empty_maps(self, images, self._map_sizes)
         valid = torch.ones(1, len(boxes_xyxy), dtype=torch.bool)
         owners = self._owners(*self._grid(images, maps), boxes_xyxy[None].float(), valid)
         return (owners[0, :, None] == torch.arange(len(boxes_xyxy))).any(dim=0)
@@ -309,7 +303,7 @@ class FCOS(Detector):
     def assign(self, images: Tensor, targets: Targets) -> Assignment:
         """Locations that are positive; they depend on the objects and the canvas alone."""
         boxes_xyxy, labels = unpack_targets(targets)
-        points, strides = self._grid(images, self.features(images))
+        points, strides = self._grid(images, empty_maps(self, images, self._map_sizes))
         half = strides[:, None] / 2
         return Assignment(
             regions_xyxy=torch.cat((points - half, points + half), dim=1),

@@ -50,6 +50,7 @@ from saccade.losses.smooth_l1 import smooth_l1_loss
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import Classifier, build_backbone
 from saccade.models.detection.base import Assignment, Detector, unpack_targets
+from saccade.models.detection.dense import empty_maps, log_odds, map_rows, start_head
 from saccade.models.detection.pyramids import Pyramid, PyramidDesign, TopDownPyramid, build_pyramid
 from saccade.models.registry import register_model
 from saccade.ops.anchors import canvas_size, grid_anchors
@@ -116,26 +117,17 @@ class RetinaNetHead(nn.Module):
         self.num_classes = num_classes
         self.classification_head = _ClassSubnet(channels, anchors * num_classes)
         self.regression_head = _BoxSubnet(channels, anchors)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        start_head(self)
         bias = self.classification_head.cls_logits.bias
         assert bias is not None
-        nn.init.constant_(bias, -math.log((1 - _PRIOR) / _PRIOR))
+        nn.init.constant_(bias, log_odds(_PRIOR))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature maps (B, channels, H, W) to class logits (B, A, num_classes) and box codes (B, A, 4)."""
         classes, boxes = self.classification_head, self.regression_head
-        logits = [_rows(classes.cls_logits(classes.conv(level)), self.num_classes) for level in maps]
-        codes = [_rows(boxes.bbox_reg(boxes.conv(level)), 4) for level in maps]
+        logits = [map_rows(classes.cls_logits(classes.conv(level)), self.num_classes) for level in maps]
+        codes = [map_rows(boxes.bbox_reg(boxes.conv(level)), 4) for level in maps]
         return torch.cat(logits, dim=1), torch.cat(codes, dim=1)
-
-
-def _rows(values: Tensor, columns: int) -> Tensor:
-    """(B, anchors x columns, H, W) to (B, H x W x anchors, columns)."""
-    return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, columns)
 
 
 class RetinaNet(Detector):
@@ -191,6 +183,7 @@ class RetinaNet(Detector):
         self.alpha, self.gamma = alpha, gamma
         self.forced: Forced = "ties"
         self.smooth_l1_beta = 0.0
+        self._map_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self.input_spec = replace(
             backbone.input_spec, size=(512, 512), resize="letterbox", align="top_left", pad_multiple=32
         )
@@ -240,14 +233,13 @@ class RetinaNet(Detector):
     def anchors(self, size: tuple[int, int]) -> Tensor:
         """Anchors of a canvas, (A, 4), pixels."""
         images = torch.empty(1, 1, *size)
-        maps = [images.new_empty(1, 1, *(-(-side // stride) for side in size)) for stride in self.feature_strides]
-        return self._anchors(images, maps)
+        return self._anchors(images, empty_maps(self, images, self._map_sizes))
 
     @torch.no_grad()
     def assign(self, images: Tensor, targets: Targets) -> Assignment:
         """Anchors that are positive; they depend on the objects and the canvas alone."""
         boxes_xyxy, labels = unpack_targets(targets)
-        maps = self.features(images)
+        maps = empty_maps(self, images, self._map_sizes)
         anchors = self._anchors(images, maps)
         of_level = [
             level.shape[-2] * level.shape[-1] * len(_RATIOS) * len(sizes)

@@ -35,7 +35,6 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from saccade.errors import ConfigError
 from saccade.losses.smooth_l1 import smooth_l1_loss
@@ -43,6 +42,7 @@ from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import build_backbone
 from saccade.models.classification.vgg import VGG
 from saccade.models.detection.base import Assignment, Detector, unpack_targets
+from saccade.models.detection.dense import empty_maps
 from saccade.models.detection.ssd_parts import EXTRAS_300, EXTRAS_512, SSDVGG, ClassifierFeatures, SSDHead
 from saccade.models.registry import register_model
 from saccade.ops.anchors import BoxShapes, canvas_size, default_boxes, default_shapes
@@ -143,7 +143,7 @@ class SSD(Detector):
             for layer, count in zip(head.class_layers, boxes.per_location, strict=True)
             for part in ("weight", "bias")
         }
-        self._grids: dict[tuple[int, int], list[Tensor]] = {}
+        self._map_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The feature maps that predict, fine to coarse."""
@@ -189,20 +189,15 @@ class SSD(Detector):
 
     def anchors(self, size: tuple[int, int]) -> Tensor:
         """Default boxes of a canvas, (A, 4), pixels."""
-        images = torch.empty(2, 3, *size)  # two, as BatchNorm in training needs more than one value a channel
-        if size not in self._grids:
-            # Only shapes are asked for, so nothing is computed.
-            state = {name: tensor.to("meta") for name, tensor in self.backbone.state_dict().items()}
-            self._grids[size] = functional_call(self.backbone, state, (images.to("meta"),))
-        return self._anchors(images, self._grids[size])
+        images = torch.empty(1, 1, *size)
+        return self._anchors(images, empty_maps(self, images, self._map_sizes))
 
     @torch.no_grad()
     def assign(self, images: Tensor, targets: Targets) -> Assignment:
         """Default boxes that are positive for each object; what the network predicts plays no part."""
         boxes_xyxy, labels = unpack_targets(targets)
-        size = (images.shape[-2], images.shape[-1])
-        anchors = self.anchors(size).to(images.device)
-        maps = self._grids[size]
+        maps = empty_maps(self, images, self._map_sizes)
+        anchors = self._anchors(images, maps)
         pairs = zip(maps, self.boxes.per_location, strict=True)
         counts = torch.tensor([level.shape[-2] * level.shape[-1] * count for level, count in pairs])
         return Assignment(

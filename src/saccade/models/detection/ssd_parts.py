@@ -17,6 +17,7 @@ from saccade.models.classification.base import Classifier
 from saccade.models.classification.mobilenet_v2 import InvertedResidual, MobileNetV2
 from saccade.models.classification.mobilenet_v3 import MobileNetV3, Unit
 from saccade.models.classification.vgg import VGG
+from saccade.models.detection.dense import map_rows
 
 __all__ = ["EXTRAS_300", "EXTRAS_512", "SSDVGG", "ClassifierFeatures", "ExtraRow", "SSDHead", "normal"]
 
@@ -249,8 +250,8 @@ class SSDHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Box codes (B, A, 4) and logits (B, A, 1 + num_classes), level by level, row by row, cell by cell."""
         pairs = list(zip(maps, self.boxes, self.classes, strict=True))
-        codes = torch.cat([_rows(layer(x), 4) for x, layer, _ in pairs], dim=1)
-        logits = torch.cat([_rows(layer(x), self.columns) for x, _, layer in pairs], dim=1)
+        codes = torch.cat([map_rows(layer(x), 4) for x, layer, _ in pairs], dim=1)
+        logits = torch.cat([map_rows(layer(x), self.columns) for x, _, layer in pairs], dim=1)
         return codes, logits
 
 
@@ -272,11 +273,6 @@ def _convolutions(*parts: nn.Module) -> list[nn.Conv2d]:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     return found
-
-
-def _rows(x: Tensor, columns: int) -> Tensor:
-    """(B, K * columns, H, W) to (B, H * W * K, columns)."""
-    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, columns)
 
 
 def _extra(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -7,7 +7,6 @@ Names of modules and their order are those of the official checkpoints
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from saccade.blocks.conv_norm_act import ConvNormAct, DepthwiseSeparableConv
 from saccade.blocks.csp import CSPLayer, Focus, SPPBottleneck
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.darknet53 import LEAKY
+from saccade.models.detection.dense import log_odds, map_rows
 from saccade.models.detection.yolov3_parts import leaky_conv, upsample_and_join, yolov3_joint
 
 __all__ = ["YOLOFPN", "YOLOPAFPN", "CSPDarknet", "DecoupledHead", "HeadOutputs"]
@@ -182,6 +182,7 @@ class DecoupledHead(nn.Module):
         def branch() -> nn.Sequential:
             return nn.Sequential(*(conv(channels, channels, 3, activation=activation) for _ in range(2)))
 
+        self.num_classes = num_classes
         levels = range(len(in_channels))
         self.cls_convs = nn.ModuleList(branch() for _ in levels)
         self.reg_convs = nn.ModuleList(branch() for _ in levels)
@@ -192,11 +193,10 @@ class DecoupledHead(nn.Module):
         self._init_biases(prior=0.01)
 
     def _init_biases(self, prior: float) -> None:
-        # Lin et al. 2017 (focal loss), section 4.1: at the start everything is background with probability 1 - prior.
-        bias = -math.log((1 - prior) / prior)
+        # At the start everything is background with probability 1 - prior.
         for name, parameter in self.named_parameters():
             if name.startswith(("cls_preds", "obj_preds")) and name.endswith("bias"):
-                nn.init.constant_(parameter, bias)
+                nn.init.constant_(parameter, log_odds(prior))
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutputs:
         """Feature maps (B, C, H, W), fine to coarse, to rows level by level."""
@@ -213,13 +213,8 @@ class DecoupledHead(nn.Module):
         )
         for stem, cls_conv, cls_pred, reg_conv, reg_pred, obj_pred, level in branches:
             x = stem(level)
-            logits.append(_rows(cls_pred(cls_conv(x))))
+            logits.append(map_rows(cls_pred(cls_conv(x)), self.num_classes))
             x = reg_conv(x)
-            boxes.append(_rows(reg_pred(x)))
-            objectness.append(_rows(obj_pred(x)))
+            boxes.append(map_rows(reg_pred(x), 4))
+            objectness.append(map_rows(obj_pred(x), 1))
         return HeadOutputs(torch.cat(boxes, dim=1), torch.cat(objectness, dim=1).squeeze(-1), torch.cat(logits, dim=1))
-
-
-def _rows(level: Tensor) -> Tensor:
-    # (B, C, H, W) -> (B, H * W, C): a view where memory is channels_last.
-    return level.permute(0, 2, 3, 1).flatten(1, 2)

@@ -1,0 +1,101 @@
+"""What heads over feature maps share, whatever the paper: rows of predictions, their start, and sizes of the maps."""
+
+from __future__ import annotations
+
+import math
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from saccade.models.base import Model
+
+__all__ = ["empty_maps", "log_odds", "map_rows", "start_head"]
+
+
+def map_rows(values: Tensor, columns: int) -> Tensor:
+    """Predictions of a feature map as rows: location by location, and anchor by anchor at each.
+
+    Args:
+        values: (B, anchors x columns, H, W).
+        columns: Numbers that an anchor predicts.
+
+    Returns:
+        (B, H x W x anchors, columns): a view where memory is channels_last.
+
+    Example:
+        >>> map_rows(torch.zeros(1, 9 * 4, 5, 7), columns=4).shape
+        torch.Size([1, 315, 4])
+    """
+    return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, columns)
+
+
+def log_odds(prior: float) -> float:
+    """Bias with which a sigmoid gives a probability (Lin et al. 2017, focal loss, section 4.1, "Initialization").
+
+    Example:
+        >>> round(log_odds(0.01), 3)
+        -4.595
+    """
+    return -math.log((1 - prior) / prior)
+
+
+def start_head(head: nn.Module, std: float = 0.01) -> None:
+    """Weights of all convolutions from N(0, std), biases zero (same section).
+
+    Args:
+        head: Module whose convolutions, all of them with a bias, are new.
+        std: Standard deviation.
+
+    Example:
+        >>> layer = torch.nn.Conv2d(64, 64, 3)
+        >>> start_head(layer)
+        >>> bool(layer.weight.std() < 0.011), bool((layer.bias == 0).all())
+        (True, True)
+    """
+    for module in head.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=std)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+
+
+class _Features(nn.Module):
+    """``features`` of a network as a forward pass."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return list(self.model.features(images))
+
+
+def empty_maps(model: Model, images: Tensor, known: dict[tuple[int, int], list[tuple[int, int]]]) -> list[Tensor]:
+    """Maps as large as the feature maps of images, for which nothing is computed.
+
+    Args:
+        model: Network with ``features``.
+        images: (B, C, H, W); only canvas and device matter.
+        known: Sizes of the maps by canvas, to which this one is added.
+
+    Returns:
+        One (1, 1, H, W) a level, on the device of the images.
+
+    Example:
+        >>> model = saccade.create_model("retinanet", channels=32)
+        >>> [tuple(level.shape[2:]) for level in empty_maps(model, torch.zeros(1, 3, 96, 128), {})]
+        [(12, 16), (6, 8), (3, 4), (2, 2), (1, 1)]
+    """
+    size = (images.shape[-2], images.shape[-1])
+    if size not in known:
+        whole = _Features(model)
+        tensors = chain(whole.named_parameters(), whole.named_buffers())
+        state = {name: tensor.detach().to("meta") for name, tensor in tensors}
+        # Two images, as BatchNorm in training needs more than one value a channel.
+        canvas = torch.empty(2, model.input_spec.channels, *size, device="meta")
+        with torch.no_grad():
+            maps = functional_call(whole, state, (canvas,))
+        known[size] = [(level.shape[-2], level.shape[-1]) for level in maps]
+    return [images.new_empty(1, 1, *side) for side in known[size]]
