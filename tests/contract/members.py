@@ -42,7 +42,8 @@ MEMBERS = (
     # 64 million parameters under the same head and decoding: another neck, which compilation captures whole.
     Subject("yolox_darknet53", {"num_classes": 2}, odd_size=(70, 102), exported=False),
     # Fully connected layers take one size alone.
-    Subject("yolov1_fast", {"num_classes": 2, "size": 128, "hidden": (32, 16)}, (128, 128)),
+    Subject("yolov1_fast", {"num_classes": 2, "size": (128, 192), "hidden": (32, 32)}, (128, 192)),
+    Subject("yolov2_tiny", {"num_classes": 2}),
     Subject("yolov3_tiny", {"num_classes": 2}),
     Subject("yolov4_tiny", {"num_classes": 2}),
     Subject("yolov5n", {"num_classes": 2}),

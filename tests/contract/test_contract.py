@@ -21,12 +21,15 @@ BY_HAND = hand_counts()
 EXPORTED = [member for member in MEMBERS if member.exported]
 # These need no weights, so that all builders go through them, with their own defaults.
 OF_ALL_BUILDERS = ("attributes", "parts_hold_every_parameter", "class_rows")
+OF_ONE_SIZE = ("yolov1_fast",)
 ONLY_EXPORTED = ("torch_export", "runtime_formats")
 
 
 def _applies(check: str, member: Subject) -> bool:
     if check == "boxes_by_falling_score":
         return {"boxes", "scores"} <= set(get_task(get_builder(str(member.builder)).task).decoded_keys)
+    if check == "odd_size":
+        return member.name not in OF_ONE_SIZE
     return check not in OF_ALL_BUILDERS and (member.exported or check not in ONLY_EXPORTED)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from saccade.models.base import Model, Outputs, Targets
-from saccade.models.detection import yolov3, yolov4
+from saccade.models.detection import yolov2, yolov3, yolov4
 from saccade.models.detection.anchor_yolo import Anchors, AnchorYOLO
 from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.centernet import center_targets
@@ -156,6 +156,11 @@ def yolov1_outputs_from_targets(model: YOLOv1, targets: Targets, image_size: tup
         codes[image, cell, 0] = encode_grid(boxes[image, row].expand(S, 4), model.grid)[cell]
         confidence[image, cell, 0] = classes[image, cell, labels[image, row]] = 1.0
     return {"classes": classes, "confidence": confidence, "boxes": codes}
+
+
+def yolov2_outputs_from_targets(model: AnchorYOLO, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """See :func:`cell_outputs_from_targets`."""
+    return cell_outputs_from_targets(model, yolov2.ANCHORS, targets, image_size)
 
 
 def yolov5_outputs_from_targets(model: AnchorYOLO, targets: Targets, image_size: tuple[int, int]) -> Outputs:

@@ -20,8 +20,7 @@ objects of an image can have a cell at all. The fully connected layers are made 
 Differences from the paper: figure 3 has one hidden layer of 4096 units, which are three quarters of 271.7 M parameters
 (``hidden=(4096,)`` builds it). This is the public small configuration of the authors, where a layer of 512 units comes
 before it; in that of the fast network it has 256 units and no activation. In both, a network predicts square roots of
-sides instead of sides. What the last layer predicts starts near the middle of the cell and a quarter of the canvas,
-with confidence 0. Today's ``yolov1.cfg`` has a locally connected layer and three boxes a cell, and ``yolov1-tiny.cfg``
+sides instead of sides. Outputs start around 0.5, the middle of their range. Today's ``yolov1.cfg`` has a locally connected layer and three boxes a cell, and ``yolov1-tiny.cfg``
 eight convolutions with BatchNorm: both are read by the reader of Darknet's configurations.
 
 Published weights: those of ``yolo-small.cfg`` (https://pjreddie.com/darknet/yolov1); layers are in the order of the
@@ -130,9 +129,8 @@ class YOLOv1(Detector):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.normal_(self.head.weight, std=0.01)
-        with torch.no_grad():  # the middle of the cell, and a quarter of the canvas a side
-            self.head.bias[-4 * _BOXES * self.cells :] = 0.5
+        nn.init.normal_(self.head.weight, std=0.3 / self.head.in_features**0.5)
+        nn.init.constant_(self.head.bias, 0.5)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature map of stride 64 before the fully connected layers."""
