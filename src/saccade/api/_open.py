@@ -75,6 +75,7 @@ def open_model(
         SaccadeError: If there is no such network, file, weights or device, the file has to be trusted, or it has no
             such settings, or its own for good.
     """
+    from saccade.deploy.file_runtime import FileRuntime
     from saccade.deploy.runtime import open_runtime
 
     found = _find(model, weights)
@@ -87,7 +88,10 @@ def open_model(
             f"'{found}' was exported with its own suppression, which cannot be changed. Leave nms out, or give the "
             "checkpoint that it was made from."
         )
-    return open_runtime(found, device, trust)
+    runtime = open_runtime(found, device, trust)
+    if max_detections is not None and isinstance(runtime, FileRuntime):
+        runtime.limit_detections(max_detections)
+    return runtime
 
 
 def with_suppression(model: Model, nms: NmsLike = OWN_NMS, max_detections: int | None = None) -> Model:
@@ -99,7 +103,8 @@ def with_suppression(model: Model, nms: NmsLike = OWN_NMS, max_detections: int |
         max_detections: Detections that it outputs for an image.
 
     Raises:
-        ConfigError: If it is no detector with such settings, or a setting is unknown or out of its range.
+        ConfigError: If it is no detector with such settings, or a setting is unknown, out of its range, or without
+            effect.
     """
     from saccade.ops.nms import NmsSettings
 
@@ -114,8 +119,23 @@ def with_suppression(model: Model, nms: NmsLike = OWN_NMS, max_detections: int |
     if max_detections is not None:
         changed |= {"max_detections": max_detections, "pre_nms": max(settings.pre_nms, max_detections)}
     other = copy.copy(model)
-    vars(other)["nms"] = replace(settings, **changed)
+    vars(other)["nms"] = new = replace(settings, **changed)
+    idle = [name for name in ("iou", "class_agnostic", "sigma") if name in changed and name not in _USED[new.kind]]
+    if idle:
+        raise ConfigError(
+            f"nms.{idle[0]} has no effect: nms.kind is '{new.kind}'"
+            f"{'' if 'kind' in changed else f', as {model.builder_name} has it'}. Leave it out, or set nms.kind."
+        )
     return other
+
+
+_OVERLAPS = ("iou", "class_agnostic")
+# Settings that have a part in each kind of suppression.
+_USED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("nms", "soft", "diou", "wbf"), _OVERLAPS),
+    "soft_gaussian": ("sigma", "class_agnostic"),
+    "none": (),
+}
 
 
 def _given(nms: NmsLike) -> dict[str, Any]:
@@ -124,7 +144,8 @@ def _given(nms: NmsLike) -> dict[str, Any]:
     values = dict(nms) if isinstance(nms, Mapping) else {name: getattr(nms, name) for name in names}
     for name in values:
         if name not in names:
-            raise ConfigError(f"nms has no setting '{name}'.{did_you_mean(str(name), names)}")
+            elsewhere = " It is an option of its own." if name == "max_detections" else did_you_mean(str(name), names)
+            raise ConfigError(f"nms has no setting '{name}'.{elsewhere}")
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -139,6 +160,12 @@ def _find(model: ModelLike, weights: str | None) -> Model | Path:
         from saccade.models.checkpoint import find_checkpoint
 
         return find_checkpoint(path)
+    if path.suffix == ".cfg":
+        from saccade.models.darknet.open import load_darknet
+
+        if weights is None:
+            raise ConfigError(f"'{model}' has no weights. Give the file that belongs to it: --weights FILE.weights.")
+        return load_darknet(path, weights)
     if path.exists() and not path.is_dir():
         if weights is not None:
             raise ConfigError(f"'{model}' is a file and has its weights; leave weights out.")

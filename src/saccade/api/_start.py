@@ -36,9 +36,14 @@ def start_config(
     """
     if recipe is not None and config is not None:
         raise ConfigError("recipe and config are both configurations to start from; give one of them.")
+    arguments: dict[str, str] = {}
+    if model is not None and Path(model).suffix == ".cfg":
+        from saccade.models.darknet.open import cfg_builder
+
+        model, arguments = cfg_builder(model)
     start = _start(config, recipe, model, data)
     if model is not None:
-        start = replace(start, model=model)
+        start = replace(start, model=model, model_args={**start.model_args, **arguments})
     if data is not None:
         start = replace(start, data=replace(start.data, source=str(data)))
     if trainable is not None:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from saccade.api._open import ModelLike
+from saccade.errors import ConfigError
 from saccade.models.base import Model
-from saccade.models.checkpoint import load_model as load
+from saccade.models.checkpoint import load_model
 from saccade.models.registry import create_model, list_models
 
 if TYPE_CHECKING:
@@ -37,6 +40,45 @@ class ModelRow:
     macs: int
     paper: str
     published: tuple[str, ...]
+
+
+def load(
+    path: str | Path,
+    earlier_head: int | None = None,
+    trust: bool = False,
+    weights: str | Path | None = None,
+    class_names: str | Path | Sequence[str] | None = None,
+) -> Model:
+    """Build the network of a checkpoint, or of a Darknet ``.cfg``, and fill it, ready to predict (in eval mode).
+
+    Args:
+        path: Checkpoint, folder of a run, which means its best one, or a ``.cfg`` file.
+        earlier_head: Number of the head to build it with, of those that the network had before it learnt its present
+            classes on a frozen body; 0 is the oldest.
+        trust: Import the module of a network from outside the package, which runs it. Not needed where the module was
+            imported before.
+        weights: The ``.weights`` file of a ``.cfg``.
+        class_names: Names of the classes of a ``.cfg``, or the ``.names`` or ``.data`` file that has them.
+
+    Raises:
+        SaccadeError: If a file is damaged, none of these, or does not fit another.
+
+    Example:
+        >>> from saccade.models.checkpoint import save_model
+        >>> path = save_model(saccade.create_model("lenet5"), "runs/digits/best.safetensors")
+        >>> saccade.load(path).builder_name, saccade.load("runs/digits").builder_name
+        ('lenet5', 'lenet5')
+    """
+    if Path(path).suffix == ".cfg":
+        from saccade.models.darknet.open import load_darknet
+
+        if weights is None:
+            raise ConfigError(f"'{path}' has no weights. Give the file that belongs to it: weights='FILE.weights'.")
+        return load_darknet(path, weights, class_names)
+    for name, value in (("weights", weights), ("class_names", class_names)):
+        if value is not None:
+            raise ConfigError(f"{name} belong to a Darknet .cfg; '{path}' has its own. Leave {name} out.")
+    return load_model(path, earlier_head, trust)
 
 
 def models(task: str | None = None) -> list[ModelRow]:
@@ -88,6 +130,12 @@ def summary(
     """
     from saccade.analysis.summary import summary as count
 
-    if not isinstance(model, Model):
+    if not isinstance(model, Model) and Path(model).suffix == ".cfg":
+        from saccade.models.darknet.open import cfg_builder
+
+        name, arguments = cfg_builder(model)
+        with torch.device("meta"):
+            model = create_model(name, None, None, **arguments)
+    elif not isinstance(model, Model):
         model = load(model, trust=trust) if Path(model).exists() else str(model)
     return count(model, num_classes, size)

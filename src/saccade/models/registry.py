@@ -90,6 +90,11 @@ class BuilderEntry:
         """Arguments the builder takes, by name."""
         return dict(inspect.signature(self.build).parameters)
 
+    @functools.cached_property
+    def required(self) -> tuple[str, ...]:
+        """Arguments without which it builds nothing, such as the text of a configuration."""
+        return tuple(name for name, one in self.parameters.items() if one.default is inspect.Parameter.empty)
+
 
 _BUILDERS: dict[str, BuilderEntry] = {}
 # Set while a network is built as a file says: nothing is imported for it, downloaded, or read.
@@ -251,7 +256,7 @@ def get_builder(name: str) -> BuilderEntry:
 
 
 def list_models(task: str | None = None) -> list[str]:
-    """List the names of all builders of the package, sorted.
+    """List the names of all builders of the package, sorted; not those that need more than a name.
 
     Args:
         task: Only those that solve this task.
@@ -261,7 +266,7 @@ def list_models(task: str | None = None) -> list[str]:
         (True, False)
     """
     _import_all()
-    own = {name: entry for name, entry in _BUILDERS.items() if ":" not in name}
+    own = {name: entry for name, entry in _BUILDERS.items() if ":" not in name and not entry.required}
     tasks = {entry.task for entry in own.values()}
     if task is not None and task not in tasks:
         raise ConfigError(f"unknown task '{task}'.{did_you_mean(task, tasks)}")
@@ -288,6 +293,9 @@ def create_model(name: str, num_classes: int | None = None, weights: str | None 
     for option in options:
         if option not in entry.parameters:
             raise ConfigError(f"model '{name}' has no option '{option}'.{did_you_mean(option, entry.parameters)}")
+    for option in entry.required:
+        if option not in options:
+            raise ConfigError(f"model '{name}' needs {option}: its network is not known without.")
     if num_classes is not None:
         options["num_classes"] = num_classes
     if weights is not None:

@@ -50,6 +50,8 @@ class NmsSettings:
         kind: How duplicates are suppressed, see above.
         class_agnostic: Suppress across classes too: one object is of one class.
         sigma: Width of ``soft_gaussian``, above 0.
+        diou_beta: Exponent of the distance of centres in ``diou``, above 0: IoU - (d^2 / c^2)^beta. The paper has 1,
+            Darknet 0.6.
 
     Raises:
         ConfigError: If a value is out of its range.
@@ -67,6 +69,7 @@ class NmsSettings:
     kind: NmsKind = "nms"
     class_agnostic: bool = False
     sigma: float = 0.5
+    diou_beta: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("iou", "score_threshold"):
@@ -75,8 +78,9 @@ class NmsSettings:
         for name in ("pre_nms", "max_detections"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"nms.{name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.sigma > 0:
-            raise ConfigError(f"nms.sigma is {self.sigma}; it must be above 0.")
+        for name in ("sigma", "diou_beta"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"nms.{name} is {getattr(self, name)}; it must be above 0.")
         if self.kind not in get_args(NmsKind):
             raise ConfigError(f"nms.kind is '{self.kind}'.{did_you_mean(str(self.kind), get_args(NmsKind))}")
 
@@ -246,6 +250,9 @@ def _factors(
 ) -> Tensor:
     """What the scores of boxes (B, N) are multiplied by when boxes (B, P) are picked, (B, P, N)."""
     overlap = pairwise_iou(picked_xyxy, boxes_xyxy, "diou" if settings.kind == "diou" else "iou")
+    if settings.kind == "diou" and settings.diou_beta != 1:
+        iou = pairwise_iou(picked_xyxy, boxes_xyxy)
+        overlap = iou - (iou - overlap).clamp(min=0) ** settings.diou_beta
     if settings.kind == "soft_gaussian":
         factors = (-(overlap**2) / settings.sigma).exp()
     elif settings.kind == "soft":

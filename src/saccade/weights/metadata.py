@@ -90,6 +90,7 @@ class _Nms(msgspec.Struct, forbid_unknown_fields=True):
     kind: NmsKind = "nms"
     class_agnostic: bool = False
     sigma: Annotated[float, Meta(gt=0, le=_LARGEST)] = 0.5
+    diou_beta: Annotated[float, Meta(gt=0, le=_LARGEST)] = 1.0
 
 
 class _Metadata(msgspec.Struct):

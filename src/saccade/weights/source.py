@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from saccade.structures.text import printable
-from saccade.weights.darknet_file import count_darknet_classes, read_darknet
+from saccade.weights.darknet import count_darknet_classes, read_darknet
 from saccade.weights.files import read_file
 from saccade.weights.foreign import read_foreign, require_weights_file
 from saccade.weights.heads import EarlierHead, count_classes, names_of_rows, split_heads
