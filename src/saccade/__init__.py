@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from saccade.api import show as show
     from saccade.api import summary as summary
     from saccade.api import train as train
+    from saccade.api import tune as tune
     from saccade.api.networks import ModelRow
 
     __version__: str
@@ -67,6 +68,7 @@ __all__ = [
     "show",
     "summary",
     "train",
+    "tune",
 ]
 
 

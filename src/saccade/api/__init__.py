@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from saccade.api.training import demo as demo
     from saccade.api.training import recipe as recipe
     from saccade.api.training import train as train
+    from saccade.api.tuning import tune as tune
 
 _FILES = {
     "data": ("check", "convert", "datasets", "repair", "show"),
@@ -33,6 +34,7 @@ _FILES = {
     "inference": ("evaluate", "explain", "predict"),
     "networks": ("create_model", "list_models", "load", "models", "summary"),
     "training": ("demo", "recipe", "train"),
+    "tuning": ("tune",),
 }
 _HOMES = {name: file for file, names in _FILES.items() for name in names}
 
@@ -54,6 +56,7 @@ __all__ = [
     "show",
     "summary",
     "train",
+    "tune",
 ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from saccade.api._open import ModelLike, open_data, open_network, run_config
+from saccade.api._open import OWN_NMS, ModelLike, NmsLike, open_data, open_network, run_config
 from saccade.errors import ConfigError, ExportError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.checkpoint import find_checkpoint
@@ -54,6 +54,7 @@ def export(
     data: str | Path | None = None,
     split: str | None = None,
     max_detections: int | None = None,
+    suppression: NmsLike = OWN_NMS,
     trust: bool = False,
 ) -> ExportResult:
     """Write a model for another runtime, and prove that the file gives the same numbers.
@@ -72,6 +73,8 @@ def export(
         split: Split of that data; the run's held-out split if not given.
         max_detections: Detections that the file of a detector outputs for an image; its own number, usually 100, if not
             given.
+        suppression: Of detectors: other settings of suppression inside the file than the model's own, such as kind and
+            iou.
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
@@ -94,7 +97,12 @@ def export(
         raise ConfigError(
             "a file without decoding gives raw outputs, which verify cannot compare. Leave one of them out."
         )
-    network = open_network(model, weights, trust, max_detections)
+    if not nms and (suppression != OWN_NMS or max_detections is not None):
+        raise ConfigError(
+            "a file without decoding has no suppression and no limit: leave suppression and max_detections out, or "
+            "nms=False (--no-nms)."
+        )
+    network = open_network(model, weights, trust, max_detections, suppression)
     if path is None:
         suffix = SUFFIXES[format]
         if isinstance(model, Model) or weights is not None:

@@ -34,6 +34,7 @@ __all__ = [
     "ShowOptions",
     "SummaryOptions",
     "TrainOptions",
+    "TuneOptions",
 ]
 
 T = TypeVar("T")
@@ -204,6 +205,9 @@ class ExportOptions:
     """Split of that data; the run's held-out split if not given."""
     max_detections: int | None = None
     """Detections that the file of a detector outputs for an image; its own number, usually 100, if not given."""
+    suppression: NmsOptions = field(default_factory=NmsOptions)
+    """Of detectors: other settings of suppression inside the file than the model's own, such as kind and iou. In Python
+    also a mapping."""
     trust: bool = False
     """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 
@@ -230,6 +234,9 @@ class CheckOptions:
     """Model to check against the data: name of a network, checkpoint, or folder of a run."""
     steps: int = 100
     """With a model: training steps in which four images are to overfit; 0 leaves it out."""
+    minutes: float = 2.0
+    """With a model: limit of that training. Where it is short for the network, the canvas is smaller and steps are
+    fewer, and whether the images are learnt may stay undecided."""
     trust: bool = False
     """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 
@@ -379,8 +386,48 @@ class DemoOptions:
     """Folder to write; an earlier demo there is replaced."""
 
 
+@dataclass(kw_only=True)
+class TuneOptions:
+    """Search for the values of a recipe's fields that score best. Other fields are set by their names, as in train.
+
+    Without a space, the usual fields of the task vary: rate, decay, momentum, strength of augmentations.
+    """
+
+    config: Path | None = None
+    """Configuration to start from, such as the config.yaml of an earlier run."""
+    recipe: str | None = None
+    """Recipe to start from; an unknown name offers the nearest."""
+    model: str | None = None
+    """Name of the network to train. Its own options are set by --model-args.OPTION VALUE."""
+    data: str | None = None
+    """Data set: name in the catalogue, or path. Short for --data.source."""
+    space: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Field and its values: NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=LOW:HIGH:STEP or NAME=A,B,C, as in
+    optimizer.lr=1e-4:1e-2:log; may be given several times. A number names the part of a list: augment.hsv.1=0:0.9.
+    Python also takes values by name."""
+    trials: int | None = None
+    """Trials in all; 20 if not given, or the number of the search that is resumed."""
+    sampler: Literal["tpe", "cmaes", "evolve", "random"] | None = None
+    """How values are drawn: tpe, cmaes, evolve (mutates the best), random; tpe if not given."""
+    metric: str | None = None
+    """Figure to maximise, as metrics.csv names it; min:NAME where lower is better. If not given, the main figure of the
+    task; of detectors 0.1 AP50 + 0.9 AP."""
+    prune: bool = True
+    """Stop trials after an epoch in which they are worse than the median of those before."""
+    jobs: int = 1
+    """Processes on this machine, each with a trial of its own."""
+    out: Path | None = None
+    """Folder to write; runs/NAME_tune if not given. Its name is that of the search in a storage."""
+    storage: str | None = None
+    """URL of a database that several machines share, such as postgresql://host/name; a file in the folder if not given.
+    The same command on each machine works on one search."""
+    resume: bool = False
+    """Go on with the search of that folder. Alone, with --out, it takes all settings from there."""
+
+
 OPTIONS: dict[str, type[Any]] = {
     "train": TrainOptions,
+    "tune": TuneOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
     "export": ExportOptions,

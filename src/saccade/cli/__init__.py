@@ -28,6 +28,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "train": "train a model by a recipe, a configuration file, or on a folder of your own",
+    "tune": "search for the values of a recipe's fields that score best",
     "evaluate": "score a checkpoint or an exported model on a data set",
     "predict": "run a model over images, draw and save its predictions",
     "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",

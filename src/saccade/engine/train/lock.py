@@ -15,7 +15,7 @@ from typing import Any
 from saccade.errors import ConfigError
 from saccade.structures.text import printable
 
-__all__ = ["RunLock"]
+__all__ = ["RunLock", "is_alive", "process_record"]
 
 
 class RunLock:
@@ -57,13 +57,13 @@ class RunLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._open() as file:
                 holder = _read(file)
-                if holder is not None and _is_alive(holder):
+                if holder is not None and is_alive(holder):
                     host, since = (printable(str(holder[key]), limit=80) for key in ("host", "since"))
                     raise ConfigError(
                         f"{self.folder} is being written by another run: process {holder['pid']} on {host}, since "
                         f"{since}. Wait for it, or give another --name; if there is none, delete {self.path}."
                     )
-                _write(file, _myself())
+                _write(file, process_record())
                 self._holder = os.getpid()
         except OSError as error:
             raise ConfigError(
@@ -112,7 +112,13 @@ def _wait_alone(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _myself() -> dict[str, Any]:
+def process_record() -> dict[str, Any]:
+    """What tells this process from all others, of this machine and of others.
+
+    Example:
+        >>> sorted(process_record()), is_alive(process_record())
+        (['boot', 'host', 'pid', 'since', 'start'], True)
+    """
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -137,7 +143,7 @@ def _write(file: int, holder: dict[str, Any]) -> None:
     os.pwrite(file, json.dumps(holder).encode(), 0)
 
 
-def _is_alive(holder: dict[str, Any]) -> bool:
+def is_alive(holder: dict[str, Any]) -> bool:
     """Whether the process that took the lock still runs; one of another machine is believed to."""
     if holder["host"] != socket.gethostname() or os.name == "nt":
         return True

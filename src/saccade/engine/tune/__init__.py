@@ -1,0 +1,1 @@
+"""Search for hyper-parameters over any field of a run's configuration (Optuna)."""
