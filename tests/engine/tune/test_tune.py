@@ -1,0 +1,215 @@
+"""Searches of seconds: samplers, failures, kill -9, two processes, the report."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from PIL import Image
+
+import saccade
+from saccade.cli import main
+from saccade.engine.train.config import DataConfig, OptimizerConfig, TrainConfig
+from saccade.engine.train.configfile import config_to_yaml, load_config
+from saccade.engine.tune import search as search_module
+from saccade.engine.tune import study as study_module
+from saccade.engine.tune import trials as trials_module
+from saccade.engine.tune.study import counted, open_storage
+from saccade.errors import ConfigError, DataError
+
+LR = "optimizer.lr=1e-4:1e-2:log"
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """Two shades of grey, a run of a second."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for name, grey in (("dark", 60), ("light", 180)):
+            folder = tmp_path / "shades" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(rng.normal(grey, 40, (32, 32)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    data = DataConfig(source="shades", batch_size=8, workers=0)
+    optimizer = OptimizerConfig(name="adamw", lr=1e-3)
+    return TrainConfig(name="shades", model="lenet5", data=data, optimizer=optimizer, epochs=1, precision="32")
+
+
+def _trials(folder: str) -> list[Any]:
+    with open_storage(f"sqlite:///{folder}/study.db") as storage:
+        return counted(optuna.load_study(study_name=Path(folder).name, storage=storage))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "evolve", "random"])
+def test_each_sampler_searches(base: TrainConfig, sampler: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    space = [LR, "optimizer.weight_decay=0:0.1", "data.batch_size=4,8"]
+    found = saccade.tune(base, space=space, trials=3, sampler=sampler, prune=False, out="search")
+    assert [row["state"] for row in found.trials] == ["complete (recipe)", "complete", "complete"]
+    assert len({row["optimizer.lr"] for row in found.trials}) == 3
+    assert found.recipe_value == found.trials[0]["fitness"]
+    assert found.best_value == max(row["fitness"] for row in found.trials)
+    best = load_config(found.best_config)
+    assert best.optimizer.lr == found.best_values["optimizer.lr"]
+    assert best.name == "shades_tuned"
+    # Figures of all trials stay, weights of the best alone, no training states.
+    assert len(list(Path("search/trials").glob("*/metrics.csv"))) == 3
+    assert len(list(Path("search").rglob("*.safetensors"))) == 1
+    assert not list(Path("search").rglob("state*.pt"))
+    said = capsys.readouterr().err
+    assert "trial 2 (3/3)" in said
+    assert "min left" in said
+    assert "MB; the weights of trial" in said
+    page = Path("search/tune.html").read_text()
+    assert page.count("<svg") == 2
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")
+
+
+def test_the_command_line(base: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("base.yaml").write_text(config_to_yaml(base))
+    words = ["tune", "--config", "base.yaml", "--out", "found", "--space", LR, "--space", "data.batch_size=4,8"]
+    assert main([*words, "--trials", "2", "--no-prune", "--optimizer.weight-decay", "0.02"]) == 0
+    assert "saccade train --config found/best.yaml" in capsys.readouterr().out
+    assert load_config("found/best.yaml").optimizer.weight_decay == 0.02
+    # There is one already; --resume goes on, and refuses another search.
+    assert main(words) == 2
+    assert "already holds a search. Add --resume" in capsys.readouterr().err
+    assert main(["tune", "--config", "base.yaml", "--out", "found", "--space", LR, "--resume"]) == 2
+    assert "the search there is another one (space is" in capsys.readouterr().err
+    assert main(["tune", "--out", "found", "--resume", "--trials", "3"]) == 0
+    assert len(_trials("found")) == 3
+    assert main(["train", "--config", "found/best.yaml"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--space", "optimizer.lrr=1:2"], "Did you mean 'optimizer.lr'"),
+        (["--space", "augment.mixup=0:1.5"], "augment.mixup is a probability"),
+        (["--space", LR, "--sampler", "cmaes"], "needs two ranges"),
+        (["--space", LR, "--jobs", "0"], "--jobs is 0"),
+        (["--space", LR, "--trials", "0"], "--trials is 0"),
+        (["--space", LR, "--data", "nowhere"], "nowhere"),
+        (["--space", LR, "--storage", "nonsense://x"], "--storage 'nonsense://x' cannot be opened"),
+        (["--spaze", LR], "unknown option '--spaze'. Did you mean 'space'"),
+    ],
+)
+def test_what_cannot_begin_is_one_line(
+    base: TrainConfig, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("base.yaml").write_text(config_to_yaml(base))
+    assert main(["tune", "--config", "base.yaml", "--out", "x", *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1]
+    assert not list(Path().rglob("metrics.csv"))
+
+
+def test_without_optuna_the_extra_is_named(base: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'pip install "saccade\[tune\]"'):
+        saccade.tune(base, space=[LR])
+
+
+def _fitting(outcomes: Callable[[int], Exception | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training that fails where ``outcomes`` of the trial's number gives an error."""
+    fit = trials_module.fit
+
+    def run(config: TrainConfig, **options: Any) -> Any:
+        error = outcomes(int(config.name))
+        if error is not None:
+            raise error
+        return fit(config, **options)
+
+    monkeypatch.setattr(trials_module, "fit", run)
+
+
+def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(
+    base: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = {0: RuntimeError("CUDA out of memory. Tried"), 1: ConfigError("no such thing."), 2: MemoryError()}
+    _fitting(errors.get, monkeypatch)
+    # A rate that overflows at once: the loss is no number.
+    space = ["optimizer.lr=1e-3,1e37"]
+    found = saccade.tune(base, space=space, trials=6, sampler="random", out="x")
+    reasons = [row["reason"] for row in found.trials]
+    assert reasons[:3] == ["out of memory: CUDA out of memory. Tried", "no such thing.", "out of memory"]
+    assert found.trials[-1]["state"] in ("complete", "pruned", "failed")
+    assert "failed: no such thing." in capsys.readouterr().err
+    assert "no such thing." in found.report.read_text()
+
+
+def test_a_loss_that_is_no_number_fails_the_trial(base: TrainConfig) -> None:
+    base.epochs = 4
+    with pytest.raises(ConfigError, match=r"no trial of x was completed; the last failed: diverged: step"):
+        saccade.tune(base, space=["optimizer.lr=1e30,1e35"], trials=2, sampler="random", out="x")
+    assert [trial.state.name for trial in _trials("x")] == ["FAIL", "FAIL"]
+
+
+def test_what_every_trial_meets_ends_the_search(base: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"--metric 'top2' is no figure of these epochs. Did you mean 'top1'"):
+        saccade.tune(base, space=[LR], metric="top2", out="a")
+    assert len(_trials("a")) == 1
+    _fitting(lambda number: DataError("image 3 is broken."), monkeypatch)
+    with pytest.raises(DataError, match=r"image 3 is broken."):
+        saccade.tune(base, space=[LR], out="b")
+    assert len(_trials("b")) == 1
+    _fitting(lambda number: ConfigError(f"always {number}."), monkeypatch)
+    with pytest.raises(ConfigError, match=r"the first 3 trials all fail alike: always 0"):
+        saccade.tune(base, space=[LR], out="c")
+
+
+def test_bad_trials_are_pruned(base: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.epochs = 2
+    monkeypatch.setattr(study_module, "MedianPruner", lambda **_: optuna.pruners.ThresholdPruner(lower=2.0))
+    with pytest.raises(ConfigError, match=r"no trial of x was completed"):
+        saccade.tune(base, space=[LR], trials=1, out="x")
+    (trial,) = _trials("x")
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["epochs"] == 1
+
+
+def test_a_killed_search_goes_on(base: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    base.epochs = 2
+    Path("base.yaml").write_text(config_to_yaml(base))
+    script = Path(__file__).with_name("killed_search.py")
+    done = subprocess.run([sys.executable, str(script), "base.yaml", "x"], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    before = _trials("x")
+    assert [trial.state.name for trial in before] == ["COMPLETE", "RUNNING"]
+    found = saccade.tune(out="x", resume=True)
+    assert "trial 1 was cut off" in capsys.readouterr().err
+    after = _trials("x")
+    assert len(found.trials) == len(after) == 3
+    assert [trial.state.is_finished() for trial in after] == [True] * 3
+    again = next(trial for trial in after if trial.user_attrs.get("attempt") == 2)
+    assert again.params == before[1].params
+    assert again.user_attrs["folder"] == "0001"
+    # It went on from the first epoch's state, and knows that epoch's figure.
+    assert sorted(again.intermediate_values) == [1, 2]
+
+
+def test_several_processes_share_a_search(base: TrainConfig) -> None:
+    found = saccade.tune(base, space=[LR], trials=4, jobs=2, prune=False, out="x")
+    assert len(found.trials) == len(_trials("x")) == 4
+    holders = {trial.user_attrs["process"]["pid"] for trial in _trials("x")}
+    assert len(holders) == 2
+
+
+def test_a_shared_storage_is_joined_and_never_overfilled(base: TrainConfig) -> None:
+    """A second machine gives the same command; its folder is its own, and bears the same name."""
+    url = f"sqlite:///{Path('shared.db').resolve()}"
+    one = saccade.tune(base, space=[LR], trials=2, storage=url, out="a/x")
+    two = saccade.tune(base, space=[LR], trials=3, storage=url, out="b/x")
+    assert len(one.trials) == 2
+    assert len(two.trials) == 3
+    assert [path.name for path in Path("b/x/trials").iterdir()] == ["0002"]
+    assert search_module.storage_url(Path("x"), url) == url
