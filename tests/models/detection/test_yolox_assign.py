@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saccade.errors import ConfigError
+from saccade.models.detection import yolox_assign
 from saccade.models.detection.yolox import yolox_loss
 from saccade.models.detection.yolox_assign import (
     CANDIDATES,
@@ -119,6 +120,32 @@ def test_equals_the_slow_version(seed: int, low: float, high: float, rule: Candi
         }
         for point, (_, iou) in found[image].items():
             assert iou == pytest.approx(expected[point][1], abs=1e-5)
+
+
+@pytest.mark.parametrize("rule", CANDIDATES)
+def test_portions_of_objects_change_nothing(rule: Candidates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many objects in portions, of which none is larger than the limit, match as they do all at once."""
+    given = predictions(3, 2)
+    boxes, labels = ground_truth(3, 2, 70, 10, 90)
+    labels[1, 50:] = -1
+    whole = simota(given, CENTRES, STRIDES, boxes, labels, rule)
+    assert len(whole.point) > 100
+    pairs: list[int] = []
+    overlaps = yolox_assign.pairwise_iou
+
+    def counted(first: Tensor, second: Tensor) -> Tensor:
+        found = overlaps(first, second)
+        pairs.append(found.numel())
+        return found
+
+    monkeypatch.setattr(yolox_assign, "pairwise_iou", counted)
+    limit = 2 * len(POINTS) * 9  # nine objects of each image
+    monkeypatch.setattr(yolox_assign, "_PAIRS", limit)
+    portions = simota(given, CENTRES, STRIDES, boxes, labels, rule)
+    assert len(pairs) == 8 + 1  # and the overlaps of the matches
+    assert max(pairs) <= limit
+    for one, other in zip(whole, portions, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_batch_mates_and_padding_change_nothing() -> None:

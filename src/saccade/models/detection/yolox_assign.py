@@ -4,7 +4,8 @@ Optimal transport assignment (OTA, arXiv 2103.14259) asks for the cheapest way t
 replaces its solver by a top-k. Each object takes its k cheapest anchor points, with its own k; a point that several
 objects took goes to the one for which it is cheapest.
 
-The whole batch is assigned at once. Letters: B images, M objects an image (padded), A anchor points, K of them that are
+The whole batch is assigned at once, objects in portions where there are very many, so that memory stays bounded.
+Letters: B images, M objects an image (padded), A anchor points, K of them that are
 candidates in their image, C classes.
 """
 
@@ -25,6 +26,7 @@ CANDIDATES: tuple[Candidates, ...] = ("box_or_center", "center")
 _RADIUS = {"box_or_center": 2.5, "center": 1.5}  # strides
 _TOP = 10  # points whose overlaps add up to k
 _IOU_WEIGHT = 3.0  # lambda of equation 1
+_PAIRS = 2**22  # pairs of an object and a point that are worked on at a time
 _OUTSIDE = {"box_or_center": 1e5, "center": 1e6}
 
 
@@ -83,8 +85,11 @@ def simota(
     """
     B, M = labels.shape
     valid = labels >= 0
-    near, best = candidate_regions(centres, strides, boxes_xyxy, valid, candidates)
-    candidate = near.any(dim=1)
+    portion = max(1, _PAIRS // max(1, B * len(strides)))
+    starts = range(0, M, portion)
+    candidate = torch.zeros(B, len(strides), dtype=torch.bool, device=labels.device)
+    for rows in (slice(start, start + portion) for start in starts):
+        candidate |= candidate_regions(centres, strides, boxes_xyxy[:, rows], valid[:, rows], candidates)[0].any(dim=1)
     K = int(candidate.sum(dim=1).max()) if M else 0
     if K == 0:
         nothing = labels.new_empty(0)
@@ -103,30 +108,39 @@ def simota(
         predictions.objectness.gather(1, points),
         predictions.logits.gather(1, points[..., None].expand(B, K, predictions.logits.shape[2])),
     )
-    pair = valid[:, :, None] & real[:, None, :]  # (B, M, K)
-    iou = pairwise_iou(boxes_xyxy, chosen.boxes_xyxy) * pair
-    cost = _class_cost(chosen, labels.clamp(min=0))  # equation 1 begins
-    cost -= _IOU_WEIGHT * (iou + 1e-8).log_()
-    cost += _OUTSIDE[candidates] * ~best.gather(2, points[:, None, :].expand(B, M, K))
-    cost.masked_fill_(~pair, torch.inf)
-
-    # Dynamic k, then the k cheapest points of each object.
+    places = (centres[points][:, None], strides[points][:, None])  # (B, 1, K, 2) and (B, 1, K)
+    class_cost = _ClassCost(chosen)
     top = min(_TOP, K)
-    k = iou.topk(top, dim=2).values.sum(dim=2).int().clamp(min=1)
-    cheapest, slots = cost.topk(top, dim=2, largest=False)  # (B, M, top)
-    taken = (torch.arange(top, device=k.device) < k[..., None]) & cheapest.isfinite()
+    claims, owner = labels.new_zeros(2, B, K)  # how many objects take a point; the object, where that is one
+    lowest, cheapest_for = chosen.objectness.new_full((B, K), torch.inf), labels.new_zeros(B, K)
+    for start in starts:
+        rows = slice(start, start + portion)
+        boxes, own = boxes_xyxy[:, rows], valid[:, rows]
+        pair = own[:, :, None] & real[:, None, :]  # (B, m, K)
+        iou = pairwise_iou(boxes, chosen.boxes_xyxy) * pair
+        cost = class_cost(labels[:, rows].clamp(min=0))  # equation 1 begins
+        cost -= _IOU_WEIGHT * (iou + 1e-8).log_()
+        cost += _OUTSIDE[candidates] * ~candidate_regions(*places, boxes, own, candidates)[1]
+        cost.masked_fill_(~pair, torch.inf)
 
-    claims = labels.new_zeros(B, K).scatter_add_(1, slots.flatten(1), taken.flatten(1).long())
-    objects = torch.arange(M, device=labels.device)[:, None] * taken
-    owner = labels.new_zeros(B, K).scatter_add_(
-        1, slots.flatten(1), objects.flatten(1)
-    )  # right where there is one claim
+        # Dynamic k, then the k cheapest points of each object.
+        k = iou.topk(top, dim=2).values.sum(dim=2).int().clamp(min=1)
+        cheapest, slots = cost.topk(top, dim=2, largest=False)  # (B, m, top)
+        taken = (torch.arange(top, device=k.device) < k[..., None]) & cheapest.isfinite()
+        objects = torch.arange(start, start + taken.shape[1], device=labels.device)[:, None] * taken
+        claims.scatter_add_(1, slots.flatten(1), taken.flatten(1).long())
+        owner.scatter_add_(1, slots.flatten(1), objects.flatten(1))
+        if portion < M:
+            low, index = cost.min(dim=1)
+            cheapest_for = torch.where(low < lowest, index + start, cheapest_for)
+            lowest = torch.minimum(low, lowest)
+
     image, slot = (claims > 1).nonzero(as_tuple=True)
-    owner[image, slot] = cost[image, :, slot].argmin(dim=1)
-
+    owner[image, slot] = cheapest_for[image, slot] if portion < M else cost[image, :, slot].argmin(dim=1)
     image, slot = (claims > 0).nonzero(as_tuple=True)
-    target = owner[image, slot]
-    return Matches(image, points[image, slot], target, iou[image, target, slot])
+    point, target = points[image, slot], owner[image, slot]
+    iou = pairwise_iou(boxes_xyxy[image, target][:, None], predictions.boxes_xyxy[image, point][:, None])[:, 0, 0]
+    return Matches(image, point, target, iou)
 
 
 def candidate_regions(
@@ -139,8 +153,8 @@ def candidate_regions(
     """Whether anchor points are candidates for a box, which may be positive for it, and whether they are good ones.
 
     Args:
-        centres: (A, 2) middle of each point's grid cell, pixels.
-        strides: (A,) pixels.
+        centres: (A, 2) middle of each point's grid cell, pixels; (B, 1, A, 2) for points of each image's own.
+        strides: (A,) pixels, or (B, 1, A).
         boxes_xyxy: Ground truth boxes, (B, M, 4), pixels.
         valid: (B, M) bool; false for padding, which has no candidates.
         candidates: ``box_or_center`` for points in the box or near its centre, of which the good ones are both;
@@ -161,25 +175,30 @@ def candidate_regions(
     half = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]) / 2
     half = half.where(valid[..., None], -1.0)[..., None]  # no distance is below it
     radius = _RADIUS[candidates] * strides
-    dx = (centres[:, 0] - middle[..., 0, None]).abs_()
-    dy = (centres[:, 1] - middle[..., 1, None]).abs_()
+    dx = (centres[..., 0] - middle[..., 0, None]).abs_()
+    dy = (centres[..., 1] - middle[..., 1, None]).abs_()
     inside = (dx < half[..., 0, :]) & (dy < half[..., 1, :])
     central = (torch.maximum(dx, dy, out=dx) < radius) & valid[..., None]
     return (central, central) if candidates == "center" else (inside | central, inside & central)
 
 
-def _class_cost(candidates: Predictions, labels: Tensor) -> Tensor:
-    """Binary cross-entropy between class scores and each object's one-hot label, summed over classes; (B, M, K).
+class _ClassCost:
+    """Binary cross-entropy between class scores and each object's one-hot label, summed over classes.
 
     With p the square root of class times objectness probability, the sum over classes is ``-sum_c log(1 - p_c)``, which
     the objects share, plus ``log(1 - p_g) - log(p_g)`` for the object's class g: no (B, M, K, C) is made. Logarithms
     stop at -100, as in ``F.binary_cross_entropy``.
     """
-    p = (candidates.logits.sigmoid() * candidates.objectness.sigmoid()[..., None]).sqrt_()  # (B, K, C)
-    p = p.transpose(1, 2).contiguous()  # (B, C, K): an object picks a whole row
-    own = p[torch.arange(p.shape[0], device=p.device)[:, None], labels]  # (B, M, K)
-    shared = p.neg_().log1p_().clamp_(min=-100).sum(dim=1)
-    cost = torch.log1p(-own).clamp_(min=-100)
-    cost -= own.log_().clamp_(min=-100)
-    cost -= shared[:, None, :]
-    return cost
+
+    def __init__(self, candidates: Predictions) -> None:
+        p = (candidates.logits.sigmoid() * candidates.objectness.sigmoid()[..., None]).sqrt_()  # (B, K, C)
+        self.p = p.transpose(1, 2).contiguous()  # (B, C, K): an object picks a whole row
+        self.shared = torch.log1p(-self.p).clamp_(min=-100).sum(dim=1)
+
+    def __call__(self, labels: Tensor) -> Tensor:
+        """Labels (B, m) to costs (B, m, K)."""
+        own = self.p[torch.arange(len(labels), device=labels.device)[:, None], labels]
+        cost = torch.log1p(-own).clamp_(min=-100)
+        cost -= own.log_().clamp_(min=-100)
+        cost -= self.shared[:, None, :]
+        return cost
