@@ -15,7 +15,7 @@ import saccade
 from saccade.api._open import with_suppression
 from saccade.api.options import NmsOptions
 from saccade.cli import main
-from saccade.errors import ConfigError, WeightsError
+from saccade.errors import ConfigError, ExportError, WeightsError
 from saccade.models.checkpoint import load_model, read_metadata, save_model
 from saccade.ops.nms import NmsSettings
 from saccade.weights.metadata import read_text_metadata
@@ -60,6 +60,10 @@ def test_predict_follows_it(model: TinyDetector) -> None:
     [
         ({"kind": "sofft"}, "nms.kind is 'sofft'. Did you mean 'soft'"),
         ({"knid": "soft"}, "nms has no setting 'knid'. Did you mean 'kind'"),
+        ({"max_detections": 3}, r"nms has no setting 'max_detections'\. It is an option of its own"),
+        ({"kind": "none", "iou": 0.5}, r"nms\.iou has no effect: nms\.kind is 'none'\. Leave it out"),
+        ({"kind": "soft_gaussian", "iou": 0.5}, r"nms\.iou has no effect"),
+        ({"sigma": 0.4}, r"nms\.sigma has no effect: nms\.kind is 'nms', as .*tiny_detector has it"),
         ({"iou": 1.5}, r"nms\.iou is 1\.5; it must lie between 0 and 1"),
     ],
 )
@@ -76,6 +80,33 @@ def test_where_there_is_nothing_to_set_it_is_refused(model: TinyDetector, tmp_pa
         saccade.predict(file, IMAGE, nms={"iou": 0.5}, trust=True)
     with pytest.raises(ConfigError, match=r"scored as they are\. Leave nms out"):
         saccade.evaluate(data="digit_scenes", predictions=tmp_path / "a.json", nms={"iou": 0.5})
+
+
+def test_a_file_follows_the_settings_it_was_exported_with(model: TinyDetector, tmp_path: Path) -> None:
+    nms = {"kind": "soft", "iou": 0.3}
+    for options in ({}, {"suppression": nms}, {"max_detections": 7}):
+        file = saccade.export(model, "torch", tmp_path / "exported.pt2", **options).path
+        found = next(saccade.predict(file, IMAGE, trust=True))
+        own = {"nms" if name == "suppression" else name: value for name, value in options.items()}
+        expected = next(saccade.predict(model, IMAGE, **own))
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-2)
+    with pytest.raises(ConfigError, match="a file without decoding has no suppression and no limit"):
+        saccade.export(model, "torch", tmp_path / "raw.pt2", nms=False, max_detections=7)
+
+
+def test_a_file_gives_fewer_detections_and_never_more(model: TinyDetector, tmp_path: Path) -> None:
+    file = saccade.export(model, "torch", tmp_path / "exported.pt2").path
+    every = next(saccade.predict(file, IMAGE, trust=True))
+    few = next(saccade.predict(file, IMAGE, max_detections=5, trust=True))
+    assert len(every.scores) > 5
+    for one, other in ((few.boxes_xyxy, every.boxes_xyxy), (few.scores, every.scores), (few.labels, every.labels)):
+        np.testing.assert_array_equal(one, other[:5])
+    with pytest.raises(ExportError, match=r"max_detections is 61; .* was exported to output 60 detections"):
+        saccade.predict(file, IMAGE, max_detections=61, trust=True)
+    file = saccade.export(saccade.create_model("lenet5"), "torch", tmp_path / "lenet.pt2").path
+    with pytest.raises(ExportError, match="max_detections is for detectors; lenet"):
+        saccade.predict(file, IMAGE, max_detections=5, trust=True)
 
 
 def test_a_checkpoint_keeps_its_settings(model: TinyDetector, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ class FileRuntime:
         self.num_classes: int = metadata["num_classes"]
         self.max_detections: int | None = metadata.get("max_detections")
         self._outputs = tuple(metadata["outputs"])
+        self._limit: int | None = None
         self._lock = threading.Lock()
         self._fixed_batch: int | None = metadata["batch"]
 
@@ -138,7 +140,24 @@ class FileRuntime:
         decoded = run_finish(self.metadata.get("finish", ""), decoded, images, self.metadata.get("finish_options"))
         if self.metadata["decoded"]:
             self._check(decoded, len(images))
-        return decoded
+        return decoded if self._limit is None else _first_rows(decoded, get_task(self.task).decoded, self._limit)
+
+    def limit_detections(self, count: int) -> None:
+        """Give only the best of the detections of an image; the file itself stays as it is.
+
+        Raises:
+            ExportError: If the file is not that of a detector, or outputs fewer.
+        """
+        own = self.max_detections
+        if own is None:
+            raise ExportError(f"max_detections is for detectors; {self.name} has no such limit. Leave it out.")
+        if not 1 <= count <= own:
+            raise ExportError(
+                f"max_detections is {count}; {self.name} was exported to output {own} detections of an image, and can "
+                f"give 1 to {own} of them. For more, export the model again with a larger max_detections "
+                "(--max-detections)."
+            )
+        self._limit = self.max_detections = count
 
     def _check(self, decoded: Decoded, batch: int) -> None:
         """Refuse outputs that are not those of the task: a file may hold any graph."""
@@ -174,6 +193,14 @@ class FileRuntime:
     def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
         """Outputs for the images and the further inputs, by name, all with the same leading dimension."""
         raise NotImplementedError
+
+
+def _first_rows(decoded: Decoded, letters: Mapping[str, str], limit: int) -> Decoded:
+    """The first detections of each image, which come by falling score."""
+    rows = letters["scores"][1]
+    whole = {key.removesuffix("?"): tuple(shape) for key, shape in letters.items()}
+    first = {key: value[:, :limit] if whole.get(key, ())[1:2] == (rows,) else value for key, value in decoded.items()}
+    return {**first, "count": decoded["count"].clamp(max=limit)}
 
 
 def _text(extra: str | bytes) -> str:
