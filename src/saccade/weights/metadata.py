@@ -48,6 +48,7 @@ EXPORTED_FIELDS = (*CHECKPOINT_FIELDS, "outputs", "decoded", "batch")
 
 _REMEDY = "It is damaged, or was not written by Saccade: copy, download or save it again."
 _MAX_TEXT = 64 << 20
+_MAX_CFG = 1 << 20  # of a Darknet configuration; those of the YOLO line have up to 15,000 characters
 _MAX_ARGUMENT = 1_000_000
 _MAX_VALUES = 1_000  # of one argument, lists in lists included
 _LARGEST = 1e6  # of mean and std, in units of 0..255
@@ -219,8 +220,8 @@ def _check_value(where: str, value: Any, left: list[int], depth: int) -> None:
             _check_value(where, item, left, depth + 1)
     elif isinstance(value, dict):
         raise _FieldError(where, "expected a plain value or a list of them, got `object`")
-    elif isinstance(value, str) and len(value) > 200:
-        raise _FieldError(where, f"a text of {len(value)} characters, more than 200")
+    elif isinstance(value, str) and len(value) > (longest := _MAX_CFG if where == "builder_args.cfg" else 200):
+        raise _FieldError(where, f"a text of {len(value):,} characters, more than {longest:,}")
     elif isinstance(value, int | float) and not abs(value) <= _MAX_ARGUMENT:
         raise _FieldError(where, f"a number beyond {_MAX_ARGUMENT:,}")
 

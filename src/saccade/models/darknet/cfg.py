@@ -13,7 +13,7 @@ from saccade.structures.text import printable
 
 __all__ = ["SECTIONS", "Section", "parse_cfg", "read_cfg"]
 
-_MAX_BYTES = 4 << 20
+_MAX_BYTES = 1 << 20
 _MAX_SECTIONS = 4_096
 _MAX_VALUES = 1_024  # numbers in a list
 _LARGEST = 65_536

@@ -16,7 +16,7 @@ from saccade.models.classification.base import Classifier
 from saccade.models.classification.darknet19 import DARKNET_SPEC
 from saccade.models.darknet.cfg import Section, parse_cfg
 from saccade.models.darknet.graph import build_body, canvas_of
-from saccade.models.darknet.parts import layer_places, own_parts, with_classes
+from saccade.models.darknet.parts import last_map, layer_places, own_parts, with_classes
 from saccade.models.registry import register_model
 from saccade.structures.class_rows import ClassRows
 
@@ -56,6 +56,8 @@ class DarknetClassifier(Classifier):
             raise section.fault("gives no vector of classes. A classifier ends in [avgpool] or [connected].")
         self.last = end - 1
         self.num_classes = layers[self.last].output.channels
+        self.last_map, channels, stride = last_map(layers, self.last, canvas_of(sections[0]).height)
+        self.feature_channels, self.feature_strides = (channels,), (stride,)
         canvas = canvas_of(sections[0])
         pixels = (0.0,) * canvas.channels, (255.0,) * canvas.channels
         connected = any(layer.section.kind in ("connected", "local") and layer.input[1:] != (1, 1) for layer in layers)
@@ -78,6 +80,11 @@ class DarknetClassifier(Classifier):
         rows = ClassRows()
         self.class_rows = dict.fromkeys(tensors, rows) if layers[head].output.channels == self.num_classes else {}
         self.layer_places = layer_places(layers)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Last feature map."""
+        maps: list[Tensor] = self.body(images, (self.last_map,))
+        return maps
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""

@@ -27,7 +27,7 @@ from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.darknet.cfg import Section, parse_cfg
 from saccade.models.darknet.graph import Layer, Shape, build_body, canvas_of
 from saccade.models.darknet.layers import Connected, Convolution
-from saccade.models.darknet.parts import layer_places, own_parts, with_classes
+from saccade.models.darknet.parts import last_map, layer_places, own_parts, with_classes
 from saccade.models.detection.anchor_yolo import AnchorYOLO
 from saccade.models.detection.base import Assignment, Detector, match_one_to_one, unpack_targets
 from saccade.models.detection.yolo_assign_shape import claim_overlapping
@@ -98,6 +98,7 @@ class DarknetAnchorDetector(AnchorYOLO):
         self.level_anchors = anchors
         # Read in the order of the file, returned fine to coarse.
         self.levels = tuple(head.number for head in heads)
+        self.feature_channels = tuple(layers[head.number - 1].input.channels for head in heads)
         self.size_coding = "square" if heads[0].shares else "exp"
         soft = first.kind == "region" and first.whole("softmax", 0, 0, 1)
         self.class_scores: Literal["sigmoid", "softmax"] = "softmax" if soft else "sigmoid"
@@ -126,11 +127,19 @@ class DarknetAnchorDetector(AnchorYOLO):
         """Fill buffers that no file of weights has, after the network was made without memory."""
         self.anchor_sizes = torch.tensor([anchor for level in self.level_anchors for anchor in level])
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps from which boxes are predicted, fine to coarse."""
+        return self._outputs(images, [number - 2 for number in self.levels])
+
     def raw_maps(self, images: Tensor) -> list[Tensor]:
         """Last map of each level, fine to coarse, (B, anchors x (5 + classes), H, W)."""
-        numbers = sorted(self.levels)
-        maps = dict(zip(numbers, self.body(images, numbers), strict=True))
-        return [maps[number] for number in self.levels]
+        return self._outputs(images, self.levels)
+
+    def _outputs(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Outputs of layers, in the order in which they are asked for; layer -1 is the image."""
+        numbers = sorted(number for number in layers if number >= 0)
+        maps = dict(zip(numbers, self.body(images, numbers), strict=True)) if numbers else {}
+        return [maps.get(number, images) for number in layers]
 
     def claim(self, grid: CellGrid, boxes_xyxy: Tensor, labels: Tensor) -> tuple[CellMatches, Tensor]:
         """The anchor most like the object, and others whose shape overlaps it more than ``iou_thresh``."""
@@ -184,6 +193,8 @@ class DarknetGridDetector(Detector):
         nms = NmsSettings(0.5, score_threshold=0.005, pre_nms=1000, max_detections=100)
         super().__init__(classes, nms)
         self.body, self.number, self.boxes_a_cell = body, number, boxes
+        self.last_map, channels, stride = last_map(layers, number, canvas.height)
+        self.feature_channels, self.feature_strides = (channels,), (stride,)
         self.softmax = bool(head.whole("softmax", 0, 0, 1))
         self.grid = Grid(side, side, canvas.height, canvas.width)
         self.cells = side * side
@@ -197,6 +208,11 @@ class DarknetGridDetector(Detector):
             tensors += [f"{self.head_names[0]}.bn.{name}" for name in ("weight", "running_mean", "running_var")]
         self.class_rows = dict.fromkeys(tensors, rows)
         self.layer_places = layer_places(layers)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Last feature map before the fully connected layers."""
+        maps: list[Tensor] = self.body(images, (self.last_map,))
+        return maps
 
     def forward(self, images: Tensor) -> Outputs:
         """Raw outputs of the S cells, row by row.

@@ -291,8 +291,8 @@ class _Builder:
             steps = {max(pair) // min(pair) for pair in zip(self.before[1:], other[1:], strict=True)}
             if len(steps) > 1 or (self.before.height - other.height) * (self.before.width - other.width) < 0:
                 raise section.fault(
-                    f"adds layer {source} of {_by(other)} (channels, height, width) to {_by(self.before)}; both sides of "
-                    "one must be the same multiple of the other's.",
+                    f"adds layer {source} of {_by(other)} (channels, height, width) to {_by(self.before)}; both sides "
+                    "of one must be the same multiple of the other's.",
                     "from",
                 )
         channels = self.before.channels

@@ -22,6 +22,7 @@ from saccade.weights.fit import unusable
 __all__ = ["cfg_builder", "load_darknet", "read_darknet_names"]
 
 _MAX_BYTES = 1 << 20
+_NAMES = re.compile(r"^[ \t]*(?:names|labels)[ \t]*=[ \t]*(\S.*?)[ \t]*$", flags=re.MULTILINE)
 
 
 def cfg_builder(cfg: str | Path) -> tuple[str, dict[str, str]]:
@@ -76,8 +77,8 @@ def load_darknet(cfg: str | Path, weights: str | Path, class_names: str | Path |
         if len(names) != model.num_classes:
             where = f"'{printable(str(class_names))}'" if isinstance(class_names, str | Path) else "class_names"
             raise ConfigError(
-                f"{where} has {len(names)} names, and '{printable(str(cfg))}' has {model.num_classes} classes. Give one "
-                "name a class, in their order."
+                f"{where} has {len(names)} names, and '{printable(str(cfg))}' has {model.num_classes} classes. Give "
+                "one name a class, in their order."
             )
         model.class_names = names
     own = model.state_dict()
@@ -113,9 +114,7 @@ def read_darknet_names(path: str | Path) -> tuple[str, ...]:
     if path.suffix != ".data":
         return read_class_names(path)
     title = printable(str(path))
-    found = re.search(
-        r"^[ \t]*(?:names|labels)[ \t]*=[ \t]*(\S.*?)[ \t]*$", read_text(path, _MAX_BYTES), flags=re.MULTILINE
-    )
+    found = _NAMES.search(read_text(path, _MAX_BYTES))
     if found is None:
         raise ConfigError(f"'{title}' names no file of class names. Add a line: names = FILE.names")
     # Relative to where Darknet is run: its own folder, usually the one above that of the file.

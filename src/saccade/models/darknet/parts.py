@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from saccade.models.darknet.cfg import Section
 from saccade.models.darknet.graph import DarknetBody, Layer
 
-__all__ = ["layer_places", "own_parts", "with_classes"]
+__all__ = ["last_map", "layer_places", "own_parts", "with_classes"]
 
 _HEADS = ("yolo", "region", "detection")
 
@@ -67,6 +67,20 @@ def own_parts(body: DarknetBody, heads: Collection[str]) -> tuple[str, ...]:
     weighted = (number for number, layer in enumerate(body.layers) if next(layer.parameters(), None) is not None)
     names = [f"body.layers.{number}" for number in weighted]
     return tuple(name for name in names if not any(head == name or head.startswith(f"{name}.") for head in heads))
+
+
+def last_map(layers: Sequence[Layer], before: int, height: int) -> tuple[int, int, int]:
+    """Number, channels and stride of the last feature map in front of a layer.
+
+    Args:
+        layers: Of the network.
+        before: Number of the layer.
+        height: Of the canvas.
+    """
+    maps = [number for number in range(before) if layers[number].output.height > 1]
+    number = maps[-1] if maps else 0
+    output = layers[number].output
+    return number, output.channels, -(-height // output.height)
 
 
 def layer_places(layers: Sequence[Layer]) -> dict[str, str]:

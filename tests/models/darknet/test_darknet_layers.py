@@ -137,9 +137,7 @@ def test_convolutional(
     ],
 )
 @pytest.mark.parametrize("shape", [(4, 6, 8), (4, 7, 9)])
-def test_maxpool(
-    keys: str, size: int, stride: tuple[int, int], padding: int, shape: tuple[int, int, int]
-) -> None:
+def test_maxpool(keys: str, size: int, stride: tuple[int, int], padding: int, shape: tuple[int, int, int]) -> None:
     x = image(shape)
     height, width = ((side + padding - size) // step + 1 for side, step in zip(shape[1:], stride, strict=True))
     out = np.full((2, shape[0], height, width), -np.inf)
@@ -283,4 +281,6 @@ def test_scale_channels_and_sam() -> None:
     text = "[maxpool]\nsize=1\n[convolutional]\nfilters=1\nactivation=linear\n[scale_channels]\nfrom=0\nscale_wh=1"
     body = body_of(text)
     np.testing.assert_allclose(run(body, x), x.numpy() * run(body, x, 1))
-    np.testing.assert_allclose(run(body_of("[maxpool]\nsize=1\n[upsample]\nstride=1\n[sam]\nfrom=0"), x), x.numpy() ** 2)
+    np.testing.assert_allclose(
+        run(body_of("[maxpool]\nsize=1\n[upsample]\nstride=1\n[sam]\nfrom=0"), x), x.numpy() ** 2
+    )
