@@ -49,7 +49,7 @@ def yolov1_fast_bccd() -> TrainConfig:
         >>> config.model, config.model_args["size"], config.model_args["hidden"]
         ('yolov1_fast', (320, 448), (256,))
     """
-    return bccd(
+    config = bccd(
         "yolov1_fast",
         lr=1e-3,
         epochs=45,
@@ -58,3 +58,6 @@ def yolov1_fast_bccd() -> TrainConfig:
         # The fully connected layers take one size alone.
         phases=(Phase(from_epoch=-8, augment={"mosaic": 0.0}),),
     )
+    # A unit has 35,840 inputs, so that a small step of each adds up to a large one.
+    config.optimizer.lr_scale = {"hidden": 0.1}
+    return config
