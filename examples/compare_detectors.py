@@ -7,7 +7,7 @@ python examples/compare_detectors.py --out runs/compare         # folder of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from _runs import METRICS, Row, machine, markdown, measure_runs, milliseconds, options, scenes, scores
@@ -54,14 +54,20 @@ def table(results: Mapping[str, Row]) -> str:
     return markdown(titles, results, cells)
 
 
-def main(out: Path, recipes: tuple[str, ...] = RECIPES[2:3], seed: int = 0, quick: bool = True) -> str:
-    def measured(name: str) -> Row:
-        return measure(name, seed, out, quick)
+def compare(file: Path, recipes: Sequence[str], seed: int, quick: bool) -> str:
+    """Measures the recipes that ``file`` does not hold yet; the runs lie beside it."""
 
-    done = measure_runs(out / RESULTS, recipes, {"seed": seed, "quick": quick}, measured, table)
+    def measured(name: str) -> Row:
+        return measure(name, seed, file.parent, quick)
+
+    done = measure_runs(file, recipes, {"seed": seed, "quick": quick}, measured, table)
     result = table({name: done[name] for name in recipes})
     print(result, flush=True)
     return result
+
+
+def main(out: Path, recipes: tuple[str, ...] = RECIPES[2:3], seed: int = 0, quick: bool = True) -> str:
+    return compare(out / RESULTS, recipes, seed, quick)
 
 
 if __name__ == "__main__":

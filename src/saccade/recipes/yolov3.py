@@ -56,9 +56,9 @@ def tiny_yolo_bccd(model: str, **options: Any) -> TrainConfig:
     Example:
         >>> config = tiny_yolo_bccd("yolov3_tiny", spp=True)
         >>> config.model_args, config.epochs
-        ({'spp': True}, 50)
+        ({'spp': True}, 45)
     """
-    return bccd(model, epochs=50, last_epochs=(20, 10), model_args=options)
+    return bccd(model, epochs=45, last_epochs=(18, 8), model_args=options)
 
 
 @recipe

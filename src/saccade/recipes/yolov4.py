@@ -54,6 +54,6 @@ def yolov4_tiny_bccd() -> TrainConfig:
     Example:
         >>> config = yolov4_tiny_bccd()
         >>> config.model, config.epochs
-        ('yolov4_tiny', 50)
+        ('yolov4_tiny', 45)
     """
     return tiny_yolo_bccd("yolov4_tiny")

@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
-        return tuple(value) if isinstance(value, list) else value  # YAML has no tuples; configurations have no lists
+        return _without_lists(value)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -115,6 +115,13 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise ConfigError(f"{where} needs a value of type {hint.__name__}, got {value!r}.")
     return value
+
+
+def _without_lists(value: Any) -> Any:
+    """Lists at any depth as tuples: YAML has no tuples, and configurations have no lists."""
+    if isinstance(value, dict):
+        return {key: _without_lists(item) for key, item in value.items()}
+    return tuple(map(_without_lists, value)) if isinstance(value, list) else value
 
 
 def _coerce_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
