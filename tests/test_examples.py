@@ -16,6 +16,7 @@ PRINTS = {
     "compare_detectors.py": "| `fcos_r18_bccd` |",
     "compare_line.py": "shufflenet_v2_x1_0",
     "convert_round_trip.py": "images came back",
+    "darknet_round_trip.py": "bit for bit the same",
     "export_and_compare.py": "same numbers",
     "fcos_choices.py": "| softmax |",
     "features_of_any_classifier.py": "unet over resnet18: (1, 5, 224, 224)",
@@ -26,6 +27,7 @@ PRINTS = {
     "pyramids.py": "| (a) featurised image pyramid |",
     "spp.py": "| SPPF (5, 5, 5) | 64 x 10 x 10 | 64 x 13 x 20 | bit for bit |",
     "transfer.py": "The old head, kept beside the new one",
+    "yolo_line.py": "| `yolov5n_bccd` |",
     "yolov5_tricks.py": "| anchors: AutoAnchor |",
 }
 
