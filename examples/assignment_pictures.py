@@ -19,7 +19,7 @@ import saccade
 
 DETECTORS = ("yolox_tiny", "retinanet", "fcos", "centernet", "ssd")
 BOXES = ((40.0, 60.0, 260.0, 340.0), (300.0, 220.0, 356.0, 290.0))  # of a large and a small object, 512 x 512 pixels
-WIDTH, COLOURS = 640, 32  # of the pictures, small enough for a page
+WIDTHS, COLOURS, BYTES = (900, 760, 640), 32, 80_000  # of the pictures, small enough for a page
 
 
 def scene() -> np.ndarray:
@@ -32,12 +32,14 @@ def scene() -> np.ndarray:
 
 
 def reduce(file: Path) -> None:
-    """Make a drawing small: fewer pixels, fewer colours."""
+    """Make a drawing small: fewer colours, and as many pixels as the limit lets."""
     with Image.open(file) as drawing:
-        small = drawing.convert("RGB")
-    if small.width > WIDTH:
-        small = small.resize((WIDTH, round(small.height * WIDTH / small.width)), Image.Resampling.LANCZOS)
-    small.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+        whole = drawing.convert("RGB")
+    for width in WIDTHS:
+        small = whole.resize((width, round(whole.height * width / whole.width)), Image.Resampling.LANCZOS)
+        small.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+        if file.stat().st_size < BYTES:
+            break
 
 
 def main(out: Path, names: Sequence[str] = DETECTORS) -> None:
