@@ -214,9 +214,9 @@ def _pieces(model: Loadable, classes: int | None = None) -> list[_Piece]:
     """All floats of a network in the order of the file; with a head for another number of classes if one is given."""
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if classes is not None:
-        for name, rows in model.class_rows.items():
+        for name, layout in model.class_rows.items():
             own[name] = tuple(
-                rows.length(classes) if axis in rows.axes else side for axis, side in enumerate(own[name])
+                layout.length(classes) if axis in layout.axes else side for axis, side in enumerate(own[name])
             )
     layers = [name.removesuffix(".weight") for name in own if name.endswith(".weight")]
     norms = {layer for layer in layers if f"{layer}.running_mean" in own}

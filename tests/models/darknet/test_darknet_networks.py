@@ -1,5 +1,7 @@
 """Networks of ``.cfg`` files: the line by its counts, equality with our own builders, every verb, and bad input."""
 
+# ruff: noqa: E501 (a configuration and its message stand in one line)
+
 from __future__ import annotations
 
 import math
@@ -157,11 +159,17 @@ def test_heads_are_decoded_as_they_say() -> None:
 
 @pytest.mark.parametrize(
     ("values", "kind", "beta"),
-    [({}, "nms", 1.0), ({"nms_kind": "greedynms", "beta_nms": 0.9}, "diou", 0.6), ({"nms_kind": "diounms", "beta_nms": 0.9}, "diou", 0.9)],  # noqa: E501
+    [({}, "nms", 1.0), ({"nms_kind": "greedynms", "beta_nms": 0.9}, "diou", 0.6), ({"nms_kind": "diounms", "beta_nms": 0.9}, "diou", 0.9)],
 )  # fmt: skip
 def test_suppression_is_that_of_the_head(values: dict[str, object], kind: str, beta: float) -> None:
     model = build(tiny(**values))
     assert (model.nms.kind, model.nms.diou_beta, model.nms.iou) == (kind, beta, 0.45)
+
+
+def test_a_grid_has_one_object_a_cell() -> None:
+    model = build(grid())
+    boxes = torch.tensor([[2.0, 2.0, 20.0, 20.0], [4.0, 4.0, 30.0, 28.0], [40.0, 40.0, 60.0, 62.0]])
+    assert model.assignable(boxes, (64, 64)).tolist() == [True, False, True]
 
 
 def test_settings_of_the_loss_are_those_of_the_head() -> None:
@@ -224,7 +232,7 @@ def test_weights_that_do_not_fit_say_where(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: -4 * 10])
     line = text.splitlines().index("[convolutional]") + 1
-    with pytest.raises(WeightsError, match=r"ends in layer 12, \[convolutional\] at line \d+ of the cfg, with 228 of its 238 floats.*10 are missing"):  # fmt: skip  # noqa: E501
+    with pytest.raises(WeightsError, match=r"ends in layer 12, \[convolutional\] at line \d+ of the cfg, with 228 of its 238 floats.*10 are missing"):  # fmt: skip
         load_darknet(tmp_path / "a.cfg", path)
     path.write_bytes(whole[: 20 + 4 * 100])
     with pytest.raises(
@@ -259,21 +267,21 @@ YOLO = "[yolo]\nclasses=2\nnum=2\nanchors=10,14,23,27"
         (f"{HEAD}[lstm]\n", r"line 4: there is no section \[lstm\]"),
         (f"{HEAD}filters\n", "line 4: 'filters' is neither"),
         (f"{HEAD}[convolutional]\nfilters=x\n{YOLO}", "line 5: .*filters is 'x'; it must be a whole number"),
-        (f"{HEAD}[convolutional]\nfilters=14\nactivation=leeky\n{YOLO}", "line 6: .*activation is 'leeky'. Did you mean 'leaky'"),  # noqa: E501
+        (f"{HEAD}[convolutional]\nfilters=14\nactivation=leeky\n{YOLO}", "line 6: .*activation is 'leeky'. Did you mean 'leaky'"),
         (f"{HEAD}[convolutional]\nfilters=99999999999999999999\n{YOLO}", "line 5: .*from 1 to 65,536"),
-        (f"{HEAD}[convolutional]\nfilters=21\nstride=32\nactivation=linear\n{YOLO}", r"line 8: \[yolo\] has 2 anchors and 2 classes and needs filters=14 .* has 21"),  # noqa: E501
+        (f"{HEAD}[convolutional]\nfilters=21\nstride=32\nactivation=linear\n{YOLO}", r"line 8: \[yolo\] has 2 anchors and 2 classes and needs filters=14 .* has 21"),
         (f"{HEAD}[route]\nlayers=-1\n{YOLO}", "line 5: .*names layer -1, which is not before"),
-        (f"{HEAD}[maxpool]\n[route]\nlayers=1\n{YOLO}", r"line 6: .*names layer 1, which is not before this one \(layer 1\)"),  # noqa: E501
+        (f"{HEAD}[maxpool]\n[route]\nlayers=1\n{YOLO}", r"line 6: .*names layer 1, which is not before this one \(layer 1\)"),
         (f"{HEAD}[route]\n{YOLO}", "line 4: .*names no layers"),
         (f"{HEAD}[maxpool]\n[maxpool]\nsize=2\nstride=2\n[route]\nlayers=0,1\n{YOLO}", "line 9: .*unequal size"),
         (f"{HEAD}[convolutional]\nsize=99\n{YOLO}", "line 4: .*has no output"),
-        (f"{HEAD}[connected]\noutput=1000000\n[connected]\noutput=1000000\n{YOLO}", "line 4: .*asks for 12,28.*weights"),  # noqa: E501
+        (f"{HEAD}[connected]\noutput=1000000\n[connected]\noutput=1000000\n{YOLO}", "line 4: .*asks for 12,28.*weights"),
         (f"{HEAD}[upsample]\nstride=1000\n{YOLO}", "line 4: .*outputs an image, more than"),
         ("[net]\nwidth=60000\nheight=60000\n[maxpool]\n" + YOLO, "line 1: .*60000 x 60000 pixels"),
         (f"[net]\nheight=64\n[maxpool]\n{YOLO}", "line 1: .*no width"),
         (f"{HEAD}[maxpool]\n{YOLO}", r"line 5: \[yolo\] needs a convolutional section right before"),
         (f"{HEAD}[convolutional]\nfilters=14\nstride=32\n{YOLO},\nmask=0,7", "line 11: .*mask names anchor 7"),
-        (f"{HEAD}[convolutional]\nfilters=14\nstride=32\n[yolo]\nclasses=2\nnum=2\nanchors=1,2,3", "line 10: .*needs 4 numbers"),  # noqa: E501
+        (f"{HEAD}[convolutional]\nfilters=14\nstride=32\n[yolo]\nclasses=2\nnum=2\nanchors=1,2,3", "line 10: .*needs 4 numbers"),
         (f"{HEAD}[convolutional]\nfilters=3\n[reorg]\nstride=2\n{YOLO}", "line 6: .*multiple of 4 channels"),
         (f"{HEAD}[convolutional]\nfilters=14\nstride=32\nantialiasing=1\n{YOLO}", "line 7: .*is not read"),
         (f"{HEAD}[maxpool]\n", "no .yolo., .region. or .detection."),

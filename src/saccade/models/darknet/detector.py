@@ -250,7 +250,7 @@ class DarknetGridDetector(Detector):
 
     def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
         """Objects (N, 4) that can have a cell of their own, (N,) bool: of several with their centres in one, one."""
-        grid = replace(self.grid, height=size[0], width=size[1])
+        grid = Grid(self.grid.rows, self.grid.columns, *size)
         labels = torch.zeros(len(boxes_xyxy), 1, dtype=torch.int64)
         owners = cell_owners(boxes_xyxy[:, None].float(), labels, grid)  # each object as an image of its own
         candidates = torch.zeros(len(boxes_xyxy), self.cells, dtype=torch.bool)
@@ -379,7 +379,7 @@ def darknet_detector(
         >>> head = "[convolutional]\nfilters=14\nactivation=linear\n[yolo]\nclasses=2\nnum=2\nanchors=10,14,23,27"
         >>> model = darknet_detector(net + head).eval()
         >>> model.num_classes, model.predict(torch.zeros(1, 3, 64, 64))["boxes"].shape
-        (2, torch.Size([1, 16, 4]))
+        (2, torch.Size([1, 8, 4]))
     """
     sections = parse_cfg(cfg)
     kinds = {section.kind for section in sections}

@@ -156,10 +156,8 @@ class _Builder:
             "sam": self._multiply,
             "crop": self._crop,
         }
-        if section.kind in _PREDICTIONS:
-            module, shape, sources = Keep(), self.before, ()
-        else:
-            module, shape, sources = kinds[section.kind](section)
+        make = self._keep if section.kind in _PREDICTIONS else kinds[section.kind]
+        module, shape, sources = make(section)
         self.modules.append(module)
         self.layers.append(Layer(section, sources, self.before, shape))
         self.before = shape
@@ -179,6 +177,9 @@ class _Builder:
             if count > most:
                 raise section.fault(f"asks for {count:,} {what}, more than the {most:,} that networks have.")
         return shape
+
+    def _keep(self, section: Section) -> tuple[nn.Module, Shape, tuple[int, ...]]:
+        return Keep(), self.before, ()
 
     def _convolutional(self, section: Section) -> tuple[nn.Module, Shape, tuple[int, ...]]:
         _refuse(section, "binary", "xnor", "antialiasing", "deform", "share_index", "flipped", "assisted_excitation")
