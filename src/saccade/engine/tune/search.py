@@ -169,7 +169,7 @@ def _check_before(search: Search, opened: Opened) -> None:
             _check_value(base, one, value, data, target)
 
 
-def _check_value(base: TrainConfig, one: Dimension, value: Any, data: Any, target: Mapping[str, Any]) -> None:
+def _check_value(base: TrainConfig, one: Dimension, value: Any, data: Any, target: dict[str, Any]) -> None:
     """Refuse an end of a range that the network or the augmentation would refuse."""
     head = one.name.partition(".")[0]
     if head not in ("model", "model_args", "augment", "phases", "steps", "data", "nominal_batch", "accumulate"):

@@ -227,7 +227,9 @@ def abandon(study: Study, trial: FrozenTrial, reason: str, again: bool = True) -
     except (ValueError, RuntimeError):  # finished meanwhile
         return False
     if again and not repeated:
-        kept = {name: trial.user_attrs[name] for name in ("recipe", "folder") if name in trial.user_attrs}
+        kept: dict[str, Any] = {
+            name: trial.user_attrs[name] for name in ("recipe", "folder") if name in trial.user_attrs
+        }
         study.enqueue_trial(trial.params, user_attrs={**kept, "attempt": attempt + (reason != "interrupted")})
     return True
 
