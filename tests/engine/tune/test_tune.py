@@ -143,7 +143,6 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(
     found = saccade.tune(base, space=space, trials=6, sampler="random", out="x")
     reasons = [row["reason"] for row in found.trials]
     assert reasons[:3] == ["out of memory: CUDA out of memory. Tried", "no such thing.", "out of memory"]
-    assert found.trials[-1]["state"] in ("complete", "pruned", "failed")
     assert "failed: no such thing." in capsys.readouterr().err
     assert "no such thing." in found.report.read_text()
 
