@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from saccade.ops.kmeans_anchors import kmeans_anchors
+from saccade.ops.shapes import RATIO_THRESHOLD, side_ratios
 
 __all__ = ["AnchorFit", "best_possible_recall", "fit_anchors", "ratio_fitness"]
 
-_THRESHOLD = 4.0
 _CHANGED, _SPREAD, _RANGE = 0.9, 0.1, (0.3, 3.0)  # of a mutation: share of sides, deviation, limits of the factor
 _SMALLEST = 2.0  # pixels
 
@@ -52,7 +52,7 @@ class AnchorFit:
         return f"best possible recall of the anchors {self.before:.4f}, of fitted ones {self.after:.4f}: {levels}"
 
 
-def best_possible_recall(sizes: Tensor, anchors: Tensor, threshold: float = _THRESHOLD) -> float:
+def best_possible_recall(sizes: Tensor, anchors: Tensor, threshold: float = RATIO_THRESHOLD) -> float:
     """Share of objects that at least one anchor fits.
 
     Args:
@@ -66,10 +66,10 @@ def best_possible_recall(sizes: Tensor, anchors: Tensor, threshold: float = _THR
     """
     if not len(sizes):
         return 1.0
-    return float((_best_ratio(sizes, anchors) > 1 / threshold).float().mean())
+    return float((side_ratios(sizes, anchors).amin(dim=1) < threshold).float().mean())
 
 
-def ratio_fitness(sizes: Tensor, anchors: Tensor, threshold: float = _THRESHOLD) -> float:
+def ratio_fitness(sizes: Tensor, anchors: Tensor, threshold: float = RATIO_THRESHOLD) -> float:
     """Mean over the objects of the ratio of sides to the best anchor, at most 1; 0 for objects that none fits.
 
     Args:
@@ -81,8 +81,8 @@ def ratio_fitness(sizes: Tensor, anchors: Tensor, threshold: float = _THRESHOLD)
         >>> ratio_fitness(torch.tensor([[10.0, 10.0], [90.0, 10.0]]), torch.tensor([[20.0, 20.0]]))
         0.25
     """
-    best = _best_ratio(sizes, anchors)
-    return float((best * (best > 1 / threshold)).mean())
+    best = side_ratios(sizes, anchors).amin(dim=1)
+    return float(((best < threshold) / best).mean())
 
 
 def fit_anchors(
@@ -90,7 +90,7 @@ def fit_anchors(
     anchors: Sequence[Sequence[tuple[float, float]]],
     seed: int = 0,
     generations: int = 1000,
-    threshold: float = _THRESHOLD,
+    threshold: float = RATIO_THRESHOLD,
 ) -> AnchorFit:
     """Fit anchors to objects: k-means, then mutations; kept only if the best possible recall rises.
 
@@ -121,12 +121,6 @@ def fit_anchors(
     rows = iter(found.tolist())
     fitted = tuple(tuple((width, height) for width, height in itertools.islice(rows, len(level))) for level in present)
     return AnchorFit(fitted, before, after, replaced=True)
-
-
-def _best_ratio(sizes: Tensor, anchors: Tensor) -> Tensor:
-    """Of each object, the smaller ratio of the two sides to those of the anchor most like it, 0..1."""
-    ratio = sizes[:, None] / anchors
-    return torch.minimum(ratio, 1 / ratio).amin(dim=2).amax(dim=1)
 
 
 def _mutated(sizes: Tensor, anchors: Tensor, seed: int, generations: int, threshold: float) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from saccade.errors import ConfigError
+from saccade.ops.shapes import shape_iou
 
 __all__ = ["kmeans_anchors", "mean_best_iou"]
 
@@ -50,7 +51,7 @@ def kmeans_anchors(sizes: Tensor, k: int = 5, seed: int = 0, rounds: int = 300) 
     anchors = _start(sizes, k, generator)
     owners = torch.full((len(sizes),), -1)
     for _ in range(rounds):
-        overlaps = _shape_iou(sizes, anchors)
+        overlaps = shape_iou(sizes, anchors)
         best, nearest = overlaps.max(dim=1)
         nearest = _fill_empty(nearest, best, k)
         if torch.equal(nearest, owners):
@@ -77,7 +78,7 @@ def mean_best_iou(sizes: Tensor, anchors: Tensor) -> float:
     """
     if not len(sizes):
         return 1.0
-    return float(_shape_iou(sizes.float(), anchors.float()).amax(dim=1).mean())
+    return float(shape_iou(sizes.float(), anchors.float()).amax(dim=1).mean())
 
 
 def _start(sizes: Tensor, k: int, generator: torch.Generator) -> Tensor:
@@ -99,7 +100,7 @@ def _start(sizes: Tensor, k: int, generator: torch.Generator) -> Tensor:
 def _distances(sizes: Tensor, anchors: Tensor) -> Tensor:
     """1 - IoU, (N, K), and exactly 0 for equal sides, so that none is drawn twice."""
     equal = (sizes[:, None] == anchors).all(dim=2)
-    return (1 - _shape_iou(sizes, anchors)).clamp(min=1e-6).masked_fill(equal, 0.0)
+    return (1 - shape_iou(sizes, anchors)).clamp(min=1e-6).masked_fill(equal, 0.0)
 
 
 def _fill_empty(nearest: Tensor, best: Tensor, k: int) -> Tensor:
@@ -117,9 +118,3 @@ def _fill_empty(nearest: Tensor, best: Tensor, k: int) -> Tensor:
             nearest[place] = empty[0, 0]
             counts[empty[0, 0]] += 1
     return nearest
-
-
-def _shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
-    """IoU of boxes (N, 2) and anchors (K, 2) with one centre, (N, K)."""
-    common = torch.minimum(sizes[:, None], anchors).prod(dim=2)
-    return common / (sizes.prod(dim=1)[:, None] + anchors.prod(dim=1) - common)

@@ -14,29 +14,9 @@ import torch
 from torch import Tensor
 
 from saccade.models.detection.yolo_cells import CellGrid, CellMatches
+from saccade.ops.shapes import RATIO_THRESHOLD, side_ratios
 
-__all__ = ["RATIO_THRESHOLD", "claim_by_ratio", "side_ratios"]
-
-RATIO_THRESHOLD = 4.0
-
-
-def side_ratios(boxes_xyxy: Tensor, anchors: Tensor) -> Tensor:
-    """Largest of width / width, height / height and their inverses, of every box with every anchor.
-
-    Args:
-        boxes_xyxy: (..., M, 4), pixels.
-        anchors: (K, 2), width and height, pixels.
-
-    Returns:
-        (..., M, K), at least 1; infinite for a box without width or height.
-
-    Example:
-        >>> side_ratios(torch.tensor([[0.0, 0.0, 8.0, 2.0]]), torch.tensor([[4.0, 4.0], [8.0, 2.0]]))
-        tensor([[2., 1.]])
-    """
-    sides = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2])[..., :, None, :]
-    ratio = sides / anchors
-    return torch.maximum(ratio, 1 / ratio).amax(dim=-1)
+__all__ = ["claim_by_ratio"]
 
 
 def claim_by_ratio(
@@ -62,7 +42,7 @@ def claim_by_ratio(
         [5, 4, 1]
     """
     anchors, levels, numbers = grid.shapes()
-    fits = side_ratios(boxes_xyxy, anchors) < threshold
+    fits = side_ratios(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], anchors) < threshold
     image, target, anchor = (fits & (labels >= 0)[..., None]).nonzero(as_tuple=True)
     level = levels[anchor]
     strides = torch.tensor(grid.strides, dtype=torch.float32, device=boxes_xyxy.device)[level]

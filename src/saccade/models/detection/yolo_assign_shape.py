@@ -11,28 +11,9 @@ import torch
 from torch import Tensor
 
 from saccade.models.detection.yolo_cells import CellGrid, CellMatches
-from saccade.ops.iou import pairwise_iou
+from saccade.ops.shapes import shape_iou
 
-__all__ = ["claim_best", "claim_overlapping", "shape_iou"]
-
-
-def shape_iou(boxes_xyxy: Tensor, anchors: Tensor) -> Tensor:
-    """IoU of every box with every anchor, both moved to one centre.
-
-    Args:
-        boxes_xyxy: (..., M, 4), pixels.
-        anchors: (K, 2), width and height, pixels.
-
-    Returns:
-        (..., M, K).
-
-    Example:
-        >>> shape_iou(torch.tensor([[5.0, 5.0, 7.0, 7.0]]), torch.tensor([[2.0, 2.0], [4.0, 2.0]]))
-        tensor([[1.0000, 0.5000]])
-    """
-    sides = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
-    corners = torch.zeros_like(sides)
-    return pairwise_iou(torch.cat((corners, sides), dim=-1), torch.cat((torch.zeros_like(anchors), anchors), dim=-1))
+__all__ = ["claim_best", "claim_overlapping"]
 
 
 def claim_best(grid: CellGrid, boxes_xyxy: Tensor, labels: Tensor) -> tuple[CellMatches, Tensor]:
@@ -85,7 +66,7 @@ def claim_overlapping(
 
 def _claim(grid: CellGrid, boxes_xyxy: Tensor, labels: Tensor, threshold: float | None) -> tuple[CellMatches, Tensor]:
     anchors, levels, numbers = grid.shapes()
-    overlaps = shape_iou(boxes_xyxy, anchors)  # (B, M, K)
+    overlaps = shape_iou(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], anchors)  # (B, M, K)
     best = torch.zeros_like(overlaps, dtype=torch.bool)
     if overlaps.shape[1]:
         best.scatter_(2, overlaps.argmax(dim=2, keepdim=True), True)
