@@ -13,7 +13,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import cv2
+import numpy as np
+
+import saccade
+from saccade.engine.train.configfile import config_to_yaml
 
 SPACE = (
     "optimizer.lr=3e-4:1e-2:log",
@@ -24,12 +31,16 @@ SPACE = (
 )
 
 
-def command(arguments: argparse.Namespace) -> list[str]:
-    words = ["--recipe", arguments.recipe, "--trials", str(arguments.trials), "--sampler", arguments.sampler]
-    words += ["--out", str(arguments.out), *(word for one in SPACE for word in ("--space", one))]
-    if arguments.epochs is not None:
-        words += ["--epochs", str(arguments.epochs)]
-    return [sys.executable, "-m", "saccade", "tune", *words]
+def toy(folder: Path) -> tuple[str, ...]:
+    """What a try of seconds starts from: LeNet-5 on grey squares of two brightnesses."""
+    for name, grey in (("dark", 40), ("light", 200)):
+        (folder / "shades" / name).mkdir(parents=True, exist_ok=True)
+        for number in range(10):
+            cv2.imwrite(str(folder / "shades" / name / f"{number}.png"), np.full((32, 32), grey + number, np.uint8))
+    config = saccade.recipe(model="lenet5", data=str(folder / "shades"))
+    config.epochs, config.data.workers = 1, 0
+    (folder / "toy.yaml").write_text(config_to_yaml(config), encoding="utf-8")
+    return "--config", str(folder / "toy.yaml"), *(word for one in SPACE[:2] for word in ("--space", one))
 
 
 def kill_in_trial(words: list[str], folder: Path, number: int) -> float:
@@ -45,31 +56,38 @@ def kill_in_trial(words: list[str], folder: Path, number: int) -> float:
     return time.monotonic() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def main(out: Path, start: Sequence[str] | None = None, trials: int = 2, kill_after: int = 1) -> str:
+    out.mkdir(parents=True, exist_ok=True)
+    folder = out / "search"
+    words = [sys.executable, "-m", "saccade", "tune", *(toy(out) if start is None else start)]
+    words += ["--trials", str(trials), "--out", str(folder)]
+    seconds = kill_in_trial(words, folder, kill_after)
+    print(f"killed with -9 after {seconds / 60:.1f} minutes, in trial {kill_after}; resuming", flush=True)
+    found = saccade.tune(out=folder, resume=True)
+    states = [str(row["state"]) for row in found.trials]
+    counts = {state: sum(one.startswith(state) for one in states) for state in ("complete", "pruned", "failed")}
+    recipe = "-" if found.recipe_value is None else f"{found.recipe_value:.4f}"
+    minutes = sum(row["minutes"] or 0.0 for row in found.trials)
+    table = f"| | {found.metric} |\n|---|---:|\n| the recipe | {recipe} |\n"
+    table += f"| best of {len(states)} trials | {found.best_value:.4f} |"
+    print(f"\n{table}\n\n{counts}, {minutes:.1f} minutes of training; values {found.best_values}", flush=True)
+    result = {"metric": found.metric, "recipe": found.recipe_value, "best": found.best_value, "minutes": minutes}
+    text = json.dumps(result | {"values": found.best_values, "trials": found.trials}, indent=1)
+    (out / "tune_digits.json").write_text(text + "\n", encoding="utf-8")
+    return table
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="yolov5n_digits")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--sampler", default="tpe")
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--kill-after", type=int, default=5, help="whole trials before the kill")
-    parser.add_argument("--out", type=Path, default=Path("runs/yolov5n_digits_tune"))
+    parser.add_argument("--out", type=Path, default=Path("runs/tune_digits"))
     arguments = parser.parse_args()
-    words = command(arguments)
-    seconds = kill_in_trial(words, arguments.out, arguments.kill_after)
-    print(f"killed with -9 after {seconds / 60:.1f} minutes, in trial {arguments.kill_after}; resuming")
-    import saccade
-
-    found = saccade.tune(out=arguments.out, resume=True)
-    states = [str(row["state"]) for row in found.trials]
-    counts = {state: sum(one.startswith(state) for one in states) for state in ("complete", "pruned", "failed")}
-    recipe = "-" if found.recipe_value is None else f"{found.recipe_value:.4f}"
-    minutes = sum(row["minutes"] or 0.0 for row in found.trials)
-    print(f"\n| | {found.metric} |\n|---|---|\n| the recipe | {recipe} |\n| best of {len(states)} trials |", end="")
-    print(f" {found.best_value:.4f} |\n\n{counts}, {minutes:.1f} minutes of training; values {found.best_values}")
-    result = {"metric": found.metric, "recipe": found.recipe_value, "best": found.best_value, "minutes": minutes}
-    text = json.dumps(result | {"values": found.best_values, "trials": found.trials}, indent=1)
-    (arguments.out / "tune_digits.json").write_text(text + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    given = ["--recipe", arguments.recipe, "--sampler", arguments.sampler]
+    given += [word for one in SPACE for word in ("--space", one)]
+    if arguments.epochs is not None:
+        given += ["--epochs", str(arguments.epochs)]
+    main(arguments.out, given, arguments.trials, arguments.kill_after)

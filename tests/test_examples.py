@@ -27,6 +27,7 @@ PRINTS = {
     "pyramids.py": "| (a) featurised image pyramid |",
     "spp.py": "| SPPF (5, 5, 5) | 64 x 10 x 10 | 64 x 13 x 20 | bit for bit |",
     "transfer.py": "The old head, kept beside the new one",
+    "tune_digits.py": "| best of 2 trials |",
     "yolo_line.py": "| `yolov5n_bccd` |",
     "yolov5_tricks.py": "| anchors: AutoAnchor |",
 }

@@ -63,7 +63,8 @@ class ConvertedWeights:
         shown = ", ".join(printable(name, limit=40) for name in self.class_names[:4])
         more = ", ..." if len(self.class_names) > 4 else ""
         names = f"named {shown}{more}" if self.class_names else "without names; --class-names FILE gives them"
-        options = "".join(f", {key}={printable(repr(value), limit=60)}" for key, value in self.arguments.items() if key != "num_classes")
+        others = {key: value for key, value in self.arguments.items() if key != "num_classes"}
+        options = "".join(f", {key}={printable(repr(value), limit=60)}" for key, value in others.items())
         return (
             f"{self.loaded}\n{printable(str(self.path))}: {self.builder}{options}, {self.num_classes} classes {names}; "
             f"input {spec.size[0]} x {spec.size[1]} ({spec.resize}), mean {_numbers(spec.mean)}, std "

@@ -28,8 +28,9 @@ class InputSpec:
             to ``size / crop_fraction`` and crops. The canvas of these is ``size``; that of the others follows the
             image: ``shorter_side`` keeps the aspect and makes the shorter side the smaller number of ``size``, or the
             longer side the larger one if it would exceed it (torchvision's detectors: (800, 1333)), then pads to
-            ``pad_multiple``; ``rectangle`` resizes as ``letterbox`` and pads to ``pad_multiple`` only; ``multiple`` stretches each side to the nearest multiple of ``pad_multiple``; ``none``
-            keeps the pixels and pads to ``pad_multiple``.
+            ``pad_multiple``; ``rectangle`` resizes as ``letterbox`` and pads to ``pad_multiple`` only; ``multiple``
+            stretches each side to the nearest multiple of ``pad_multiple``; ``none`` keeps the pixels and pads to
+            ``pad_multiple``.
         align: Where an image sits on a canvas that it does not fill.
         pad_value: Grey value 0..255 of the padding.
         pad_multiple: Height and width of the canvas are multiples of this.

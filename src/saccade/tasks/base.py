@@ -54,6 +54,10 @@ class Task(ABC):
         target_kinds: Kinds of ground truth that it scores.
         reads: Task for which readers give that ground truth; the task itself if empty.
         mirrored_points: A mirror exchanges named points, so test-time augmentation needs ``flip_pairs``.
+        fitness: What a search of settings maximises, of which the first that an epoch has counts: its name, and the
+            weight of each figure in it, negative where lower is better.
+        searched: Strengths of augmentation that a search of settings tries if it is not told, ``field=lowest:highest``;
+            mirrors are left alone, since whether a mirrored image is right is not a matter of score.
         pixel_key: Decoded map (B, C, H, W) whose tiles are merged pixel by pixel; empty: results are joined instead.
     """
 
@@ -62,6 +66,8 @@ class Task(ABC):
     target_kinds: ClassVar[tuple[str, ...]]
     reads: ClassVar[str] = ""
     mirrored_points: ClassVar[bool] = False
+    fitness: ClassVar[Sequence[tuple[str, Mapping[str, float]]]] = (("loss", {"loss": -1.0}),)
+    searched: ClassVar[Sequence[str]] = ("augment.translate=0:0.2",)
     pixel_key: ClassVar[str] = ""
 
     @property

@@ -34,6 +34,8 @@ class ClassificationTask(Task):
     name = "classification"
     decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BC"}
     target_kinds = ("labels",)
+    fitness = (("top1", {"top1": 1.0}),)
+    searched = ("augment.translate=0:0.2", "augment.mixup=0:0.5", "augment.erase=0:0.5")
 
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]

@@ -47,6 +47,11 @@ class DetectionTask(Task):
         "point_scores?": "BKP",
     }
     target_kinds = ("boxes", "labels")
+    fitness = (
+        ("0.1 mask_AP50 + 0.9 mask_AP", {"mask_AP50": 0.1, "mask_AP": 0.9}),
+        ("0.1 AP50 + 0.9 AP", {"AP50": 0.1, "AP": 0.9}),
+    )
+    searched = ("augment.translate=0:0.2", "augment.mosaic=0:1", "augment.mixup=0:0.5")
 
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]

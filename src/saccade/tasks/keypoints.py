@@ -44,6 +44,8 @@ class KeypointTask(Task):
         "boxes?": "BN4",
     }
     target_kinds = ("keypoints",)
+    fitness = (("AP", {"AP": 1.0}), ("NME", {"NME": -1.0}))
+    searched = ("augment.translate=0:0.2", "augment.degrees=0:40")
     mirrored_points = True
 
     def results(

@@ -41,6 +41,8 @@ class SegmentationTask(Task):
     name = "segmentation"
     decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BCHW"}
     target_kinds = ("label_map",)
+    fitness = (("mIoU", {"mIoU": 1.0}),)
+    searched = ("augment.translate=0:0.2", "augment.degrees=0:20")
     pixel_key = "probabilities"
 
     def results(

@@ -11,6 +11,7 @@ from saccade.engine.tune.fitness import MetricError, choose_fitness
 from saccade.engine.tune.samplers import mutate
 from saccade.engine.tune.space import Choice, Range, default_space, has_value, parse_space, to_config
 from saccade.errors import ConfigError
+from saccade.tasks import get_task
 
 BASE = TrainConfig(model="yolox_nano", phases=(Phase(-2, augment={"mosaic": 0.0}),))
 
@@ -133,9 +134,9 @@ def test_mutation_stays_in_the_range_and_leaves_a_fifth_alone() -> None:
 
 def test_fitness() -> None:
     row = {"epoch": 1.0, "val/AP50": 0.8, "val/AP": 0.5, "val/loss": 2.0}
-    assert choose_fitness("detection").of(row) == pytest.approx(0.1 * 0.8 + 0.9 * 0.5)
-    assert choose_fitness("detection", "loss").of(row) == -2.0
-    assert choose_fitness("detection", "min:AP").of(row) == -0.5
-    assert choose_fitness("detection").of({"epoch": 1.0, "train/loss": 1.0}) is None
+    assert choose_fitness(get_task("detection")).of(row) == pytest.approx(0.1 * 0.8 + 0.9 * 0.5)
+    assert choose_fitness(get_task("detection"), "loss").of(row) == -2.0
+    assert choose_fitness(get_task("detection"), "min:AP").of(row) == -0.5
+    assert choose_fitness(get_task("detection")).of({"epoch": 1.0, "train/loss": 1.0}) is None
     with pytest.raises(MetricError, match=r"'AP05' is no figure of these epochs. Did you mean 'AP50'"):
-        choose_fitness("detection", "AP05").of(row)
+        choose_fitness(get_task("detection"), "AP05").of(row)

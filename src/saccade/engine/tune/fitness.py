@@ -7,22 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from saccade.errors import ConfigError, did_you_mean
+from saccade.tasks.base import Task
 
 __all__ = ["Fitness", "MetricError", "choose_fitness"]
 
-# By task, the first whose figures an epoch has: name, and weight by column.
-_BY_TASK: dict[str, tuple[tuple[str, dict[str, float]], ...]] = {
-    "classification": (("top1", {"top1": 1.0}),),
-    "detection": (
-        ("0.1 mask_AP50 + 0.9 mask_AP", {"mask_AP50": 0.1, "mask_AP": 0.9}),
-        ("0.1 AP50 + 0.9 AP", {"AP50": 0.1, "AP": 0.9}),
-    ),
-    "segmentation": (("mIoU", {"mIoU": 1.0}),),
-    "saliency": (("max_F", {"max_F": 1.0}),),
-    "keypoints": (("AP", {"AP": 1.0}), ("NME", {"NME": -1.0})),
-    "embedding": (("accuracy", {"accuracy": 1.0}),),
-}
-_LOSS = ("loss", {"loss": -1.0})
 _LOWER_IS_BETTER = ("loss", "nme", "mae", "mse", "rmse", "error", "fid")
 
 
@@ -38,7 +26,8 @@ class Fitness:
         options: Name, and weight by figure; a negative weight is of a figure where lower is better.
 
     Example:
-        >>> fitness = choose_fitness("detection")
+        >>> from saccade.tasks import get_task
+        >>> fitness = choose_fitness(get_task("detection"))
         >>> fitness.of({"epoch": 1.0, "val/AP50": 0.8, "val/AP": 0.5}), fitness.name_for({"val/AP50": 0, "val/AP": 0})
         (0.53, '0.1 AP50 + 0.9 AP')
     """
@@ -75,7 +64,7 @@ class Fitness:
         raise MetricError(f"--metric '{wanted}' is no figure of these epochs.{did_you_mean(wanted, figures)}")
 
 
-def choose_fitness(task: str, metric: str | None = None) -> Fitness:
+def choose_fitness(task: Task, metric: str | None = None) -> Fitness:
     """What a search of a task maximises.
 
     Args:
@@ -84,11 +73,13 @@ def choose_fitness(task: str, metric: str | None = None) -> Fitness:
             None for the task's main figure.
 
     Example:
-        >>> choose_fitness("keypoints").of({"val/NME": 0.25}), choose_fitness("keypoints", "PCK@0.1").options[0][0]
+        >>> from saccade.tasks import get_task
+        >>> keypoints = get_task("keypoints")
+        >>> choose_fitness(keypoints).of({"val/NME": 0.25}), choose_fitness(keypoints, "PCK@0.1").options[0][0]
         (-0.25, 'PCK@0.1')
     """
     if metric is None:
-        return Fitness(_BY_TASK.get(task, (_LOSS,)))
+        return Fitness(tuple(task.fitness))
     direction, colon, name = metric.partition(":")
     if not colon or direction not in ("min", "max"):
         direction, name = "", metric

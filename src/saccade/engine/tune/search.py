@@ -36,6 +36,7 @@ from saccade.errors import ConfigError, SaccadeError
 from saccade.models.registry import get_builder
 from saccade.structures.files import write_text
 from saccade.structures.text import printable
+from saccade.tasks import get_task
 
 __all__ = ["TuneResult", "run_search", "run_worker", "storage_url"]
 
@@ -111,7 +112,7 @@ def run_search(
         raise ConfigError(f"--trials is {search.trials}; it is at least 1.")
     opened = Opened(search.base)
     _check_before(search, opened)
-    fitness = choose_fitness(get_builder(search.base.model).task, search.metric)
+    fitness = choose_fitness(get_task(get_builder(search.base.model).task), search.metric)
     folder.mkdir(parents=True, exist_ok=True)
     with open_study(url, folder.name, search) as study:
         _begin(study, search)
@@ -385,5 +386,5 @@ def run_worker(settings: Mapping[str, Any]) -> None:
     search = read_search(url, folder.name)
     assert search is not None
     with open_study(url, folder.name, search, worker=int(settings["number"]) + 1) as study:
-        fitness = choose_fitness(get_builder(search.base.model).task, search.metric)
+        fitness = choose_fitness(get_task(get_builder(search.base.model).task), search.metric)
         _work(study, search, folder, Opened(search.base), fitness, jobs=int(settings["jobs"]))

@@ -12,6 +12,7 @@ from saccade.engine.tune.fields import get_field, limits_of, type_of, with_field
 from saccade.errors import ConfigError, DataError
 from saccade.models.registry import get_builder
 from saccade.structures.yaml_files import parse_yaml
+from saccade.tasks import get_task
 
 __all__ = ["Choice", "Dimension", "Range", "default_space", "has_value", "parse_space", "to_config"]
 
@@ -158,16 +159,6 @@ def has_value(config: TrainConfig, one: Dimension) -> bool:
     return value is not None and one.low <= value <= one.high and abs(one.clip(value) - value) <= 1e-9 * abs(value)
 
 
-# Strength of augmentations by task. Mirrors are left alone: whether a mirrored image is right is not a matter of score.
-_USUAL: dict[str, tuple[str, ...]] = {
-    "classification": ("augment.translate=0:0.2", "augment.mixup=0:0.5", "augment.erase=0:0.5"),
-    "detection": ("augment.translate=0:0.2", "augment.mosaic=0:1", "augment.mixup=0:0.5"),
-    "segmentation": ("augment.translate=0:0.2", "augment.degrees=0:20"),
-    "saliency": ("augment.translate=0:0.2", "augment.degrees=0:20"),
-    "keypoints": ("augment.translate=0:0.2", "augment.degrees=0:40"),
-}
-
-
 def default_space(config: TrainConfig) -> list[str]:
     """A space that suits the task: rate, decay, momentum, and the strength of the usual augmentations.
 
@@ -183,7 +174,7 @@ def default_space(config: TrainConfig) -> list[str]:
     ]
     if config.optimizer.name in ("sgd", "rmsprop"):
         found.append("optimizer.momentum=0:0.98")
-    return [*found, *_USUAL.get(get_builder(config.model).task, ())]
+    return [*found, *get_task(get_builder(config.model).task).searched]
 
 
 def _split(text: str) -> tuple[str, str]:

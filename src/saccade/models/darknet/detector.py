@@ -20,24 +20,22 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from saccade.errors import ConfigError
-from saccade.models.base import Decoded, Outputs, Targets
+from saccade.models.base import Outputs
 from saccade.models.darknet.cfg import Section, parse_cfg
 from saccade.models.darknet.graph import Layer, Shape, build_body, canvas_of
 from saccade.models.darknet.layers import Connected, Convolution
 from saccade.models.darknet.parts import last_map, layer_places, own_parts, with_classes
 from saccade.models.detection.anchor_yolo import AnchorYOLO
-from saccade.models.detection.base import Assignment, Detector, match_one_to_one, unpack_targets
 from saccade.models.detection.yolo_assign_shape import claim_overlapping
 from saccade.models.detection.yolo_cells import CellGrid, CellMatches
+from saccade.models.detection.yolo_grid import GridYOLO
 from saccade.models.detection.yolo_loss import YoloBoxLoss, YoloLoss, yolo_loss
-from saccade.models.detection.yolov1_loss import Grid, cell_owners, decode_grid, yolov1_loss
+from saccade.models.detection.yolov1_loss import Grid
+from saccade.models.detection.yolov2_loss import RegionLoss, region_loss
 from saccade.models.registry import register_model
-from saccade.ops.candidates import top_pairs
-from saccade.ops.nms import NmsKind, NmsSettings, batched_nms
-from saccade.structures.class_rows import ClassRows
+from saccade.ops.nms import NmsKind, NmsSettings
 from saccade.structures.input_spec import InputSpec
 
 __all__ = ["DarknetAnchorDetector", "DarknetGridDetector", "darknet_detector"]
@@ -106,6 +104,7 @@ class DarknetAnchorDetector(AnchorYOLO):
             self._check_prediction(head)
         self.loss_settings = _loss(first)
         self.ignore = self.loss_settings.ignore
+        self.region = _region_loss(first)
         self.threshold = first.real("iou_thresh", 1.0, 0.0, 1.0)
         self.input_spec = _input_spec(net, pad_multiple=max(strides))
         self.stage_names, self.neck_names = own_parts(body, predictions), ()
@@ -148,16 +147,13 @@ class DarknetAnchorDetector(AnchorYOLO):
     def loss_terms(
         self, outputs: Outputs, matches: CellMatches, boxes_xyxy: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:
-        """See :func:`saccade.models.detection.yolo_loss.yolo_loss`; cross entropy for classes under softmax."""
-        terms = yolo_loss(outputs, matches, boxes_xyxy, labels, self.loss_settings, self.size_coding)
+        """That of YOLOv2 for a ``region`` with softmax (without its warm-up), else that of YOLOv3 and v4."""
         if self.class_scores == "softmax":
-            logits = outputs["logits"].float()[matches.image, matches.row]
-            classes = F.cross_entropy(logits, labels[matches.image, matches.target], reduction="sum")
-            terms["class"] = self.loss_settings.class_gain * classes / max(boxes_xyxy.shape[0], 1)
-        return terms
+            return region_loss(outputs, matches, boxes_xyxy, labels, self.region)
+        return yolo_loss(outputs, matches, boxes_xyxy, labels, self.loss_settings, self.size_coding)
 
 
-class DarknetGridDetector(Detector):
+class DarknetGridDetector(GridYOLO):
     """Detector of a ``.cfg`` that ends in a ``detection`` section: the grid of YOLOv1.
 
     Args:
@@ -190,23 +186,19 @@ class DarknetGridDetector(Detector):
         last = body.layers[number - 1] if number else None
         if not isinstance(last, Connected):
             raise head.fault("needs a connected section right before it.")
-        nms = NmsSettings(0.5, score_threshold=0.005, pre_nms=1000, max_detections=100)
-        super().__init__(classes, nms)
-        self.body, self.number, self.boxes_a_cell = body, number, boxes
+        super().__init__(classes, Grid(side, side, canvas.height, canvas.width), boxes)
+        self.body, self.number = body, number
         self.last_map, channels, stride = last_map(layers, number, canvas.height)
         self.feature_channels, self.feature_strides = (channels,), (stride,)
         self.softmax = bool(head.whole("softmax", 0, 0, 1))
-        self.grid = Grid(side, side, canvas.height, canvas.width)
-        self.cells = side * side
         self.input_spec = replace(_input_spec(sections[0], pad_multiple=1), resize="stretch", fixed=True)
         self.head_names = (f"body.layers.{number - 1}",)
         self.stage_names, self.neck_names = own_parts(body, self.head_names), ()
-        rows = ClassRows(groups=self.cells, after=5 * boxes * self.cells)
         part = "bn" if last.normalized else "fc"
         tensors = [f"{self.head_names[0]}.fc.weight", f"{self.head_names[0]}.{part}.bias"]
         if last.normalized:
             tensors += [f"{self.head_names[0]}.bn.{name}" for name in ("weight", "running_mean", "running_var")]
-        self.class_rows = dict.fromkeys(tensors, rows)
+        self.class_rows = dict.fromkeys(tensors, self.head_rows)
         self.layer_places = layer_places(layers)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -214,59 +206,15 @@ class DarknetGridDetector(Detector):
         maps: list[Tensor] = self.body(images, (self.last_map,))
         return maps
 
+    def raw_outputs(self, images: Tensor) -> Tensor:
+        """Outputs of the layer before the head."""
+        raw: Tensor = self.body(images, (self.number,))[0]
+        return raw
+
     def forward(self, images: Tensor) -> Outputs:
-        """Raw outputs of the S cells, row by row.
-
-        Args:
-            images: (B, C, H, W) of the one size that the network takes.
-
-        Returns:
-            ``classes`` (B, S, num_classes), ``confidence`` (B, S, num), ``boxes`` (B, S, num, 4).
-        """
-        (raw,) = self.body(images, (self.number,))
-        count = self.cells * self.boxes_a_cell
-        classes, confidence, boxes = raw.flatten(1).split((self.cells * self.num_classes, count, 4 * count), dim=1)
-        classes = classes.reshape(-1, self.cells, self.num_classes)
-        return {
-            "classes": classes.softmax(dim=2) if self.softmax else classes,
-            "confidence": confidence.reshape(-1, self.cells, self.boxes_a_cell),
-            "boxes": boxes.reshape(-1, self.cells, self.boxes_a_cell, 4),
-        }
-
-    def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Five squared errors, see :func:`saccade.models.detection.yolov1_loss.yolov1_loss`."""
-        boxes_xyxy, labels = unpack_targets(targets)
-        return yolov1_loss(self(images), boxes_xyxy, labels, self.grid)
-
-    def decode(self, outputs: Outputs) -> Decoded:
-        """Boxes in canvas pixels after suppression, scored by class probability times confidence."""
-        classes, confidence = outputs["classes"].float().clamp(0, 1), outputs["confidence"].float().clamp(0, 1)
-        scores = (classes[:, :, None] * confidence[..., None]).flatten(1, 2)
-        scores, rows, labels = top_pairs(scores, self.nms.pre_nms)
-        boxes = decode_grid(outputs["boxes"].float(), self.grid).flatten(1, 2)
-        boxes = boxes.gather(1, rows[..., None].expand(-1, -1, 4))
-        canvas = self.grid.canvas(boxes.device).repeat(2)
-        return batched_nms(torch.minimum(boxes.clamp(min=0), canvas), scores, labels, self.nms)
-
-    def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
-        """Objects (N, 4) that can have a cell of their own, (N,) bool: of several with their centres in one, one."""
-        grid = Grid(self.grid.rows, self.grid.columns, *size)
-        labels = torch.zeros(len(boxes_xyxy), 1, dtype=torch.int64)
-        owners = cell_owners(boxes_xyxy[:, None].float(), labels, grid)  # each object as an image of its own
-        candidates = torch.zeros(len(boxes_xyxy), self.cells, dtype=torch.bool)
-        candidates[torch.arange(len(boxes_xyxy)), owners.argmax(dim=1).cpu()] = True
-        return match_one_to_one(candidates)
-
-    def assign(self, images: Tensor, targets: Targets) -> Assignment:
-        """Cells that are responsible for an object, which depends on the objects alone."""
-        boxes_xyxy, labels = unpack_targets(targets)
-        regions = self.grid.regions(boxes_xyxy.device)
-        return Assignment(
-            regions_xyxy=regions,
-            levels=torch.zeros(len(regions), dtype=torch.int64, device=regions.device),
-            level_names=(f"{self.grid.rows} x {self.grid.columns} cells",),
-            owners=cell_owners(boxes_xyxy, labels, self.grid),
-        )
+        """As that of YOLOv1; ``classes`` are probabilities if the head says ``softmax=1``."""
+        outputs = super().forward(images)
+        return {**outputs, "classes": outputs["classes"].softmax(dim=2)} if self.softmax else outputs
 
 
 def _head(number: int, layer: Layer, layers: Sequence[Layer], canvas: Shape) -> _Head:
@@ -341,6 +289,16 @@ def _loss(section: Section) -> YoloLoss:
         box_gain=1.0 if kind == "mse" else _OVERLAP_GAIN * gain,
         objectness_gain=section.real("obj_normalizer", 1.0, 0.0, 1e3) if "obj_normalizer" in section else 1.0,
         class_gain=section.real("cls_normalizer", 1.0, 0.0, 1e3),
+    )
+
+
+def _region_loss(section: Section) -> RegionLoss:
+    return RegionLoss(
+        section.real("object_scale", 1.0, 0.0, 1e3),
+        section.real("noobject_scale", 1.0, 0.0, 1e3),
+        section.real("class_scale", 1.0, 0.0, 1e3),
+        section.real("coord_scale", 1.0, 0.0, 1e3),
+        ignore=section.real("thresh", 0.5, 0.0, 1.0),
     )
 
 

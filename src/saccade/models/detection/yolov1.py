@@ -20,8 +20,9 @@ objects of an image can have a cell at all. The fully connected layers are made 
 Differences from the paper: figure 3 has one hidden layer of 4096 units, which are three quarters of 271.7 M parameters
 (``hidden=(4096,)`` builds it). This is the public small configuration of the authors, where a layer of 512 units comes
 before it; in that of the fast network it has 256 units and no activation. In both, a network predicts square roots of
-sides instead of sides. Outputs start around 0.5, the middle of their range. Today's ``yolov1.cfg`` has a locally connected layer and three boxes a cell, and ``yolov1-tiny.cfg``
-eight convolutions with BatchNorm: both are read by the reader of Darknet's configurations.
+sides instead of sides. Outputs start around 0.5, the middle of their range. Today's ``yolov1.cfg`` has a locally
+connected layer and three boxes a cell, and ``yolov1-tiny.cfg`` eight convolutions with BatchNorm: both are read by the
+reader of Darknet's configurations.
 
 Published weights: those of ``yolo-small.cfg`` (https://pjreddie.com/darknet/yolov1); layers are in the order of the
 file.
@@ -32,19 +33,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from saccade.blocks.conv_norm_act import ConvNormAct
 from saccade.errors import ConfigError
-from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.darknet53 import LEAKY
-from saccade.models.detection.base import Assignment, Detector, match_one_to_one, unpack_targets
-from saccade.models.detection.yolov1_loss import Grid, cell_owners, decode_grid, yolov1_loss
+from saccade.models.detection.yolo_grid import GridYOLO
+from saccade.models.detection.yolov1_loss import Grid
 from saccade.models.registry import register_model
-from saccade.ops.candidates import top_pairs
-from saccade.ops.nms import NmsSettings, batched_nms
-from saccade.structures.class_rows import ClassRows
 from saccade.structures.input_spec import InputSpec
 
 __all__ = ["YOLOv1", "yolov1", "yolov1_fast"]
@@ -67,7 +63,7 @@ _FAST: tuple[tuple[tuple[int, int, int], ...], ...] = (
 )
 
 
-class YOLOv1(Detector):
+class YOLOv1(GridYOLO):
     """YOLOv1 of either form.
 
     Args:
@@ -102,10 +98,9 @@ class YOLOv1(Detector):
         size: int | Sequence[int] = 448,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__(num_classes, NmsSettings(0.5, score_threshold=0.005, pre_nms=1000, max_detections=100))
-        self.grid = grid = _grid(size)
+        grid = _grid(size)
+        super().__init__(num_classes, grid, _BOXES)
         self.input_spec = InputSpec((grid.height, grid.width), mean=(127.5,) * 3, std=(127.5,) * 3, fixed=True)
-        self.cells = grid.rows * grid.columns
         parts: list[nn.Module] = []
         channels = 3
         for number, stage in enumerate(stages):
@@ -119,8 +114,7 @@ class YOLOv1(Detector):
         self.stage_names = tuple(f"trunk.{number}" for number in range(len(parts)))
         self.hidden, width = hidden(channels * self.cells)
         self.head = nn.Linear(width, self.cells * (num_classes + 5 * _BOXES))
-        rows = ClassRows(groups=self.cells, after=5 * _BOXES * self.cells)
-        self.class_rows = {"head.weight": rows, "head.bias": rows}
+        self.class_rows = {"head.weight": self.head_rows, "head.bias": self.head_rows}
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -136,67 +130,14 @@ class YOLOv1(Detector):
         """Feature map of stride 64 before the fully connected layers."""
         return [self.trunk(images)]
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Raw outputs of the S cells, row by row.
+    def raw_outputs(self, images: Tensor) -> Tensor:
+        """Outputs of the last layer, (B, cells x (classes + 10))."""
+        raw: Tensor = self.head(self.hidden(self.trunk(images).flatten(1)))
+        return raw
 
-        Args:
-            images: (B, 3, height, width) of the one size that the network takes.
-
-        Returns:
-            ``classes`` (B, S, num_classes), ``confidence`` (B, S, 2), ``boxes`` (B, S, 2, 4).
-        """
-        raw = self.head(self.hidden(self.trunk(images).flatten(1)))
-        counts = (self.cells * self.num_classes, self.cells * _BOXES, self.cells * _BOXES * 4)
-        classes, confidence, boxes = raw.split(counts, dim=1)
-        return {
-            "classes": classes.reshape(-1, self.cells, self.num_classes),
-            "confidence": confidence.reshape(-1, self.cells, _BOXES),
-            "boxes": boxes.reshape(-1, self.cells, _BOXES, 4),
-        }
-
-    def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Five squared errors (equation 3), see :func:`saccade.models.detection.yolov1_loss.yolov1_loss`."""
-        boxes_xyxy, labels = unpack_targets(targets)
-        return yolov1_loss(self(images), boxes_xyxy, labels, self.grid)
-
-    def decode(self, outputs: Outputs) -> Decoded:
-        """Boxes in canvas pixels after suppression, scored by class probability times confidence (equation 1).
-
-        Both are linear outputs, cut off at 0 and 1.
-        """
-        classes, confidence = outputs["classes"].float().clamp(0, 1), outputs["confidence"].float().clamp(0, 1)
-        scores = (classes[:, :, None] * confidence[..., None]).flatten(1, 2)
-        scores, rows, labels = top_pairs(scores, self.nms.pre_nms)
-        boxes = decode_grid(outputs["boxes"].float(), self.grid).flatten(1, 2)
-        boxes = boxes.gather(1, rows[..., None].expand(-1, -1, 4))
-        canvas = self.grid.canvas(boxes.device).repeat(2)
-        return batched_nms(torch.minimum(boxes.clamp(min=0), canvas), scores, labels, self.nms)
-
-    def assignable(self, boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:
-        """Objects (N, 4) that can have a cell of their own, (N,) bool: of several with their centres in one, one.
-
-        Args:
-            boxes_xyxy: Objects of one image, pixels of the canvas.
-            size: Canvas (height, width).
-        """
-        grid = _grid(size)
-        objects = torch.arange(len(boxes_xyxy))
-        # Each object as an image of its own: all cells that would be theirs.
-        owners = cell_owners(boxes_xyxy[:, None].float(), torch.zeros(len(boxes_xyxy), 1, dtype=torch.int64), grid)
-        candidates = torch.zeros(len(boxes_xyxy), grid.rows * grid.columns, dtype=torch.bool)
-        candidates[objects, owners.argmax(dim=1).cpu()] = True
-        return match_one_to_one(candidates)
-
-    def assign(self, images: Tensor, targets: Targets) -> Assignment:
-        """Cells that are responsible for an object, which depends on the objects alone."""
-        boxes_xyxy, labels = unpack_targets(targets)
-        regions = self.grid.regions(boxes_xyxy.device)
-        return Assignment(
-            regions_xyxy=regions,
-            levels=torch.zeros(len(regions), dtype=torch.int64, device=regions.device),
-            level_names=(f"{self.grid.rows} x {self.grid.columns} cells",),
-            owners=cell_owners(boxes_xyxy, labels, self.grid),
-        )
+    def grid_of(self, size: tuple[int, int]) -> Grid:
+        """Cells of the network that is made for another canvas (height, width)."""
+        return _grid(size)
 
 
 def _grid(size: int | Sequence[int]) -> Grid:
