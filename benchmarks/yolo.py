@@ -12,7 +12,9 @@ own, sides of boxes are spread evenly, on a logarithmic scale, over 1/16 to 1/2 
 
 from __future__ import annotations
 
+import runpy
 import tempfile
+from pathlib import Path
 
 import torch
 
@@ -22,8 +24,11 @@ from benchmarks.prediction import measure, write_photo
 from benchmarks.training_step import step
 from saccade.deploy.precision import has_bf16
 from saccade.engine.train.memory import keep_freed_memory
+from saccade.models.darknet.open import load_darknet
 from saccade.models.registry import create_model
+from saccade.weights.darknet import write_darknet
 
+LINE_CFGS = Path(__file__).parents[1] / "tests" / "models" / "darknet" / "line_cfgs.py"
 NETWORKS = ("yolov5n", "yolov5s", "yolov3_tiny", "yolov4_tiny")
 SIDE = 640
 
@@ -49,11 +54,23 @@ def learns(name: str, rounds: int, side: int = 320) -> Figure:
     return Figure(f"{name}: loss and assignment of the step", share, "%", 8.0, note=note)
 
 
+def loads(folder: Path, rounds: int = 3) -> Figure:
+    """Seconds from the two files to a network that can predict."""
+    cfg, weights = folder / "yolov3.cfg", folder / "yolov3.weights"
+    text = runpy.run_path(str(LINE_CFGS))["yolov3"]()
+    cfg.write_text(text)
+    write_darknet(weights, create_model("darknet_detector", cfg=text))
+    seconds = alternate({"load": lambda: load_darknet(cfg, weights)}, rounds, warmup=1)["load"]
+    note = f"{weights.stat().st_size / 1e6:.0f} MB"
+    return Figure("reading .cfg and .weights of YOLOv3", seconds, "s", 2.0, note=note)
+
+
 def run(rounds: int = 15) -> list[Figure]:
     """All figures of this file."""
     use_threads()
     keep_freed_memory()
-    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        figures = [loads(Path(folder))]
     with tempfile.TemporaryDirectory() as folder:
         path = write_photo(folder)
         for name in NETWORKS:
