@@ -25,6 +25,7 @@ from saccade.engine.train.messages import explain_small_batches
 from saccade.errors import ConfigError, DataError
 from saccade.models.checkpoint import save_model
 from saccade.models.detection.base import Detector
+from saccade.models.detection.yolo_grid import GridYOLO
 from saccade.models.registry import get_builder
 from saccade.ops.matching import NEGATIVE
 from saccade.testing import Subject
@@ -76,8 +77,11 @@ def test_bad_boxes_give_a_finite_loss_and_take_nothing_from_sound_objects(member
     if kind == "ten thousand":
         return  # smaller objects may have all of its anchors; which do is the checker's question
     owners = model.eval().assign(torch.zeros(2, 3, *member.size), targets).owners
-    assert (owners[0] == len(bad)).any()
     assert (owners[1] == 0).any()
+    if isinstance(model, GridYOLO) and kind == "over every edge":
+        assert (owners[0] == 0).any()  # their centres lie in one cell, which has one object: the first
+        return
+    assert (owners[0] == len(bad)).any()
 
 
 @every_detector

@@ -95,9 +95,7 @@ class GridYOLO(Detector):
         # Each object as an image of its own: all cells that would be theirs.
         labels = torch.zeros(len(boxes_xyxy), 1, dtype=torch.int64)
         owners = cell_owners(boxes_xyxy[:, None].float(), labels, grid)
-        candidates = torch.zeros(len(boxes_xyxy), grid.rows * grid.columns, dtype=torch.bool)
-        candidates[torch.arange(len(boxes_xyxy)), owners.argmax(dim=1).cpu()] = True
-        return match_one_to_one(candidates)
+        return match_one_to_one(owners >= 0)
 
     def assign(self, images: Tensor, targets: Targets) -> Assignment:
         """Cells that are responsible for an object, which depends on the objects alone."""

@@ -100,7 +100,7 @@ def encode_grid(boxes_xyxy: Tensor, grid: Grid) -> Tensor:
 def cell_owners(boxes_xyxy: Tensor, labels: Tensor, grid: Grid) -> Tensor:
     """Object that each cell is responsible for: that whose centre lies in it; of several, the first.
 
-    A centre outside of the canvas counts to the nearest cell.
+    A centre outside of the canvas counts to the nearest cell, unless the whole object lies outside.
 
     Args:
         boxes_xyxy: (B, M, 4), pixels.
@@ -122,7 +122,8 @@ def cell_owners(boxes_xyxy: Tensor, labels: Tensor, grid: Grid) -> Tensor:
     last = torch.tensor([grid.columns - 1.0, grid.rows - 1.0], device=boxes_xyxy.device)
     place = torch.minimum((centres / grid.sides(boxes_xyxy.device)).floor().clamp(min=0), last).long()
     place = place[..., 1] * grid.columns + place[..., 0]
-    number = torch.arange(M, device=labels.device).expand(B, M).masked_fill(labels < 0, M)
+    seen = (boxes_xyxy[..., 2:] >= 0).all(dim=2) & (boxes_xyxy[..., :2] < grid.canvas(boxes_xyxy.device)).all(dim=2)
+    number = torch.arange(M, device=labels.device).expand(B, M).masked_fill((labels < 0) | ~seen, M)
     owners = number.new_full((B, cells), M).scatter_reduce_(1, place, number, "amin")
     return owners.masked_fill(owners == M, NEGATIVE)
 
