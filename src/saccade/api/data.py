@@ -74,8 +74,7 @@ def check(
         images: Decode every image: finds broken files, wrong sizes and copies.
         model: Model to check against the data: name of a network, checkpoint, or folder of a run.
         steps: With a model: training steps in which four images are to overfit; 0 leaves it out.
-        minutes: With a model: limit of that training. Where it is short for the network, the canvas is smaller and
-            steps are fewer, and whether the images are learnt may stay undecided.
+        minutes: With a model: limit of that training.
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:

@@ -265,8 +265,8 @@ class ConvertOptions:
     images: str | None = None
     """Folder of the images to read, if they do not lie where the format has them; relative to the data folder."""
     model: str | None = None
-    """Network that a file of weights is of; data is then that file. Its own options are set by --model-args.OPTION
-    VALUE, where the file does not tell them."""
+    """Network that a file of weights is of, or its Darknet .cfg; data is then that file. Its own options are set by
+    --model-args.OPTION VALUE, where the file does not tell them."""
     class_names: Path | None = None
     """With a model: text file with the names of its classes, one a line, in the order of the file's rows. Python also
     takes the names."""

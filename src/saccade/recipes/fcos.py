@@ -47,8 +47,8 @@ def fcos_r18_bccd() -> TrainConfig:
     platelets 8 to 15 (nine tenths of each). The paper's ranges would have nearly all of them on the finest level; with
     a first limit of 48 red cells and platelets stay there, and white cells belong to the next.
 
-    Measured: ``saccade train --recipe fcos_r18_bccd --data.workers 0`` on one thread of an Intel Xeon at 2.5 GHz without bf16
-    that other programs loaded as well: AP50 0.898, AP 0.600.
+    Measured: ``saccade train --recipe fcos_r18_bccd --data.workers 0`` on one thread of an Intel Xeon at 2.5 GHz
+    without bf16 that other programs loaded as well: AP50 0.898, AP 0.600.
 
     Example:
         >>> config = fcos_r18_bccd()

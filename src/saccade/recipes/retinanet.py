@@ -54,8 +54,8 @@ def retinanet_r18_bccd() -> TrainConfig:
     121 (square root of the area, nine tenths of each). The paper's anchors begin at 32 pixels, and 94 % of the
     platelets of the first 60 images overlap none of them by 0.5; here they begin at 16, and 2.5 % overlap none.
 
-    Measured: ``saccade train --recipe retinanet_r18_bccd --data.workers 0`` on one thread of an Intel Xeon at 2.5 GHz without bf16
-    that other programs loaded as well: AP50 0.879, AP 0.527.
+    Measured: ``saccade train --recipe retinanet_r18_bccd --data.workers 0`` on one thread of an Intel Xeon at 2.5 GHz
+    without bf16 that other programs loaded as well: AP50 0.879, AP 0.527.
 
     Example:
         >>> config = retinanet_r18_bccd()

@@ -46,8 +46,8 @@ def ssdlite_bccd() -> TrainConfig:
     on this canvas, so the finest map has stride 8 and default boxes begin at 0.07 of the canvas; four levels to stride
     64 hold the largest cells.
 
-    Measured: ``saccade train --recipe ssdlite_bccd --data.workers 0`` on one thread of an Intel Xeon at 2.5 GHz without bf16
-    that other programs loaded as well: AP50 0.888, AP 0.578.
+    Measured: ``saccade train --recipe ssdlite_bccd --data.workers 0`` on one thread of an Intel Xeon at 2.5 GHz
+    without bf16 that other programs loaded as well: AP50 0.888, AP 0.578.
 
     Example:
         >>> config = ssdlite_bccd()

@@ -74,6 +74,7 @@ class AnchorYOLO(Detector):
         self.feature_strides = tuple(strides)
         self.anchor_counts = tuple(len(level) for level in sizes)
         self.xy_scales = tuple(xy_scales) if xy_scales is not None else (1.0,) * len(self.feature_strides)
+        self._first_sizes = sizes
         self.register_buffer("anchor_sizes", torch.tensor([anchor for level in sizes for anchor in level]))
         self.anchor_sizes: Tensor
         self.head_names = tuple(predictions)
@@ -115,7 +116,7 @@ class AnchorYOLO(Detector):
 
     def grid(self, maps: Sequence[Tensor]) -> CellGrid:
         """Cells and anchors of feature maps (B, C, H, W)."""
-        return CellGrid.of(maps, self.feature_strides, self.anchor_sizes.split(self.anchor_counts))
+        return CellGrid.of(maps, self.feature_strides, self._sizes().split(self.anchor_counts))
 
     def match(self, grid: CellGrid, boxes_xyxy: Tensor, labels: Tensor) -> CellMatches:
         """Positive rows and their objects.
@@ -239,8 +240,14 @@ class AnchorYOLO(Detector):
             raise ConfigError(f"anchors has {counts} anchors on its levels; the network has {self.anchor_counts}.")
         self.anchor_sizes.copy_(torch.tensor([anchor for level in sizes for anchor in level]))
 
+    def _sizes(self) -> Tensor:
+        """The anchors; of a network without memory those that it was built with, whose objects can be asked for."""
+        if not self.anchor_sizes.is_meta or torch.compiler.is_compiling():
+            return self.anchor_sizes
+        return torch.tensor([anchor for level in self._first_sizes for anchor in level])
+
     def _empty_maps(self, size: tuple[int, int]) -> list[Tensor]:
-        device = self.anchor_sizes.device
+        device = self._sizes().device
         return [
             torch.empty(1, 0, *(-(-side // stride) for side in size), device=device) for stride in self.feature_strides
         ]

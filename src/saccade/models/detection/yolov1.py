@@ -136,8 +136,9 @@ class YOLOv1(GridYOLO):
         return raw
 
     def grid_of(self, size: tuple[int, int]) -> Grid:
-        """Cells of the network that is made for another canvas (height, width)."""
-        return _grid(size)
+        """Cells of the network that is made for another canvas (height, width); one at its end may be narrower."""
+        rows, columns = (-(-side // _STRIDE) for side in size)
+        return Grid(rows, columns, rows * _STRIDE, columns * _STRIDE)
 
 
 def _grid(size: int | Sequence[int]) -> Grid:
