@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from saccade.errors import ConfigError
@@ -93,7 +92,6 @@ class DarknetAnchorDetector(AnchorYOLO):
         scales = [head.scale for head in heads]
         super().__init__(next(iter(counts)), anchors, strides, predictions, _nms(first), scales)
         self.body = body
-        self.level_anchors = anchors
         # Read in the order of the file, returned fine to coarse.
         self.levels = tuple(head.number for head in heads)
         self.feature_channels = tuple(layers[head.number - 1].input.channels for head in heads)
@@ -124,7 +122,7 @@ class DarknetAnchorDetector(AnchorYOLO):
 
     def restore_buffers(self) -> None:
         """Fill buffers that no file of weights has, after the network was made without memory."""
-        self.anchor_sizes = torch.tensor([anchor for level in self.level_anchors for anchor in level])
+        self.anchor_sizes = self.first_sizes()
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps from which boxes are predicted, fine to coarse."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.detection.base import Assignment, Detector, match_one_to_one, unpack_targets
+from saccade.models.detection.dense import log_odds, map_rows
 from saccade.models.detection.yolo_cells import CellGrid, CellMatches, claimed_rows, largest_overlap, owners_of
 from saccade.ops.anchors import canvas_size
 from saccade.ops.box_coding import SizeCoding, decode_cells
@@ -75,7 +76,7 @@ class AnchorYOLO(Detector):
         self.anchor_counts = tuple(len(level) for level in sizes)
         self.xy_scales = tuple(xy_scales) if xy_scales is not None else (1.0,) * len(self.feature_strides)
         self._first_sizes = sizes
-        self.register_buffer("anchor_sizes", torch.tensor([anchor for level in sizes for anchor in level]))
+        self.register_buffer("anchor_sizes", self.first_sizes())
         self.anchor_sizes: Tensor
         self.head_names = tuple(predictions)
         self.class_rows = {
@@ -98,7 +99,7 @@ class AnchorYOLO(Detector):
             assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None
             with torch.no_grad():
-                layer.bias.view(count, -1)[:, _BOX - 1] = -math.log((1 - prior) / prior)
+                layer.bias.view(count, -1)[:, _BOX - 1] = log_odds(prior)
 
     def raw_maps(self, images: Tensor) -> list[Tensor]:
         """Last map of each level, fine to coarse, (B, anchors x (5 + classes), H, W), anchor by anchor."""
@@ -116,7 +117,14 @@ class AnchorYOLO(Detector):
 
     def grid(self, maps: Sequence[Tensor]) -> CellGrid:
         """Cells and anchors of feature maps (B, C, H, W)."""
-        return CellGrid.of(maps, self.feature_strides, self._sizes().split(self.anchor_counts))
+        sizes = self.anchor_sizes
+        if sizes.is_meta and not maps[0].is_meta:  # of a network without memory, those that it was built with
+            sizes = self.first_sizes()
+        return CellGrid.of(maps, self.feature_strides, sizes.split(self.anchor_counts))
+
+    def first_sizes(self) -> Tensor:
+        """Anchors that it was built with, (K, 2), pixels."""
+        return torch.tensor([anchor for level in self._first_sizes for anchor in level])
 
     def match(self, grid: CellGrid, boxes_xyxy: Tensor, labels: Tensor) -> CellMatches:
         """Positive rows and their objects.
@@ -153,7 +161,7 @@ class AnchorYOLO(Detector):
     def rows(self, images: Tensor, maps: Sequence[Tensor]) -> Outputs:
         """Maps of :meth:`raw_maps` as the rows that ``forward`` returns."""
         width = _BOX + self.num_classes
-        raw = torch.cat([level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, width) for level in maps], dim=1)
+        raw = torch.cat([map_rows(level, width) for level in maps], dim=1)
         # A split and no slices, which OpenVINO drops where rows are chosen from them.
         boxes, objectness, logits = raw.split((4, 1, self.num_classes), dim=2)
         points, strides, anchors, levels = self.grid(maps).rows()
@@ -240,14 +248,8 @@ class AnchorYOLO(Detector):
             raise ConfigError(f"anchors has {counts} anchors on its levels; the network has {self.anchor_counts}.")
         self.anchor_sizes.copy_(torch.tensor([anchor for level in sizes for anchor in level]))
 
-    def _sizes(self) -> Tensor:
-        """The anchors; of a network without memory those that it was built with, whose objects can be asked for."""
-        if not self.anchor_sizes.is_meta or torch.compiler.is_compiling():
-            return self.anchor_sizes
-        return torch.tensor([anchor for level in self._first_sizes for anchor in level])
-
     def _empty_maps(self, size: tuple[int, int]) -> list[Tensor]:
-        device = self._sizes().device
+        device = None if self.anchor_sizes.is_meta else self.anchor_sizes.device
         return [
             torch.empty(1, 0, *(-(-side // stride) for side in size), device=device) for stride in self.feature_strides
         ]
