@@ -182,6 +182,8 @@ CATALOGUED = [
     ("bccd", "test", 72, 3),
     ("tiny_coco", "train", 50, 80),
     ("tiny_coco", "val", 50, 80),
+    ("voc100_multiformat", "all", 100, 20),
+    ("voc100_multiformat", "train", 80, 20),
     ("pennfudan", "all", 20, 1),
     ("isbi2012_membrane", "train", 24, 2),
     ("isbi2012_membrane", "val", 6, 2),

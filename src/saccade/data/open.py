@@ -178,7 +178,7 @@ def resolve_source(source: str | Path, format: str | None = None, task: str | No
     entry = CATALOGUE.get(source) if isinstance(source, str) else None
     known: dict[str, Any]
     if entry is not None:
-        root = locate(entry.name)
+        root = locate(entry.name) / entry.folder
         known = {"format": entry.reader, "task": entry.task, **entry.options}
     else:
         root = _folder(source)

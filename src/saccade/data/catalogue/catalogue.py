@@ -54,6 +54,7 @@ class CatalogueEntry:
         description: One line about its content.
         options: Options of the reader.
         files: Files that ``saccade datasets NAME --download`` brings; empty where no address with a known hash exists.
+        folder: What is read, below the folder of the data set, where that holds several formats.
 
     Example:
         >>> entry = CATALOGUE["mnist"]
@@ -71,6 +72,7 @@ class CatalogueEntry:
     description: str
     options: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[RemoteFile, ...] = ()
+    folder: str = ""
 
     @property
     def size(self) -> int | None:
@@ -227,6 +229,18 @@ _ENTRIES = (
         sha256=None,
         splits=("train", "val", "trainval", "test"),
         description="Blood cells under the microscope, 640x480, three classes, 4,888 boxes of which two have no area.",
+    ),
+    CatalogueEntry(
+        name="voc100_multiformat",
+        task="detection",
+        reader="voc",
+        licence="annotations MIT; the photographs under Flickr's terms",
+        url="https://github.com/rafaelpadilla/review_object_detection_metrics",
+        sha256=None,
+        splits=("all", "train", "val"),
+        description="100 photographs of PASCAL VOC 2012, 20 classes, 273 boxes (Padilla et al. 2021).",
+        options={"images": "../../images"},
+        folder="gts/pascalvoc_format",
     ),
     CatalogueEntry(
         name="tiny_coco",
