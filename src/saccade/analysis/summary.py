@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from saccade.analysis.receptive_field import Field, FieldTracer
 from saccade.errors import ConfigError
 from saccade.models.base import Model
+from saccade.models.inputs import example_inputs
 from saccade.models.registry import Reported, create_model, get_builder, list_models
 
 __all__ = ["StageRow", "Summary", "SummaryRow", "summary"]
@@ -293,6 +294,8 @@ def _trace(
     before: list[int] = []
     counter = FlopCounterMode(display=False)
     images = torch.empty(1, *shape, device="meta")
+    # One proposal: what a network does for each of them is counted once.
+    inputs = {key: value.to("meta") for key, value in example_inputs(model, shape[1:], batch=1, rows=1).items()}
     tracer = FieldTracer(images)
     fields: dict[str, Field] = {}
     windows: list[int | None] = []
@@ -329,7 +332,7 @@ def _trace(
     try:
         model.eval()
         with torch.no_grad(), tracer, counter:
-            torch.func.functional_call(model, content, (images,))
+            torch.func.functional_call(model, content, (images,), inputs)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"'{name}' cannot take images of {' x '.join(map(str, shape))}: {reason}") from error

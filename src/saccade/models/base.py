@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -57,6 +58,8 @@ class Model(nn.Module):
         layer_names: Layers from the input to the last below the heads, each as the names of its parts, for a learning
             rate that falls with depth; empty: the children of each stage, in order.
         earlier_heads: Heads for other classes that it had over the same weights; they travel in its checkpoints.
+        work_folder: Folder in which ``solve`` may keep large intermediate results, which a run resumed after a kill
+            finds again; None outside of a run.
 
     Example:
         >>> model = saccade.create_model("lenet5")
@@ -88,6 +91,7 @@ class Model(nn.Module):
     class_rows: Mapping[str, ClassRows] = {}
     layer_names: tuple[tuple[str, ...], ...] = ()
     earlier_heads: tuple[EarlierHead, ...] = ()
+    work_folder: Path | None = None
 
     # ``*args: Any, **inputs: Any`` lets a subclass name just the arguments that it has.
     def forward(self, images: Tensor, *args: Any, **inputs: Any) -> Outputs:

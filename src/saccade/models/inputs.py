@@ -53,13 +53,14 @@ def select_inputs(names: Collection[str], inputs: Mapping[str, Tensor], whose: s
     return {name: inputs[name] for name in names}
 
 
-def example_inputs(model: Model, size: tuple[int, int], batch: int) -> dict[str, Tensor]:
+def example_inputs(model: Model, size: tuple[int, int], batch: int, rows: int = _ROWS) -> dict[str, Tensor]:
     """Generate inputs of the right kind with any content, to trace a graph with.
 
     Args:
         model: Declares them.
         size: Canvas (height, width).
         batch: B.
+        rows: Proposals an image.
 
     Raises:
         ConfigError: If an input is of a kind whose shape is not known.
@@ -75,13 +76,13 @@ def example_inputs(model: Model, size: tuple[int, int], batch: int) -> dict[str,
     for name in model.input_names:
         kind = kind_of(name)
         if kind.motion == "boxes":
-            corners = torch.rand(batch, _ROWS, 2, 2, generator=generator).sort(dim=2).values
+            corners = torch.rand(batch, rows, 2, 2, generator=generator).sort(dim=2).values
             scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
             made[name] = (corners * scale + torch.tensor([[0.0, 0.0], [1.0, 1.0]])).flatten(2)
         elif kind.motion == "image":
             made[name] = torch.zeros(batch, model.input_spec.channels, *size, dtype=torch.uint8)
         elif kind.rows:
-            made[name] = torch.rand(batch, _ROWS, generator=generator)
+            made[name] = torch.rand(batch, rows, generator=generator)
         else:
             raise ConfigError(f"the shape of an example of the input '{name}' is not known.")
     return made

@@ -404,6 +404,7 @@ class ModelStep:
 
         started = time.monotonic()
         self.model.eval()
+        self.model.work_folder = session.folder.path / "solve"
         figures = self.model.solve(self.step.name, batches())
         at.seconds, at.step, at.epoch = at.seconds + time.monotonic() - started, at.step + 1, 1
         row = {"epoch": float(at.epochs_done), "step": float(at.step), "minutes": at.seconds / 60}
