@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from saccade.errors import WeightsError
+from saccade.models.foreign_checkpoint import model_of_weights
 from saccade.models.registry import create_model
 from saccade.weights import load_weights
+from saccade.weights.darknet import read_darknet, write_darknet
 
 
 def _write(path: Path, layers: list[list[np.ndarray]], version: tuple[int, int] = (0, 2)) -> None:
@@ -61,7 +63,7 @@ def test_layers_come_in_the_order_of_the_configuration(version: tuple[int, int],
 def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
     layers = _darknet19(np.random.default_rng(0), 5)
     file = tmp_path / "other.weights"
-    _write(file, layers[:-1])
+    _write(file, [*layers[:-1], layers[-1][:1]])  # of the last layer the biases alone
     with pytest.raises(WeightsError, match=r"other.weights' \(Darknet\) holds .* floats, and darknet19 has"):
         load_weights(create_model("darknet19", num_classes=5), file)
     file.write_bytes(b"short")
@@ -72,3 +74,63 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
         load_weights(create_model("cspdarknet53"), file)
     with pytest.raises(WeightsError, match="Check the path"):
         load_weights(create_model("darknet19"), tmp_path / "gone.weights")
+
+
+def _backbone(path: Path, model: torch.nn.Module, layers: int) -> Path:
+    """File of the first layers of a network, each with BatchNorm: what ``darknet partial`` writes."""
+    convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)][:layers]
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)][:layers]
+    parts = [
+        [part.detach().numpy() for part in (norm.bias, norm.weight, norm.running_mean, norm.running_var, conv.weight)]
+        for conv, norm in zip(convolutions, norms, strict=True)
+    ]
+    _write(path, parts)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "layers", "of", "whole"),
+    [("yolov3-tiny.conv.15", 9, 13, True), ("some.weights", 2, 13, False)],  # of the backbone, seven
+)
+def test_backbones_are_read_as_the_first_layers_and_reported(
+    file: str, layers: int, of: int, whole: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    theirs, model = create_model("yolov3_tiny", num_classes=3), create_model("yolov3_tiny", num_classes=2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    # Anchors, which such files do not have, are counted too.
+    report = load_weights(model, str(_backbone(tmp_path / file, theirs, layers)))
+    assert f"Darknet, the first {layers} of {of} layers with weights, {5 * layers + 1} tensors loaded" in str(report)
+    assert any(name.startswith("backbone.") for name in report.missing) is not whole
+    assert "pyramid.predict5.weight" in report.missing
+    for name, tensor in model.state_dict().items():
+        if "num_batches" not in name and name != "anchor_sizes":
+            assert torch.equal(tensor, before[name] if name in report.missing else theirs.state_dict()[name]), name
+    # Enough to train from, not to predict.
+    with pytest.raises(WeightsError, match="does not have all of yolov3_tiny, and its answers would be chance"):
+        model_of_weights("yolov3_tiny", tmp_path / file)
+
+
+def test_backbones_that_end_inside_a_layer_are_refused(tmp_path: Path) -> None:
+    model = create_model("yolov3_tiny", num_classes=2)
+    path = _backbone(tmp_path / "tiny.conv.15", model, 3)
+    content = path.read_bytes()
+    for length in (len(content) - 4, len(content) + 4 * 10, len(content) + 2, 20):
+        path.write_bytes(content[:length] + bytes(max(length - len(content), 0)))
+        with pytest.raises(WeightsError, match="it ends in layer"):
+            read_darknet(path, model)
+    with pytest.raises(WeightsError, match=r"no weights file 'darknet53\.conv\.74'"):
+        load_weights(model, "darknet53.conv.74")
+
+
+def test_a_file_may_end_between_the_halves_of_a_layer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs, model = create_model("cspdarknet53", num_classes=2), create_model("cspdarknet53", num_classes=2)
+    whole = write_darknet(tmp_path / "whole.weights", theirs).read_bytes()
+    # The stem, the first strided convolution, and the half of the next that the file has as a layer of its own.
+    floats = (4 * 32 + 27 * 32) + (4 * 64 + 32 * 9 * 64) + (4 * 64 + 64 * 64)
+    (tmp_path / "csp.conv.3").write_bytes(whole[: 20 + 4 * floats])
+    report = load_weights(model, tmp_path / "csp.conv.3")
+    assert report.recognised.startswith("Darknet, the first 3 of ")
+    assert report.loaded == 10  # of two layers
+    assert "stages.0.conv_exp.conv.weight" in report.missing

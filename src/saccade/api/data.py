@@ -200,7 +200,8 @@ def convert(
         image_files: Copy the images, link them (hard links), or write annotations only (none).
         images: Folder of the images to read, if they do not lie where the format has them; relative to the data folder.
         model: Network that a file of weights is of, or its Darknet .cfg; data is then that file.
-        class_names: With a model: text file with the names of its classes, one a line, in the order of the file's rows.
+        class_names: With a model: text file with the names of its classes, one a line, in the order of the file's rows;
+            of a Darknet .cfg also its .data file, and if not given, such a file beside it.
         model_args: With a model: options of the network by name.
 
     Returns:
@@ -227,10 +228,12 @@ def convert(
         from saccade.models.foreign_checkpoint import convert_weights
 
         if Path(model).suffix == ".cfg":
-            from saccade.models.darknet.open import cfg_builder, read_darknet_names
+            from saccade.models.darknet.open import cfg_builder, names_of_weights, read_darknet_names
 
-            model, arguments = cfg_builder(model)
-            if isinstance(class_names, str | Path):
+            cfg, (model, arguments) = model, cfg_builder(model)
+            if class_names is None:
+                class_names = names_of_weights(cfg, data)
+            elif isinstance(class_names, str | Path):
                 class_names = read_darknet_names(class_names)
             model_args = {**arguments, **(model_args or {})}
         return convert_weights(data, out, model, class_names or (), model_args)

@@ -58,7 +58,8 @@ def load(
         trust: Import the module of a network from outside the package, which runs it. Not needed where the module was
             imported before.
         weights: The ``.weights`` file of a ``.cfg``.
-        class_names: Names of the classes of a ``.cfg``, or the ``.names`` or ``.data`` file that has them.
+        class_names: Names of the classes of a ``.cfg``, or the ``.names`` or ``.data`` file that has them; if not
+            given, such a file beside it.
 
     Raises:
         SaccadeError: If a file is damaged, none of these, or does not fit another.

@@ -4,11 +4,15 @@ A convolution with BatchNorm is bias, scale, mean, variance and kernel; one with
 connected layer is bias and weights, and behind them scale, mean and variance where it has BatchNorm; a locally
 connected one is bias and kernels, a weighted shortcut its weights. That is the order in which our networks hold their
 layers, so no configuration is needed.
+
+A backbone to start training from is a file that ends behind one of the first layers; Darknet names it by their number
+(``darknet53.conv.74``).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +28,18 @@ from saccade.structures.text import printable
 from saccade.weights.foreign import require_weights_file
 from saccade.weights.loadable import Loadable
 
-__all__ = ["DarknetHeader", "count_darknet_classes", "read_darknet", "read_darknet_header", "write_darknet"]
+__all__ = [
+    "DarknetHeader",
+    "count_darknet_classes",
+    "count_darknet_layers",
+    "is_darknet_file",
+    "read_darknet",
+    "read_darknet_header",
+    "write_darknet",
+]
 
 _MAX_BYTES = 4 << 30  # the largest known, of YOLOv4-P7, has 1.1 GB
+_FILE = re.compile(r"\.(weights|conv\.\d+)$", flags=re.IGNORECASE)
 _NORM = ("bias", "weight", "running_mean", "running_var")
 
 
@@ -91,6 +104,16 @@ class _Piece:
         return math.prod(self.shape)
 
 
+def is_darknet_file(path: str | Path) -> bool:
+    """Whether a file is one of Darknet's by its name: ``*.weights``, or a backbone ``*.conv.N``.
+
+    Example:
+        >>> is_darknet_file("yolov3.weights"), is_darknet_file("darknet53.conv.74"), is_darknet_file("yolov3.pt")
+        (True, True, False)
+    """
+    return _FILE.search(Path(path).name) is not None
+
+
 def read_darknet_header(path: str | Path) -> DarknetHeader:
     """Read the header of a Darknet ``.weights`` file.
 
@@ -110,8 +133,8 @@ def read_darknet_header(path: str | Path) -> DarknetHeader:
 def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
     """Read a Darknet ``.weights`` file under the tensor names of a model.
 
-    A file whose head has another number of classes is read with the head that it has. What such files do not hold,
-    such as anchors, stays the model's own.
+    A file whose head has another number of classes is read with the head that it has; one that ends behind one of the
+    first layers, with those. What such files do not hold, such as anchors, stays the model's own.
 
     Args:
         path: The file. Its header is major, minor and revision as int32 and the number of images seen, which is int64
@@ -119,7 +142,7 @@ def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
         model: A network whose layers are those of the file's configuration, in the same order; perhaps without memory.
 
     Raises:
-        WeightsError: If the file is missing, or holds more or fewer floats than the model has.
+        WeightsError: If the file is missing, holds more floats than the model has, or ends inside a layer.
 
     Example:
         >>> header, floats = np.array([0, 2, 0, 0, 0], "<i4"), np.array([1, 2, 3, 4], "<f4")
@@ -128,21 +151,20 @@ def read_darknet(path: str | Path, model: Loadable) -> dict[str, Tensor]:
         >>> {name: tensor.flatten().tolist() for name, tensor in state.items()}
         {'0.bias': [1.0, 2.0], '0.weight': [3.0, 4.0]}
     """
-    held, spare = _held(path)
-    pieces = _pieces(model)
-    if held != sum(piece.count for piece in pieces) or spare:
-        classes = count_darknet_classes(path, model)
-        if classes is None:
-            raise WeightsError(_misfit(path, model, pieces, held, spare))
-        pieces = _pieces(model, classes)
+    pieces, absent = _held_pieces(path, model)
     parts: dict[str, list[Tensor]] = {}
     with Path(path).open("rb") as file:
         _header(file, _size(path), path)
         for piece in pieces:
             floats = np.fromfile(file, "<f4", piece.count).astype(np.float32, copy=False)
             parts.setdefault(piece.name, []).append(piece.turned(torch.from_numpy(floats.reshape(piece.shape))))
-    state = {name: several[0] if len(several) == 1 else torch.cat(several) for name, several in parts.items()}
-    placeless = set(_parameters(model)) | state.keys()
+    missing = {piece.name for piece in absent}
+    state = {
+        name: several[0] if len(several) == 1 else torch.cat(several)
+        for name, several in parts.items()
+        if name not in missing  # the file may end between the halves of one
+    }
+    placeless = set(_parameters(model)) | state.keys() | missing
     return state | {name: value for name, value in model.state_dict().items() if _is_extra(name, placeless)}
 
 
@@ -208,6 +230,47 @@ def count_darknet_classes(path: str | Path, model: Loadable) -> int | None:
     one, two = (sum(piece.count for piece in _pieces(model, classes)) for classes in (1, 2))
     rest, each = held - one, two - one
     return 1 + rest // each if each > 0 and rest >= 0 and rest % each == 0 and not spare else None
+
+
+def count_darknet_layers(path: str | Path, model: Loadable) -> tuple[int, int]:
+    """Layers with weights that a Darknet file holds, and those of the network.
+
+    Args:
+        path: The file.
+        model: A network whose layers are those of the file's configuration, or begin with them.
+
+    Raises:
+        WeightsError: As of :func:`read_darknet`.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 2, 1))
+        >>> count_darknet_layers(write_darknet("first.weights", model[:1]), model)
+        (1, 2)
+    """
+    pieces, absent = _held_pieces(path, model)
+    held = {piece.layer for piece in pieces}
+    return len(held), len(held | {piece.layer for piece in absent})
+
+
+def _held_pieces(path: str | Path, model: Loadable) -> tuple[list[_Piece], list[_Piece]]:
+    """Pieces of a network that a file holds, and those behind its end.
+
+    Raises:
+        WeightsError: If it is of another network, or ends inside a layer.
+    """
+    held, spare = _held(path)
+    pieces = _pieces(model)
+    if held == sum(piece.count for piece in pieces) and not spare:
+        return pieces, []
+    classes = count_darknet_classes(path, model)
+    if classes is not None:
+        return _pieces(model, classes), []
+    end = 0
+    for number, piece in enumerate(pieces):
+        if end == held and number and piece.layer > pieces[number - 1].layer and not spare:
+            return pieces[:number], pieces[number:]
+        end += piece.count
+    raise WeightsError(_misfit(path, model, pieces, held, spare))
 
 
 def _pieces(model: Loadable, classes: int | None = None) -> list[_Piece]:

@@ -88,9 +88,10 @@ def load_weights(
     they stand, and rows of new classes stay as they were. Where names are unknown, a head of as many classes is copied
     as it is, and one of another number stays as it was, which is how training on one's own classes starts; rows that
     belong to no class are copied. A file of a backbone alone leaves necks and heads as they were, which is how a dense
-    network starts. Every other difference is an error, which names the network or option that the file fits: a shape, a
-    tensor of the body that the file does not have, a layer that the network does not have. The report is also logged by
-    the logger ``saccade``.
+    network starts; so does one of Darknet's that ends behind one of its first layers (``darknet53.conv.74``). Every
+    other difference is an error, which names the network or option that the file fits: a shape, a tensor of the body
+    that the file does not have, a layer that the network does not have. The report is also logged by the logger
+    ``saccade``.
 
     Args:
         model: Where the weights go, in place.
@@ -126,7 +127,7 @@ def load_weights(
         raise WeightsError(f"{error}{advise(model, lambda other: fits(other, file))}") from error
     title = f"'{file.name}' ({recognised})"
     checked = _checked(model, converted, file, title, strict_head)
-    if not partial:
+    if not partial and not file.is_darknet:  # one without names has all layers of the network, or its first
         _require_body(model, converted, file, title)
     report = replace(
         _copy(model, checked),

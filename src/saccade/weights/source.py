@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from saccade.structures.text import printable
-from saccade.weights.darknet import count_darknet_classes, read_darknet
+from saccade.weights.darknet import count_darknet_classes, count_darknet_layers, is_darknet_file, read_darknet
 from saccade.weights.files import read_file
 from saccade.weights.foreign import read_foreign, require_weights_file
 from saccade.weights.heads import EarlierHead, count_classes, names_of_rows, split_heads
@@ -23,7 +23,7 @@ __all__ = ["COUNTER", "WeightsSource", "open_source"]
 
 # A counter of BatchNorm that plays no part in its output with the usual fixed momentum; older files lack it.
 COUNTER = "num_batches_tracked"
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".weights")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class WeightsSource:
     @property
     def is_darknet(self) -> bool:
         """Whether it is a file of floats without names."""
-        return self.path.suffix.lower() == ".weights"
+        return is_darknet_file(self.path)
 
     @property
     def layout(self) -> str:
@@ -70,10 +70,12 @@ class WeightsSource:
             model: The network, perhaps without memory.
 
         Raises:
-            WeightsError: If a file without names does not hold as many numbers as the network.
+            WeightsError: If a file without names is not of the network or of its first layers.
         """
         if self.is_darknet:
-            return "Darknet", read_darknet(self.path, model)
+            held, layers = count_darknet_layers(self.path, model)
+            part = "" if held == layers else f", the first {held} of {layers} layers with weights"
+            return f"Darknet{part}", read_darknet(self.path, model)
         layout, state = self._named_for(model)
         return layout, interpolate_positions(state, model)
 
@@ -144,7 +146,7 @@ def open_source(source: str | Path | WeightsSource, builder: str) -> WeightsSour
     name = printable(str(source)) if entry is None else f"{entry.builder}/{entry.name}"
     suffix = path.suffix.lower()
     arguments, preprocessing = (entry.arguments, entry.preprocessing) if entry is not None else ({}, {})
-    if suffix == ".weights":
+    if is_darknet_file(path):
         require_weights_file(path)
         return WeightsSource(name, path, {}, arguments=arguments, preprocessing=preprocessing)
     metadata: dict[str, Any] = {}
@@ -169,4 +171,5 @@ def open_source(source: str | Path | WeightsSource, builder: str) -> WeightsSour
 
 
 def _is_path(source: str | Path) -> bool:
-    return isinstance(source, Path) or Path(source).suffix.lower() in _SUFFIXES or Path(source).exists()
+    path = Path(source)
+    return isinstance(source, Path) or path.suffix.lower() in _SUFFIXES or is_darknet_file(path) or path.exists()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import saccade
 from saccade.errors import ConfigError, WeightsError
 from saccade.models.base import Model
 from saccade.models.checkpoint import save_model
+from saccade.models.darknet.cfg import SECTIONS
+from saccade.models.darknet.keys import KEYS
 from saccade.models.darknet.open import load_darknet, read_darknet_names
 from saccade.models.registry import create_model, list_models
 from saccade.testing import check_model
@@ -86,7 +89,13 @@ def test_the_line_has_the_published_numbers_of_parameters(name: str) -> None:
     assert model.num_classes == classes
 
 
-@pytest.mark.parametrize("name", ["darknet19", "cspdarknet53", "yolov3_tiny", "yolov4_tiny"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("darknet19", "cspdarknet53", "yolov2_tiny", "yolov3_tiny", "yolov4_tiny"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("yolov2", "yolov3", "yolov3_spp", "yolov4")),
+    ],
+)
 def test_a_file_gives_the_same_in_our_own_network_and_in_that_of_its_cfg(name: str, tmp_path: Path) -> None:
     text = LINE[name][0]
     model = shaken(create_model(name))
@@ -212,6 +221,100 @@ def test_every_verb_takes_a_cfg(tmp_path: Path) -> None:
     assert saccade.summary(cfg).params == sum(value.numel() for value in named.parameters())
     with pytest.raises(ConfigError, match="no weights"):
         saccade.load(cfg)
+
+
+def test_class_names_lie_beside_the_cfg(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "saccade")
+    cfg = tmp_path / "net.cfg"
+    cfg.write_text(tiny(classes=2))
+    path = write_darknet(tmp_path / "net.weights", shaken(build(cfg.read_text())))
+
+    def found() -> tuple[str, ...]:
+        caplog.clear()
+        return saccade.load(cfg, weights=path).class_names
+
+    assert found() == ()
+    assert "net.cfg' has 2 classes without names: no file beside it names as many. Put them there as 'net.names'" in caplog.text  # fmt: skip
+    assert "--class-names FILE" in caplog.text
+    (tmp_path / "coco.names").write_text("a\nb\nc\n")  # of another network
+    (tmp_path / "pets.data").write_text("classes=2\nlabels=x.txt\nnames=lists/pets.names\n")
+    assert found() == ()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "pets.names").write_text("cat\ndog\n")
+    assert found() == ("cat", "dog")
+    assert "names of its classes from" in caplog.text
+    (tmp_path / "birds.names").write_text("owl\njay\n")
+    assert found() == ()
+    assert "'birds.names' and 'pets.data' beside it name as many, but not the same" in caplog.text
+    (tmp_path / "net.names").write_text("owl\njay\n")  # of the network's own name
+    assert found() == ("owl", "jay")
+    (detections,) = saccade.predict(str(cfg), np.zeros((48, 64, 3), np.uint8), weights=str(path))
+    assert detections.class_names == ("owl", "jay")
+    saccade.convert(path, tmp_path / "net.safetensors", model=str(cfg))
+    assert saccade.load(tmp_path / "net.safetensors").class_names == ("owl", "jay")
+    (tmp_path / "net.names").write_text("owl\n")
+    with pytest.raises(ConfigError, match=r"net.names' has 1 names, and '.*net.cfg' has 2 classes. Give one name a"):
+        found()
+
+
+def test_unknown_keys_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "# typing errors\n" + tiny(ignore_tresh=0.6, qqqq=1).replace("pad=1", "pad=1\nstrides=1", 1)
+    text = text.replace("batch=1", "batch=1\nlearning_rate=0.1\nburn_in=5\nmax_batches=9\npolicy=steps", 1)
+    (tmp_path / "net.cfg").write_text(text)
+    path = write_darknet(tmp_path / "net.weights", build(tiny()))
+    load_darknet(tmp_path / "net.cfg", path, ("cat", "dog"))
+    saccade.summary(str(tmp_path / "net.cfg"))
+    told = [record.getMessage() for record in caplog.records]
+    lines = {word: [n for n, line in enumerate(text.splitlines(), start=1) if line.startswith(word)] for word in ("strides", "ignore_tresh", "qqqq")}  # fmt: skip
+    assert [message.partition(": ")[2] for message in told] == [
+        f"cfg, line {lines['strides'][0]}: [convolutional] knows no key 'strides', which is ignored. Did you mean 'stride' or 'stride_y' or 'stride_x'?",
+        *(
+            message
+            for near, other in zip(lines["ignore_tresh"], lines["qqqq"], strict=True)
+            for message in (
+                f"cfg, line {near}: [yolo] knows no key 'ignore_tresh', which is ignored. Did you mean 'ignore_thresh' or 'iou_thresh' or 'sim_thresh'?",
+                f"cfg, line {other}: [yolo] knows no key 'qqqq', which is ignored.",
+            )
+        ),
+    ]
+    assert all(message.startswith(f"'{tmp_path / 'net.cfg'}': ") for message in told)
+    caplog.clear()
+    build("[net]\nwidth=32\nheight=32\nwidht=3\n[convolutional]\nfilters=3\nsize=32\nstride=32\nlearning_rate=1")
+    assert caplog.messages == [
+        "cfg, line 4: [net] knows no key 'widht', which is ignored. Did you mean 'width' or 'height'?"
+    ]
+
+
+def test_every_key_that_is_read_is_known() -> None:
+    folder = Path(saccade.__file__).parent / "models" / "darknet"
+    calls = [node for file in folder.glob("*.py") for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]  # fmt: skip
+    methods = ("whole", "real", "wholes", "reals", "word")
+    read = {
+        call.args[0].value
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr in methods and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(read) > 50
+    assert not read - set().union(*KEYS.values())
+    assert set(KEYS) == {"net", "network", *SECTIONS}
+
+
+def test_backbones_start_a_training_and_do_not_predict(tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_text(tiny(classes=2))
+    theirs, model = shaken(build(tiny(classes=3))), build(tiny(classes=2))
+    content = write_darknet(tmp_path / "whole.weights", theirs).read_bytes()
+    size = sum(value.numel() for name, value in theirs.state_dict().items() if value.ndim and name.startswith(tuple(f"body.layers.{number}." for number in range(5))))  # fmt: skip
+    (tmp_path / "net.conv.5").write_bytes(content[: 20 + 4 * size])
+    report = saccade.weights.load_weights(model, tmp_path / "net.conv.5")
+    assert "Darknet, the first 5 of 9 layers with weights, 26 tensors loaded" in str(report)
+    assert torch.equal(model.body.layers[4].conv.weight, theirs.body.layers[4].conv.weight)
+    assert all(not name.startswith("body.layers.4.") for name in report.missing)
+    assert "body.layers.5.conv.weight" in report.missing
+    with pytest.raises(WeightsError, match=r"net\.conv\.5' holds the first 5 of 9 layers .*saccade train --model CFG"):
+        load_darknet(tmp_path / "net.cfg", tmp_path / "net.conv.5")
+    (tmp_path / "net.conv.5").write_bytes(content[: 16 + 4 * size])
+    with pytest.raises(WeightsError, match=r"ends in layer 4, \[convolutional\] at line"):
+        saccade.weights.load_weights(model, tmp_path / "net.conv.5")
 
 
 def test_class_names_of_data_files(tmp_path: Path) -> None:

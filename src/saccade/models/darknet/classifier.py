@@ -16,6 +16,7 @@ from saccade.models.classification.base import Classifier
 from saccade.models.classification.darknet19 import DARKNET_SPEC
 from saccade.models.darknet.cfg import Section, parse_cfg
 from saccade.models.darknet.graph import build_body, canvas_of
+from saccade.models.darknet.keys import warn_of_unknown_keys
 from saccade.models.darknet.parts import last_map, layer_places, own_parts, with_classes
 from saccade.models.registry import register_model
 from saccade.structures.class_rows import ClassRows
@@ -111,6 +112,7 @@ def darknet_classifier(cfg: str, num_classes: int | None = None, weights: str | 
         torch.Size([2, 5])
     """
     sections = parse_cfg(cfg)
+    warn_of_unknown_keys(cfg, sections)
     heads = [section for section in sections if section.kind in ("yolo", "region", "detection")]
     if heads:
         raise ConfigError(

@@ -24,6 +24,7 @@ from saccade.errors import ConfigError
 from saccade.models.base import Outputs
 from saccade.models.darknet.cfg import Section, parse_cfg
 from saccade.models.darknet.graph import Layer, Shape, build_body, canvas_of
+from saccade.models.darknet.keys import warn_of_unknown_keys
 from saccade.models.darknet.layers import Connected, Convolution
 from saccade.models.darknet.parts import last_map, layer_places, own_parts, with_classes
 from saccade.models.detection.anchor_yolo import AnchorYOLO
@@ -338,6 +339,7 @@ def darknet_detector(
         (2, torch.Size([1, 8, 4]))
     """
     sections = parse_cfg(cfg)
+    warn_of_unknown_keys(cfg, sections)
     kinds = {section.kind for section in sections}
     if "detection" in kinds:
         return DarknetGridDetector(sections, num_classes)

@@ -156,6 +156,7 @@ class _Builder:
             "sam": self._multiply,
             "crop": self._crop,
         }
+        _refuse(section, "dontload", "dontloadscales", "numload")  # the file would hold other numbers
         make = self._keep if section.kind in _PREDICTIONS else kinds[section.kind]
         module, shape, sources = make(section)
         self.modules.append(module)
@@ -182,7 +183,8 @@ class _Builder:
         return Keep(), self.before, ()
 
     def _convolutional(self, section: Section) -> tuple[nn.Module, Shape, tuple[int, ...]]:
-        _refuse(section, "binary", "xnor", "antialiasing", "deform", "share_index", "flipped", "assisted_excitation")
+        _refuse(section, "binary", "xnor", "antialiasing", "share_index", "flipped", "assisted_excitation")
+        _refuse(section, "sway", "rotate", "stretch", "stretch_sway")
         channels = self.before.channels
         filters, size = section.whole("filters", 1, 1), section.whole("size", 1, 1, 1_024)
         stride, groups = _strides(section), section.whole("groups", 1, 1)
@@ -194,7 +196,8 @@ class _Builder:
         height, width = (
             (side + 2 * pad * dilation - reach) // step + 1 for side, step in zip(self.before[1:], stride, strict=True)
         )
-        normalized = bool(section.whole("batch_normalize", 0, 0, 1))
+        # Over several iterations or over one (cbn): the same once it is trained.
+        normalized = bool(section.whole("batch_normalize", 0, 0, 1) or section.whole("cbn", 0, 0, 1))
         weights = filters * (channels // groups * size * size + (4 if normalized else 1))
         shape = self._claim(section, Shape(filters, height, width), weights)
         conv = nn.Conv2d(channels, filters, size, stride, pad * dilation, dilation, groups=groups, bias=not normalized)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,24 +10,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from saccade.errors import ConfigError, WeightsError
+from saccade.errors import ConfigError, SaccadeError, WeightsError
 from saccade.models.base import Model
 from saccade.models.darknet.cfg import parse_cfg, read_cfg
+from saccade.models.darknet.keys import warn_of_unknown_keys
 from saccade.models.foreign_checkpoint import read_class_names
 from saccade.models.registry import create_model
 from saccade.structures.reading import read_text
 from saccade.structures.text import printable
-from saccade.weights.darknet import read_darknet
+from saccade.weights.darknet import count_darknet_classes, count_darknet_layers, is_darknet_file, read_darknet
 from saccade.weights.fit import unusable
 
-__all__ = ["cfg_builder", "load_darknet", "read_darknet_names"]
+__all__ = ["cfg_builder", "load_darknet", "names_beside", "names_of_weights", "read_darknet_names"]
+
+logger = logging.getLogger("saccade")
 
 _MAX_BYTES = 1 << 20
-_NAMES = re.compile(r"^[ \t]*(?:names|labels)[ \t]*=[ \t]*(\S.*?)[ \t]*$", flags=re.MULTILINE)
+_NAMING = (".names", ".data")
+_ENTRY = re.compile(r"^[ \t]*(names|labels)[ \t]*=[ \t]*(\S.*?)[ \t]*$", flags=re.MULTILINE)
 
 
 def cfg_builder(cfg: str | Path) -> tuple[str, dict[str, str]]:
-    r"""Builder of the network of a ``.cfg`` file, and its arguments.
+    r"""Builder of the network of a ``.cfg`` file, and its arguments; keys that nothing knows are logged as a warning.
 
     Raises:
         SaccadeError: If the file cannot be read or is no configuration.
@@ -39,9 +44,11 @@ def cfg_builder(cfg: str | Path) -> tuple[str, dict[str, str]]:
     """
     text = read_cfg(cfg)
     try:
-        kinds = {section.kind for section in parse_cfg(text)}
+        sections = parse_cfg(text)
     except ConfigError as error:
         raise ConfigError(f"'{printable(str(cfg))}': {error}") from error
+    warn_of_unknown_keys(text, sections, str(cfg))
+    kinds = {section.kind for section in sections}
     return "darknet_detector" if kinds & {"yolo", "region", "detection"} else "darknet_classifier", {"cfg": text}
 
 
@@ -52,7 +59,7 @@ def load_darknet(cfg: str | Path, weights: str | Path, class_names: str | Path |
         cfg: The configuration.
         weights: Darknet's ``.weights`` that belong to it.
         class_names: Names of its classes in their order; or a ``.names`` file with one a line, or a ``.data`` file that
-            names one. Without them the network has none.
+            names one. If not given, those that lie beside the configuration (:func:`names_beside`).
 
     Raises:
         SaccadeError: If a file cannot be read, the configuration asks for what it cannot have, the weights are of
@@ -72,15 +79,10 @@ def load_darknet(cfg: str | Path, weights: str | Path, class_names: str | Path |
             model = create_model(builder, **arguments)  # type: ignore[arg-type]
     except ConfigError as error:
         raise ConfigError(f"'{printable(str(cfg))}': {error}") from error
-    if class_names is not None:
-        names = read_darknet_names(class_names) if isinstance(class_names, str | Path) else tuple(class_names)
-        if len(names) != model.num_classes:
-            where = f"'{printable(str(class_names))}'" if isinstance(class_names, str | Path) else "class_names"
-            raise ConfigError(
-                f"{where} has {len(names)} names, and '{printable(str(cfg))}' has {model.num_classes} classes. Give "
-                "one name a class, in their order."
-            )
-        model.class_names = names
+    if class_names is None:
+        model.class_names = names_beside(cfg, model.num_classes)
+    else:
+        model.class_names = _one_a_class(class_names, cfg, model.num_classes)
     own = model.state_dict()
     state = {name: tensor for name, tensor in read_darknet(weights, model).items() if not tensor.is_meta}
     for name, tensor in state.items():
@@ -89,6 +91,13 @@ def load_darknet(cfg: str | Path, weights: str | Path, class_names: str | Path |
                 f"'{printable(str(weights))}' is of a configuration with another number of classes than "
                 f"'{printable(str(cfg))}', which has {model.num_classes}."
             )
+    held, layers = count_darknet_layers(weights, model)
+    if held < layers:
+        raise WeightsError(
+            f"'{printable(str(weights))}' holds the first {held} of {layers} layers with weights, to start training "
+            "from, and the answers of the network would be chance. Train it first: saccade train --model CFG --weights "
+            "FILE --data DATA."
+        )
     problem = unusable(own, state)
     if problem:
         raise WeightsError(f"'{printable(str(weights))}' cannot be loaded: {problem}. Copy or download it again.")
@@ -114,16 +123,90 @@ def read_darknet_names(path: str | Path) -> tuple[str, ...]:
     if path.suffix != ".data":
         return read_class_names(path)
     title = printable(str(path))
-    found = _NAMES.search(read_text(path, _MAX_BYTES))
-    if found is None:
+    entries = dict(_ENTRY.findall(read_text(path, _MAX_BYTES)))
+    listed = entries.get("names", entries.get("labels"))
+    if listed is None:
         raise ConfigError(f"'{title}' names no file of class names. Add a line: names = FILE.names")
     # Relative to where Darknet is run: its own folder, usually the one above that of the file.
     for folder in (path.parent, path.parent.parent, Path()):
-        if (folder / found[1]).is_file():
-            return read_class_names(folder / found[1])
+        if (folder / listed).is_file():
+            return read_class_names(folder / listed)
     raise ConfigError(
-        f"'{title}' names '{printable(found[1])}', which is neither beside it, nor in the folder above, nor here."
+        f"'{title}' names '{printable(listed)}', which is neither beside it, nor in the folder above, nor here."
     )
+
+
+def names_beside(cfg: str | Path, num_classes: int) -> tuple[str, ...]:
+    r"""Names of the classes of a ``.cfg`` file from what lies in its folder; empty, with a warning, if nothing tells.
+
+    A ``.names`` or ``.data`` file with the name of the configuration is its own. Of others, those count that name as
+    many classes; they are taken if they agree.
+
+    Args:
+        cfg: The configuration.
+        num_classes: Its classes.
+
+    Raises:
+        SaccadeError: If its own file cannot be read, or does not name as many classes.
+
+    Example:
+        >>> _ = Path("pets.names").write_text("cat\ndog\n")
+        >>> names_beside("yolo.cfg", num_classes=2)
+        ('cat', 'dog')
+    """
+    cfg = Path(cfg)
+    for suffix in _NAMING:
+        if cfg.with_suffix(suffix).is_file():
+            return _one_a_class(cfg.with_suffix(suffix), cfg, num_classes)
+    found: dict[tuple[str, ...], Path] = {}
+    for path in sorted(path for suffix in _NAMING for path in cfg.parent.glob(f"*{suffix}")):
+        try:
+            names = read_darknet_names(path)
+        except SaccadeError:  # nobody said that it was of this network
+            continue
+        if len(names) == num_classes:
+            found.setdefault(names, path)
+    title = printable(str(cfg))
+    if len(found) == 1:
+        names, path = found.popitem()
+        logger.info("'%s': names of its classes from '%s', which lies beside it", title, printable(str(path)))
+        return names
+    seen = " and ".join(f"'{printable(path.name)}'" for path in found.values())
+    problem = f"{seen} beside it name as many, but not the same" if found else "no file beside it names as many"
+    logger.warning(
+        "'%s' has %d classes without names: %s. Put them there as '%s', one a line, or give the file as class_names to "
+        "saccade.load, or to saccade convert (--class-names FILE).",
+        title,
+        num_classes,
+        problem,
+        printable(cfg.with_suffix(".names").name),
+    )
+    return ()
+
+
+def names_of_weights(cfg: str | Path, weights: str | Path) -> tuple[str, ...]:
+    """Those of :func:`names_beside` for a ``.weights`` file of the same classes; empty for any other file.
+
+    Raises:
+        SaccadeError: As of :func:`names_beside`, or if the configuration or the file cannot be read.
+    """
+    builder, arguments = cfg_builder(cfg)
+    with torch.device("meta"):
+        model = create_model(builder, **arguments)  # type: ignore[arg-type]
+    same = is_darknet_file(weights) and count_darknet_classes(weights, model) == model.num_classes
+    return names_beside(cfg, model.num_classes) if same else ()
+
+
+def _one_a_class(class_names: str | Path | Sequence[str], cfg: str | Path, num_classes: int) -> tuple[str, ...]:
+    """Names that are given, or of a file, of which there must be one a class."""
+    names = read_darknet_names(class_names) if isinstance(class_names, str | Path) else tuple(class_names)
+    if len(names) != num_classes:
+        where = f"'{printable(str(class_names))}'" if isinstance(class_names, str | Path) else "class_names"
+        raise ConfigError(
+            f"{where} has {len(names)} names, and '{printable(str(cfg))}' has {num_classes} classes. Give one name a "
+            "class, in their order."
+        )
+    return names
 
 
 def _fill_buffers(model: Model) -> None:
