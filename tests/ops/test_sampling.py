@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saccade.ops.sampling import hard_negatives
+from saccade.ops.sampling import hard_negatives, sample_balanced, sample_rows
 
 
 def slow_choice(losses: list[float], positive: list[bool], ratio: float) -> list[bool]:
@@ -52,3 +52,44 @@ def test_positives_are_never_chosen_even_where_negatives_run_out() -> None:
     assert hard_negatives(torch.ones(1, 4), positive).tolist() == [[False, False, True, False]]
     assert not hard_negatives(torch.ones(1, 4), torch.ones(1, 4, dtype=torch.bool)).any()
     assert not hard_negatives(torch.ones(1, 4), torch.zeros(1, 4, dtype=torch.bool)).any()
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(0, 90), (90, 0), (3, 90), (50, 40), (40, 3), (0, 0)])
+def test_sampled_rows_are_as_many_as_asked_and_none_twice(positives: int, negatives: int) -> None:
+    positive, negative = torch.zeros(2, 4, 100, dtype=torch.bool)
+    for image in range(4):
+        order = torch.randperm(100)
+        positive[image, order[:positives]] = True
+        negative[image, order[positives : positives + negatives]] = True
+    rows, valid = sample_rows(positive, negative, 32, 0.25)
+    assert rows.shape == (4, 32)
+    chosen = sample_balanced(positive, negative, 32, 0.25)
+    wanted = min(positives, 8) + min(negatives, 32 - min(positives, 8))
+    for image in range(4):
+        own = rows[image][valid[image]]
+        assert len(own.unique()) == len(own) == wanted == int(chosen[image].sum())
+        kinds = positive[image, own]
+        assert int(kinds.sum()) == min(positives, 8) == int((chosen & positive)[image].sum())
+        assert not kinds[int(kinds.sum()) :].any()  # positives come first
+        assert (positive | negative)[image, own].all()
+
+
+def test_every_row_is_as_likely_as_another() -> None:
+    positive = torch.zeros(4000, 12, dtype=torch.bool)
+    positive[:, :6] = True
+    rows, valid = sample_rows(positive, ~positive, 4, 0.5, torch.Generator().manual_seed(0))
+    assert valid.all()
+    counts = torch.bincount(rows.flatten(), minlength=12)
+    assert (counts.double() / 4000 - 1 / 3).abs().max() < 0.03
+
+
+def test_a_seeded_generator_chooses_the_same_again() -> None:
+    positive = torch.rand(3, 50) < 0.5
+    first, second = (sample_rows(positive, ~positive, 10, 0.5, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+
+
+def test_fewer_rows_than_asked() -> None:
+    positive = torch.tensor([[True, False]])
+    rows, valid = sample_rows(positive, ~positive, 512, 0.25)
+    assert rows.tolist() == [[0, 1]] and valid.all()

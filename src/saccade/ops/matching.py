@@ -52,7 +52,7 @@ def match_by_iou(
     Args:
         boxes_xyxy: Ground truth boxes, (B, M, 4), pixels.
         valid: (B, M) bool; false for rows that are not targets.
-        anchors_xyxy: (A, 4), pixels.
+        anchors_xyxy: (A, 4), or (B, A, 4) where each image has its own (proposals); pixels.
         positive: Smallest IoU of a positive, 0..1.
         negative: IoU below which an anchor is background; ``positive`` if not given, so that none is ignored.
         forced: What an object gets that no anchor overlaps enough. ``none``: nothing. ``ties``: the anchors that
@@ -73,7 +73,7 @@ def match_by_iou(
         [[0, -1, -1]]
     """
     B, M = valid.shape
-    A = anchors_xyxy.shape[0]
+    A = anchors_xyxy.shape[-2]
     negative = positive if negative is None else negative
     if not M or not A:
         return IouMatches(valid.new_full((B, A), NEGATIVE, dtype=torch.int64), boxes_xyxy.new_zeros(B, A))
