@@ -24,6 +24,7 @@ from saccade.deploy.base import ExportForm, export_program, file_metadata
 from saccade.deploy.file_runtime import OnnxRuntime, refuse_untrusted
 from saccade.deploy.openvino_runtime import convert_program, import_openvino
 from saccade.deploy.precision import Precision
+from saccade.deploy.roi_pool import onnx_translations
 from saccade.errors import ExportError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.inputs import example_inputs
@@ -187,6 +188,7 @@ def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadat
                 output_names=list(form.names),
                 dynamo=True,
                 verbose=False,
+                custom_translation_table=onnx_translations(),
             )
     except Exception as error:  # the exporter raises many kinds, all with the same meaning here
         raise ExportError(f"ONNX cannot take this network: {str(error).strip().partition(chr(10))[0]}") from error

@@ -18,6 +18,7 @@ from saccade.deploy.base import ExportForm, as_uint8, export_program, max_detect
 from saccade.deploy.file_runtime import FileRuntime, require_file
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.precision import Precision, resolve_precision
+from saccade.deploy.roi_pool import convert_roi_pool
 from saccade.deploy.torch_runtime import FusedRuntime
 from saccade.errors import ExportError
 from saccade.models.base import Decoded, Model
@@ -77,9 +78,11 @@ def convert_program(
     from openvino.frontend.pytorch import ConversionExtension
 
     try:
-        model = openvino.convert_model(
-            program, extension=[ConversionExtension("torchvision.nms.default", _convert_nms)]
-        )
+        extensions = [
+            ConversionExtension("torchvision.nms.default", _convert_nms),
+            ConversionExtension("torchvision.roi_pool.default", convert_roi_pool),
+        ]
+        model = openvino.convert_model(program, extension=extensions)
     except Exception as error:  # the converter raises many kinds, all with the same meaning here
         reason = next(
             (line for line in str(error).splitlines() if "No conversion rule" in line), str(error).partition("\n")[0]
