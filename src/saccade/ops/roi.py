@@ -139,8 +139,8 @@ def _by_bags(
     table = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps], dim=1)  # (B, L, C)
     rows, columns = ([level.shape[axis] for level in maps] for axis in (2, 3))
     starts = [0]
-    for height, width in zip(rows, columns, strict=True):
-        starts.append(starts[-1] + height * width)
+    for level in maps:
+        starts.append(starts[-1] + level.shape[2] * level.shape[3])
     if levels is None:
         levels = torch.zeros(B, R, dtype=torch.int64, device=device)
     height, width = (torch.tensor(sides, dtype=torch.float32, device=device)[levels] for sides in (rows, columns))
@@ -195,7 +195,7 @@ def _by_operator(
 ) -> Tensor:
     size, samples, aligned = form
     B, R = boxes_xyxy.shape[:2]
-    whole = 0.0
+    whole = boxes_xyxy.new_zeros(())
     for number, (level, stride) in enumerate(zip(maps, strides, strict=True)):
         boxes = boxes_xyxy
         if levels is not None:
@@ -207,5 +207,4 @@ def _by_operator(
         if levels is None:
             return pooled
         whole = whole + torch.where(own[..., None, None], pooled, 0.0)
-    assert isinstance(whole, Tensor)
     return whole

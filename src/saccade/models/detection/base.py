@@ -58,8 +58,8 @@ class Detector(Model):
     """
 
     task = "detection"
-    target_names = ("boxes", "labels")
-    decoded_keys = ("boxes", "scores", "labels", "count")
+    target_names: tuple[str, ...] = ("boxes", "labels")
+    decoded_keys: tuple[str, ...] = ("boxes", "scores", "labels", "count")
     positive_iou: float | None = None
 
     def __init__(self, num_classes: int, nms: NmsSettings) -> None:

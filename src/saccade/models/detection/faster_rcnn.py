@@ -189,10 +189,12 @@ class FasterRCNN(Detector):
         self.head_names = ("box_branch", *(f"branches.{name}" for name in self.branches))
         self.feature_strides, self.feature_channels = neck.strides, neck.channels
         parts: list[tuple[str, BoxBranch | ObjectBranch]] = [("box_branch", box_branch)]
+        targets, keys = list(self.target_names), list(self.decoded_keys)
         for name, branch in (branches or {}).items():
             parts.append((f"branches.{name}", branch))
-            self.target_names = (*self.target_names, *branch.target_names)
-            self.decoded_keys = (*self.decoded_keys, *branch.decoded_keys)
+            targets += branch.target_names
+            keys += branch.decoded_keys
+        self.target_names, self.decoded_keys = tuple(targets), tuple(keys)
         self.class_rows = {f"{part}.{name}": rows for part, branch in parts for name, rows in branch.class_rows.items()}
         self._map_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self.input_spec = replace(
@@ -227,7 +229,7 @@ class FasterRCNN(Detector):
         return decoded
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Terms ``objectness`` and ``rpn_box`` of proposals, ``classification`` and ``box`` of regions, and of branches."""
+        """Terms ``objectness`` and ``rpn_box``, ``classification`` and ``box`` of regions, and those of branches."""
         padded = pad_targets(targets)
         boxes_xyxy, labels = unpack_targets(padded)
         valid, canvas = labels >= 0, canvas_size(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -43,18 +44,25 @@ class RoiSample(NamedTuple):
         return self.owners >= 0
 
 
-class RegionSampling(NamedTuple):
+@dataclass(frozen=True)
+class RegionSampling:
     """How regions are chosen for training (Girshick 2015, Fast R-CNN, section 2.3, "Mini-batch sampling").
+
+    Args:
+        count: Regions an image (Fast R-CNN: 64 of each of two images; FPN: 512).
+        share: Largest share of regions with an object.
+        positive: Overlap from which on a region shows an object.
+        background: Overlap from which on a region without an object counts (Fast R-CNN: 0.1).
 
     Example:
         >>> RegionSampling(count=128, background=0.1).positives
         32
     """
 
-    count: int = 512  # an image; Fast R-CNN: 64 of each of two images, FPN: 512
-    share: float = 0.25  # largest share of regions with an object
-    positive: float = 0.5  # overlap from which on a region shows an object
-    background: float = 0.0  # overlap from which on a region without an object counts; Fast R-CNN: 0.1
+    count: int = 512
+    share: float = 0.25
+    positive: float = 0.5
+    background: float = 0.0
 
     @property
     def positives(self) -> int:
