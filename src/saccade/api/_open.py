@@ -23,11 +23,13 @@ __all__ = [
     "ModelLike",
     "NmsLike",
     "augmented",
+    "input_settings",
     "open_data",
     "open_model",
     "open_network",
     "run_config",
     "tiling",
+    "with_input_data",
     "with_suppression",
 ]
 
@@ -208,6 +210,48 @@ def run_config(model: ModelLike | None) -> TrainConfig | None:
         return None
     path = Path(model) / "config.yaml" if Path(model).is_dir() else Path(model).parent / "config.yaml"
     return load_config(path) if Path(model).exists() and path.exists() else None
+
+
+def input_settings(
+    model: ModelLike | None, proposals: str | Path | None, files: bool = True
+) -> dict[str, str | Path | None]:
+    """Where further inputs come from, by option: as given, else as in the run that a checkpoint lies in.
+
+    Args:
+        model: The model.
+        proposals: As given.
+        files: Take a file that the run had as well, which holds the images of its data set.
+    """
+    from saccade.data.derived.proposals import METHODS
+
+    config = None if proposals else run_config(model)
+    if config is not None and (files or config.data.proposals in METHODS):
+        proposals = config.data.proposals
+    return {"proposals": proposals}
+
+
+def with_input_data(
+    model: ModelLike,
+    runtime: Runtime | Model,
+    dataset: VisionDataset,
+    proposals: str | Path | None = None,
+    workers: int | None = None,
+) -> VisionDataset:
+    """The data set with the further inputs that a network takes, kept beside the runs where it lies in one.
+
+    Raises:
+        SaccadeError: If an option is given that it has no use for, or what it names cannot be read.
+    """
+    from saccade.data.derived.further_inputs import add_inputs, find_sources, inputs_folder
+    from saccade.engine.train.progress import track
+    from saccade.engine.train.setup import worker_count
+
+    name = runtime.builder_name if isinstance(runtime, Model) else runtime.name
+    found = find_sources(runtime.input_names, input_settings(model, proposals), name)
+    config = run_config(model)
+    folder = inputs_folder(None if config is None else config.out)
+    label = f"inputs of {dataset.info.name}, {dataset.info.split}"
+    return add_inputs(dataset, found, folder, worker_count(workers), lambda parts, n: track(parts, n, label), None)
 
 
 def open_data(

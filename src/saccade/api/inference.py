@@ -7,7 +7,18 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from saccade.api._open import OWN_NMS, ModelLike, NmsLike, augmented, open_data, open_model, open_network, tiling
+from saccade.api._open import (
+    OWN_NMS,
+    ModelLike,
+    NmsLike,
+    augmented,
+    input_settings,
+    open_data,
+    open_model,
+    open_network,
+    tiling,
+    with_input_data,
+)
 from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,6 +45,7 @@ def evaluate(
     rectangular: bool = False,
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
+    proposals: str | Path | None = None,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
@@ -62,6 +74,8 @@ def evaluate(
         max_detections: Detections that a detector outputs for an image, and that count in an image and class; 100 if
             not given, as in COCO.
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
+        proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
+            form; that of the training run if not given, else selective_search.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
         tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
@@ -83,6 +97,8 @@ def evaluate(
         ('top1', True)
     """
     if predictions is not None:
+        if proposals is not None:
+            raise ConfigError("predictions in a file need no proposals. Leave proposals out.")
         if data is None or model is not None:
             raise ConfigError(
                 "predictions are scored on data, without a model. Name the data (--data PATH), leave out the model."
@@ -94,6 +110,7 @@ def evaluate(
         raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")
     from saccade.engine.evaluate.evaluate import evaluate as score
     from saccade.engine.evaluate.evaluate import on_rectangles
+    from saccade.engine.predict.further_inputs import with_inputs
     from saccade.engine.train.progress import track
     from saccade.engine.train.setup import worker_count
     from saccade.tasks import get_task
@@ -101,6 +118,10 @@ def evaluate(
     runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms)
     dataset = open_data(model, data, split, format, task or get_task(runtime.task).ground_truth_task)
     runtime = on_rectangles(runtime) if rectangular else runtime
+    if tile is None:
+        dataset = with_input_data(model, runtime, dataset, proposals, workers)
+    else:  # each tile has its own
+        runtime = with_inputs(runtime, input_settings(model, proposals))
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
     return score(
@@ -148,6 +169,7 @@ def predict(
     device: str | None = None,
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
+    proposals: str | Path | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     keep_images: bool = True,
     tile: int | tuple[int, int] | None = None,
@@ -169,6 +191,8 @@ def predict(
         device: Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given.
         max_detections: Detections that a detector outputs for an image; its own number, usually 100, if not given.
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
+        proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
+            form; the method of the training run if not given, else selective_search.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
         keep_images: Keep the pixels on each result.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
@@ -193,9 +217,11 @@ def predict(
         >>> [(result.path, result.image_size) for result in saccade.predict(model, images)]
         [('array-0', (28, 28)), ('array-1', (40, 30))]
     """
+    from saccade.engine.predict.further_inputs import with_inputs
     from saccade.engine.predict.predict import predict as run
 
     runtime = open_model(model, weights, device, trust, max_detections, nms)
+    runtime = with_inputs(runtime, input_settings(model, proposals, files=False))
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     return run(

@@ -135,6 +135,9 @@ class _EvaluateOptions:
     nms: NmsOptions = field(default_factory=NmsOptions)
     """Of detectors: other settings of suppression than the model's own, such as kind and iou. In Python also a mapping.
     An exported file holds its own, which cannot be changed."""
+    proposals: str | None = None
+    """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; that
+    of the training run if not given, else selective_search."""
 
 
 @dataclass(kw_only=True)
@@ -164,6 +167,9 @@ class _PredictOptions:
     nms: NmsOptions = field(default_factory=NmsOptions)
     """Of detectors: other settings of suppression than the model's own, such as kind and iou. In Python also a mapping.
     An exported file holds its own, which cannot be changed."""
+    proposals: str | None = None
+    """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; the
+    method of the training run if not given, else selective_search."""
     on_error: Literal["raise", "skip"] = "raise"
     """What an image that cannot be read does: end the prediction (raise), or be named and left out (skip). The shell
     skips unless told otherwise, and its exit code is then 1."""

@@ -31,6 +31,7 @@ __all__ = [
     "create_model",
     "from_header",
     "get_builder",
+    "input_names_of",
     "list_models",
     "register_model",
     "target_names_of",
@@ -215,9 +216,11 @@ def _import_outside(name: str) -> None:
 
 
 @functools.cache
-def _targets(name: str, options: str) -> tuple[str, ...]:
+def _names(name: str, options: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Kinds of ground truth and of further inputs."""
     with torch.device("meta"):
-        return create_model(name, **json.loads(options)).target_names
+        model = create_model(name, **json.loads(options))
+    return model.target_names, model.input_names
 
 
 def target_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -227,7 +230,17 @@ def target_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
         >>> target_names_of("resnet18", {})
         ('labels',)
     """
-    return _targets(name, json.dumps(dict(options), default=str))
+    return _names(name, json.dumps(dict(options), default=str))[0]
+
+
+def input_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Find the further inputs that a network takes, before it is built for the data's classes.
+
+    Example:
+        >>> input_names_of("resnet18", {})
+        ()
+    """
+    return _names(name, json.dumps(dict(options), default=str))[1]
 
 
 def get_builder(name: str) -> BuilderEntry:

@@ -180,7 +180,7 @@ def repair_proposals(found: Proposals, size: tuple[int, int]) -> tuple[Proposals
     """
     limit = np.array([size[1], size[0], size[1], size[0]], np.float32)
     boxes = np.clip(found.boxes_xyxy, 0, limit)
-    kept: NDArray[np.bool_] = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    kept = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     clipped = int((kept & (np.abs(boxes - found.boxes_xyxy) > _SLACK).any(axis=1)).sum())
     dropped = len(kept) - int(kept.sum())
     if not kept.any():

@@ -213,6 +213,8 @@ def move_target(target: Target, matrix: Matrix, remap: Remap, fill: int = 0) -> 
 def move_inputs(inputs: Target, matrix: Matrix, size: tuple[int, int], remap: Remap, fill: int) -> Target:
     """Move further inputs like a target; proposals are clipped to the new canvas, and dropped where nothing is left.
 
+    An image without any left has one, the whole canvas.
+
     Example:
         >>> inputs = {"proposals": np.array([[0.0, 0, 10, 10], [90, 90, 99, 99]], np.float32)}
         >>> move_inputs(inputs, np.eye(3), (50, 50), lambda pixels, fill, linear: pixels, fill=114)["proposals"]
@@ -222,11 +224,15 @@ def move_inputs(inputs: Target, matrix: Matrix, size: tuple[int, int], remap: Re
         return {}
     moved = move_target(inputs, matrix, remap, fill)
     if "proposals" in moved:
-        boxes = np.clip(moved["proposals"], 0, np.array([size[1], size[0], size[1], size[0]], np.float32))
+        canvas = np.array([0, 0, size[1], size[0]], np.float32)
+        boxes = np.clip(moved["proposals"], 0, canvas[[2, 3, 2, 3]])
         keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        rows = row_keys("proposals")
-        moved["proposals"] = boxes
-        moved = {key: value[keep] if key in rows else value for key, value in moved.items()}
+        rows = {key: value for key, value in moved.items() if key in row_keys("proposals")}
+        if keep.any():
+            moved |= {key: value[keep] for key, value in rows.items()} | {"proposals": boxes[keep]}
+        else:
+            whole = {key: np.ones((1, *value.shape[1:]), value.dtype) for key, value in rows.items()}
+            moved |= whole | {"proposals": canvas[None]}
     return moved
 
 

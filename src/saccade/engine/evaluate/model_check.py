@@ -24,6 +24,7 @@ from torch import nn
 
 from saccade.data.check.run import source_splits
 from saccade.data.derived.combine import ConcatDataset, subset
+from saccade.data.derived.further_inputs import add_inputs, find_sources
 from saccade.data.open import open_raw
 from saccade.data.tables.faults import apply_policy
 from saccade.data.tables.table_dataset import TableDataset
@@ -294,6 +295,8 @@ def overfit_few(
     say = progress or (lambda line: None)
     started = time.monotonic()
     student = copy.deepcopy(model)
+    if set(student.input_names) - few.read(0).inputs.keys():
+        few = add_inputs(few, find_sources(student.input_names, {}, student.builder_name), workers=0)
     student.class_names = learnt_class_names(student.num_classes, few.info.class_names)
     for module in student.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from saccade.data.derived.further_inputs import inputs_of_image
 from saccade.deploy.base import max_detections_of
 from saccade.deploy.runtime import Runtime
+from saccade.engine.predict.further_inputs import sources_of
 from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
 from saccade.engine.predict.sources import OnError, Skipped, Skips, iter_source
 from saccade.engine.predict.tiled import Tiling, predict_tiled
@@ -57,7 +59,8 @@ def predict(
     """Predict the images of a source: results in its order, in pixels of the originals.
 
     Args:
-        runtime: What predicts: a model in memory or an exported file.
+        runtime: What predicts: a model in memory or an exported file. Further inputs of the network, such as proposals,
+            are computed for each image (:func:`saccade.engine.predict.further_inputs.with_inputs` chooses how).
         source: Anything ``engine.predict.sources.iter_source`` takes.
         batch_size: Images at a time; only images of equal canvas share a batch.
         size: Canvas (height, width); the model's own if not given.
@@ -85,9 +88,19 @@ def _whole(
     runtime: Runtime, source: Any, batch_size: int, size: tuple[int, int] | None, keep_images: bool, skips: Skips
 ) -> Iterator[Result]:
     waiting: list[Prepared] = []
+    sources = sources_of(runtime)
     for number, (name, image) in enumerate(iter_source(source, runtime.input_spec.channels, skips)):
         place = number + len(skips.images)  # in the source, whatever was left out before
-        ready = prepare(image, runtime.input_spec, name=name, image_id=place, size=size, keep_image=keep_images)
+        inputs = inputs_of_image(image, sources, name, place)
+        ready = prepare(
+            image,
+            runtime.input_spec,
+            name=name,
+            image_id=place,
+            size=size,
+            keep_image=keep_images,
+            inputs=inputs,
+        )
         if waiting and (len(waiting) == batch_size or waiting[0].canvas.shape != ready.canvas.shape):
             yield from predict_batch(runtime, waiting)
             waiting = []

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from saccade.data.images.decode import read_image
-from saccade.data.transforms.move import move_inputs, resize_pixels
 from saccade.data.transforms.resize import resize_image
 from saccade.deploy.runtime import Runtime
+from saccade.engine.predict.further_inputs import move_to_canvas
 from saccade.engine.predict.sources import to_pixels
 from saccade.errors import ConfigError
 from saccade.results.base import Result
@@ -61,7 +61,8 @@ def prepare(
         image_id: Number of the image in results.
         size: Canvas (height, width); the network's own if not given.
         keep_image: Keep the original pixels, so that results can draw themselves.
-        inputs: Further inputs of the network, in pixels of the image.
+        inputs: Further inputs of the network, in pixels of the image, such as those that
+            :func:`saccade.data.derived.further_inputs.inputs_of_image` finds.
 
     Raises:
         DataError: If it is no image.
@@ -79,13 +80,7 @@ def prepare(
         pixels = to_pixels(image, spec.channels, image_id)
         name = name or f"array-{image_id}"
     canvas, geometry = resize_image(pixels, spec, size)
-    moved: Mapping[str, NDArray[Any]] = {}
-    if inputs:
-
-        def remap(values: NDArray[Any], fill: int, linear: bool) -> NDArray[Any]:
-            return resize_pixels(values, geometry.size, linear)
-
-        moved = move_inputs(dict(inputs), geometry.matrix, geometry.size, remap, spec.pad_value)
+    moved = move_to_canvas(inputs or {}, geometry, spec.pad_value)
     return Prepared(canvas, ImageInfo(image_id, name, geometry, pixels if keep_image else None), moved)
 
 

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from saccade.data.derived.further_inputs import inputs_of_image
 from saccade.data.derived.tiles import TileGrid, tile_grid
 from saccade.data.transforms.resize import resize_image
 from saccade.deploy.runtime import Runtime
+from saccade.engine.predict.further_inputs import move_to_canvas, sources_of
 from saccade.engine.predict.large_images import LargeImage, open_images
 from saccade.engine.predict.sources import Skips
 from saccade.engine.predict.tiled_maps import MapBands
@@ -26,7 +28,7 @@ from saccade.engine.predict.tiling import Tiling
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
 from saccade.results.base import Result
-from saccade.structures.batch import Batch
+from saccade.structures.batch import Batch, pad_targets
 from saccade.structures.sample import ImageInfo
 from saccade.tasks import get_task
 from saccade.tasks.base import as_array
@@ -114,6 +116,12 @@ def _check(runtime: Runtime, tiling: Tiling) -> None:
             f"tile: mirror continues images for class maps; {runtime.name} would find objects in the mirror. "
             "Leave it off."
         )
+    for source, value in sources_of(runtime).items():
+        if not source.computed(value):
+            raise ConfigError(
+                f"tile: {source.setting} of a file are those of whole images. Leave {source.setting} out, so that each "
+                "tile has its own, or predict without tiles."
+            )
 
 
 def _map_file(folder: Path, name: str, used: set[str]) -> Path:
@@ -163,15 +171,16 @@ def _predict_tiles(
     size: tuple[int, int] | None,
 ) -> Iterator[_Tiles]:
     """Predictions for the tiles, batch by batch."""
-    spec = runtime.input_spec
+    spec, sources = runtime.input_spec, sources_of(runtime)
     for first in range(0, len(grid), batch_size):
-        canvases, infos = [], []
+        canvases, infos, inputs = [], [], []
         for index in range(first, min(first + batch_size, len(grid))):
             window = image.window(*grid.origin(index), grid.tile, spec.pad_value, mirror)
             canvas, geometry = resize_image(window, spec, size)
             canvases.append(canvas)
             infos.append(ImageInfo(index, image.name, geometry))
-        yield runtime(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2)), infos
+            inputs.append(move_to_canvas(inputs_of_image(window, sources, image.name), geometry, spec.pad_value))
+        yield runtime(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2), **pad_targets(inputs)), infos
 
 
 def _merged_pixels(

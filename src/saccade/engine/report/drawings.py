@@ -61,7 +61,7 @@ def hits_and_misses(
     scored: list[tuple[float, NDArray[Any]]] = []
     for index in np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).astype(int):
         sample = dataset.read(int(index))
-        (result,) = predict_batch(runtime, [prepare(sample.image, runtime.input_spec)])
+        (result,) = predict_batch(runtime, [prepare(sample.image, runtime.input_spec, inputs=sample.inputs)])
         evaluator = task.evaluator(dataset.info, runtime.decoded_keys)
         result.image_id = sample.info.image_id
         evaluator.update([result], [sample.target])

@@ -73,6 +73,7 @@ class DataConfig:
     cache: bool = False  # decode every training image once and keep its pixels; refused where memory is short
     rectangular: bool = False  # validation on the smallest canvas that holds the letterboxed image
     tile: TileConfig = field(default_factory=TileConfig)
+    proposals: str = ""  # of networks that take some: selective_search (if empty), selective_search_quality, or a file
     sampler: Literal["shuffle", "balanced", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     pair: PairConfig = field(default_factory=PairConfig)

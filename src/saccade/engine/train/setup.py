@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 
 from saccade.data.derived.cached import CachedDataset
+from saccade.data.derived.further_inputs import add_inputs, find_sources, inputs_folder
 from saccade.data.derived.tiles import TiledDataset
 from saccade.data.open import holds_out, open_dataset
 from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.progress import track
 from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.class_names import learnt_class_names
-from saccade.models.registry import create_model, get_builder, target_names_of
+from saccade.models.registry import create_model, get_builder, input_names_of, target_names_of
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.tasks import get_task
 
@@ -63,10 +66,12 @@ class Datasets:
 def open_datasets(config: TrainConfig) -> Datasets:
     """Open the splits that ``config.data`` names, with the ground truth that ``config.model`` learns from.
 
-    They are cut into tiles if the configuration asks for it.
+    They are cut into tiles if the configuration asks for it, and have the further inputs that the network takes; what
+    is computed for these is kept beside the run.
 
     Raises:
-        ConfigError: If no data source is named, or the tiles make no sense.
+        ConfigError: If no data source is named, the tiles make no sense, or a further input is set that the network
+            does not take.
         DataError: If a split is missing or its labels are faulty and the policy is ``error``.
 
     Example:
@@ -106,9 +111,30 @@ def open_datasets(config: TrainConfig) -> Datasets:
     # Only training may pass over tiles without ground truth; scores are those of all.
     train = open_split(data.train, data.tile.keep_empty)
     assert train is not None
+    datasets = Datasets(train, open_split(data.val), open_split(data.test))
+    _add_inputs(datasets, config)
     if data.cache:
-        train = CachedDataset(train)
-    return Datasets(train, open_split(data.val), open_split(data.test))
+        datasets.train = CachedDataset(datasets.train)
+    return datasets
+
+
+def _add_inputs(datasets: Datasets, config: TrainConfig) -> None:
+    """Further inputs of the network for every split."""
+    data = config.data
+    names = input_names_of(config.model, config.model_args)
+    found = find_sources(names, {"proposals": data.proposals}, config.model)
+    splits = {name: part for name, part in vars(datasets).items() if part is not None}
+    for name, part in splits.items():
+        others = [other for other in splits.values() if other is not part]
+        added = add_inputs(
+            part,
+            found,
+            inputs_folder(config.out),
+            worker_count(data.workers),
+            partial(track, label=f"inputs of {part.info.name}, {part.info.split}"),
+            others,
+        )
+        setattr(datasets, name, added)
 
 
 def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True) -> Model:
