@@ -261,9 +261,11 @@ def show(
     count: int = 16,
     epoch: int = 0,
     seed: int | None = None,
+    proposals: str | None = None,
+    limit: int | None = None,
     save: str | Path | None = None,
 ) -> NDArray[Any]:
-    """Draw training images with their ground truth as they reach the network: resized, augmented, joined.
+    """Draw training images with their ground truth as they reach the network, or proposals and their recall.
 
     Args:
         data: Data set: name in the catalogue, or path.
@@ -275,13 +277,16 @@ def show(
         count: How many images.
         epoch: Epoch of the run, from 0, or from the end if negative.
         seed: Seed of the run; the recipe's if not given.
-        save: Image file to write.
+        proposals: Show proposals in place of training images: selective_search, selective_search_quality, or a JSON
+            file in COCO's form.
+        limit: With proposals: score so many images, evenly spaced; all if not given.
+        save: Image file to write; with proposals also a page (.html).
 
     Returns:
         A sheet of images, (H, W, 3) uint8 RGB.
 
     Raises:
-        SaccadeError: If a name is unknown, the data cannot be read, or recipe and model are both given.
+        SaccadeError: If a name is unknown, the data cannot be read, or options exclude each other.
 
     Example:
         >>> sheet = saccade.show("digit_scenes", task="detection", count=4)
@@ -295,6 +300,17 @@ def show(
     from saccade.results.images import write_image
 
     data = str(data)
+    if proposals is not None:
+        if recipe is not None or model is not None or epoch != 0 or seed is not None:
+            raise ConfigError("proposals are those of the images as they are. Leave recipe, model, epoch and seed out.")
+        from saccade.engine.report.proposals import show_proposals
+
+        shown = show_proposals(data, proposals, split, format, task, count, limit)
+        if save is not None:
+            shown.save(save)
+        return shown.sheet()
+    if limit is not None:
+        raise ConfigError("limit is the number of images whose proposals are scored. Give proposals with it.")
     if recipe is not None and model is not None:
         raise ConfigError("a recipe names its own network; give a recipe or a model, one of them.")
     if recipe is not None:

@@ -303,8 +303,13 @@ class ShowOptions:
     """Epoch of the run, from 0, or from the end if negative. Recipes may augment less towards the end."""
     seed: int | None = None
     """Seed of the run; the recipe's if not given."""
+    proposals: str | None = None
+    """Show proposals in place of training images: selective_search, selective_search_quality, or a JSON file in COCO's
+    form. Curves of their recall, and the best one of each object."""
+    limit: int | None = None
+    """With proposals: score so many images, evenly spaced; all if not given."""
     save: Path | None = None
-    """Image file to write. The shell writes show.png if not given."""
+    """Image file to write; with proposals also a page (.html). The shell writes show.png if not given."""
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,7 @@ from saccade.results.drawing import draw_caption, montage
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 
-__all__ = ["draw_training_images", "on_data", "task_of"]
+__all__ = ["draw_training_images", "on_data", "task_of", "training_split"]
 
 # Where no network is named.
 _PLAIN = InputSpec(size=(320, 320), resize="letterbox")
@@ -41,7 +41,7 @@ def task_of(data: str, split: str | None = None, format: str | None = None) -> s
         >>> task_of("digit_scenes")
         'detection'
     """
-    return open_dataset(data, split or _training_split(data, format), format=format, bad_labels="drop").info.task
+    return open_dataset(data, split or training_split(data, format), format=format, bad_labels="drop").info.task
 
 
 def on_data(
@@ -67,7 +67,7 @@ def on_data(
         config.data,
         source=data,
         format=config.data.format if own else format,
-        train=split or (config.data.train if own else _training_split(data, format)),
+        train=split or (config.data.train if own else training_split(data, format)),
         val=None,
         test=None,
         bad_labels="drop" if config.data.bad_labels == "error" else config.data.bad_labels,
@@ -131,8 +131,17 @@ def _open(config: TrainConfig, task: str | None) -> tuple[VisionDataset, Model]:
     return dataset, model
 
 
-def _training_split(data: str, format: str | None) -> str:
-    """``train``, or the first part of a data set that calls its parts otherwise."""
+def training_split(data: str, format: str | None) -> str:
+    """``train``, or the first part of a data set that calls its parts otherwise.
+
+    Args:
+        data: Catalogue name or path.
+        format: Reader; found automatically if not given.
+
+    Example:
+        >>> training_split("digit_scenes", None)
+        'train'
+    """
     entry = CATALOGUE.get(data)
     names = split_names(resolve_source(data, format)) if entry is None else entry.splits
     return "train" if not names or "train" in names or names == ("all",) else names[0]
