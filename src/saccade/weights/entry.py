@@ -13,7 +13,7 @@ from saccade.weights.class_lists import CIFAR10, CIFAR100
 
 __all__ = ["PublishedWeights", "Variant", "timm_imagenet", "torchvision_imagenet"]
 
-_OWN_LISTS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+_OWN_LISTS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "coco_person": ("", "person")}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class PublishedWeights:
         layout: Name of its key layout (``saccade.weights.layouts``).
         licence: SPDX identifier of the project that publishes it, and what else binds its use.
         num_classes: Classes of its head that are real (80 of COCO, also where the file has 91 rows).
-        class_names_source: List that names the rows of its head; ``coco91`` is COCO by its category ids.
+        class_names_source: List that names the rows of its head; ``coco91`` is COCO by its category ids,
+            ``coco_person`` its persons alone, behind the background.
         claimed: Metrics its publisher states.
         sha256: Full hash, where the publisher gives one.
         sha256_prefix: First digits of it, where that is all the publisher gives.
@@ -47,7 +48,7 @@ class PublishedWeights:
     layout: str
     licence: str
     num_classes: int
-    class_names_source: Literal["imagenet", "coco", "coco91", "cifar10", "cifar100"]
+    class_names_source: Literal["imagenet", "coco", "coco91", "coco_person", "cifar10", "cifar100"]
     claimed: Mapping[str, float]
     sha256: str | None = None
     sha256_prefix: str | None = None

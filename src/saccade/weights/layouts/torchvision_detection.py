@@ -1,5 +1,7 @@
 """Detectors of torchvision over a ResNet and a feature pyramid: ``backbone.body.*``, ``backbone.fpn.*``, ``head.*``.
 
+Those of two stages have ``rpn.head.*`` and ``roi_heads.*`` in place of ``head.*``.
+
 Published files have the names of older releases (``inner_blocks.0.weight``, ``classification_head.conv.2.weight``),
 files saved today newer ones (``inner_blocks.0.0.weight``, ``classification_head.conv.1.0.weight``); both are read.
 
@@ -32,6 +34,17 @@ _VARIANCE = ".running_var"
 # Layers of the subnets of RetinaNet: a convolution and a ReLU each.
 _SECOND_VERSION = "head.classification_head.conv.0.1.weight"  # GroupNorm in the subnets of RetinaNet
 _SUBNET = re.compile(r"^(head\.(?:classification|regression)_head\.conv)\.(\d+)\.0\.")
+# Detectors of two stages: where their parts are here. The convolutions of masks stand one behind a ReLU of the other.
+_RPN_CONV = re.compile(r"^rpn\.head\.conv\.(?:0\.0\.)?(?=weight|bias)")
+_MASK_FCN = re.compile(r"^roi_heads\.mask_head\.(?:mask_fcn(\d+)|(\d+)\.0)\.")
+_STAGES = {
+    "rpn.head.": "rpn.",
+    "roi_heads.box_head.": "box_branch.head.",
+    "roi_heads.box_predictor.": "box_branch.predictor.",
+    "roi_heads.mask_predictor.": "branches.mask.predictor.",
+    "roi_heads.keypoint_head.": "branches.keypoints.head.",
+    "roi_heads.keypoint_predictor.": "branches.keypoints.predictor.",
+}
 
 
 def matches(keys: set[str]) -> bool:
@@ -68,7 +81,15 @@ def _rename(name: str, pyramid: str) -> str:
     if name.startswith(_FPN):
         inner = name.removeprefix(_FPN).removeprefix("extra_blocks.")
         return pyramid + re.sub(r"_blocks\.(\d+)\.0\.", r"_blocks.\1.", inner)
-    return _SUBNET.sub(lambda found: f"{found[1]}.{2 * int(found[2])}.", name)
+    name = _SUBNET.sub(lambda found: f"{found[1]}.{2 * int(found[2])}.", name)
+    name = _RPN_CONV.sub("rpn.conv.", name)
+    name = _MASK_FCN.sub(
+        lambda found: f"branches.mask.head.{2 * (int(found[1]) - 1 if found[1] else int(found[2]))}.", name
+    )
+    for theirs, own in _STAGES.items():
+        if name.startswith(theirs):
+            return own + name.removeprefix(theirs)
+    return name
 
 
 def _with_eps(state: dict[str, Tensor]) -> dict[str, Tensor]:
