@@ -16,6 +16,7 @@ MEMBERS = (
     Subject("alexnet", {"num_classes": 5, "fc_channels": 32}),
     Subject("alexnet_2012", {"num_classes": 5, "fc_channels": 32}, (96, 96), odd_size=(107, 133)),
     Subject("vgg11", {"num_classes": 5, "fc_channels": 32}),
+    Subject("spp_net_classifier", {"num_classes": 4, "hidden": 32, "levels": (2, 1)}),
     # Large enough that a 3x3 pooling of the last map does not give one value only.
     Subject("googlenet", {"num_classes": 5}, (96, 96), exported=False),
     Subject("googlenet_bn", {"num_classes": 5}, (96, 96)),
@@ -52,6 +53,10 @@ MEMBERS = (
     Subject("fcos", {"num_classes": 2, "channels": 64}, (128, 128)),
     # The coarsest of its five levels has a stride of 128; anchors as small as the canvas asks for.
     Subject("retinanet", {"num_classes": 2, "channels": 32, "anchor_size": 8}, (128, 128)),
+    Subject("rcnn", {"num_classes": 2, "backbone": "mobilenet_v3_small", "region_size": 32, "context": 2}),
+    # Maps of ten locations a side: on smaller ones two proposals may have the same features, and their order is free.
+    Subject("spp_net", {"num_classes": 2, "hidden": 32, "levels": (2, 1)}, (160, 160), odd_size=(170, 201)),
+    Subject("fast_rcnn", {"num_classes": 2, "hidden": 32}, (160, 160), odd_size=(170, 201)),
     # Few proposals: of a thousand random ones some lie so near to a threshold that rounding decides.
     Subject(
         "fasterrcnn",

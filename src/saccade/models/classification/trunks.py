@@ -16,10 +16,10 @@ __all__ = ["build_trunk"]
 def build_trunk(name: str, stride: int = 16) -> Classifier:
     """Convolutions of a classifier, all of which its last feature map depends on.
 
-    Networks of 2012 to 2014 lose their last pooling, which takes the map from stride 16 to 32: regions are pooled instead
-    (Girshick 2015, Fast R-CNN, section 2.2). The other poolings of VGG round sizes up, as in the framework that it
-    was published for; on canvases of whole strides that changes nothing. Later ones trade the stride of their last
-    stage for dilation where they can, and keep it where they cannot.
+    Networks of 2012 to 2014 lose their last pooling, which takes the map from stride 16 to 32: regions are pooled
+    instead (Girshick 2015, Fast R-CNN, section 2.2). The other poolings of VGG round sizes up, as in the framework that
+    it was published for; on canvases of whole strides that changes nothing. Later networks trade the stride of their
+    last stage for dilation where they can, and keep it where they cannot.
 
     Args:
         name: Builder name of a classifier with feature maps.
