@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.contract.hand_counts import REFERENCE
 
 _ALEXNET, _VGG16, _RESNET18 = REFERENCE["alexnet_2012"], REFERENCE["vgg16"], REFERENCE["resnet18"]
@@ -26,7 +28,7 @@ _BINS = 36 + 9 + 4 + 1
 
 def _linear(*sizes: int) -> tuple[int, int]:
     """Parameters and multiply-adds of fully connected layers one behind the other."""
-    pairs = list(zip(sizes, sizes[1:], strict=False))
+    pairs = list(pairwise(sizes))
     return sum((before + 1) * after for before, after in pairs), sum(before * after for before, after in pairs)
 
 
