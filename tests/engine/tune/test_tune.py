@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +26,11 @@ from saccade.engine.train.configfile import config_to_yaml, load_config
 from saccade.engine.tune import search as search_module
 from saccade.engine.tune import study as study_module
 from saccade.engine.tune import trials as trials_module
-from saccade.engine.tune.study import counted, open_storage
+from saccade.engine.tune.fitness import choose_fitness
+from saccade.engine.tune.space import parse_space
+from saccade.engine.tune.study import Search, counted, open_storage, open_study, suggest
 from saccade.errors import ConfigError, DataError
+from saccade.tasks import get_task
 
 LR = "optimizer.lr=1e-4:1e-2:log"
 
@@ -202,6 +211,95 @@ def test_several_processes_share_a_search(base: TrainConfig) -> None:
     assert len(found.trials) == len(_trials("x")) == 4
     holders = {trial.user_attrs["process"]["pid"] for trial in _trials("x")}
     assert len(holders) == 2
+
+
+def _process_of_the_first_trial() -> int:
+    """Once it has trained an epoch."""
+    place, ends = Path("x/trials/0000"), time.monotonic() + 240
+    while not (place / "metrics.csv").exists():
+        assert time.monotonic() < ends, [str(path) for path in Path("x").rglob("*")]
+        time.sleep(0.05)
+    return int(json.loads((place / ".lock").read_text())["pid"])
+
+
+def test_ctrl_c_ends_all_processes_and_the_search_goes_on(
+    base: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base.epochs = 12
+    Path("base.yaml").write_text(config_to_yaml(base))
+    workers: list[int] = []
+
+    def interrupt() -> None:
+        training = _process_of_the_first_trial()
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        # Ctrl-C of a terminal goes to a whole group; processes of the search are in none that has this one.
+        workers.extend(int(child) for child in children if os.getpgid(int(child)) == int(child))
+        assert training in workers
+        os.kill(os.getpid(), signal.SIGINT)
+
+    words = ["tune", "--config", "base.yaml", "--space", LR, "--trials", "2", "--jobs", "2", "--out", "x"]
+    waiting = threading.Thread(target=interrupt)
+    waiting.start()
+    assert main([*words, "--no-prune"]) == 130
+    waiting.join()
+    said = capsys.readouterr().err
+    assert "interrupted; finished trials are kept. Go on with: saccade tune --config base.yaml" in said
+    assert "--resume" in said
+    assert len(workers) == 2
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+    assert {trial.state.name for trial in _trials("x")} == {"WAITING"}
+    found = saccade.tune(out="x", resume=True)
+    assert sorted(row["state"] for row in found.trials) == ["complete", "complete (recipe)"]
+    # What was interrupted went on in its folder, behind the epochs that it had, and is no failure.
+    (recipe,) = (trial for trial in _trials("x") if trial.user_attrs.get("recipe"))
+    assert (recipe.user_attrs["folder"], recipe.user_attrs["attempt"]) == ("0000", 1)
+    log = Path("x/trials/0000/log.txt").read_text()
+    assert (log.count("epoch 1/12"), log.count("epoch 12/12")) == (1, 1)
+
+
+def test_a_process_that_is_killed_is_replaced(base: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    base.epochs = 12
+    killed: list[int] = []
+
+    def kill() -> None:
+        killed.append(_process_of_the_first_trial())
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = saccade.tune(base, space=[LR], trials=2, jobs=2, prune=False, out="x")
+    killer.join()
+    said = capsys.readouterr().err
+    assert "a process of the search was killed by signal 9" in said
+    assert "trial 0 was cut off when its process was killed; it is begun again" in said
+    assert sorted(row["state"] for row in found.trials) == ["complete", "complete (recipe)"]
+    (again,) = (trial for trial in _trials("x") if trial.user_attrs.get("attempt") == 2)
+    assert again.user_attrs["folder"] == "0000"
+    assert again.user_attrs["process"]["pid"] != killed[0]
+
+
+def test_a_recipe_that_reaches_nothing_is_shown_as_zero(
+    base: TrainConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Search(base, parse_space(base, [LR]), trials=2)
+    fitness = choose_fitness(get_task("classification"))
+    with open_study("sqlite:///study.db", "x", search) as study:
+        search_module._begin(study, search)
+        for value in (0.0, 0.25):
+            trial = study.ask()
+            suggest(trial, search.space)
+            study.tell(trial, value)
+        metric = search_module._write_best(study, search, Path("x"), fitness, report=True)
+        result = search_module._result(study, search, Path("x"), metric)
+    assert (result.recipe_value, result.best_value) == (0.0, 0.25)
+    assert "best: trial 1, top1 0.2500; the recipe 0.0000" in capsys.readouterr().err
+    assert "<b>0.0000</b><span>recipe&#x27;s top1</span>" in Path("x/tune.html").read_text()
+    monkeypatch.setattr("saccade.api.tune", lambda **_: result)
+    Path("base.yaml").write_text(config_to_yaml(base))
+    assert main(["tune", "--config", "base.yaml"]) == 0
+    assert re.search(r"of the recipe\W+0\.0000", capsys.readouterr().out)
 
 
 def test_a_shared_storage_is_joined_and_never_overfilled(base: TrainConfig) -> None:

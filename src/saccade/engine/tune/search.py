@@ -40,6 +40,7 @@ from saccade.tasks import get_task
 
 __all__ = ["TuneResult", "run_search", "run_worker", "storage_url"]
 
+_INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)  # codes of a process that was asked to end
 _SAME_FAULT = 3  # so many trials that fail alike before any succeeds end the search
 _REPORT_SECONDS = 60.0  # between two reports of a search that goes on
 
@@ -296,7 +297,10 @@ def _result(study: Study, search: Search, folder: Path, metric: str) -> TuneResu
     }
     path = folder / "best.yaml"
     rows = trial_rows(counted(study), search.space)
-    _say(f"best: trial {best.number}, {metric} {best.value:.4f}" + (f"; the recipe {recipe:.4f}" if recipe else ""))
+    _say(
+        f"best: trial {best.number}, {metric} {best.value:.4f}"
+        + ("" if recipe is None else f"; the recipe {recipe:.4f}")
+    )
     _say(f"{folder} takes {disk_use(folder) / 1e6:.1f} MB; the weights of trial {best.number} are kept")
     _say(f"train it: {shlex.join(['saccade', 'train', '--config', str(path)])}")
     return TuneResult(folder, metric, best.value, values, path, folder / "tune.html", recipe, rows, importances(study))
@@ -326,11 +330,11 @@ def _work_together(study: Study, search: Search, folder: Path, url: str, jobs: i
                 message = process.communicate()[0].strip()
                 if code == 0:
                     continue
+                if code in _INTERRUPTED:
+                    raise KeyboardInterrupt
                 if code > 0:
                     _end(running)
                     raise ConfigError(message or f"a process of the search ended with code {code}.")
-                if -code in (signal.SIGINT, signal.SIGTERM):
-                    raise KeyboardInterrupt
                 _say(f"a process of the search was killed by signal {-code} (out of memory?)")
                 for lost in recover(study):
                     _say(f"trial {lost} was cut off when its process was killed; it is begun again")
@@ -353,6 +357,8 @@ def _start_worker(folder: Path, url: str, jobs: int, number: int) -> subprocess.
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
+        # Ctrl-C of the terminal reaches this process alone, which asks each of its own to end, once.
+        start_new_session=True,
     )
     assert process.stdin is not None
     with suppress(BrokenPipeError):
