@@ -198,6 +198,7 @@ def _folder(_material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("SACCADE_DATA", raising=False)
+    monkeypatch.setenv("SACCADE_CACHE", str(tmp_path / ".cache"))
     tables: list[dict[Any, Any]] = [READERS, registry._BUILDERS, kinds.KINDS, tasks._REGISTERED]
     kept, modules = [dict(table) for table in tables], set(sys.modules)
     yield tmp_path

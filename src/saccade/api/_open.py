@@ -248,8 +248,11 @@ def with_input_data(
 
     name = runtime.builder_name if isinstance(runtime, Model) else runtime.name
     found = find_sources(runtime.input_names, input_settings(model, proposals), name)
-    config = run_config(model)
-    folder = inputs_folder(None if config is None else config.out)
+    runs = None
+    if not isinstance(model, Model) and run_config(model) is not None:
+        run = Path(model).resolve()
+        runs = run.parent if run.is_dir() else run.parent.parent
+    folder = inputs_folder(runs)
     label = f"inputs of {dataset.info.name}, {dataset.info.split}"
     return add_inputs(dataset, found, folder, worker_count(workers), lambda parts, n: track(parts, n, label), None)
 

@@ -26,7 +26,7 @@ from saccade.data.derived.proposals import ProposalDataset, add_proposals, find_
 from saccade.data.derived.selective_search import SelectiveSearch, selective_search
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.errors import ConfigError, DataError
+from saccade.errors import ConfigError, DataError, SaccadeError
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 
 
@@ -184,6 +184,43 @@ def test_a_killed_search_goes_on_behind_its_last_part(tmp_path: Path, monkeypatc
     assert counted.images == 2
     assert_same(found, add_proposals(data, workers=0))
     assert [path.name.endswith(".part.safetensors") for path in folder.iterdir()] == [False]
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder = photos(tmp_path, count=3), tmp_path / "kept"
+    monkeypatch.setattr(cache_module, "_PART_IMAGES", 1)
+    expected = add_proposals(data, workers=0)
+    folder.write_text("a file")
+    assert_same(add_proposals(data, folder=folder, workers=0), expected)
+    assert caplog.text.count("proposals are kept in memory alone: cannot write") == 1
+    # Full in the middle: what was written before is read from there.
+    folder.unlink()
+    write, written_files = cache_module.atomic_write, []
+
+    def full(path: Path, content: Any) -> None:
+        if len(written_files) == 2:
+            raise SaccadeError("cannot write: the disk is full")
+        written_files.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(cache_module, "atomic_write", full)
+    assert_same(add_proposals(data, folder=folder, workers=0), expected)
+    assert len(list(folder.iterdir())) == 2
+
+    # Or where the parts are joined: they stay.
+    def full_at_the_end(path: Path, content: Any) -> None:
+        if ".part." not in path.name:
+            raise SaccadeError("cannot write: the disk is full")
+        write(path, content)
+
+    monkeypatch.setattr(cache_module, "atomic_write", full_at_the_end)
+    other, counted = tmp_path / "other", Counted()
+    assert_same(add_proposals(data, folder=other, workers=0), expected)
+    assert "parts of proposals are not joined: cannot write" in caplog.text
+    assert_same(add_proposals(data, folder=other, workers=0, progress=counted), expected)
+    assert counted.images == 0
 
 
 def test_what_was_searched_before_an_error_is_kept(tmp_path: Path) -> None:

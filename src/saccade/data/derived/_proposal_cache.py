@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from saccade.errors import SaccadeError
 from saccade.structures.files import atomic_write
 
 __all__ = ["BoxFile", "ProposalCache", "digest_of"]
@@ -100,17 +101,24 @@ class ProposalCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was added since the last part."""
-        if self._digests:
-            if self.folder is None:
-                boxes, offsets = _joined(self._boxes)
-                self._take(BoxFile(boxes), self._digests, offsets)
+        """Write what was added since the last part; where that is not possible, keep it in memory."""
+        digests, boxes = self._digests, self._boxes
+        self._digests, self._boxes, self._written = [], [], time.monotonic()
+        if not digests:
+            return
+        rows, offsets = _joined(boxes)
+        if self.folder is not None:
+            path = self.folder / f"{self._stem}-{secrets.token_hex(4)}.part.safetensors"
+            try:
+                self._write(path, digests, boxes)
+            except SaccadeError as error:
+                logger.warning("proposals are kept in memory alone: %s", error)
+                self.folder = None
             else:
-                path = self.folder / f"{self._stem}-{secrets.token_hex(4)}.part.safetensors"
-                self._write(path, self._digests, self._boxes)
                 self._parts.append(path)
-            self._digests, self._boxes = [], []
-        self._written = time.monotonic()
+                self._take(BoxFile(path), digests, offsets)
+                return
+        self._take(BoxFile(rows), digests, offsets)
 
     def finish(self) -> None:
         """Write the rest, and join all parts, those of killed searches too, to one file."""
@@ -128,7 +136,11 @@ class ProposalCache:
                 boxes += np.split(all_boxes, offsets[1:-1])
                 joined.append(path)
         if digests:
-            self._write(self.folder / f"{self._stem}-{secrets.token_hex(4)}.safetensors", digests, boxes)
+            try:
+                self._write(self.folder / f"{self._stem}-{secrets.token_hex(4)}.safetensors", digests, boxes)
+            except SaccadeError as error:  # the parts are there
+                logger.warning("parts of proposals are not joined: %s", error)
+                return
             for path in joined:
                 path.unlink(missing_ok=True)
         for left in self.folder.glob(f".{self._stem}*"):
