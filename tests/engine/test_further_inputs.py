@@ -28,6 +28,7 @@ from saccade.deploy.runtime import EagerRuntime, open_runtime
 from saccade.engine.predict.further_inputs import with_inputs
 from saccade.engine.predict.predict import predict
 from saccade.engine.predict.prepare import predict_batch, prepare
+from saccade.engine.predict.test_time_augmentation import AugmentedRuntime
 from saccade.engine.predict.tiling import Tiling
 from saccade.engine.train.config import DataConfig, OptimizerConfig, TrainConfig
 from saccade.engine.train.fit import fit
@@ -35,6 +36,7 @@ from saccade.engine.train.setup import open_datasets
 from saccade.errors import ConfigError, DataError
 from saccade.models.checkpoint import save_model
 from saccade.results.detections import Detections
+from saccade.structures.input_spec import InputSpec
 
 NET = "tests.deploy.proposals:proposal_net"
 
@@ -108,7 +110,6 @@ def test_a_run_computes_proposals_beside_itself_and_every_verb_uses_them(
 def test_the_network_sees_the_proposals_moved_with_the_image(coco: Path) -> None:
     from saccade.data.loading.pipeline import TrainPipeline
     from saccade.data.loading.sampler import SampleKey
-    from saccade.structures.input_spec import InputSpec
 
     data = open_datasets(config(coco)).train
     spec = InputSpec((80, 120), resize="stretch")
@@ -218,6 +219,51 @@ def test_each_tile_has_proposals_of_its_own(runtime: EagerRuntime, tmp_path: Pat
     own.write_text(json.dumps([{"image_id": 0, "bbox": [10, 12, 200, 20], "score": 0.4}]))
     with pytest.raises(ConfigError, match="proposals of a file are those of whole images"):
         list(predict(with_inputs(runtime, {"proposals": own}), image, tiling=Tiling((64, 96))))
+
+
+def test_proposals_move_with_the_views_of_test_time_augmentation(runtime: EagerRuntime) -> None:
+    boxes = np.array([[0, 0, 20, 20], [60, 4, 90, 30], [30, 34, 50, 60]], np.float32)
+    image = scene(64, 96)
+    prepared = prepare(image, runtime.input_spec, inputs={"proposals": boxes})
+    augmented = AugmentedRuntime(runtime, scales=(1.0, 2.0))
+    (result,) = predict_batch(augmented, [prepared])  # padded to 8 rows, which stay padding in every view
+    assert len(result.boxes_xyxy) == 3
+    order = np.lexsort(result.boxes_xyxy.T[:1])
+    np.testing.assert_allclose(result.boxes_xyxy[order], boxes[[0, 2, 1]], atol=0.01)
+    (result,) = saccade.predict(runtime.model, image, tta=True)  # computed on the way
+    assert len(result.boxes_xyxy) > 3
+
+
+class Recorder:
+    """Runtime that keeps the further inputs it is given."""
+
+    task, name, class_names = "detection", "recorder", ("thing",)
+    input_spec, decoded_keys = InputSpec((4, 6)), ("boxes", "scores", "labels", "count")
+
+    def __init__(self, *names: str) -> None:
+        self.input_names, self.given = names, []
+
+    def __call__(self, images: Any, **inputs: Any) -> Any:
+        self.given.append(inputs)
+        count = torch.zeros(len(images), dtype=torch.int64)
+        rows = torch.zeros(len(images), 1)
+        return {"boxes": torch.zeros(len(images), 1, 4), "scores": rows, "labels": rows.long(), "count": count}
+
+
+def test_images_among_the_inputs_move_with_the_views_and_others_are_refused() -> None:
+    recorder = Recorder("target_image", "proposal_scores")
+    second = torch.arange(24, dtype=torch.uint8).reshape(1, 1, 4, 6).repeat(1, 3, 1, 1)
+    scores = torch.rand(1, 8)
+    images = torch.zeros(1, 3, 4, 6, dtype=torch.uint8)
+    AugmentedRuntime(recorder, scales=(1.0, 2.0))(images, target_image=second, proposal_scores=scores)
+    plain, mirrored, large, large_mirrored = (given["target_image"] for given in recorder.given)
+    torch.testing.assert_close(plain, second)
+    torch.testing.assert_close(mirrored, second.flip(3))
+    assert large.shape == (1, 3, 8, 12)
+    torch.testing.assert_close(large_mirrored, large.flip(3))
+    assert all(given["proposal_scores"] is scores for given in recorder.given)
+    with pytest.raises(ConfigError, match="recorder takes label_map, for which test-time augmentation has no rule"):
+        AugmentedRuntime(Recorder("label_map"))(images, label_map=second[:, 0])
 
 
 def test_the_check_of_a_network_on_data_gives_it_proposals(coco: Path) -> None:

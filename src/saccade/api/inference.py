@@ -118,12 +118,12 @@ def evaluate(
     runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms)
     dataset = open_data(model, data, split, format, task or get_task(runtime.task).ground_truth_task)
     runtime = on_rectangles(runtime) if rectangular else runtime
+    if tta:
+        runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
     if tile is None:
         dataset = with_input_data(model, runtime, dataset, proposals, workers)
     else:  # each tile has its own
         runtime = with_inputs(runtime, input_settings(model, proposals))
-    if tta:
-        runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
     return score(
         runtime,
         dataset,
@@ -221,9 +221,9 @@ def predict(
     from saccade.engine.predict.predict import predict as run
 
     runtime = open_model(model, weights, device, trust, max_detections, nms)
-    runtime = with_inputs(runtime, input_settings(model, proposals, files=False))
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
+    runtime = with_inputs(runtime, input_settings(model, proposals, files=False))
     return run(
         runtime,
         source,

@@ -19,6 +19,7 @@ from saccade.deploy.runtime import Runtime
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
 from saccade.ops.views import View, flip_order
+from saccade.structures.kinds import kind_of
 from saccade.tasks import get_task
 from saccade.tasks.base import MergeOptions
 
@@ -96,13 +97,11 @@ class AugmentedRuntime:
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8.
 
+        Further inputs move with the views: boxes are scaled and mirrored, images resized.
+
         Raises:
-            ConfigError: If the network takes further inputs, which the views would have to move.
+            ConfigError: If a further input is of a kind for which no rule is known.
         """
-        if self.input_names:
-            raise ConfigError(
-                f"{self.runtime.name} takes {', '.join(self.input_names)}. Predict without test-time augmentation."
-            )
         canvases = as_uint8(images).permute(0, 2, 3, 1).numpy()
         canvas = (canvases.shape[1], canvases.shape[2])
         decoded, views = [], []
@@ -111,9 +110,31 @@ class AugmentedRuntime:
             resized = np.stack([resize_pixels(image, size) for image in canvases])
             for mirrored in self.flips:
                 pixels = np.ascontiguousarray(resized[:, :, ::-1]) if mirrored else resized
-                decoded.append(self.runtime(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
-                views.append(View(canvas, size, mirrored))
+                view = View(canvas, size, mirrored)
+                moved = {name: self._moved(name, value, view) for name, value in inputs.items()}
+                decoded.append(self.runtime(torch.from_numpy(pixels).permute(0, 3, 1, 2), **moved))
+                views.append(view)
         return self._task.merge_views(decoded, views, self.options)
+
+    def _moved(self, name: str, value: Tensor, view: View) -> Tensor:
+        """A further input in pixels of a view."""
+        motion = kind_of(name).motion
+        if motion == "none":
+            return value
+        if motion == "image":
+            images = [resize_pixels(image, view.size) for image in value.permute(0, 2, 3, 1).numpy()]
+            moved = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+            return moved.flip(3) if view.mirrored else moved
+        if motion != "boxes":
+            raise ConfigError(
+                f"{self.runtime.name} takes {name}, for which test-time augmentation has no rule. Predict without it."
+            )
+        boxes = value * value.new_tensor([view.size[1] / view.canvas[1], view.size[0] / view.canvas[0]] * 2)
+        if not view.mirrored:
+            return boxes
+        real = (value[..., 2:] > value[..., :2]).all(dim=-1, keepdim=True)  # padding stays zero
+        x1, y1, x2, y2 = boxes.unbind(-1)
+        return torch.stack([view.size[1] - x2, y1, view.size[1] - x1, y2], dim=-1) * real
 
     def _size(self, canvas: tuple[int, int], scale: float) -> tuple[int, int]:
         """The canvas as it is, or resized to the nearest size that the network takes."""
