@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ from saccade.ops.roi import roi_align, roi_pool
 from saccade.structures.batch import pad_targets
 
 __all__ = [
+    "PUBLISHED_INPUT",
     "AlignPooling",
     "FasterRCNN",
     "PoolPooling",
@@ -56,6 +58,13 @@ __all__ = [
 
 _PAPER = "Ren et al., NeurIPS 2015, arXiv 1506.01497"
 _STRIDES = (4, 8, 16, 32)  # of C2 to C5
+# Fields of the input in which torchvision's published detectors differ from their backbone.
+PUBLISHED_INPUT: dict[str, Any] = {
+    "size": (800, 1333),
+    "resize": "shorter_side",
+    "align": "top_left",
+    "pad_multiple": 32,
+}
 
 
 class AlignPooling:
@@ -340,9 +349,7 @@ def fasterrcnn_resnet50_fpn(num_classes: int = 80, weights: str | None = None) -
     """
     body, neck, rpn = pyramid_rcnn_parts("resnet50")
     model = FasterRCNN(body, neck, rpn, pyramid_box_branch(num_classes), num_classes)
-    model.input_spec = replace(
-        body.input_spec, size=(800, 1333), resize="shorter_side", align="top_left", pad_multiple=32
-    )
+    model.input_spec = replace(body.input_spec, **PUBLISHED_INPUT)
     return model
 
 
