@@ -375,6 +375,8 @@ class ModelStep:
         self.session, self.step, self.config = session, step, step.config
         self.data, self.model = session.data_of(step), session.model.to(session.fabric.device)
         _check_classes(self.model, self.data.train, step)
+        if self.config.data.size is not None:
+            self.model.input_spec = self.model.input_spec.with_size(self.config.data.size)
         session.take_state()  # the weights before the step; a pass that was cut short is done again
         self.model.begin(step.name, self.data.train)
 

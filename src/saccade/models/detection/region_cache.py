@@ -105,7 +105,7 @@ class RegionCache:
         if not path.is_file():
             return None
         try:
-            with np.load(path) as file:
+            with path.open("rb") as stream, np.load(stream) as file:
                 features = file["features"].astype(np.float32) * file["scale"]
                 return RegionFeatures(features, file["boxes"], file["labels"])
         except _BROKEN as error:
