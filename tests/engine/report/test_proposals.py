@@ -103,5 +103,5 @@ def test_what_cannot_be_shown_is_said_in_a_line(
 
 
 def test_data_without_boxes_are_named() -> None:
-    with pytest.raises(ConfigError, match="digit_scenes has no boxes for the task classification"):
+    with pytest.raises(ConfigError, match="digit_scenes has no boxes where it is read for classification"):
         show_proposals("digit_scenes", task="classification", limit=1)

@@ -104,7 +104,7 @@ def show_proposals(
             kept in the cache folder.
         split: That for training if not given.
         format: Reader; found automatically if not given.
-        task: Which ground truth to read; detection if not given.
+        task: Which ground truth to read, where the data has several.
         count: How many images are drawn, evenly spaced.
         limit: Score so many images only, evenly spaced.
 
@@ -117,9 +117,11 @@ def show_proposals(
             raise ConfigError(f"{name} must be at least 1; got {number}.")
     source = find_proposals(proposals)
     split = split or training_split(data, format)
-    dataset = open_dataset(data, split, format=format, task=task or "detection", bad_labels="drop")
+    dataset = open_dataset(data, split, format=format, task=task, bad_labels="drop")
     if "boxes" not in dataset.target(0):
-        raise ConfigError(f"{data} has no boxes for the task {dataset.info.task}. Leave task out, or give detection.")
+        raise ConfigError(
+            f"{data} has no boxes where it is read for {dataset.info.task}. Give a task with boxes (--task detection)."
+        )
     if limit is not None and limit < len(dataset):
         dataset = subset(dataset, _spaced(len(dataset), limit))
     found = add_proposals(
@@ -138,7 +140,7 @@ def show_proposals(
 
 def _score(dataset: ProposalDataset) -> tuple[MetricReport, list[NDArray[np.float64]]]:
     """Figures, and the best overlap of every object of every image."""
-    recall = ProposalRecall(_label_names(dataset))
+    recall = ProposalRecall(_label_names(dataset.dataset))
     images = track(range(len(dataset)), len(dataset), "recall")
     best = [recall.update(dataset.proposals(index).boxes_xyxy, dataset.target(index)) for index in images]
     return recall.compute(), best
@@ -146,7 +148,8 @@ def _score(dataset: ProposalDataset) -> tuple[MetricReport, list[NDArray[np.floa
 
 def _label_names(dataset: VisionDataset) -> tuple[str, ...]:
     """Names of the objects' labels, where class names are those of points."""
-    return (dataset.info.object_names or ("object",)) if dataset.info.task == "keypoints" else dataset.info.class_names
+    names: Sequence[str] = getattr(dataset, "label_names", ()) or dataset.info.object_names or dataset.info.class_names
+    return tuple(names)
 
 
 def _draw(dataset: ProposalDataset, index: int, best: NDArray[np.float64]) -> NDArray[Any]:
@@ -154,7 +157,7 @@ def _draw(dataset: ProposalDataset, index: int, best: NDArray[np.float64]) -> ND
     boxes, proposals = np.asarray(sample.target["boxes"], np.float64).reshape(-1, 4), sample.inputs["proposals"]
     nearest = proposals[box_iou(boxes[:, None], proposals.astype(np.float64)).argmax(axis=1)]
     nearest = nearest[best > 0]
-    names = [_label_names(dataset)[label] if label >= 0 else "" for label in sample.target["labels"].tolist()]
+    names = [_label_names(dataset.dataset)[label] if label >= 0 else "" for label in sample.target["labels"].tolist()]
     colors = [_FOUND if overlap >= _OVERLAP else _MISSED for overlap in best] + [_BEST] * len(nearest)
     drawn = draw_boxes(
         sample.image,
