@@ -12,15 +12,16 @@ The two stages share the maps, which makes proposals nearly free (section 3). A 
 what proposes, what finds boxes (:mod:`saccade.models.detection.box_branch`), and what predicts more of them
 (:mod:`saccade.models.detection.roi_branches`); Mask, Keypoint and Cascade R-CNN pass other parts.
 
-Differences from the paper: joint training in one go (the paper's "approximate joint training"; the four steps are in
-``recipes/faster_rcnn.py``); no gradient passes the coordinates of proposals. Shapes are fixed: an image always has as
+Differences from the paper: joint training in one go (the paper's "approximate joint training"), unless the steps of a
+run have the names of its four steps (:mod:`saccade.models.detection.alternating`); no gradient passes the coordinates
+of proposals. Shapes are fixed: an image always has as
 many proposals as there may be, those that it lacks are boxes without area.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,7 @@ from saccade.blocks.roi_heads.box import BoxPredictor, TwoLayerHead
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import Classifier, build_backbone
+from saccade.models.detection.alternating import Alternation
 from saccade.models.detection.base import Assignment, Detector, unpack_targets
 from saccade.models.detection.box_branch import SingleBoxBranch
 from saccade.models.detection.dense import empty_maps
@@ -42,6 +44,7 @@ from saccade.ops.anchors import canvas_size
 from saccade.ops.nms import NmsSettings
 from saccade.ops.roi import roi_align, roi_pool
 from saccade.structures.batch import pad_targets
+from saccade.structures.dataset import VisionDataset
 
 __all__ = [
     "PUBLISHED_INPUT",
@@ -177,6 +180,7 @@ class FasterRCNN(Detector):
     """
 
     positive_iou = 0.7
+    alternation: Alternation
 
     def __init__(
         self,
@@ -205,6 +209,7 @@ class FasterRCNN(Detector):
             keys += branch.decoded_keys
         self.target_names, self.decoded_keys = tuple(targets), tuple(keys)
         self.class_rows = {f"{part}.{name}": rows for part, branch in parts for name, rows in branch.class_rows.items()}
+        self.alternation = Alternation()
         self._map_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self.input_spec = replace(
             backbone.input_spec, size=(512, 512), resize="letterbox", align="top_left", pad_multiple=32
@@ -238,14 +243,25 @@ class FasterRCNN(Detector):
         return decoded
 
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Terms ``objectness`` and ``rpn_box``, ``classification`` and ``box`` of regions, and those of branches."""
+        """Terms ``objectness`` and ``rpn_box``, ``classification`` and ``box`` of regions, and those of branches.
+
+        In one of the paper's four steps, those of the stage that it trains.
+        """
         padded = pad_targets(targets)
         boxes_xyxy, labels = unpack_targets(padded)
         valid, canvas = labels >= 0, canvas_size(images)
         maps = self.features(images)
-        outputs = self.rpn(images, maps)
-        terms: dict[str, Tensor] = self.rpn.loss(outputs, boxes_xyxy, valid, canvas)
-        proposals, count = self.rpn.propose(outputs, maps, canvas)
+        terms: dict[str, Tensor] = {}
+        proposer = self.alternation.proposer
+        outputs = self.rpn(images, maps) if proposer is None else {}
+        if self.alternation.first_stage:
+            terms.update(self.rpn.loss(outputs, boxes_xyxy, valid, canvas))
+        if not self.alternation.second_stage:
+            return terms
+        if proposer is None:
+            proposals, count = self.rpn.propose(outputs, maps, canvas)
+        else:
+            proposals, count = proposer.propose(images)
         real = torch.arange(proposals.shape[1], device=count.device) < count[:, None]
         # What is there is a proposal too, so that the second stage learns from the first step on.
         found = valid & (boxes_xyxy[..., 2:] > boxes_xyxy[..., :2]).all(dim=2)
@@ -256,6 +272,18 @@ class FasterRCNN(Detector):
             assert isinstance(branch, ObjectBranch)
             terms.update(branch.loss(maps, sample, padded))
         return terms
+
+    def begin(self, step: str, data: VisionDataset) -> None:
+        """Take the part of one of the paper's four steps, if the step has its name."""
+        self.alternation.begin(self, step)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What the four steps hand on."""
+        return self.alternation.state()
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore it."""
+        self.alternation.load(self, state)
 
     def decode(self, outputs: Outputs) -> Decoded:
         """Boxes in canvas pixels after suppression."""
@@ -294,7 +322,11 @@ class FasterRCNN(Detector):
 
     def _outputs(self, images: Tensor, maps: Sequence[Tensor]) -> dict[str, Tensor]:
         canvas = canvas_size(images)
-        proposals, _ = self.rpn.propose(self.rpn(images, maps), maps, canvas)
+        proposer = self.alternation.proposer
+        if proposer is None:
+            proposals, _ = self.rpn.propose(self.rpn(images, maps), maps, canvas)
+        else:
+            proposals, _ = proposer.propose(images)
         return {**self.box_branch(maps, proposals), "canvas": canvas}
 
 
