@@ -194,6 +194,8 @@ def _greedy(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, i
     own image. Whole numbers below 2^24 are exact in float32: with at most 127 classes and 127 images the decision
     depends on nothing but the image itself; beyond that it loses a bit each time either number doubles.
     """
+    if scores.is_meta:  # only shapes are asked for
+        return valid
     laid_out = _lay_out(boxes_xyxy, labels, valid).flatten(0, 1)
     ranks = torch.where(valid, scores, -1.0).flatten()
     if _in_graph(scores):
