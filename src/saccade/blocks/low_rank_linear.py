@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from saccade.errors import ConfigError
 
@@ -60,8 +60,10 @@ def truncate_linear(layer: nn.Linear, rank: int) -> LowRankLinear:
     """
     thin = LowRankLinear(layer.in_features, layer.out_features, rank).to(layer.weight.device)
     left, values, right = torch.linalg.svd(layer.weight.double(), full_matrices=False)
-    weights: tuple[Tensor, Tensor] = (values[:rank, None] * right[:rank], left[:, :rank])
-    for own, weight in zip(thin, weights, strict=True):
-        own.weight.copy_(weight)
-    thin[1].bias.copy_(layer.bias)
+    first, second = thin
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    first.weight.copy_(values[:rank, None] * right[:rank])
+    second.weight.copy_(left[:, :rank])
+    second.bias.copy_(layer.bias)
     return thin.to(layer.weight.dtype)

@@ -125,13 +125,16 @@ def feature_extractor(name: str, **options: Any) -> tuple[Classifier, int]:
         raise ConfigError(f"backbone '{name}' is a {entry.task} model; R-CNN warps regions for a classifier.{hint}")
     model = create_model(name, **options)
     last = model.get_submodule(model.head_names[0]) if len(model.head_names) == 1 else None
-    one_by_one = isinstance(last, nn.Conv2d) and last.kernel_size == (1, 1)
-    if not isinstance(model, Classifier) or model.auxiliary_heads or not (isinstance(last, nn.Linear) or one_by_one):
+    channels = None
+    if isinstance(last, nn.Linear):
+        channels = last.in_features
+    elif isinstance(last, nn.Conv2d) and last.kernel_size == (1, 1):
+        channels = last.in_channels
+    if not isinstance(model, Classifier) or model.auxiliary_heads or channels is None:
         raise ConfigError(
             f"backbone '{name}' does not end in one linear layer whose inputs are features (it has auxiliary "
             "classifiers, or another kind of head). Choose another, such as 'resnet18'."
         )
-    channels = last.in_features if isinstance(last, nn.Linear) else last.in_channels  # type: ignore[union-attr]
     parent, _, child = model.head_names[0].rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Identity())
     model.head_names, model.class_rows = (), {}

@@ -151,7 +151,7 @@ class RegionDetector(Detector):
     """
 
     input_names = ("proposals",)
-    head_names = ("head",)
+    head_names: tuple[str, ...] = ("head",)
     rules = RegionRules()
 
     def __init__(self, num_classes: int, channels: int) -> None:
