@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saccade.api.options import NmsOptions
-from saccade.errors import ConfigError, did_you_mean
+from saccade.errors import ConfigError, DataError, did_you_mean
 from saccade.models.base import Model
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ __all__ = [
     "with_input_data",
     "with_suppression",
 ]
+
+logger = logging.getLogger("saccade")
 
 ModelLike = str | Path | Model
 """A network, the file of one, or the name of one together with weights."""
@@ -258,11 +262,17 @@ def with_input_data(
 
 
 def open_data(
-    model: ModelLike, data: str | Path | None, split: str | None, format: str | None, task: str
+    model: ModelLike,
+    data: str | Path | None,
+    split: str | None,
+    format: str | None,
+    task: str,
+    decoded_keys: Collection[str] = (),
 ) -> VisionDataset:
     """The data set that was named, or that of the run that a checkpoint lies in.
 
-    Without a split it is ``test``, else ``val``; where the data have neither, the images that training holds out.
+    Without a split it is ``test``, else ``val``; where the data have neither, the images that training holds out. Masks
+    and keypoints of objects are read where the network gives them and the data have them.
 
     Raises:
         SaccadeError: If neither is known, or it cannot be read.
@@ -284,6 +294,18 @@ def open_data(
         held_out = holds_out(data, (run.val, run.test), format, task)
     split = split or evaluation_split(data, format, task)
     held_out = held_out or holds_out(data, (split,), format, task)
-    return open_dataset(
-        data, split, format=format, task=task, bad_labels="drop", folds=folds, hold_out=held_out or None
+    read = partial(
+        open_dataset, data, split, format=format, task=task, bad_labels="drop", folds=folds, hold_out=held_out or None
     )
+    more: dict[str, Any] = {
+        name: True for name in ("masks", "keypoints") if task == "detection" and name in decoded_keys
+    }
+    if more:
+        try:
+            found = read(**more)
+            found.target(0)
+        except DataError as error:
+            logger.warning("only boxes are scored, not %s: %s", " and ".join(more), error)
+        else:
+            return found
+    return read()

@@ -116,7 +116,8 @@ def evaluate(
     from saccade.tasks import get_task
 
     runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms)
-    dataset = open_data(model, data, split, format, task or get_task(runtime.task).ground_truth_task)
+    asked = task or get_task(runtime.task).ground_truth_task
+    dataset = open_data(model, data, split, format, asked, runtime.decoded_keys)
     runtime = on_rectangles(runtime) if rectangular else runtime
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)

@@ -382,7 +382,7 @@ def _read(known: _Splits, split: str) -> VisionDataset:
     """One of the source's own splits."""
     source = known.source
     if source.format == GENERATED:
-        return DigitScenes(source.task or "detection", split)
+        return DigitScenes(source.task or "detection", split, masks=bool(source.options.get("masks")))
     part = get_reader(source.format).read(source.root, split, source.task, **source.options)
     say_what_is_unread(source.root)
     if not len(part):

@@ -1,12 +1,15 @@
-"""All metrics of a detector: COCO's of its boxes, of its masks if it predicts any, and VOC's on VOC's data."""
+"""All metrics of a detector: COCO's of boxes, of masks and keypoints if it predicts any, and VOC's on VOC's data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from saccade.errors import DataError
 from saccade.metrics.base import CompositeEvaluator, MetricReport
 from saccade.metrics.coco import CocoEvaluator
+from saccade.metrics.oks import OksEvaluator
 from saccade.metrics.voc import voc_average_precision, voc_values
 from saccade.results.base import Result
 from saccade.results.detections import Detections
@@ -16,16 +19,18 @@ __all__ = ["DetectionEvaluator"]
 
 
 class DetectionEvaluator(CompositeEvaluator):
-    """COCO's metrics of boxes, and those of masks and PASCAL VOC's where results and ground truth allow them.
+    """COCO's metrics of boxes; those of masks, of keypoints and PASCAL VOC's where results and ground truth allow them.
 
-    If both have masks, ``mask_AP``, ... are added; if the ground truth marks difficult objects, VOC's mean average
-    precisions. Classes, curves, confusion and errors are those of the boxes.
+    If both have masks, ``mask_AP``, ... are added; if both have keypoints, ``keypoint_AP``, ... by their similarity
+    (OKS); if the ground truth marks difficult objects, VOC's mean average precisions. Classes, curves, confusion and
+    errors are those of the boxes.
 
     Args:
         class_names: Names of labels 0..N-1.
-        primary: Metric by which the best checkpoint is chosen, ``AP`` or ``mask_AP``; the boxes' ``AP`` where there are
-            no masks to score.
-        max_detections: Detections that count in an image and class, for COCO's metrics.
+        primary: Metric by which the best checkpoint is chosen, ``AP``, ``mask_AP`` or ``keypoint_AP``; the boxes'
+            ``AP`` where there is nothing else to score.
+        max_detections: Detections that count in an image and class, for COCO's metrics; of keypoints 20 do.
+        point_names: Names of the keypoints.
 
     Example:
         >>> about = dict(path="1.jpg", image_id=1, image_size=(60, 80), class_names=("cat", "dog"))
@@ -39,12 +44,19 @@ class DetectionEvaluator(CompositeEvaluator):
         (1.0, 1.0)
     """
 
-    def __init__(self, class_names: Sequence[str], primary: str = "AP", max_detections: int = 100) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        primary: str = "AP",
+        max_detections: int = 100,
+        point_names: Sequence[str] = (),
+    ) -> None:
         self.class_names = tuple(class_names)
         self._primary = primary
         self._boxes = CocoEvaluator(class_names, max_detections=max_detections)
         self._masks = CocoEvaluator(class_names, iou_type="segm", max_detections=max_detections)
-        super().__init__(self._boxes, self._masks)
+        self._points = OksEvaluator(point_names)
+        super().__init__(self._boxes, self._masks, self._points)
 
     @property
     def max_detections(self) -> int:
@@ -61,6 +73,10 @@ class DetectionEvaluator(CompositeEvaluator):
         for result, target in zip(results, targets, strict=True):
             if isinstance(result, Detections) and result.masks is not None and "masks" in target:
                 self._masks.update([result], [target])
+            points_known = {"keypoints", "area"} <= target.keys()
+            if isinstance(result, Detections) and result.keypoints is not None and points_known:
+                scores, points = np.asarray(result.scores, np.float64), np.asarray(result.keypoints, np.float64)
+                self._points.add_points(result.path, int(result.image_id), scores, target, points)
 
     def compute(self) -> MetricReport:
         """Report of all metrics.
@@ -77,6 +93,8 @@ class DetectionEvaluator(CompositeEvaluator):
                     "unlike the rest. Give masks for all images, (0, height, width) where nothing is found."
                 )
             report.values.update({f"mask_{name}": value for name, value in self._masks.compute().values.items()})
+        if self._points.state():
+            report.values.update({f"keypoint_{name}": value for name, value in self._points.compute().values.items()})
         if any(record.difficult is not None for record in self._boxes.state().values()):
             report.values.update(voc_values(voc_average_precision(self._boxes.table())))
         if self._primary in report.values:

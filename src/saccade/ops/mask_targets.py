@@ -46,6 +46,8 @@ def mask_targets(
                  [0.0000, 0.0000]]])
     """
     targets = boxes_xyxy.new_zeros(len(boxes_xyxy), size, size, dtype=torch.float32)
+    if not len(targets):
+        return targets
     boxes = boxes_xyxy.float()
     # Regions of like size side by side: what they need of their masks is of like size, too.
     for rows in (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).argsort().split(_REGIONS):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, did_you_mean
+from saccade.ops.mask_rings import rings_of
 from saccade.results.base import import_supervision
 from saccade.results.objects import ObjectResult
 
@@ -119,8 +120,14 @@ class Detections(ObjectResult):
                 entry["keypoints"] = points_to_json(points, scores, self.point_names)
         return {**self._header(), "task": "detection", "objects": objects}
 
-    def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Convert to entries with ``bbox`` (xywh, pixels), ``segmentation`` (run lengths) and ``keypoints``."""
+    def to_coco(self, category_ids: Sequence[int] = (), polygons: bool = False) -> list[dict[str, Any]]:
+        """Convert to entries with ``bbox`` (xywh, pixels), ``segmentation`` and ``keypoints``.
+
+        Args:
+            category_ids: COCO's number of each class; the labels if not given.
+            polygons: Whether outlines are polygons along the edges of pixels, in place of run lengths; a mask with a
+                hole, which COCO's polygons cannot tell, and an empty one keep these.
+        """
         entries: list[dict[str, Any]] = []
         for index, (x1, y1, x2, y2) in enumerate(self.boxes_xyxy.astype(np.float64).tolist()):
             label = int(self.labels[index])
@@ -132,7 +139,7 @@ class Detections(ObjectResult):
                 "score": float(self.scores[index]),
             }
             if self.masks is not None:
-                entry["segmentation"] = encode_mask(self.masks[index])
+                entry["segmentation"] = _outline(self.masks[index], polygons)
             if self.keypoints is not None and self.point_scores is not None:
                 entry["keypoints"] = points_to_coco(self.keypoints[index], self.point_scores[index])
             entries.append(entry)
@@ -163,6 +170,12 @@ def encode_mask(mask: NDArray[Any]) -> dict[str, Any]:
         "size": [int(side) for side in encoded["size"]],
         "counts": counts.decode() if isinstance(counts, bytes) else counts,
     }
+
+
+def _outline(mask: NDArray[Any], polygons: bool) -> Any:
+    """``segmentation`` of one mask: x, y, x, ... of each ring, or run lengths."""
+    rings, holes = rings_of(mask) if polygons else ([], [])
+    return encode_mask(mask) if any(holes) or not rings else [ring.flatten().tolist() for ring in rings]
 
 
 def points_to_json(points: NDArray[Any], scores: NDArray[Any], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ class DatasetInfo:
         flip_pairs: Pairs of keypoints that a mirror exchanges.
         category_ids: The source's own ids of the classes, where it has them (COCO's have gaps).
         object_names: Names of the labels of objects with keypoints, as ``class_names`` names the points there.
+        point_names: Names of the keypoints of objects where ``class_names`` names the objects (detection).
 
     Example:
         >>> info = DatasetInfo("pets", "classification", ("cat", "dog"), split="val")
@@ -36,6 +37,7 @@ class DatasetInfo:
     flip_pairs: tuple[tuple[int, int], ...] = ()
     category_ids: tuple[int, ...] = field(default=())
     object_names: tuple[str, ...] = field(default=())
+    point_names: tuple[str, ...] = field(default=())
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
 from saccade.metrics.detection import DetectionEvaluator
-from saccade.ops.paste_masks import paste_masks
+from saccade.ops.paste_masks import paste_masks, paste_packed
 from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.detections import Detections
@@ -20,6 +20,8 @@ from saccade.tasks._views import merge_boxes
 from saccade.tasks.base import MergeOptions, Task, as_array
 
 __all__ = ["TASK", "DetectionTask"]
+
+_LARGE = 2**26  # pixels of all masks of an image above which they are kept packed
 
 
 class DetectionTask(Task):
@@ -49,6 +51,7 @@ class DetectionTask(Task):
     target_kinds = ("boxes", "labels")
     fitness = (
         ("0.1 mask_AP50 + 0.9 mask_AP", {"mask_AP50": 0.1, "mask_AP": 0.9}),
+        ("0.1 keypoint_AP50 + 0.9 keypoint_AP", {"keypoint_AP50": 0.1, "keypoint_AP": 0.9}),
         ("0.1 AP50 + 0.9 AP", {"AP50": 0.1, "AP": 0.9}),
     )
     searched = ("augment.translate=0:0.2", "augment.mosaic=0:1", "augment.mixup=0:0.5")
@@ -67,7 +70,9 @@ class DetectionTask(Task):
             more: dict[str, Any] = {}
             if "masks" in arrays:
                 grids = arrays["masks"][index, :number][keep]
-                more["masks"] = paste_masks(grids, whole[keep], info.geometry.original_size)
+                height, width = info.geometry.original_size
+                paste = paste_packed if len(grids) * height * width > _LARGE else paste_masks
+                more["masks"] = paste(grids, whole[keep], (height, width))
             if "keypoints" in arrays:
                 more["keypoints"] = info.geometry.invert_points(arrays["keypoints"][index, :number][keep])
                 more["point_scores"] = arrays["point_scores"][index, :number][keep]
@@ -102,8 +107,9 @@ class DetectionTask(Task):
         return _result(info, class_names, boxes_xyxy=boxes, scores=ones, labels=target["labels"], masks=masks, **more)
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> DetectionEvaluator:
-        """Build the evaluator of COCO's average precision; that of masks decides where a network gives masks."""
-        return DetectionEvaluator(data.class_names, primary="mask_AP" if "masks" in decoded_keys else "AP")
+        """Build the evaluator of COCO's average precision; that of masks, or keypoints, decides where there are any."""
+        primary = "mask_AP" if "masks" in decoded_keys else "keypoint_AP" if "keypoints" in decoded_keys else "AP"
+        return DetectionEvaluator(data.class_names, primary, point_names=data.point_names)
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions

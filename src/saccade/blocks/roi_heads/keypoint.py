@@ -30,6 +30,7 @@ class KeypointPredictor(nn.Module):
         super().__init__()
         self.kps_score_lowres = nn.ConvTranspose2d(in_channels, num_keypoints, 4, stride=2, padding=1)
         nn.init.kaiming_normal_(self.kps_score_lowres.weight, mode="fan_out", nonlinearity="relu")
+        assert self.kps_score_lowres.bias is not None
         nn.init.zeros_(self.kps_score_lowres.bias)
 
     def forward(self, features: Tensor) -> Tensor:

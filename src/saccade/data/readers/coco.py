@@ -95,7 +95,12 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def read(
-    root: Path, split: str, task: str | None = None, masks: bool = False, images: str | None = None
+    root: Path,
+    split: str,
+    task: str | None = None,
+    masks: bool = False,
+    images: str | None = None,
+    keypoints: bool = False,
 ) -> TableDataset:
     """Read one split of a COCO data set.
 
@@ -106,6 +111,8 @@ def read(
             ``background``.
         masks: Give each object's mask as well.
         images: Folder of the images, if it is not where COCO has it; relative to ``root``.
+        keypoints: Give the keypoints of each object as well, for ``detection``: objects of the category that has
+            some, from the file of the task ``keypoints``.
 
     Raises:
         DataError: If the file or one of its fields is missing or malformed, or names an image outside ``root``.
@@ -122,10 +129,11 @@ def read(
         (('dog',), array([[10.,  5., 30., 35.]]))
     """
     task = check_task(task, _TASKS, "coco")
-    files = _files(root, task)
+    kind = "keypoints" if keypoints else task
+    files = _files(root, kind)
     if not files:
         raise DataError(
-            f"{root}: there is no annotations/{_PREFIX[task]}*.json for task '{task}', nor another JSON file with "
+            f"{root}: there is no annotations/{_PREFIX[kind]}*.json for task '{kind}', nor another JSON file with "
             f"'images' and 'annotations'{_others(root)}. Put it there, or choose another task or format."
         )
     whole = list(files) == ["all"]
@@ -134,7 +142,7 @@ def read(
     content = _load(source)
     categories = _categories(content, source)
     points: list[str] = []
-    if task == "keypoints":
+    if kind == "keypoints":
         with_points = [category for category in categories if category.get("keypoints")]
         if len(with_points) != 1:
             raise DataError(f"{source}: categories: {len(with_points)} have keypoints, one must. Choose another task.")
@@ -161,7 +169,7 @@ def read(
     if whole:
         table = table.select_images(choose(len(table), split, None, root))
     names = builder.class_names
-    class_names = tuple(points) or names
+    class_names = tuple(points) if task == "keypoints" else names
     if task == "segmentation":
         class_names = ("background", *class_names)
     info = DatasetInfo(
@@ -171,7 +179,8 @@ def read(
         split,
         flip_pairs=flip_pairs_by_name(points),
         category_ids=builder.category_numbers,
-        object_names=names if points else (),
+        object_names=names if task == "keypoints" else (),
+        point_names=tuple(points) if task == "detection" else (),
     )
     name = source.relative_to(root).as_posix().replace("{", "{{").replace("}", "}}")
     return TableDataset(info, root, table, name, image_root=image_root, masks=masks)

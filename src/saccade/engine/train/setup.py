@@ -88,7 +88,9 @@ def open_datasets(config: TrainConfig) -> Datasets:
     task = get_task(get_builder(config.model).task).ground_truth_task
     folds = (data.folds, data.fold) if data.folds else None
     held_out = holds_out(data.source, (data.val, data.test), data.format, task=task)
-    options = {"masks": True} if "masks" in target_names_of(config.model, config.model_args) else {}
+    wanted = target_names_of(config.model, config.model_args)
+    # What readers of boxes give on demand.
+    options = {name: True for name in ("masks", "keypoints") if task == "detection" and name in wanted}
 
     def open_split(split: str | None, keep_empty: float = 1.0) -> VisionDataset | None:
         if split is None:

@@ -41,7 +41,7 @@ class FoundRegions(NamedTuple):
     def spread(self, values: Tensor) -> Tensor:
         """What was predicted for each region, (P, ...), in its row of (B, K, ...); zero elsewhere."""
         B, K = self.valid.shape
-        if _fixed():
+        if _fixed(values):
             rows = values.view(B, K, *values.shape[1:])
             return torch.where(self.valid.view(B, K, *[1] * (values.ndim - 1)), rows, 0.0)
         whole = values.new_zeros(B, K, *values.shape[1:])
@@ -90,12 +90,13 @@ def found_regions(pooling: Pooling, maps: Sequence[Tensor], decoded: Decoded) ->
     """
     boxes, labels, count = decoded["boxes"], decoded["labels"], decoded["count"]
     valid = torch.arange(boxes.shape[1], device=boxes.device) < count[:, None]
-    if _fixed():
+    if _fixed(boxes):
         return FoundRegions(pooling(maps, boxes).flatten(0, 1), boxes.flatten(0, 1), labels.flatten(), valid)
     most = max(int(count.max()), 1)
     features = pooling(maps, boxes[:, :most])[valid[:, :most]]
     return FoundRegions(features, boxes[valid], labels[valid], valid)
 
 
-def _fixed() -> bool:
-    return torch.compiler.is_compiling()
+def _fixed(values: Tensor) -> bool:
+    """Whether shapes may not follow from values: in graphs, and where there are no values."""
+    return torch.compiler.is_compiling() or values.is_meta

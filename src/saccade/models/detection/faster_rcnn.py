@@ -33,6 +33,7 @@ from saccade.blocks.roi_heads.box import BoxPredictor, TwoLayerHead
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import Classifier, build_backbone
+from saccade.models.classification.trunks import build_trunk
 from saccade.models.detection.alternating import Alternation
 from saccade.models.detection.base import Assignment, Detector, unpack_targets
 from saccade.models.detection.box_branch import SingleBoxBranch
@@ -189,14 +190,14 @@ class FasterRCNN(Detector):
         rpn: RegionProposalNetwork,
         box_branch: BoxBranch,
         num_classes: int,
-        branches: dict[str, ObjectBranch] | None = None,
+        branches: Mapping[str, ObjectBranch] | None = None,
     ) -> None:
         super().__init__(num_classes, NmsSettings(0.5, score_threshold=0.05, pre_nms=1000, max_detections=100))
         self.backbone = backbone
         self.neck = neck
         self.rpn = rpn
         self.box_branch = box_branch
-        self.branches = nn.ModuleDict(branches or {})
+        self.branches = nn.ModuleDict(dict(branches or {}))
         self.stage_names = tuple(f"backbone.{name}" for name in backbone.stage_names)
         self.neck_names = ("neck", "rpn") if neck.fpn is not None else ("rpn",)
         self.head_names = ("box_branch", *(f"branches.{name}" for name in self.branches))
@@ -396,7 +397,7 @@ def fasterrcnn_vgg16(num_classes: int = 20, weights: str | None = None) -> Faste
         >>> model.rpn.sizes, model.rpn.settings.count, model.input_spec.size
         (((128, 256, 512),), 300, (600, 1000))
     """
-    body = build_backbone("vgg16")
+    body = build_trunk("vgg16")  # conv5_3 at stride 16
     neck = RegionFeatures(body, (16,), channels=None)
     settings = ProposalSettings(candidates=6000, count=300, training_candidates=12000, training_count=2000)
     rpn = RegionProposalNetwork(512, ((128, 256, 512),), settings, inside_only=True, two_logits=True)
