@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.models.detection.inverse import (
     centernet_outputs_from_targets,
+    fasterrcnn_outputs_from_targets,
     fcos_outputs_from_targets,
     retinanet_outputs_from_targets,
     ssd_outputs_from_targets,
@@ -33,6 +34,7 @@ Inverse = Callable[[Model, list[dict[str, Tensor]], tuple[int, int]], Mapping[st
 # By class, as the decoding belongs to it.
 INVERSES: dict[str, Inverse] = {
     "CenterNet": centernet_outputs_from_targets,
+    "FasterRCNN": fasterrcnn_outputs_from_targets,
     "FCOS": fcos_outputs_from_targets,
     "RetinaNet": retinanet_outputs_from_targets,
     "SSD": ssd_outputs_from_targets,

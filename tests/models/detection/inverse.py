@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,10 @@ from saccade.models.base import Model, Outputs, Targets
 from saccade.models.detection import yolov2, yolov3, yolov4
 from saccade.models.detection.anchor_yolo import Anchors, AnchorYOLO
 from saccade.models.detection.base import unpack_targets
+from saccade.models.detection.box_branch import CODE_WEIGHTS as REGION_CODE_WEIGHTS
+from saccade.models.detection.cascade_branch import CascadeBranch
 from saccade.models.detection.centernet import center_targets
+from saccade.models.detection.faster_rcnn import FasterRCNN
 from saccade.models.detection.fcos import FCOS, centerness_targets
 from saccade.models.detection.retinanet import RetinaNet
 from saccade.models.detection.ssd import CODE_WEIGHTS, SSD
@@ -216,3 +221,26 @@ def cell_outputs_from_targets(
         "xy_scales": rows[3],
         "canvas": canvas_size(torch.empty(1, 3, *image_size)),
     }
+
+
+def fasterrcnn_outputs_from_targets(model: FasterRCNN, targets: Targets, image_size: tuple[int, int]) -> Outputs:
+    """Each object has a proposal near it that is moved onto it; all others are rows of padding."""
+    boxes, labels = unpack_targets(targets)
+    anchors_of = len(model.rpn.ratios) * len(model.rpn.sizes[0])
+    settings = model.rpn.settings
+    locations = [math.prod(-(-side // stride) for side in image_size) for stride in model.feature_strides]
+    K = min(settings.count, sum(min(settings.candidates, count * anchors_of) for count in locations))
+    cascade = isinstance(model.box_branch, CascadeBranch)
+    weights = model.box_branch.stages[-1].code_weights if cascade else REGION_CODE_WEIGHTS
+    B, C = len(boxes), model.num_classes
+    proposals, codes = torch.zeros(B, K, 4), torch.zeros(B, K, 1 if cascade else 1 + C, 4)
+    logits = torch.zeros(B, K, 1 + C)
+    shift = torch.tensor([-2.0, 3.0, 5.0, 4.0])
+    for image, row in (labels >= 0).nonzero().tolist():
+        proposals[image, row] = boxes[image, row] + shift
+        code = encode_anchors(boxes[image, row], proposals[image, row], weights)
+        codes[image, row, 0 if cascade else 1 + labels[image, row]] = code
+        logits[image, row, 1 + labels[image, row]] = 15.0
+    found = {"roi_scores": logits.softmax(dim=2)} if cascade else {"roi_logits": logits}
+    canvas = canvas_size(torch.empty(1, 3, *image_size))
+    return {**found, "proposals": proposals, "roi_codes": codes.flatten(2), "canvas": canvas}
