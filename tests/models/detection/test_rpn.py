@@ -165,7 +165,7 @@ def test_proposals_are_those_of_plain_loops(candidates: int, count: int) -> None
     images, maps = inputs(5)
     with torch.no_grad():
         outputs = rpn(images, maps)
-        outputs["rpn_codes"] = outputs["rpn_codes"] * 3
+        outputs["rpn_codes"], outputs["rpn_logits"] = outputs["rpn_codes"] * 3, outputs["rpn_logits"] * 20
         outputs["rpn_codes"][0, :60, 0] = 40.0  # far outside: without area once they are clipped
         found, counts = rpn.propose(outputs, maps, CANVAS)
     anchors = sum(min(candidates, SIZE[0] // s * (SIZE[1] // s) * 3) for s in STRIDES)

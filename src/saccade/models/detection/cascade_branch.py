@@ -149,6 +149,14 @@ class CascadeBranch(BoxBranch):
                 boxes = self._moved(maps, boxes, outputs["roi_codes"], stage)
         return {"proposals": boxes, "roi_scores": torch.stack(scores).mean(dim=0), "roi_codes": outputs["roi_codes"]}
 
+    def stage_boxes(self, maps: Sequence[Tensor], proposals_xyxy: Tensor) -> list[Tensor]:
+        """Proposals, and the boxes (B, R, 4) into which head after head moves them, for looking at."""
+        boxes = [proposals_xyxy]
+        for head, stage in zip(self.heads, self.stages, strict=True):
+            codes = head(self.pooling(maps, boxes[-1]))["roi_codes"]
+            boxes.append(self._moved(maps, boxes[-1], codes, stage))
+        return boxes
+
     def loss(
         self,
         maps: Sequence[Tensor],
@@ -158,6 +166,18 @@ class CascadeBranch(BoxBranch):
         labels: Tensor,
     ) -> tuple[dict[str, Tensor], RoiSample]:
         """Terms ``classification_1``, ``box_1`` and so on, stage by stage, and the regions of the first stage."""
+        terms, samples = self.stage_losses(maps, proposals_xyxy, valid, boxes_xyxy, labels)
+        return terms, samples[0]
+
+    def stage_losses(
+        self,
+        maps: Sequence[Tensor],
+        proposals_xyxy: Tensor,
+        valid: Tensor,
+        boxes_xyxy: Tensor,
+        labels: Tensor,
+    ) -> tuple[dict[str, Tensor], list[RoiSample]]:
+        """As :meth:`loss`, with the regions of every stage."""
         generator = loss_generator(self, proposals_xyxy.device)
         terms: dict[str, Tensor] = {}
         samples: list[RoiSample] = []
@@ -173,7 +193,7 @@ class CascadeBranch(BoxBranch):
             proposals_xyxy = self._moved(maps, sample.boxes_xyxy, outputs["roi_codes"], stage)
             large = (proposals_xyxy[..., 2:] > proposals_xyxy[..., :2]).all(dim=2)
             valid = large & (sample.owners >= NEGATIVE)
-        return terms, samples[0]
+        return terms, samples
 
     def decode(self, outputs: Outputs, nms: NmsSettings) -> Decoded:
         """One box a region, whatever its class, clipped to the canvas, and suppressed class by class."""
