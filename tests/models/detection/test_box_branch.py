@@ -191,8 +191,8 @@ def of(boxes: Tensor) -> dict[str, Tensor]:
 
 def test_all_proposals_negative(model: FasterRCNN) -> None:
     terms = learns(model, [NOTHING, NOTHING])
-    assert all(float(value) == 0 for name, value in terms.items() if "box" in name)
-    assert all(float(value) > 0 for name, value in terms.items() if "classification" in name)
+    assert all(value.item() == 0 for name, value in terms.items() if "box" in name)
+    assert all(value.item() > 0 for name, value in terms.items() if "classification" in name)
 
 
 def test_all_proposals_positive(model: FasterRCNN) -> None:

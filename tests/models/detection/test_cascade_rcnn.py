@@ -127,7 +127,7 @@ def test_losses_are_those_of_stages_one_after_the_other() -> None:
         weights = tuple(1 / value for value in deviations)
         expected = box_branch_loss({"roi_logits": logits, "roi_codes": codes}, sample, boxes, labels, weights)  # type: ignore[arg-type]
         for name, value in expected.items():
-            wanted = float(value) * (1.0, 0.5, 0.25)[number]
+            wanted = value.item() * (1.0, 0.5, 0.25)[number]
             assert terms[f"{name}_{number + 1}"].item() == pytest.approx(wanted, rel=1e-3, abs=1e-6)
         assert stage.iou == own.positive
         valid = (sample.owners != IGNORED) & ((proposals[..., 2:] - proposals[..., :2]) > 0).all(dim=2)
