@@ -159,13 +159,16 @@ def slow_proposals(
     return [box for _, box in sorted(kept, key=lambda pair: -pair[0])][:count]
 
 
-@pytest.mark.parametrize(("candidates", "count"), [(50, 30), (1000, 400)])
+@pytest.mark.parametrize(("candidates", "count"), [(50, 30), (120, 400)])
 def test_proposals_are_those_of_plain_loops(candidates: int, count: int) -> None:
     rpn = network(settings=ProposalSettings(candidates, count, 2 * candidates, 2 * count))
     images, maps = inputs(5)
     with torch.no_grad():
         outputs = rpn(images, maps)
-        outputs["rpn_codes"], outputs["rpn_logits"] = outputs["rpn_codes"] * 3, outputs["rpn_logits"] * 20
+        outputs["rpn_codes"] = outputs["rpn_codes"] * 3
+        # Evenly apart: of scores that are the same after a sigmoid in float32, either may come first.
+        ranks = outputs["rpn_logits"].argsort(dim=1).argsort(dim=1)
+        outputs["rpn_logits"] = ranks / ranks.shape[1] * 6 - 3
         outputs["rpn_codes"][0, :60, 0] = 40.0  # far outside: without area once they are clipped
         found, counts = rpn.propose(outputs, maps, CANVAS)
     anchors = sum(min(candidates, SIZE[0] // s * (SIZE[1] // s) * 3) for s in STRIDES)
