@@ -60,6 +60,13 @@ def crowded_settings(name: str, model: str, model_args: dict[str, Any], size: in
     )
 
 
+def choice_settings(run: TrainConfig, seed: int, out: Path, epochs: int) -> TrainConfig:
+    """A run of :func:`crowded_settings` that is one of several choices: the same for each but for the choice itself."""
+    run.epochs, run.seed, run.out = epochs, seed, str(out)
+    run.schedule.warmup_epochs, run.ema = 0.5, EmaConfig(decay=0.998, warmup_steps=300.0)
+    return run
+
+
 def scenes(size: int, count: int | None, train: str = "crowded") -> Datasets:
     """Training scenes and test scenes; with a count that many of each."""
     first, second = (DigitScenes("detection", split, count=count, size=(size, size)) for split in (train, "test"))

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from _runs import METRICS, Row, crowded_settings, machine, markdown, measure_runs, options, scenes
+from _runs import METRICS, Row, choice_settings, crowded_settings, machine, markdown, measure_runs, options, scenes
 
-from saccade.engine.train.config import EmaConfig, TrainConfig
+from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.fit import fit
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -35,10 +35,8 @@ def run_name(choice: str, seed: int) -> str:
 
 def settings(choice: str, seed: int, out: Path, epochs: int, size: int) -> TrainConfig:
     """The same run for every choice."""
-    config = crowded_settings(run_name(choice, seed), "yolov3_tiny", CHOICES[choice], size)
-    config.epochs, config.seed, config.out = epochs, seed, str(out)
-    config.schedule.warmup_epochs, config.ema = 0.5, EmaConfig(decay=0.998, warmup_steps=300.0)
-    return config
+    run = crowded_settings(run_name(choice, seed), "yolov3_tiny", CHOICES[choice], size)
+    return choice_settings(run, seed, out, epochs)
 
 
 def table(results: Mapping[str, Row]) -> str:

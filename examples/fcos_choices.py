@@ -11,9 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from _runs import METRICS, Row, crowded_settings, machine, markdown, measure_runs, options, scenes, scores
+from _runs import (
+    METRICS,
+    Row,
+    choice_settings,
+    crowded_settings,
+    machine,
+    markdown,
+    measure_runs,
+    options,
+    scenes,
+    scores,
+)
 
-from saccade.engine.train.config import EmaConfig, TrainConfig
+from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.fit import fit
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -34,10 +45,7 @@ def settings(choice: str, seed: int, out: Path, epochs: int, size: int) -> Train
     """The same run for every choice."""
     ranges = (24.0, 48.0, 96.0, 192.0)  # digits are 18 to 60 pixels high at 160, so that three levels have objects
     own = {"backbone": "resnet18", "channels": 64, "ranges": ranges, **CHOICES[choice]}
-    config = crowded_settings(run_name(choice, seed), "fcos", own, size)
-    config.epochs, config.seed, config.out = epochs, seed, str(out)
-    config.schedule.warmup_epochs, config.ema = 0.5, EmaConfig(decay=0.998, warmup_steps=300.0)
-    return config
+    return choice_settings(crowded_settings(run_name(choice, seed), "fcos", own, size), seed, out, epochs)
 
 
 def table(results: Mapping[str, Row]) -> str:

@@ -26,6 +26,8 @@ _PAIRING = 0.02
 # Rows that one side alone has. Suppression and top-k are not continuous: where two scores or overlaps are equal but for
 # rounding, either may win.
 _UNMATCHED = 0.01
+# Rules of resizing by which the canvas follows the image, where a file has one.
+_CANVAS_BY_IMAGE = ("shorter_side", "multiple", "none", "rectangle")
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,7 @@ def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
         >>> canvases(DigitScenes("detection", "val"), InputSpec((64, 64))).shape
         torch.Size([3, 3, 64, 64])
     """
-    if spec.resize in (
-        "shorter_side",
-        "multiple",
-        "none",
-        "rectangle",
-    ):  # their canvas follows the image; a file has one
+    if spec.resize in _CANVAS_BY_IMAGE:
         spec = replace(spec, resize="letterbox")
     pipeline = EvalPipeline(dataset, spec)
     samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]

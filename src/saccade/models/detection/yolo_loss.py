@@ -17,8 +17,9 @@ from saccade.errors import ConfigError, did_you_mean
 from saccade.losses.focal import sigmoid_focal_loss
 from saccade.losses.iou import iou_loss
 from saccade.models.base import Outputs
+from saccade.models.detection.yolo_box_error import squared_box_error
 from saccade.models.detection.yolo_cells import CellMatches, largest_overlap
-from saccade.ops.box_coding import SizeCoding, cell_offsets, decode_cells, encode_cells
+from saccade.ops.box_coding import SizeCoding, decode_cells
 from saccade.ops.iou import aligned_iou
 
 __all__ = ["YoloBoxLoss", "YoloLoss", "YoloObjectness", "yolo_loss"]
@@ -109,11 +110,10 @@ def yolo_loss(
     image, row, target = matches
 
     own_raw, own_boxes = raw[image, row], boxes_xyxy[image, target]
-    decoded = decode_cells(own_raw, points[row], strides[row], anchors[row], scales[row], size)
+    cells = points[row], strides[row], anchors[row]
+    decoded = decode_cells(own_raw, *cells, scales[row], size)
     if settings.box == "mse":
-        codes = encode_cells(own_boxes, points[row], strides[row], anchors[row], scales[row], size)
-        errors = cell_offsets(own_raw, scales[row], size) - cell_offsets(codes, scales[row], size)
-        box = (_small_boxes_count_more(own_boxes, outputs["canvas"]) * (errors**2).sum(dim=1)).sum() / 2
+        box = squared_box_error(own_raw, own_boxes, cells, outputs["canvas"], scales[row], size)
     else:
         box = iou_loss(decoded, own_boxes, settings.box).sum()
 
@@ -137,9 +137,3 @@ def yolo_loss(
         "class": settings.class_gain * F.binary_cross_entropy_with_logits(logits[image, row], classes, reduction="sum"),
     }
     return {name: term / max(images, 1) for name, term in terms.items()}
-
-
-def _small_boxes_count_more(boxes_xyxy: Tensor, canvas: Tensor) -> Tensor:
-    """Two minus the box's share of the canvas, as Darknet weighs squared errors."""
-    sides = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / canvas.flip(0)
-    return 2 - sides.prod(dim=1).clamp(max=1)

@@ -45,8 +45,7 @@ from saccade.models.detection.anchor_yolo import Anchors, AnchorYOLO
 from saccade.models.detection.yolo_assign_shape import claim_best
 from saccade.models.detection.yolo_cells import CellGrid, CellMatches
 from saccade.models.detection.yolov2_loss import RegionLoss, region_loss
-from saccade.models.detection.yolov3 import TinyDarknet
-from saccade.models.detection.yolov3_parts import YOLOBackbone, init_as_darknet, leaky_conv
+from saccade.models.detection.yolov3_parts import TinyDarknet, YOLOBackbone, init_as_darknet, leaky_conv
 from saccade.models.registry import register_model
 from saccade.ops.nms import NmsSettings
 from saccade.structures.input_spec import InputSpec

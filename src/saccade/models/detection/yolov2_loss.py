@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from saccade.errors import ConfigError
 from saccade.models.base import Outputs
+from saccade.models.detection.yolo_box_error import squared_box_error
 from saccade.models.detection.yolo_cells import CellMatches, largest_overlap
-from saccade.ops.box_coding import cell_offsets, decode_cells, encode_cells
+from saccade.ops.box_coding import cell_offsets, decode_cells
 from saccade.ops.iou import aligned_iou
 
 __all__ = ["RegionLoss", "region_loss"]
@@ -98,11 +99,7 @@ def region_loss(
     own_raw, own_boxes = raw[image, row], boxes_xyxy[image, target]
     cells = points[row], strides[row], anchors[row]
 
-    wanted = cell_offsets(encode_cells(own_boxes, *cells))
-    shares = ((own_boxes[:, 2:] - own_boxes[:, :2]) / outputs["canvas"].flip(0)).prod(dim=1)
-    errors = ((cell_offsets(own_raw) - wanted) ** 2).sum(dim=1)
-    box = ((2 - shares.clamp(max=1)) * errors).sum() / 2
-
+    box = squared_box_error(own_raw, own_boxes, cells, outputs["canvas"])
     with torch.no_grad():
         overlap = aligned_iou(decode_cells(own_raw, *cells), own_boxes)
         everything = decode_cells(raw.detach(), points, strides, anchors)

@@ -41,7 +41,6 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from saccade.blocks.darknet_pool import darknet_max_pool
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.classification.base import build_backbone
 from saccade.models.detection.anchor_yolo import Anchors
@@ -52,9 +51,9 @@ from saccade.models.detection.yolo_loss import YoloBoxLoss, YoloLoss, YoloObject
 from saccade.models.detection.yolov3_parts import (
     Pyramid,
     PyramidYOLO,
+    TinyDarknet,
     TinyPyramid,
     YOLOBackbone,
-    init_as_darknet,
     leaky_conv,
     upsample_and_join,
     yolov3_joint,
@@ -67,7 +66,6 @@ __all__ = [
     "ANCHORS",
     "ANCHORS_TINY",
     "ANCHORS_TINY_PUBLISHED",
-    "TinyDarknet",
     "YOLOv3",
     "YOLOv3Assignment",
     "YOLOv3Pyramid",
@@ -89,33 +87,6 @@ ANCHORS_TINY = (((10.0, 14.0), (23.0, 27.0), (37.0, 58.0)), ((81.0, 82.0), (135.
 ANCHORS_TINY_PUBLISHED = (((23.0, 27.0), (37.0, 58.0), (81.0, 82.0)), ANCHORS_TINY[1])
 
 YOLOv3Assignment = Literal["best", "ratio"]
-
-
-class TinyDarknet(nn.Module):
-    """Backbone of YOLOv3-tiny: seven 3x3 convolutions, max pooling before each but the first, the last at stride 1.
-
-    Example:
-        >>> [tuple(level.shape) for level in TinyDarknet().features(torch.zeros(1, 3, 64, 64))]
-        [(1, 256, 4, 4), (1, 1024, 2, 2)]
-    """
-
-    stage_names: tuple[str, ...] = tuple(f"stages.{number}" for number in range(7))
-    feature_channels: tuple[int, ...] = (256, 1024)
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (3, 16, 32, 64, 128, 256, 512, 1024)
-        self.stages = nn.ModuleList(leaky_conv(widths[index], widths[index + 1], 3) for index in range(7))
-        init_as_darknet(self)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) to feature maps of stride 16 and 32."""
-        x = self.stages[0](images)
-        for stage in self.stages[1:5]:
-            x = stage(darknet_max_pool(x))
-        fine = x
-        x = self.stages[5](darknet_max_pool(x))
-        return [fine, self.stages[6](darknet_max_pool(x, stride=1))]
 
 
 class YOLOv3Pyramid(Pyramid):
@@ -164,11 +135,11 @@ class YOLOv3(PyramidYOLO):
 
     Args:
         num_classes: Classes without background.
-        backbone: Images to feature maps.
-        pyramid: Makes the pyramid from the channels of its feature maps and the outputs of each level.
-        anchors: Width and height of the anchors of each level, fine to coarse, pixels.
+        backbone: As in :class:`PyramidYOLO`.
+        pyramid: As in :class:`PyramidYOLO`.
+        anchors: As in :class:`PyramidYOLO`.
         assignment: ``best``: the one anchor most like the object; ``ratio``: all that fit it, at three cells.
-        loss: Kinds and weights of the loss terms.
+        loss: As in :class:`PyramidYOLO`.
         size: Side of the square canvas of training and evaluation, pixels.
 
     Raises:

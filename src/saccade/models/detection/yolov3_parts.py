@@ -1,5 +1,7 @@
 """What YOLOv3 and YOLOv4 share: a detector of backbone and pyramid, joints of the pyramid, and the tiny pyramid.
 
+The tiny backbone is YOLOv2's too.
+
 Layers are registered in the order of Darknet's configuration files, predictions among them, so that ``.weights`` files
 are read by position.
 """
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade.blocks.conv_norm_act import ConvNormAct
-from saccade.blocks.darknet_pool import SpatialPyramidPooling
+from saccade.blocks.darknet_pool import SpatialPyramidPooling, darknet_max_pool
 from saccade.models.base import Outputs
 from saccade.models.classification.darknet53 import LEAKY
 from saccade.models.detection.anchor_yolo import Anchors, AnchorYOLO
@@ -26,6 +28,7 @@ from saccade.ops.nms import NmsSettings
 __all__ = [
     "Pyramid",
     "PyramidYOLO",
+    "TinyDarknet",
     "TinyPyramid",
     "YOLOBackbone",
     "init_as_darknet",
@@ -96,6 +99,33 @@ class YOLOBackbone(Protocol):
     def features(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to feature maps, fine to coarse, the last of stride 32."""
         ...
+
+
+class TinyDarknet(nn.Module):
+    """Backbone of tiny YOLOv2 and v3: seven 3x3 convolutions, max pooling before all but the first, last at stride 1.
+
+    Example:
+        >>> [tuple(level.shape) for level in TinyDarknet().features(torch.zeros(1, 3, 64, 64))]
+        [(1, 256, 4, 4), (1, 1024, 2, 2)]
+    """
+
+    stage_names: tuple[str, ...] = tuple(f"stages.{number}" for number in range(7))
+    feature_channels: tuple[int, ...] = (256, 1024)
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 16, 32, 64, 128, 256, 512, 1024)
+        self.stages = nn.ModuleList(leaky_conv(widths[index], widths[index + 1], 3) for index in range(7))
+        init_as_darknet(self)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) to feature maps of stride 16 and 32."""
+        x = self.stages[0](images)
+        for stage in self.stages[1:5]:
+            x = stage(darknet_max_pool(x))
+        fine = x
+        x = self.stages[5](darknet_max_pool(x))
+        return [fine, self.stages[6](darknet_max_pool(x, stride=1))]
 
 
 class Pyramid(nn.Module):

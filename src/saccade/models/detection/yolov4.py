@@ -197,13 +197,13 @@ class YOLOv4(PyramidYOLO):
 
     Args:
         num_classes: Classes without background.
-        backbone: Images to feature maps.
-        pyramid: Makes the pyramid from the channels of its feature maps and the outputs of each level.
-        anchors: Width and height of the anchors of each level, fine to coarse, pixels.
+        backbone: As in :class:`PyramidYOLO`.
+        pyramid: As in :class:`PyramidYOLO`.
+        anchors: As in :class:`PyramidYOLO`.
         iou_threshold: Anchors whose shape overlaps an object more than this are its own, besides the best one.
-        loss: Kinds and weights of the loss terms.
+        loss: As in :class:`PyramidYOLO`.
         size: Side of the square canvas of training and evaluation, pixels.
-        xy_scales: How far a centre reaches at each level, fine to coarse.
+        xy_scales: As in :class:`PyramidYOLO`.
 
     Raises:
         ConfigError: If the threshold is no IoU, or the anchors do not fit the levels.
@@ -253,12 +253,11 @@ def yolov4(
 
     Args:
         num_classes: Classes without background.
-        anchors: Width and height of the anchors of each level, fine to coarse, pixels; those of COCO if not given.
+        anchors: As in :func:`yolov3 <saccade.models.detection.yolov3.yolov3>`.
         iou_threshold: Anchors whose shape overlaps an object more than this are its own, besides the best; 1: only it.
-        box_loss: ``mse``, ``iou``, ``giou``, ``diou`` or ``ciou`` (the paper).
-        objectness: What it should be where there is an object: ``one`` (the paper), or the ``iou`` of the predicted
-            box with it.
-        focal_gamma: Exponent of a focal loss of the objectness, which the paper leaves out.
+        box_loss: As in yolov3; the paper's is ``ciou``.
+        objectness: As in yolov3.
+        focal_gamma: As in yolov3; the paper has none.
         label_smoothing: Class targets are half of this away from 0 and 1; the paper smooths the backbone's only.
         weights: As everywhere.
 

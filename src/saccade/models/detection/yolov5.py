@@ -171,7 +171,7 @@ class YOLOv5(AnchorYOLO):
         width: Factor on the channels.
         levels: 3, or 4 for the P6 form.
         size: Side of the square canvas of training and evaluation, pixels.
-        anchors: Width and height in pixels of the anchors of each level, fine to coarse.
+        anchors: As in :class:`AnchorYOLO`.
 
     Raises:
         ConfigError: If the anchors do not fit the levels.
