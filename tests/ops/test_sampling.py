@@ -92,4 +92,5 @@ def test_a_seeded_generator_chooses_the_same_again() -> None:
 def test_fewer_rows_than_asked() -> None:
     positive = torch.tensor([[True, False]])
     rows, valid = sample_rows(positive, ~positive, 512, 0.25)
-    assert rows.tolist() == [[0, 1]] and valid.all()
+    assert rows.tolist() == [[0, 1]]
+    assert valid.all()

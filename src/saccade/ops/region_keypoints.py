@@ -6,7 +6,6 @@ Letters: P regions, K keypoints, m cells along a side of a grid.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["keypoint_cells", "keypoint_pixels"]

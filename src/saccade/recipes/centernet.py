@@ -40,8 +40,8 @@ def centernet_r18_bccd() -> TrainConfig:
 
     Trains on train + val (292 images); the last EMA weights are scored once on test (72). Transposed convolutions have
     64 channels instead of 256: three classes in images of 256 x 320 pixels need no more, and the run takes its time in
-    the backbone. AP50 0.811, AP 0.464, AP75 0.487 (``docs/results/compare_detectors.md``), in float32 on one thread of an
-    Intel Xeon at 2.5 GHz.
+    the backbone. AP50 0.811, AP 0.464, AP75 0.487 (``docs/results/compare_detectors.md``), in float32 on one thread of
+    an Intel Xeon at 2.5 GHz.
 
     Example:
         >>> config = centernet_r18_bccd()

@@ -12,7 +12,7 @@ trained; there the same with two images of 64 regions each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from saccade.models.base import Decoded, Outputs
 from saccade.models.detection.roi_branches import (
     FPN_SAMPLING,
     BoxBranch,
+    Pooling,
     RegionSampling,
     RoiSample,
     loss_generator,
@@ -39,9 +40,6 @@ __all__ = ["CODE_WEIGHTS", "SingleBoxBranch", "box_branch_loss", "decode_regions
 # Inverse of the deviations to which the codes are normalised (section 2.3: "zero mean and unit variance").
 CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _SMALLEST = 1e-2  # pixels: a side of a box that is worth a prediction
-
-# Feature maps and boxes (B, R, 4) to regions (B, R, C, P, P).
-Pooling = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 class SingleBoxBranch(BoxBranch):

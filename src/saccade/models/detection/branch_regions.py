@@ -6,19 +6,16 @@ take every row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from saccade.models.base import Decoded
-from saccade.models.detection.roi_branches import RoiSample
+from saccade.models.detection.roi_branches import Pooling, RoiSample
 
 __all__ = ["FoundRegions", "ObjectRegions", "found_regions", "object_regions"]
-
-# Feature maps and boxes (B, R, 4) to regions (B, R, C, m, m).
-Pooling = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 class ObjectRegions(NamedTuple):

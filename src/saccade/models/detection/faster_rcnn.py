@@ -51,8 +51,8 @@ __all__ = [
     "PUBLISHED_INPUT",
     "AlignPooling",
     "FasterRCNN",
+    "NeckMaps",
     "PoolPooling",
-    "RegionFeatures",
     "fasterrcnn",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_vgg16",
@@ -117,7 +117,7 @@ class PoolPooling:
         return roi_pool(maps[0], boxes_xyxy, self.stride, self.size)
 
 
-class RegionFeatures(nn.Module):
+class NeckMaps(nn.Module):
     """Feature maps for proposals and regions: levels of a backbone, with a pyramid over them or as they are.
 
     Args:
@@ -134,7 +134,7 @@ class RegionFeatures(nn.Module):
 
     Example:
         >>> backbone = build_backbone("resnet18")
-        >>> neck = RegionFeatures(backbone, (4, 8, 16, 32), channels=64)
+        >>> neck = NeckMaps(backbone, (4, 8, 16, 32), channels=64)
         >>> [tuple(level.shape[1:]) for level in neck(backbone.features(torch.zeros(1, 3, 64, 64)))]
         [(64, 16, 16), (64, 8, 8), (64, 4, 4), (64, 2, 2), (64, 1, 1)]
     """
@@ -186,7 +186,7 @@ class FasterRCNN(Detector):
     def __init__(
         self,
         backbone: Classifier,
-        neck: RegionFeatures,
+        neck: NeckMaps,
         rpn: RegionProposalNetwork,
         box_branch: BoxBranch,
         num_classes: int,
@@ -333,7 +333,7 @@ class FasterRCNN(Detector):
 
 def pyramid_rcnn_parts(
     backbone: str, channels: int = 256, anchor_size: float = 32, proposals: int = 1000
-) -> tuple[Classifier, RegionFeatures, RegionProposalNetwork]:
+) -> tuple[Classifier, NeckMaps, RegionProposalNetwork]:
     """First stage over a feature pyramid: backbone, pyramid P2 to P6 and the network that proposes.
 
     Args:
@@ -348,7 +348,7 @@ def pyramid_rcnn_parts(
         ((4, 8, 16, 32, 64), ((16,), (32,), (64,), (128,), (256,)))
     """
     body = build_backbone(backbone)
-    neck = RegionFeatures(body, _STRIDES, channels)
+    neck = NeckMaps(body, _STRIDES, channels)
     sizes = tuple((anchor_size * 2**level,) for level in range(len(neck.strides)))
     settings = ProposalSettings(proposals, proposals, 2 * proposals, 2 * proposals)
     return body, neck, RegionProposalNetwork(channels, sizes, settings)
@@ -398,7 +398,7 @@ def fasterrcnn_vgg16(num_classes: int = 20, weights: str | None = None) -> Faste
         (((128, 256, 512),), 300, (600, 1000))
     """
     body = build_trunk("vgg16")  # conv5_3 at stride 16
-    neck = RegionFeatures(body, (16,), channels=None)
+    neck = NeckMaps(body, (16,), channels=None)
     settings = ProposalSettings(candidates=6000, count=300, training_candidates=12000, training_count=2000)
     rpn = RegionProposalNetwork(512, ((128, 256, 512),), settings, inside_only=True, two_logits=True)
     branch = SingleBoxBranch(

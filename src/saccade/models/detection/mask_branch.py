@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from saccade.blocks.roi_heads.mask import MaskPredictor
 from saccade.models.base import Decoded
-from saccade.models.detection.branch_regions import Pooling, found_regions, object_regions
-from saccade.models.detection.roi_branches import ObjectBranch, RoiSample
+from saccade.models.detection.branch_regions import found_regions, object_regions
+from saccade.models.detection.roi_branches import ObjectBranch, Pooling, RoiSample
 from saccade.ops.mask_targets import mask_targets
 from saccade.structures.class_rows import ClassRows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ __all__ = [
     "loss_generator",
     "sample_regions",
 ]
+
+# Feature maps and boxes (B, R, 4) to regions (B, R, C, m, m).
+Pooling = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 class RoiSample(NamedTuple):
