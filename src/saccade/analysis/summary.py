@@ -284,6 +284,17 @@ def _input_shape(name: str, model: Model, input_size: Sequence[int] | None) -> t
     return channels, height, width
 
 
+class _Prediction(nn.Module):
+    """``predict`` of a network as a forward pass."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        return self.model.predict(images, **inputs)
+
+
 def _trace(
     name: str, model: Model, shape: tuple[int, int, int]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int], dict[str, Field]]:
@@ -325,14 +336,17 @@ def _trace(
 
     modes = {module: module.training for module in model.modules()}
     hooks = []
-    for path, module in model.named_modules():
+    # What runs on final boxes (masks, keypoints) is part of the network, too; its predict is then what is counted.
+    further = type(model).predict is not Model.predict
+    whole: nn.Module = _Prediction(model) if further else model
+    for path, module in [("", whole), *list(model.named_modules())[1:]]:
         hooks.append(module.register_forward_pre_hook(enter(path)))
         hooks.append(module.register_forward_hook(leave(path)))
-    content = {key: tensor.to("meta") for key, tensor in (*model.named_parameters(), *model.named_buffers())}
+    content = {key: tensor.to("meta") for key, tensor in (*whole.named_parameters(), *whole.named_buffers())}
     try:
         model.eval()
         with torch.no_grad(), tracer, counter:
-            torch.func.functional_call(model, content, (images,), inputs)
+            torch.func.functional_call(whole, content, (images,), inputs)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"'{name}' cannot take images of {' x '.join(map(str, shape))}: {reason}") from error

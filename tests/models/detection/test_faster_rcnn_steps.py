@@ -106,7 +106,7 @@ def test_each_step_trains_its_own_parts_from_its_own_start(tmp_path: Path, data:
     ]
     first, second = ["train/objectness", "train/rpn_box"], ["train/box", "train/classification"]
     for row, own in zip(terms, (first, second, first, second), strict=True):
-        assert row & {*first, *second} == set(own)
+        assert {*row} & {*first, *second} == {*own}
     assert model.head_names == build().head_names
     assert model.neck_names == build().neck_names
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Model
+from saccade.models.detection.rpn import RegionProposalNetwork
 from saccade.ops.anchors import canvas_size
 
 __all__ = ["STEPS", "Alternation", "Proposer"]
@@ -56,6 +57,8 @@ class Proposer:
         """Proposals (B, K, 4), as many as training looks at, and their number (B,)."""
         self.parts.to(images.device)
         backbone, neck, rpn = (self.parts[name] for name in _PROPOSING)
+        assert isinstance(backbone, Model)
+        assert isinstance(rpn, RegionProposalNetwork)
         maps = neck(backbone.features(images))
         rpn.training = True  # for the number of proposals alone; it has no layer that behaves differently
         found: tuple[Tensor, Tensor] = rpn.propose(rpn(images, maps), maps, canvas_size(images))

@@ -28,10 +28,11 @@ from torch import Tensor, nn
 
 from saccade.blocks.roi_heads.box import BoxPredictor, TwoLayerHead
 from saccade.models.base import Decoded, Outputs
-from saccade.models.detection.box_branch import Pooling, box_branch_loss, decode_regions
+from saccade.models.detection.box_branch import box_branch_loss, decode_regions
 from saccade.models.detection.roi_branches import (
     FPN_SAMPLING,
     BoxBranch,
+    Pooling,
     RegionSampling,
     RoiSample,
     loss_generator,

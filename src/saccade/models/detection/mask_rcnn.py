@@ -32,7 +32,6 @@ from saccade.blocks.roi_heads.box import BoxPredictor, TwoLayerHead
 from saccade.blocks.roi_heads.mask import ConvHead, MaskPredictor
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.detection.box_branch import SingleBoxBranch
-from saccade.models.detection.branch_regions import Pooling
 from saccade.models.detection.faster_rcnn import (
     PUBLISHED_INPUT,
     AlignPooling,
@@ -41,6 +40,7 @@ from saccade.models.detection.faster_rcnn import (
     pyramid_rcnn_parts,
 )
 from saccade.models.detection.mask_branch import MaskBranch, SoftmaxMaskBranch
+from saccade.models.detection.roi_branches import Pooling
 from saccade.models.registry import register_model
 from saccade.ops.roi import pyramid_levels, roi_pool
 
