@@ -68,11 +68,19 @@ MEMBERS = (
         {"num_classes": 2, "channels": 32, "hidden": 64, "anchor_size": 8, "proposals": 200},
         (128, 128),
     ),
-    Subject("maskrcnn", {"num_classes": 2, "channels": 16, "anchor_size": 8, "proposals": 100}, (128, 128)),
+    # Masks come from six random layers more, behind a RoIAlign that other runtimes compute in another order.
+    Subject(
+        "maskrcnn",
+        {"num_classes": 2, "channels": 16, "anchor_size": 8, "proposals": 100},
+        (128, 128),
+        tolerance=2e-4,
+    ),
+    # Under the same first stages; a keypoint is the highest place of what is noise here, where rounding decides.
     Subject(
         "keypointrcnn",
         {"num_classes": 2, "num_keypoints": 3, "channels": 16, "anchor_size": 8, "proposals": 100},
         (128, 128),
+        exported=False,
     ),
     # Four levels to stride 64; a ratio at which mining leaves out nothing, so that each level learns from any image.
     Subject("ssdlite", {"num_classes": 2, "levels": 4, "finest_stride": 8, "hard_negative_ratio": 100.0}, (128, 128)),

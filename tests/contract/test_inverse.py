@@ -12,6 +12,7 @@ from tests.models.detection.inverse import (
     centernet_outputs_from_targets,
     fasterrcnn_outputs_from_targets,
     fcos_outputs_from_targets,
+    region_outputs_from_targets,
     retinanet_outputs_from_targets,
     ssd_outputs_from_targets,
     yolov1_outputs_from_targets,
@@ -24,6 +25,7 @@ from tests.models.detection.inverse import (
 from torch import Tensor
 
 from saccade.models.base import Model
+from saccade.models.inputs import example_inputs
 from saccade.models.registry import create_model, list_models
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
@@ -34,9 +36,12 @@ Inverse = Callable[[Model, list[dict[str, Tensor]], tuple[int, int]], Mapping[st
 # By class, as the decoding belongs to it.
 INVERSES: dict[str, Inverse] = {
     "CenterNet": centernet_outputs_from_targets,
+    "FastRCNN": region_outputs_from_targets,
     "FasterRCNN": fasterrcnn_outputs_from_targets,
     "FCOS": fcos_outputs_from_targets,
+    "RCNN": region_outputs_from_targets,
     "RetinaNet": retinanet_outputs_from_targets,
+    "SPPNet": region_outputs_from_targets,
     "SSD": ssd_outputs_from_targets,
     "YOLOv1": yolov1_outputs_from_targets,
     "YOLOv2": yolov2_outputs_from_targets,
@@ -53,7 +58,8 @@ def test_ground_truth_through_the_decoder_scores_one(name: str) -> None:
     with torch.device("meta"), torch.no_grad():
         model = create_model(name, num_classes=6).eval()
         size = model.input_spec.size if model.input_spec.fixed else size
-        forward = model(torch.empty(3, 3, *size))
+        inputs = example_inputs(model, size, batch=3, rows=24)
+        forward = model(torch.empty(3, 3, *size), **{key: value.to("meta") for key, value in inputs.items()})
     family = type(model).__name__
     assert family in INVERSES, f"{name}: write the inverse of {family}.decode (tests/models/detection/inverse.py)"
     rng = np.random.default_rng(0)

@@ -92,7 +92,8 @@ def check_runtime_formats(subject: Subject, formats: Sequence[str] = ("onnx", "o
         with tempfile.TemporaryDirectory(dir=subject.folder) as folder, attempt(f"export to {name}"):
             path = export_model(model, Path(folder) / f"model{SUFFIXES[name]}", format=name, size=subject.size)
             pixels = pixels_for(model, subject.size, 3)
-            report = verify_export(model, path, pixels, batch_sizes=(1, 3), tolerance=ROUNDING, trust=True)
+            tolerance = subject.tolerance or ROUNDING
+            report = verify_export(model, path, pixels, batch_sizes=(1, 3), tolerance=tolerance, trust=True)
             require_parity(report, model.decoded_keys)
 
 

@@ -32,6 +32,8 @@ class Subject:
         exported: Whether it is written for other runtimes too; a further size of a network that is need not be.
         folder: Where temporary files are made and removed again; the system's folder if not given.
         targets: Functions that give examples of kinds of ground truth that :mod:`saccade.testing.examples` lacks.
+        tolerance: How far the numbers of other runtimes may be away, of their scale, where a network of random weights
+            makes more of their rounding than others do; the suite's own if not given.
 
     Example:
         >>> subject = Subject("lenet5", {"num_classes": 3}, size=(32, 32))
@@ -46,6 +48,7 @@ class Subject:
     exported: bool = True
     folder: Path | None = None
     targets: Mapping[str, TargetExample] = field(default_factory=dict)
+    tolerance: float | None = None
     # What several checks need, computed once.
     shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 

@@ -14,8 +14,10 @@ from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.box_branch import CODE_WEIGHTS as REGION_CODE_WEIGHTS
 from saccade.models.detection.cascade_branch import CascadeBranch
 from saccade.models.detection.centernet import center_targets
+from saccade.models.detection.fast_rcnn import FastRCNN
 from saccade.models.detection.faster_rcnn import FasterRCNN
 from saccade.models.detection.fcos import FCOS, centerness_targets
+from saccade.models.detection.region_svm import RegionDetector
 from saccade.models.detection.retinanet import RetinaNet
 from saccade.models.detection.ssd import CODE_WEIGHTS, SSD
 from saccade.models.detection.yolov1 import YOLOv1
@@ -232,15 +234,41 @@ def fasterrcnn_outputs_from_targets(model: FasterRCNN, targets: Targets, image_s
     K = min(settings.count, sum(min(settings.candidates, count * anchors_of) for count in locations))
     cascade = isinstance(model.box_branch, CascadeBranch)
     weights = model.box_branch.stages[-1].code_weights if cascade else REGION_CODE_WEIGHTS
-    B, C = len(boxes), model.num_classes
-    proposals, codes = torch.zeros(B, K, 4), torch.zeros(B, K, 1 if cascade else 1 + C, 4)
-    logits = torch.zeros(B, K, 1 + C)
+    proposals, logits, codes = _regions(boxes, labels, model.num_classes, K, weights, class_wise=not cascade)
+    found = {"roi_scores": logits.softmax(dim=2)} if cascade else {"roi_logits": logits}
+    canvas = canvas_size(torch.empty(1, 3, *image_size))
+    return {**found, "proposals": proposals, "roi_codes": codes.flatten(2), "canvas": canvas}
+
+
+def region_outputs_from_targets(
+    model: FastRCNN | RegionDetector, targets: Targets, image_size: tuple[int, int], count: int = 24
+) -> Outputs:
+    """The same for networks that are given their proposals, ``count`` of them an image."""
+    boxes, labels = unpack_targets(targets)
+    solved = isinstance(model, RegionDetector)
+    weights = (1.0, 1.0, 1.0, 1.0) if solved else REGION_CODE_WEIGHTS
+    proposals, logits, codes = _regions(boxes, labels, model.num_classes, count, weights)
+    scores = {"roi_scores": logits.softmax(dim=2)} if solved else {}
+    canvas = canvas_size(torch.empty(1, 3, *image_size))
+    return {"proposals": proposals, "roi_logits": logits, **scores, "roi_codes": codes.flatten(2), "canvas": canvas}
+
+
+def _regions(
+    boxes: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    count: int,
+    weights: tuple[float, float, float, float],
+    class_wise: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Proposals, logits and codes: each object has a proposal near it that is moved onto it."""
+    B = len(boxes)
+    proposals, codes = torch.zeros(B, count, 4), torch.zeros(B, count, 1 + num_classes if class_wise else 1, 4)
+    logits = torch.zeros(B, count, 1 + num_classes)
     shift = torch.tensor([-2.0, 3.0, 5.0, 4.0])
     for image, row in (labels >= 0).nonzero().tolist():
         proposals[image, row] = boxes[image, row] + shift
         code = encode_anchors(boxes[image, row], proposals[image, row], weights)
-        codes[image, row, 0 if cascade else 1 + labels[image, row]] = code
+        codes[image, row, 1 + labels[image, row] if class_wise else 0] = code
         logits[image, row, 1 + labels[image, row]] = 15.0
-    found = {"roi_scores": logits.softmax(dim=2)} if cascade else {"roi_logits": logits}
-    canvas = canvas_size(torch.empty(1, 3, *image_size))
-    return {**found, "proposals": proposals, "roi_codes": codes.flatten(2), "canvas": canvas}
+    return proposals, logits, codes
