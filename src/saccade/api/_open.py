@@ -278,6 +278,7 @@ def open_data(
         SaccadeError: If neither is known, or it cannot be read.
     """
     from saccade.data.open import evaluation_split, holds_out, open_dataset
+    from saccade.tasks import get_task
 
     folds, held_out = None, False
     if data is None:
@@ -297,9 +298,7 @@ def open_data(
     read = partial(
         open_dataset, data, split, format=format, task=task, bad_labels="drop", folds=folds, hold_out=held_out or None
     )
-    more: dict[str, Any] = {
-        name: True for name in ("masks", "keypoints") if task == "detection" and name in decoded_keys
-    }
+    more: dict[str, Any] = {name: True for name in get_task(task).on_demand if name in decoded_keys}
     if more:
         try:
             found = read(**more)

@@ -274,8 +274,8 @@ class ConvertOptions:
     """Network that a file of weights is of, or its Darknet .cfg; data is then that file. Its own options are set by
     --model-args.OPTION VALUE, where the file does not tell them."""
     class_names: Path | None = None
-    """With a model: text file with the names of its classes, one a line, in the order of the file's rows. Python also
-    takes the names."""
+    """With a model: text file with the names of its classes, one a line, in the order of the file's rows; of a
+    Darknet .cfg also its .data file, and if not given, such a file beside it. Python also takes the names."""
     model_args: PythonOnly[Mapping[str, Any] | None] = None
     """With a model: options of the network by name."""
 

@@ -58,6 +58,7 @@ class Task(ABC):
             weight of each figure in it, negative where lower is better.
         searched: Strengths of augmentation that a search of settings tries if it is not told, ``field=lowest:highest``;
             mirrors are left alone, since whether a mirrored image is right is not a matter of score.
+        on_demand: Kinds of ground truth that readers give only to who asks for them by name.
         pixel_key: Decoded map (B, C, H, W) whose tiles are merged pixel by pixel; empty: results are joined instead.
     """
 
@@ -68,6 +69,7 @@ class Task(ABC):
     mirrored_points: ClassVar[bool] = False
     fitness: ClassVar[Sequence[tuple[str, Mapping[str, float]]]] = (("loss", {"loss": -1.0}),)
     searched: ClassVar[Sequence[str]] = ("augment.translate=0:0.2",)
+    on_demand: ClassVar[Sequence[str]] = ()
     pixel_key: ClassVar[str] = ""
 
     @property

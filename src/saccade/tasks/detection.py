@@ -49,6 +49,7 @@ class DetectionTask(Task):
         "point_scores?": "BKP",
     }
     target_kinds = ("boxes", "labels")
+    on_demand = ("masks", "keypoints")
     fitness = (
         ("0.1 mask_AP50 + 0.9 mask_AP", {"mask_AP50": 0.1, "mask_AP": 0.9}),
         ("0.1 keypoint_AP50 + 0.9 keypoint_AP", {"keypoint_AP50": 0.1, "keypoint_AP": 0.9}),

@@ -89,8 +89,7 @@ def open_datasets(config: TrainConfig) -> Datasets:
     folds = (data.folds, data.fold) if data.folds else None
     held_out = holds_out(data.source, (data.val, data.test), data.format, task=task)
     wanted = target_names_of(config.model, config.model_args)
-    # What readers of boxes give on demand.
-    options = {name: True for name in ("masks", "keypoints") if task == "detection" and name in wanted}
+    options = {name: True for name in get_task(task).on_demand if name in wanted}
 
     def open_split(split: str | None, keep_empty: float = 1.0) -> VisionDataset | None:
         if split is None:

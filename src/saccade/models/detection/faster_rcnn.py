@@ -228,15 +228,19 @@ class FasterRCNN(Detector):
             images: (B, 3, H, W).
 
         Returns:
-            ``proposals`` (B, K, 4) with rows of zeros at the end, what the box branch gives for them, and ``canvas``
-            (2,) height and width.
+            ``proposals`` (B, K, 4) with rows of zeros at the end, what the box branch gives for them, ``canvas`` (2,)
+            height and width, and where further branches need them the feature maps ``map0``, ``map1`` and so on.
         """
-        return self._outputs(images, self.features(images))
+        maps = self.features(images)
+        further = {f"map{level}": values for level, values in enumerate(maps)} if len(self.branches) else {}
+        return {**self._outputs(images, maps), **further}
 
     def predict(self, images: Tensor, **inputs: Tensor) -> Decoded:
-        """Detections, and what further branches predict on their boxes."""
-        maps = self.features(images)
-        outputs = self._outputs(images, maps)
+        """Detections, and what further branches predict on their boxes from the maps of ``forward``."""
+        if not len(self.branches):
+            return super().predict(images, **inputs)
+        outputs = dict(self(images))
+        maps = [outputs.pop(f"map{level}") for level in range(len(self.feature_strides))]
         decoded = self.decode({name: value.float() for name, value in outputs.items()})
         for branch in self.branches.values():
             assert isinstance(branch, ObjectBranch)
