@@ -33,7 +33,7 @@ def warp_regions(images: Tensor, boxes_xyxy: Tensor, size: int, context: int = 0
     Example:
         >>> image = torch.arange(4.0).expand(1, 1, 4, 4)
         >>> box = torch.tensor([[[0.0, 0.0, 4.0, 2.0]]])
-        >>> warp_regions(image, box, size=4)[0, 0, 0, 0].tolist()
+        >>> warp_regions(image, box, size=4)[0, 0, 0, 1].tolist()
         [0.0, 1.0, 2.0, 3.0]
         >>> warp_regions(image, box, size=6, context=1)[0, 0, 0, 2].tolist()
         [0.0, 0.0, 1.0, 2.0, 3.0, 0.0]

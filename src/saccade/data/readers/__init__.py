@@ -124,7 +124,7 @@ def option_types(name: str) -> dict[str, Any]:
 
     Example:
         >>> option_types("coco")
-        {'masks': <class 'bool'>, 'images': str | None}
+        {'masks': <class 'bool'>, 'images': str | None, 'keypoints': <class 'bool'>}
     """
     reader = get_reader(name)
     record = getattr(reader, "OPTIONS", None)
