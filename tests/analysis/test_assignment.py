@@ -26,7 +26,10 @@ from saccade.models.registry import create_model, get_builder
 from saccade.ops.matching import IGNORED, NEGATIVE
 from saccade.testing import Subject
 
-DETECTORS = [member for member in MEMBERS if member.exported and get_builder(str(member.builder)).task == "detection"]
+EVERY = [member for member in MEMBERS if member.exported and get_builder(str(member.builder)).task == "detection"]
+# Those that are given their proposals have nothing to assign.
+GIVEN = [member for member in EVERY if "proposals" in member.on_meta.input_names]
+DETECTORS = [member for member in EVERY if member not in GIVEN]
 
 
 def photograph(height: int, width: int) -> np.ndarray:
@@ -137,6 +140,12 @@ def test_no_objects_and_a_hundred() -> None:
     assert len(crowd.objects()) == 100
     assert crowd.notes()[0].startswith("nothing is positive for objects 1, 2, 3, 5")
     assert crowd.plot().shape[1] > nothing.plot().shape[1]  # larger panels for more objects
+
+
+@pytest.mark.parametrize("member", GIVEN, ids=lambda member: member.name)
+def test_detectors_of_given_proposals_say_that_they_assign_nothing(member: Subject) -> None:
+    with pytest.raises(ConfigError, match=f"{member.name} has no anchors to assign.*--proposals"):
+        explain_assignment(member.create(), photograph(*member.size), ground_truth(member.size[0]))
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def spp_net_voc100() -> TrainConfig:
         >>> [step.name for step in config.steps], config.steps[1].changes["freeze.trainable"]
         (['layers', 'finetune', 'svm', 'boxes'], 'head')
     """
-    fixed = {"freeze.trainable": "head", "freeze.batch_norm": "frozen_all", "phases": [], "epochs": 2}
-    still = {"augment.flip": 0.0, "phases": []}
+    fixed = {"freeze.trainable": "head", "freeze.batch_norm": "frozen_all", "phases": (), "epochs": 2}
+    still = {"augment.flip": 0.0, "phases": ()}
     return TrainConfig(
         model="spp_net",
         model_args={"backbone": "resnet18", "hidden": 512},
