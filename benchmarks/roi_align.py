@@ -50,7 +50,7 @@ def run(rounds: int = 8) -> list[Figure]:
     made, gradients = {}, {}
     for name, (function, maps) in forms.items():
         made[name] = function(maps, boxes)
-        gradients[name] = torch.autograd.grad(made[name].square().mean(), maps)
+        gradients[name] = torch.autograd.grad(made[name].square().mean(), maps, retain_graph=True)
     assert torch.allclose(made["ours"], made["theirs"], atol=1e-3), "the values are not equal"
     for own, other in zip(gradients["ours"], gradients["theirs"], strict=True):
         assert torch.allclose(own, other, atol=1e-3 * float(other.abs().max())), "the gradients are not equal"

@@ -50,7 +50,7 @@ def yolov5n_bccd() -> TrainConfig:
     """YOLOv5n on blood cells (BCCD), from scratch, with the settings of ``yolox_tiny_bccd`` but for what is v5's own.
 
     Trains on train + val (292 images); the last EMA weights are scored once on test (72); as many epochs as
-    ``yolov3_tiny_bccd``. Not run yet.
+    ``yolov3_tiny_bccd``. AP50 0.897, AP 0.578, AP75 0.659, in float32 on one thread of an Intel Xeon at 2.5 GHz.
 
     Example:
         >>> config = yolov5n_bccd()

@@ -387,7 +387,8 @@ class ModelStep:
         pipeline = TrainPipeline(
             self.data.train, self.model.input_spec, [phase.augment for phase in phases], self.config.seed
         )
-        sampler = build_sampler(self.config, self.data.train, phases, session.fabric, self.model.input_spec)
+        spec = self.model.input_spec
+        sampler = build_sampler(self.config, self.data.train, phases, session.fabric, spec, divided=False)
         sampler.set_epoch(at.first_epoch)
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         normalize = Normalize(self.model.input_spec).to(device)

@@ -22,7 +22,12 @@ __all__ = ["batches_an_update", "build_sampler"]
 
 
 def build_sampler(
-    config: TrainConfig, dataset: VisionDataset, phases: Sequence[EpochSettings], fabric: Any, spec: InputSpec
+    config: TrainConfig,
+    dataset: VisionDataset,
+    phases: Sequence[EpochSettings],
+    fabric: Any,
+    spec: InputSpec,
+    divided: bool = True,
 ) -> KeySampler:
     """Build the sampler of a run, which draws the images of each batch, for one process.
 
@@ -32,6 +37,8 @@ def build_sampler(
         phases: Of the step; their ``multiscale`` decides canvases.
         fabric: Gives the rank of this process and the number of processes.
         spec: Of the network, whose canvas multi-scale training varies.
+        divided: Whether processes divide the images among them. Where they do not meet for each batch, as in a step
+            that is solved, each has to see all.
 
     Raises:
         ConfigError: If the split is empty, or episodes and pairs do not go with the data.
@@ -39,13 +46,14 @@ def build_sampler(
     data = config.data
     if len(dataset) == 0:
         raise ConfigError(f"data.train: split '{data.train}' of {data.source} holds no images.")
+    rank = fabric.global_rank if divided else 0
     if data.sampler in ("shuffle", "balanced"):
         return EpochSampler(
             len(dataset),
             data.batch_size,
             config.seed,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
+            rank=rank,
+            world_size=fabric.world_size if divided else 1,
             multiscale={phase.index: phase.multiscale(spec) for phase in phases},
             repeats=data.repeats,
             weights=balanced_weights(dataset) if data.sampler == "balanced" else None,
@@ -53,8 +61,8 @@ def build_sampler(
     labels = _labels(dataset, data.sampler)
     if data.sampler == "episodes":
         e = data.episode
-        return EpisodeSampler(labels, e.ways, e.shots, e.queries, e.episodes, config.seed, fabric.global_rank)
-    return PairSampler(labels, data.batch_size, data.pair.pairs, data.pair.same, config.seed, fabric.global_rank)
+        return EpisodeSampler(labels, e.ways, e.shots, e.queries, e.episodes, config.seed, rank)
+    return PairSampler(labels, data.batch_size, data.pair.pairs, data.pair.same, config.seed, rank)
 
 
 def batches_an_update(config: TrainConfig, processes: int = 1) -> int:
