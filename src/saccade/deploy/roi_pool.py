@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401 - registers the operator
+
+from saccade.ops.operators import torchvision_operators
 
 __all__ = ["convert_roi_pool", "onnx_translations"]
 
@@ -22,6 +23,8 @@ def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         ['torchvision.roi_pool.default']
     """
     from onnxscript import opset18 as ops
+
+    torchvision_operators()  # registers it
 
     def roi_pool(features: Any, boxes: Any, spatial_scale: float, pooled_height: int, pooled_width: int) -> Any:
         shape = [pooled_height, pooled_width]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
 from saccade.errors import ConfigError, did_you_mean
 from saccade.ops.iou import pairwise_iou
+from saccade.ops.operators import torchvision_operators
 
 __all__ = ["Kept", "NmsKind", "NmsSettings", "batched_nms", "batched_nms_indices"]
 
@@ -202,11 +202,12 @@ def _greedy(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, i
         # A graph of torch.export takes the number of kept rows for two at least; two more boxes, which nothing
         # overlaps and which are worth least, make that true.
         apart = torch.tensor([[-3.0, -3.0, -2.5, -2.5], [-5.0, -5.0, -4.5, -4.5]], device=ranks.device) * _LATTICE
-        keep = torchvision.ops.nms(torch.cat((laid_out, apart)), torch.cat((ranks, ranks.new_full((2,), -2.0))), iou)
+        ranks = torch.cat((ranks, ranks.new_full((2,), -2.0)))
+        keep = torchvision_operators().nms(torch.cat((laid_out, apart)), ranks, iou)
     else:
         # Outside of a graph the number of rows may follow the data, and padding need not be compared with anything.
         real = valid.flatten().nonzero().squeeze(1)
-        keep = real[torchvision.ops.nms(laid_out[real], ranks[real], iou)]
+        keep = real[torchvision_operators().nms(laid_out[real], ranks[real], iou)]
     flat = scores.new_zeros(scores.shape[0] * scores.shape[1] + 2).scatter(0, keep, 1.0)
     return (flat[:-2].view_as(scores) > 0.5) & valid
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor
 
 from saccade.errors import ConfigError
+from saccade.ops.operators import torchvision_operators
 
 __all__ = ["pyramid_levels", "roi_align", "roi_pool"]
 
@@ -114,7 +114,9 @@ def roi_pool(features: Tensor, boxes_xyxy: Tensor, stride: float, size: int) -> 
         [3.0, 5.0]
     """
     B, R = boxes_xyxy.shape[:2]
-    pooled = torchvision.ops.roi_pool(features.float(), _with_image(boxes_xyxy.detach().float()), size, 1 / stride)
+    pooled = torchvision_operators().roi_pool(
+        features.float(), _with_image(boxes_xyxy.detach().float()), size, 1 / stride
+    )
     return pooled.view(B, R, features.shape[1], size, size)
 
 
@@ -202,7 +204,9 @@ def _by_operator(
             # Boxes of other levels shrink to nothing, which costs least and is replaced below.
             own = (levels == number)[..., None]
             boxes = torch.where(own, boxes, 0.0)
-        pooled = torchvision.ops.roi_align(level.float(), _with_image(boxes), size, 1 / stride, samples, aligned)
+        pooled = torchvision_operators().roi_align(
+            level.float(), _with_image(boxes), size, 1 / stride, samples, aligned
+        )
         pooled = pooled.view(B, R, level.shape[1], size, size)
         if levels is None:
             return pooled

@@ -9,13 +9,13 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from saccade.errors import SaccadeError
 
-__all__ = ["atomic_write", "previous_path", "to_json", "write_text"]
+__all__ = ["atomic_write", "explain_write_errors", "previous_path", "to_json", "write_text"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -57,28 +57,50 @@ def atomic_write(
     path = Path(path)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A part of the name, since a name may be as long as the file system allows.
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:32]}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(_default_mode())
-        if durable:
-            _flush(temporary)
-        if keep_previous and path.exists():
-            _keep(path)
-        temporary.replace(path)
-        if durable:
-            _flush_folder(path.parent)
+        with explain_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A part of the name, since a name may be as long as the file system allows.
+            handle, name = tempfile.mkstemp(prefix=f".{path.stem[:32]}.", suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            write(temporary)
+            temporary.chmod(_default_mode())
+            if durable:
+                _flush(temporary)
+            if keep_previous and path.exists():
+                _keep(path)
+            temporary.replace(path)
+            if durable:
+                _flush_folder(path.parent)
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Raise failures of the file system as errors that name the file and the remedy, for writers of others.
+
+    Args:
+        path: What is written.
+
+    Raises:
+        SaccadeError: If the disk is full or the folder cannot be written.
+
+    Example:
+        >>> with explain_write_errors(Path("runs/events")):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+            ...
+        saccade.errors.SaccadeError: cannot write 'runs/events': the disk is full (or a quota is reached). ...
+    """
+    try:
+        yield
     except Exception as error:
         problem = _file_problem(error, path)
         if problem is None:
             raise
         raise SaccadeError(problem) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str, durable: bool = True) -> None:

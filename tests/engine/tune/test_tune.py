@@ -214,9 +214,10 @@ def test_several_processes_share_a_search(base: TrainConfig) -> None:
 
 
 def _process_of_the_first_trial() -> int:
-    """Once it has trained an epoch."""
+    """Once it has trained an epoch and can go on from there: it says so last."""
     place, ends = Path("x/trials/0000"), time.monotonic() + 240
-    while not (place / "metrics.csv").exists():
+    log = place / "log.txt"
+    while not (log.exists() and "epoch 1/" in log.read_text()):
         assert time.monotonic() < ends, [str(path) for path in Path("x").rglob("*")]
         time.sleep(0.05)
     return int(json.loads((place / ".lock").read_text())["pid"])

@@ -36,6 +36,7 @@ ROWS: dict[str, tuple[dict[str, Any], int, float, dict[str, Any]]] = {
     "swin_t": ({"stochastic_depth": 0.0}, 28, 5e-4, {}),
     "convnext_tiny": ({"stochastic_depth": 0.0}, 48, 1e-3, {}),
     "mobilevit_xxs": ({}, 64, 5e-3, _FREE),
+    "spp_net_classifier": ({"hidden": 256, "levels": (2, 1), "dropout": 0.0}, 64, 1e-3, {}),
     "darknet19": ({}, 48, 1e-3, {}),
     "darknet53": ({}, 32, 1e-3, {}),
     "cspdarknet53": ({}, 32, 1e-3, {}),

@@ -226,7 +226,7 @@ def cell_outputs_from_targets(
 
 
 def fasterrcnn_outputs_from_targets(model: FasterRCNN, targets: Targets, image_size: tuple[int, int]) -> Outputs:
-    """Each object has a proposal near it that is moved onto it; all others are rows of padding."""
+    """Each object has a proposal near it that is moved onto it; all others are rows of padding; further maps are 0."""
     boxes, labels = unpack_targets(targets)
     anchors_of = len(model.rpn.ratios) * len(model.rpn.sizes[0])
     settings = model.rpn.settings
@@ -236,8 +236,12 @@ def fasterrcnn_outputs_from_targets(model: FasterRCNN, targets: Targets, image_s
     weights = model.box_branch.stages[-1].code_weights if cascade else REGION_CODE_WEIGHTS
     proposals, logits, codes = _regions(boxes, labels, model.num_classes, K, weights, class_wise=not cascade)
     found = {"roi_scores": logits.softmax(dim=2)} if cascade else {"roi_logits": logits}
-    canvas = canvas_size(torch.empty(1, 3, *image_size))
-    return {**found, "proposals": proposals, "roi_codes": codes.flatten(2), "canvas": canvas}
+    images = torch.empty(len(boxes), 3, *image_size)
+    with torch.device("meta"):
+        levels = model.features(images.to("meta")) if len(model.branches) else ()
+    maps = {f"map{level}": torch.zeros(values.shape) for level, values in enumerate(levels)}
+    canvas = canvas_size(images)
+    return {**found, "proposals": proposals, "roi_codes": codes.flatten(2), "canvas": canvas, **maps}
 
 
 def region_outputs_from_targets(

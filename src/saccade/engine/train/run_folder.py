@@ -19,7 +19,7 @@ from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
 from saccade.errors import ConfigError, SaccadeError, WeightsError
 from saccade.models.checkpoint import read_metadata
-from saccade.structures.files import atomic_write, previous_path, write_text
+from saccade.structures.files import atomic_write, explain_write_errors, previous_path, write_text
 from saccade.structures.reading import require_regular
 from saccade.structures.text import printable
 
@@ -123,10 +123,12 @@ class RunFolder:
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(self.path / "events"), purge_step=step)
-        for key, value in row.items():
-            self._events.add_scalar(key, value, step)
-        self._events.flush()
+            with explain_write_errors(self.path / "events"):
+                self._events = SummaryWriter(str(self.path / "events"), purge_step=step)
+        with explain_write_errors(self.path / "events"):
+            for key, value in row.items():
+                self._events.add_scalar(key, value, step)
+            self._events.flush()
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write the training state, readable with ``weights_only=True``; the one before is kept beside it.
@@ -217,7 +219,8 @@ class RunFolder:
     def close(self) -> None:
         """Finish the event file."""
         if self._events is not None:
-            self._events.close()
+            with explain_write_errors(self.path / "events"):
+                self._events.close()
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -148,11 +148,13 @@ class RegionProposalNetwork(nn.Module):
             valid: (B, M) bool; false for rows that are not targets.
             canvas: (2,) height and width.
         """
+        if not self.inside_only:
+            return match_by_iou(boxes_xyxy, valid, anchors, _POSITIVE, _NEGATIVE, "ties").owners
+        inside = (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2:] <= canvas.flip(0)).all(dim=1)
+        # Without area the others overlap nothing, so that an object at the border gets the best of those inside.
+        anchors = torch.where(inside[:, None], anchors, 0.0)
         owners = match_by_iou(boxes_xyxy, valid, anchors, _POSITIVE, _NEGATIVE, "ties").owners
-        if self.inside_only:
-            inside = (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2:] <= canvas.flip(0)).all(dim=1)
-            owners = torch.where(inside, owners, IGNORED)
-        return owners
+        return torch.where(inside, owners, IGNORED)
 
     def loss(self, outputs: Outputs, boxes_xyxy: Tensor, valid: Tensor, canvas: Tensor) -> dict[str, Tensor]:
         """Terms ``objectness`` and ``rpn_box``, means over the sampled anchors of the batch (section 3.1.2).
