@@ -1,4 +1,4 @@
-"""What examples share that train a list of named runs: settings on scenes of digits, the loop, timing, the table."""
+"""What examples share that train a list of named runs: settings on blood cells or digits, loop, timing, table."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from torch import Tensor
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.transforms.config import AugmentConfig
 from saccade.deploy.precision import has_bf16
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from saccade.engine.train.setup import Datasets
+from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
+from saccade.engine.train.fit import RunResult, fit
+from saccade.engine.train.setup import Datasets, open_datasets
+from saccade.recipes.defaults import bccd
 
 METRICS = ("AP", "AP50", "AP75")
+WITHOUT_MOSAIC_AT_THE_END = (Phase(from_epoch=-4, augment={"mosaic": 0.0}),)
 Row = dict[str, Any]  # what is kept of one run
 
 
@@ -43,28 +46,30 @@ def milliseconds(runtime: Callable[[Tensor], Any], size: tuple[int, int], rounds
     return 1000 * (time.perf_counter() - start) / rounds
 
 
-def crowded_settings(name: str, model: str, model_args: dict[str, Any], size: int) -> TrainConfig:
+def crowded_settings(model: str, model_args: Mapping[str, Any], size: int) -> TrainConfig:
     """One training on crowded scenes of digits, scored on ordinary ones; none of it was tuned by a score."""
     return TrainConfig(
-        name=name,
         model=model,
-        model_args=model_args,
+        model_args=dict(model_args),
         data=DataConfig(
             source="digit_scenes", train="crowded", val=None, test="test", size=(size, size), batch_size=16
         ),
         augment=AugmentConfig(translate=0.05, scale=(0.8, 1.25), hsv=(0.015, 0.5, 0.3)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
-        schedule=ScheduleConfig(name="cosine", warmup_epochs=0.3, final_factor=0.02),
-        ema=EmaConfig(decay=0.99, warmup_steps=50.0),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=0.5, final_factor=0.02),
+        ema=EmaConfig(decay=0.998, warmup_steps=300.0),
         clip_norm=10.0,
     )
 
 
-def choice_settings(run: TrainConfig, seed: int, out: Path, epochs: int) -> TrainConfig:
-    """A run of :func:`crowded_settings` that is one of several choices: the same for each but for the choice itself."""
-    run.epochs, run.seed, run.out = epochs, seed, str(out)
-    run.schedule.warmup_epochs, run.ema = 0.5, EmaConfig(decay=0.998, warmup_steps=300.0)
-    return run
+def cell_settings(model: str, model_args: Mapping[str, Any]) -> TrainConfig:
+    """One training from scratch on small pictures of blood cells (BCCD); none of it was tuned by a score.
+
+    On 128 x 160 pixels platelets have sides of 7 to 14 pixels, red cells of 21 to 30, white ones of 30 to 61.
+    """
+    config = bccd(model, size=(128, 160), epochs=16, model_args=dict(model_args), phases=WITHOUT_MOSAIC_AT_THE_END)
+    config.data.cache, config.data.workers = True, 0
+    return config
 
 
 def scenes(size: int, count: int | None, train: str = "crowded") -> Datasets:
@@ -104,6 +109,61 @@ def measure_runs(
     return done
 
 
+def train_runs(
+    file: Path,
+    configs: Mapping[str, TrainConfig],
+    given: argparse.Namespace,
+    describe: Callable[[str, RunResult], Row],
+    table: Callable[[Mapping[str, Row]], str],
+    data: Callable[[str, TrainConfig], Datasets] | None = None,
+) -> str:
+    """Trains the runs that ``file`` does not hold yet, and prints the table of all.
+
+    Args:
+        file: JSON file of the rows, see :func:`measure_runs`.
+        configs: What each run trains with, by name; its folder, length and seed come from ``given``.
+        given: Of :func:`run_options`.
+        describe: What a row has besides scores, time, seed and machine, from the name of the run and what it reached.
+        table: Makes a table of rows.
+        data: Makes the data of a run; what the configuration names if not given.
+    """
+    asked = {"epochs": given.epochs, "quick": given.quick}
+
+    def measure(key: str) -> Row:
+        config = configs[key]
+        config.name, config.out = key, str(given.out)
+        config.epochs = given.epochs or config.epochs
+        if given.quick:
+            make_quick(config)
+        run = fit(config, resume=True, data=(data or few_or_all)(key, config))
+        return {
+            **{metric: run.metrics[metric] for metric in METRICS},
+            **describe(key, run),
+            "asked": asked,
+            "epochs": len(run.history),
+            "minutes": run.history[-1]["minutes"],
+            "seed": config.seed,
+            "machine": machine(),
+        }
+
+    result = table(measure_runs(file, configs, {"asked": asked}, measure, table))
+    print(result, flush=True)
+    return result
+
+
+def make_quick(config: TrainConfig) -> None:
+    """One epoch of a few small scenes of digits: does it run?"""
+    config.epochs, config.phases = 1, ()
+    config.data.source, config.data.size, config.data.workers = "digit_scenes", (64, 64), 0
+    if "size" in config.model_args:
+        config.model_args["size"] = 64
+
+
+def few_or_all(name: str, config: TrainConfig) -> Datasets:
+    """The data that the configuration names; of digits eight scenes a split."""
+    return scenes(config.data.size[0], 8) if config.data.source == "digit_scenes" else open_datasets(config)
+
+
 def markdown(titles: Sequence[str], rows: Mapping[str, Row], cells: Callable[[str, Row], Sequence[str]]) -> str:
     """A table whose first column is text and whose others are numbers, and the machines it was measured on."""
     lines = [f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 1)}"]
@@ -117,17 +177,22 @@ def scores(row: Row) -> list[str]:
 
 
 def options(text: str | None, what: str, names: Sequence[str], out: str) -> argparse.ArgumentParser:
-    """The command line of such an example: which runs, their folder, their seed."""
+    """The command line of such an example: which runs, in which folder, of which seed."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(f"--{what}", nargs="+", default=list(names), choices=list(names))
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="an epoch of a few small scenes of digits: does it run?")
     return parser
 
 
-def add_length(parser: argparse.ArgumentParser, size: int) -> None:
-    """Options of how long a run trains, and on what."""
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=None, help="of each run; the schedule is not stretched")
-    parser.add_argument("--size", type=int, default=size)
-    parser.add_argument("--count", type=int, default=None, help="scenes of each split; all if not given")
+def run_options(text: str | None, names: Sequence[str], out: str) -> argparse.ArgumentParser:
+    """That of an example that calls :func:`train_runs`."""
+    parser = options(text, "runs", names, out)
+    parser.add_argument("--epochs", type=int, default=None, help="those of the settings if not given")
+    return parser
+
+
+def quick_options(out: Path, *runs: str) -> argparse.Namespace:
+    """What :func:`run_options` reads from a command line with these runs and ``--quick``."""
+    return argparse.Namespace(runs=runs, out=out, seed=0, quick=True, epochs=None)

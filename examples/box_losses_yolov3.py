@@ -1,21 +1,22 @@
 """Box losses on YOLOv3-tiny: squared errors, IoU, GIoU, DIoU, CIoU; and objectness that is to be 1 or the IoU.
 
-python examples/box_losses_yolov3.py                               # three seeds each, on crowded scenes of digits
-python examples/box_losses_yolov3.py --choices MSE CIoU            # some of them
+python examples/box_losses_yolov3.py                               # three seeds each, on small pictures of blood cells
+python examples/box_losses_yolov3.py --runs MSE CIoU               # some of them
 python examples/box_losses_yolov3.py --out runs/boxes --seed 3   # folder of the runs; a stopped one goes on from there
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from _runs import METRICS, Row, choice_settings, crowded_settings, machine, markdown, measure_runs, options, scenes
+from _runs import METRICS, Row, cell_settings, markdown, quick_options, run_options, train_runs
 
 from saccade.engine.train.config import TrainConfig
-from saccade.engine.train.fit import fit
+from saccade.engine.train.fit import RunResult
 
 CHOICES: dict[str, dict[str, Any]] = {
     "MSE": {},
@@ -26,17 +27,13 @@ CHOICES: dict[str, dict[str, Any]] = {
     "MSE, objectness IoU": {"objectness": "iou"},
     "CIoU, objectness IoU": {"box_loss": "ciou", "objectness": "iou"},
 }
-RESULTS = "box_losses_yolov3.json"
 
 
-def run_name(choice: str, seed: int) -> str:
-    return f"yolov3_tiny_{choice.replace(', ', '_').replace(' ', '_')}_{seed}"
-
-
-def settings(choice: str, seed: int, out: Path, epochs: int, size: int) -> TrainConfig:
+def settings(choice: str, seed: int) -> TrainConfig:
     """The same run for every choice."""
-    run = crowded_settings(run_name(choice, seed), "yolov3_tiny", CHOICES[choice], size)
-    return choice_settings(run, seed, out, epochs)
+    config = cell_settings("yolov3_tiny", CHOICES[choice])
+    config.seed = seed
+    return config
 
 
 def table(results: Mapping[str, Row]) -> str:
@@ -66,48 +63,28 @@ def table(results: Mapping[str, Row]) -> str:
     return markdown(titles, {name: rows[0] for name, rows in groups.items()}, cells)
 
 
-def main(
-    out: Path,
-    choices: tuple[str, ...] = ("CIoU",),
-    seeds: tuple[int, ...] = (0, 1),
-    epochs: int = 1,
-    size: int = 64,
-    quick: bool = True,
-) -> str:
-    asked = {"epochs": epochs, "size": size, "quick": quick}
+def main(out: Path) -> str:
+    """A quick try; the command line asks for more."""
+    return compare(quick_options(out, "CIoU"), repeats=2)
+
+
+def compare(given: argparse.Namespace, repeats: int) -> str:
     # Seed by seed, so that a table that is cut short compares as many of each.
-    names = {run_name(choice, seed): (choice, seed) for seed in seeds for choice in choices}
+    names = {
+        f"yolov3_tiny_{choice.replace(', ', '_').replace(' ', '_')}_{seed}": (choice, seed)
+        for seed in range(given.seed, given.seed + repeats)
+        for choice in given.runs
+    }
 
-    def measure(key: str) -> Row:
-        choice, seed = names[key]
-        config = settings(choice, seed, out, epochs, size)
-        if quick:  # a few scenes, so that a try takes seconds
-            config.data.workers = 0
-        run = fit(config, resume=True, data=scenes(size, 8) if quick else None)
-        return {
-            "choice": choice,
-            **{metric: run.metrics[metric] for metric in METRICS},
-            "asked": asked,
-            "epochs": epochs,
-            "minutes": run.history[-1]["minutes"],
-            "seed": seed,
-            "machine": machine(),
-        }
+    def describe(key: str, run: RunResult) -> Row:
+        return {"choice": names[key][0]}
 
-    result = table(measure_runs(out / RESULTS, names, {"asked": asked}, measure, table))
-    print(result, flush=True)
-    return result
+    configs = {key: settings(*name) for key, name in names.items()}
+    return train_runs(given.out / "box_losses_yolov3.json", configs, given, describe, table)
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, "choices", list(CHOICES), "runs/box_losses_yolov3")
+    parser = run_options(__doc__, list(CHOICES), "runs/box_losses_yolov3")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each choice, of seed, seed + 1 and so on")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--quick", action="store_true", help="one epoch of a few small scenes: does it run?")
     arguments = parser.parse_args()
-    seeds = tuple(range(arguments.seed, arguments.seed + arguments.repeats))
-    if arguments.quick:
-        main(arguments.out, tuple(arguments.choices), seeds)
-    else:
-        main(arguments.out, tuple(arguments.choices), seeds, arguments.epochs, arguments.size, quick=False)
+    compare(arguments, arguments.repeats)

@@ -180,6 +180,5 @@ def main(out: Path, choices: tuple[str, ...] = ("faster 0.7", "cascade"), seed: 
 
 if __name__ == "__main__":
     parser = options(__doc__, "choices", list(CHOICES), "runs/cascade")
-    parser.add_argument("--quick", action="store_true", help="one epoch of a few small scenes: does it run?")
     arguments = parser.parse_args()
     main(arguments.out, tuple(arguments.choices), arguments.seed, arguments.quick)

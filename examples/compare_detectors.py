@@ -72,6 +72,5 @@ def main(out: Path, recipes: tuple[str, ...] = RECIPES[2:3], seed: int = 0, quic
 
 if __name__ == "__main__":
     parser = options(__doc__, "recipes", RECIPES, "runs/compare_detectors")
-    parser.add_argument("--quick", action="store_true", help="one epoch of a few small scenes: does it run?")
     arguments = parser.parse_args()
     main(arguments.out, tuple(arguments.recipes), arguments.seed, arguments.quick)

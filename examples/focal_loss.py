@@ -1,13 +1,13 @@
 """What focal loss is worth: against cross entropy, beside SSD with its hard negatives, and with wrong labels.
 
-python examples/focal_loss.py                                  # twelve runs on crowded scenes of digits, 128 pixels
+python examples/focal_loss.py                                  # twelve runs on small pictures of blood cells (BCCD)
 python examples/focal_loss.py --runs cross_entropy focal_2     # some of them
-python examples/focal_loss.py --minutes 1                      # each run stops after the epoch that passes a minute
 python examples/focal_loss.py --out runs/focal --seed 1        # folder of the runs; a stopped one goes on from there
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from _runs import METRICS, Row, add_length, crowded_settings, machine, markdown, measure_runs, options, scenes, scores
+from _runs import METRICS, Row, cell_settings, few_or_all, markdown, quick_options, run_options, scores, train_runs
 
 from saccade.engine.train.config import TrainConfig
-from saccade.engine.train.fit import fit
+from saccade.engine.train.fit import RunResult
 from saccade.engine.train.setup import Datasets
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.structures.sample import Sample, Target
@@ -49,7 +49,6 @@ RUNS = {
     "cross_entropy_30": Run("RetinaNet, cross entropy", CROSS_ENTROPY, changed=0.3),
     "focal_2_30": Run("RetinaNet, focal, gamma 2, alpha 0.25", changed=0.3),
 }
-RESULTS = "focal_loss.json"
 
 
 class ChangedLabels:
@@ -79,22 +78,16 @@ class ChangedLabels:
         return {**target, "labels": np.where(rng.random(labels.shape) < self.share, others, labels)}
 
 
-def settings(name: str, seed: int, out: Path, epochs: int, size: int) -> TrainConfig:
-    """The same settings for every run."""
-    run = RUNS[name]
-    if run.model == "ssd":  # as many levels as RetinaNet has
-        own: dict[str, Any] = {"size": size, "levels": 5 if size >= 128 else 4}
-    else:
-        own = {"channels": 64, "anchor_size": 12}  # digits are 14 to 48 pixels high at 128
-    config = crowded_settings(f"{name}_{seed}", run.model, {"backbone": "resnet18", **own, **run.arguments}, size)
-    config.epochs, config.seed, config.out = epochs, seed, str(out)
+def settings(run: Run, seed: int) -> TrainConfig:
+    """The same for every run but for its loss, network and labels."""
+    own: dict[str, Any] = {"channels": 64, "anchor_size": 8}
+    if run.model == "ssd":  # its canvas is a square
+        own = {"size": 160, "levels": 4, "scales": (0.07, 0.5)}
+    config = cell_settings(run.model, {"backbone": "resnet18", **own, **run.arguments})
+    if run.model == "ssd":
+        config.data.size = (160, 160)
+    config.seed = seed
     return config
-
-
-def datasets(changed: float, seed: int, size: int, count: int | None) -> Datasets:
-    """Training scenes, with some labels changed, and test scenes, whose labels are right."""
-    data = scenes(size, count)
-    return replace(data, train=ChangedLabels(data.train, changed, seed)) if changed else data
 
 
 def table(results: Mapping[str, Row]) -> str:
@@ -106,42 +99,26 @@ def table(results: Mapping[str, Row]) -> str:
     return markdown(titles, results, cells)
 
 
-def main(
-    out: Path,
-    runs: tuple[str, ...] = ("ssd_all", "focal_2_30"),
-    seed: int = 0,
-    epochs: int = 1,
-    size: int = 64,
-    count: int | None = 8,
-    minutes: float | None = None,
-) -> str:
-    asked = {"epochs": epochs, "size": size, "count": count, "minutes": minutes}
-    names = {f"{name}_{seed}": name for name in runs}
+def main(out: Path) -> str:
+    """A quick try; the command line asks for more."""
+    return compare(quick_options(out, "ssd_all", "focal_2_30"))
 
-    def measure(key: str) -> Row:
-        config = settings(names[key], seed, out, epochs, size)
-        config.max_minutes = minutes
-        if count is not None:
-            config.data.workers = 0
-        run = fit(config, resume=True, data=datasets(RUNS[names[key]].changed, seed, size, count))
-        return {
-            "title": RUNS[names[key]].title,
-            "changed": RUNS[names[key]].changed,
-            **{metric: run.metrics[metric] for metric in METRICS},
-            "asked": asked,
-            "epochs": len(run.history),
-            "minutes": run.history[-1]["minutes"],
-            "seed": seed,
-            "machine": machine(),
-        }
 
-    result = table(measure_runs(out / RESULTS, names, {"asked": asked}, measure, table))
-    print(result, flush=True)
-    return result
+def compare(given: argparse.Namespace) -> str:
+    names = {f"{name}_{given.seed}": RUNS[name] for name in given.runs}
+
+    def data(key: str, config: TrainConfig) -> Datasets:
+        """Training images, with some labels changed, and test images, whose labels are right."""
+        found = few_or_all(key, config)
+        changed = names[key].changed
+        return replace(found, train=ChangedLabels(found.train, changed, given.seed)) if changed else found
+
+    def describe(key: str, run: RunResult) -> Row:
+        return {"title": names[key].title, "changed": names[key].changed}
+
+    configs = {key: settings(run, given.seed) for key, run in names.items()}
+    return train_runs(given.out / "focal_loss.json", configs, given, describe, table, data)
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, "runs", list(RUNS), "runs/focal_loss")
-    add_length(parser, 128)
-    given = vars(parser.parse_args())
-    main(**{**given, "runs": tuple(given["runs"])})
+    compare(run_options(__doc__, list(RUNS), "runs/focal_loss").parse_args())

@@ -63,6 +63,5 @@ def main(out: Path, choices: tuple[str, ...] = ("joint", "steps"), seed: int = 0
 
 if __name__ == "__main__":
     parser = options(__doc__, "choices", list(CHOICES), "runs/joint_or_steps")
-    parser.add_argument("--quick", action="store_true", help="an epoch or four of a few small scenes: does it run?")
     arguments = parser.parse_args()
     main(arguments.out, tuple(arguments.choices), arguments.seed, arguments.quick)

@@ -29,6 +29,5 @@ def main(out: Path, recipes: tuple[str, ...] = RECIPES[5:6], seed: int = 0, quic
 
 if __name__ == "__main__":
     parser = options(__doc__, "recipes", RECIPES, "runs/yolo_line")
-    parser.add_argument("--quick", action="store_true", help="one epoch of a few small scenes: does it run?")
     arguments = parser.parse_args()
     main(arguments.out, tuple(arguments.recipes), arguments.seed, arguments.quick)

@@ -1,31 +1,29 @@
 """What the tricks of YOLOv5's training are worth: one taken away at a time; and anchors of three kinds.
 
-python examples/yolov5_tricks.py                                # all runs on BCCD, yolov5n from scratch
-python examples/yolov5_tricks.py --choices "all" "no mosaic"    # some of them
+python examples/yolov5_tricks.py                                # all runs on small pictures of blood cells (BCCD)
+python examples/yolov5_tricks.py --runs "all" "no mosaic"       # some of them
 python examples/yolov5_tricks.py --out runs/tricks --seed 1     # folder of the runs; a stopped one goes on from there
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from _runs import METRICS, Row, machine, markdown, measure_runs, options, scenes, scores
+from _runs import METRICS, Row, cell_settings, few_or_all, markdown, quick_options, run_options, scores, train_runs
+from torch import Tensor
 
 from saccade.engine.train.auto_anchor import object_sizes
-from saccade.engine.train.config import EmaConfig, TrainConfig
-from saccade.engine.train.fit import fit
-from saccade.engine.train.setup import Datasets, open_datasets
+from saccade.engine.train.config import EmaConfig, Phase, TrainConfig
+from saccade.engine.train.fit import RunResult
+from saccade.engine.train.setup import Datasets
 from saccade.models.checkpoint import load_model
 from saccade.models.detection.anchor_yolo import AnchorYOLO
 from saccade.ops.auto_anchor import best_possible_recall
 from saccade.ops.kmeans_anchors import kmeans_anchors
-from saccade.recipes import get_recipe
-from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
-
-RESULTS = "yolov5_tricks.json"
 
 
 def without_mosaic(config: TrainConfig) -> None:
@@ -84,7 +82,7 @@ def unchanged(config: TrainConfig) -> None:
     """All tricks; anchors of COCO."""
 
 
-# "all" has the recipe's tricks and multi-scale; copy-paste needs masks, which blood cells have not.
+# "all" has the tricks of ``yolov5n_bccd`` and multi-scale; copy-paste needs masks, which blood cells have not.
 CHOICES: dict[str, Callable[[TrainConfig], None]] = {
     "all": unchanged,
     "no mosaic": without_mosaic,
@@ -103,45 +101,21 @@ CHOICES: dict[str, Callable[[TrainConfig], None]] = {
 }
 
 
-def run_name(choice: str, seed: int) -> str:
-    return f"{choice.replace(' ', '_').replace(':', '')}_{seed}"
-
-
-def settings(choice: str, seed: int, out: Path, epochs: int | None) -> TrainConfig:
-    """The recipe with multi-scale, and one thing changed; none of it was tuned by a score."""
-    config = get_recipe("yolov5n_bccd")
-    config.name = run_name(choice, seed)
+def settings(choice: str, seed: int) -> TrainConfig:
+    """Small pictures of blood cells with multi-scale, and one thing changed; none of it was tuned by a score."""
+    config = cell_settings("yolov5n", {})
+    config.seed, config.epochs, config.optimizer.lr = seed, 30, 2e-3
+    config.phases = (Phase(from_epoch=-8, augment={"mosaic": 0.0}),)
     config.augment.multiscale_range, config.augment.multiscale_every = (0.75, 1.25), 1
-    config.seed, config.out = seed, str(out)
-    config.epochs = config.epochs if epochs is None else epochs
     CHOICES[choice](config)
     return config
 
 
-def kmeans_levels(train: VisionDataset, spec: InputSpec) -> list[list[list[float]]]:
+def kmeans_levels(sizes: Tensor) -> list[list[list[float]]]:
     """Nine anchors by k-means alone, three a level."""
-    found = kmeans_anchors(object_sizes(train, spec), 9, seed=0)
+    found = kmeans_anchors(sizes, 9, seed=0)
     rows = found[found.prod(dim=1).argsort()].tolist()
     return [rows[first : first + 3] for first in (0, 3, 6)]
-
-
-def measure(choice: str, config: TrainConfig, data: Datasets) -> Row:
-    spec = InputSpec(config.data.size or (640, 640), resize="letterbox", pad_multiple=32)
-    sizes = object_sizes(data.train, spec)
-    if choice == "anchors: k-means":
-        config.model_args["anchors"] = kmeans_levels(data.train, spec)
-    run = fit(config, resume=True, data=data)
-    kept = load_model(run.model_path)
-    assert isinstance(kept, AnchorYOLO)
-    return {
-        "choice": choice,
-        **{key: run.metrics[key] for key in METRICS},
-        "recall": best_possible_recall(sizes, kept.anchor_sizes),
-        "minutes": run.history[-1]["minutes"],
-        "epochs": config.epochs,
-        "seed": config.seed,
-        "machine": machine(),
-    }
 
 
 def table(results: Mapping[str, Row]) -> str:
@@ -153,33 +127,32 @@ def table(results: Mapping[str, Row]) -> str:
     return markdown(titles, results, cells)
 
 
-def main(
-    out: Path,
-    choices: tuple[str, ...] = ("anchors: AutoAnchor",),
-    seed: int = 0,
-    epochs: int | None = 1,
-    quick: bool = True,
-) -> str:
-    asked = {"epochs": epochs, "quick": quick}
-    names = {run_name(choice, seed): choice for choice in choices}
+def main(out: Path) -> str:
+    """A quick try; the command line asks for more."""
+    return compare(quick_options(out, "anchors: AutoAnchor"))
 
-    def measured(key: str) -> Row:
-        config = settings(names[key], seed, out, epochs)
-        if quick:  # a few scenes, so that a try takes seconds
-            config.data.workers, config.data.size, config.phases = 0, (64, 64), ()
-        return {**measure(names[key], config, scenes(64, 8) if quick else open_datasets(config)), "asked": asked}
 
-    result = table(measure_runs(out / RESULTS, names, {"asked": asked}, measured, table))
-    print(result, flush=True)
-    return result
+def compare(given: argparse.Namespace) -> str:
+    names = {f"{choice.replace(' ', '_').replace(':', '')}_{given.seed}": choice for choice in given.runs}
+
+    def sizes(config: TrainConfig) -> Tensor:
+        """Widths and heights of the training objects on the canvas."""
+        spec = InputSpec(config.data.size or (640, 640), resize="letterbox", pad_multiple=32)
+        return object_sizes(few_or_all("", config).train, spec)
+
+    def data(key: str, config: TrainConfig) -> Datasets:
+        if names[key] == "anchors: k-means":
+            config.model_args["anchors"] = kmeans_levels(sizes(config))
+        return few_or_all(key, config)
+
+    def describe(key: str, run: RunResult) -> Row:
+        kept = load_model(run.model_path)
+        assert isinstance(kept, AnchorYOLO)
+        return {"choice": names[key], "recall": best_possible_recall(sizes(configs[key]), kept.anchor_sizes)}
+
+    configs = {key: settings(choice, given.seed) for key, choice in names.items()}
+    return train_runs(given.out / "yolov5_tricks.json", configs, given, describe, table, data)
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, "choices", list(CHOICES), "runs/yolov5_tricks")
-    parser.add_argument("--epochs", type=int, default=None, help="the recipe's if not given")
-    parser.add_argument("--quick", action="store_true", help="one epoch of a few small scenes: does it run?")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        main(arguments.out, tuple(arguments.choices), arguments.seed)
-    else:
-        main(arguments.out, tuple(arguments.choices), arguments.seed, arguments.epochs, quick=False)
+    compare(run_options(__doc__, list(CHOICES), "runs/yolov5_tricks").parse_args())
