@@ -52,11 +52,13 @@ NO_WEIGHTS: dict[str, Any] = {"weights": None, "weights_backbone": None}
 UNCHANGED: dict[str, Any] = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, "_skip_resize": True}
 
 
-def _theirs(name: str, side: int, **options: Any) -> nn.Module:
+def torchvision_detector(name: str, side: int, **options: Any) -> nn.Module:
     """torchvision's detector of that name for a canvas of that side."""
     if name == "ssd300_vgg16":
         return tv.ssd300_vgg16(num_classes=CLASSES + 1, **NO_WEIGHTS, **options)
     sides = {"min_size": side, "max_size": side}
+    if "rcnn" in name:  # a column of the background
+        return getattr(tv, name)(num_classes=CLASSES + 1, **sides, **NO_WEIGHTS, **options)
     return getattr(tv, name)(num_classes=CLASSES, score_thresh=0.05, **sides, **NO_WEIGHTS, **options)
 
 
@@ -64,11 +66,10 @@ def _theirs(name: str, side: int, **options: Any) -> nn.Module:
 DETECTORS = {"retinanet_resnet50_fpn": 320, "fcos_resnet50_fpn": 320, "ssd300_vgg16": 300}
 
 
-def pair(name: str) -> tuple[Model, dict[str, Tensor]]:
+def pair(name: str, side: int) -> tuple[Model, dict[str, Tensor]]:
     """Ours, and the weights of both in their names; BatchNorm holds the statistics of noise, so that signals live."""
     torch.manual_seed(0)
-    side = DETECTORS[name]
-    theirs = _theirs(name, side, **UNCHANGED)
+    theirs = torchvision_detector(name, side, **UNCHANGED)
     norms = [module for module in theirs.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -106,9 +107,9 @@ class OutputsAlone:
 
 def learns(name: str, rounds: int) -> list[Figure]:
     """Steps of both, and the share of matching and losses."""
-    ours, state = pair(name)
     side = DETECTORS[name]
-    theirs = _theirs(name, side, **UNCHANGED).train()
+    ours, state = pair(name, side)
+    theirs = torchvision_detector(name, side, **UNCHANGED).train()
     theirs.load_state_dict(state)
     images, targets = scene(side, boxes=8)
     shift = 1 if name == "ssd300_vgg16" else 0  # its column of the background
@@ -163,13 +164,20 @@ def learns(name: str, rounds: int) -> list[Figure]:
     ]
 
 
-def predicts(name: str, path: Path, rounds: int) -> list[Figure]:
-    """Prediction of both, from the file on, and the pipeline around our compiled network."""
-    ours, state = pair(name)
-    side = DETECTORS[name]
+def predicts(name: str, side: int, path: Path, rounds: int, without_bf16: float = 1.5) -> list[Figure]:
+    """Prediction of both, from the file on, and the pipeline around our compiled network.
+
+    Args:
+        name: Builder of both.
+        side: Of the canvas, pixels.
+        path: A photograph.
+        rounds: Of timing.
+        without_bf16: What is promised where the processor does not compute in bfloat16.
+    """
+    ours, state = pair(name, side)
     canvas, _ = resize_image(read_image(path, 3), ours.input_spec)
     images = Normalize(ours.input_spec)(torch.from_numpy(canvas)[None].permute(0, 3, 1, 2))
-    theirs = _theirs(name, side).eval()
+    theirs = torchvision_detector(name, side).eval()
     raise_scores(ours.eval(), images, state)
     theirs.load_state_dict(state)
     with torch.inference_mode():
@@ -198,7 +206,7 @@ def predicts(name: str, path: Path, rounds: int) -> list[Figure]:
             f"{name}: default prediction against theirs",
             seconds["theirs"] / seconds["default"],
             "x",
-            3.0 if has_bf16() else 1.5,
+            3.0 if has_bf16() else without_bf16,
             True,
             f"{runtime.name}, {ms['default']} against {ms['theirs']}; {counts[0]} and {counts[1]} boxes",
         ),
@@ -230,10 +238,12 @@ def raise_scores(model: Model, images: Tensor, state: dict[str, Tensor]) -> None
         state["head.classification_head.cls_logits.bias"] += shift
         model.load_state_dict(layout.convert(dict(state), model))
         return
-    weights = [key for key in state if "classification_head" in key and key.endswith("weight")]
+    columns = ("classification_head", "cls_score")
+    weights = [key for key in state if any(column in key for column in columns) and key.endswith("weight")]
+    logits = "roi_logits" if "roi_logits" in outputs else "logits"
     for _ in range(60):
-        passing = (model(images)["logits"].softmax(dim=2)[..., 1:] > threshold).sum()
-        if model(images)["logits"].softmax(dim=2)[..., 1:].max() > 0.5 and passing >= CANDIDATES:
+        scores = model(images)[logits].softmax(dim=2)[..., 1:]
+        if scores.max() > 0.5 and (scores > threshold).sum() >= CANDIDATES:
             return
         for key in weights:
             state[key] *= 1.2
@@ -271,5 +281,5 @@ def run(rounds: int = 8) -> list[Figure]:
         path = write_photo(folder)
         for name in DETECTORS:
             figures += learns(name, max(3, rounds // 2))
-            figures += predicts(name, path, rounds)
+            figures += predicts(name, DETECTORS[name], path, rounds)
     return figures

@@ -387,12 +387,26 @@ YOLO = "[yolo]\nclasses=2\nnum=2\nanchors=10,14,23,27"
         (f"{HEAD}[convolutional]\nfilters=14\nstride=32\n[yolo]\nclasses=2\nnum=2\nanchors=1,2,3", "line 10: .*needs 4 numbers"),
         (f"{HEAD}[convolutional]\nfilters=3\n[reorg]\nstride=2\n{YOLO}", "line 6: .*multiple of 4 channels"),
         (f"{HEAD}[convolutional]\nfilters=14\nstride=32\nantialiasing=1\n{YOLO}", "line 7: .*is not read"),
+        (f"{HEAD}[convolutional]\nfilters=14\nstride=32\nsway=1\n{YOLO}", "line 7: .*sway=1 is not read"),
+        (f"{HEAD}[convolutional]\nfilters=14\nstride=32\nrotate=1\n{YOLO}", "line 7: .*rotate=1 is not read"),
+        (f"{HEAD}[maxpool]\ndontload=1\n[convolutional]\nfilters=14\nstride=32\n{YOLO}", "line 5: .*dontload=1 is not read"),
         (f"{HEAD}[maxpool]\n", "no .yolo., .region. or .detection."),
     ],
 )  # fmt: skip
 def test_bad_configurations_name_the_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         create_model("darknet_detector", cfg=text)
+
+
+def test_normalisation_over_several_iterations_has_the_numbers_of_one() -> None:
+    normalized = "filters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky"
+    text = f"{HEAD}[convolutional]\n{normalized}\n[convolutional]\nfilters=14\nstride=32\n{YOLO}"
+    one = create_model("darknet_detector", cfg=text).eval()
+    several = create_model("darknet_detector", cfg=text.replace("batch_normalize", "cbn")).eval()
+    several.load_state_dict(one.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    mine, theirs = one(images), several(images)
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
 def test_networks_learn_further(tmp_path: Path) -> None:
