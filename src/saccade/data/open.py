@@ -117,7 +117,13 @@ def _apply_policies(part: VisionDataset, bad_labels: BadLabels, bad_images: BadI
         return ConcatDataset([_apply_policies(inner, bad_labels, bad_images) for inner in part.parts])
     if not isinstance(part, TableDataset):
         return part
-    return apply_policy(apply_image_policy(part, bad_images), bad_labels)
+    sound = apply_policy(apply_image_policy(part, bad_images), bad_labels)
+    if sound.rectangles:
+        say_once(
+            f"{sound.info.name}: {sound.rectangles} of the {len(sound.table.labels)} objects of '{sound.info.split}' "
+            "are boxes without an outline; their masks are rectangles"
+        )
+    return sound
 
 
 def open_raw(

@@ -199,6 +199,26 @@ def test_boxes_beside_polygons_are_painted(tmp_path: Path, write_image: Any, cap
     assert said == [f"{root}: 2 of the 4 objects of 'train' are boxes without an outline; their masks are rectangles"]
 
 
+def test_boxes_of_coco_without_a_segmentation_are_painted_too(
+    tmp_path: Path, write_image: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_image(tmp_path / "images" / "a.png", (60, 80))
+    square = [[5, 5, 35, 5, 35, 35, 5, 35]]
+    objects = [
+        {"id": 1 + row, "image_id": 1, "category_id": 1, "bbox": [5, 5, 30, 30], "segmentation": outline}
+        for row, outline in enumerate((square, [], None))
+    ]
+    images = [{"id": 1, "file_name": "a.png", "width": 80, "height": 60}]
+    truth = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "cat"}]}
+    write(tmp_path / "annotations" / "instances_train.json", json.dumps(truth))
+    say_once.cache_clear()
+    with caplog.at_level(logging.WARNING, "saccade"):
+        masks = open_dataset(tmp_path, masks=True).target(0)["masks"]
+    assert masks.sum(axis=(1, 2)).tolist() == [900, 900, 900]
+    (said,) = (text for text in caplog.messages if "without an outline" in text)
+    assert said.endswith("2 of the 3 objects of 'train' are boxes without an outline; their masks are rectangles")
+
+
 @pytest.mark.parametrize("folder", ["images", "images/train", "train/images", "train", "pics"])
 def test_rows_beside_images(folder: str, tmp_path: Path, write_image: Any) -> None:
     root = yolo_set(tmp_path, write_image, f"{folder}/{{}}.png", f"{folder}/{{}}.txt")

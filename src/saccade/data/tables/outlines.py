@@ -108,6 +108,10 @@ class Outlines:
         """Which objects have a mask, shape (N,)."""
         return np.diff(self.run_offsets) > 0
 
+    def is_empty(self, row: int) -> bool:
+        """Whether an object has neither rings nor a mask."""
+        return bool((self.ring_offsets[row] == self.ring_offsets[row + 1]) & (len(self.mask_runs(row)) == 0))
+
     def mask(self, row: int, height: int, width: int) -> NDArray[np.uint8]:
         """Filled outline of an object, (height, width) of 0 and 1.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from saccade.data.images.decode import read_image
 from saccade.data.tables.annotations import AnnotationTable
+from saccade.data.tables.outlines import mask_of_rings
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
@@ -125,7 +126,7 @@ class TableDataset:
         return label_map
 
     def object_masks(self, index: int) -> NDArray[np.uint8]:
-        """One mask an object of image ``index``, (N, H, W) of 0 and 1.
+        """One mask an object of image ``index``, (N, H, W) of 0 and 1; of an object without outline, its box.
 
         Raises:
             DataError: If an outline is malformed.
@@ -137,7 +138,12 @@ class TableDataset:
         position = 0
         try:
             for position, row in enumerate(rows):
-                masks[position] = self.table.outlines.mask(row, height, width)
+                if self.table.boxes is not None and self.table.outlines.is_empty(row):
+                    x1, y1, x2, y2 = self.table.boxes[row].astype(np.float64)
+                    ring = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+                    masks[position] = mask_of_rings([ring], [False], height, width)
+                else:
+                    masks[position] = self.table.outlines.mask(row, height, width)
         except ValueError as error:
             raise DataError(
                 f"{self.annotation_path(index)}: the outline of object {position} of {self.table.path(index)} "
@@ -174,6 +180,14 @@ class TableDataset:
         """Whether the ground truth is painted from outlines, so that a malformed one stops the reading."""
         painted = self.info.task == "segmentation" or self.masks
         return painted and self.table.outlines is not None and type(self)._label_map is TableDataset._label_map
+
+    @property
+    def rectangles(self) -> int:
+        """How many objects have their box for a mask, as they have no outline."""
+        outlines = self.table.outlines
+        if not self.fills_outlines or outlines is None or self.table.boxes is None:
+            return 0
+        return int((~outlines.has_rings() & ~outlines.has_runs()).sum())
 
     def with_table(
         self,
