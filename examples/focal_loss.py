@@ -82,10 +82,10 @@ def settings(run: Run, seed: int) -> TrainConfig:
     """The same for every run but for its loss, network and labels."""
     own: dict[str, Any] = {"channels": 64, "anchor_size": 8}
     if run.model == "ssd":  # its canvas is a square
-        own = {"size": 160, "levels": 4, "scales": (0.07, 0.5)}
+        own = {"size": 128, "levels": 4, "scales": (0.07, 0.5)}
     config = cell_settings(run.model, {"backbone": "resnet18", **own, **run.arguments})
     if run.model == "ssd":
-        config.data.size = (160, 160)
+        config.data.size = (128, 128)
     config.seed = seed
     return config
 
