@@ -93,6 +93,23 @@ def test_dense_detectors_find_blood_cells(name: str, ap50: float, ap: float, tmp
     assert metrics["AP"] >= ap
 
 
+# Measured 0.897, 0.880, 0.874, 0.874 and 0.873.
+@pytest.mark.slow
+@pytest.mark.data("bccd")
+@pytest.mark.parametrize(
+    ("name", "ap50"),
+    [
+        ("yolov5n_bccd", 0.88),
+        ("yolov3_tiny_bccd", 0.865),
+        ("yolov3_tiny_spp_bccd", 0.86),
+        ("yolov4_tiny_bccd", 0.86),
+        ("yolox_nano_bccd", 0.86),
+    ],
+)
+def test_the_yolo_line_finds_blood_cells(name: str, ap50: float, tmp_path: Path) -> None:
+    assert run(name, tmp_path).metrics["AP50"] >= ap50
+
+
 @pytest.mark.slow
 @pytest.mark.data("isbi2012_membrane")
 def test_unet_finds_membranes(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from saccade.recipes.defaults import bccd
 
 __all__ = ["darknet19_448_imagenet", "yolov2_tiny_bccd", "yolov2_voc"]
 
-# K-means (k = 5) on the boxes of BCCD's train + val, on a canvas of 256 x 320: mean best IoU 0.85, of COCO's 0.66.
-_ANCHORS_BCCD = (((20.4, 19.8), (44.6, 49.7), (54.4, 44.1), (58.2, 56.2), (107.3, 96.9)),)
+# K-means (k = 5) on the boxes of BCCD's train + val, on a canvas of 320 x 416: mean best IoU 0.85, of COCO's 0.66.
+_ANCHORS_BCCD = (((26.5, 25.7), (58.0, 64.6), (70.7, 57.3), (75.7, 73.1), (139.5, 126.0)),)
 
 
 @recipe
@@ -70,15 +70,19 @@ def yolov2_voc() -> TrainConfig:
 def yolov2_tiny_bccd() -> TrainConfig:
     """Tiny YOLOv2 on blood cells (BCCD), from scratch, with anchors by k-means on its boxes. Not run yet.
 
-    Trains on train + val (292 images); the last EMA weights are scored once on test (72).
+    Trains on train + val (292 images); the last EMA weights are scored once on test (72). Its only map has a stride of
+    32 pixels, larger than a platelet of the 256 x 320 pixels that the other networks of the line are given. There it
+    reached an AP50 of 0.684 (platelets 0.31, red cells 0.76, white ones 0.98), AP 0.386, in float32 on one thread of
+    an Intel Xeon at 2.5 GHz; so it has a larger canvas, of the paper's 416 pixels.
 
     Example:
         >>> config = yolov2_tiny_bccd()
         >>> config.model, config.data.size, config.model_args["prior_images"]
-        ('yolov2_tiny', (256, 320), 1000)
+        ('yolov2_tiny', (320, 416), 1000)
     """
     return bccd(
         "yolov2_tiny",
+        size=(320, 416),
         lr=1e-3,
         epochs=45,
         last_epochs=(18, 8),
