@@ -5,7 +5,8 @@ divided into its five stages there; as the layers are the same, the n-th with we
 other.
 
 Below SSD, a VGG-16 also gives fc6 and fc7, of which every fourth filter and every third pixel are taken (Liu et al.
-2016, section 3), and its first layer is scaled to pixels that are not divided by their standard deviation.
+2016, section 3), and its first layer is scaled to pixels that are not divided by their standard deviation. Below Fast
+and Faster R-CNN they are the layers over each region, as they are (Girshick 2015, section 2.2).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["NAME", "convert", "matches"]
 NAME = "torchvision"
 
 _IMAGENET_STD = (58.395, 57.12, 57.375)
+_REGION_HEAD = "box_branch.head"
 _TRUNK = re.compile(r"(.*\b|)trunk\.")
 
 
@@ -61,7 +63,16 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
         return f"{layer_of[int(number)]}.{rest}" if layer_of else f"{prefix}trunk.{number}.{rest}"
 
     renamed = {rename(name): tensor for name, tensor in state.items()}
-    return _below_ssd(renamed, prefix) if f"{prefix}fc6.weight" in model.state_dict() else renamed
+    own_shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if f"{prefix}fc6.weight" in own_shapes:
+        return _below_ssd(renamed, prefix)
+    over_regions = {
+        f"{prefix}classifier.{layer}.{part}": f"{_REGION_HEAD}.{name}.{part}"
+        for layer, name in ((0, "fc6"), (3, "fc7"))
+        for part in ("weight", "bias")
+    }
+    fit = all(name in renamed and renamed[name].shape == own_shapes.get(to) for name, to in over_regions.items())
+    return {over_regions.get(name, name): tensor for name, tensor in renamed.items()} if fit else renamed
 
 
 def _below_ssd(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
