@@ -80,7 +80,7 @@ class ChangedLabels:
 
 def settings(run: Run, seed: int) -> TrainConfig:
     """The same for every run but for its loss, network and labels."""
-    own: dict[str, Any] = {"channels": 64, "anchor_size": 8}
+    own: dict[str, Any] = {"channels": 64, "anchor_size": 12, "normalized": True}
     if run.model == "ssd":  # its canvas is a square
         own = {"size": 128, "levels": 4, "scales": (0.07, 0.5)}
     config = cell_settings(run.model, {"backbone": "resnet18", **own, **run.arguments})

@@ -28,9 +28,9 @@ DESIGNS = {
 
 def settings(design: str, seed: int) -> TrainConfig:
     """The same settings for every design; a small backbone, as the image pyramid shows it 21 times the pixels."""
-    own = {"backbone": "mobilenet_v3_small", "channels": 64, "anchor_size": 8, "pyramid": design}
+    own = {"backbone": "mobilenet_v3_small", "channels": 64, "anchor_size": 12, "normalized": True, "pyramid": design}
     config = cell_settings("retinanet", own)
-    config.seed, config.epochs = seed, 16
+    config.seed, config.epochs = seed, 24
     return config
 
 

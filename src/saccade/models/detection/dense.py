@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from saccade.errors import ConfigError
 from saccade.models.base import Model
 
-__all__ = ["empty_maps", "log_odds", "map_rows", "start_head"]
+__all__ = ["conv_tower", "empty_maps", "log_odds", "map_rows", "start_head"]
+
+_GROUPS = 32  # of GroupNorm
 
 
 def map_rows(values: Tensor, columns: int) -> Tensor:
@@ -59,6 +62,35 @@ def start_head(head: nn.Module, std: float = 0.01) -> None:
             nn.init.normal_(module.weight, std=std)
             assert module.bias is not None
             nn.init.zeros_(module.bias)
+
+
+def conv_tower(channels: int, normalized: bool, depth: int = 4) -> nn.Sequential:
+    """3x3 convolution, GroupNorm where it is asked for, and ReLU, several times: equal weights for all levels.
+
+    Args:
+        channels: Of the feature maps; with GroupNorm a multiple of 32 from 64 on.
+        normalized: With GroupNorm of 32 groups.
+        depth: How many times.
+
+    Raises:
+        ConfigError: If the groups of GroupNorm do not divide ``channels``, or would hold one channel each.
+
+    Example:
+        >>> [type(layer).__name__ for layer in conv_tower(64, normalized=True, depth=1)]
+        ['Conv2d', 'GroupNorm', 'ReLU']
+    """
+    # GroupNorm of one value, where a level is one cell, has no sense.
+    if normalized and (channels % _GROUPS or channels == _GROUPS):
+        raise ConfigError(
+            f"channels is {channels}; it must be a multiple of {_GROUPS}, the groups of GroupNorm, from 64 on."
+        )
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers.append(nn.Conv2d(channels, channels, 3, padding=1))
+        if normalized:
+            layers.append(nn.GroupNorm(_GROUPS, channels))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
 
 
 class _Features(nn.Module):

@@ -54,7 +54,7 @@ from saccade.losses.iou import iou_loss
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.classification.base import Classifier, build_backbone
 from saccade.models.detection.base import Assignment, Detector, unpack_targets
-from saccade.models.detection.dense import empty_maps, log_odds, map_rows, start_head
+from saccade.models.detection.dense import conv_tower, empty_maps, log_odds, map_rows, start_head
 from saccade.models.registry import register_model
 from saccade.ops.anchors import canvas_size, grid_anchors, grid_points
 from saccade.ops.box_coding import decode_distances, encode_distances
@@ -77,12 +77,12 @@ __all__ = [
 ]
 
 _PAPER = "Tian et al., ICCV 2019, arXiv 1904.01355"
-_GROUPS = 32  # of GroupNorm
 _PRIOR = 0.01  # probability of an object at a location, before training (Lin et al. 2017, section 3.3)
 _RADIUS = 1.5  # of centre sampling, strides
 _PAIRS = 2**21  # pairs of a location and an object that are worked on at a time
 
 BoxLoss = Literal["giou", "iou"]
+_DISTANCE = 2.0  # strides from a location to each side of its box before anything is learnt
 ClassLoss = Literal["binary", "softmax"]
 Points = Literal["corner", "middle"]
 
@@ -95,26 +95,17 @@ class Locations(NamedTuple):
     ranges: Tensor  # (A, 2) the largest of l, t, r, b lies between these, pixels
 
 
-class _Tower(nn.Sequential):
-    """Four times 3x3 convolution, GroupNorm and ReLU; equal weights for all levels."""
-
-    def __init__(self, channels: int, depth: int = 4) -> None:
-        super().__init__()
-        for _ in range(depth):
-            self.extend((nn.Conv2d(channels, channels, 3, padding=1), nn.GroupNorm(_GROUPS, channels), nn.ReLU()))
-
-
 class _ClassBranch(nn.Module):
     def __init__(self, channels: int, rows: int) -> None:
         super().__init__()
-        self.conv = _Tower(channels)
+        self.conv = conv_tower(channels, normalized=True)
         self.cls_logits = nn.Conv2d(channels, rows, 3, padding=1)
 
 
 class _BoxBranch(nn.Module):
     def __init__(self, channels: int, centerness: bool) -> None:
         super().__init__()
-        self.conv = _Tower(channels)
+        self.conv = conv_tower(channels, normalized=True)
         self.bbox_reg = nn.Conv2d(channels, 4, 3, padding=1)
         self.bbox_ctrness = nn.Conv2d(channels, 1, 3, padding=1) if centerness else None
 
@@ -141,17 +132,16 @@ class FCOSHead(nn.Module):
         self, channels: int, num_classes: int, classifier: ClassLoss = "binary", centerness: bool = True
     ) -> None:
         super().__init__()
-        if channels % _GROUPS or channels == _GROUPS:  # GroupNorm of one value, where a level is one cell, has no sense
-            raise ConfigError(
-                f"channels is {channels}; it must be a multiple of {_GROUPS}, the groups of GroupNorm, from 64 on."
-            )
         softmax = _one_of(ClassLoss, "classifier", classifier) == "softmax"
         self.columns = num_classes + softmax
         self.classification_head = _ClassBranch(channels, self.columns)
         self.regression_head = _BoxBranch(channels, centerness)
         start_head(self)
-        bias = self.classification_head.cls_logits.bias
+        sides, bias = self.regression_head.bbox_reg.bias, self.classification_head.cls_logits.bias
+        assert sides is not None
         assert bias is not None
+        # A side whose distance is 0 everywhere gets no gradient through the ReLU, and stays so.
+        nn.init.constant_(sides, _DISTANCE)
         odds = log_odds(_PRIOR)
         if softmax:  # all classes together have the prior
             nn.init.constant_(bias[0], math.log(num_classes) - odds)
