@@ -121,7 +121,7 @@ def train_runs(
 
     Args:
         file: JSON file of the rows, see :func:`measure_runs`.
-        configs: What each run trains with, by name; its folder, length and seed come from ``given``.
+        configs: What each run trains with, by name; its folder, and its length if asked for, come from ``given``.
         given: Of :func:`run_options`.
         describe: What a row has besides scores, time, seed and machine, from the name of the run and what it reached.
         table: Makes a table of rows.

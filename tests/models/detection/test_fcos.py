@@ -14,7 +14,7 @@ from tests.models.detection.torchvision_files import check_names, older_pyramid,
 from torch import Tensor, nn
 
 from saccade.errors import ConfigError
-from saccade.models.detection.fcos import FCOS, fcos, fcos_resnet50_fpn, unitbox_loss
+from saccade.models.detection.fcos import FCOS, FCOSHead, fcos, fcos_resnet50_fpn, unitbox_loss
 from saccade.models.registry import create_model
 from saccade.ops.iou import aligned_iou, pairwise_iou
 from saccade.structures.class_rows import ClassRows
@@ -428,3 +428,15 @@ def test_overfits_two_images(classifier: Any) -> None:
         assert overlaps.max(dim=1).values.min() > 0.8
         assert torch.equal(decoded["labels"][image, overlaps.argmax(dim=1)], target["labels"])
         assert decoded["scores"][image, count - 1] > 2 * decoded["scores"][image, count]
+
+
+def test_no_side_begins_without_a_gradient() -> None:
+    torch.manual_seed(0)
+    head = FCOSHead(64, num_classes=3)
+    distances = head([torch.randn(2, 64, 6, 8)])["distances"]
+    assert distances.min() > 0
+    distances.sum().backward()
+    bias = head.regression_head.bbox_reg.bias
+    assert bias is not None
+    assert bias.grad is not None
+    assert (bias.grad == 2 * 48).all()

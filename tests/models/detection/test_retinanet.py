@@ -20,7 +20,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from saccade.errors import WeightsError
+from saccade.errors import ConfigError, WeightsError
 from saccade.models.detection.base import unpack_targets
 from saccade.models.detection.retinanet import RetinaNet, retinanet, retinanet_loss, retinanet_resnet50_fpn
 from saccade.models.registry import create_model
@@ -415,3 +415,11 @@ def test_loss_of_outputs_is_the_loss_of_the_network() -> None:
     assert {name: value.item() for name, value in terms.items()} == pytest.approx(
         {name: value.item() for name, value in model.loss(images, TARGETS).items()}
     )
+
+
+def test_subnets_with_group_norm_take_multiples_of_its_groups() -> None:
+    model = create_model("retinanet", num_classes=2, channels=64, normalized=True)
+    norms = [module for module in model.head.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert [norm.num_groups for norm in norms] == [32] * 8
+    with pytest.raises(ConfigError, match="channels is 48; it must be a multiple of 32"):
+        create_model("retinanet", num_classes=2, channels=48, normalized=True)
