@@ -59,6 +59,7 @@ class Task(ABC):
         searched: Strengths of augmentation that a search of settings tries if it is not told, ``field=lowest:highest``;
             mirrors are left alone, since whether a mirrored image is right is not a matter of score.
         on_demand: Kinds of ground truth that readers give only to who asks for them by name.
+        open_set: Networks have no classes of their own (``num_classes`` 0): those of another split may be others.
         pixel_key: Decoded map (B, C, H, W) whose tiles are merged pixel by pixel; empty: results are joined instead.
     """
 
@@ -70,6 +71,7 @@ class Task(ABC):
     fitness: ClassVar[Sequence[tuple[str, Mapping[str, float]]]] = (("loss", {"loss": -1.0}),)
     searched: ClassVar[Sequence[str]] = ("augment.translate=0:0.2",)
     on_demand: ClassVar[Sequence[str]] = ()
+    open_set: ClassVar[bool] = False
     pixel_key: ClassVar[str] = ""
 
     @property
@@ -86,6 +88,14 @@ class Task(ABC):
     def ground_truth_task(self) -> str:
         """Task for which readers give the ground truth."""
         return self.reads or self.name
+
+    def network_classes(self, class_names: Sequence[str]) -> int:
+        """How many classes a network has that learns from data with these class names.
+
+        Raises:
+            ConfigError: If the task cannot be learnt from data with such classes.
+        """
+        return len(class_names)
 
     @abstractmethod
     def results(

@@ -13,8 +13,12 @@ from saccade.structures.text import printable
 __all__ = ["check_classes", "check_splits", "compare_names"]
 
 
-def check_splits(data: Datasets) -> None:
+def check_splits(data: Datasets, open_set: bool = False) -> None:
     """Refuse splits whose classes or ground truth are not those of training.
+
+    Args:
+        data: The splits.
+        open_set: Their classes may differ, as those of metric learning do.
 
     Raises:
         ConfigError: If they differ; the message has the names that are missing, new, or in another order.
@@ -33,7 +37,7 @@ def check_splits(data: Datasets) -> None:
             raise ConfigError(
                 f"data.{name} is read for {split.info.task}, data.train for {train.task}. Open both for one task."
             )
-        if tuple(split.info.class_names) != tuple(train.class_names):
+        if not open_set and tuple(split.info.class_names) != tuple(train.class_names):
             differ = compare_names(train.class_names, split.info.class_names, "training", f"data.{name}")
             raise ConfigError(
                 f"data.{name} ('{printable(split.info.name, limit=80)}', {split.info.split}) has other classes than "

@@ -30,7 +30,9 @@ from saccade.engine.train.steps import RunStep, resolve_steps
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model, read_metadata, save_model
+from saccade.models.registry import get_builder
 from saccade.structures.dataset import VisionDataset
+from saccade.tasks import get_task
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
 
 __all__ = ["OnEpoch", "Session"]
@@ -71,6 +73,7 @@ class Session:
         elif resume:
             notes.append(f"{self.folder.path} holds no training state to go on from; the run starts anew.")
         self._given, self._data = data, {}  # type: ignore[var-annotated]
+        self._open_set = get_task(get_builder(config.model).task if model is None else model.task).open_set
         self.on_epoch = on_epoch
         seed_step(config.seed, -1)
         torch.use_deterministic_algorithms(config.deterministic)
@@ -127,12 +130,12 @@ class Session:
                 given = (self._given.train, self._given.val, self._given.test)
                 require_content([split for split in given if split is not None])
                 self._data = {"": self._given}
-                check_splits(self._given)
+                check_splits(self._given, self._open_set)
             return self._given
         key = repr(step.config.data)
         if key not in self._data:
             self._data = {key: (self._given or open_datasets)(step.config)}
-            check_splits(self._data[key])
+            check_splits(self._data[key], self._open_set)
         return self._data[key]
 
     def take_state(self) -> dict[str, Any] | None:
