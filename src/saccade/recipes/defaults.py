@@ -66,6 +66,13 @@ def _segmentation() -> TrainConfig:
     )
 
 
+def _saliency() -> TrainConfig:
+    """As for segmentation, without rotation: saliency sets mirror, resize and crop (U2-Net, section 4.2)."""
+    config = _segmentation()
+    config.augment.degrees = 0.0
+    return config
+
+
 def _keypoints() -> TrainConfig:
     return TrainConfig(
         data=DataConfig(batch_size=16),
@@ -81,6 +88,7 @@ DEFAULTS: dict[str, Callable[[], TrainConfig]] = {
     "classification": _classification,
     "detection": _detection,
     "segmentation": _segmentation,
+    "saliency": _saliency,
     "keypoints": _keypoints,
 }
 FAMILIES: dict[str, Callable[[], TrainConfig]] = {

@@ -25,6 +25,7 @@ __all__ = [
     "class_color",
     "draw_boxes",
     "draw_caption",
+    "draw_cutout",
     "draw_heat",
     "draw_keypoints",
     "draw_label_map",
@@ -267,6 +268,31 @@ def draw_heat(image: NDArray[Any], heat: NDArray[Any], opacity: float = 0.65) ->
     # Full strength from half the heat on, so that the colour and not the image below shows how hot a pixel is.
     alpha = opacity * np.clip(2 * np.nan_to_num(enlarged), 0, 1)[..., None]
     canvas[:] = np.rint(canvas * (1 - alpha) + heat_colors(enlarged) * alpha).astype(np.uint8)
+    return canvas
+
+
+def draw_cutout(rgba: NDArray[Any]) -> Image:
+    """Draw a cut-out over a checkerboard of two greys, as image editors show transparency.
+
+    Args:
+        rgba: (H, W, 4) uint8; the last channel is the opacity.
+
+    Example:
+        >>> cutout = np.zeros((480, 640, 4), np.uint8)
+        >>> cutout[:240] = (200, 0, 0, 255)
+        >>> drawn = draw_cutout(cutout)
+        >>> drawn[100, 100].tolist(), drawn[300, 0].tolist(), drawn[300, 20].tolist()
+        ([200, 0, 0], [153, 153, 153], [204, 204, 204])
+    """
+    import cv2
+
+    canvas, _ = _enlarge(rgba[..., :3])
+    height, width = canvas.shape[:2]
+    side = max(8, round(_extent(canvas) / 32))
+    odd = (np.arange(height)[:, None] // side + np.arange(width) // side) % 2
+    board = np.where(odd, 204, 153)[..., None]
+    alpha = cv2.resize(rgba[..., 3], (width, height), interpolation=cv2.INTER_LINEAR)[..., None] / np.float32(255)
+    canvas[:] = np.rint(canvas * alpha + board * (1 - alpha)).astype(np.uint8)
     return canvas
 
 

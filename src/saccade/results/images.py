@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from saccade.errors import ConfigError, DataError
 from saccade.structures.files import atomic_write
 from saccade.structures.reading import read_bytes
 
-__all__ = ["PAPER", "Image", "montage", "read_rgb", "to_rgb8", "write_image"]
+__all__ = ["PAPER", "Image", "montage", "read_rgb", "to_rgb8", "write_image", "write_png"]
 
 Image = NDArray[np.uint8]
 
@@ -105,6 +106,36 @@ def write_image(path: str | Path, rgb: NDArray[Any]) -> Path:
         path.write_bytes(data.tobytes())
 
     atomic_write(target, write, durable=False)
+    return target
+
+
+def write_png(path: str | Path, pixels: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> Path:
+    """Write pixels as they are to a PNG: grey, palette indices, RGB or RGBA.
+
+    Args:
+        path: File with suffix ``.png``; missing folders are made.
+        pixels: (H, W), (H, W, 3) or (H, W, 4) uint8.
+        palette: (256, 3) colours that (H, W) indices stand for.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: If the suffix is another one: a lossy format would change the values.
+
+    Example:
+        >>> write_png("masks/photo.png", np.zeros((48, 64), np.uint8)).exists()
+        True
+    """
+    from PIL import Image as PillowImage
+
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise ConfigError(f"{target}: maps and cut-outs are written as .png, which keeps every value. Use that suffix.")
+    picture = PillowImage.fromarray(np.ascontiguousarray(pixels))
+    if palette is not None:
+        picture.putpalette(palette.tobytes())
+    atomic_write(target, partial(picture.save, format="PNG"), durable=False)
     return target
 
 

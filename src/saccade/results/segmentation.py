@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from saccade.ops.mask_boxes import boxes_of_masks
 from saccade.results.base import Result, import_supervision
 from saccade.results.detections import encode_mask
+from saccade.results.images import write_png
 from saccade.structures.kinds import IGNORE_LABEL
 
 __all__ = ["SegmentationMap"]
@@ -64,12 +65,8 @@ class SegmentationMap(Result):
         Args:
             path: File with suffix ``.png``.
         """
-        from PIL import Image
-
         from saccade.results.palette import class_color
 
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         palette = np.zeros((256, 3), np.uint8)
         for label in range(255):
             palette[label] = class_color(self.name_of(label))
@@ -77,10 +74,7 @@ class SegmentationMap(Result):
         if background is not None:
             palette[background] = 0
         palette[IGNORE_LABEL] = (224, 224, 192)
-        image = Image.fromarray(self.label_map.astype(np.uint8))
-        image.putpalette(palette.tobytes())
-        image.save(target, format="PNG")
-        return target
+        return write_png(path, self.label_map.astype(np.uint8), palette)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values: share and run lengths of each class that occurs."""

@@ -31,6 +31,9 @@ class SegmentationTask(Task):
     original's pixels. With C = 1 the map is 1 where the probability is at least 0.5; the names may be ``("background",
     name)`` or ``(name,)``.
 
+    Attributes:
+        result_type: What the results are.
+
     Example:
         >>> info = ImageInfo(0, "a.png", Geometry.identity((2, 2)))
         >>> decoded = {"probabilities": np.array([[[[0.9, 0.1], [0.2, 0.3]]]])}
@@ -44,6 +47,7 @@ class SegmentationTask(Task):
     fitness = (("mIoU", {"mIoU": 1.0}),)
     searched = ("augment.translate=0:0.2", "augment.degrees=0:20")
     pixel_key = "probabilities"
+    result_type: ClassVar[type[SegmentationMap]] = SegmentationMap
 
     def results(
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
@@ -54,16 +58,16 @@ class SegmentationTask(Task):
         for image, info in zip(probabilities, infos, strict=True):
             if len(image) == 1:
                 foreground: NDArray[Any] = info.geometry.invert_map(image[0], linear=True)
-                results.append(_result((foreground >= 0.5).astype(np.uint8), info, class_names, foreground))
+                results.append(self._result((foreground >= 0.5).astype(np.uint8), info, class_names, foreground))
             else:
                 foreground_class = has_one_foreground(class_names)
                 scores = info.geometry.invert_map(image[1], linear=True) if foreground_class else None
-                results.append(_result(_most_probable(image, info.geometry), info, class_names, scores))
+                results.append(self._result(_most_probable(image, info.geometry), info, class_names, scores))
         return results
 
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """Show a target as a result: its label map, 255 where it is not scored."""
-        return _result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
+        return self._result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
         """Build the evaluator; mean IoU decides. One class against ``background`` gets the figures of saliency too."""
@@ -76,7 +80,7 @@ class SegmentationTask(Task):
         label = int(np.argmax(counts))
 
         def predict(info: ImageInfo) -> Result:
-            return _result(np.full(info.geometry.original_size, label, np.uint8), info, data.class_names)
+            return self._result(np.full(info.geometry.original_size, label, np.uint8), info, data.class_names)
 
         return predict
 
@@ -95,6 +99,26 @@ class SegmentationTask(Task):
         assert isinstance(example, SegmentationMap)
         return replace(example, label_map=labels, probabilities=scores)
 
+    def _result(
+        self,
+        label_map: NDArray[Any],
+        info: ImageInfo,
+        class_names: Sequence[str],
+        probabilities: NDArray[Any] | None = None,
+    ) -> SegmentationMap:
+        return self.result_type(
+            path=info.path,
+            image_id=info.image_id,
+            image_size=info.geometry.original_size,
+            class_names=self._names(class_names),
+            image=info.image,
+            label_map=label_map,
+            probabilities=probabilities,
+        )
+
+    def _names(self, class_names: Sequence[str]) -> tuple[str, ...]:
+        return ("background", *class_names) if len(class_names) == 1 else tuple(class_names)
+
 
 def _most_probable(probabilities: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """Warp (C, H, W) and take the best class of each pixel; one class at a time, as the stack could fill gigabytes."""
@@ -108,20 +132,6 @@ def _most_probable(probabilities: NDArray[Any], geometry: Geometry) -> NDArray[A
         labels[higher] = label
         best[higher] = values[higher]
     return labels
-
-
-def _result(
-    label_map: NDArray[Any], info: ImageInfo, class_names: Sequence[str], probabilities: NDArray[Any] | None = None
-) -> SegmentationMap:
-    return SegmentationMap(
-        path=info.path,
-        image_id=info.image_id,
-        image_size=info.geometry.original_size,
-        class_names=("background", *class_names) if len(class_names) == 1 else tuple(class_names),
-        image=info.image,
-        label_map=label_map,
-        probabilities=probabilities,
-    )
 
 
 TASK = SegmentationTask()

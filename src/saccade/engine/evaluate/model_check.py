@@ -233,11 +233,10 @@ def check_source(
         names = source_splits(source, None, format)
         split = next((name for name in names if name.lower().startswith("train")), names[0])
     if isinstance(model, str) and (":" in model or model in list_models()):
-        dataset = open_raw(
-            source, split, format=format, task=task or get_task(get_builder(model).task).ground_truth_task
-        )
+        solved = get_task(get_builder(model).task)
+        dataset = open_raw(source, split, format=format, task=task or solved.ground_truth_task)
         with _seeded():
-            network = create_model(model, num_classes=len(dataset.info.class_names))
+            network = create_model(model, num_classes=solved.network_classes(dataset.info.class_names))
     else:
         network = model if isinstance(model, Model) else _load(model, trust)
         dataset = open_raw(source, split, format=format, task=task or get_task(network.task).ground_truth_task)
