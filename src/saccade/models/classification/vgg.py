@@ -68,6 +68,7 @@ class VGG(Classifier):
         num_classes: Outputs of fc8.
         fc_channels: Outputs of fc6 and fc7; 1024 in DeepLab's LargeFOV form.
         dropout: Dropout rate after fc6 and fc7 (section 3.1).
+        widths: Channels of the five stages; fewer make a network for small machines.
 
     Example:
         >>> model = VGG(DEPTHS[11], num_classes=3, fc_channels=64)
@@ -80,7 +81,6 @@ class VGG(Classifier):
     class_rows = linear_rows("classifier.6")
     unused_by_features = ("classifier",)
     input_spec = IMAGENET_SPEC
-    feature_channels = WIDTHS
     feature_strides = (2, 4, 8, 16, 32)
 
     def __init__(
@@ -90,17 +90,19 @@ class VGG(Classifier):
         num_classes: int = 1000,
         fc_channels: int = 4096,
         dropout: float = 0.5,
+        widths: Sequence[int] = WIDTHS,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.feature_channels = tuple(widths)
         self.trunk = nn.Sequential(
             *(
                 _stage(first, second, depth, batch_norm)
-                for (first, second), depth in zip(pairwise((3, *WIDTHS)), depths, strict=True)
+                for (first, second), depth in zip(pairwise((3, *widths)), depths, strict=True)
             )
         )
         self.classifier = nn.Sequential(
-            nn.Linear(512 * 7 * 7, fc_channels),
+            nn.Linear(widths[-1] * 7 * 7, fc_channels),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(fc_channels, fc_channels),
