@@ -45,8 +45,8 @@ class SaliencyNetwork(Segmenter):
     def __init__(self, num_classes: int = 1) -> None:
         if num_classes != 1:
             raise ConfigError(
-                f"a network for saliency has one foreground, and {num_classes} classes were asked for. Leave num_classes "
-                "out, or take a network for segmentation."
+                f"a network for saliency has one foreground, and {num_classes} classes were asked for. Leave "
+                "num_classes out, or take a network for segmentation."
             )
         super().__init__(num_classes)
         self.dice_weight = 0.0
