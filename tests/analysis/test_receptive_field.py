@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 import torch
@@ -60,7 +61,82 @@ def test_field_is_what_gradients_reach() -> None:
     pixels = torch.empty(1, 1, 96, 96, device="meta")
     with torch.no_grad(), FieldTracer(pixels) as tracer:
         field = tracer.of(meta(pixels))  # the gate of the forward pass is left out
-    assert field == (side, 4)
+    assert field is not None
+    assert field[:2] == (side, 4)
+    assert field.centre(12) == (int(rows[0]) + int(rows[-1]) + 1) / 2
+
+
+def _random_layers(rng: random.Random) -> nn.Sequential:
+    """Layers of positive weights, over maps that stay large enough for the field of a middle location.
+
+    The maximum of equal values has a gradient at one of them only; a mean has the same geometry.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(rng.randint(2, 4)):
+        kernel, stride, dilation = rng.randint(1, 4), rng.randint(1, 2), rng.randint(1, 2)
+        padding = rng.randint(0, kernel // 2)
+        kind = rng.choice(("conv", "average", "pad"))
+        if kind == "conv":
+            layers.append(nn.Conv2d(1, 1, kernel, stride, padding, dilation, bias=False))
+            nn.init.constant_(layers[-1].weight, 1.0)
+        elif kind == "average":
+            layers.append(nn.AvgPool2d(kernel, stride, padding, ceil_mode=True))
+        else:
+            layers.append(nn.ZeroPad2d((rng.randint(-2, 3), 1, rng.randint(0, 3), 2)))
+    return nn.Sequential(*layers)
+
+
+def _reached_and_traced(layers: nn.Module, size: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """First and last column that the middle location has a gradient at, and those of its field."""
+    images = torch.ones(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    maps = layers.double()(images)
+    place = maps.shape[3] // 2
+    (gradient,) = torch.autograd.grad(maps[0, 0, maps.shape[2] // 2, place], images)
+    columns = gradient[0, 0].sum(0).nonzero().flatten()
+    pixels = torch.empty(1, 1, size, size, device="meta")
+    with torch.no_grad(), FieldTracer(pixels) as tracer:
+        field = tracer.of(layers.to("meta")(pixels))
+    assert field is not None
+    middle, half = field.centre(place), field.side / 2
+    return (int(columns[0]), int(columns[-1]) + 1), (middle - half, middle + half)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_fields_of_random_layers_are_where_gradients_reach(seed: int) -> None:
+    reached, traced = _reached_and_traced(_random_layers(random.Random(seed)), 75)
+    assert reached == traced
+
+
+@pytest.mark.parametrize(("mode", "neighbours"), [("nearest", 0), ("bilinear", 1), ("bicubic", 3)])
+@pytest.mark.parametrize("corners", [False, True])
+def test_fields_of_resized_maps_hold_what_gradients_reach(mode: str, neighbours: int, corners: bool) -> None:
+    """A location between two of the smaller map sees both; the field may lie up to half a stride beside it."""
+    upsample = nn.Upsample(scale_factor=3, mode=mode, align_corners=None if mode == "nearest" else corners)
+    layers = nn.Sequential(nn.AvgPool2d(4), upsample, nn.AvgPool2d(3, 1))
+    reached, traced = _reached_and_traced(layers, 84)
+    assert traced[1] - traced[0] == pytest.approx(
+        4 + 4 * neighbours + 2 * 4 * 20 / 62 if corners and neighbours else 4 + 4 * neighbours + 2 * 4 / 3
+    )
+    assert traced[0] - 4 / 2 - 4 / 3 <= reached[0] <= traced[0] + 4 * (neighbours + 1)
+    assert traced[1] - 4 * (neighbours + 1) <= reached[1] <= traced[1] + 4 / 2 + 4 / 3
+
+
+def test_the_field_of_a_transposed_convolution_is_around_its_centre() -> None:
+    """Kernel 4, stride 2, padding 1: an output pixel sees two locations, and lies a quarter beside their middle."""
+    layer = nn.ConvTranspose2d(1, 1, 4, 2, 1, bias=False)
+    pixels = torch.empty(1, 1, 16, 16, device="meta")
+    with torch.no_grad(), FieldTracer(pixels) as tracer:
+        field = tracer.of(layer.to("meta")(pixels))
+    assert field == (2.0, 0.5, 0.25)
+
+
+def test_crops_move_the_field_and_leave_its_size() -> None:
+    pixels = torch.empty(1, 1, 64, 64, device="meta")
+    with torch.no_grad(), FieldTracer(pixels) as tracer:
+        whole = torch.nn.functional.max_pool2d(pixels, 2)
+        cut, rest = tracer.of(whole[:, :, 5:15, 3:]), tracer.of(whole[:, :1, 5:])
+    assert cut == (2.0, 2.0, 1.0 + 3 * 2)
+    assert rest == (2.0, 2.0, 1.0)
 
 
 @pytest.mark.parametrize("name", ["vit_ti_16", "mobilevit_xxs"])

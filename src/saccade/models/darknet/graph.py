@@ -28,6 +28,7 @@ from saccade.models.darknet.layers import (
     Shortcut,
     Upsample,
 )
+from saccade.ops.conv_arithmetic import conv_output_size, pool_output_size
 from saccade.structures.input_spec import MAX_PIXELS
 
 __all__ = ["DarknetBody", "Layer", "Shape", "build_body", "canvas_of"]
@@ -192,9 +193,9 @@ class _Builder:
         pad = size // 2 if section.whole("pad", 0, 0, 1) else section.whole("padding", 0, 0, 1_024)
         if channels % groups or filters % groups:
             raise section.fault(f"groups={groups} divide neither its {channels} input channels nor its filters evenly.")
-        reach = dilation * (size - 1) + 1
         height, width = (
-            (side + 2 * pad * dilation - reach) // step + 1 for side, step in zip(self.before[1:], stride, strict=True)
+            conv_output_size(side, size, step, pad * dilation, dilation)
+            for side, step in zip(self.before[1:], stride, strict=True)
         )
         # Over several iterations or over one (cbn): the same once it is trained.
         normalized = bool(section.whole("batch_normalize", 0, 0, 1) or section.whole("cbn", 0, 0, 1))
@@ -218,8 +219,8 @@ class _Builder:
             raise section.fault(
                 f"size={size} with pad=1; Darknet pads locally connected layers of size=3 only.", "size"
             )
-        height, width = ((side + 2 * pad - size) // stride + 1 for side in self.before[1:])
-        count = filters * max(height, 0) * max(width, 0)
+        height, width = (conv_output_size(side, size, stride, pad) for side in self.before[1:])
+        count = filters * height * width
         shape = self._claim(section, Shape(filters, height, width), count * (self.before.channels * size * size + 1))
         layer = Local(
             self.before.channels, filters, size, stride, pad, (height, width), _activation(section, "logistic")
@@ -234,7 +235,7 @@ class _Builder:
         if padding - padding // 2 >= size:
             raise section.fault(f"padding={padding} is more than its windows of {size} reach; give up to {size - 1}.")
         height, width = (
-            (side + padding - size) // step + 1 for side, step in zip(self.before[1:], stride, strict=True)
+            pool_output_size(side + padding, size, step) for side, step in zip(self.before[1:], stride, strict=True)
         )
         shape = self._claim(section, Shape(self.before.channels, height, width))
         return MaxPool(size, stride, padding), shape, ()
