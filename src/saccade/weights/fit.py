@@ -120,7 +120,8 @@ def fits(model: Loadable, source: WeightsSource) -> bool:
         state = source.under_names_of(model)[1]
     except WeightsError:
         return False
-    common = [name for name in state if name in model.state_dict() and not name.endswith(COUNTER)]
+    own = model.state_dict()
+    common = [name for name in state if name in own and not name.endswith(COUNTER)]
     return bool(common) and not (unlike(model, state) or body_lacks(model, state) or body_leaves(model, state))
 
 
