@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from saccade.testing import Subject
 
+_EPISODES = ((1, 1, 1, 2, 2, 2), (0, 0), (0, 1), (0,))
+_PAIRS = ((1, 1, 2, 1), (0, 0), (0, 0, 1), (0,))
+
 MEMBERS = (
     Subject("lenet5", {"num_classes": 10}, (32, 32), odd_size=(41, 57)),
     Subject("lenet5_1998", {"num_classes": 10}, (32, 32), odd_size=(41, 57)),
@@ -86,6 +89,19 @@ MEMBERS = (
     Subject("ssdlite", {"num_classes": 2, "levels": 4, "finest_stride": 8, "hard_negative_ratio": 100.0}, (128, 128)),
     Subject("unet", {"num_classes": 3, "base_channels": 4}),
     Subject("unet_resnet34", {"num_classes": 1}),
+    Subject("fcn", {"num_classes": 3, "backbone": "mobilenet_v3_small"}),
+    Subject("deeplabv3", {"num_classes": 3, "backbone": "resnet18"}),
+    Subject("lraspp", {"num_classes": 3, "backbone": "mobilenet_v3_small"}),
+    Subject("unet_2015", {"num_classes": 3, "base_channels": 4}),
+    Subject("hrnet_w18_small_seg", {"num_classes": 3}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),
+    # Two classes of three images; one of two, without a query of another; classes of one image, which are no episode.
+    Subject("protonet_conv4", {"width": 8}, (28, 28), odd_size=(41, 57), objects=_EPISODES),
+    Subject("matching", {"backbone": "mobilenet_v3_small", "dimensions": 8}, objects=_EPISODES, exported=False),
+    Subject("matching_conv4", {"width": 8}, (28, 28), odd_size=(41, 57), objects=_EPISODES),
+    Subject("maml_conv4", {"ways": 2, "width": 8}, (28, 28), objects=_EPISODES),
+    # Pairs of one class and of two; a pair and an image without a partner.
+    Subject("siamese", {"backbone": "mobilenet_v3_small", "dimensions": 8}, objects=_PAIRS),
+    Subject("siamese_koch", {"fc_channels": 16, "width": 4}, (105, 105), objects=_PAIRS),
 )

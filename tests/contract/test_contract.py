@@ -21,7 +21,7 @@ BY_HAND = hand_counts()
 EXPORTED = [member for member in MEMBERS if member.exported]
 # These need no weights, so that all builders go through them, with their own defaults.
 OF_ALL_BUILDERS = ("attributes", "parts_hold_every_parameter", "class_rows")
-OF_ONE_SIZE = ("yolov1_fast",)
+OF_ONE_SIZE = ("yolov1_fast", "maml_conv4", "siamese_koch")
 ONLY_EXPORTED = ("torch_export", "runtime_formats")
 
 

@@ -58,6 +58,8 @@ class Model(nn.Module):
         layer_names: Layers from the input to the last below the heads, each as the names of its parts, for a learning
             rate that falls with depth; empty: the children of each stage, in order.
         earlier_heads: Heads for other classes that it had over the same weights; they travel in its checkpoints.
+        shots: Examples a class of the episodes that it trains on (``data.episode.shots``), the first of each class in a
+            batch; set by the run.
         work_folder: Folder in which ``solve`` may keep large intermediate results, which a run resumed after a kill
             finds again; None outside of a run.
 
@@ -91,6 +93,7 @@ class Model(nn.Module):
     class_rows: Mapping[str, ClassRows] = {}
     layer_names: tuple[tuple[str, ...], ...] = ()
     earlier_heads: tuple[EarlierHead, ...] = ()
+    shots: int = 1
     work_folder: Path | None = None
 
     # ``*args: Any, **inputs: Any`` lets a subclass name just the arguments that it has.

@@ -111,7 +111,7 @@ def _boxes(model: Model, size: tuple[int, int], objects: int) -> Tensor:
 def _labels(model: Model, size: tuple[int, int], objects: int) -> Tensor:
     if set(model.target_names) & set(row_keys()) - {"labels"}:  # one an object
         return torch.arange(len(_boxes(model, size, objects))) % model.num_classes
-    return torch.tensor(objects % model.num_classes)
+    return torch.tensor(objects % model.num_classes if model.num_classes else objects)
 
 
 def _masks(model: Model, size: tuple[int, int], objects: int) -> Tensor:

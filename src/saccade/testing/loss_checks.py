@@ -20,10 +20,6 @@ from saccade.testing.subject import Subject
 
 __all__ = ["LossPass", "check_gradients_reach_every_part", "check_loss_is_finite", "run_loss"]
 
-# Objects in the images of a batch: in all, not in the last, in none, in the only one, and not there.
-_OBJECTS = ((2, 1), (3, 0), (0, 0), (1,), (0,))
-
-
 @dataclass(frozen=True)
 class LossPass:
     """One forward and backward pass.
@@ -151,7 +147,7 @@ def run_loss(model: Model, size: tuple[int, int], targets: Sequence[Mapping[str,
 def _passes(subject: Subject) -> Iterator[tuple[tuple[int, ...], str, LossPass]]:
     """Objects of the images, the same and the mode in words, and what came out; computed once for all checks."""
     for training in (True, False):
-        for objects in _OBJECTS:
+        for objects in subject.objects:
             mode = "train" if training else "eval"
             case = f"with {' and '.join(map(str, objects))} objects in the images, in {mode} mode"
             key = ("pass", training, objects)

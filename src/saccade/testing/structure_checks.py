@@ -41,7 +41,7 @@ def check_attributes(subject: Subject) -> None:
     require(model.task == entry.task, f"task is '{model.task}', and it is registered for '{entry.task}'")
     if isinstance(subject.builder, str):
         require(model.builder_name == subject.builder, f"builder_name is '{model.builder_name}'")
-    built_for = model.builder_args.get("num_classes")
+    built_for = model.builder_args.get("num_classes", 0)  # a builder of networks without classes takes none
     require(built_for == model.num_classes, f"num_classes is {model.num_classes}, and it was built for {built_for}")
     spec = model.input_spec
     limits = spec.resize == "shorter_side"  # of the sides, and no canvas
@@ -127,6 +127,9 @@ def check_class_rows(subject: Subject) -> None:
             found == model.num_classes, f"'{key}' has rows of {found} classes by class_rows, of {model.num_classes}"
         )
     more = model.num_classes + 3
+    if "num_classes" not in get_builder(model.builder_name).parameters:
+        require(not rows, f"class_rows names {', '.join(rows)}, and the builder takes no num_classes")
+        return
     if not rows:
         try:
             subject.create_on_meta(num_classes=more)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Subject:
         exported: Whether it is written for other runtimes too; a further size of a network that is need not be.
         folder: Where temporary files are made and removed again; the system's folder if not given.
         targets: Functions that give examples of kinds of ground truth that :mod:`saccade.testing.examples` lacks.
+        objects: Batches of the checks of ``loss``, as the number of objects in each image: in all, not in the last, in
+            none, in the only one, and not there. Where the ground truth is a class an image, it is that number.
         tolerance: How far the numbers of other runtimes may be away, of their scale, where a network of random weights
             makes more of their rounding than others do; the suite's own if not given.
 
@@ -48,6 +50,7 @@ class Subject:
     exported: bool = True
     folder: Path | None = None
     targets: Mapping[str, TargetExample] = field(default_factory=dict)
+    objects: Sequence[tuple[int, ...]] = ((2, 1), (3, 0), (0, 0), (1,), (0,))
     tolerance: float | None = None
     # What several checks need, computed once.
     shared: dict[object, Any] = field(default_factory=dict, init=False, repr=False)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from saccade.data.transforms.config import AugmentConfig
 
 __all__ = [
+    "BorderConfig",
     "DataConfig",
     "EmaConfig",
     "EpisodeConfig",
@@ -32,6 +33,18 @@ class TileConfig:
     size: tuple[int, int] | None = None  # tile (height, width) in pixels of the images
     overlap: float = 0.2  # share of a tile that its neighbour shows too
     keep_empty: float = 1.0  # share of the training tiles without ground truth that stays
+
+
+@dataclass
+class BorderConfig:
+    """U-Net's weight map, of networks that learn label maps: gaps between touching cells count more, and rare classes.
+
+    Off unless a weight is given; see :mod:`saccade.data.derived.border_weights`.
+    """
+
+    weight: float = 0.0  # w0: what the narrowest gap weighs more (10 in the paper)
+    sigma: float = 5.0  # how wide a gap may be, pixels of the images
+    balance: bool = True  # weigh classes too, so that all of them count alike
 
 
 @dataclass
@@ -73,8 +86,10 @@ class DataConfig:
     cache: bool = False  # decode every training image once and keep its pixels; refused where memory is short
     rectangular: bool = False  # validation on the smallest canvas that holds the letterboxed image
     tile: TileConfig = field(default_factory=TileConfig)
+    border: BorderConfig = field(default_factory=BorderConfig)
     proposals: str = ""  # of networks that take some: selective_search (if empty), selective_search_quality, or a file
     sampler: Literal["shuffle", "balanced", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
+    rotate_classes: bool = False  # training images also turned by 90, 180 and 270 degrees, as classes of their own
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     pair: PairConfig = field(default_factory=PairConfig)
 

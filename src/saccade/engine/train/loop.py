@@ -65,6 +65,8 @@ class GradientStep:
         _check_classes(self.model, self.data.train, step)
         if self.config.data.size is not None:
             self.model.input_spec = self.model.input_spec.with_size(self.config.data.size)
+        if self.config.data.sampler == "episodes":
+            self.model.shots = self.config.data.episode.shots
         self.model.begin(step.name, self.data.train)
         if self.config.auto_anchor and session.state is None:  # a saved state has its anchors
             session.display.say(str(auto_anchor(self.model, self.data.train, self.config.seed)))

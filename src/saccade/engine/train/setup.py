@@ -6,9 +6,12 @@ import logging
 import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from saccade.data.derived.border_weights import BorderWeighted
 from saccade.data.derived.cached import CachedDataset
 from saccade.data.derived.further_inputs import add_inputs, find_sources, inputs_folder
+from saccade.data.derived.rotated_classes import RotatedClasses
 from saccade.data.derived.tiles import TiledDataset
 from saccade.data.open import holds_out, open_dataset
 from saccade.engine.train.config import TrainConfig
@@ -66,8 +69,9 @@ class Datasets:
 def open_datasets(config: TrainConfig) -> Datasets:
     """Open the splits that ``config.data`` names, with the ground truth that ``config.model`` learns from.
 
-    They are cut into tiles if the configuration asks for it, and have the further inputs that the network takes; what
-    is computed for these is kept beside the run.
+    They are cut into tiles if the configuration asks for it, and have the further inputs that the network takes;
+    training images have the weights of their pixels that it asks for. What is computed for these is kept beside the
+    run.
 
     Raises:
         ConfigError: If no data source is named, the tiles make no sense, or a further input is set that the network
@@ -91,7 +95,13 @@ def open_datasets(config: TrainConfig) -> Datasets:
     wanted = target_names_of(config.model, config.model_args)
     options = {name: True for name in get_task(task).on_demand if name in wanted}
 
-    def open_split(split: str | None, keep_empty: float = 1.0) -> VisionDataset | None:
+    if data.border.weight and task != "segmentation":
+        raise ConfigError(
+            f"data.border weighs the pixels of label maps, and {config.model} learns {task}. Set data.border.weight to "
+            "0."
+        )
+
+    def open_split(split: str | None, keep_empty: float = 1.0, weighed: bool = False) -> VisionDataset | None:
         if split is None:
             return None
         opened = open_dataset(
@@ -105,13 +115,18 @@ def open_datasets(config: TrainConfig) -> Datasets:
             hold_out=held_out,
             **options,
         )
+        if weighed:
+            folder = Path(config.out) / "border_weights"
+            opened = BorderWeighted(opened, data.border.weight, data.border.sigma, data.border.balance, folder)
         if data.tile.size is None:
             return opened
         return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)
 
     # Only training may pass over tiles without ground truth; scores are those of all.
-    train = open_split(data.train, data.tile.keep_empty)
+    train = open_split(data.train, data.tile.keep_empty, weighed=data.border.weight != 0)
     assert train is not None
+    if data.rotate_classes:
+        train = RotatedClasses(train)
     datasets = Datasets(train, open_split(data.val), open_split(data.test))
     _add_inputs(datasets, config)
     if data.cache:
