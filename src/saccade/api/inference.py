@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -23,6 +24,7 @@ from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from saccade.analysis.assignment import AssignedObjects
+    from saccade.analysis.effective_field import ReceptiveField
     from saccade.analysis.explanation import Explanation, Method
     from saccade.engine.predict.predict import Predictions
     from saccade.metrics.base import MetricReport
@@ -46,6 +48,10 @@ def evaluate(
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
     proposals: str | Path | None = None,
+    ways: int | None = None,
+    shots: int = 1,
+    queries: int = 15,
+    episodes: int = 1000,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
@@ -76,6 +82,11 @@ def evaluate(
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; that of the training run if not given, else selective_search.
+        ways: Of networks that learn from episodes: score episodes of so many classes, as the network itself classifies
+            their queries, instead of embeddings.
+        shots: With ways: examples a class.
+        queries: With ways: images a class that are asked about.
+        episodes: With ways: how many.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
         tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
@@ -115,6 +126,13 @@ def evaluate(
     from saccade.engine.train.setup import worker_count
     from saccade.tasks import get_task
 
+    if ways is not None:
+        from saccade.engine.evaluate.episodes import evaluate_episodes
+
+        network = open_network(model, weights, trust)
+        images = open_data(model, data, split, format, get_task(network.task).ground_truth_task, network.decoded_keys)
+        bar = partial(track, label="episodes")
+        return evaluate_episodes(network, images, ways, shots, queries, episodes, progress=bar)
     runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms)
     asked = task or get_task(runtime.task).ground_truth_task
     dataset = open_data(model, data, split, format, asked, runtime.decoded_keys)
@@ -239,7 +257,7 @@ def predict(
 @overload
 def explain(
     model: ModelLike,
-    image: Any,
+    image: Any = ...,
     *,
     weights: str | None = ...,
     method: Method = ...,
@@ -250,6 +268,7 @@ def explain(
     data: None = ...,
     format: None = ...,
     target: None = ...,
+    receptive_field: Literal[False] = ...,
     save: str | Path | None = ...,
     trust: bool = ...,
 ) -> Explanation: ...
@@ -258,7 +277,7 @@ def explain(
 @overload
 def explain(
     model: ModelLike,
-    image: Any,
+    image: Any = ...,
     *,
     weights: str | None = ...,
     method: Method = ...,
@@ -269,14 +288,35 @@ def explain(
     data: str | Path | None = ...,
     format: str | None = ...,
     target: Mapping[str, Any] | None = ...,
+    receptive_field: Literal[False] = ...,
     save: str | Path | None = ...,
     trust: bool = ...,
 ) -> AssignedObjects: ...
 
 
+@overload
 def explain(
     model: ModelLike,
-    image: Any,
+    image: Any = ...,
+    *,
+    weights: str | None = ...,
+    method: Method = ...,
+    layer: str | None = ...,
+    classes: Sequence[str] = ...,
+    top: int = ...,
+    assign: Literal[False] = ...,
+    data: None = ...,
+    format: None = ...,
+    target: None = ...,
+    receptive_field: Literal[True],
+    save: str | Path | None = ...,
+    trust: bool = ...,
+) -> ReceptiveField: ...
+
+
+def explain(
+    model: ModelLike,
+    image: Any = None,
     *,
     weights: str | None = None,
     method: Method = "cam",
@@ -287,21 +327,24 @@ def explain(
     data: str | Path | None = None,
     format: str | None = None,
     target: Mapping[str, Any] | None = None,
+    receptive_field: bool = False,
     save: str | Path | None = None,
     trust: bool = False,
-) -> Explanation | AssignedObjects:
-    """Explain a classifier's prediction for an image, or with ``assign`` what a detector learns from it.
+) -> Explanation | AssignedObjects | ReceptiveField:
+    """Explain a classifier's prediction for an image, what a detector learns from it, or what a layer sees.
 
-    Of a classifier: Grad-CAM, attention roll-out, or the feature maps of a layer. Of a detector: which anchors or
-    points of each level it assigns to which object.
+    Of a classifier: Grad-CAM, attention roll-out, or the feature maps of a layer. Of a detector, with ``assign``: which
+    anchors or points of each level it assigns to which object. Of any network, with ``receptive_field``: which pixels a
+    location can depend on, and on which it does.
 
     Args:
         model: Model: checkpoint, folder of a run, or name of a network with weights.
-        image: The image.
+        image: The image; with receptive_field images (file, folder or pattern), or none.
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         method: Grad-CAM (cam), attention followed back to the image (rollout: ViT, Swin), or the strongest feature maps
             of a layer (features).
-        layer: Layer of the network (cam, features); the last stage that gives a feature map if not given.
+        layer: Layer of the network (cam, features, receptive_field); the last stage that gives a feature map if not
+            given.
         classes: Classes to explain in place of the most probable (cam).
         top: How many classes (cam) or feature maps (features).
         assign: Of a detector: draw the positive, ignored and negative anchors or points of every level, coloured by
@@ -310,12 +353,14 @@ def explain(
             training run if not given, for a checkpoint in its run folder.
         format: With assign: reader; found automatically if not given.
         target: With assign: boxes and labels in pixels of the image, in place of data.
+        receptive_field: Draw the theoretical and the effective receptive field of the middle location of a layer, side
+            by side.
         save: Image file to write.
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
-        The predicted classes and the heat or feature maps; with ``assign`` positives by level and object.
-        ``plot()`` draws them.
+        The predicted classes and the heat or feature maps; with ``assign`` positives by level and object; with
+        ``receptive_field`` both fields. ``plot()`` draws them.
 
     Raises:
         SaccadeError: If the model is no classifier (a detector with ``assign``), there is not exactly one image, its
@@ -329,7 +374,24 @@ def explain(
         >>> assigned = saccade.explain(model, np.zeros((64, 64, 3), np.uint8), assign=True, target=target)
         >>> [row["positive"] for row in assigned.objects()] == [sum(row["positive"] for row in assigned.levels())]
         True
+        >>> fields = saccade.explain("lenet5", receptive_field=True, layer="c3")
+        >>> fields.field.side, fields.gradient.shape
+        (14.0, (32, 32))
     """
+    if receptive_field:
+        if assign or method != "cam" or classes or top != 3 or not (data is format is target is None):
+            raise ConfigError(
+                "assign, data, format, target, method, classes and top explain a prediction. Leave them out with "
+                "receptive_field."
+            )
+        from saccade.api._field import explain_receptive_field
+
+        fields = explain_receptive_field(model, image, weights, layer, trust)
+        if save is not None:
+            fields.save(save)
+        return fields
+    if image is None:
+        raise ConfigError("explain takes an image; only receptive_field (--receptive-field) goes without. Name one.")
     if assign:
         if method != "cam" or layer is not None or classes or top != 3:
             raise ConfigError("method, layer, classes and top explain a class. Leave them out with assign.")

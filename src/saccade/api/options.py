@@ -138,6 +138,15 @@ class _EvaluateOptions:
     proposals: str | None = None
     """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; that
     of the training run if not given, else selective_search."""
+    ways: int | None = None
+    """Of networks that learn from episodes: score episodes of so many classes, as the network itself classifies their
+    queries, instead of embeddings."""
+    shots: int = 1
+    """With ways: examples a class."""
+    queries: int = 15
+    """With ways: images a class that are asked about."""
+    episodes: int = 1000
+    """With ways: how many."""
 
 
 @dataclass(kw_only=True)
@@ -317,20 +326,22 @@ class ExplainOptions:
     """Draw what a classifier's prediction rests on: Grad-CAM, attention roll-out, or the feature maps of a layer.
 
     With --assign, draw instead which anchors or points of each level a detector assigns to which object of an image.
+    With --receptive-field, draw which pixels a location of a layer can depend on, and on which it does, of any network.
     """
 
     model: tyro.conf.Positional[str]
     """Model: checkpoint, folder of a run, or name of a network with weights."""
-    image: tyro.conf.Positional[str]
-    """The image. Python also takes an array, a Pillow image or a tensor."""
+    image: tyro.conf.Positional[str | None] = None
+    """The image; with receptive_field images (file, folder or pattern), or none. Python also takes an array, a Pillow
+    image or a tensor."""
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     method: Literal["cam", "rollout", "features"] = "cam"
     """Grad-CAM (cam), attention followed back to the image (rollout: ViT, Swin), or the strongest feature maps of a
     layer (features)."""
     layer: str | None = None
-    """Layer of the network (cam, features); the last stage that gives a feature map if not given. An unknown name lists
-    the stages."""
+    """Layer of the network (cam, features, receptive_field); the last stage that gives a feature map if not given. An
+    unknown name lists the stages."""
     classes: tuple[str, ...] = ()
     """Classes to explain in place of the most probable (cam)."""
     top: int = 3
@@ -345,6 +356,10 @@ class ExplainOptions:
     """With assign: reader; found automatically if not given."""
     target: PythonOnly[Mapping[str, Any] | None] = None
     """With assign: boxes and labels in pixels of the image, in place of data."""
+    receptive_field: bool = False
+    """Draw the theoretical and the effective receptive field of the middle location of a layer, side by side. The
+    effective one is where the gradient is, over 8 random inputs, or over the images (16 at most). A name alone is built
+    with random weights."""
     save: Path | None = None
     """Image file to write. The shell writes explain.png if not given."""
     trust: bool = False

@@ -125,12 +125,12 @@ def open_datasets(config: TrainConfig) -> Datasets:
     # Only training may pass over tiles without ground truth; scores are those of all.
     train = open_split(data.train, data.tile.keep_empty, weighed=data.border.weight != 0)
     assert train is not None
-    if data.rotate_classes:
-        train = RotatedClasses(train)
     datasets = Datasets(train, open_split(data.val), open_split(data.test))
     _add_inputs(datasets, config)
     if data.cache:
         datasets.train = CachedDataset(datasets.train)
+    if data.rotate_classes:  # of what is cached, which is then a quarter
+        datasets.train = RotatedClasses(datasets.train)
     return datasets
 
 
