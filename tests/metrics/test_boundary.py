@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saccade.metrics.boundary import mask_boundary, relaxed_boundary_scores
+from saccade.metrics.boundary import class_boundary_f, diagonal_slack, mask_boundary, relaxed_boundary_scores
 
 
 def plain_boundary(mask: np.ndarray) -> set[tuple[int, int]]:
@@ -91,3 +91,42 @@ def test_masks_without_a_boundary() -> None:
     missed, invented = relaxed_boundary_scores(empty, dot), relaxed_boundary_scores(dot, full)
     assert (missed.f_measure, missed.recall, math.isnan(missed.precision)) == (0.0, 0.0, True)
     assert (invented.f_measure, invented.precision, math.isnan(invented.recall)) == (0.0, 0.0, True)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_boundaries_of_classes_equal_the_definition(seed: int) -> None:
+    """Blocks of 1 to 6 pixels, so that there are noise, thin lines and large areas; some pixels ignored."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(1, 31, 2))
+    block, slack = int(rng.integers(1, 7)), float(rng.choice([1, 1.5, 2, 3, 4.7, 9, 17.3]))
+
+    def draw() -> np.ndarray:
+        coarse = rng.integers(0, 4, (height // block + 1, width // block + 1)).astype(np.uint8)
+        return coarse.repeat(block, axis=0).repeat(block, axis=1)[:height, :width]
+
+    predicted, ground_truth = draw(), draw()
+    ground_truth[rng.random((height, width)) < rng.choice([0, 0.02, 0.3])] = 255
+    ignored = ground_truth == 255
+    for dtype in (np.uint8, np.int64):
+        classes, scores = class_boundary_f(predicted.astype(dtype), ground_truth.astype(dtype), slack)
+        found = dict(zip(classes.tolist(), scores.tolist(), strict=True))
+        for label in range(4):
+            masks = ((labels == label) & ~ignored for labels in (predicted, ground_truth))
+            _, _, expected = plain_scores(*masks, slack, beta_squared=1.0)
+            assert found.get(label, math.nan) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_slack_of_label_maps_follows_the_diagonal() -> None:
+    assert diagonal_slack((1024, 2048)) == pytest.approx(17.17, abs=0.01)
+    ground_truth = np.zeros((360, 480), np.uint8)
+    ground_truth[100:200, 100:200] = 1
+    for shift, expected in ((4, 1.0), (5, 0.5)):  # of a slack of 4.5 pixels; upper and lower side still agree
+        _, scores = class_boundary_f(np.roll(ground_truth, shift, axis=1), ground_truth)
+        assert scores[1] == pytest.approx(expected, abs=0.06)
+
+
+def test_nothing_to_score_gives_no_class() -> None:
+    flat = np.zeros((8, 8), np.uint8)
+    for ground_truth in (flat, np.full_like(flat, 255)):
+        classes, scores = class_boundary_f(flat, ground_truth)
+        assert len(classes) == len(scores) == 0

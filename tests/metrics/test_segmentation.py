@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
 from saccade.errors import DataError
-from saccade.metrics.segmentation import SegmentationEvaluator
+from saccade.metrics.segmentation import SegmentationEvaluator, confusion_matrix
 from saccade.results.segmentation import SegmentationMap
 
 NAMES = ("sky", "road", "car", "never")
@@ -104,3 +104,35 @@ def test_nothing_but_ignored_pixels_is_undefined() -> None:
     evaluator = SegmentationEvaluator(NAMES)
     evaluator.update([label_map(1, np.zeros((4, 4), np.uint8))], [{"label_map": np.full((4, 4), 255, np.uint8)}])
     assert all(math.isnan(value) for value in evaluator.compute().values.values())
+
+
+def test_boundary_f_is_the_mean_over_images_then_over_classes() -> None:
+    flat, square = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    square[10:30, 10:30] = 1
+    evaluator = SegmentationEvaluator(NAMES)
+    pairs = [(square, square), (flat, square), (flat, flat)]  # right, missed, nothing to find
+    for number, (guess, ground_truth) in enumerate(pairs):
+        evaluator.update([label_map(number, guess)], [{"label_map": ground_truth}])
+    report = evaluator.compute()
+    assert [row["boundary_F"] for row in report.per_class[:2]] == [0.5, 0.5]
+    assert all(math.isnan(row["boundary_F"]) for row in report.per_class[2:])
+    assert report.values["mean_boundary_F"] == 0.5
+    nothing = SegmentationEvaluator(NAMES)
+    nothing.update([label_map(0, flat)], [{"label_map": np.full((40, 40), 255, np.uint8)}])
+    assert math.isnan(nothing.compute().values["mean_boundary_F"])
+
+
+@pytest.mark.parametrize("types", [(np.uint8, np.uint8), (np.int64, np.uint8), (np.int16, np.int16)])
+def test_the_confusion_matrix_counts_every_pair(types: tuple[type, type], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saccade.metrics.segmentation._EXACT", 200)  # a large image is counted in parts
+    rng = np.random.default_rng(3)
+    ground_truth, guess = rng.integers(0, 4, (2, 31, 47))
+    ground_truth[rng.random((31, 47)) < 0.2] = 255
+    guess[ground_truth == 255] = 200  # what is not scored may hold anything
+    matrix = confusion_matrix(ground_truth.astype(types[0]), guess.astype(types[1]), NAMES, "1.png")
+    for row, column in np.ndindex(4, 4):
+        assert matrix[row, column] == ((ground_truth == row) & (guess == column)).sum()
+    for wrong, whose in (((7, 0), "ground truth holds label 7"), ((0, 9), "prediction holds label 9")):
+        pair = [np.full((2, 2), value, dtype) for value, dtype in zip(wrong, types, strict=True)]
+        with pytest.raises(DataError, match=rf"1\.png: the {whose}, but there are 4 classes"):
+            confusion_matrix(*pair, NAMES, "1.png")

@@ -29,7 +29,7 @@ from saccade.metrics.saliency_measures import (
     threshold_counts,
     weighted_f_measure,
 )
-from saccade.metrics.segmentation import check_pair
+from saccade.metrics.segmentation import check_pair, confusion_matrix
 from saccade.results.base import Result
 from saccade.structures.sample import IGNORE_LABEL, Target
 
@@ -128,7 +128,8 @@ class SaliencyEvaluator(RecordEvaluator[SaliencyRecord]):
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take saliency maps and ground truth (``label_map``: 0, 1, and 255 = ignore), both of the original's size."""
         for result, target in zip(results, targets, strict=True):
-            found, ground_truth = check_pair(result, target, self.class_names)
+            found, ground_truth = check_pair(result, target)
+            confusion_matrix(ground_truth, found.label_map, self.class_names, result.path)  # refuses unknown labels
             scored = ground_truth != IGNORE_LABEL
             if scored.any():
                 prediction = found.label_map == 1 if found.probabilities is None else found.probabilities

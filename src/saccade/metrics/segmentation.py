@@ -1,31 +1,54 @@
-"""Metrics of label maps from one confusion matrix of pixels: IoU, Dice and accuracy."""
+"""Metrics of label maps: IoU, Dice and accuracy from one confusion matrix of pixels, and the F-measure of borders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.errors import DataError
 from saccade.metrics.base import MetricReport, RecordEvaluator
+from saccade.metrics.boundary import class_boundary_f
 from saccade.results.base import Result
 from saccade.results.segmentation import SegmentationMap
 from saccade.structures.sample import IGNORE_LABEL, Target
 
-__all__ = ["SegmentationEvaluator", "check_pair", "confusion_figures", "has_one_foreground"]
+__all__ = [
+    "PixelRecord",
+    "SegmentationEvaluator",
+    "check_pair",
+    "confusion_figures",
+    "confusion_matrix",
+    "has_one_foreground",
+]
 
-# Record of one image: (ground truth, prediction) pairs that occur, coded as ground truth * C + prediction, and the
-# number of pixels of each; small even for 150 classes.
-PixelPairs = tuple[NDArray[np.int32], NDArray[np.int64]]
+_EXACT = 1 << 24  # pixels that OpenCV's histogram of float32 counts exactly
 
 
-class SegmentationEvaluator(RecordEvaluator[PixelPairs]):
-    """Metrics of semantic segmentation: pixel and mean accuracy, mean and frequency-weighted IoU, and Dice.
+class PixelRecord(NamedTuple):
+    """Record of one image, small even for 150 classes.
 
-    Long et al. 2015, section 5. Where the only classes are ``background`` and one other, also the IoU and Dice of that
-    one.
+    Attributes:
+        codes: (ground truth, prediction) pairs that occur, coded as ground truth * C + prediction, int32.
+        counts: Number of pixels of each pair, int64.
+        labels: Classes with a boundary in either map.
+        boundary_f: F-measure of the boundary of each of these.
+    """
+
+    codes: NDArray[np.int32]
+    counts: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boundary_f: NDArray[np.float64]
+
+
+class SegmentationEvaluator(RecordEvaluator[PixelRecord]):
+    """Metrics of semantic segmentation: pixel and mean accuracy, mean and frequency-weighted IoU, Dice, boundary F.
+
+    Long et al. 2015, section 5; the boundaries as in Csurka et al. 2013: of each class the mean over the images in
+    which it has a boundary, of these the mean over classes. Where the only classes are ``background`` and one other,
+    also the IoU and Dice of that one.
 
     Args:
         class_names: Names of the labels; a single one is the foreground, against ``background``.
@@ -47,23 +70,28 @@ class SegmentationEvaluator(RecordEvaluator[PixelPairs]):
 
     def update(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
         """Take label maps beside their ground truth (``label_map``, 255 = ignore), both of the original's size."""
-        classes = len(self.class_names)
         for result, target in zip(results, targets, strict=True):
-            found, labelled = check_pair(result, target, self.class_names)
-            scored = labelled != IGNORE_LABEL
-            ground_truth, predicted = labelled[scored].astype(np.int64), found.label_map[scored].astype(np.int64)
-            counts = np.bincount(ground_truth * classes + predicted, minlength=classes * classes)
-            codes = np.flatnonzero(counts)
-            self._records[int(result.image_id)] = codes.astype(np.int32), counts[codes]
+            found, labelled = check_pair(result, target)
+            matrix = confusion_matrix(labelled, found.label_map, self.class_names, result.path).ravel()
+            codes = np.flatnonzero(matrix)
+            boundaries = class_boundary_f(found.label_map, labelled, ignore=IGNORE_LABEL)
+            self._records[int(result.image_id)] = PixelRecord(codes.astype(np.int32), matrix[codes], *boundaries)
 
     def compute(self) -> MetricReport:
-        """Report of all metrics, over the pixels of all images together."""
+        """Report of all metrics: over the pixels of all images together, those of boundaries over images."""
         classes = len(self.class_names)
-        flat = np.zeros(classes * classes, np.int64)
-        for codes, counts in self._records.values():
-            flat[codes] += counts
+        flat, sums, images = np.zeros(classes * classes, np.int64), np.zeros(classes), np.zeros(classes)
+        for image_id in sorted(self._records):  # a sum of floats depends on the order
+            record = self._records[image_id]
+            flat[record.codes] += record.counts
+            sums[record.labels] += record.boundary_f
+            images[record.labels] += 1
         matrix = flat.reshape(classes, classes)
         values, per_class = confusion_figures(matrix, self.class_names)
+        boundary_f = np.divide(sums, images, out=np.full(classes, np.nan), where=images > 0)
+        values["mean_boundary_F"] = _defined_mean(boundary_f)
+        for row, value in zip(per_class, boundary_f, strict=True):
+            row["boundary_F"] = float(value)
         if has_one_foreground(self.class_names):
             values["foreground_IoU"] = per_class[1]["IoU"]
             values["foreground_Dice"] = per_class[1]["Dice"]
@@ -85,30 +113,26 @@ def has_one_foreground(class_names: Sequence[str]) -> bool:
     return len(class_names) == 1 or (len(class_names) == 2 and class_names[0].lower() == "background")
 
 
-def check_pair(result: Result, target: Target, class_names: Sequence[str]) -> tuple[SegmentationMap, NDArray[Any]]:
-    """Check that a result can be scored against its target.
+def check_pair(result: Result, target: Target) -> tuple[SegmentationMap, NDArray[Any]]:
+    """Check that a result can be compared with its target.
 
     Args:
         result: A ``SegmentationMap``.
         target: With ``label_map``.
-        class_names: Names of labels 0..C-1.
 
     Returns:
         The result and the label map of the ground truth, (H, W).
 
     Raises:
-        DataError: If they differ in size, or a pixel that is to be scored holds a label that does not exist.
+        DataError: If they differ in size.
         TypeError: If the result is of another task.
 
     Example:
-        >>> names, label_map = ("sky", "road"), np.eye(2, dtype=np.uint8)
-        >>> result = SegmentationMap(
-        ...     path="1.png", image_id=1, image_size=(2, 2), class_names=names, label_map=label_map
-        ... )
-        >>> _, ground_truth = check_pair(result, {"label_map": np.full((2, 2), 7)}, names)
+        >>> about = dict(path="1.png", image_id=1, image_size=(2, 2), class_names=("sky", "road"))
+        >>> check_pair(SegmentationMap(**about, label_map=np.eye(2)), {"label_map": np.eye(3)})
         Traceback (most recent call last):
             ...
-        saccade.errors.DataError: 1.png: the ground truth holds label 7, but there are 2 classes ['sky', 'road']. ...
+        saccade.errors.DataError: 1.png: the prediction has 2x2 pixels, the ground truth 3x3. Give targets in ...
     """
     if not isinstance(result, SegmentationMap):
         raise TypeError(f"segmentation metrics need SegmentationMap, got {type(result).__name__}.")
@@ -118,14 +142,71 @@ def check_pair(result: Result, target: Target, class_names: Sequence[str]) -> tu
             f"{result.path}: the prediction has {predicted.shape[0]}x{predicted.shape[1]} pixels, the ground truth "
             f"{ground_truth.shape[0]}x{ground_truth.shape[1]}. Give targets in original pixels."
         )
-    scored = ground_truth != IGNORE_LABEL
-    for whose, found in (("ground truth", ground_truth[scored]), ("prediction", predicted[scored])):
-        if found.size and not 0 <= found.min() <= found.max() < len(class_names):
-            raise DataError(
-                f"{result.path}: the {whose} holds label {int(found.max())}, but there are {len(class_names)} classes "
-                f"{list(class_names)}. Mark pixels that are not to be scored with {IGNORE_LABEL}."
-            )
     return result, ground_truth
+
+
+def confusion_matrix(
+    ground_truth: NDArray[Any], predicted: NDArray[Any], class_names: Sequence[str], path: str
+) -> NDArray[np.int64]:
+    """Count the pixels of each pair of classes of two label maps.
+
+    Of 8-bit maps it is OpenCV's joint histogram, one pass over the pixels.
+
+    Args:
+        ground_truth: (H, W), 0..C-1, or 255 where a pixel is not scored.
+        predicted: (H, W), 0..C-1 where a pixel is scored.
+        class_names: Names of labels 0..C-1.
+        path: Name of the image, for messages.
+
+    Returns:
+        (C, C), row the ground truth, column the prediction.
+
+    Raises:
+        DataError: If a pixel that is to be scored holds a label that does not exist.
+
+    Example:
+        >>> ground_truth, predicted = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 1]])
+        >>> confusion_matrix(ground_truth, predicted, ("sky", "road"), "1.png")
+        array([[1, 1],
+               [0, 1]])
+        >>> confusion_matrix(ground_truth + 6, predicted, ("sky", "road"), "1.png")
+        Traceback (most recent call last):
+            ...
+        saccade.errors.DataError: 1.png: the ground truth holds label 261, but there are 2 classes ['sky', 'road']. ...
+    """
+    classes = len(class_names)
+    if ground_truth.dtype == predicted.dtype == np.uint8 and classes <= IGNORE_LABEL:
+        pairs = _joint_histogram(ground_truth, predicted)
+        labelled, found = np.delete(pairs, IGNORE_LABEL, axis=0).sum(axis=1), pairs[:classes].sum(axis=0)
+        _check_labels(np.flatnonzero(labelled), class_names, path, "ground truth")
+        _check_labels(np.flatnonzero(found), class_names, path, "prediction")
+        return pairs[:classes, :classes]
+    scored = ground_truth != IGNORE_LABEL
+    there, found = ground_truth[scored].astype(np.int64), predicted[scored].astype(np.int64)
+    _check_labels(there, class_names, path, "ground truth")
+    _check_labels(found, class_names, path, "prediction")
+    return np.bincount(there * classes + found, minlength=classes * classes).reshape(classes, classes)
+
+
+def _joint_histogram(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(256, 256) counts of the pairs of values."""
+    import cv2
+
+    counts = np.zeros((256, 256), np.int64)
+    rows = max(1, _EXACT // max(1, first.shape[1]))
+    for top in range(0, len(first), rows):
+        part = [np.ascontiguousarray(one[top : top + rows]) for one in (first, second)]
+        counts += cv2.calcHist(part, [0, 1], None, [256, 256], [0, 256, 0, 256]).astype(np.int64)
+    return counts
+
+
+def _check_labels(labels: NDArray[Any], class_names: Sequence[str], path: str, whose: str) -> None:
+    if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise DataError(
+            f"{path}: the {whose} holds label {int(wrong)}, but there are {len(class_names)} classes "
+            f"{list(class_names)}. Mark pixels that are not to be scored with {IGNORE_LABEL}."
+        )
 
 
 def confusion_figures(matrix: NDArray[Any], names: Sequence[str]) -> tuple[dict[str, float], list[dict[str, Any]]]:
