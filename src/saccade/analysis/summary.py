@@ -25,7 +25,7 @@ from saccade.models.base import Model
 from saccade.models.inputs import example_inputs
 from saccade.models.registry import Reported, create_model, get_builder, list_models
 
-__all__ = ["StageRow", "Summary", "SummaryRow", "summary"]
+__all__ = ["StageRow", "Summary", "SummaryRow", "receptive_fields", "summary"]
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,24 @@ def summary(
         ),
         reported=_reported(model),
     )
+
+
+def receptive_fields(model: Model, input_size: Sequence[int] | None = None) -> dict[str, Field]:
+    """Receptive fields of all modules that ran, by their paths; that of a module that runs twice is of the last call.
+
+    Args:
+        model: The network, which stays as it is.
+        input_size: (H, W) or (C, H, W); the network's default if not given.
+
+    Raises:
+        ConfigError: If the size does not suit the network.
+
+    Example:
+        >>> receptive_fields(saccade.create_model("lenet5"))["c3"].side
+        14.0
+    """
+    name = model.builder_name or type(model).__name__
+    return _trace(name, model, _input_shape(name, model, input_size))[2]
 
 
 def _parameters(module: nn.Module) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saccade.api._open import ModelLike, open_network, run_config
+from saccade.api._open import ModelLike, build_alone, name_alone, open_network, run_config
 from saccade.errors import ConfigError, DataError
 from saccade.models.base import Model
 from saccade.models.detection.base import Detector
@@ -49,7 +49,7 @@ def explain_assignment(
     from saccade.engine.predict.sources import iter_source
     from saccade.models.registry import get_builder
 
-    alone = _name_alone(model, weights)
+    alone = name_alone(model, weights)
     network = None if alone else open_network(model, weights, trust)
     name, task = (alone, get_builder(alone).task) if network is None else (network.builder_name, network.task)
     if task != Detector.task:
@@ -57,7 +57,7 @@ def explain_assignment(
     if target is not None:
         if data is not None:
             raise ConfigError("target is the ground truth of the image already. Leave data out, or target.")
-        network = network or _build(alone)
+        network = network or build_alone(alone)
         images = list(iter_source(image, network.input_spec.channels))
         if len(images) != 1:
             raise ConfigError(f"explain takes one image at a time; '{image}' holds several.")
@@ -77,33 +77,11 @@ def explain_assignment(
             "the path of the file."
         )
     found, left_out = _find_image(data, format, image)
-    network = network or _build(alone, found.info.class_names)
+    network = network or build_alone(alone, found.info.class_names)
     sample = found.read(0)
     pixels = match_channels(sample.image, network.input_spec.channels, sample.info.path)
     renamed = _rename_labels(sample.target, found.info.class_names, network, str(data))
     return replace(explain(network, pixels, renamed, sample.info.path), left_out=left_out)
-
-
-def _name_alone(model: ModelLike, weights: str | None) -> str:
-    """Name of a network that is given without weights; empty for all else."""
-    from saccade.models.registry import list_models
-
-    if weights is not None or not isinstance(model, str) or Path(model).exists():
-        return ""
-    return model if ":" in model or model in list_models() else ""
-
-
-def _build(name: str, class_names: Sequence[str] = ()) -> Model:
-    """The network with classes of these names, and weights that are random but always the same."""
-    import torch
-
-    from saccade.models.registry import create_model
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = create_model(name, len(class_names) or None)
-    network.class_names = tuple(class_names)
-    return network
 
 
 def _find_image(data: str | Path, format: str | None, image: str | Path) -> tuple[VisionDataset, tuple[str, ...]]:

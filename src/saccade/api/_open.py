@@ -25,12 +25,15 @@ __all__ = [
     "ModelLike",
     "NmsLike",
     "augmented",
+    "build_alone",
     "input_settings",
+    "name_alone",
     "open_data",
     "open_model",
     "open_network",
     "run_config",
     "tiling",
+    "with_depth",
     "with_input_data",
     "with_suppression",
 ]
@@ -53,8 +56,11 @@ def open_network(
     trust: bool = False,
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
+    prune: int | None = None,
 ) -> Model:
     """A network with its weights: as it is, from a checkpoint, or by name; with other settings of suppression if given.
+
+    Pruned to a depth where one is given.
 
     Raises:
         SaccadeError: If there is no such network, checkpoint or weights, or it has no such settings.
@@ -64,7 +70,29 @@ def open_network(
         from saccade.models.checkpoint import load_model
 
         found = load_model(found, trust=trust)
-    return with_suppression(found, nms, max_detections)
+    return with_suppression(with_depth(found, prune), nms, max_detections)
+
+
+def name_alone(model: ModelLike, weights: str | None) -> str:
+    """Name of a network that is given without weights; empty for all else."""
+    from saccade.models.registry import list_models
+
+    if weights is not None or not isinstance(model, str) or Path(model).exists():
+        return ""
+    return model if ":" in model or model in list_models() else ""
+
+
+def build_alone(name: str, class_names: Sequence[str] = ()) -> Model:
+    """The network with classes of these names, and weights that are random but always the same."""
+    import torch
+
+    from saccade.models.registry import create_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = create_model(name, len(class_names) or None)
+    network.class_names = tuple(class_names)
+    return network
 
 
 def open_model(
@@ -74,8 +102,11 @@ def open_model(
     trust: bool = False,
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
+    prune: int | None = None,
 ) -> Runtime:
     """A runtime of a network, a checkpoint or an exported file, with other settings of suppression if given.
+
+    Pruned to a depth where one is given.
 
     Raises:
         SaccadeError: If there is no such network, file, weights or device, the file has to be trusted, or it has no
@@ -87,17 +118,38 @@ def open_model(
     found = _find(model, weights)
     changed = _given(nms)
     if isinstance(found, Model) or found.suffix == ".safetensors":
-        if changed or max_detections is not None:
-            found = open_network(found, None, trust, max_detections, nms)
+        if changed or max_detections is not None or prune is not None:
+            found = open_network(found, None, trust, max_detections, nms, prune)
     elif changed:
         raise ConfigError(
             f"'{found}' was exported with its own suppression, which cannot be changed. Leave nms out, or give the "
             "checkpoint that it was made from."
         )
+    elif prune is not None:
+        raise ConfigError(
+            f"'{found}' was exported at its depth, which cannot be changed. Leave prune out, or give the checkpoint "
+            "that it was made from."
+        )
     runtime = open_runtime(found, device, trust)
     if max_detections is not None and isinstance(runtime, FileRuntime):
         runtime.limit_detections(max_detections)
     return runtime
+
+
+def with_depth(model: Model, prune: int | None = None) -> Model:
+    """A network pruned to a depth; itself if none is given.
+
+    Raises:
+        ConfigError: If it is a network of one depth, or has no such depth.
+    """
+    from saccade.models.pruning import Prunable
+
+    if prune is None:
+        return model
+    if not isinstance(model, Prunable):
+        name = model.builder_name or type(model).__name__
+        raise ConfigError(f"prune is for networks with outputs at several depths; {name} has one. Leave it out.")
+    return model.pruned(prune)
 
 
 def with_suppression(model: Model, nms: NmsLike = OWN_NMS, max_detections: int | None = None) -> Model:

@@ -47,6 +47,7 @@ def evaluate(
     rectangular: bool = False,
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
+    prune: int | None = None,
     proposals: str | Path | None = None,
     ways: int | None = None,
     shots: int = 1,
@@ -80,6 +81,8 @@ def evaluate(
         max_detections: Detections that a detector outputs for an image, and that count in an image and class; 100 if
             not given, as in COCO.
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
+        prune: Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and
+            without what only deeper ones need.
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; that of the training run if not given, else selective_search.
         ways: Of networks that learn from episodes: score episodes of so many classes, as the network itself classifies
@@ -114,8 +117,9 @@ def evaluate(
             raise ConfigError(
                 "predictions are scored on data, without a model. Name the data (--data PATH), leave out the model."
             )
-        if nms != OWN_NMS:
-            raise ConfigError("predictions in a file are scored as they are. Leave nms out.")
+        if nms != OWN_NMS or prune is not None:
+            idle = "prune" if nms == OWN_NMS else "nms"
+            raise ConfigError(f"predictions in a file are scored as they are. Leave {idle} out.")
         return _score_file(predictions, data, split, format, iou_type, max_detections)
     if model is None:
         raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")
@@ -133,7 +137,7 @@ def evaluate(
         images = open_data(model, data, split, format, get_task(network.task).ground_truth_task, network.decoded_keys)
         bar = partial(track, label="episodes")
         return evaluate_episodes(network, images, ways, shots, queries, episodes, progress=bar)
-    runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms)
+    runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms, prune=prune)
     asked = task or get_task(runtime.task).ground_truth_task
     dataset = open_data(model, data, split, format, asked, runtime.decoded_keys)
     runtime = on_rectangles(runtime) if rectangular else runtime
@@ -188,6 +192,7 @@ def predict(
     device: str | None = None,
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
+    prune: int | None = None,
     proposals: str | Path | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     keep_images: bool = True,
@@ -210,6 +215,8 @@ def predict(
         device: Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given.
         max_detections: Detections that a detector outputs for an image; its own number, usually 100, if not given.
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
+        prune: Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and
+            without what only deeper ones need.
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; the method of the training run if not given, else selective_search.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
@@ -239,7 +246,7 @@ def predict(
     from saccade.engine.predict.further_inputs import with_inputs
     from saccade.engine.predict.predict import predict as run
 
-    runtime = open_model(model, weights, device, trust, max_detections, nms)
+    runtime = open_model(model, weights, device, trust, max_detections, nms, prune)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     runtime = with_inputs(runtime, input_settings(model, proposals, files=False))
@@ -379,7 +386,8 @@ def explain(
         (14.0, (32, 32))
     """
     if receptive_field:
-        if assign or method != "cam" or classes or top != 3 or not (data is format is target is None):
+        explains = assign or method != "cam" or classes or top != 3
+        if explains or data is not None or format is not None or target is not None:
             raise ConfigError(
                 "assign, data, format, target, method, classes and top explain a prediction. Leave them out with "
                 "receptive_field."

@@ -135,6 +135,9 @@ class _EvaluateOptions:
     nms: NmsOptions = field(default_factory=NmsOptions)
     """Of detectors: other settings of suppression than the model's own, such as kind and iou. In Python also a mapping.
     An exported file holds its own, which cannot be changed."""
+    prune: int | None = None
+    """Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and without what
+    only deeper ones need. An exported file has its depth, which cannot be changed."""
     proposals: str | None = None
     """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; that
     of the training run if not given, else selective_search."""
@@ -176,6 +179,9 @@ class _PredictOptions:
     nms: NmsOptions = field(default_factory=NmsOptions)
     """Of detectors: other settings of suppression than the model's own, such as kind and iou. In Python also a mapping.
     An exported file holds its own, which cannot be changed."""
+    prune: int | None = None
+    """Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and without what
+    only deeper ones need. An exported file has its depth, which cannot be changed."""
     proposals: str | None = None
     """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; the
     method of the training run if not given, else selective_search."""
@@ -223,6 +229,9 @@ class ExportOptions:
     suppression: NmsOptions = field(default_factory=NmsOptions)
     """Of detectors: other settings of suppression inside the file than the model's own, such as kind and iou. In Python
     also a mapping."""
+    prune: int | None = None
+    """Of networks with outputs at several depths (unetpp): the file gives the one at this depth alone, and holds no
+    weights that only deeper ones need."""
     trust: bool = False
     """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 

@@ -1,4 +1,4 @@
-"""``saccade explain``: what a classifier's prediction for an image rests on, or what a detector learns from it."""
+"""``saccade explain``: what a prediction rests on, what a detector learns from an image, what a layer sees."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 
 from saccade.api.options import ExplainOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import print_line, print_rows
+from saccade.cli._console import print_line, print_mapping, print_rows
 
 __all__ = ["run"]
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, explain, print the classes, or the numbers of the assignment, and where the drawing is."""
+    """Parse, explain, print the classes, or the numbers of the assignment or the fields, and where the drawing is."""
     arguments = parse(ExplainOptions, argv, "explain")
     from saccade import api
 
     save = arguments.save or Path("explain.png")
     options = options_of(arguments, ExplainOptions) | {"save": save}
-    if arguments.assign:
+    if arguments.receptive_field:
+        print_mapping(api.explain(**options).numbers())
+    elif arguments.assign:
         assigned = api.explain(**options)
         print_rows(assigned.levels())
         print_rows(assigned.objects())
