@@ -20,10 +20,11 @@ many channels as the encoder, so borders come out sharp from a few dozen trainin
 ``unet_backbone`` has any classifier as its encoder and nearest upsampling in its decoder; ``unet_resnet34`` is the best
 known of these.
 
-Differences from the paper: convolutions are padded, so that the output has the size of the image (the paper's 572
-gives 388), and have BN instead of a bias, as in nearly all later use; there is no dropout at the end of the encoder
-and no weight map for touching cells. Images whose sides are no multiple of 16 are padded by their last row and column
-and the output is cropped.
+Differences from the paper, whose own network is :mod:`saccade.models.segmentation.unet_2015`: convolutions are padded,
+so that the output has the size of the image (the paper's 572 gives 388), and have BN instead of a bias, as in nearly
+all later use; there is no dropout at the end of the encoder. Images whose sides are no multiple of 16 are padded by
+their last row and column and the output is cropped. The paper's weight map for touching cells is ``data.border``, its
+elastic deformation ``augment.elastic``; both go with every network for segmentation.
 
 Published weights: the Carvana car masks for ``unet`` (values 0..1 in, hence the input spec),
 segmentation-models-pytorch for ``unet_resnet34``; readers in ``saccade.weights.layouts``.
@@ -47,7 +48,7 @@ from saccade.ops.padding import pad_to_multiple
 from saccade.structures.class_rows import linear_rows
 from saccade.structures.input_spec import InputSpec
 
-__all__ = ["BackboneUNet", "DoubleConvolution", "UNet", "unet", "unet_backbone", "unet_resnet34"]
+__all__ = ["BackboneUNet", "DoubleConvolution", "UNet", "initialise", "unet", "unet_backbone", "unet_resnet34"]
 
 PAPER = "Ronneberger et al., MICCAI 2015, arXiv 1505.04597"
 
@@ -84,8 +85,15 @@ class UpBlock(nn.Module):
         return self.convolutions(torch.cat((skip, self.up(x)), dim=1))
 
 
-def _initialise(module: nn.Module) -> None:
-    """Initialise as in section 3: Gaussian with standard deviation sqrt(2 / N), N the inputs of a unit."""
+def initialise(module: nn.Module) -> None:
+    """Initialise as in section 3: Gaussian with standard deviation sqrt(2 / N), N the inputs of a unit; no bias.
+
+    Example:
+        >>> layer = nn.Conv2d(32, 128, 3)
+        >>> initialise(layer)
+        >>> abs(layer.weight.std().item() - (2 / (9 * 32)) ** 0.5) < 0.002
+        True
+    """
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         # A pixel behind a 2x2 transposed convolution of stride 2 has one input pixel: N is the number of its channels.
         fan_in = module.in_channels * (9 if module.kernel_size == (3, 3) else 1)
@@ -131,7 +139,7 @@ class UNet(Segmenter):
         self.feature_channels = tuple(widths)
         self.decoder = nn.ModuleList(UpBlock(channels) for channels in widths[:0:-1])
         self.head = nn.Conv2d(base_channels, num_classes, 1)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps of the encoder; images (B, in_channels, H, W) with H and W multiples of 16."""
@@ -212,8 +220,8 @@ class BackboneUNet(Segmenter):
             self.decoder.append(SkipBlock(channels, skip_channels, out_channels, stride // skip_stride))
             channels, stride = out_channels, skip_stride
         self.head = nn.Conv2d(channels, num_classes, 3, padding=1)
-        self.decoder.apply(_initialise)
-        self.head.apply(_initialise)
+        self.decoder.apply(initialise)
+        self.head.apply(initialise)
 
         self.input_spec = replace(backbone.input_spec, size=(512, 512), resize="letterbox", pad_multiple=self.multiple)
         self.stage_names = tuple(f"backbone.{name}" for name in backbone.stage_names)
