@@ -1,8 +1,8 @@
-"""Names of the classes of CIFAR, in the order of its labels; those of ImageNet and COCO are torchvision's lists."""
+"""Names of classes in the order of their labels: CIFAR, VOC's label maps; ImageNet's and COCO's are torchvision's."""
 
 from __future__ import annotations
 
-__all__ = ["CIFAR10", "CIFAR100"]
+__all__ = ["CIFAR10", "CIFAR100", "VOC"]
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -18,4 +18,8 @@ CIFAR100 = _words(
     "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
     "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
     "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+VOC = _words(
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
+    "pottedplant sheep sofa train tvmonitor"
 )

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from saccade.weights.class_lists import CIFAR10, CIFAR100
+from saccade.weights.class_lists import CIFAR10, CIFAR100, VOC
 
 __all__ = ["PublishedWeights", "Variant", "timm_imagenet", "torchvision_imagenet"]
 
-_OWN_LISTS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "coco_person": ("", "person")}
+_OWN_LISTS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "coco_person": ("", "person"), "voc": VOC}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PublishedWeights:
         licence: SPDX identifier of the project that publishes it, and what else binds its use.
         num_classes: Classes of its head that are real (80 of COCO, also where the file has 91 rows).
         class_names_source: List that names the rows of its head; ``coco91`` is COCO by its category ids,
-            ``coco_person`` its persons alone, behind the background.
+            ``coco_person`` its persons alone, behind the background; ``voc`` VOC's 20 classes behind it.
         claimed: Metrics its publisher states.
         sha256: Full hash, where the publisher gives one.
         sha256_prefix: First digits of it, where that is all the publisher gives.
@@ -48,7 +48,7 @@ class PublishedWeights:
     layout: str
     licence: str
     num_classes: int
-    class_names_source: Literal["imagenet", "coco", "coco91", "coco_person", "cifar10", "cifar100"]
+    class_names_source: Literal["imagenet", "coco", "coco91", "coco_person", "cifar10", "cifar100", "voc"]
     claimed: Mapping[str, float]
     sha256: str | None = None
     sha256_prefix: str | None = None

@@ -15,7 +15,7 @@ a sigmoid.
 Differences from the paper: none in the layers. BatchNorm has eps 1e-3 and momentum 0.01 as published; squeezed channels
 are a quarter of the expanded ones, rounded as all widths are. ``output_stride=16`` keeps the last strided unit at
 stride 1 and dilates the depthwise convolutions from it on by 2, which is the form below the paper's segmentation heads
-(section 6.4).
+(section 6.4); 8 does so from the strided unit before it on.
 
 Published weights: torchvision; its names, with ``features`` called ``trunk``.
 """
@@ -144,10 +144,10 @@ class MobileNetV3(Classifier):
         hidden: Outputs of the first fc layer.
         num_classes: Outputs of the second fc layer.
         dropout: Dropout rate between the two.
-        output_stride: Stride of the last feature map: 32, or 16 with dilation.
+        output_stride: Stride of the last feature map: 32, or 16 or 8 with dilation.
 
     Raises:
-        ConfigError: If ``output_stride`` is neither.
+        ConfigError: If ``output_stride`` is none of these.
 
     Example:
         >>> model = MobileNetV3(SMALL, hidden=1024, num_classes=3)
@@ -169,9 +169,9 @@ class MobileNetV3(Classifier):
         output_stride: int = 32,
     ) -> None:
         super().__init__()
-        if output_stride not in (16, 32):
-            raise ConfigError(f"MobileNetV3 has no output_stride {output_stride}; choose 16 or 32.")
-        self.num_classes = num_classes
+        if output_stride not in (8, 16, 32):
+            raise ConfigError(f"MobileNetV3 has no output_stride {output_stride}; choose 8, 16 or 32.")
+        self.num_classes, self.rows = num_classes, tuple(rows)
         channels = 16
         layers: list[nn.Module] = [_Convolution(3, channels, 3, 2, activation=_HSwish)]
         ends, widths, strides = [], [], []  # last unit, its channels and its stride, before each halving
@@ -206,6 +206,23 @@ class MobileNetV3(Classifier):
     def features(self, images: Tensor) -> list[Tensor]:
         """The last feature map at each stride from 2 on, the last after the 1x1; images (B, 3, H, W)."""
         return collect_features(self.trunk, images, self.feature_ends)
+
+    def read_strided_units(self) -> None:
+        """Let ``features`` give the strided unit that begins a stride instead of the last unit that has it.
+
+        Published segmenters read the feature map of stride 8 there.
+
+        Example:
+            >>> model = mobilenet_v3_large(output_stride=16)
+            >>> model.read_strided_units()
+            >>> model.feature_channels, model.feature_strides
+            ((16, 24, 40, 80, 960), (2, 4, 8, 16, 16))
+        """
+        strided = [number for number, row in enumerate(self.rows, start=1) if row.stride == 2]
+        starts = strided[: len(self.feature_ends) - 2]  # the last stride ends in the 1x1
+        self.feature_ends = (0, *starts, self.feature_ends[-1])
+        widths = [self.rows[number - 1].out_channels for number in starts]
+        self.feature_channels = (16, *widths, self.feature_channels[-1])
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes)."""
