@@ -93,6 +93,8 @@ MEMBERS = (
     Subject("deeplabv3", {"num_classes": 3, "backbone": "resnet18"}),
     Subject("lraspp", {"num_classes": 3, "backbone": "mobilenet_v3_small"}),
     Subject("unet_2015", {"num_classes": 3, "base_channels": 4}),
+    Subject("unetpp", {"num_classes": 1, "base_channels": 4}),
+    Subject("unetpp", {"num_classes": 3, "backbone": "mobilenet_v3_small", "decoder_channels": (32, 16, 8, 8)}),
     Subject("hrnet_w18_small_seg", {"num_classes": 3}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),

@@ -29,7 +29,9 @@ Published weights: timm, converted from the authors', under the authors' names, 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -96,11 +98,17 @@ class HRModule(nn.Module):
         widths: Channels of the branches, fine to coarse.
         blocks: Basic blocks in each branch.
 
+    Attributes:
+        upsampling: How a coarser branch comes to the size of a finer one, as arguments of ``F.interpolate``; the
+            authors' networks for segmentation have bilinear upsampling here.
+
     Example:
         >>> module = HRModule(widths=(8, 16), blocks=1)
         >>> [tuple(one.shape) for one in module([torch.zeros(1, 8, 16, 16), torch.zeros(1, 16, 8, 8)])]
         [(1, 8, 16, 16), (1, 16, 8, 8)]
     """
+
+    upsampling: Mapping[str, Any] = {"mode": "nearest"}
 
     def __init__(self, widths: tuple[int, ...], blocks: int) -> None:
         super().__init__()
@@ -123,7 +131,7 @@ class HRModule(nn.Module):
             for source, layer in enumerate(layers):
                 part = layer(maps[source])
                 if source > target:
-                    part = F.interpolate(part, size, mode="nearest")
+                    part = F.interpolate(part, size, **self.upsampling)
                 total = part if total is None else total + part
             assert total is not None
             fused.append(F.relu(total))
