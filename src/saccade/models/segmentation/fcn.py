@@ -8,13 +8,13 @@ its last layer slides over an image of any size and gives a coarse map of scores
 begin as bilinear interpolation bring back to the pixels (3.3). *What* is known in the deepest layers, *where* in finer
 ones: the skips score finer feature maps too, and add (4.2, figure 3).
 
-    image                              pad 100 on every side
-    pool3   256 at stride 8   -- score_pool3 --------------------------crop 9--(+)-- x8,  crop 31 -> FCN-8s
-    pool4   512 at stride 16  -- score_pool4 --------crop 5--(+)----- x2 -------^
-    pool5   512 at stride 32                                  |   \\--- x16, crop 27 -> FCN-16s
-    fc6    4096, 7x7 without padding                          |
-    fc7    4096, 1x1          -- score_fr ------------- x2 ---^
-                                   \\--- x32, crop 19 -> FCN-32s
+    image                    pad 100 on every side
+    pool3   256 at stride 8  -- scores.2 -------------------------crop 9--(+)-- x8,  crop 31 -> FCN-8s
+    pool4   512 at stride 16 -- scores.1 -----crop 5--(+)------- x2 -------^
+    pool5   512 at stride 32                           |------- x16, crop 27 -> FCN-16s
+    fc6    4096, 7x7 without padding                   |
+    fc7    4096, 1x1         -- scores.0 ------- x2 ---^
+                                    |----------- x32, crop 19 -> FCN-32s
 
 fc6 takes six locations away and poolings round up, so that an output of the image's size can be cut out of a padded
 image of any size. What is added, or cut out, has to lie on the same pixels. In layers without padding a kernel of k
@@ -63,8 +63,8 @@ from saccade.structures.dataset import VisionDataset
 __all__ = [
     "CAFFE_MEAN",
     "FCN",
-    "STEPS",
     "FCNVGG",
+    "STEPS",
     "Upsampling",
     "bilinear_kernel",
     "fcn8s",
@@ -120,6 +120,7 @@ class FCN(Segmenter):
         num_classes: Classes.
         skips: Finer feature maps that are scored beside the coarsest one, each of another stride; 2 in FCN-8s.
         at_once: Scale the skips down, for training without stages.
+        coarse_channels: Channels of the map that the first score layer sees; the backbone's last if not given.
 
     Attributes:
         skips: How many of them are in use; :meth:`begin` sets it for the steps of staged training.
@@ -137,15 +138,22 @@ class FCN(Segmenter):
     last_crops: tuple[int, ...] = (0, 0, 0)  # with no skip in use, one, two
     padded = True
 
-    def __init__(self, backbone: Classifier, num_classes: int, skips: int = 2, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: Classifier,
+        num_classes: int,
+        skips: int = 2,
+        at_once: bool = False,
+        coarse_channels: int | None = None,
+    ) -> None:
         super().__init__(num_classes)
         last_of = {stride: index for index, stride in enumerate(backbone.feature_strides)}
         strides = sorted(last_of, reverse=True)[: skips + 1]
         if not 0 <= skips <= 2 or len(strides) <= skips:
             found = ", ".join(map(str, sorted(last_of)))
             raise ConfigError(
-                f"skips={skips}: an FCN has 0, 1 or 2, and this backbone has maps of the strides {found}, of which the "
-                "coarsest is no skip. Choose fewer skips or another backbone."
+                f"an FCN scores 1 to 3 feature maps of different strides, and {skips + 1} are asked for of a backbone "
+                f"with the strides {found}. Choose fewer maps or another backbone."
             )
         self.skips = skips
         self.scales = _AT_ONCE if at_once else (1.0, 1.0)
@@ -154,8 +162,8 @@ class FCN(Segmenter):
         self.multiple = strides[0]
         self.input_spec = replace(backbone.input_spec, size=(512, 512), resize="letterbox", pad_multiple=self.multiple)
         self._levels = [last_of[stride] for stride in strides]
-        channels = [self.coarse_channels(), *(self.feature_channels[level] for level in self._levels[1:])]
-
+        channels = [self.feature_channels[level] for level in self._levels]
+        channels[0] = coarse_channels or channels[0]
         self.scores = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for width in channels)
         self._factors = [a // b for a, b in zip(strides, [*strides[1:], 1], strict=True)]
         *between, last = (Upsampling(num_classes, factor, self._margin(factor)) for factor in self._factors)
@@ -173,22 +181,18 @@ class FCN(Segmenter):
             **{f"{name}.weight": ClassRows(axes=(0, 1)) for name in kernels},
         }
 
-    def coarse_channels(self) -> int:
-        """Channels of the map that the first score layer sees."""
-        return self.feature_channels[-1]
-
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps of the backbone."""
         return self.backbone.features(images)
 
-    def scored_maps(self, images: Tensor) -> list[Tensor]:
-        """Maps that are scored, coarse to fine."""
+    def _scored_maps(self, images: Tensor) -> list[Tensor]:
+        """Maps to score, coarse to fine."""
         maps = self.features(pad_to_multiple(images, self.multiple))
         return [maps[level] for level in self._levels]
 
     def forward(self, images: Tensor) -> Outputs:
         """``logits`` (B, num_classes, H, W) of images (B, 3, H, W) of any size."""
-        maps = self.scored_maps(images)
+        maps = self._scored_maps(images)
         x = self.scores[0](maps[0])
         for level in range(self.skips):
             x = self.upsamplings[level](x)
@@ -251,8 +255,7 @@ class FCNVGG(FCN):
         fc_channels: int = 4096,
         dropout: float = 0.5,
     ) -> None:
-        self._fc_channels = fc_channels
-        super().__init__(backbone, num_classes, skips, at_once)
+        super().__init__(backbone, num_classes, skips, at_once, coarse_channels=fc_channels)
         for module in backbone.trunk.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.ceil_mode = True
@@ -264,11 +267,7 @@ class FCNVGG(FCN):
             nn.init.zeros_(layer.bias)
         self.input_spec = replace(IMAGENET_SPEC, size=(500, 500), resize="letterbox", mean=CAFFE_MEAN)
 
-    def coarse_channels(self) -> int:
-        """Channels of fc7."""
-        return self._fc_channels
-
-    def scored_maps(self, images: Tensor) -> list[Tensor]:
+    def _scored_maps(self, images: Tensor) -> list[Tensor]:
         """fc7, and pool4 and pool3, of the padded images."""
         # The first convolution pads by 1 itself: 100 in all.
         *finer, x = self.features(F.pad(images, (99, 99, 99, 99)))  # (B, 512, (H + 198) / 32, ...), rounded up
@@ -334,7 +333,7 @@ def fcn8s_vgg16(
 def fcn8s(
     num_classes: int = 21,
     backbone: str = "resnet18",
-    skips: int = 2,
+    maps: int = 3,
     at_once: bool = False,
     weights: str | None = None,
 ) -> FCN:
@@ -343,7 +342,7 @@ def fcn8s(
     Args:
         num_classes: Classes, the background included.
         backbone: Builder name of the classifier.
-        skips: Finer feature maps that are scored: 1 makes an FCN-16s, 0 an FCN-32s, of a backbone of stride 32.
+        maps: Feature maps that are scored: of a backbone of stride 32, 3 make an FCN-8s, 2 an FCN-16s, 1 an FCN-32s.
         at_once: Scale the skips down, for training without stages.
         weights: Name or path of weights to load, if any.
 
@@ -351,4 +350,4 @@ def fcn8s(
         >>> fcn8s(num_classes=11, backbone="mobilenet_v3_small").input_spec.pad_multiple
         32
     """
-    return FCN(build_backbone(backbone), num_classes, skips, at_once)
+    return FCN(build_backbone(backbone), num_classes, maps - 1, at_once)

@@ -6,7 +6,9 @@ other.
 
 Below SSD, a VGG-16 also gives fc6 and fc7, of which every fourth filter and every third pixel are taken (Liu et al.
 2016, section 3), and its first layer is scaled to pixels that are not divided by their standard deviation. Below Fast
-and Faster R-CNN they are the layers over each region, as they are (Girshick 2015, section 2.2).
+and Faster R-CNN they are the layers over each region, as they are (Girshick 2015, section 2.2). In FCN they are
+convolutions with all their weights (Long et al. 2015, section 3.1), in DeepLab-LargeFOV thinned out as below SSD (Chen
+et al. 2015, section 3.1).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import re
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from saccade.weights.loadable import Loadable
@@ -66,6 +69,8 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
     own_shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if f"{prefix}fc6.weight" in own_shapes:
         return _below_ssd(renamed, prefix)
+    if "fc6.weight" in own_shapes:
+        return _as_convolutions(renamed, prefix, own_shapes)
     over_regions = {
         f"{prefix}classifier.{layer}.{part}": f"{_REGION_HEAD}.{name}.{part}"
         for layer, name in ((0, "fc6"), (3, "fc7"))
@@ -73,6 +78,31 @@ def convert(state: dict[str, Tensor], model: Loadable) -> dict[str, Tensor]:
     }
     fit = all(name in renamed and renamed[name].shape == own_shapes.get(to) for name, to in over_regions.items())
     return {over_regions.get(name, name): tensor for name, tensor in renamed.items()} if fit else renamed
+
+
+def _as_convolutions(state: dict[str, Tensor], prefix: str, own: dict[str, torch.Size]) -> dict[str, Tensor]:
+    """fc6 and fc7 as the convolutions of these names, where they are VGG's; every n-th filter and pixel of larger ones.
+
+    Args:
+        state: Tensors under the names of the model but for these.
+        prefix: Of the backbone.
+        own: Shapes of the model's tensors; fc6 sees 7 x 7 or 3 x 3 locations.
+    """
+    layers = [state.get(f"{prefix}classifier.{layer}") for layer in ("0.weight", "0.bias", "3.weight", "3.bias")]
+    filters, channels, window, _ = own["fc6.weight"]
+    if any(layer is None for layer in layers):
+        return state
+    fc6, fc6_bias, fc7, fc7_bias = cast(list[Tensor], layers)
+    width = fc7.shape[-1] if fc7.ndim else 0
+    whole = [(width, channels * 49), (width,), (width, width), (width,)]
+    if [tuple(layer.shape) for layer in (fc6, fc6_bias, fc7, fc7_bias)] != whole or width % filters:
+        return state
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(f"{prefix}classifier.")}
+    every, apart = width // filters, 1 if window == 7 else 3
+    kept["fc6.weight"] = fc6.view(-1, channels, 7, 7)[::every, :, ::apart, ::apart]
+    kept["fc7.weight"] = fc7[::every, ::every, None, None]
+    kept["fc6.bias"], kept["fc7.bias"] = fc6_bias[::every], fc7_bias[::every]
+    return kept
 
 
 def _below_ssd(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
