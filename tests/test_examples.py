@@ -16,6 +16,7 @@ PRINTS = {
     "cascade.py": "| cascade | ",
     "compare_detectors.py": "| `fcos_r18_bccd` |",
     "compare_line.py": "shufflenet_v2_x1_0",
+    "compare_segmenters.py": "| `unetpp_camvid`, pruned to L1 |",
     "convert_round_trip.py": "images came back",
     "darknet_round_trip.py": "bit for bit the same",
     "export_and_compare.py": "same numbers",

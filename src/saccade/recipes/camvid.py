@@ -11,14 +11,25 @@ from typing import Any
 
 from saccade.data.transforms.config import AugmentConfig
 from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from saccade.recipes import recipe
 
-__all__ = ["BACKBONE", "camvid"]
+__all__ = [
+    "BACKBONE",
+    "camvid",
+    "deeplabv1_camvid",
+    "deeplabv3_camvid",
+    "fcn8s_camvid",
+    "hrnet_w18_small_camvid",
+    "lraspp_camvid",
+    "unet_camvid",
+    "unetpp_camvid",
+]
 
 BACKBONE = "mobilenet_v3_large"
 """The classifier under the networks that take any; it begins without weights."""
 
 
-def camvid(model: str, *, lr: float = 2e-3, epochs: int = 100, batch_size: int = 4, **fields: Any) -> TrainConfig:
+def camvid(model: str, *, lr: float = 2e-3, epochs: int = 60, batch_size: int = 4, **fields: Any) -> TrainConfig:
     """Configuration of a segmenter on CamVid from scratch, as the recipes of that data share it.
 
     Args:
@@ -31,7 +42,7 @@ def camvid(model: str, *, lr: float = 2e-3, epochs: int = 100, batch_size: int =
     Example:
         >>> config = camvid("unet_backbone", model_args={"backbone": "resnet18"})
         >>> config.data.size, config.schedule.name, config.epochs
-        ((192, 256), 'poly', 100)
+        ((192, 256), 'poly', 60)
     """
     settings: dict[str, Any] = {
         "model": model,
@@ -46,3 +57,80 @@ def camvid(model: str, *, lr: float = 2e-3, epochs: int = 100, batch_size: int =
         "epochs": epochs,
     }
     return TrainConfig(**(settings | fields))
+
+
+@recipe
+def fcn8s_camvid() -> TrainConfig:
+    """FCN-8s, learnt at once rather than in three steps, over MobileNetV3-Large on CamVid. Not run yet.
+
+    Example:
+        >>> fcn8s_camvid().model
+        'fcn8s'
+    """
+    return camvid("fcn8s", model_args={"backbone": BACKBONE})
+
+
+@recipe
+def deeplabv1_camvid() -> TrainConfig:
+    """DeepLabV1 with a large field of view, over MobileNetV3-Large on CamVid. Not run yet.
+
+    Example:
+        >>> deeplabv1_camvid().model
+        'deeplabv1'
+    """
+    return camvid("deeplabv1", model_args={"backbone": BACKBONE, "fc_channels": 256})
+
+
+@recipe
+def deeplabv3_camvid() -> TrainConfig:
+    """DeepLabV3 at an output stride of 16, over MobileNetV3-Large on CamVid. Not run yet.
+
+    Example:
+        >>> deeplabv3_camvid().model
+        'deeplabv3'
+    """
+    return camvid("deeplabv3", model_args={"backbone": BACKBONE})
+
+
+@recipe
+def lraspp_camvid() -> TrainConfig:
+    """LR-ASPP, over MobileNetV3-Large on CamVid. Not run yet.
+
+    Example:
+        >>> lraspp_camvid().model
+        'lraspp'
+    """
+    return camvid("lraspp", model_args={"backbone": BACKBONE})
+
+
+@recipe
+def unet_camvid() -> TrainConfig:
+    """U-Net, over MobileNetV3-Large on CamVid. Not run yet.
+
+    Example:
+        >>> unet_camvid().model
+        'unet_backbone'
+    """
+    return camvid("unet_backbone", model_args={"backbone": BACKBONE, "decoder_channels": (128, 64, 48, 32, 16)})
+
+
+@recipe
+def unetpp_camvid() -> TrainConfig:
+    """UNet++ with deep supervision, which can be pruned (``--prune``), over MobileNetV3-Large on CamVid. Not run yet.
+
+    Example:
+        >>> unetpp_camvid().model
+        'unetpp'
+    """
+    return camvid("unetpp", model_args={"backbone": BACKBONE, "decoder_channels": (128, 64, 48, 32)})
+
+
+@recipe
+def hrnet_w18_small_camvid() -> TrainConfig:
+    """HRNet of the authors' small form on CamVid. Not run yet.
+
+    Example:
+        >>> hrnet_w18_small_camvid().model
+        'hrnet_w18_small_seg'
+    """
+    return camvid("hrnet_w18_small_seg")
