@@ -92,6 +92,8 @@ def test_the_effective_field_grows_with_the_root_of_the_depth() -> None:
         ("yolox_nano", {}, (64, 64), "backbone.backbone.dark5"),
         ("retinanet", {"channels": 16, "backbone": "swin_t", "anchor_size": 8}, (128, 128), "backbone.norm"),
         ("unet", {}, (64, 96), "decoder.3"),
+        ("unet_2015", {"base_channels": 8}, (228, 228), "decoder.3"),
+        ("deeplabv3", {"backbone": "mobilenet_v3_small"}, (64, 64), "backbone.trunk.12"),
     ],
 )
 def test_every_kind_of_network_has_one(

@@ -187,6 +187,13 @@ def _padded(field: Field, source: Tensor, output: Tensor, args: Sequence[Any]) -
     return field._replace(start=field.start - args[1][0] * field.stride)
 
 
+def _gathered(field: Field, source: Tensor, output: Tensor, args: Sequence[Any]) -> Field:
+    """Field of a map continued by its mirror image, half in front and half behind; which columns, no shape tells."""
+    if source.ndim != 4 or args[1] % 4 != 3:
+        return field
+    return field._replace(start=field.start - (output.shape[3] - source.shape[3]) / 2 * field.stride)
+
+
 def _cropped(field: Field, source: Tensor, args: Sequence[Any]) -> Field:
     """Field of a map without its first columns; slices of other dimensions leave it as it is."""
     dimension, first = (args[1] if len(args) > 1 else 0), (args[2] if len(args) > 2 else 0) or 0
@@ -210,6 +217,7 @@ _RULES: dict[str, Callable[[Field, Tensor, Tensor, Sequence[Any]], Field]] = {
     "upsample_bilinear2d": partial(_resized, neighbours=1),
     "upsample_bicubic2d": partial(_resized, neighbours=3),
     "constant_pad_nd": _padded,
+    "index_select": _gathered,
     "reflection_pad2d": _padded,
     "replication_pad2d": _padded,
 }
