@@ -47,7 +47,7 @@ def deeplabv3_voc() -> TrainConfig:
                     "data.val": None,
                     "optimizer.lr": 0.001,
                     "freeze.batch_norm": "frozen_all",
-                    "phases": [{"from_epoch": 0, "model": {"output_stride": 8}}],
+                    "phases": ({"from_epoch": 0, "model": {"output_stride": 8}},),
                 },
             ),
         ),

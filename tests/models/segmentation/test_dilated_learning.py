@@ -51,7 +51,7 @@ def test_overfits_four_people(name: str, stride: int, data_root: Path) -> None:
         optimizer.zero_grad()
         sum(loss.values()).backward()
         optimizer.step()
-        if loss["cross_entropy"] < 0.08:
+        if loss["cross_entropy"] < 0.15:
             break
     for norm in norms:  # the usual average lags by more steps than were taken
         norm.reset_running_stats()
