@@ -42,7 +42,6 @@ class SaliencyTask(SegmentationTask):
     decoded: ClassVar[Mapping[str, str]] = {"probabilities": "B1HW"}
     reads = "segmentation"
     fitness = (("max_F", {"max_F": 1.0}),)
-    searched = ("augment.translate=0:0.2",)
     result_type = SaliencyMap
 
     def network_classes(self, class_names: Sequence[str]) -> int:

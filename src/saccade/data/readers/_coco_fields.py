@@ -22,7 +22,7 @@ from saccade.data.tables.run_lengths import EncodedMask, mask_of_runs
 from saccade.ops.mask_boxes import box_of_mask
 from saccade.structures.text import printable
 
-__all__ = ["Annotation", "Content", "image_size_of", "number_of_id", "read_patiently", "text_of"]
+__all__ = ["Annotation", "Content", "box_of_outline", "image_size_of", "number_of_id", "read_patiently", "text_of"]
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -193,6 +193,23 @@ def _box(value: Any, outline: list[list[float]] | EncodedMask | None, where: str
         return numbers[0], numbers[1], numbers[2], numbers[3]
     if numbers:
         raise _error(where, "bbox", value, remedy)
+    return box_of_outline(outline, where)
+
+
+def box_of_outline(outline: list[list[float]] | EncodedMask | None, where: str) -> tuple[float, float, float, float]:
+    """``bbox`` of an annotation that has none: x, y, width and height of its outline.
+
+    Args:
+        outline: Polygons, or the run lengths of a mask.
+        where: File and position, for messages.
+
+    Raises:
+        FieldError: If there is no outline either.
+
+    Example:
+        >>> box_of_outline([[1, 2, 5, 2, 5, 6]], "a.json: annotations[0]")
+        (1, 2, 4, 4)
+    """
     if isinstance(outline, EncodedMask):
         try:
             height, width = outline.size
@@ -205,7 +222,10 @@ def _box(value: Any, outline: list[list[float]] | EncodedMask | None, where: str
         return x1, y1, x2 - x1, y2 - y1
     points = np.array([value for ring in outline or () for value in ring[: len(ring) // 2 * 2]]).reshape(-1, 2)
     if not len(points):
-        message = f"it is missing, and there is no segmentation of which it could be made. Write {remedy}."
+        message = (
+            "it is missing, and there is no segmentation of which it could be made. Write [x, y, width, height] in "
+            "pixels."
+        )
         raise FieldError("labels.box", f"{where}.bbox", message)
     (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return x1, y1, x2 - x1, y2 - y1

@@ -131,10 +131,12 @@ class ColorMapDataset(LabelMapDataset):
         strange = self._colors[nearest] != codes
         if strange.any():
             found, counts = np.unique(codes[strange], return_counts=True)
-            listed = ", ".join(f"#{code:06x}" for code in found[np.argsort(-counts)][:5].tolist())
+            order = np.argsort(-counts, kind="stable")[:5]
+            listed = ", ".join(f"#{found[one]:06x} ({counts[one]} pixels)" for one in order.tolist())
+            more = f" and {len(found) - 5} others" if len(found) > 5 else ""
             raise DataError(
-                f"{path}: the palette has no colour {listed} ({int(strange.sum())} pixels). Add it to 'palette' "
-                "(255 to ignore it); if a JPEG blurred the colours, save the map as PNG."
+                f"{path}: the palette has no colour {listed}{more}. Add it to 'palette' (255 to ignore it); if a JPEG "
+                "blurred the colours, save the map as PNG."
             )
         return {"label_map": self._lookup[nearest]}
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import MAX_PIXELS, read_image
+from saccade.data.readers._eiseg import FOLDER, EisegShape, as_labelme
 from saccade.data.readers._faults import FieldError, noting
 from saccade.data.readers._json_files import describe_error, read_json
 from saccade.data.tables.outlines import ring_area
@@ -211,7 +212,12 @@ def embedded_image(path: Path) -> bytes | None:
 
 def _raw(path: Path) -> dict[str, msgspec.Raw]:
     try:
-        return read_json(path, dict[str, msgspec.Raw])
+        content = read_json(path, dict[str, msgspec.Raw] | list[EisegShape])  # type: ignore[arg-type]
+        if isinstance(content, dict):
+            return content
+        if content or path.parent.name.lower() == FOLDER:  # EISeg's, perhaps of an image without objects
+            return as_labelme(content, path)
+        raise DataError("an empty list")
     except (msgspec.ValidationError, DataError) as error:
         problem = str(error).removeprefix(f"{path}: ")
         message = f"this is not a labelme file ({problem}). Write it again, or remove it."

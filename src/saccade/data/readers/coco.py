@@ -7,8 +7,8 @@ keeps the ids. Images without objects stay in the data set. Polygons, masks (run
 ``attributes`` are kept for conversion; other fields of an annotation are not.
 
 *Fields of other tools*: null is what a missing field is, whole numbers may be written as ``3.0`` or ``"3"``, ids may be
-texts, and a missing ``bbox`` is made of the outline (:mod:`saccade.data.readers._coco_fields`). Of two categories of
-the same name the one that no annotation uses is left out, as Roboflow's first.
+texts, and a ``bbox`` that is missing or all zeros is made of the outline (:mod:`saccade.data.readers._coco_fields`).
+Of two categories of the same name the one that no annotation uses is left out, as Roboflow's first.
 
 *Coordinates.* Boxes (x, y, width, height) and polygons are continuous already. Keypoints are indices of pixels, counted
 from 0 (COCO, "data format"), so half a pixel is added to reach the pixel's centre; unlabelled points stay 0, 0.
@@ -31,6 +31,7 @@ import numpy as np
 from saccade.data.readers._coco_fields import (
     Annotation,
     Content,
+    box_of_outline,
     image_size_of,
     number_of_id,
     read_patiently,
@@ -54,7 +55,7 @@ from saccade.data.readers._find_images import ImageFinder, fill_sizes, find_imag
 from saccade.data.readers._json_files import describe_error, read_json
 from saccade.data.tables._rows import group_by_row
 from saccade.data.tables.annotations import AnnotationTable, ReadFault
-from saccade.data.tables.outlines import OutlineBuilder, TextBuilder
+from saccade.data.tables.outlines import OutlineBuilder, TextBuilder, ring_area
 from saccade.data.tables.run_lengths import EncodedMask
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
@@ -448,6 +449,9 @@ class _Tables:
         label = self._label(entry.category_id, where)
         x, y, width, height = entry.bbox
         area = max(width, 0.0) * max(height, 0.0) if entry.area is None else entry.area
+        if rings and not any(entry.bbox):  # EISeg writes zeros for box and area
+            x, y, width, height = box_of_outline([*map(list, rings)], where)
+            area = area or sum(ring_area(np.array(ring).reshape(-1, 2)) for ring in rings)
         self._outlines.add(rings, (), runs, run_size)
         self._images.append(image)
         self._labels.append(label)

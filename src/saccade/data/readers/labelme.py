@@ -3,6 +3,8 @@
 *Layout.* JSON files in the data folder itself, or in folders that are its splits. The image of a file is the one that
 ``imagePath`` names, or the one of the same stem, or the one in ``imageData``.
 
+*EISeg's* JSON files (:mod:`saccade.data.readers._eiseg`) are read too, from the data folder or its folder ``label``.
+
 *Classes* are in the order of their names, or of ``labels.txt`` in the data folder, or of the option ``class_names``.
 
 *Objects.* A rectangle is a box; polygons and circles are outlines with the box around them, and those that share label
@@ -35,6 +37,7 @@ from saccade.data.images.decode import IMAGE_SUFFIXES, read_image, upright_size
 from saccade.data.notices import say_once
 from saccade.data.readers._collector import outside_error
 from saccade.data.readers._common import UNSPLIT, check_task, choose, is_inside, list_files, resolve_split, subfolders
+from saccade.data.readers._eiseg import FOLDER, EisegShape, class_numbers
 from saccade.data.readers._faults import FieldError, noting
 from saccade.data.readers._find_images import ImageFinder, find_image_root
 from saccade.data.readers._json_files import read_json
@@ -154,7 +157,7 @@ def splits(root: Path) -> tuple[str, ...]:
         ('train', 'val')
     """
     folders = _folders(root)
-    return UNSPLIT if folders == [""] else tuple(folders)
+    return UNSPLIT if _is_unsplit(folders) else tuple(folders)
 
 
 def read(
@@ -190,7 +193,8 @@ def read(
     folders = _folders(root)
     if not folders:
         raise DataError(f"{root}: there are no JSON files of labelme. Name the folder that holds them.")
-    own = "" if folders == [""] else resolve_split(split, folders, root)
+    unsplit = _is_unsplit(folders)
+    own = folders[0] if unsplit else resolve_split(split, folders, root)
     # Labels must not depend on the split, so all files are scanned.
     faults: dict[str, list[FieldError]] = {folder: [] for folder in folders}
     files = {
@@ -202,17 +206,20 @@ def read(
     only_flags &= not (root / "labels.txt").is_file()
     task = check_task(task or ("classification" if only_flags else None), tuple(_BUILDERS), "labelme")
     chosen = files[own]
-    if not own:
+    if unsplit:
         chosen = [chosen[index] for index in choose(len(chosen), split, None, root)]
     if not chosen:
         listed = "".join(f"\n  {fault}" for fault in faults[own][:5])
         raise DataError(f"{root / own}: none of its JSON files can be read:{listed}")
     image_root = find_image_root(root, images)
+    class_names = class_names or _eiseg_names(root, every)
     builder = _BUILDERS[task](root, every, class_names, masks or task == "segmentation")
     embedded = False
     for error in faults[own]:
         builder.note(error)
-    for number, (file, image) in enumerate(zip(chosen, _images(chosen, root, image_root, own), strict=True)):
+    for number, (file, image) in enumerate(
+        zip(chosen, _images(chosen, root, image_root, "" if unsplit else own), strict=True)
+    ):
         with noting(builder.note):
             if image is None:
                 raise outside_error(file.image, file.path, image_root)
@@ -238,6 +245,20 @@ def _folders(root: Path) -> list[str]:
     if _has_labelme(_json_files(root, "")):
         return [""]
     return [name for name in subfolders(root) if _has_labelme(_json_files(root, name))]
+
+
+def _is_unsplit(folders: Sequence[str]) -> bool:
+    """Whether the files are those of one split: in the data folder itself, or in the folder of EISeg."""
+    return list(folders) in ([""], [FOLDER])
+
+
+def _eiseg_names(root: Path, files: Sequence[LabelmeFile]) -> list[str] | None:
+    """Classes of files of EISeg in the order of their numbers; None of others."""
+    shapes = [shape for file in files for shape in file.shapes]
+    numbers = {shape.label: shape.more["labelIdx"] for shape in shapes if "labelIdx" in shape.more}
+    if not shapes or len(numbers) < len({shape.label for shape in shapes}):
+        return None
+    return list(class_numbers(root).values()) or sorted(numbers, key=lambda name: (numbers[name], name))
 
 
 def _load(path: Path, faults: list[FieldError]) -> LabelmeFile | None:
@@ -271,10 +292,9 @@ def _has_labelme(files: Sequence[Path]) -> bool:
 
 def _is_labelme(file: Path) -> bool:
     try:
-        read_json(file, _Peek)
+        return read_json(file, _Peek | list[EisegShape]) != []  # type: ignore[arg-type, comparison-overlap]
     except (DataError, msgspec.ValidationError):
         return False
-    return True
 
 
 def _json_files(root: Path, folder: str) -> list[Path]:

@@ -2,14 +2,15 @@
 
 Layouts that are found, the words in any case: ``train/`` + ``trainannot/`` (CamVid), ``train_images/`` +
 ``train_masks/``; ``train/image/`` + ``train/label/``; ``images/train/`` + ``masks/train/``; ``images/`` + ``masks/``;
-``JPEGImages/`` + ``SegmentationClass/``. A folder of images is also called ``img``, ``imgs``; one of label maps
-``annotations``, ``annots``, ``gt``, ``seg`` and the like. Others are named by ``image_dir`` and ``label_dir``, in which
-``{split}`` stands for the split. A label map has the name of its image, or that and a word (``0_mask.png``).
+``JPEGImages/`` + ``SegmentationClass/``; images in the data folder itself with EISeg's ``label/``. A folder of images
+is also called ``img``, ``imgs``; one of label maps ``annotations``, ``annots``, ``gt``, ``seg`` and the like. Others
+are named by ``image_dir`` and ``label_dir``, in which ``{split}`` stands for the split. A label map has the name of its
+image, or that and a word (``0_mask.png``).
 
 A pixel's value is its class (of a palette image: its index), unless ``values`` maps values to classes; pixels of 255,
-and of the values that ``ignore`` lists, are ignored. Classes are named by ``class_names``, or by a file
-``class_names.txt`` in the data folder; without either they are those that occur in the maps of all splits
-(:mod:`saccade.data.readers._map_values`). Two other codes are read if an option asks for it:
+and of the values that ``ignore`` lists, are ignored. Classes are named by ``class_names``, by a file
+``class_names.txt`` in the data folder, or by EISeg's list of classes; without any they are those that occur in the maps
+of all splits (:mod:`saccade.data.readers._map_values`). Two other codes are read if an option asks for it:
 
 - ``palette``: colours stand for classes, ``{"#804080": "road", "#000000": 255}``.
 - ``instance_divisor``: values are ``class * divisor + number of the object``, and below the divisor the class alone
@@ -18,6 +19,7 @@ and of the values that ``ignore`` lists, are ignored. Classes are named by ``cla
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,6 +39,7 @@ from saccade.data.readers._common import (
     resolve_split,
     subfolders,
 )
+from saccade.data.readers._eiseg import FOLDER, class_numbers, without_copies
 from saccade.data.readers._formats import describe_folder
 from saccade.data.readers._label_maps import (
     ColorMapDataset,
@@ -163,7 +166,8 @@ def _layouts(root: Path) -> list[tuple[str, str]]:
     below = [("{split}/" + images, "{split}/" + labels) for images, labels in shared]
     pairs = _word_pairs(top)
     flat = pairs or _lone_pair(top)
-    return [*tails, *((images + "/{split}", labels + "/{split}") for images, labels in pairs), *flat, *below]
+    beside = [("", FOLDER)] if FOLDER in top and class_numbers(root) else []
+    return [*beside, *tails, *((images + "/{split}", labels + "/{split}") for images, labels in pairs), *flat, *below]
 
 
 def _word_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -224,6 +228,9 @@ def read(root: Path, split: str, task: str | None = None, **options: Any) -> Tab
         names, colors = palette_table(wanted.palette, names)
         info = DatasetInfo(root.name, task, tuple(names), split)
         return ColorMapDataset(info, root, map_table(files), colors, wanted.channels, wanted.allow_16bit)
+    if names is None and values is None and (numbers := class_numbers(root)):
+        named = {0: "background", **numbers}
+        names, values = list(named.values()), {value: label for label, value in enumerate(named)}
     if values is not None:
         names = names or [f"class_{label}" for label in range(max(values.values(), default=-1) + 1)]
     elif names is None:
@@ -259,13 +266,13 @@ def _files_of_split(root: Path, split: str, layout: tuple[str, str], wanted: Lab
     pairs = _pair(root, images, labels, wanted.label_suffix)
     if not own:
         pairs = [pairs[index] for index in choose(len(pairs), split, wanted.ranges, root)]
-    return [(f"{images}/{image}", f"{labels}/{label}") for image, label in pairs]
+    return [(posixpath.join(images, image), posixpath.join(labels, label)) for image, label in pairs]
 
 
 def _pair(root: Path, images: str, labels: str, label_suffix: str | None) -> list[tuple[str, str]]:
     """Images with their label maps, by the stems of their names, in natural order."""
     names = list_images(root / images)
-    maps = {Path(name).stem: name for name in list_images(root / labels)}
+    maps = {Path(name).stem: name for name in without_copies(list_images(root / labels))}
     if images == labels and label_suffix:  # both in one folder
         names = [name for name in names if not Path(name).stem.endswith(label_suffix)]
     if not names:
@@ -327,7 +334,7 @@ def _scan(root: Path, layout: tuple[str, str], wanted: LabelMapOptions) -> MapVa
         [
             root / labels / label
             for labels in dict.fromkeys(layout[1].format(split=name) for name in names)
-            for label in list_images(root / labels)
+            for label in without_copies(list_images(root / labels))
             if layout[0] != layout[1] or Path(label).stem.endswith(wanted.label_suffix or "")
         ]
     )
