@@ -19,9 +19,12 @@ from saccade.deploy.precision import has_bf16
 from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
 from saccade.engine.train.fit import RunResult, fit
 from saccade.engine.train.setup import Datasets, open_datasets
+from saccade.models.registry import get_builder
 from saccade.recipes.defaults import bccd
+from saccade.tasks import get_task
 
 METRICS = ("AP", "AP50", "AP75")
+SEGMENTATION_METRICS = ("mIoU", "pixel_accuracy", "mean_boundary_F")
 WITHOUT_MOSAIC_AT_THE_END = (Phase(from_epoch=-3, augment={"mosaic": 0.0}),)
 Row = dict[str, Any]  # what is kept of one run
 
@@ -72,9 +75,9 @@ def cell_settings(model: str, model_args: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
-def scenes(size: int, count: int | None, train: str = "crowded") -> Datasets:
+def scenes(size: int, count: int | None, train: str = "crowded", task: str = "detection") -> Datasets:
     """Training scenes and test scenes; with a count that many of each."""
-    first, second = (DigitScenes("detection", split, count=count, size=(size, size)) for split in (train, "test"))
+    first, second = (DigitScenes(task, split, count=count, size=(size, size)) for split in (train, "test"))
     return Datasets(first, None, second)
 
 
@@ -116,6 +119,7 @@ def train_runs(
     describe: Callable[[str, RunResult], Row],
     table: Callable[[Mapping[str, Row]], str],
     data: Callable[[str, TrainConfig], Datasets] | None = None,
+    metrics: Sequence[str] = METRICS,
 ) -> str:
     """Trains the runs that ``file`` does not hold yet, and prints the table of all.
 
@@ -126,6 +130,7 @@ def train_runs(
         describe: What a row has besides scores, time, seed and machine, from the name of the run and what it reached.
         table: Makes a table of rows.
         data: Makes the data of a run; what the configuration names if not given.
+        metrics: Scores of a row.
     """
     asked = {"epochs": given.epochs, "quick": given.quick}
 
@@ -137,7 +142,7 @@ def train_runs(
             make_quick(config)
         run = fit(config, resume=True, data=(data or few_or_all)(key, config))
         return {
-            **{metric: run.metrics[metric] for metric in METRICS},
+            **{metric: run.metrics[metric] for metric in metrics},
             **describe(key, run),
             "asked": asked,
             "epochs": len(run.history),
@@ -161,7 +166,10 @@ def make_quick(config: TrainConfig) -> None:
 
 def few_or_all(name: str, config: TrainConfig) -> Datasets:
     """The data that the configuration names; of digits eight scenes a split."""
-    return scenes(config.data.size[0], 8) if config.data.source == "digit_scenes" else open_datasets(config)
+    if config.data.source != "digit_scenes":
+        return open_datasets(config)
+    task = get_task(get_builder(config.model).task).ground_truth_task
+    return scenes(config.data.size[0], 8, "train" if task == "segmentation" else "crowded", task)
 
 
 def markdown(titles: Sequence[str], rows: Mapping[str, Row], cells: Callable[[str, Row], Sequence[str]]) -> str:
@@ -172,8 +180,8 @@ def markdown(titles: Sequence[str], rows: Mapping[str, Row], cells: Callable[[st
     return "\n".join(lines)
 
 
-def scores(row: Row) -> list[str]:
-    return [f"{row[key]:.3f}" for key in METRICS]
+def scores(row: Row, metrics: Sequence[str] = METRICS) -> list[str]:
+    return [f"{row[key]:.3f}" for key in metrics]
 
 
 def options(text: str | None, what: str, names: Sequence[str], out: str) -> argparse.ArgumentParser:
