@@ -31,10 +31,10 @@ the last, the last upsampling is a fixed bilinear one, as in the paper.
 
 Differences from the paper: the loss is the mean over pixels in place of their sum, so learning rates are those of the
 sum times the number of pixels of an image. The last upsampling, which the paper keeps bilinear, is a tensor of the
-published files and learns like all else unless its rate is set to zero, as ``fcn_voc`` does (``lr_scale``). What
-follows a file of an intermediate step that is loaded as FCN-8s: three bilinear upsamplings in a row in place of one.
-``at_once`` scales pool4 by 0.01 and pool3 by 0.0001, for training without stages (Shelhamer et al. 2017, arXiv
-1605.06211, section 4.3).
+published files and learns like all else unless its rate is set to zero, as ``fcn_voc`` does (``lr_scale``). A file of
+an intermediate step, loaded as FCN-8s, upsamples by three bilinear kernels in place of one. ``at_once`` scales pool4 by
+0.01 and pool3 by 0.0001, for training without stages (Shelhamer et al. 2017, arXiv 1605.06211); that suits VGG-16,
+whose activations no layer normalises, and ``fcn8s`` goes without.
 
 Published weights: the authors' Caffe files as wkentaro/pytorch-fcn has them
 (:mod:`saccade.weights.layouts.fcn_caffe`); ImageNet's VGG-16 goes into body, fc6 and fc7.
@@ -119,7 +119,6 @@ class FCN(Segmenter):
         backbone: Classifier without its head.
         num_classes: Classes.
         skips: Finer feature maps that are scored beside the coarsest one, each of another stride; 2 in FCN-8s.
-        at_once: Scale the skips down, for training without stages.
         coarse_channels: Channels of the map that the first score layer sees; the backbone's last if not given.
 
     Attributes:
@@ -137,13 +136,13 @@ class FCN(Segmenter):
     skip_crops: tuple[int, ...] = (0, 0)
     last_crops: tuple[int, ...] = (0, 0, 0)  # with no skip in use, one, two
     padded = True
+    scales: tuple[float, ...] = (1.0, 1.0)  # of the maps that the skips score
 
     def __init__(
         self,
         backbone: Classifier,
         num_classes: int,
         skips: int = 2,
-        at_once: bool = False,
         coarse_channels: int | None = None,
     ) -> None:
         super().__init__(num_classes)
@@ -156,7 +155,6 @@ class FCN(Segmenter):
                 f"with the strides {found}. Choose fewer maps or another backbone."
             )
         self.skips = skips
-        self.scales = _AT_ONCE if at_once else (1.0, 1.0)
         self.backbone = backbone
         self.feature_channels, self.feature_strides = backbone.feature_channels, backbone.feature_strides
         self.multiple = strides[0]
@@ -255,7 +253,9 @@ class FCNVGG(FCN):
         fc_channels: int = 4096,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(backbone, num_classes, skips, at_once, coarse_channels=fc_channels)
+        super().__init__(backbone, num_classes, skips, coarse_channels=fc_channels)
+        if at_once:
+            self.scales = _AT_ONCE
         for module in backbone.trunk.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.ceil_mode = True
@@ -334,7 +334,6 @@ def fcn8s(
     num_classes: int = 21,
     backbone: str = "resnet18",
     maps: int = 3,
-    at_once: bool = False,
     weights: str | None = None,
 ) -> FCN:
     """FCN-8s over any registered classifier that has feature maps of three strides.
@@ -343,11 +342,10 @@ def fcn8s(
         num_classes: Classes, the background included.
         backbone: Builder name of the classifier.
         maps: Feature maps that are scored: of a backbone of stride 32, 3 make an FCN-8s, 2 an FCN-16s, 1 an FCN-32s.
-        at_once: Scale the skips down, for training without stages.
         weights: Name or path of weights to load, if any.
 
     Example:
         >>> fcn8s(num_classes=11, backbone="mobilenet_v3_small").input_spec.pad_multiple
         32
     """
-    return FCN(build_backbone(backbone), num_classes, maps - 1, at_once)
+    return FCN(build_backbone(backbone), num_classes, maps - 1)
