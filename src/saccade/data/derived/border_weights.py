@@ -51,8 +51,8 @@ class BorderWeighted:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
         >>> data = BorderWeighted(DigitScenes("segmentation", "train", count=4), folder=Path("weights"))
         >>> weights = data.read(0).target["weight_map"]
-        >>> weights.shape, weights.dtype, weights.min() > 0
-        ((256, 256), dtype('float32'), True)
+        >>> weights.shape, str(weights.dtype), bool(weights.min() > 0)
+        ((256, 256), 'float32', True)
     """
 
     def __init__(
@@ -162,7 +162,7 @@ def _key(label_map: NDArray[Any], weight: float, sigma: float) -> str:
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             weights: NDArray[np.float32] = file["weights"]
     except FileNotFoundError:
         return None

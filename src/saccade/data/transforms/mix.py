@@ -20,6 +20,7 @@ from saccade.data.transforms.move import (
 )
 from saccade.errors import ConfigError
 from saccade.ops.mask_boxes import boxes_of_masks
+from saccade.structures.kinds import kind_of
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["CopyPaste", "MixUp", "blend_classes", "cut_classes"]
@@ -121,8 +122,8 @@ class CopyPaste:
         cover = np.asarray(pasted["masks"].any(axis=0))
         image = np.where(cover[..., None], partner.image, sample.image)
         target = join_objects([_behind(sample.target, cover), pasted])
-        if "label_map" in sample.target:
-            target["label_map"] = np.where(cover, partner.target["label_map"], sample.target["label_map"])
+        for key in (key for key in target if kind_of(key).motion == "map"):
+            target[key] = np.where(cover, partner.target[key], sample.target[key])
         return replace(sample, image=image, target=target)
 
 

@@ -23,7 +23,7 @@ from saccade.data.transforms.move import (
 )
 from saccade.errors import ConfigError, DataError
 from saccade.structures.geometry import Geometry
-from saccade.structures.kinds import IGNORE_LABEL
+from saccade.structures.kinds import KINDS, kind_of
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["TILES", "Mosaic", "ReadTile"]
@@ -197,7 +197,7 @@ class _Tile:
 
 
 class _Sheet:
-    """The visible part of the large canvas: pixels, and labels where there are label maps."""
+    """The visible part of the large canvas: pixels, and the maps of the ground truth, such as labels."""
 
     def __init__(self, first: Sample, shown: Window, fill: int) -> None:
         self.shown = shown
@@ -207,7 +207,9 @@ class _Sheet:
         # Three channels are kept as four: the warp is much faster on them (move.warp_pixels).
         self.is_rgb = channels == 3
         self.pixels = np.full((*size, 4 if self.is_rgb else channels), fill, first.image.dtype)
-        self.labels = np.full(size, IGNORE_LABEL, np.uint8) if "label_map" in first.target else None
+        self.maps: Target = {
+            key: np.full(size, KINDS[key].outside, first.target[key].dtype) for key in _maps_of(first.target)
+        }
 
     def paste(self, sample: Sample, tile: _Tile) -> None:
         """Draw an image into its tile, as far as it is shown."""
@@ -228,18 +230,22 @@ class _Sheet:
             cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA, dst=self.pixels[window])
         else:
             self.pixels[window] = pixels
-        if self.labels is not None:
-            self.labels[window] = resize_pixels(sample.target["label_map"], tile.resized, linear=False)[source]
+        for key, pasted in self.maps.items():
+            pasted[window] = resize_pixels(sample.target[key], tile.resized, linear=False)[source]
 
     def warp(self, matrix: NDArray[np.float64], size: tuple[int, int], target: Target) -> NDArray[Any]:
-        """Warp the visible pixels; warped labels go into ``target``."""
+        """Warp the visible pixels; warped maps go into ``target``."""
         offset = np.eye(3)
         offset[:2, 2] = self.shown[:2]
         matrix = matrix @ offset
-        if self.labels is not None:
-            target["label_map"] = warp_pixels(self.labels, matrix, size, IGNORE_LABEL, linear=False)
+        for key, pasted in self.maps.items():
+            target[key] = warp_pixels(pasted, matrix, size, KINDS[key].outside, linear=False)
         image = warp_pixels(self.pixels, matrix, size, self.fill, linear=True)
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)) if self.is_rgb else image
+
+
+def _maps_of(target: Target) -> list[str]:
+    return [key for key in target if kind_of(key).motion == "map"]
 
 
 def _move_objects(target: Target, tile: _Tile, warp: NDArray[np.float64], size: tuple[int, int]) -> Target:
@@ -247,7 +253,8 @@ def _move_objects(target: Target, tile: _Tile, warp: NDArray[np.float64], size: 
 
     Masks go straight from the image to the final canvas; what the window hides is cleared in the image first.
     """
-    objects = {key: value for key, value in target.items() if key != "label_map"}
+    maps = _maps_of(target)
+    objects = {key: value for key, value in target.items() if key not in maps}
     # The window in pixels of the tile's own image.
     x1, y1, x2, y2 = Geometry((0, 0), (0, 0), tile.matrix).invert_boxes(
         np.array([tile.window], np.float32), clip=False

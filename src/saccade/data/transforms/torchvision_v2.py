@@ -262,6 +262,8 @@ def _to_inputs(sample: Sample, probes: NDArray[np.float64]) -> dict[str, Any]:
         inputs["masks"] = tv_tensors.Mask(_to_tensor(target["masks"]))
     if "label_map" in target:
         inputs["label_map"] = tv_tensors.Mask(_to_tensor(target["label_map"]))
+    if "weight_map" in target:
+        inputs["weight_map"] = tv_tensors.Mask(_to_tensor(target["weight_map"]))
     if "masks" in target or "label_map" in target:
         inputs["covered"] = tv_tensors.Mask(torch.ones(size, dtype=torch.uint8))
     if "keypoints" in target:
@@ -294,6 +296,8 @@ def _moved_target(
     if "label_map" in target:
         labels = _to_array(outputs["label_map"])
         moved["label_map"] = np.where(_to_array(outputs["covered"]) == 1, labels, IGNORE_LABEL).astype(np.uint8)
+    if "weight_map" in target:  # beside a label map
+        moved["weight_map"] = _to_array(outputs["weight_map"]) * (_to_array(outputs["covered"]) == 1)
     return moved
 
 
