@@ -83,9 +83,10 @@ class Perspective:
 class Elastic:
     """Elastic deformation: a smooth random displacement field (Ronneberger et al. 2015, U-Net, section 3.1).
 
-    Random vectors on a coarse 3 x 3 grid, Gaussian, are interpolated bicubically to a displacement of every pixel. Past
-    the edge an image with a label map or a class is continued by reflection; one with objects is not, since a mirrored
-    part of an object would be a second object without a label.
+    Random vectors on a coarse 3 x 3 grid, Gaussian, are interpolated bicubically to a displacement of every pixel. The
+    paper does not say where the nodes lie: here in the middle of 3 x 3 equal parts of the canvas, and beyond the outer
+    ones their vectors hold on. Past the edge an image with a label map or a class is continued by reflection; one with
+    objects is not, since a mirrored part of an object would be a second object without a label.
 
     The displacement gives the source of each pixel. The destination of a point is found by fixed-point iteration; where
     the field folds and the iteration does not converge, by a search over all pixels.
