@@ -55,6 +55,7 @@ def export(
     split: str | None = None,
     max_detections: int | None = None,
     suppression: NmsLike = OWN_NMS,
+    prune: int | None = None,
     trust: bool = False,
 ) -> ExportResult:
     """Write a model for another runtime, and prove that the file gives the same numbers.
@@ -75,6 +76,8 @@ def export(
             given.
         suppression: Of detectors: other settings of suppression inside the file than the model's own, such as kind and
             iou.
+        prune: Of networks with outputs at several depths (unetpp): the file gives the one at this depth alone, and
+            holds no weights that only deeper ones need.
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
@@ -102,7 +105,7 @@ def export(
             "a file without decoding has no suppression and no limit: leave suppression and max_detections out, or "
             "nms=False (--no-nms)."
         )
-    network = open_network(model, weights, trust, max_detections, suppression)
+    network = open_network(model, weights, trust, max_detections, suppression, prune)
     if path is None:
         suffix = SUFFIXES[format]
         if isinstance(model, Model) or weights is not None:
