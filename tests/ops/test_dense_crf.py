@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -212,15 +213,16 @@ def test_hard_logits_stay_finite() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"iterations": 0}, "iterations is 0; it must be at least 1"),
+        ({"iterations": 0}, "iterations is 0; it must be a whole number of 1 to 1000"),
         ({"bi_weight": -1.0}, "bi_weight is -1.0; it must be 0 or more"),
         ({"pos_xy_std": 0.0}, "pos_xy_std is 0.0; it must be above 0"),
         ({"bi_rgb_std": math.nan}, "bi_rgb_std is nan"),
+        ({"bi_rgb_std": "5"}, "bi_rgb_std is '5'"),
     ],
 )
-def test_settings_out_of_range_are_named(values: dict[str, float], message: str) -> None:
+def test_settings_out_of_range_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        CrfSettings(**values)  # type: ignore[arg-type]
+        CrfSettings(**values)
 
 
 def test_shapes_that_do_not_go_together_are_named() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saccade.api._finish import OWN_FINISH, FinishLike, set_finish, with_finish
 from saccade.api.options import NmsOptions
 from saccade.errors import ConfigError, DataError, did_you_mean
 from saccade.models.base import Model
@@ -103,10 +104,11 @@ def open_model(
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
     prune: int | None = None,
+    finish: FinishLike = OWN_FINISH,
 ) -> Runtime:
     """A runtime of a network, a checkpoint or an exported file, with other settings of suppression if given.
 
-    Pruned to a depth where one is given.
+    Pruned to a depth where one is given, and with another function after it where that is given.
 
     Raises:
         SaccadeError: If there is no such network, file, weights or device, the file has to be trusted, or it has no
@@ -120,6 +122,8 @@ def open_model(
     if isinstance(found, Model) or found.suffix == ".safetensors":
         if changed or max_detections is not None or prune is not None:
             found = open_network(found, None, trust, max_detections, nms, prune)
+        if finish != OWN_FINISH:
+            found = with_finish(open_network(found, None, trust), finish)
     elif changed:
         raise ConfigError(
             f"'{found}' was exported with its own suppression, which cannot be changed. Leave nms out, or give the "
@@ -133,6 +137,8 @@ def open_model(
     runtime = open_runtime(found, device, trust)
     if max_detections is not None and isinstance(runtime, FileRuntime):
         runtime.limit_detections(max_detections)
+    if isinstance(runtime, FileRuntime):
+        set_finish(runtime, finish)
     return runtime
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from saccade.api._finish import OWN_FINISH, FinishLike, with_finish
 from saccade.api._open import OWN_NMS, ModelLike, NmsLike, open_data, open_network, run_config, with_input_data
 from saccade.errors import ConfigError, ExportError, did_you_mean
 from saccade.models.base import Model
@@ -56,6 +57,7 @@ def export(
     max_detections: int | None = None,
     suppression: NmsLike = OWN_NMS,
     prune: int | None = None,
+    finish: FinishLike = OWN_FINISH,
     trust: bool = False,
 ) -> ExportResult:
     """Write a model for another runtime, and prove that the file gives the same numbers.
@@ -78,6 +80,7 @@ def export(
             iou.
         prune: Of networks with outputs at several depths (unetpp): the file gives the one at this depth alone, and
             holds no weights that only deeper ones need.
+        finish: What runs after the network, such as kind dense_crf for segmenters.
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
@@ -105,7 +108,7 @@ def export(
             "a file without decoding has no suppression and no limit: leave suppression and max_detections out, or "
             "nms=False (--no-nms)."
         )
-    network = open_network(model, weights, trust, max_detections, suppression, prune)
+    network = with_finish(open_network(model, weights, trust, max_detections, suppression, prune), finish)
     if path is None:
         suffix = SUFFIXES[format]
         if isinstance(model, Model) or weights is not None:

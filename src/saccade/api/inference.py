@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from saccade.api._finish import OWN_FINISH, FinishLike
 from saccade.api._open import (
     OWN_NMS,
     ModelLike,
@@ -48,6 +49,7 @@ def evaluate(
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
     prune: int | None = None,
+    finish: FinishLike = OWN_FINISH,
     proposals: str | Path | None = None,
     ways: int | None = None,
     shots: int = 1,
@@ -83,6 +85,7 @@ def evaluate(
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
         prune: Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and
             without what only deeper ones need.
+        finish: What runs after the network, such as kind dense_crf for segmenters.
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; that of the training run if not given, else selective_search.
         ways: Of networks that learn from episodes: score episodes of so many classes, as the network itself classifies
@@ -117,9 +120,9 @@ def evaluate(
             raise ConfigError(
                 "predictions are scored on data, without a model. Name the data (--data PATH), leave out the model."
             )
-        if nms != OWN_NMS or prune is not None:
-            idle = "prune" if nms == OWN_NMS else "nms"
-            raise ConfigError(f"predictions in a file are scored as they are. Leave {idle} out.")
+        given = {"nms": nms != OWN_NMS, "prune": prune is not None, "finish": finish != OWN_FINISH}
+        for name in (name for name, is_given in given.items() if is_given):
+            raise ConfigError(f"predictions in a file are scored as they are. Leave {name} out.")
         return _score_file(predictions, data, split, format, iou_type, max_detections)
     if model is None:
         raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")
@@ -137,7 +140,9 @@ def evaluate(
         images = open_data(model, data, split, format, get_task(network.task).ground_truth_task, network.decoded_keys)
         bar = partial(track, label="episodes")
         return evaluate_episodes(network, images, ways, shots, queries, episodes, progress=bar)
-    runtime = open_model(model, weights, trust=trust, max_detections=max_detections, nms=nms, prune=prune)
+    runtime = open_model(
+        model, weights, trust=trust, max_detections=max_detections, nms=nms, prune=prune, finish=finish
+    )
     asked = task or get_task(runtime.task).ground_truth_task
     dataset = open_data(model, data, split, format, asked, runtime.decoded_keys)
     runtime = on_rectangles(runtime) if rectangular else runtime
@@ -193,6 +198,7 @@ def predict(
     max_detections: int | None = None,
     nms: NmsLike = OWN_NMS,
     prune: int | None = None,
+    finish: FinishLike = OWN_FINISH,
     proposals: str | Path | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     keep_images: bool = True,
@@ -217,6 +223,7 @@ def predict(
         nms: Of detectors: other settings of suppression than the model's own, such as kind and iou.
         prune: Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and
             without what only deeper ones need.
+        finish: What runs after the network, such as kind dense_crf for segmenters.
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; the method of the training run if not given, else selective_search.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
@@ -246,7 +253,7 @@ def predict(
     from saccade.engine.predict.further_inputs import with_inputs
     from saccade.engine.predict.predict import predict as run
 
-    runtime = open_model(model, weights, device, trust, max_detections, nms, prune)
+    runtime = open_model(model, weights, device, trust, max_detections, nms, prune, finish)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     runtime = with_inputs(runtime, input_settings(model, proposals, files=False))

@@ -27,6 +27,7 @@ __all__ = [
     "EvaluateOptions",
     "ExplainOptions",
     "ExportOptions",
+    "FinishOptions",
     "InferenceOptions",
     "ModelsOptions",
     "NmsOptions",
@@ -103,6 +104,27 @@ class NmsOptions:
     """Width of soft_gaussian."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FinishOptions:
+    """What runs after the network, of the verbs that predict; what is not given is the model's own, or the default."""
+
+    kind: str | None = None
+    """Of segmenters: dense_crf, by which label maps follow the colour edges of the image; none switches off what the
+    model has. Python also takes any registered function by its name."""
+    iterations: int | None = None
+    """Rounds of mean field; 10."""
+    pos_weight: float | None = None
+    """Weight of the smoothness kernel; 3."""
+    pos_xy_std: float | None = None
+    """Its standard deviation in pixels of the canvas; 3."""
+    bi_weight: float | None = None
+    """Weight of the appearance kernel; 4."""
+    bi_xy_std: float | None = None
+    """Its standard deviation in pixels of the canvas; 49."""
+    bi_rgb_std: float | None = None
+    """Its standard deviation in colour, in units of 0..255; 5."""
+
+
 @dataclass(kw_only=True)
 class _EvaluateOptions:
     model: str | None = None
@@ -138,6 +160,9 @@ class _EvaluateOptions:
     prune: int | None = None
     """Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and without what
     only deeper ones need. An exported file has its depth, which cannot be changed."""
+    finish: FinishOptions = field(default_factory=FinishOptions)
+    """What runs after the network, such as kind dense_crf for segmenters. In Python also a mapping, or the kind
+    alone."""
     proposals: str | None = None
     """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; that
     of the training run if not given, else selective_search."""
@@ -182,6 +207,9 @@ class _PredictOptions:
     prune: int | None = None
     """Of networks with outputs at several depths (unetpp): predict with the one at this depth alone, and without what
     only deeper ones need. An exported file has its depth, which cannot be changed."""
+    finish: FinishOptions = field(default_factory=FinishOptions)
+    """What runs after the network, such as kind dense_crf for segmenters. In Python also a mapping, or the kind
+    alone."""
     proposals: str | None = None
     """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; the
     method of the training run if not given, else selective_search."""
@@ -232,6 +260,9 @@ class ExportOptions:
     prune: int | None = None
     """Of networks with outputs at several depths (unetpp): the file gives the one at this depth alone, and holds no
     weights that only deeper ones need."""
+    finish: FinishOptions = field(default_factory=FinishOptions)
+    """What runs after the network, such as kind dense_crf for segmenters. In Python also a mapping, or the kind
+    alone."""
     trust: bool = False
     """Open the checkpoint of a network from outside the package, whose module is imported, that is, run."""
 

@@ -36,6 +36,7 @@ __all__ = ["CrfSettings", "dense_crf", "learn_compatibility"]
 
 # Standard deviations at which the smoothness kernel ends: it is exp(-8) = 3e-4 of its height there.
 _REACH = 4.0
+_MAX_ITERATIONS = 1000
 
 Kernel = Callable[[Tensor], Tensor]  # (N, C) to (N, C)
 
@@ -49,7 +50,7 @@ class CrfSettings:
     ``bi_rgb_std`` 3 to 10.
 
     Args:
-        iterations: Rounds of mean field, at least 1. The CRF's authors stop after 10.
+        iterations: Rounds of mean field, 1 to 1000. The CRF's authors stop after 10.
         pos_weight: Weight of the smoothness kernel; 0 leaves it out.
         pos_xy_std: Its standard deviation in pixels.
         bi_weight: Weight of the appearance kernel; 0 leaves it out.
@@ -72,14 +73,20 @@ class CrfSettings:
     bi_rgb_std: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ConfigError(f"dense_crf: iterations is {self.iterations}; it must be at least 1.")
+        if type(self.iterations) is not int or not 1 <= self.iterations <= _MAX_ITERATIONS:
+            raise ConfigError(
+                f"dense_crf: iterations is {self.iterations!r}; it must be a whole number of 1 to {_MAX_ITERATIONS}."
+            )
         for name in ("pos_weight", "bi_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"dense_crf: {name} is {getattr(self, name)}; it must be 0 or more.")
+            if not 0 <= _number(getattr(self, name)) < math.inf:
+                raise ConfigError(f"dense_crf: {name} is {getattr(self, name)!r}; it must be 0 or more.")
         for name in ("pos_xy_std", "bi_xy_std", "bi_rgb_std"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"dense_crf: {name} is {getattr(self, name)}; it must be above 0.")
+            if not 0 < _number(getattr(self, name)) < math.inf:
+                raise ConfigError(f"dense_crf: {name} is {getattr(self, name)!r}; it must be above 0.")
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def dense_crf(
