@@ -87,12 +87,11 @@ class DeepLabV2(CornerSegmenter):
         if not all(0 < scale < 1 for scale in scales):
             raise ConfigError(f"scales are shares of the image's size, between 0 and 1; got {tuple(scales)}.")
         self.scales = tuple(scales)
-        self.aspp = nn.ModuleList(
-            nn.Conv2d(self.feature_channels[-1], num_classes, 3, padding=rate, dilation=rate) for rate in rates
-        )
-        for layer in self.aspp:
+        layers = [nn.Conv2d(self.feature_channels[-1], num_classes, 3, padding=rate, dilation=rate) for rate in rates]
+        for layer in layers:
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.aspp = nn.ModuleList(layers)
         self.class_rows = linear_rows(*(f"aspp.{index}" for index in range(len(rates))))
 
     def supervised(self, images: Tensor) -> Mapping[str, Tensor]:

@@ -162,14 +162,15 @@ class FCN(Segmenter):
         self._levels = [last_of[stride] for stride in strides]
         channels = [self.feature_channels[level] for level in self._levels]
         channels[0] = coarse_channels or channels[0]
-        self.scores = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for width in channels)
+        scores = [nn.Conv2d(width, num_classes, 1) for width in channels]
+        self.scores = nn.ModuleList(scores)
         self._factors = [a // b for a, b in zip(strides, [*strides[1:], 1], strict=True)]
         *between, last = (Upsampling(num_classes, factor, self._margin(factor)) for factor in self._factors)
         self.upsamplings = nn.ModuleList(between)
         self.last_upsampling = last
-        for score in self.scores:  # section 4.2: a new skip leaves the predictions as they are
-            nn.init.zeros_(score.weight)
-            nn.init.zeros_(score.bias)
+        for score in scores:  # section 4.2: a new skip leaves the predictions as they are
+            for parameter in score.parameters():
+                nn.init.zeros_(parameter)
 
         self.stage_names = tuple(f"backbone.{name}" for name in backbone.stage_names)
         self.head_names = ("scores", *(["upsamplings"] if between else []), "last_upsampling")
@@ -264,7 +265,7 @@ class FCNVGG(FCN):
         self.dropout = nn.Dropout(dropout)
         for layer in (self.fc6, self.fc7):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         self.input_spec = replace(IMAGENET_SPEC, size=(500, 500), resize="letterbox", mean=CAFFE_MEAN)
 
     def _scored_maps(self, images: Tensor) -> list[Tensor]:
