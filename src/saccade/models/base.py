@@ -154,6 +154,13 @@ class Model(nn.Module):
         """
         return {}
 
+    def samples(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Images by which a person sees how far training is, (B, 3, H, W) of 0..255 by title; none by default.
+
+        A run draws them for a few fixed images after every epoch (``samples/`` in its folder).
+        """
+        return {}
+
     def training_state(self) -> dict[str, Tensor]:
         """Tensors that a resumed run needs and a checkpoint does not, such as a buffer of earlier images."""
         return {}
