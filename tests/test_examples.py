@@ -18,6 +18,7 @@ PRINTS = {
     "compare_line.py": "shufflenet_v2_x1_0",
     "compare_segmenters.py": "| `unetpp_camvid`, pruned to L1 |",
     "convert_round_trip.py": "images came back",
+    "crf_refine.py": "| dense CRF, learnt compatibility | ",
     "darknet_round_trip.py": "bit for bit the same",
     "dilation_choices.py": "| stride 16 without multi-grid |",
     "export_and_compare.py": "same numbers",
@@ -37,6 +38,7 @@ PRINTS = {
     "spp.py": "| SPPF (5, 5, 5) | 64 x 10 x 10 | 64 x 13 x 20 | bit for bit |",
     "transfer.py": "The old head, kept beside the new one",
     "tune_digits.py": "| best of 2 trials |",
+    "unet_choices.py": "| elastic deformation and weight map |",
     "yolo_line.py": "| `yolov5n_bccd` |",
     "yolov5_tricks.py": "| anchors: AutoAnchor |",
 }

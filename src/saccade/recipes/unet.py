@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from saccade.data.transforms.config import AugmentConfig
-from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Phase, ScheduleConfig, TrainConfig
+from saccade.engine.train.config import (
+    BorderConfig,
+    DataConfig,
+    EmaConfig,
+    OptimizerConfig,
+    Phase,
+    ScheduleConfig,
+    TrainConfig,
+)
 from saccade.recipes import recipe
 
-__all__ = ["unet_isbi"]
+__all__ = ["isbi", "unet_isbi"]
 
 
 @recipe
@@ -25,16 +33,38 @@ def unet_isbi() -> TrainConfig:
         >>> config.model_args, config.augment.elastic
         ({'base_channels': 32}, 4.0)
     """
+    return isbi()
+
+
+def isbi(elastic: bool = True, border: bool = False) -> TrainConfig:
+    """Settings of ``unet_isbi`` with or without two ideas of the paper, for comparisons.
+
+    Args:
+        elastic: Deform the images; 4 pixels on a canvas of 192 are the paper's 10 on 512.
+        border: Weigh the pixels of the loss: rare classes, and the membranes between cells (w0 = 10, sigma = 5).
+
+    Example:
+        >>> config = isbi(elastic=False, border=True)
+        >>> config.augment.elastic, config.data.border.weight
+        (0.0, 10.0)
+    """
     return TrainConfig(
         model="unet",
         model_args={"base_channels": 32},
-        data=DataConfig(source="isbi2012_membrane", train="train", val=None, test="val", batch_size=2),
+        data=DataConfig(
+            source="isbi2012_membrane",
+            train="train",
+            val=None,
+            test="val",
+            batch_size=2,
+            border=BorderConfig(weight=10.0 if border else 0.0, sigma=5.0),
+        ),
         augment=AugmentConfig(
             crop=(192, 192),
             flip=0.5,
             flip_vertical=0.5,
             rotate90=0.75,
-            elastic=4.0,
+            elastic=4.0 if elastic else 0.0,
             scale=(0.85, 1.2),
             brightness=0.15,
             contrast=0.25,

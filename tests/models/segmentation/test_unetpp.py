@@ -251,6 +251,11 @@ def test_what_cannot_be_pruned_is_named():
         create_model("unetpp", backbone="vit_ti_16")
     with pytest.raises(ConfigError, match="this backbone needs 4"):
         create_model("unetpp", backbone="resnet18", decoder_channels=(8, 8))
+    with (  # its maps depend on each other
+        torch.device("meta"),
+        pytest.raises(ConfigError, match="'hrnet_w18_small' does not run without the layers behind its feature map 2"),
+    ):
+        create_model("unetpp", backbone="hrnet_w18_small", prune=1)
     with pytest.raises(ConfigError, match="Leave them out with a backbone"):
         create_model("unetpp", backbone="resnet18", in_channels=1)
 

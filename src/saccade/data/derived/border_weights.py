@@ -156,7 +156,7 @@ def cached_border_weights(
 def _key(label_map: NDArray[Any], weight: float, sigma: float) -> str:
     about = f"{_VERSION} {label_map.shape} {label_map.dtype} {float(weight)!r} {float(sigma)!r}"
     hashed = hashlib.blake2b(about.encode(), digest_size=16)
-    hashed.update(np.ascontiguousarray(label_map))
+    hashed.update(np.ascontiguousarray(label_map).data)
     return hashed.hexdigest()
 
 

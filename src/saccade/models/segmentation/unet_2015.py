@@ -74,7 +74,8 @@ def mirror(images: Tensor, margin: int, size: tuple[int, int]) -> Tensor:
     for axis, side in zip((2, 3), size, strict=True):
         period = 2 * images.shape[axis] - 2
         # Distance from the first pixel, folded at the last one and at the first one in turn.
-        folded = (torch.arange(side, device=images.device) - margin).abs() % torch.sym_max(period, 1)
+        distance = (torch.arange(side, device=images.device) - margin).abs()
+        folded = distance.remainder(torch.sym_max(period, 1))
         images = images.index_select(axis, torch.minimum(folded, (period - folded).abs()))
     return images
 
