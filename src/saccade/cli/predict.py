@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from saccade.api.options import PredictOptions
 from saccade.cli._arguments import options_of, parse
 from saccade.cli._console import print_json, print_line, printer
+from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
     from saccade.results.base import Result
@@ -28,6 +29,9 @@ class PredictArguments(PredictOptions):
     prediction (raise)."""
     save: Path | None = None
     """Folder for the drawings."""
+    save_as: str = "drawing"
+    """What is written to --save: drawing; of label maps also labels (a palette PNG); of saliency also map (a grey PNG)
+    and cutout (the foreground of the image, transparent around it)."""
     json: bool = False
     """Print one JSON object an image instead of a line of text."""
 
@@ -39,6 +43,8 @@ def run(argv: Sequence[str]) -> int:
     from saccade.engine.predict.predict import SHOWN_SCORE
     from saccade.engine.predict.sources import count_source
 
+    if arguments.save is None and arguments.save_as != "drawing":
+        raise ConfigError(f"--save-as {arguments.save_as} needs a folder. Give --save.")
     options = options_of(arguments, PredictOptions) | {"keep_images": arguments.save is not None}
     images = 0
     used: Counter[str] = Counter()
@@ -46,7 +52,8 @@ def run(argv: Sequence[str]) -> int:
     for result in _watched(results, count_source(arguments.source)):
         shown = result.above(SHOWN_SCORE) if arguments.score_threshold is None else result
         if arguments.save is not None:
-            shown.save(arguments.save / _file_name(result.path, used))
+            name = _file_name(result.path, used, arguments.save_as != "drawing")
+            shown.save_as(arguments.save_as, arguments.save / name)
         if arguments.json:
             print_json(result.to_json())
         else:
@@ -54,7 +61,8 @@ def run(argv: Sequence[str]) -> int:
         images += 1
     skipped = len(getattr(results, "skipped", ()))
     left = f", {skipped} left out because {'they' if skipped != 1 else 'it'} cannot be read" if skipped else ""
-    saved = f", drawings in {arguments.save}" if arguments.save is not None else ""
+    what = arguments.save_as.removesuffix("s")
+    saved = f", {what}s in {arguments.save}" if arguments.save is not None else ""
     print_line(f"{images} image{'s' if images != 1 else ''}{left}{saved}", stderr=True)
     return 1 if skipped else 0
 
@@ -71,10 +79,17 @@ def _watched(results: Iterator[Result], total: int) -> Iterator[Result]:
         yield from progress.track(results, total=total, description="predict")
 
 
-def _file_name(path: str, used: Counter[str]) -> str:
-    """``photo.jpg`` for ``somewhere/photo.jpg``, ``photo-2.jpg`` for the next image of that name."""
+def _file_name(path: str, used: Counter[str], exact: bool) -> str:
+    """``photo.jpg`` for ``somewhere/photo.jpg``, ``photo-2.jpg`` for the next image of that name.
+
+    Args:
+        path: Of the image.
+        used: How often each name was given.
+        exact: Whether every value has to be kept, which JPEG does not.
+    """
     source = Path(path)
-    suffix = source.suffix.lower() if source.suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
+    kept = (".png",) if exact else (".jpg", ".jpeg", ".png")
+    suffix = source.suffix.lower() if source.suffix.lower() in kept else ".png"
     name = source.stem + suffix
     used[name] += 1
     return name if used[name] == 1 else f"{source.stem}-{used[name]}{suffix}"

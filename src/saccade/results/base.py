@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, did_you_mean
 from saccade.structures.files import to_json, write_text
 
 __all__ = ["Result", "import_supervision"]
@@ -28,7 +28,12 @@ class Result(ABC):
         image_size: (height, width) of the original.
         class_names: Names of labels 0..N-1.
         image: Original pixels (H, W, C), where they were kept.
+
+    Attributes:
+        savers: Kinds of image files that a result is written to, each with the method that writes it.
     """
+
+    savers: ClassVar[Mapping[str, str]] = {"drawing": "save"}
 
     path: str
     image_id: int
@@ -104,6 +109,21 @@ class Result(ABC):
         else:
             write_image(target, self.plot())
         return target
+
+    def save_as(self, kind: str, path: str | Path) -> Path:
+        """Write an image file of one of the kinds that this result has (``savers``); returns the file.
+
+        Args:
+            kind: ``drawing``; also ``labels`` of label maps, ``map`` and ``cutout`` of saliency.
+            path: File; all kinds but drawings need the suffix ``.png``.
+
+        Raises:
+            ConfigError: If it has no such kind.
+        """
+        if kind not in self.savers:
+            raise ConfigError(f"results of this task are not saved as '{kind}'.{did_you_mean(kind, self.savers)}")
+        saved: Path = getattr(self, self.savers[kind])(path)
+        return saved
 
 
 def import_supervision() -> Any:

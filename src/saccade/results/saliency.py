@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ class SaliencyMap(SegmentationMap):
         >>> result.describe(), result.cutout()[0, 0].tolist()
         ('person 50.0%', [80, 80, 80, 230])
     """
+
+    savers: ClassVar[Mapping[str, str]] = {**SegmentationMap.savers, "map": "save_map", "cutout": "save_cutout"}
 
     @property
     def soft_map(self) -> NDArray[Any]:

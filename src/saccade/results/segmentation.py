@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class SegmentationMap(Result):
         >>> result.describe(), result.labels()
         ('sky 50.0%, road 25.0%', [0, 1])
     """
+
+    savers: ClassVar[Mapping[str, str]] = {"drawing": "save", "labels": "save_labels"}
 
     label_map: NDArray[Any]
     probabilities: NDArray[Any] | None = None

@@ -38,6 +38,11 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def kind_of(path: Path) -> tuple[str, tuple[int, int]]:
+    with Image.open(path) as image:
+        return image.mode, image.size
+
+
 def test_the_loss_is_the_sum_of_the_cross_entropies_of_all_outputs() -> None:
     torch.manual_seed(0)
     model, images = SmallSaliency().eval(), torch.randn(2, 3, 18, 23)
@@ -99,7 +104,14 @@ def test_every_verb_takes_a_network_for_saliency(
         main(["predict", "--model", str(model), "--source", str(image), "--save", str(saved), "--json", "--trust"]) == 0
     )
     assert json.loads(capsys.readouterr().out)["task"] == "saliency"
-    assert (saved / "0.png").is_file()
+    assert kind_of(saved / "0.png")[0] == "RGB"
+    words = ["predict", "--model", str(model), "--source", str(image), "--trust", "--save", str(saved), "--save-as"]
+    for kind, mode in (("cutout", "RGBA"), ("map", "L"), ("labels", "P")):
+        assert main([*words, kind]) == 0
+        assert kind_of(saved / "0.png") == (mode, (56, 40))
+    capsys.readouterr()
+    assert main([*words, "cutuot"]) == 2
+    assert "not saved as 'cutuot'. Did you mean 'cutout'?" in capsys.readouterr().err
     assert main(["check", str(discs), "--model", str(model), "--steps", "0", "--trust"]) == 0
     assert main(["show", str(discs), "--model", NETWORK, "--save", str(tmp_path / "shown.png")]) == 0
 

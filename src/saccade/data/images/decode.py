@@ -152,7 +152,8 @@ def read_label_map(path: str | Path) -> NDArray[Any]:
     if values.ndim == 3:
         if not (np.array_equal(values[..., 0], values[..., 1]) and np.array_equal(values[..., 0], values[..., 2])):
             raise DataError(
-                f"{name}: the label map holds colours, not label values. Save one grey or palette value a pixel."
+                f"{name}: the label map holds colours, not label values. Save one grey or palette value a pixel, or "
+                "give the class of each colour by 'palette' in saccade.yaml."
             )
         values = np.ascontiguousarray(values[..., 0])
     if values.dtype not in (np.uint8, np.uint16):

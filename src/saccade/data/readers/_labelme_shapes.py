@@ -41,6 +41,7 @@ __all__ = [
     "parse_shape",
 ]
 
+_CONTENT: Any = dict[str, msgspec.Raw] | list[EisegShape]
 # Kinds that are one ring; several of a group are one object.
 RING_KINDS = frozenset({"polygon", "circle", "rotation", "oriented_rectangle"})
 # Kinds without area.
@@ -212,7 +213,7 @@ def embedded_image(path: Path) -> bytes | None:
 
 def _raw(path: Path) -> dict[str, msgspec.Raw]:
     try:
-        content = read_json(path, dict[str, msgspec.Raw] | list[EisegShape])  # type: ignore[arg-type]
+        content: dict[str, msgspec.Raw] | list[EisegShape] = read_json(path, _CONTENT)
         if isinstance(content, dict):
             return content
         if content or path.parent.name.lower() == FOLDER:  # EISeg's, perhaps of an image without objects
