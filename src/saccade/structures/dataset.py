@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from saccade.structures.sample import Sample, Target
 
-__all__ = ["DatasetInfo", "VisionDataset"]
+__all__ = ["DatasetInfo", "DrawingDataset", "VisionDataset", "draw"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,23 @@ class VisionDataset(Protocol):
     def path(self, index: int) -> str:
         """File of image ``index`` for messages."""
         ...
+
+
+@runtime_checkable
+class DrawingDataset(VisionDataset, Protocol):
+    """Protocol of data sets in which chance decides what goes with an image: another one of the other domain."""
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """Read image ``index`` for training, with what goes with it drawn anew."""
+        ...
+
+
+def draw(dataset: VisionDataset, index: int, rng: np.random.Generator) -> Sample:
+    """Read an image for training: drawn anew where the data set does so, else as it is always read.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> draw(DigitScenes("detection", "train"), 0, np.random.default_rng(0)).image.shape
+        (256, 256, 3)
+    """
+    return dataset.draw(index, rng) if isinstance(dataset, DrawingDataset) else dataset.read(index)

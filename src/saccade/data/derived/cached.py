@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from saccade.data.derived.image_sizes import image_sizes
 from saccade.errors import ConfigError
-from saccade.structures.dataset import VisionDataset
+from saccade.structures.dataset import VisionDataset, draw
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["CachedDataset", "available_memory", "cached_bytes"]
@@ -27,7 +27,8 @@ _SHARE = 0.8  # of the memory that is free, which a cache may take
 class CachedDataset:
     """Data set whose images are decoded once, before the first epoch, and kept in memory.
 
-    Loader processes that are forked later share the pixels. Ground truth is read as ever.
+    Loader processes that are forked later share the pixels. Ground truth is read as ever, and images that are drawn in
+    pairs (unpaired domains) are decoded each time.
 
     Args:
         dataset: Data set that holds the images.
@@ -93,6 +94,10 @@ class CachedDataset:
         """Image and ground truth of ``index``; the pixels are the caller's own."""
         kept = self._samples[index]
         return Sample(kept.image.copy(), self.target(index), kept.info, inputs=dict(kept.inputs))
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """The same for training; what is drawn anew is decoded anew."""
+        return draw(self._dataset, index, rng)
 
 
 def cached_bytes(dataset: VisionDataset) -> int:

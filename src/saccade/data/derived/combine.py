@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
-from saccade.structures.dataset import VisionDataset
+from saccade.structures.dataset import VisionDataset, draw
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
@@ -61,6 +61,10 @@ class SubsetDataset:
     def read(self, index: int) -> Sample:
         """Image and ground truth of ``index``."""
         return self._dataset.read(int(self._indices[index]))
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """The same for training (:func:`saccade.structures.dataset.draw`)."""
+        return draw(self._dataset, int(self._indices[index]), rng)
 
 
 def subset(dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> VisionDataset:
@@ -154,7 +158,14 @@ class ConcatDataset:
     def read(self, index: int) -> Sample:
         """Image and ground truth of ``index``."""
         part, inner = self.locate(index)
-        sample = part.read(inner)
+        return self._renumbered(part.read(inner), index)
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """The same for training (:func:`saccade.structures.dataset.draw`)."""
+        part, inner = self.locate(index)
+        return self._renumbered(draw(part, inner, rng), index)
+
+    def _renumbered(self, sample: Sample, index: int) -> Sample:
         return replace(sample, info=replace(sample.info, image_id=int(self.image_ids[index])))
 
 

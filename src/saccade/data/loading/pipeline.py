@@ -6,6 +6,8 @@ A training sample goes this way; every transform is skipped if its setting is ze
     - mosaic, or resize rule (or a crop instead of it) and affine - perspective - elastic
     - copy-paste - mixup or CutMix - mirror - one's own - policy - colours - blur - JPEG - erasing
 
+The image of another domain that is no partner of the first goes the same way by random numbers of its own.
+
 All randomness of a sample comes from ``default_rng([seed, epoch, index])``, partners included: which worker makes it,
 and what else is in the batch, does not matter.
 """
@@ -13,6 +15,7 @@ and what else is in the batch, does not matter.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +30,8 @@ from saccade.data.transforms.resize import Resize, resize_image
 from saccade.data.transforms.steps import AugmentationSteps, check_settings
 from saccade.errors import ConfigError, DataError, SaccadeError
 from saccade.structures.batch import Batch
-from saccade.structures.dataset import VisionDataset
+from saccade.structures.dataset import VisionDataset, draw
+from saccade.structures.geometry import Geometry
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Sample
 
@@ -116,6 +120,7 @@ class TrainPipeline:
         for number, config in enumerate(phases):
             check_settings(config, spec, dataset.info, target, f"phase {number}: augment" if number else "augment")
         self.phases = [AugmentationSteps(config, spec, dataset.info.flip_pairs) for config in phases]
+        self._two_domains = not target.get("paired", True)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -131,6 +136,8 @@ class TrainPipeline:
         rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
         steps = self.phases[key.phase]
         config = steps.config
+        if self._two_domains:
+            return self._unpaired(key.index, spec, steps, rng)
         if rng.random() < config.mosaic:
             indices = (key.index, *rng.integers(len(self.dataset), size=config.mosaic_tiles - 1))
             sample = steps.mosaic(
@@ -145,6 +152,27 @@ class TrainPipeline:
         if config.mixup > 0 or config.cutmix > 0:
             sample = self._mix(sample, spec, steps, rng)
         for transform in (*steps.mirror, *self.extra, *steps.finish):
+            sample = transform(sample, rng)
+        return sample
+
+    def _unpaired(self, index: int, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
+        """An image, and one of the other domain that is drawn anew; each is augmented by itself."""
+        chance, own, others = rng.spawn(3)
+        first = _read(self.dataset, index, spec.channels, rng=chance)
+        pixels = match_channels(first.target["target_image"], spec.channels, first.info.path)
+        geometry = Geometry.identity((pixels.shape[0], pixels.shape[1]))
+        second = Sample(pixels, {}, replace(first.info, geometry=geometry))
+        target, first.target = first.target, {}
+        made = self._alone(first, spec, steps, own)
+        made.target = {**target, "target_image": self._alone(second, spec, steps, others).image}
+        return made
+
+    def _alone(self, sample: Sample, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
+        """An image after all transforms that need no other one."""
+        for transform in steps.source:
+            sample = transform(sample, rng)
+        sample = self._on_canvas(sample, spec, steps, rng)
+        for transform in (*steps.deform, *steps.mirror, *self.extra, *steps.finish):
             sample = transform(sample, rng)
         return sample
 
@@ -172,7 +200,9 @@ class TrainPipeline:
 
     def _single(self, index: int, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
         """One image by the network's resize rule, or a crop instead of it, then the affine warp."""
-        sample = self._source(index, spec, steps, rng)
+        return self._on_canvas(self._source(index, spec, steps, rng), spec, steps, rng)
+
+    def _on_canvas(self, sample: Sample, spec: InputSpec, steps: AugmentationSteps, rng: np.random.Generator) -> Sample:
         crop = steps.resized_crop(spec)
         sample = Resize(spec)(sample) if crop is None else crop(sample, rng)
         return sample if steps.affine.is_identity else steps.affine(sample, rng)
@@ -212,10 +242,19 @@ def _refuse_joining(sample: Sample, config: AugmentConfig) -> None:
         )
 
 
-def _read(dataset: VisionDataset, index: int, channels: int, at_least: tuple[int, int] | None = None) -> Sample:
+def _read(
+    dataset: VisionDataset,
+    index: int,
+    channels: int,
+    at_least: tuple[int, int] | None = None,
+    rng: np.random.Generator | None = None,
+) -> Sample:
     """Image and ground truth with the network's number of channels; any fault names the file."""
     try:
-        sample = dataset.read(index) if at_least is None else read_at_least(dataset, index, at_least)
+        if rng is not None:
+            sample = draw(dataset, index, rng)
+        else:
+            sample = dataset.read(index) if at_least is None else read_at_least(dataset, index, at_least)
     except SaccadeError:
         raise
     except Exception as error:

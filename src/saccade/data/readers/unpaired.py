@@ -1,13 +1,14 @@
 """Images of two domains that do not belong together, for image translation: ``trainA``, ``trainB``, ``testA`` ...
 
-The longer domain gives the length. Image i of one domain is paired with the same image of the other in every epoch: A
-is in order, B in a fixed permutation, and the shorter one is repeated; the sampler's own order makes an epoch
-random. ``target["target_image"]`` is the image of the other domain, in its own size, and
-``target["paired"]`` is false: it does not move with the input.
+The longer domain gives the length, and the shorter one is repeated. In training every image gets one of the other
+domain that is drawn anew each epoch, all of them alike; in evaluation A is in order and B in a fixed permutation.
+``target["target_image"]`` is the image of the other domain, in its own size, and ``target["paired"]`` is false: it does
+not move with the input.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
-from saccade.structures.sample import Target
+from saccade.structures.geometry import Geometry
+from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["UnpairedDataset", "matches", "read", "splits"]
 
@@ -38,6 +40,7 @@ class UnpairedDataset(TableDataset):
 
     def __init__(self, info: DatasetInfo, root: Path, table: AnnotationTable) -> None:
         super().__init__(info, root, table)
+        self._others: list[str] | None = None  # files of the other domain, each once
 
     def annotation_path(self, index: int) -> str:
         """File of the image of the other domain."""
@@ -49,7 +52,36 @@ class UnpairedDataset(TableDataset):
         Raises:
             DataError: If the image is broken.
         """
-        return {"target_image": read_image(self.annotation_path(index)), "paired": np.array(False)}
+        return _other(self.annotation_path(index))
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """Image ``index`` with an image of the other domain, each of which is as likely.
+
+        Raises:
+            DataError: If an image is broken.
+        """
+        if self._others is None:
+            self._others = sorted({self.table.map_path(row) for row in range(len(self))})
+        image = self.pixels(index)
+        target = _other(str(self.root / self._others[int(rng.integers(len(self._others)))]))
+        geometry = Geometry.identity((image.shape[0], image.shape[1]))
+        return Sample(image, target, ImageInfo(int(self.image_ids[index]), self.path(index), geometry))
+
+    def with_table(
+        self,
+        table: AnnotationTable,
+        repairs: dict[str, int] | None = None,
+        left_out: Sequence[tuple[str, str]] = (),
+    ) -> TableDataset:
+        """The same data set over another table, whose images of the other domain are the ones to draw from."""
+        clone = super().with_table(table, repairs, left_out)
+        assert isinstance(clone, UnpairedDataset)
+        clone._others = None
+        return clone
+
+
+def _other(path: str) -> Target:
+    return {"target_image": read_image(path), "paired": np.array(False)}
 
 
 def matches(root: Path) -> bool:

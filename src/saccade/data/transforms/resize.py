@@ -123,9 +123,12 @@ class Resize:
         self.spec = spec
 
     def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Sample:
-        """Resize the sample; nothing is random."""
+        """Resize the sample; nothing is random. An image of another domain that is no partner is resized by itself."""
         plan = _plan(sample.size, self.spec)
-        return move_sample(sample, plan.matrix(sample.size), plan.canvas, plan.apply, self.spec.pad_value)
+        resized = move_sample(sample, plan.matrix(sample.size), plan.canvas, plan.apply, self.spec.pad_value)
+        if not sample.target.get("paired", True):
+            resized.target["target_image"] = resize_image(sample.target["target_image"], self.spec)[0]
+        return resized
 
 
 def shift_pixels(pixels: NDArray[Any], size: tuple[int, int], top: int, left: int, fill: int) -> NDArray[Any]:

@@ -116,6 +116,12 @@ def check_settings(config: AugmentConfig, spec: InputSpec, info: DatasetInfo, ta
                 f"{name}.policy '{config.policy}' moves the pixels, but not the ground truth on them. Set it to 'none' "
                 f"for {info.task}, and use degrees, translate, shear, hsv and contrast instead."
             )
+    joining = next((field for field in (*_JOINING, "copy_paste") if getattr(config, field) > 0), None)
+    if joining and "target_image" in target:
+        raise ConfigError(
+            f"{name}.{joining} joins several images, of which data set '{info.name}' knows no translation as one. Set "
+            "it to 0."
+        )
     if config.mixup > 0 and "label_map" in target:
         raise ConfigError(f"{name}.mixup cannot blend label maps. Set it to 0 for segmentation.")
     if config.copy_paste > 0 and target and "masks" not in target:
