@@ -83,7 +83,8 @@ class Session:
         check_classes(self.model, self.data_of(first))
         if self.state is not None:
             check_network(self.state, self.model, self.folder.state_path)
-        partial = any(step.config.freeze.trainable != "all" or step.config.phases for step in self.steps)
+        partial = len(self.steps) > 1
+        partial |= any(step.config.freeze.trainable != "all" or step.config.phases for step in self.steps)
         self.fabric = launch_fabric(config, find_unused_parameters=bool(self.model.loss_groups) or partial)
         # Ctrl-C reaches the processes of a run at different moments; they agree on one without waiting for a GPU.
         self._agreement: Any = dist.new_group(backend="gloo") if self.fabric.world_size > 1 else None
