@@ -96,11 +96,11 @@ MEMBERS = (
     Subject("unetpp", {"num_classes": 1, "base_channels": 4}),
     Subject("unetpp", {"num_classes": 3, "backbone": "mobilenet_v3_small", "decoder_channels": (32, 16, 8, 8)}),
     Subject("hrnet_w18_small_seg", {"num_classes": 3}),
-    Subject("fcn8s", {"num_classes": 3, "backbone": "mobilenet_v3_small"}),
+    Subject("fcn8s", {"num_classes": 3, "backbone": "resnet18"}),
     # Narrow: the padding of 100 makes an image of 64 pixels one of 262.
     Subject("fcn8s_vgg16", {"num_classes": 3, "fc_channels": 16, "base_channels": 4}),
     Subject("deeplabv1_largefov", {"num_classes": 3, "multi_scale": True, "fc_channels": 16, "base_channels": 4}),
-    Subject("deeplabv2", {"num_classes": 3, "backbone": "mobilenet_v3_small", "scales": (0.5,)}),
+    Subject("deeplabv2_resnet101", {"num_classes": 3, "depths": (1, 1, 1, 1), "scales": (0.5,)}),
     Subject("u2netp", {"base_channels": 16}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),
