@@ -15,8 +15,10 @@ from saccade.engine.train.config import DataConfig, OptimizerConfig, Step, Train
 from saccade.engine.train.fit import fit
 from saccade.engine.train.setup import Datasets
 from saccade.errors import ConfigError
+from saccade.models.checkpoint import save_model
 from saccade.models.registry import create_model
 from saccade.models.segmentation.fcn import FCNVGG, Upsampling
+from saccade.weights.load import load_weights
 
 SMALL = {"num_classes": 3, "fc_channels": 8, "base_channels": 4}
 BUILDERS = ("fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16")
@@ -193,6 +195,21 @@ def test_any_backbone_and_any_size(backbone: str, maps: int) -> None:
     assert math.prod(factors) == model.multiple == strides[0]
     with torch.no_grad():
         assert model(torch.zeros(1, model.input_spec.channels, 35, 50))["logits"].shape == (1, 3, 35, 50)
+
+
+def test_heads_are_joined_by_class_name(tmp_path) -> None:
+    trained = randomise(create_model("fcn8s", 2, backbone="lenet5", maps=2))
+    trained.class_names = ("road", "sky")
+    save_model(trained, tmp_path / "trained.safetensors")
+    model = create_model("fcn8s", 3, backbone="lenet5", maps=2)
+    model.class_names = ("sky", "tree", "road")
+    load_weights(model, tmp_path / "trained.safetensors")
+    images = torch.randn(1, 1, 20, 24)
+    with torch.no_grad():
+        found, expected = model.eval()(images)["logits"], trained(images)["logits"]
+    torch.testing.assert_close(found[:, [2, 0]], expected)
+    assert not found[:, 1].any()  # a new class begins as in a new network: scores of zero, a bilinear kernel
+    assert torch.equal(model.last_upsampling.weight[1, 1], Upsampling(1, 2, 1).weight[0, 0])
 
 
 def test_a_backbone_with_too_few_maps_is_named() -> None:
