@@ -16,25 +16,26 @@ from saccade.data.derived.border_weights import BorderWeighted, cached_border_we
 from saccade.data.derived.tiles import TiledDataset
 from saccade.data.loading.pipeline import TrainPipeline
 from saccade.data.loading.sampler import SampleKey
+from saccade.data.transforms.affine import RandomAffine
 from saccade.data.transforms.config import AugmentConfig
 from saccade.data.transforms.mix import CopyPaste
+from saccade.data.transforms.mosaic import Mosaic
 from saccade.data.transforms.torchvision_v2 import from_torchvision
 from saccade.engine.train.config import BorderConfig, DataConfig, TrainConfig
 from saccade.engine.train.setup import open_datasets
 from saccade.errors import ConfigError
 from saccade.models.registry import create_model
 from saccade.ops.border_weights import border_weights, label_cells
+from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import ImageInfo, Sample
 
 
 class Cells:
-    """Four label maps of squares with gaps, the pixels of which show the weights that they should have."""
+    """Four label maps of squares with gaps; the first has unlabelled pixels."""
 
     def __init__(self, size=(64, 80)):
-        from saccade.structures.dataset import DatasetInfo
-
         self.info = DatasetInfo("cells", "segmentation", ("gap", "cell"))
         self.maps = [np.zeros(size, np.uint8) for _ in range(4)]
         for number, label_map in enumerate(self.maps):
@@ -234,3 +235,23 @@ def test_the_loss_of_every_pixel_has_its_weight():
     torch.testing.assert_close(
         model.loss(images, targets)["cross_entropy"], (each * weights * known).sum() / known.sum()
     )
+
+
+def test_a_mosaic_of_objects_has_the_maps_of_all_its_images():
+    """Regions without annotation (``ignore_map``) come from every image, not from the first alone."""
+
+    def read(number, size):
+        target = {
+            "boxes": np.array([[8, 8, 40, 40]], np.float32),
+            "labels": np.array([number]),
+            "ignore_map": np.full((64, 64), number == 3, np.uint8),
+        }
+        info = ImageInfo(number, "x", Geometry.identity((64, 64)))
+        return Sample(np.full((64, 64, 3), 10 * number, np.uint8), target, info)
+
+    joined = Mosaic(RandomAffine(scale=(0.5, 0.5), fill=0))(read, (64, 64), np.random.default_rng(0))
+    assert joined.target["labels"].tolist() == [0, 1, 2, 3]
+    inside = joined.image[..., 0] == 30
+    assert inside.any()
+    assert (joined.target["ignore_map"][inside] == 1).all()
+    assert (joined.target["ignore_map"][joined.image[..., 0] == 20] == 0).all()

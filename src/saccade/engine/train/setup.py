@@ -95,7 +95,7 @@ def open_datasets(config: TrainConfig) -> Datasets:
     wanted = target_names_of(config.model, config.model_args)
     options = {name: True for name in get_task(task).on_demand if name in wanted}
 
-    if data.border.weight and task != "segmentation":
+    if data.border.weight and "label_map" not in get_task(task).target_kinds:
         raise ConfigError(
             f"data.border weighs the pixels of label maps, and {config.model} learns {task}. Set data.border.weight to "
             "0."
