@@ -77,7 +77,7 @@ PAPER = "Long et al., CVPR 2015, arXiv 1411.4038"
 
 STEPS = ("fcn32s", "fcn16s", "fcn8s")
 CAFFE_MEAN = (122.67892, 116.66877, 104.00699)  # of ImageNet's pixels, as the Caffe networks of these years subtract it
-_AT_ONCE = (0.01, 0.0001)
+_AT_ONCE = (0.01, 0.0001)  # of pool4 and pool3
 
 
 def bilinear_kernel(factor: int) -> Tensor:
@@ -136,7 +136,7 @@ class FCN(Segmenter):
     skip_crops: tuple[int, ...] = (0, 0)
     last_crops: tuple[int, ...] = (0, 0, 0)  # with no skip in use, one, two
     padded = True
-    scales: tuple[float, ...] = (1.0, 1.0)  # of the maps that the skips score
+    scales: tuple[float, float] | None = None  # of the maps that the skips score
 
     def __init__(
         self,
@@ -195,8 +195,8 @@ class FCN(Segmenter):
         x = self.scores[0](maps[0])
         for level in range(self.skips):
             x = self.upsamplings[level](x)
-            skip = self.scores[level + 1](maps[level + 1] * self.scales[level])
-            x = x + _crop(skip, self.skip_crops[level], x.shape[-2:])
+            finer = maps[level + 1] if self.scales is None else maps[level + 1] * self.scales[level]
+            x = x + _crop(self.scores[level + 1](finer), self.skip_crops[level], x.shape[-2:])
         if self.skips == len(self.upsamplings):
             x = self.last_upsampling(x)
         else:
