@@ -1,4 +1,4 @@
-"""``report.html`` of a run: curves, figures, best and worst predictions."""
+"""``report.html`` of a run: curves, figures, sheets of samples, best and worst predictions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from saccade.deploy.runtime import open_runtime
 from saccade.engine.report.drawings import hits_and_misses
 from saccade.engine.report.report import write_report
+from saccade.engine.report.samples import show_samples
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import load_config
 from saccade.engine.train.fit import RunResult
@@ -39,7 +40,7 @@ def write_run_report(
         title=config.name,
         history=result.history,
         report=result.report,
-        drawings=drawings,
+        drawings={**show_samples(result.folder), **drawings},
         tables=tables or {},
         config_yaml=config_path.read_text(encoding="utf-8"),
     )

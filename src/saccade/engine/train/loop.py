@@ -19,6 +19,7 @@ from saccade.data.loading.sampler import KeySampler
 from saccade.deploy.runtime import EagerRuntime, Runtime
 from saccade.engine.evaluate.evaluate import evaluate, on_rectangles
 from saccade.engine.report.drawings import save_batch_image
+from saccade.engine.report.samples import save_samples
 from saccade.engine.train.auto_anchor import auto_anchor
 from saccade.engine.train.config import FreezeConfig, TrainConfig
 from saccade.engine.train.ema import WeightAverage
@@ -248,6 +249,8 @@ class GradientStep:
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         if session.is_main:
             session.folder.log_events(row, at.step)
+            with self.fabric.autocast():
+                save_samples(session.folder.path, at.epochs_done, self._kept_module, self.data.val or self.data.train)
         self._save_state()
         session.display.end_epoch(row, at.total_epochs, None if report is None else report.primary)
         session.tell(row)

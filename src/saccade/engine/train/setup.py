@@ -60,7 +60,8 @@ class Datasets:
             for name, data in (("train", self.train), ("val", self.val), ("test", self.test))
             if data is not None
         ]
-        parts.append(f"{len(self.train.info.class_names)} classes")
+        if self.train.info.class_names:
+            parts.append(f"{len(self.train.info.class_names)} classes")
         for name, count in getattr(self.train, "repairs", {}).items():
             parts.append(f"{name} {count}")
         return f"{self.train.info.name}: " + ", ".join(parts)
