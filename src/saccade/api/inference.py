@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from saccade.analysis.explanation import Explanation, Method
     from saccade.engine.predict.predict import Predictions
     from saccade.metrics.base import MetricReport
+    from saccade.models.base import Model
 
 __all__ = ["evaluate", "explain", "predict"]
 
@@ -55,6 +56,7 @@ def evaluate(
     shots: int = 1,
     queries: int = 15,
     episodes: int = 1000,
+    features: ModelLike | None = None,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
@@ -93,6 +95,8 @@ def evaluate(
         shots: With ways: examples a class.
         queries: With ways: images a class that are asked about.
         episodes: With ways: how many.
+        features: Of image translation: score by KID over the features of this classifier: a checkpoint, a folder of a
+            run, or published weights, such as resnet18/imagenet.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
         tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
@@ -143,6 +147,12 @@ def evaluate(
     runtime = open_model(
         model, weights, trust=trust, max_detections=max_detections, nms=nms, prune=prune, finish=finish
     )
+    if features is not None:
+        from saccade.engine.evaluate.kid import evaluate_kid
+
+        images = open_data(model, data, split, format, get_task(runtime.task).ground_truth_task, runtime.decoded_keys)
+        bar = partial(track, label="KID")
+        return evaluate_kid(runtime, images, _classifier(features, trust), batch_size, worker_count(workers), bar)
     asked = task or get_task(runtime.task).ground_truth_task
     dataset = open_data(model, data, split, format, asked, runtime.decoded_keys)
     runtime = on_rectangles(runtime) if rectangular else runtime
@@ -160,6 +170,17 @@ def evaluate(
         progress=lambda batches, total: track(batches, total, "evaluate"),
         tiling=tiling(tile, overlap),
     )
+
+
+def _classifier(features: ModelLike, trust: bool) -> Model:
+    """The classifier that gives features: as it is, from a file, or published as ``builder/weights``."""
+    if isinstance(features, str) and "/" in features and not Path(features).exists():
+        from saccade.weights import PUBLISHED
+
+        if features in PUBLISHED:
+            name, weights = features.split("/")
+            return open_network(name, weights, trust)
+    return open_network(features, None, trust)
 
 
 def _score_file(

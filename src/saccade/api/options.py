@@ -175,6 +175,9 @@ class _EvaluateOptions:
     """With ways: images a class that are asked about."""
     episodes: int = 1000
     """With ways: how many."""
+    features: str | None = None
+    """Of image translation: score by KID over the features of this classifier: a checkpoint, a folder of a run, or
+    published weights, such as resnet18/imagenet."""
 
 
 @dataclass(kw_only=True)

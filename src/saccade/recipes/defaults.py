@@ -84,12 +84,24 @@ def _keypoints() -> TrainConfig:
     )
 
 
+def _translation() -> TrainConfig:
+    """CycleGAN's optimiser and batches of one (section 7.1); constant, then a line to zero."""
+    return TrainConfig(
+        data=DataConfig(batch_size=1),
+        augment=AugmentConfig(flip=0.5, scale=(1.117, 1.117), translate=0.0586),
+        optimizer=OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999)),
+        schedule=ScheduleConfig(name="linear", constant_epochs=100.0),
+        epochs=200,
+    )
+
+
 DEFAULTS: dict[str, Callable[[], TrainConfig]] = {
     "classification": _classification,
     "detection": _detection,
     "segmentation": _segmentation,
     "saliency": _saliency,
     "keypoints": _keypoints,
+    "translation": _translation,
 }
 FAMILIES: dict[str, Callable[[], TrainConfig]] = {
     "yolov3": _yolox,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from saccade.metrics.base import MetricReport
@@ -39,5 +41,5 @@ def evaluate_constant_baseline(
     evaluator = solved.evaluator(held_out.info)
     for index in range(len(held_out)):
         sample = held_out.read(index)
-        evaluator.update([baseline(sample.info)], [sample.target])
+        evaluator.update([baseline(replace(sample.info, image=sample.image))], [sample.target])
     return evaluator.compute()
