@@ -249,8 +249,9 @@ class GradientStep:
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         if session.is_main:
             session.folder.log_events(row, at.step)
+            shown = self.data.val or self.data.test or self.data.train  # a person looks at them, nothing is chosen
             with self.fabric.autocast():
-                save_samples(session.folder.path, at.epochs_done, self._kept_module, self.data.val or self.data.train)
+                save_samples(session.folder.path, at.epochs_done, self._kept_module, shown)
         self._save_state()
         session.display.end_epoch(row, at.total_epochs, None if report is None else report.primary)
         session.tell(row)

@@ -173,7 +173,10 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
 
     # Options that published weights were trained with hold for a resumed run too; the run's own go before them.
     options = {**published_arguments(config.model, config.weights or ""), **config.model_args}
-    options.setdefault("num_classes", get_task(get_builder(config.model).task).network_classes(info.class_names))
+    entry = get_builder(config.model)
+    classes = get_task(entry.task).network_classes(info.class_names)
+    if "num_classes" in entry.parameters:  # else the network has none
+        options.setdefault("num_classes", classes)
     model = create_model(config.model, **options)
     model.class_names = learnt_class_names(model.num_classes, info.class_names)
     if config.data.size is not None:
