@@ -82,6 +82,7 @@ def test_files_hold_the_drawing_the_output_and_the_values(tmp_path: Path) -> Non
     assert drawn.shape[1] > 2 * 60
     plain = cv2.imread(str(result.save_image(tmp_path / "plain.png")), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(plain, output)
+    assert result.save_as("image", tmp_path / "again.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
     values = json.loads(result.save(tmp_path / "a.json").read_text())
     assert (values["task"], values["image_id"]) == ("translation", 7)
     assert values["mean_change"] == pytest.approx(np.abs(image.astype(float) - output).mean() / 255)

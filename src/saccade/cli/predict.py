@@ -31,7 +31,7 @@ class PredictArguments(PredictOptions):
     """Folder for the drawings."""
     save_as: str = "drawing"
     """What is written to --save: drawing; of label maps also labels (a palette PNG); of saliency also map (a grey PNG)
-    and cutout (the foreground of the image, transparent around it)."""
+    and cutout (the foreground of the image, transparent around it); of translations also image (the output alone)."""
     json: bool = False
     """Print one JSON object an image instead of a line of text."""
 

@@ -114,7 +114,8 @@ class Result(ABC):
         """Write an image file of one of the kinds that this result has (``savers``); returns the file.
 
         Args:
-            kind: ``drawing``; also ``labels`` of label maps, ``map`` and ``cutout`` of saliency.
+            kind: ``drawing``; also ``labels`` of label maps, ``map`` and ``cutout`` of saliency, ``image`` of
+                translations.
             path: File; all kinds but drawings need the suffix ``.png``.
 
         Raises:

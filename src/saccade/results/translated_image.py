@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class TranslatedImage(Result):
         ('mean change 20.0%', True)
     """
 
+    savers: ClassVar[Mapping[str, str]] = {**Result.savers, "image": "save_image"}
     output: NDArray[np.uint8]
 
     def mean_change(self) -> float | None:

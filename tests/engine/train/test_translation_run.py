@@ -18,6 +18,7 @@ from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleCon
 from saccade.engine.train.fit import RunResult, fit
 from saccade.engine.train.schedule import lr_factor
 from saccade.engine.train.seeding import seed_step
+from saccade.metrics.translation import ssim
 from saccade.models.checkpoint import load_model
 from saccade.models.registry import create_model
 from saccade.models.translation.cyclegan import CycleGAN
@@ -131,6 +132,28 @@ def test_one_image_in_a_domain_trains_and_is_named_in_evaluation(first: int, sec
     assert np.isnan(result.report.values["KID_thumbnails"])
     assert "two of each" in result.report.notes[0]
     assert load_model(result.model_path).builder_name == "cyclegan_resnet6"
+
+
+def test_a_generator_alone_learns_pairs_and_is_scored_beside_its_input(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wanted = []
+    for split, number in (("train", 0), ("train", 1), ("val", 2), ("val", 3)):
+        pixels = cv2.GaussianBlur(rng.integers(0, 256, (40, SIDE, 3)).astype(np.uint8), (5, 5), 0)
+        pair = (pixels, 255 - pixels)
+        for folder, image in zip("AB", pair, strict=True):
+            (tmp_path / "data" / folder / split).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(tmp_path / "data" / folder / split / f"{number}.png"), image)
+        wanted += [pair] if split == "val" else []
+    config = settings(tmp_path / "data", tmp_path, model="cyclegan_resnet6_generator", model_args={"base_channels": 4})
+    config.data.val, config.epochs = "val", 1
+    result = fit(config)
+    assert result.report is not None
+    assert result.report.primary == "SSIM"
+    row = result.history[-1]
+    assert row["val/loss/l1"] == pytest.approx(row["val/loss"])
+    assert result.baseline is not None  # that of the input as it is
+    assert result.baseline.values["SSIM"] == pytest.approx(np.mean([ssim(one, other) for one, other in wanted]))
+    assert (result.folder / "samples" / "epoch-0001.jpg").exists()
 
 
 def test_the_rate_is_constant_and_then_falls_to_zero_in_a_line() -> None:

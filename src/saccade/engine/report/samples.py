@@ -22,7 +22,7 @@ from saccade.structures.dataset import VisionDataset
 __all__ = ["FOLDER", "draw_samples", "save_samples", "show_samples"]
 
 FOLDER = "samples"
-_CELL = 200
+_CELL = 280
 _SHOWN = 3  # sheets in a report: of the first epoch, of the middle one and of the last
 
 
