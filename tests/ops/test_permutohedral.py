@@ -31,6 +31,23 @@ def test_sums_are_those_of_the_gaussian(dims: int, spread: float, tolerance: flo
     assert float((means - exact_means).abs().mean()) < 0.02
 
 
+def test_vertices_between_points_bridge_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more of them, the nearer: none, those beside three that are touched (large lattices), those beside two."""
+    torch.manual_seed(0)
+    features, values = torch.rand(500, 5) * 5, torch.rand(500, 4)
+    exact = exact_filter(features, torch.cat((values, torch.ones(500, 1)), dim=1))
+    errors, sizes = [], []
+    for many in (0, 1 << 17):
+        monkeypatch.setattr("saccade.ops.permutohedral._MANY", many)
+        lattice = build_lattice(features)
+        filtered = lattice_filter(lattice, torch.cat((values, torch.ones(500, 1)), dim=1))
+        errors.append(float((filtered / filtered[:, 4:] - exact / exact[:, 4:]).abs().mean()))
+        sizes.append(lattice.num_vertices)
+    touched = len(build_lattice(features).vertices.unique())
+    assert touched < sizes[0] < sizes[1]
+    assert errors[1] < errors[0] < 0.05
+
+
 def test_a_point_is_the_weighted_mean_of_the_vertices_of_its_simplex() -> None:
     torch.manual_seed(0)
     features = torch.randn(400, 5) * 3

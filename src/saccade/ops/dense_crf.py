@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -186,7 +186,7 @@ def _mean_field(unary: Tensor, kernels: Sequence[Kernel], iterations: int, compa
     """Algorithm 1: marginals (N, C) of negative unary energies (N, C)."""
     marginals = unary.softmax(1)
     for _ in range(iterations if kernels else 0):
-        message = torch.stack([kernel(marginals) for kernel in kernels]).sum(0)
+        message = reduce(torch.add, (kernel(marginals) for kernel in kernels))
         # Potts: the sum over all labels is the same for every label, and only what it leaves out for its own matters.
         agreement = message if compatibility is None else -message @ compatibility.float().T
         marginals = (unary + agreement).softmax(1)

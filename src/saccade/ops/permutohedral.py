@@ -10,9 +10,10 @@ the hyperplane of R^(d+1) whose coordinates sum to zero; the lattice A*_d cuts i
 Letters: N points, d dimensions of the features, M vertices, C values a point.
 
 Differences from the paper: vertices are found by sorting the keys of all points at once, in place of a hash table.
-Vertices beside two that points touch are kept too, so that blurred values can pass over gaps; where points are sparse
-this halves the error. The features are scaled 5 % larger than equal variances ask for: the kernel of the lattice is
-flatter than a Gaussian, and so comes nearest to it (error of random sums over images, d = 5: 0.065 to 0.048).
+Vertices beside two that points touch (three, in large lattices) are kept too, so that blurred values can pass over
+gaps; where points are sparse this halves the error. The features are scaled 5 % larger than equal variances ask for:
+the kernel of the lattice is flatter than a Gaussian, and so comes nearest to it (d = 5, random values over an image of
+24 x 32: the error of normalised sums falls from 0.068 to 0.048 of their norm).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from saccade.errors import ConfigError
 __all__ = ["PermutohedralLattice", "build_lattice", "lattice_filter"]
 
 _NARROWER = 1.05
+# Touched vertices from which on others have to be beside three of them: each costs time and memory in every filter.
+_MANY = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,10 @@ def build_lattice(features: Tensor) -> PermutohedralLattice:
         keys, steps = _vertex_keys(base, ranks)
         found, order = keys.flatten().sort()
         touched, lengths = found.unique_consecutive(return_counts=True)
-        around, times = torch.cat([touched + move for step in steps for move in (step, -step)]).unique(
-            return_counts=True
-        )
-        vertex_keys = torch.cat((touched, around[times > 1])).unique()
+        least = 2 if len(touched) <= _MANY else 3
+        around = [touched + move for step in steps for move in (step, -step)]
+        every, times = torch.cat([touched] * least + around).unique(return_counts=True)
+        vertex_keys = every[times >= least]
         number = torch.searchsorted(vertex_keys, touched)
         vertices = torch.empty_like(order, dtype=torch.int32)
         vertices[order] = number.int().repeat_interleave(lengths)
