@@ -35,6 +35,14 @@ class PixelRecord(NamedTuple):
         counts: Number of pixels of each pair, int64.
         labels: Classes with a boundary in either map.
         boundary_f: F-measure of the boundary of each of these.
+
+    Example:
+        >>> evaluator, label_map = SegmentationEvaluator(("sky", "road")), np.eye(3, dtype=np.uint8)
+        >>> about = dict(path="1.png", image_id=1, image_size=(3, 3), class_names=("sky", "road"))
+        >>> evaluator.update([SegmentationMap(**about, label_map=label_map)], [{"label_map": label_map}])
+        >>> record = evaluator.state()[1]
+        >>> record.codes, record.counts, record.boundary_f
+        (array([0, 3], dtype=int32), array([6, 3]), array([1., 1.]))
     """
 
     codes: NDArray[np.int32]
