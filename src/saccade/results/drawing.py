@@ -282,7 +282,7 @@ def draw_cutout(rgba: NDArray[Any]) -> Image:
         >>> cutout[:240] = (200, 0, 0, 255)
         >>> drawn = draw_cutout(cutout)
         >>> drawn[100, 100].tolist(), drawn[300, 0].tolist(), drawn[300, 20].tolist()
-        ([200, 0, 0], [153, 153, 153], [204, 204, 204])
+        ([200, 0, 0], [204, 204, 204], [153, 153, 153])
     """
     import cv2
 
