@@ -15,6 +15,8 @@ import saccade
 from saccade.api.options import FinishOptions
 from saccade.cli import main
 from saccade.deploy.file_runtime import OnnxRuntime
+from saccade.engine.train.config import Phase, TrainConfig
+from saccade.engine.train.phases import resolve_phases
 from saccade.errors import ConfigError
 from saccade.models.base import Model, Outputs
 from saccade.models.checkpoint import load_model, read_metadata, save_model
@@ -161,3 +163,10 @@ def test_where_it_does_not_belong_it_is_refused(tmp_path: Path) -> None:
         saccade.predict(saccade.create_model("lenet5"), IMAGE, finish="dense_crf")
     with pytest.raises(ConfigError, match="Leave finish out"):
         saccade.evaluate(data="digit_scenes", predictions=tmp_path / "p.json", finish="dense_crf")
+
+
+def test_a_phase_of_training_sets_it(model: Model) -> None:
+    phases = (Phase(from_epoch=3, model={"finish": "dense_crf", "finish_options": {"iterations": 2}}),)
+    settings = resolve_phases(TrainConfig(phases=phases), model)
+    assert [one.model["finish"] for one in settings] == ["", "dense_crf"]
+    assert settings[1].model["finish_options"] == {"iterations": 2}

@@ -108,3 +108,6 @@ def test_too_many_vertices_are_refused() -> None:
     with pytest.raises(ConfigError, match="Choose larger standard deviations"):
         build_lattice(features)
     assert math.isfinite(float(lattice_filter(build_lattice(features / 100), torch.ones(10, 1)).sum()))
+    for bad in (features * 1e20, features * math.inf, features * math.nan):
+        with pytest.raises(ConfigError, match="not finite, or too many standard deviations apart"):
+            build_lattice(bad)

@@ -33,6 +33,7 @@ __all__ = ["PermutohedralLattice", "build_lattice", "lattice_filter"]
 _NARROWER = 1.05
 # Touched vertices from which on others have to be beside three of them: each costs time and memory in every filter.
 _MANY = 1 << 17
+_FARTHEST = 2.0**40
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def build_lattice(features: Tensor) -> PermutohedralLattice:
     count, dims = features.shape
     with torch.no_grad():
         elevated = _elevate(features.detach().float().T)
+        if not bool((elevated.abs() < _FARTHEST).all()):
+            raise ConfigError("features are not finite, or too many standard deviations apart. Choose larger ones.")
         base, ranks, weights = _enclosing_simplices(elevated)
         keys, steps = _vertex_keys(base, ranks)
         found, order = keys.flatten().sort()
