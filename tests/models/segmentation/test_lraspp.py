@@ -8,8 +8,10 @@ from tests.models.segmentation.torchvision_segmenters import (
     ours_of,
     their_segmenter,
 )
+from torch import nn
 
 from saccade.errors import ConfigError
+from saccade.models.classification.base import build_backbone
 from saccade.models.registry import create_model
 
 
@@ -35,3 +37,22 @@ def test_details_come_from_the_first_map_of_stride_8(backbone, stride, low):
 def test_one_feature_map_is_not_enough():
     with pytest.raises(ConfigError, match="reads two feature maps, and this backbone has one"):
         create_model("lraspp", backbone="vit_ti_16")
+
+
+def test_strided_units_of_mobilenet_v3_and_their_dilation_at_stride_8():
+    with torch.device("meta"):
+        large, small = (build_backbone(f"mobilenet_v3_{size}", output_stride=8) for size in ("large", "small"))
+        dilations = [
+            convolution.dilation[0]
+            for unit in large.trunk[1:-1]
+            for convolution in unit.modules()
+            if isinstance(convolution, nn.Conv2d) and convolution.kernel_size[0] > 1
+        ]
+        for model in (large, small):
+            model.read_strided_units()
+            maps = model.eval().features(torch.empty(1, 3, 64, 64))
+            found = [(value.shape[1], 64 // value.shape[2]) for value in maps]
+            assert found == list(zip(model.feature_channels, model.feature_strides, strict=True))
+    assert dilations == [1] * 6 + [2] * 6 + [4] * 3
+    assert (large.feature_ends, small.feature_ends) == ((0, 2, 4, 7, 16), (0, 1, 2, 4, 12))
+    assert large.feature_channels == (16, 24, 40, 80, 960)
