@@ -19,11 +19,13 @@ from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport
 from saccade.metrics.translation import kernel_distance
 from saccade.models.base import Model
+from saccade.models.classification.base import Classifier
 from saccade.models.normalize import Normalize
 from saccade.results.translated_image import TranslatedImage
 from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
+from saccade.tasks.translation import TranslationTask
 
 __all__ = ["evaluate_kid", "pooled_features"]
 
@@ -66,16 +68,16 @@ def evaluate_kid(
         >>> sorted(report.values)
         ['KID', 'KID_input', 'images', 'images_wanted']
     """
-    if runtime.task != "translation":
+    task = get_task(runtime.task)
+    if not isinstance(task, TranslationTask):
         raise ConfigError(
             f"KID compares translated images, and {runtime.name} solves {runtime.task}. Leave features out."
         )
-    if classifier.task != "classification" or not classifier.feature_channels:
+    if not isinstance(classifier, Classifier) or not classifier.feature_channels:
         raise ConfigError(
             f"features: '{classifier.builder_name}' is no classifier with feature maps. Give one, such as a checkpoint "
             "of resnet18."
         )
-    task = get_task(runtime.task)
     loader = make_eval_loader(EvalPipeline(dataset, runtime.input_spec), batch_size, workers)
     batches: Iterable[Batch] = loader if progress is None else progress(loader, len(loader))
     made: dict[str, NDArray[Any]] = {}
