@@ -118,8 +118,19 @@ def test_domains_are_compared_as_sets_in_which_an_image_counts_once() -> None:
         assert not report.higher_is_better
         distances[name] = report.score
     assert distances["bright"] > distances["dark"]
-    areas = np.stack([one.reshape(-1) for one in np.zeros((4, 768))])
-    assert kernel_distance(areas, areas).value == 0
+
+
+def test_grey_images_of_the_right_brightness_are_no_good_translation() -> None:
+    rng = np.random.default_rng(0)
+    real = np.clip(rng.normal(120, 60, (40, 4, 4, 3)), 0, 255).repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
+    scores = {}
+    for name, outputs in (("grey", np.full_like(real[:20], 120)), ("like", real[20:])):
+        evaluator = TranslationEvaluator()
+        for number, output in enumerate(outputs):
+            target = {"target_image": real[number], "paired": np.array(False)}
+            evaluator.update([result(number, output)], [target])
+        scores[name] = evaluator.compute().values["KID_thumbnails"]
+    assert scores["like"] < 0.5 * scores["grey"]
 
 
 def test_one_image_of_a_domain_has_no_distance_and_a_note() -> None:

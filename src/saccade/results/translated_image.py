@@ -25,6 +25,7 @@ class TranslatedImage(Result):
 
     Args:
         output: (H, W, 3) uint8 RGB.
+        title: What a drawing calls it; ground truth is ``wanted``, or ``other domain`` where it is no partner.
 
     Example:
         >>> about = dict(path="a.jpg", image_id=0, image_size=(4, 4), class_names=())
@@ -36,6 +37,7 @@ class TranslatedImage(Result):
 
     savers: ClassVar[Mapping[str, str]] = {**Result.savers, "image": "save_image"}
     output: NDArray[np.uint8]
+    title: str = "output"
 
     def mean_change(self) -> float | None:
         """Mean absolute difference between input and output, 0..1; None where the input's pixels were not kept."""
@@ -56,7 +58,7 @@ class TranslatedImage(Result):
         from saccade.results.drawing import draw_caption
         from saccade.results.images import montage
 
-        tiles = [draw_caption(self.pixels(), ["input"]), draw_caption(self.output, ["output"])]
+        tiles = [draw_caption(self.pixels(), ["input"]), draw_caption(self.output, [self.title])]
         return montage(tiles, columns=2, cell=max(tiles[0].shape[:2]))
 
     def save_image(self, path: str | Path) -> Path:

@@ -53,12 +53,13 @@ class TranslationTask(Task):
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """Show a target as a result: the image of the other domain; one that is no partner is resized."""
         image: NDArray[Any] = to_rgb8(np.asarray(target["target_image"]))
-        if target.get("paired", True):
+        paired = bool(target.get("paired", True))
+        if paired:
             image = info.geometry.invert_map(image, linear=True)
         height, width = info.geometry.original_size
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        return _result(image, info)
+        return replace(_result(image, info), title="wanted" if paired else "other domain")
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> TranslationEvaluator:
         """Build the evaluator; SSIM decides on pairs, the kernel distance of thumbnails otherwise."""

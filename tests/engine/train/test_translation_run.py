@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from saccade.data.open import open_dataset
 from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.evaluate.model_check import check_model
 from saccade.engine.report.run_report import write_run_report
 from saccade.engine.report.samples import draw_samples
 from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -116,6 +117,7 @@ def test_sheets_of_samples_are_drawn_after_each_epoch_and_reported(tmp_path: Pat
     assert "KID_thumbnails" in report
     assert np.isfinite(result.history[-1]["val/KID_thumbnails"])
     assert result.baseline is not None
+    assert check_model(model, open_dataset(folder, "test")).ok  # the ground truth itself misses nothing
     before = torch.get_rng_state()
     assert draw_samples(model, open_dataset(folder, "test")) is not None
     assert torch.equal(torch.get_rng_state(), before)

@@ -73,7 +73,15 @@ class LearnabilityReport:
     @property
     def ok(self) -> bool:
         """Whether the ground truth gets the best score and no obstacle was found."""
-        return abs(self.ground_truth - self.perfect) < 1e-6 and not self.reasons
+        return self.missed < 1e-6 and not self.reasons
+
+    @property
+    def missed(self) -> float:
+        """By how much the ground truth misses the best score; distances without bias may come below 0, and miss none.
+
+        NaN if there is nothing to score.
+        """
+        return max(self.perfect - self.ground_truth if self.perfect else self.ground_truth, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values for JSON; undefined figures are None."""
@@ -145,7 +153,7 @@ def check_learnability(model: Model, dataset: VisionDataset, image_count: int = 
         ground_truth.values[ground_truth.primary],
         resized.values[ground_truth.primary],
     )
-    if np.isfinite(report.ground_truth) and abs(report.ground_truth - report.perfect) >= 1e-6:
+    if report.missed >= 1e-6:
         report.spoilers = [line for line, _ in zip(scores.spoilers(pipeline, indices), range(_LISTED), strict=False)]
     report.sizes, report.unowned = objects.rows(), objects.unowned
     if isinstance(model, AnchorYOLO):
@@ -248,7 +256,7 @@ def _score_reasons(report: LearnabilityReport, objects: ObjectFit, model: Model)
             f"objects ({share:.1f} %): less than two pixels, or a tenth, is left of them. "
             "Use a larger canvas, or cut the images into tiles."
         )
-    if np.isfinite(report.ground_truth) and abs(report.ground_truth - report.perfect) >= 1e-6:
+    if report.missed >= 1e-6:
         reasons.append(
             f"not even the ground truth gets the best score ({report.metric} {report.ground_truth:.4f}). "
             "Correct the images listed ('saccade check DATA' names their faults)."
