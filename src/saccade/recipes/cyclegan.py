@@ -32,4 +32,5 @@ def cyclegan_summer2winter() -> TrainConfig:
         schedule=ScheduleConfig(name="linear", constant_epochs=20.0),
         epochs=40,
         max_minutes=20.0,
+        channels_last=False,  # instance normalisation copies maps that lie so
     )

@@ -92,6 +92,7 @@ def _translation() -> TrainConfig:
         optimizer=OptimizerConfig(name="adam", lr=2e-4, betas=(0.5, 0.999)),
         schedule=ScheduleConfig(name="linear", constant_epochs=100.0),
         epochs=200,
+        channels_last=False,  # instance normalisation copies maps that lie so
     )
 
 
