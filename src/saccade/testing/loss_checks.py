@@ -20,6 +20,7 @@ from saccade.testing.subject import Subject
 
 __all__ = ["LossPass", "check_gradients_reach_every_part", "check_loss_is_finite", "run_loss"]
 
+
 @dataclass(frozen=True)
 class LossPass:
     """One forward and backward pass.

@@ -205,7 +205,9 @@ def test_a_palette_image_is_read_by_its_colours(pair: Path) -> None:
 
 def test_colours_that_stand_for_nothing_are_named(pair: Path) -> None:
     write_colors(pair / "masks" / "a.png", COLORS)
-    with pytest.raises(DataError, match=r"a\.png: the palette has no colour #464646 \(1 pixels\), #ffffff \(1 pixels\)\. Add"):
+    with pytest.raises(
+        DataError, match=r"a\.png: the palette has no colour #464646 \(1 pixels\), #ffffff \(1 pixels\)\. Add"
+    ):
         masks.read(pair, "all", palette={"#000000": 0, "#804080": 1}).target(0)
     for palette, message in (
         ({}, "it is empty"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +15,7 @@ from saccade.models.segmentation.base import Segmenter, labels_of_size
 
 
 class TwoOutputs(Segmenter):
-    output_weights = {"auxiliary": 0.4}
+    output_weights: ClassVar[Mapping[str, float]] = {"auxiliary": 0.4}
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
