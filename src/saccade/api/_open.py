@@ -87,12 +87,12 @@ def build_alone(name: str, class_names: Sequence[str] = ()) -> Model:
     """The network with classes of these names, and weights that are random but always the same."""
     import torch
 
-    from saccade.models.registry import create_model
+    from saccade.models.registry import create_for_classes, create_model
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = create_model(name, len(class_names) or None)
-    network.class_names = tuple(class_names)
+        network = create_for_classes(name, len(class_names)) if class_names else create_model(name)
+    network.class_names = tuple(class_names) if network.num_classes else ()
     return network
 
 

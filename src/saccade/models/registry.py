@@ -28,6 +28,7 @@ from saccade.weights.source import open_source
 __all__ = [
     "BuilderEntry",
     "Reported",
+    "create_for_classes",
     "create_model",
     "from_header",
     "get_builder",
@@ -310,10 +311,32 @@ def create_model(name: str, num_classes: int | None = None, weights: str | None 
         if option not in options:
             raise ConfigError(f"model '{name}' needs {option}: its network is not known without.")
     if num_classes is not None:
+        if "num_classes" not in entry.parameters:
+            raise ConfigError(f"model '{name}' has no classes of its own. Leave num_classes out.")
         options["num_classes"] = num_classes
     if weights is not None:
         options["weights"] = weights
     return entry.build(**options)
+
+
+def create_for_classes(name: str, classes: int, /, **options: Any) -> Model:
+    """Build a network for data with so many classes; one that has none of its own is built as it is.
+
+    Args:
+        name: A name of ``list_models()``.
+        classes: Those of the data, unless the options name others (``num_classes``).
+        options: Further arguments of that builder.
+
+    Raises:
+        ConfigError: As :func:`create_model`.
+
+    Example:
+        >>> create_for_classes("lenet5", 3).num_classes, create_for_classes("protonet_conv4", 3).num_classes
+        (3, 0)
+    """
+    if "num_classes" in get_builder(name).parameters:
+        options.setdefault("num_classes", classes)
+    return create_model(name, **options)
 
 
 def _advise(model: Loadable, fits: Fits) -> str:

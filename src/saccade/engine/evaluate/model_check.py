@@ -40,7 +40,7 @@ from saccade.errors import ConfigError, DataError, NonFiniteLossError, did_you_m
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
 from saccade.models.class_names import learnt_class_names
-from saccade.models.registry import create_model, get_builder, list_models
+from saccade.models.registry import create_for_classes, get_builder, list_models
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
 
@@ -236,7 +236,7 @@ def check_source(
         solved = get_task(get_builder(model).task)
         dataset = open_raw(source, split, format=format, task=task or solved.ground_truth_task)
         with _seeded():
-            network = create_model(model, num_classes=solved.network_classes(dataset.info.class_names))
+            network = create_for_classes(model, solved.network_classes(dataset.info.class_names))
     else:
         network = model if isinstance(model, Model) else _load(model, trust)
         dataset = open_raw(source, split, format=format, task=task or get_task(network.task).ground_truth_task)

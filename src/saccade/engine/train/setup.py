@@ -19,7 +19,7 @@ from saccade.engine.train.progress import track
 from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.class_names import learnt_class_names
-from saccade.models.registry import create_model, get_builder, input_names_of, target_names_of
+from saccade.models.registry import create_for_classes, get_builder, input_names_of, target_names_of
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.tasks import get_task
 
@@ -173,11 +173,8 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
 
     # Options that published weights were trained with hold for a resumed run too; the run's own go before them.
     options = {**published_arguments(config.model, config.weights or ""), **config.model_args}
-    entry = get_builder(config.model)
-    classes = get_task(entry.task).network_classes(info.class_names)
-    if "num_classes" in entry.parameters:  # else the network has none
-        options.setdefault("num_classes", classes)
-    model = create_model(config.model, **options)
+    classes = get_task(get_builder(config.model).task).network_classes(info.class_names)
+    model = create_for_classes(config.model, classes, **options)
     model.class_names = learnt_class_names(model.num_classes, info.class_names)
     if config.data.size is not None:
         model.input_spec = model.input_spec.with_size(config.data.size)
