@@ -49,7 +49,7 @@ def images_per_second(model: Any, rounds: int) -> float:
 
 
 def main(
-    out: Path, minutes: float = 0.02, line: tuple[tuple[int, str, dict[str, Any], int, float], ...] = LINE[5:7]
+    out: Path, minutes: float = 0.02, line: tuple[tuple[int, str, dict[str, Any], int, float], ...] = LINE[6:7]
 ) -> str:
     lines = ["| year | network | canvas | parameters | multiply-adds | epochs | top-1 | images/s |"]
     lines += ["|---|---|---:|---:|---:|---:|---:|---:|"]

@@ -45,6 +45,8 @@ def measure(name: str, seed: int, out: Path, quick: bool) -> tuple[Row, VisionDa
     data = None
     if quick:
         config.epochs, config.data.size, config.data.workers = 1, (64, 64), 0
+        if "backbone" in config.model_args:
+            config.model_args["backbone"] = "mobilenet_v3_small"
         train, test = (DigitScenes("segmentation", split, count=4, size=(64, 64)) for split in ("train", "test"))
         data = Datasets(train, None, test)
     run = fit(config, resume=True, data=data)
