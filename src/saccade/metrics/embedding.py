@@ -98,7 +98,8 @@ class Verification(NamedTuple):
 
     def curve(self) -> dict[str, Any]:
         """The ROC curve, for a report."""
-        keep = np.unique(np.linspace(0, len(self.accepted) - 1, 200).round().astype(int)) if len(self.accepted) else []
+        count = len(self.accepted)
+        keep = np.unique(np.linspace(0, count - 1, min(200, count)).round().astype(np.int64))
         return {
             "x": self.false_accepted[keep].tolist(),
             "y": {"same pairs accepted": self.accepted[keep].tolist()},

@@ -183,7 +183,7 @@ def check_features(subject: Subject) -> None:
     with torch.no_grad(), attempt("features"):
         maps = model.features(images_for(model, subject.size))
     found = [tuple(value.shape) for value in maps]
-    declared = [
+    declared: list[tuple[int, ...]] = [
         (2, channels, height // stride, width // stride)
         for channels, stride in zip(model.feature_channels, model.feature_strides, strict=True)
     ]

@@ -25,7 +25,7 @@ class EmbeddingNetwork(Model):
 
     task = "embedding"
     target_names = ("labels",)
-    decoded_keys = ("embedding",)
+    decoded_keys: tuple[str, ...] = ("embedding",)
     num_classes = 0
 
     def decode(self, outputs: Outputs) -> Decoded:
