@@ -31,6 +31,7 @@ PRINTS = {
     "identity_mappings.py": "original",
     "joint_or_steps.py": "| steps | ",
     "mask_choices.py": "| pool |",
+    "omniglot_runs.py": "| mean of 2 | ",
     "progressive_learning.py": "fixed size",
     "pyramids.py": "| (a) featurised image pyramid |",
     "rcnn_line_speed.py": "| Faster R-CNN |",
@@ -49,13 +50,19 @@ def test_every_example_is_listed() -> None:
     assert sorted(PRINTS) == sorted(file.name for file in EXAMPLES.glob("[!_]*.py"))
 
 
-# Those that train on real photographs.
-REAL = ("compare_line.py", "identity_mappings.py", "progressive_learning.py", "transfer.py")
+# Those that need real data.
+REAL = {
+    "compare_line.py": "intel_scenes",
+    "identity_mappings.py": "intel_scenes",
+    "omniglot_runs.py": "omniglot",
+    "progressive_learning.py": "intel_scenes",
+    "transfer.py": "intel_scenes",
+}
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.data("intel_scenes")) if name in REAL else name for name in sorted(PRINTS)],
+    [pytest.param(name, marks=pytest.mark.data(REAL[name])) if name in REAL else name for name in sorted(PRINTS)],
 )
 def test_example(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
