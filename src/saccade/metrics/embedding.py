@@ -200,9 +200,8 @@ def _few_shot(
 
 def _recall_at_1(vectors: NDArray[Any], labels: NDArray[Any], l1_weights: NDArray[Any] | None) -> float:
     """Share of images, of classes with several, whose nearest other image is of their class."""
-    counts = np.bincount(np.unique(labels, return_inverse=True)[1])
-    several = counts[np.unique(labels, return_inverse=True)[1]] > 1
-    asked = np.flatnonzero(several)
+    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    asked = np.flatnonzero(counts[index] > 1)
     if not len(asked):
         return float("nan")
     hits = 0

@@ -156,9 +156,7 @@ class KochNetwork(EmbeddingNetwork):
         first, second, same = _pairs(embedding, targets)
         logits = self.similarity((first - second).abs())[:, 0].float()
         if not len(logits):
-            return {
-                "pair": embedding.float().sum() * 0 + sum(value.sum() for value in self.similarity.parameters()) * 0
-            }
+            return {"pair": logits.sum()}
         return {"pair": F.binary_cross_entropy_with_logits(logits, same.float())}
 
 
