@@ -260,6 +260,28 @@ def test_ctrl_c_ends_all_processes_and_the_search_goes_on(
     assert (log.count("epoch 1/12"), log.count("epoch 12/12")) == (1, 1)
 
 
+@pytest.mark.parametrize("moment", ["while it is taken", "before it draws its values"])
+def test_a_trial_that_hardly_began_is_not_lost_by_ctrl_c(
+    base: TrainConfig, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    module, name = (search_module, "take_trial") if moment.startswith("while") else (trials_module, "suggest")
+    original = getattr(module, name)
+
+    def interrupted(*given: Any) -> Any:
+        found = original(*given) if name == "take_trial" else None
+        os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(module, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        saccade.tune(base, space=[LR], trials=1, out="x")
+    (waiting,) = _trials("x")
+    assert (waiting.state.name, waiting.user_attrs.get("recipe")) == ("WAITING", True)
+    monkeypatch.setattr(module, name, original)
+    found = saccade.tune(out="x", resume=True)
+    assert [row["state"] for row in found.trials] == ["complete (recipe)"]
+
+
 def test_a_process_that_is_killed_is_replaced(base: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
     base.epochs = 12
     killed: list[int] = []

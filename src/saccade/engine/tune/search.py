@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from saccade.data.transforms.steps import check_settings
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
+from saccade.engine.train.guard import InterruptGuard
 from saccade.engine.train.phases import resolve_phases
 from saccade.engine.train.samplers import batches_an_update
 from saccade.engine.train.setup import build_model
@@ -30,7 +31,7 @@ from saccade.engine.tune.fitness import Fitness, choose_fitness
 from saccade.engine.tune.report import importances, trial_rows, write_tune_report
 from saccade.engine.tune.samplers import make_sampler
 from saccade.engine.tune.space import Choice, Dimension, has_value, to_config
-from saccade.engine.tune.study import Search, counted, is_recipe, open_study, read_search, recover
+from saccade.engine.tune.study import Search, abandon, counted, is_recipe, open_study, read_search, recover
 from saccade.engine.tune.trials import Opened, Outcome, disk_use, run_trial, take_trial, trim
 from saccade.errors import ConfigError, SaccadeError
 from saccade.models.registry import get_builder
@@ -211,8 +212,7 @@ def _work(study: Study, search: Search, folder: Path, opened: Opened, fitness: F
     """Run trials in this process until the search has them all."""
     times: list[float] = []
     written = time.monotonic()
-    while (trial := take_trial(study, search.trials)) is not None:
-        outcome = run_trial(search, study, trial, folder / "trials", opened, fitness)
+    while (outcome := _next_outcome(study, search, folder / "trials", opened, fitness)) is not None:
         times.append(outcome.minutes)
         trim(study, folder / "trials")
         _say(_progress(study, search, outcome, sum(times) / len(times) / jobs))
@@ -223,6 +223,20 @@ def _work(study: Study, search: Search, folder: Path, opened: Opened, fitness: F
             late = time.monotonic() - written > _REPORT_SECONDS
             _write_best(study, search, folder, fitness, report=late)
             written = time.monotonic() if late else written
+
+
+def _next_outcome(study: Study, search: Search, folder: Path, opened: Opened, fitness: Fitness) -> Outcome | None:
+    """Take a trial and run it; one that is interrupted, at whatever moment, is at the head of the queue after that."""
+    trial = None
+    try:
+        with InterruptGuard() as guard:  # taken as a whole or not at all
+            trial = take_trial(study, search.trials)
+        guard.raise_if_requested()
+        return None if trial is None else run_trial(search, study, trial, folder, opened, fitness)
+    except KeyboardInterrupt:
+        if trial is not None:
+            abandon(study, study.trials[trial.number], "interrupted")
+        raise
 
 
 def _progress(study: Study, search: Search, outcome: Outcome, minutes_a_trial: float) -> str:

@@ -218,7 +218,9 @@ def abandon(study: Study, trial: FrozenTrial, reason: str, again: bool = True) -
         Whether this call did it; another process may have been first.
     """
     attempt = int(trial.user_attrs.get("attempt", 1))
-    again = again and bool(trial.params)
+    # One that had drawn no values yet may have been given some: those of the recipe, or of an earlier attempt.
+    values = trial.params or trial.system_attrs.get("fixed_params", {})
+    again = again and bool(values)
     repeated = again and attempt >= _ATTEMPTS
     key, text = ("reason", f"{reason}, {attempt} times; out of memory?") if repeated else ("abandoned", reason)
     try:
@@ -230,7 +232,7 @@ def abandon(study: Study, trial: FrozenTrial, reason: str, again: bool = True) -
         kept: dict[str, Any] = {
             name: trial.user_attrs[name] for name in ("recipe", "folder") if name in trial.user_attrs
         }
-        study.enqueue_trial(trial.params, user_attrs={**kept, "attempt": attempt + (reason != "interrupted")})
+        study.enqueue_trial(values, user_attrs={**kept, "attempt": attempt + (reason != "interrupted")})
     return True
 
 

@@ -165,15 +165,12 @@ def run_trial(search: Search, study: Study, trial: Trial, folder: Path, opened: 
         fitness: What is maximised.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C; the trial is at the head of the queue by then.
+        KeyboardInterrupt: After Ctrl-C.
     """
     outcome, started = Outcome(trial.number), time.monotonic()
     try:
         with Heartbeat(study, trial):
             _train(search, trial, folder, opened, fitness, outcome)
-    except KeyboardInterrupt:
-        abandon(study, study.trials[trial.number], "interrupted")
-        raise
     except Exception as error:  # whatever goes wrong in one trial is recorded, and the search goes on
         outcome.state, outcome.reason = "failed", reason_of(error)
         if is_of_every_trial(error, search):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 import warnings
+from types import FrameType
 
 from saccade.errors import SaccadeError
 
@@ -20,14 +22,15 @@ def main() -> int:
     """Run trials until the search has them all.
 
     Returns:
-        0; 2 if every trial would fail, for the reason that is written to stdout; 130 after Ctrl-C.
+        0; 2 if every trial would fail, for the reason that is written to stdout; 130 after Ctrl-C or SIGTERM.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
     settings = json.loads(sys.stdin.read())
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     warnings.filterwarnings("ignore", module=r"(?!saccade\b)")
-    from saccade.engine.tune.search import run_worker
-
     try:
+        from saccade.engine.tune.search import run_worker
+
         run_worker(settings)
     except (SaccadeError, OSError) as error:
         sys.stdout.write(" ".join(str(error).split()))
@@ -35,6 +38,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """The search asks its processes to end by SIGTERM: as Ctrl-C would, also before and between trials."""
+    raise KeyboardInterrupt
 
 
 def _end_with_parent(parent: int) -> None:
