@@ -2,6 +2,7 @@
 
 python examples/compare_detectors.py                            # all five
 python examples/compare_detectors.py --recipes fcos_r18_bccd    # one of them
+python examples/compare_detectors.py --times                    # time of an image alone, untrained: a minute
 python examples/compare_detectors.py --out runs/compare         # folder of the runs; a stopped one goes on from there
 """
 
@@ -15,6 +16,7 @@ from _runs import METRICS, Row, machine, markdown, measure_runs, milliseconds, o
 import saccade
 from saccade.deploy.runtime import FusedRuntime, best_cpu_runtime
 from saccade.engine.train.fit import fit
+from saccade.engine.train.setup import build_model, open_datasets
 
 RECIPES = ("ssdlite_bccd", "retinanet_r18_bccd", "fcos_r18_bccd", "centernet_r18_bccd", "yolox_tiny_bccd")
 IMAGES = 292  # of train + val, once an epoch
@@ -45,6 +47,24 @@ def measure(name: str, seed: int, out: Path, quick: bool) -> Row:
     }
 
 
+def times(recipes: Sequence[str], rounds: int = 200) -> str:
+    """Time of an image by networks with fresh weights. Decoding and suppression work on as many candidates as after
+    training, so that they take as long."""
+
+    def row(name: str) -> Row:
+        config = saccade.recipe(name)
+        model = build_model(config, open_datasets(config).train.info).eval()
+        ms = milliseconds(best_cpu_runtime(model), model.input_spec.size, rounds, unmeasured=3)
+        return {"size": model.input_spec.size, "ms": ms}
+
+    def cells(name: str, found: Row) -> list[str]:
+        return [f"`{name}`", "{} x {}".format(*found["size"]), f"{found['ms']:.1f}"]
+
+    result = markdown(("recipe", "pixels", "ms an image"), {name: row(name) for name in recipes}, cells)
+    print(f"{result}\n{machine()}", flush=True)
+    return result
+
+
 def table(results: Mapping[str, Row]) -> str:
     def cells(name: str, row: Row) -> list[str]:
         cost = [f"{row['parameters'] / 1e6:.2f} M", f"{row['ms']:.1f}", f"{row['images']:,}"]
@@ -70,7 +90,16 @@ def main(out: Path, recipes: tuple[str, ...] = RECIPES[2:3], seed: int = 0, quic
     return compare(out / RESULTS, recipes, seed, quick)
 
 
+def command_line(text: str | None, recipes: Sequence[str], out: str, results: str) -> None:
+    """That of a comparison of recipes."""
+    parser = options(text, "recipes", recipes, out)
+    parser.add_argument("--times", action="store_true", help="only the time of an image, by untrained networks")
+    given = parser.parse_args()
+    if given.times:
+        times(given.recipes)
+    else:
+        compare(given.out / results, given.recipes, given.seed, given.quick)
+
+
 if __name__ == "__main__":
-    parser = options(__doc__, "recipes", RECIPES, "runs/compare_detectors")
-    arguments = parser.parse_args()
-    main(arguments.out, tuple(arguments.recipes), arguments.seed, arguments.quick)
+    command_line(__doc__, RECIPES, "runs/compare_detectors", RESULTS)

@@ -2,6 +2,7 @@
 
 python examples/yolo_line.py                                # all seven
 python examples/yolo_line.py --recipes yolov5n_bccd         # one of them
+python examples/yolo_line.py --times                        # time of an image alone, untrained: a minute
 python examples/yolo_line.py --out runs/yolo_line           # folder of the runs; a stopped one goes on from there
 """
 
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from _runs import options
-from compare_detectors import compare
+from compare_detectors import command_line, compare
 
+RESULTS = "yolo_line.json"
 RECIPES = (
     "yolov1_fast_bccd",
     "yolov2_tiny_bccd",
@@ -24,10 +25,8 @@ RECIPES = (
 
 
 def main(out: Path, recipes: tuple[str, ...] = RECIPES[5:6], seed: int = 0, quick: bool = True) -> str:
-    return compare(out / "yolo_line.json", recipes, seed, quick)
+    return compare(out / RESULTS, recipes, seed, quick)
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, "recipes", RECIPES, "runs/yolo_line")
-    arguments = parser.parse_args()
-    main(arguments.out, tuple(arguments.recipes), arguments.seed, arguments.quick)
+    command_line(__doc__, RECIPES, "runs/yolo_line", RESULTS)

@@ -115,3 +115,27 @@ MEMBERS = (
     Subject("siamese", {"backbone": "mobilenet_v3_small", "dimensions": 8}, objects=_PAIRS),
     Subject("siamese_koch", {"fc_channels": 16, "width": 4}, (105, 105), objects=_PAIRS),
 )
+
+# Written for ONNX Runtime and OpenVINO in every run of the tests: each task, each kind of head and of attention. The
+# others, which take tens of seconds each, are written by the slow tests.
+IN_OTHER_RUNTIMES_OFTEN = {
+    "lenet5",
+    "resnet18",
+    "mobilenet_v3_small",
+    "vit_ti_16",
+    "yolox_nano",
+    "yolov2_tiny",
+    "centernet",
+    "retinanet",
+    "ssdlite",
+    "fasterrcnn",
+    "maskrcnn",
+    "unet",
+    "deeplabv3",
+    "u2netp",
+    "dsnt",
+    "heatmap_regression",
+    "cyclegan_resnet6",
+    "protonet_conv4",
+    "siamese",
+}

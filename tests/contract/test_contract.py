@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.contract.hand_counts import REFERENCE, hand_counts
-from tests.contract.members import MEMBERS
+from tests.contract.members import IN_OTHER_RUNTIMES_OFTEN, MEMBERS
 
 from saccade.analysis.counts import kept_counts
 from saccade.analysis.summary import summary
@@ -33,9 +33,14 @@ def _applies(check: str, member: Subject) -> bool:
     return check not in OF_ALL_BUILDERS and (member.exported or check not in ONLY_EXPORTED)
 
 
+def _marks(check: str, member: Subject) -> list[pytest.MarkDecorator]:
+    often = check != "runtime_formats" or member.name in IN_OTHER_RUNTIMES_OFTEN
+    return [] if often else [pytest.mark.slow]
+
+
 # Member by member, so that one network is in memory at a time.
 CASES = [
-    pytest.param(member, check, id=f"{check}-{member.name}")
+    pytest.param(member, check, id=f"{check}-{member.name}", marks=_marks(check, member))
     for member in MEMBERS
     for check in CHECKS
     if _applies(check, member)
@@ -82,7 +87,8 @@ def test_every_family_has_a_member(of_builder: Callable[[str], Subject]) -> None
         assert family in families, f"{name}: add a small member of {family.__name__} to tests/contract/members.py"
     exported = {type(of_builder(str(member.builder)).on_meta) for member in EXPORTED}
     assert exported == families
-    assert {get_builder(str(member.builder)).task for member in EXPORTED} == set(list_tasks())
+    assert IN_OTHER_RUNTIMES_OFTEN <= {member.name for member in EXPORTED}
+    assert {get_builder(name).task for name in IN_OTHER_RUNTIMES_OFTEN} == set(list_tasks())
 
 
 @pytest.mark.parametrize("name", list_models())
