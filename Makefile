@@ -16,11 +16,13 @@ endif
 
 install: $(STAMP)
 
+# Compiled once: where Python may not write bytecode (containers), every process would compile torch anew, for seconds.
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	$(BIN)/python -m compileall -q src/saccade
 	touch $(STAMP)
 
 demo: install

@@ -1,7 +1,12 @@
-"""What docstring examples find at hand: torch, numpy and saccade, in an empty folder of their own."""
+"""What docstring examples find at hand: torch, numpy and saccade, in an empty folder of their own.
+
+No test writes into the user's own cache.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,3 +25,10 @@ def _names_of_examples(request: pytest.FixtureRequest) -> None:
     names.update(torch=torch, np=np, numpy=np, saccade=saccade, F=F, Path=Path)
     request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_this_run() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="saccade-cache-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SACCADE_CACHE", folder)
+        yield

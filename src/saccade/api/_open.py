@@ -105,6 +105,7 @@ def open_model(
     nms: NmsLike = OWN_NMS,
     prune: int | None = None,
     finish: FinishLike = OWN_FINISH,
+    cache: bool = True,
 ) -> Runtime:
     """A runtime of a network, a checkpoint or an exported file, with other settings of suppression if given.
 
@@ -134,7 +135,8 @@ def open_model(
             f"'{found}' was exported at its depth, which cannot be changed. Leave prune out, or give the checkpoint "
             "that it was made from."
         )
-    runtime = open_runtime(found, device, trust)
+    # A network that the caller holds may change.
+    runtime = open_runtime(found, device, trust, cache=cache and not isinstance(model, Model))
     if max_detections is not None and isinstance(runtime, FileRuntime):
         runtime.limit_detections(max_detections)
     if isinstance(runtime, FileRuntime):

@@ -223,6 +223,7 @@ def predict(
     proposals: str | Path | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     keep_images: bool = True,
+    cache: bool = True,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
@@ -249,6 +250,8 @@ def predict(
             form; the method of the training run if not given, else selective_search.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
         keep_images: Keep the pixels on each result.
+        cache: Keep the converted graph of a checkpoint in the cache folder, so that the next prediction with it begins
+            in a fraction of the time.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
         tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
@@ -274,7 +277,7 @@ def predict(
     from saccade.engine.predict.further_inputs import with_inputs
     from saccade.engine.predict.predict import predict as run
 
-    runtime = open_model(model, weights, device, trust, max_detections, nms, prune, finish)
+    runtime = open_model(model, weights, device, trust, max_detections, nms, prune, finish, cache)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     runtime = with_inputs(runtime, input_settings(model, proposals, files=False))

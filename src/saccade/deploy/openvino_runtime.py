@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from saccade.deploy.base import ExportForm, as_uint8, export_program, max_detections_of
 from saccade.deploy.file_runtime import FileRuntime, require_file
 from saccade.deploy.fuse import fuse_batch_norm
+from saccade.deploy.graph_cache import GraphCache
 from saccade.deploy.precision import Precision, resolve_precision
 from saccade.deploy.roi_pool import convert_roi_pool
 from saccade.deploy.torch_runtime import FusedRuntime
@@ -123,6 +125,13 @@ def _options(precision: Precision) -> dict[str, Any]:
     }
 
 
+def _folded(model: Model) -> Model:
+    """A copy with BatchNorm folded, which takes a pass through the network."""
+    spec = model.input_spec
+    inputs = normalize_inputs(Normalize(spec), example_inputs(model, spec.size, 1))
+    return fuse_batch_norm(model, torch.zeros(1, spec.channels, *spec.size), inputs)
+
+
 class OpenVinoRuntime:
     """Runtime of a network in memory in OpenVINO: ``forward`` is converted at the first image of each canvas.
 
@@ -131,6 +140,8 @@ class OpenVinoRuntime:
     Args:
         model: The network; a copy is taken.
         precision: ``auto`` takes bfloat16 where the CPU computes in it.
+        cached: Keep converted graphs on disk and take them from there. The network itself is used instead of a copy,
+            and must not change.
     """
 
     task: str
@@ -140,16 +151,17 @@ class OpenVinoRuntime:
     decoded_keys: tuple[str, ...]
     name: str
 
-    def __init__(self, model: Model, precision: Precision = "auto") -> None:
-        self._core = import_openvino().Core()
+    def __init__(self, model: Model, precision: Precision = "auto", cached: bool = False) -> None:
+        openvino = import_openvino()
+        self._core = openvino.Core()
         self._options = _options(precision)
         self._precision = precision
-        spec = model.input_spec
-        inputs = normalize_inputs(Normalize(spec), example_inputs(model, spec.size, 1))
-        self._model = fuse_batch_norm(model, torch.zeros(1, spec.channels, *spec.size), inputs)
+        self._model, self._is_folded = (model, False) if cached else (_folded(model), True)
+        self._cache = GraphCache(model, f"openvino {openvino.__version__}") if cached else None
         # The same network with the converted graph in place of its forward: Model.predict composes the two as ever.
         self._shell = copy.copy(self._model)
         self._shell.forward = self._forward  # type: ignore[method-assign]
+        spec = model.input_spec
         self._graphs: OrderedDict[tuple[int, int], tuple[Any, tuple[str, ...]]] = OrderedDict()
         self._seen: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._refused: set[tuple[int, int]] = set()
@@ -172,7 +184,13 @@ class OpenVinoRuntime:
                 return self._in_torch()(images, **chosen)
             decoded = self._shell.predict(images, **chosen)
         on_cpu = {name: value.float() if value.is_floating_point() else value for name, value in decoded.items()}
-        return run_finish(self._model.finish, on_cpu, images, self._model.finish_options)
+        return run_finish(self._shell.finish, on_cpu, images, self._shell.finish_options)
+
+    def _network(self) -> Model:
+        """The network with BatchNorm folded; one whose graphs lie on the disk seldom needs it."""
+        if not self._is_folded:
+            self._model, self._is_folded = _folded(self._model), True
+        return self._model
 
     def _forward(self, images: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         compiled, names = self._compile(tuple(images.shape), inputs)
@@ -213,15 +231,13 @@ class OpenVinoRuntime:
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
             return False
-        spec = replace(self.input_spec, size=size)
         try:
-            form = ExportForm(self._model, size, decode=False)
-            graph = convert_program(export_program(form, spec, dynamic_batch=True), form.names, form.input_names)
+            graph = self._graph(size)
         except ExportError as error:
             self._refused.add(size)
             logger.warning("%s: %s; torch takes these images instead.", self.name, error)
             return False
-        self._graphs[size] = (graph, form.names)
+        self._graphs[size] = (graph, tuple(output.get_any_name() for output in graph.outputs))
         self._seen.pop(size, None)
         if len(self._graphs) > _MAX_CANVASES:
             oldest, _ = self._graphs.popitem(last=False)
@@ -229,9 +245,26 @@ class OpenVinoRuntime:
                 del self._compiled[key]
         return True
 
+    def _graph(self, size: tuple[int, int]) -> Any:
+        """The graph of a canvas, from the disk or converted now."""
+        if self._cache is None:
+            return self._converted(size)
+        graph = self._cache.read(size, self._core.read_model)
+        if graph is None:
+            graph = self._converted(size)
+            self._cache.write(size, partial(import_openvino().save_model, graph, compress_to_fp16=False))
+            # As it is read by later processes, whose figures are then the same to the last bit.
+            graph = self._cache.read(size, self._core.read_model) or graph
+        return graph
+
+    def _converted(self, size: tuple[int, int]) -> Any:
+        form = ExportForm(self._network(), size, decode=False)
+        program = export_program(form, replace(self.input_spec, size=size), dynamic_batch=True)
+        return convert_program(program, form.names, form.input_names)
+
     def _in_torch(self) -> FusedRuntime:
         if self._torch is None:
-            self._torch = FusedRuntime(self._model, self._precision)
+            self._torch = FusedRuntime(self._network(), self._precision)
         return self._torch
 
 

@@ -42,13 +42,15 @@ _RUNTIMES: weakref.WeakKeyDictionary[Model, tuple[tuple[object, ...], Runtime]] 
 _LAST: dict[tuple[object, ...], Runtime] = {}
 
 
-def best_cpu_runtime(model: Model) -> Runtime:
+def best_cpu_runtime(model: Model, cached: bool = False) -> Runtime:
     """Build the fastest runtime for this CPU: OpenVINO where it is installed, else torch with BatchNorm folded.
 
     Preparing one takes seconds, so a network that has not changed since gets the one it had.
 
     Args:
         model: The network; the runtime has a copy of it.
+        cached: Keep converted graphs on disk and take them from there; the runtime then has the network itself, which
+            must not change.
 
     Example:
         >>> model = saccade.create_model("lenet5")
@@ -58,6 +60,8 @@ def best_cpu_runtime(model: Model) -> Runtime:
     if importlib.util.find_spec("openvino") is None:
         _warn_once()
         build: type[OpenVinoRuntime | FusedRuntime] = FusedRuntime
+    elif cached:
+        return OpenVinoRuntime(model, cached=True)
     else:
         build = OpenVinoRuntime
     content = (build, torch.get_num_threads(), *_content(model))
@@ -88,7 +92,9 @@ def _warn_once() -> None:
     )
 
 
-def open_runtime(path_or_model: str | Path | Model, device: str | None = None, trust: bool = False) -> Runtime:
+def open_runtime(
+    path_or_model: str | Path | Model, device: str | None = None, trust: bool = False, cache: bool = False
+) -> Runtime:
     """Open a runtime for a network, a checkpoint, or an exported file.
 
     Args:
@@ -97,6 +103,7 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None, t
         device: ``cpu``, ``cuda``, ``mps``; a GPU for networks if there is one, else the CPU. Exported files run on the
             CPU.
         trust: Open what can run code of its maker: a ``.pt2`` program, a network from outside the package.
+        cache: Keep converted graphs on disk, and take them from there; a network that is given must not change.
 
     Raises:
         SaccadeError: If there is no such file, device, or kind of file, or it has to be trusted.
@@ -108,14 +115,14 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None, t
         'lenet.pt2 (torch.export)'
     """
     if isinstance(path_or_model, Model):
-        return _open_model(path_or_model, device)
+        return _open_model(path_or_model, device, cache)
     path = find_checkpoint(path_or_model)
     if not path.exists():
         raise SaccadeError(
             f"no model '{path}'. Give a checkpoint (.safetensors) or an exported model (.onnx, .xml, .pt2)."
         )
     if path.suffix == ".safetensors":
-        return _open_checkpoint(path, device, trust)
+        return _open_checkpoint(path, device, trust, cache)
     openers: dict[str, Callable[[Path], OnnxRuntime | OpenVinoFileRuntime | ProgramRuntime]] = {
         ".onnx": OnnxRuntime,
         ".xml": OpenVinoFileRuntime,
@@ -138,7 +145,7 @@ def open_runtime(path_or_model: str | Path | Model, device: str | None = None, t
     return runtime
 
 
-def _open_checkpoint(path: Path, device: str | None, trust: bool) -> Runtime:
+def _open_checkpoint(path: Path, device: str | None, trust: bool, cache: bool) -> Runtime:
     """The runtime of a checkpoint; that of the last one is kept, as converting it again takes seconds and memory.
 
     torch and OpenVINO keep about half a megabyte of each conversion for good.
@@ -147,18 +154,18 @@ def _open_checkpoint(path: Path, device: str | None, trust: bool) -> Runtime:
     key = (path.resolve(), status.st_mtime_ns, status.st_size, status.st_ino, device, torch.get_num_threads())
     if key in _LAST:
         return _LAST[key]
-    runtime = _open_model(load_model(path, trust=trust), device)
+    runtime = _open_model(load_model(path, trust=trust), device, cache)
     _LAST.clear()
     if isinstance(runtime, OpenVinoRuntime):  # others are ready at once, and may fill a GPU
         _LAST[key] = runtime
     return runtime
 
 
-def _open_model(model: Model, device: str | None) -> Runtime:
+def _open_model(model: Model, device: str | None, cache: bool) -> Runtime:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
-        return best_cpu_runtime(model)
+        return best_cpu_runtime(model, cache and ":" not in model.builder_name)
     try:
         return EagerRuntime(model, device, "auto")
     except (RuntimeError, AssertionError) as error:

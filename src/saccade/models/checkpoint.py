@@ -18,6 +18,7 @@ from saccade.errors import WeightsError
 from saccade.models.base import Model
 from saccade.models.class_names import check_class_names
 from saccade.models.registry import create_model, from_header
+from saccade.models.unfilled import Unfilled
 from saccade.ops.nms import NmsSettings
 from saccade.structures.input_spec import InputSpec
 from saccade.weights.files import read_file, read_header, save_file
@@ -231,11 +232,12 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
 def _build(metadata: Mapping[str, Any], path: Path, trust: bool) -> Model:
     """Build the network of a header; whatever goes wrong is a fault of the file.
 
-    Random initial values are drawn and thrown away; the caller's random numbers go on as if nothing had been built.
+    The caller's random numbers go on as if nothing had been built. None are drawn for networks of this package.
     """
+    filled = contextlib.nullcontext() if ":" in metadata["builder_name"] else Unfilled()
     arguments = {key: _tuples(value) for key, value in metadata["builder_args"].items()}
     try:
-        with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if trust else from_header():
+        with filled, torch.random.fork_rng(devices=[]), contextlib.nullcontext() if trust else from_header():
             return create_model(metadata["builder_name"], **arguments)
     except Exception as error:  # a builder's arguments come from the file, and may be anything
         raise WeightsError(

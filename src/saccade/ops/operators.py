@@ -1,17 +1,25 @@
 """torchvision's operators, loaded when the first is called.
 
-Importing torchvision loads torch's compiler, seconds for which a program without boxes would wait.
+Importing torchvision loads torch's compiler, seconds for which a program without boxes would wait. One that only
+predicts needs no more than the suppression of boxes, whose library is loaded without the package around it.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-__all__ = ["torchvision_operators"]
+import torch
+from torch import Tensor
+
+__all__ = ["suppress", "torchvision_operators"]
 
 
 def torchvision_operators() -> Any:
-    """Module ``torchvision.ops``; its operators are registered from then on.
+    """Module ``torchvision.ops``; its operators are registered from then on, also for graphs that are traced.
 
     Example:
         >>> torchvision_operators().box_area(torch.tensor([[0.0, 0.0, 2.0, 3.0]]))
@@ -20,3 +28,39 @@ def torchvision_operators() -> Any:
     import torchvision
 
     return torchvision.ops
+
+
+def suppress(boxes_xyxy: Tensor, scores: Tensor, iou: float) -> Tensor:
+    """Greedy suppression outside of graphs, as ``torchvision.ops.nms``.
+
+    Args:
+        boxes_xyxy: (N, 4).
+        scores: (N,).
+        iou: Boxes that overlap a better one by more are left out.
+
+    Returns:
+        Rows that are kept, by falling score, (K,).
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.9]])
+        >>> suppress(boxes, torch.tensor([0.5, 0.9]), 0.5)
+        tensor([1])
+    """
+    if not _has_library():
+        return torchvision_operators().nms(boxes_xyxy, scores, iou)
+    return torch.ops.torchvision.nms(boxes_xyxy, scores, iou)
+
+
+@cache
+def _has_library() -> bool:
+    """Whether the library of operators is there by itself; other builds of torchvision may keep it elsewhere."""
+    if "torchvision" in sys.modules:
+        return True
+    found = importlib.util.find_spec("torchvision")
+    folders = (found.submodule_search_locations if found is not None else None) or ()
+    libraries = [path for folder in folders for path in sorted(Path(folder).glob("_C*")) if path.suffix != ".py"]
+    try:
+        torch.ops.load_library(str(libraries[0]))
+    except (IndexError, OSError):
+        return False
+    return hasattr(torch.ops.torchvision, "nms")

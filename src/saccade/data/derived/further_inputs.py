@@ -13,10 +13,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from saccade.data.catalogue.catalogue import cache_folder
 from saccade.data.derived.proposals import Progress, ProposalSource, add_proposals, find_proposals, propose
 from saccade.data.derived.selective_search import SelectiveSearch
 from saccade.errors import ConfigError
+from saccade.structures.cache import cache_root
 from saccade.structures.dataset import VisionDataset
 
 __all__ = ["INPUT_SOURCES", "InputSource", "add_inputs", "find_sources", "inputs_folder", "inputs_of_image"]
@@ -136,4 +136,4 @@ def inputs_folder(runs: str | Path | None = None) -> Path:
         >>> inputs_folder("runs").as_posix()
         'runs/proposals'
     """
-    return (cache_folder().parent if runs is None else Path(runs)) / "proposals"
+    return (cache_root() if runs is None else Path(runs)) / "proposals"
