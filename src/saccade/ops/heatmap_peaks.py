@@ -49,7 +49,8 @@ def smooth_heatmaps(heatmaps: Tensor, sigma: float) -> Tensor:
     maps = F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(radius, 0))
     maps = F.conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, radius)).view(B, K, H, W)
     before, after = heatmaps.amax((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    return maps * (before / after.clamp(min=_LEAST))
+    # A heatmap without a positive value has no height to keep.
+    return maps * torch.where(after > _LEAST, before / after.clamp(min=_LEAST), torch.ones_like(after))
 
 
 def heatmap_peaks(heatmaps: Tensor, refine: Refinement = "quarter") -> tuple[Tensor, Tensor]:

@@ -39,8 +39,8 @@ class HeatmapRegression(HeatmapModel):
     Args:
         num_classes: Points, K.
         backbone: Builder name of a classifier with feature maps.
-        sigma: Standard deviation of the Gaussian that stands for a point, in heatmap cells.
         output_stride: Pixels of the image a heatmap cell is wide.
+        sigma: Standard deviation of the Gaussian that stands for a point, in heatmap cells.
         refine: How a point is read within its cell: see :class:`~saccade.models.keypoints.base.PeakReader`.
 
     Example:
@@ -49,7 +49,7 @@ class HeatmapRegression(HeatmapModel):
         torch.Size([1, 5, 8, 8])
     """
 
-    def __init__(self, num_classes: int, backbone: str, sigma: float, output_stride: int, refine: str = "none") -> None:
+    def __init__(self, num_classes: int, backbone: str, output_stride: int, sigma: float, refine: str = "none") -> None:
         super().__init__(num_classes, backbone, output_stride, sigma)
         self.read_peaks = PeakReader(refine, sigma, output_stride)
         self.decoded_keys = self.read_peaks.decoded_keys
@@ -92,4 +92,4 @@ def heatmap_regression(
         >>> heatmap_regression(num_classes=5, output_stride=4).output_stride
         4
     """
-    return HeatmapRegression(num_classes, backbone, output_stride, sigma)
+    return HeatmapRegression(num_classes, backbone, output_stride, sigma, refine)
