@@ -44,8 +44,8 @@ class KeypointTask(Task):
         "scores": "BN",
         "count": "B",
         "boxes?": "BN4",
-        "heatmaps?": "BCHW",
-        "smoothed_heatmaps?": "BCHW",
+        "heatmaps?": "BCPQ",
+        "smoothed_heatmaps?": "BCPQ",
     }
     target_kinds = ("keypoints",)
     fitness = (("AP", {"AP": 1.0}), ("NME", {"NME": -1.0}))
