@@ -104,6 +104,8 @@ MEMBERS = (
     Subject("u2netp", {"base_channels": 16}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),
+    Subject("hrnet_pose", {"num_classes": 6}),
+    Subject("hrnet_pose", {"num_classes": 6, "head": "v2", "refine": "dark"}),
     Subject("cyclegan_resnet6", {"base_channels": 4, "discriminator_channels": 4}),
     Subject("cyclegan_resnet6_generator", {"base_channels": 4}),
     # Two classes of three images; one of two, without a query of another; classes of one image, which are no episode.

@@ -71,13 +71,21 @@ def check_decoded_shapes(subject: Subject) -> None:
     require_finite(outputs, "forward")
     decoded = _predict(model, subject.size)
     _require_shapes(model, decoded, subject.size)
+    rows = _row_keys(model)
     for image, count in enumerate(decoded.get("count", torch.empty(0)).tolist()):
         require(count > 0, "nothing is found in the example images, so nothing can be compared: lower the threshold")
         for name, value in decoded.items():
-            if name != "count":
+            if name in rows:
                 require(not value[image, count:].any(), f"'{name}' is not zero in the rows beyond 'count'")
         if "scores" in decoded:
             require(decoded["scores"][image, :count].min() > 0, "'scores' is zero in a row within 'count'")
+
+
+def _row_keys(model: Model) -> set[str]:
+    """Decoded tensors whose second dimension counts objects; maps, such as heatmaps, belong to the whole image."""
+    shapes = {key.removesuffix("?"): letters for key, letters in get_task(model.task).decoded.items()}
+    objects = shapes.get("scores", "")[1:2]
+    return {key for key, letters in shapes.items() if objects and letters[1:2] == objects}
 
 
 def _require_shapes(model: Model, decoded: Mapping[str, Tensor], size: tuple[int, int]) -> None:
