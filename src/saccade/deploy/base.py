@@ -19,6 +19,7 @@ from saccade.models.inputs import example_inputs, normalize_inputs
 from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.kinds import kind_of
+from saccade.structures.point_layout import PointLayout
 
 __all__ = [
     "ExportForm",
@@ -28,6 +29,7 @@ __all__ = [
     "file_metadata",
     "max_detections_of",
     "num_classes_of",
+    "points_of",
 ]
 
 
@@ -164,6 +166,21 @@ def num_classes_of(runtime: Runtime) -> int:
         ((), 10)
     """
     return len(runtime.class_names) or int(getattr(runtime, "num_classes", 0))
+
+
+def points_of(runtime: Runtime) -> PointLayout:
+    """Layout of the keypoints that a runtime predicts; empty where it predicts none or does not know it.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> from saccade.structures.point_layout import PointLayout
+        >>> model = saccade.create_model("dsnt", num_classes=2)
+        >>> model.points = PointLayout(("left_eye", "right_eye"), flip_pairs=((0, 1),))
+        >>> points_of(EagerRuntime(model)).flip_pairs
+        ((0, 1),)
+    """
+    layout: PointLayout = getattr(runtime, "points", PointLayout())
+    return layout
 
 
 def max_detections_of(predictor: Any) -> int | None:

@@ -18,6 +18,7 @@ from saccade.models.checkpoint import FORMAT_VERSION, library_version
 from saccade.models.finish import run_finish
 from saccade.models.inputs import select_inputs
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.reading import require_regular
 from saccade.structures.text import printable
 from saccade.tasks import get_task, list_tasks
@@ -108,6 +109,7 @@ class FileRuntime:
         self.name = f"{path.name} ({engine})"
         self.input_names = tuple(metadata.get("inputs", ()))
         self.decoded_keys = tuple(metadata.get("decoded_keys") or metadata["outputs"])
+        self.points = PointLayout.from_dict(metadata.get("points", {}))
         self.num_classes: int = metadata["num_classes"]
         self.max_detections: int | None = metadata.get("max_detections")
         self._outputs = tuple(metadata["outputs"])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from saccade.structures.class_rows import ClassRows
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.point_layout import PointLayout
 from saccade.weights.heads import EarlierHead
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Model(nn.Module):
         num_classes: Classes 0..N-1; ``len(class_names)`` once trained. Detectors never count background; label maps
             may, as class 0 by its name.
         class_names: Their names once trained, else empty.
+        points: Names, left and right pairs, and skeleton of the keypoints that it learnt; empty where it has none.
         input_spec: How images become this network's input.
         input_names: Further inputs of ``forward``, such as ``("proposals",)``.
         target_names: Kinds of ground truth that ``loss`` reads, such as ``("boxes", "labels")``.
@@ -76,6 +78,7 @@ class Model(nn.Module):
     num_classes: int
     input_spec: InputSpec
     class_names: tuple[str, ...] = ()
+    points: PointLayout = PointLayout()
     input_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     decoded_keys: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from saccade.models.class_names import check_class_names
 from saccade.models.registry import create_model, from_header
 from saccade.ops.nms import NmsSettings
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.point_layout import PointLayout
 from saccade.weights.files import read_file, read_header, save_file
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
 from saccade.weights.metadata import CHECKPOINT_FIELDS, require_fields
@@ -80,6 +81,7 @@ def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> 
         "finish_options": dict(model.finish_options),
         "metrics": dict(metrics or {}),
         **({"nms": asdict(settings)} if isinstance(settings, NmsSettings) else {}),
+        **({"points": model.points.to_dict()} if model.points else {}),
     }
 
 
@@ -220,6 +222,8 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
     check_class_names(model.num_classes, metadata["class_names"], f"'{path}'")
     model.class_names = tuple(metadata["class_names"])
     model.input_spec = spec
+    if earlier_head is None:  # another head may be for other points
+        model.points = PointLayout.from_dict(metadata.get("points", {}))
     model.earlier_heads = heads
     if "nms" in metadata and isinstance(getattr(model, "nms", None), NmsSettings):
         vars(model)["nms"] = NmsSettings(**metadata["nms"])

@@ -104,7 +104,7 @@ class Detections(ObjectResult):
         if shown.keypoints is None:
             return drawn
         points = shown.keypoints * (drawn.shape[1] / self.image_size[1])  # small images are drawn larger
-        return draw_keypoints(drawn, points, shown.point_scores, self.point_names)
+        return draw_keypoints(drawn, points, shown.point_scores, self.point_names, skeleton=self.skeleton)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values: objects with box (xyxy, pixels), name, label, score, masks and keypoints."""

@@ -151,10 +151,12 @@ def draw_keypoints(
     scores: NDArray[Any] | None = None,
     names: Sequence[str] = (),
     colors: Sequence[Color] | None = None,
+    skeleton: Sequence[tuple[int, int]] = (),
 ) -> Image:
-    """Draw the keypoints of every object.
+    """Draw the keypoints of every object, and the limbs between them.
 
     Up to 20 named points have the colours of their names and a legend; more are coloured by a rainbow over their index.
+    Limbs are coloured by a rainbow of their own, each the same in every object.
 
     Args:
         image: The image.
@@ -162,12 +164,14 @@ def draw_keypoints(
         scores: (N, K) 0..1; points at 0 are left out, points below 0.3 are drawn hollow.
         names: K names of the points.
         colors: K colours instead.
+        skeleton: Pairs of points that a limb joins; a limb is drawn where both its points are.
 
     Example:
         >>> image = np.zeros((480, 640, 3), np.uint8)
-        >>> drawn = draw_keypoints(image, np.array([[[100.5, 50.5], [300.5, 350.5]]]))
-        >>> drawn.shape, bool(drawn[50, 100].any()), bool(drawn[200, 200].any())
-        ((480, 640, 3), True, False)
+        >>> points = np.array([[[100.5, 50.5], [300.5, 350.5]]])
+        >>> drawn, joined = draw_keypoints(image, points), draw_keypoints(image, points, skeleton=[(0, 1)])
+        >>> drawn.shape, bool(drawn[50, 100].any()), bool(drawn[200, 200].any()), bool(joined[200, 200].any())
+        ((480, 640, 3), True, False, True)
     """
     import cv2
 
@@ -178,13 +182,19 @@ def draw_keypoints(
     line = _line_width(canvas)
     radius = (2.2 if points.shape[1] <= 20 else 1.5) * line
     fine = 16  # OpenCV draws at 1/16 pixel: coordinates are shifted by four bits
+    limb_inks = [oklch_to_rgb(0.7, 0.15, 5.2 * number / max(1, len(skeleton))) for number in range(len(skeleton))]
     for person in range(points.shape[0]):
+        centres: dict[int, tuple[int, int]] = {}
         for index, (x, y) in enumerate(points[person]):
             score = 1.0 if scores is None else float(scores[person, index])
-            if not (math.isfinite(x) and math.isfinite(y)) or score <= 0 or abs(x) > 1e6 or abs(y) > 1e6:
-                continue
-            # Pixel centres lie at .5 here and at whole numbers in OpenCV.
-            centre = (round((x - 0.5) * fine), round((y - 0.5) * fine))
+            if math.isfinite(x) and math.isfinite(y) and score > 0 and abs(x) <= 1e6 and abs(y) <= 1e6:
+                # Pixel centres lie at .5 here and at whole numbers in OpenCV.
+                centres[index] = (round((x - 0.5) * fine), round((y - 0.5) * fine))
+        for (first, second), ink in zip(skeleton, limb_inks, strict=True):
+            if first in centres and second in centres:
+                cv2.line(canvas, centres[first], centres[second], ink, line, cv2.LINE_AA, 4)
+        for index, centre in centres.items():
+            score = 1.0 if scores is None else float(scores[person, index])
             cv2.circle(canvas, centre, round((radius + max(1, line / 2)) * fine), (16, 16, 20), -1, cv2.LINE_AA, 4)
             cv2.circle(canvas, centre, round(radius * fine), inks[index], -1, cv2.LINE_AA, 4)
             if score < 0.3:

@@ -15,6 +15,8 @@ from saccade.results.objects import ObjectResult
 
 __all__ = ["Keypoints"]
 
+_BOX = (150, 152, 158)  # grey, beside the colours of the limbs
+
 
 @dataclass(kw_only=True, eq=False)
 class Keypoints(ObjectResult):
@@ -66,11 +68,17 @@ class Keypoints(ObjectResult):
         return f"{count} object{'s' if count != 1 else ''} of {self.keypoints.shape[1]} points" if count else "nothing"
 
     def plot(self) -> NDArray[Any]:
-        """Draw the image with the points, and their names below if there are at most 20."""
-        from saccade.results.drawing import draw_keypoints
+        """Draw the image with boxes, limbs and points, and the names of the points below if there are at most 20."""
+        from saccade.results.drawing import draw_boxes, draw_keypoints
 
         shown = self[np.asarray(self.scores) >= self.plot_score]
-        return draw_keypoints(self.pixels(), shown.keypoints, shown.point_scores, self.names)
+        drawn, points = self.pixels(), np.asarray(shown.keypoints)
+        if shown.boxes_xyxy is not None and len(shown):
+            is_ground_truth = bool(np.isin(shown.point_scores, (0, 1)).all())
+            texts = ["" if is_ground_truth else f"{score:.2f}" for score in shown.scores]
+            drawn = draw_boxes(drawn, shown.boxes_xyxy, texts, colors=[_BOX] * len(shown))
+            points = points * (drawn.shape[1] / self.image_size[1])  # small images are drawn larger
+        return draw_keypoints(drawn, points, shown.point_scores, self.names, skeleton=self.skeleton)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values: objects with score, points (name, x, y in pixels, score) and box."""

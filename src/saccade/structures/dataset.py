@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["DatasetInfo", "DrawingDataset", "VisionDataset", "draw"]
@@ -25,6 +26,7 @@ class DatasetInfo:
         category_ids: The source's own ids of the classes, where it has them (COCO's have gaps).
         object_names: Names of the labels of objects with keypoints, as ``class_names`` names the points there.
         point_names: Names of the keypoints of objects where ``class_names`` names the objects (detection).
+        skeleton: Pairs of keypoints that a limb joins.
 
     Example:
         >>> info = DatasetInfo("pets", "classification", ("cat", "dog"), split="val")
@@ -40,6 +42,13 @@ class DatasetInfo:
     category_ids: tuple[int, ...] = field(default=())
     object_names: tuple[str, ...] = field(default=())
     point_names: tuple[str, ...] = field(default=())
+    skeleton: tuple[tuple[int, int], ...] = field(default=())
+
+    @property
+    def points(self) -> PointLayout:
+        """Names, left and right pairs, and skeleton of the keypoints; empty where the data have none."""
+        names = self.class_names if self.task == "keypoints" else self.point_names
+        return PointLayout(names, self.flip_pairs, self.skeleton) if names else PointLayout()
 
 
 @runtime_checkable

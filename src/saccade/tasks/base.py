@@ -17,6 +17,7 @@ from saccade.metrics.base import Evaluator
 from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["ConstantBaseline", "MergeOptions", "Task", "as_array"]
@@ -102,6 +103,10 @@ class Task(ABC):
         self, decoded: Mapping[str, Tensor], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
         """Turn decoded tensors into one result an image, mapped back through its geometry."""
+
+    def with_points(self, results: Sequence[Result], points: PointLayout) -> list[Result]:
+        """The same results, which know names and skeleton of their keypoints; those without keypoints as they are."""
+        return list(results)
 
     @abstractmethod
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.detections import Detections
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Target
 from saccade.tasks._tiles import concatenate_detections, join_detections
 from saccade.tasks._views import merge_boxes
@@ -88,6 +90,14 @@ class DetectionTask(Task):
                 )
             )
         return results
+
+    def with_points(self, results: Sequence[Result], points: PointLayout) -> list[Result]:
+        """The same results with names and skeleton of the keypoints, where they have some."""
+        about = {"point_names": points.names, "skeleton": points.skeleton}
+        return [
+            replace(one, **about) if isinstance(one, Detections) and one.keypoints is not None else one
+            for one in results
+        ]
 
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """Show a target as a result: its boxes, masks and keypoints with score 1."""

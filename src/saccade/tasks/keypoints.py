@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
 from saccade.tasks._views import merge_points
@@ -69,12 +71,17 @@ class KeypointTask(Task):
             )
         return results
 
+    def with_points(self, results: Sequence[Result], points: PointLayout) -> list[Result]:
+        """The same results with the skeleton; the names of the points are their class names already."""
+        return [replace(one, skeleton=points.skeleton) if isinstance(one, Keypoints) else one for one in results]
+
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """Show a target as a result: its points, with score 1 where a point is labelled, else 0."""
         points = np.asarray(target["keypoints"], np.float32)
         visible = (points[..., 2] > 0).astype(np.float32)
         restored = info.geometry.invert_points(points[..., :2])
-        return _result(info, class_names, keypoints=restored, point_scores=visible)
+        boxes = {"boxes_xyxy": info.geometry.invert_boxes(target["boxes"])} if "boxes" in target else {}
+        return _result(info, class_names, keypoints=restored, point_scores=visible, **boxes)
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> JointEvaluator:
         """Build the evaluator; the normalised mean error decides, for COCO's persons the AP by keypoint similarity."""

@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from saccade.errors import ConfigError, SaccadeError
+from saccade.errors import ConfigError, DataError, SaccadeError
 from saccade.ops.nms import NmsKind
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.text import printable
 
 __all__ = [
@@ -58,6 +59,8 @@ _Classes = Annotated[int, Meta(ge=0, le=MAX_CLASSES)]
 _Name = Annotated[str, Meta(max_length=1_000)]
 _Names = Annotated[list[_Name], Meta(max_length=MAX_CLASSES)]
 _Keys = Annotated[list[_Name], Meta(max_length=100)]
+_Index = Annotated[int, Meta(ge=0, lt=MAX_CLASSES)]
+_Pairs = Annotated[list[tuple[_Index, _Index]], Meta(max_length=MAX_CLASSES)]
 _Mean = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Rows = Annotated[int, Meta(ge=1, le=_MAX_ARGUMENT)]
@@ -94,6 +97,12 @@ class _Nms(msgspec.Struct, forbid_unknown_fields=True):
     diou_beta: Annotated[float, Meta(gt=0, le=_LARGEST)] = 1.0
 
 
+class _Points(msgspec.Struct, forbid_unknown_fields=True):
+    names: _Names = []
+    flip_pairs: _Pairs = []
+    skeleton: _Pairs = []
+
+
 class _Metadata(msgspec.Struct):
     """Types and limits of all fields; which of them a file must have is asked apart, and others pass as they are."""
 
@@ -109,6 +118,7 @@ class _Metadata(msgspec.Struct):
     finish: _Name = ""
     finish_options: dict[str, Any] = {}
     nms: _Nms | msgspec.UnsetType = msgspec.UNSET
+    points: _Points | msgspec.UnsetType = msgspec.UNSET
     metrics: dict[str, float | None] = {}
     extra: dict[str, Any] = {}
     earlier_heads: Annotated[list[_Head], Meta(max_length=100)] = []
@@ -156,9 +166,10 @@ def read_text_metadata(
         if "input_spec" in values:
             spec = found["input_spec"] = {key: found["input_spec"].get(key) for key in values["input_spec"]}
             _check_size(InputSpec.from_dict(spec).size)
+        PointLayout.from_dict(found.get("points", {}))  # refuses pairs of other points
         _check_arguments("builder_args", found["builder_args"])
         _check_arguments("finish_options", found["finish_options"])
-    except (msgspec.ValidationError, _FieldError, ConfigError, RecursionError) as problem:
+    except (msgspec.ValidationError, _FieldError, ConfigError, DataError, RecursionError) as problem:
         raise error(f"{title}: {_located(problem)}. {_REMEDY}") from problem
     found["metrics"] = {key: math.nan if value is None else value for key, value in found["metrics"].items()}
     require_fields(values, required, path, error)
@@ -184,7 +195,7 @@ def require_fields(
 def _located(problem: Exception) -> str:
     """What is wrong, after the name of the field that it is wrong with."""
     what, _, field = _plain(problem).rstrip(".").partition(" - at `$.")
-    if isinstance(problem, ConfigError) or not field:
+    if isinstance(problem, ConfigError | DataError) or not field:
         return f"metadata: {what}"
     if what.startswith("Object missing required field"):
         field, what = f"{field.strip('`')}.{what.rpartition(' ')[2].strip('`')}", "it is missing"

@@ -179,12 +179,26 @@ def read(
         class_names,
         split,
         flip_pairs=flip_pairs_by_name(points),
+        skeleton=_skeleton(categories[0].get("skeleton"), len(points), source) if points else (),
         category_ids=builder.category_numbers,
         object_names=names if task == "keypoints" else (),
         point_names=tuple(points) if task == "detection" else (),
     )
     name = source.relative_to(root).as_posix().replace("{", "{{").replace("}", "}}")
     return TableDataset(info, root, table, name, image_root=image_root, masks=masks)
+
+
+def _skeleton(limbs: Any, number: int, source: Path) -> tuple[tuple[int, int], ...]:
+    """Pairs of points from 0, which COCO counts from 1; none where the file has no skeleton."""
+    try:
+        found = tuple((int(first) - 1, int(second) - 1) for first, second in limbs or ())
+    except (TypeError, ValueError):
+        found = ((-1, -1),)
+    if any(not 0 <= point < number for limb in found for point in limb):
+        raise DataError(
+            f"{source}: categories: skeleton is no list of pairs of points 1 to {number}. Correct it, or leave it out."
+        )
+    return found
 
 
 def _files(root: Path, task: str) -> dict[str, Path]:

@@ -125,7 +125,8 @@ def _categories(dataset: TableDataset) -> list[dict[str, Any]]:
     if info.task == "keypoints":
         number = info.category_ids[0] if len(info.category_ids) == 1 else 1
         name = info.object_names[0] if len(info.object_names) == 1 else "object"
-        return [{"id": number, "name": name, "keypoints": list(info.class_names), "skeleton": []}]
+        limbs = [[first + 1, second + 1] for first, second in info.skeleton]
+        return [{"id": number, "name": name, "keypoints": list(info.class_names), "skeleton": limbs}]
     names = class_names_of(dataset)
     ids = info.category_ids
     if len(ids) != len(names) or sorted(set(ids)) != list(ids):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from saccade.data.images.decode import read_image
 from saccade.data.transforms.resize import resize_image
+from saccade.deploy.base import points_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.further_inputs import move_to_canvas
 from saccade.engine.predict.sources import to_pixels
@@ -110,6 +111,6 @@ def predict_batch(runtime: Runtime, prepared: Sequence[Prepared]) -> list[Result
         raise ConfigError(f"a batch has one canvas, got {sorted(shapes)}. Group images by prepared.canvas.shape.")
     images = torch.from_numpy(np.stack([one.canvas for one in prepared])).permute(0, 3, 1, 2)
     inputs: dict[str, Tensor] = pad_targets([one.inputs for one in prepared])
-    return get_task(runtime.task).results(
-        runtime(images, **inputs), [one.info for one in prepared], runtime.class_names
-    )
+    task = get_task(runtime.task)
+    results = task.results(runtime(images, **inputs), [one.info for one in prepared], runtime.class_names)
+    return task.with_points(results, points_of(runtime))

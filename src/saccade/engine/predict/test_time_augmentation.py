@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saccade.data.transforms.move import resize_pixels
-from saccade.deploy.base import as_uint8, max_detections_of, num_classes_of
+from saccade.deploy.base import as_uint8, max_detections_of, num_classes_of, points_of
 from saccade.deploy.runtime import Runtime
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
@@ -38,8 +38,8 @@ class AugmentedRuntime:
         flip: Also predict the mirror image.
         scales: Factors on the canvas, each rounded to the network's ``pad_multiple``; exported files take their own
             canvas only.
-        flip_pairs: Pairs of points that a mirror exchanges (``DatasetInfo.flip_pairs``), which checkpoints do not hold;
-            a point with itself where none has a partner.
+        flip_pairs: Pairs of points that a mirror exchanges (``DatasetInfo.flip_pairs``); those that the network learnt
+            with, if not given. A point with itself where none has a partner.
         merge: Of boxes: ``wbf`` or ``nms``.
         iou_threshold: Of boxes: overlap above which boxes of two views are one object.
 
@@ -72,6 +72,7 @@ class AugmentedRuntime:
         if not 0 < iou_threshold <= 1:
             raise ConfigError(f"test-time augmentation: iou_threshold is a share, above 0 to 1; got {iou_threshold}.")
         self._task = get_task(runtime.task)
+        flip_pairs = flip_pairs or points_of(runtime).flip_pairs
         points = len(runtime.class_names) if self._task.mirrored_points else 0
         if flip and points > 1 and not flip_pairs:
             raise ConfigError(
@@ -87,6 +88,7 @@ class AugmentedRuntime:
         self.options = MergeOptions(merge, iou_threshold, tuple(flip_pairs))
         self.task, self.class_names, self.input_spec = runtime.task, runtime.class_names, runtime.input_spec
         self.input_names, self.decoded_keys = runtime.input_names, runtime.decoded_keys
+        self.points = points_of(runtime)
         self.num_classes, self.max_detections = num_classes_of(runtime), max_detections_of(runtime)
         if self.input_spec.fixed:
             for scale in self.scales:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from saccade.data.derived.further_inputs import inputs_of_image
 from saccade.data.derived.tiles import TileGrid, tile_grid
 from saccade.data.transforms.resize import resize_image
+from saccade.deploy.base import points_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.further_inputs import move_to_canvas, sources_of
 from saccade.engine.predict.large_images import LargeImage, open_images
@@ -159,6 +160,7 @@ def _predict_image(
     else:
         results = (one for decoded, infos in every for one in task.results(decoded, infos, runtime.class_names))
         result = task.join_tiles(results, grid, tiling.merge_options)
+    (result,) = task.with_points([result], points_of(runtime))
     return replace(result, image_size=image.size, **about)
 
 

@@ -18,22 +18,27 @@ from saccade.models.base import Model
 from saccade.results.drawing import montage, write_image
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import Sample
 from saccade.tasks import get_task
 
-__all__ = ["hits_and_misses", "save_batch_image"]
+__all__ = ["draw_sample", "hits_and_misses", "save_batch_image"]
+
+NO_POINTS = PointLayout()
 
 
 def save_batch_image(path: Path, pipeline: TrainPipeline, sampler: KeySampler, model: Model, count: int = 8) -> None:
     """Draw the first training images after augmentation, with their ground truth."""
     keys = sampler.first_keys(count)
-    write_image(path, montage([draw_sample(pipeline[key], model.task, model.class_names) for key in keys], columns=4))
+    drawn = [draw_sample(pipeline[key], model.task, model.class_names, model.points) for key in keys]
+    write_image(path, montage(drawn, columns=4))
 
 
-def draw_sample(sample: Sample, task: str, class_names: Sequence[str]) -> NDArray[Any]:
+def draw_sample(sample: Sample, task: str, class_names: Sequence[str], points: PointLayout = NO_POINTS) -> NDArray[Any]:
     """Draw one sample as the network sees it, with its ground truth."""
     info = replace(sample.info, geometry=Geometry.identity(sample.size), image=sample.image)
-    return get_task(task).from_target(sample.target, info, class_names).plot()
+    shown = get_task(task).from_target(sample.target, info, class_names)
+    return get_task(task).with_points([shown], points)[0].plot()
 
 
 def hits_and_misses(
@@ -67,7 +72,7 @@ def hits_and_misses(
         evaluator.update([result], [sample.target])
         score = evaluator.compute().score
         if np.isfinite(score):
-            ground_truth = draw_sample(sample, runtime.task, dataset.info.class_names)
+            ground_truth = draw_sample(sample, runtime.task, dataset.info.class_names, dataset.info.points)
             scored.append((score, montage([ground_truth, result.plot()], columns=2)))
     scored.sort(key=lambda pair: pair[0])
     half = min(show, len(scored) // 2)

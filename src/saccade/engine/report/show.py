@@ -115,7 +115,9 @@ def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, t
         sample = pipeline[key]
         height, width = sample.size
         title = f"{Path(sample.info.path).name}, phase {key.phase}, {width} x {height}"
-        images.append(draw_caption(draw_sample(sample, model.task, dataset.info.class_names), [title]))
+        images.append(
+            draw_caption(draw_sample(sample, model.task, dataset.info.class_names, dataset.info.points), [title])
+        )
     return montage(images, columns=math.ceil(math.sqrt(len(images))))
 
 

@@ -176,6 +176,7 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     classes = get_task(get_builder(config.model).task).network_classes(info.class_names)
     model = create_for_classes(config.model, classes, **options)
     model.class_names = learnt_class_names(model.num_classes, info.class_names)
+    model.points = info.points
     if config.data.size is not None:
         model.input_spec = model.input_spec.with_size(config.data.size)
     if config.weights is not None and pretrained:
