@@ -9,6 +9,7 @@ from saccade.testing import Subject
 
 _EPISODES = ((1, 1, 1, 2, 2, 2), (0, 0), (0, 1), (0,))
 _PAIRS = ((1, 1, 2, 1), (0, 0), (0, 0, 1), (0,))
+_LIMBS = {"num_classes": 5, "skeleton": ((0, 1), (1, 2), (2, 3), (3, 4))}
 
 MEMBERS = (
     Subject("lenet5", {"num_classes": 10}, (32, 32), odd_size=(41, 57)),
@@ -104,6 +105,9 @@ MEMBERS = (
     Subject("u2netp", {"base_channels": 16}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),
+    # Heads that are noise support few limbs, so that people have few points.
+    Subject("openpose_coco", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "stages": 2, "channels": 16}),
+    Subject("lightweight_openpose", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "channels": 16}),
     Subject("cyclegan_resnet6", {"base_channels": 4, "discriminator_channels": 4}),
     Subject("cyclegan_resnet6_generator", {"base_channels": 4}),
     # Two classes of three images; one of two, without a query of another; classes of one image, which are no episode.

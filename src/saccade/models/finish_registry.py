@@ -1,4 +1,4 @@
-"""The list of functions that run after the graph: what each serves, needs and makes, and how its settings are checked."""
+"""The list of functions that run after the graph: what each serves, needs and makes, and how settings are checked."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -241,7 +242,7 @@ def _assign(pairs: _Pairs, num_limbs: int) -> list[tuple[int, int]]:
     """Connections of all limbs, the surest first: for each limb the assignment of the largest total (equation 13)."""
     chosen = []
     starts = np.searchsorted(pairs.limb, np.arange(num_limbs + 1))
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in pairwise(starts.tolist()):
         if begin == end:
             continue
         rows, row = np.unique(pairs.first[begin:end], return_inverse=True)

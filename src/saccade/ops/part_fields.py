@@ -33,7 +33,7 @@ def draw_heatmaps(points: Tensor, known: Tensor, size: tuple[int, int], stride: 
     Example:
         >>> points, known = torch.tensor([[[[4.0, 4.0]], [[20.0, 4.0]]]]), torch.ones(1, 2, 1, dtype=torch.bool)
         >>> draw_heatmaps(points, known, size=(1, 4), stride=8, sigma=7.0)
-        tensor([[[[1.0000, 0.5204, 1.0000, 0.5204]]]])
+        tensor([[[[1.0000, 0.5205, 1.0000, 0.5205]]]])
     """
     B, N, P, _ = points.shape
     heatmaps = points.new_zeros(B, P, *size)

@@ -250,7 +250,7 @@ def lightweight_openpose(
     layout = layout_for(num_classes, skeleton, limb_span)
     front = backbone_at_stride_8(backbone) if backbone else _mobilenet_front()
     model = LightweightOpenPose(layout, front, stages, channels, sigma, limb_width)
-    if skeleton is not None and not layout.neck:  # the maps of persons do not follow the number of points
+    if not layout.names:  # the maps of persons do not follow the number of points
         model.class_rows = _class_rows(layout, stages, channels)
     if not backbone:
         model.input_spec = CAFFE_SPEC

@@ -13,7 +13,7 @@ from saccade.errors import ConfigError
 from saccade.losses.masked_l2 import masked_l2_loss
 from saccade.models.base import Decoded, Model, Outputs, Targets
 from saccade.models.classification.base import Classifier, build_backbone
-from saccade.models.keypoints.part_layout import COCO_POINTS, PartLayout
+from saccade.models.keypoints.part_layout import PartLayout
 from saccade.ops.padding import pad_to_multiple
 from saccade.ops.part_fields import draw_fields, draw_heatmaps, labelled_cells
 from saccade.structures.batch import pad_targets
@@ -82,6 +82,7 @@ class PartFieldModel(Model):
                 raise ConfigError(f"{name} is {value}; it is a number of pixels above 0.")
         self.layout = layout
         self.num_classes = len(layout.points)
+        self.points = layout.point_layout
         self.sigma, self.limb_width = sigma, limb_width
         self.backbone = backbone
         self.feature_channels, self.feature_strides = backbone.feature_channels, backbone.feature_strides
@@ -167,17 +168,17 @@ class PartFieldModel(Model):
         return {"heatmaps": outputs["heatmaps"][:, : len(self.layout.parts)], "fields": outputs["fields"]}
 
     def begin(self, step: str, data: VisionDataset) -> None:
-        """Refuse data whose points are not those of COCO's persons where the network adds a neck to these.
+        """Refuse data whose points are not those of the persons whose limbs the network was built for.
 
         Raises:
             ConfigError: With the remedy.
         """
         names = tuple(data.info.class_names)
-        if self.layout.neck and names != COCO_POINTS:
+        if self.layout.names and names != self.layout.names:
             raise ConfigError(
-                f"{data.info.name} has {len(names)} points without a skeleton that are not those of COCO's persons "
-                f"({', '.join(names[:4])}, ...), so the limbs are unknown. Pass --model-args.skeleton, pairs of points "
-                "that a limb joins, or write 'skeleton' into the data set."
+                f"{data.info.name} has {len(names)} points without a skeleton ({', '.join(names[:4])}, ...) that are "
+                f"not the known ones of persons ({', '.join(self.layout.names[:4])}, ...), so the limbs are unknown. "
+                "Pass --model-args.skeleton, pairs of points that a limb joins, or write 'skeleton' into the data set."
             )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from saccade.errors import ConfigError
+from saccade.structures.point_layout import PointLayout
 
 __all__ = ["COCO_POINTS", "COCO_SKELETON", "OPENPOSE_LIMBS", "OPENPOSE_POINTS", "PartLayout", "layout_for"]
 
@@ -46,7 +47,7 @@ class PartLayout:
     Args:
         parts: For each of the P parts the points whose mean it is; it has a ground truth where all of them have.
         limbs: L pairs of parts, from the first to the second.
-        neck: Whether one of the parts is a neck that the points lack.
+        names: Names of the points where these are persons whose limbs are known, else empty.
 
     Example:
         >>> layout = layout_for(17)
@@ -56,13 +57,21 @@ class PartLayout:
 
     parts: tuple[tuple[int, ...], ...]
     limbs: Limbs
-    neck: bool = False
+    names: tuple[str, ...] = ()
 
     @property
     def points(self) -> tuple[int, ...]:
         """For each of the K points its part."""
         own = {sources[0]: part for part, sources in enumerate(self.parts) if len(sources) == 1}
         return tuple(own[point] for point in range(len(own)))
+
+    @property
+    def point_layout(self) -> PointLayout:
+        """Names, left and right pairs, and skeleton of the points, where these are known persons; else empty."""
+        index = {name: point for point, name in enumerate(self.names)}
+        pairs = [(index[name], index["right" + name[4:]]) for name in self.names if name.startswith("left_")]
+        skeleton = COCO_SKELETON if self.names == COCO_POINTS else OPENPOSE_LIMBS
+        return PointLayout(self.names, tuple(pairs), skeleton) if self.names else PointLayout()
 
     def gather(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
         """Parts of objects.
@@ -101,7 +110,7 @@ def layout_for(num_points: int, skeleton: Sequence[Sequence[int]] | None = None,
 
     Example:
         >>> layout_for(3, [(0, 1), (1, 2)])
-        PartLayout(parts=((0,), (1,), (2,)), limbs=((0, 1), (1, 2)), neck=False)
+        PartLayout(parts=((0,), (1,), (2,)), limbs=((0, 1), (1, 2)), names=())
         >>> [len(layout_for(17, limb_span=span).limbs) for span in (1, 2, 3)]
         [19, 48, 86]
     """
@@ -120,16 +129,17 @@ def _base_layout(num_points: int, skeleton: Sequence[Sequence[int]] | None) -> P
         index = {name: point for point, name in enumerate(COCO_POINTS)}
         shoulders = (index["left_shoulder"], index["right_shoulder"])
         parts = tuple(shoulders if name == "neck" else (index[name],) for name in OPENPOSE_POINTS)
-        return PartLayout(parts, OPENPOSE_LIMBS, neck=True)
+        return PartLayout(parts, OPENPOSE_LIMBS, COCO_POINTS)
+    single = tuple((point,) for point in range(num_points))
     if pairs is None and num_points == len(OPENPOSE_POINTS):
-        pairs = OPENPOSE_LIMBS
+        return PartLayout(single, OPENPOSE_LIMBS, OPENPOSE_POINTS)
     if not pairs:
         raise ConfigError(
             f"there is no skeleton for {num_points} classes (points), and without limbs points cannot be grouped into "
             "objects. Pass skeleton=[(0, 1), ...] (--model-args.skeleton), pairs of points that a limb joins, or write "
             "'skeleton' into the data set; for one object an image take dsnt."
         )
-    return PartLayout(tuple((point,) for point in range(num_points)), pairs)
+    return PartLayout(single, pairs)
 
 
 def _further_limbs(limbs: Limbs, num_parts: int, limb_span: int) -> Limbs:
