@@ -191,14 +191,16 @@ def score_pairs(fields: Array, peaks: Peaks, limbs: Sequence[tuple[int, int]], s
 def _components(fields: Array, points: Array, first: Array, second: Array, limb: Array, positions: Array) -> Array:
     """Component of the field along each limb at the cells nearest to some positions on it, (pairs, positions)."""
     _, height, width = fields.shape
-    start = points[first].astype(np.float32)
-    step = points[second].astype(np.float32) - start
-    x = np.rint(start[:, :1] + step[:, :1] * positions).astype(np.int64)
-    y = np.rint(start[:, 1:] + step[:, 1:] * positions).astype(np.int64)
-    index = (2 * limb[:, None] * height + y) * width + x
-    unit = step / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-6)
-    flat = fields.ravel()
-    found: Array = flat[index] * unit[:, :1] + flat[index + height * width] * unit[:, 1:]
+    points = points.astype(np.float32)
+    start, step = points[first].T[..., None], (points[second] - points[first]).T[..., None]
+    # Half up, as casts round down: nearest cells, in 32 bits, which takes half the time.
+    x, y = (start + step * positions + 0.5).astype(np.int32)
+    index = (2 * height * limb[:, None]).astype(np.int32) + y
+    index *= width
+    index += x
+    flat, unit = fields.ravel(), step / np.maximum(np.linalg.norm(step, axis=0), 1e-6)
+    found: Array = flat.take(index) * unit[0]
+    found += flat[height * width :].take(index) * unit[1]
     return found
 
 
@@ -218,8 +220,8 @@ def group_parts(
         >>> heatmaps[0, 0, 1] = heatmaps[1, 0, 4] = 0.8
         >>> fields = np.stack((np.ones((1, 6), np.float32), np.zeros((1, 6), np.float32)))
         >>> people = group_parts(heatmaps, fields, [(0, 1)], GroupSettings(min_points=2))
-        >>> people.points.tolist(), people.scores.round(2).tolist()
-        ([[[1.0, 0.0], [4.0, 0.0]]], [0.8])
+        >>> people.points.tolist(), round(float(people.scores[0]), 2)
+        ([[[1.0, 0.0], [4.0, 0.0]]], 0.8)
     """
     settings = settings or GroupSettings()
     peaks = find_peaks(heatmaps, settings.peak_threshold, settings.max_peaks)
