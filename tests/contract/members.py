@@ -108,6 +108,10 @@ MEMBERS = (
     # Heads that are noise support few limbs, so that people have few points.
     Subject("openpose_coco", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "stages": 2, "channels": 16}),
     Subject("lightweight_openpose", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "channels": 16}),
+    Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18", "output_stride": 4, "refine": "dark"}),
+    Subject("hrnet_pose", {"num_classes": 6}),
+    Subject("hrnet_pose", {"num_classes": 6, "head": "v2", "refine": "dark"}),
+    Subject("hrnet_pose", {"num_classes": 6, "head": "v2p"}, exported=False),
     Subject("cyclegan_resnet6", {"base_channels": 4, "discriminator_channels": 4}),
     Subject("cyclegan_resnet6_generator", {"base_channels": 4}),
     # Two classes of three images; one of two, without a query of another; classes of one image, which are no episode.

@@ -100,3 +100,13 @@ def test_nothing_seen_and_no_objects_are_undefined() -> None:
 def test_other_numbers_of_points_are_named() -> None:
     with pytest.raises(DataError, match=r"5\.png: the prediction has 4 points, the ground truth 2"):
         KeypointEvaluator().update([keypoints(5, SQUARE)], [{"keypoints": np.zeros((1, 2, 3))}])
+
+
+def test_an_object_without_labelled_points_takes_no_prediction_from_one_that_has_some() -> None:
+    seen = np.array([[10.0, 10, 2], [50, 10, 2], [30, 60, 2]])
+    target = {"keypoints": np.stack([np.zeros((3, 3)), seen, np.zeros((3, 3))]).astype(np.float32)}
+    about = {"path": "a.jpg", "image_id": 0, "image_size": (100, 100), "class_names": ("a", "b", "c")}
+    result = Keypoints(**about, keypoints=seen[None, :, :2] + [1.0, 0], point_scores=np.ones((1, 3)))
+    evaluator = KeypointEvaluator(("a", "b", "c"))
+    evaluator.update([result], [target])
+    assert evaluator.compute().values["NME"] == pytest.approx(1 / np.sqrt(40 * 50))

@@ -32,6 +32,7 @@ __all__ = [
     "open_data",
     "open_model",
     "open_network",
+    "opened_boxes",
     "run_config",
     "tiling",
     "with_depth",
@@ -253,6 +254,28 @@ def augmented(runtime: Runtime, scales: Sequence[float], flip_pairs: Sequence[tu
     from saccade.engine.predict.test_time_augmentation import AugmentedRuntime
 
     return AugmentedRuntime(runtime, scales=scales, flip_pairs=flip_pairs)
+
+
+def opened_boxes(
+    runtime: Runtime, boxes: ModelLike | None, tiled: bool = False, trust: bool = False
+) -> Runtime | Path | None:
+    """The detector, or the file, that says where objects are; None if neither is given.
+
+    Raises:
+        ConfigError: If the network takes whole images, or tiles are asked for.
+    """
+    if not runtime.input_spec.object_crops:
+        raise ConfigError(
+            f"boxes are for networks that learnt the keypoints of one object from crops; {runtime.name} takes whole "
+            "images. Leave boxes out."
+        )
+    if tiled:
+        raise ConfigError("tile: objects are cut out by their boxes, so there is nothing left to cut. Leave tile out.")
+    if boxes is None:
+        return None
+    if isinstance(boxes, str | Path) and Path(boxes).suffix.lower() == ".json":
+        return Path(boxes)
+    return open_model(boxes, None, trust=trust)
 
 
 def tiling(tile: int | tuple[int, int] | None, overlap: float) -> Tiling | None:

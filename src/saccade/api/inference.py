@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -18,6 +19,7 @@ from saccade.api._open import (
     open_data,
     open_model,
     open_network,
+    opened_boxes,
     tiling,
     with_input_data,
 )
@@ -27,11 +29,15 @@ if TYPE_CHECKING:
     from saccade.analysis.assignment import AssignedObjects
     from saccade.analysis.effective_field import ReceptiveField
     from saccade.analysis.explanation import Explanation, Method
+    from saccade.deploy.runtime import Runtime
     from saccade.engine.predict.predict import Predictions
     from saccade.metrics.base import MetricReport
     from saccade.models.base import Model
+    from saccade.structures.dataset import VisionDataset
 
 __all__ = ["evaluate", "explain", "predict"]
+
+logger = logging.getLogger("saccade")
 
 
 def evaluate(
@@ -52,6 +58,7 @@ def evaluate(
     prune: int | None = None,
     finish: FinishLike = OWN_FINISH,
     proposals: str | Path | None = None,
+    boxes: ModelLike | None = None,
     ways: int | None = None,
     shots: int = 1,
     queries: int = 15,
@@ -90,6 +97,8 @@ def evaluate(
         finish: What runs after the network, such as kind dense_crf for segmenters.
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; that of the training run if not given, else selective_search.
+        boxes: Of networks that find the keypoints of one object: a detector, or a JSON file of boxes in COCO's result
+            format, that says where the objects are; the boxes of the data if not given.
         ways: Of networks that learn from episodes: score episodes of so many classes, as the network itself classifies
             their queries, instead of embeddings.
         shots: With ways: examples a class.
@@ -155,6 +164,8 @@ def evaluate(
         return evaluate_kid(runtime, images, _classifier(features, trust), batch_size, worker_count(workers), bar)
     asked = task or get_task(runtime.task).ground_truth_task
     dataset = open_data(model, data, split, format, asked, runtime.decoded_keys)
+    if boxes is not None or runtime.input_spec.object_crops:
+        dataset = _crops(runtime, dataset, boxes, tile, trust)
     runtime = on_rectangles(runtime) if rectangular else runtime
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs or dataset.info.flip_pairs)
@@ -170,6 +181,17 @@ def evaluate(
         progress=lambda batches, total: track(batches, total, "evaluate"),
         tiling=tiling(tile, overlap),
     )
+
+
+def _crops(
+    runtime: Runtime, dataset: VisionDataset, boxes: ModelLike | None, tile: int | tuple[int, int] | None, trust: bool
+) -> VisionDataset:
+    """Crops of the objects in place of the images, for a network that learnt from such."""
+    from saccade.engine.predict.top_down import crops_of_boxes
+    from saccade.engine.train.progress import track
+
+    found = opened_boxes(runtime, boxes, tile is not None, trust)
+    return crops_of_boxes(dataset, runtime.input_spec, found, partial(track, label="boxes"))
 
 
 def _classifier(features: ModelLike, trust: bool) -> Model:
@@ -221,6 +243,7 @@ def predict(
     prune: int | None = None,
     finish: FinishLike = OWN_FINISH,
     proposals: str | Path | None = None,
+    boxes: ModelLike | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     keep_images: bool = True,
     tile: int | tuple[int, int] | None = None,
@@ -247,6 +270,8 @@ def predict(
         finish: What runs after the network, such as kind dense_crf for segmenters.
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; the method of the training run if not given, else selective_search.
+        boxes: Of networks that find the keypoints of one object: a detector, or a JSON file of boxes in COCO's result
+            format, that says where the objects are; each image is taken for one object if not given.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
         keep_images: Keep the pixels on each result.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
@@ -278,6 +303,22 @@ def predict(
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     runtime = with_inputs(runtime, input_settings(model, proposals, files=False))
+    if boxes is not None:
+        from saccade.engine.predict.predict import Predictions
+        from saccade.engine.predict.sources import Skips
+        from saccade.engine.predict.top_down import predict_top_down
+
+        skips = Skips(on_error)
+        found = opened_boxes(runtime, boxes, tile is not None, trust)
+        results = predict_top_down(runtime, source, found, max(batch_size, 8), keep_images, skips)
+        least = score_threshold
+        return Predictions(results if least is None else (one.above(least) for one in results), skips.images)
+    if runtime.input_spec.object_crops:
+        logger.warning(
+            "%s finds the keypoints of one object and takes each image for one. Where there are several, say by boxes "
+            "(--boxes DETECTOR or FILE.json) where they are.",
+            runtime.name,
+        )
     return run(
         runtime,
         source,

@@ -166,6 +166,9 @@ class _EvaluateOptions:
     proposals: str | None = None
     """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; that
     of the training run if not given, else selective_search."""
+    boxes: str | None = None
+    """Of networks that find the keypoints of one object: a detector, or a JSON file of boxes in COCO's result format,
+    that says where the objects are; the boxes of the data if not given."""
     ways: int | None = None
     """Of networks that learn from episodes: score episodes of so many classes, as the network itself classifies their
     queries, instead of embeddings."""
@@ -216,6 +219,9 @@ class _PredictOptions:
     proposals: str | None = None
     """Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's form; the
     method of the training run if not given, else selective_search."""
+    boxes: str | None = None
+    """Of networks that find the keypoints of one object: a detector, or a JSON file of boxes in COCO's result format,
+    that says where the objects are; each image is taken for one object if not given."""
     on_error: Literal["raise", "skip"] = "raise"
     """What an image that cannot be read does: end the prediction (raise), or be named and left out (skip). The shell
     skips unless told otherwise, and its exit code is then 1."""

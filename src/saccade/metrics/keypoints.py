@@ -161,7 +161,10 @@ def _errors(
     relative = distance / np.where(sizes > 0, sizes, 1.0)[:, None, None]
     errors = np.full(ground_truth.shape[:2], _MISSED)
     of_head = np.full(ground_truth.shape[:2], np.inf)
-    for row, column in _pair(np.where(labelled[:, None], np.minimum(relative, 1e6), 0.0).sum(axis=-1)):
+    # Objects without a labelled point take no prediction from those that have one.
+    rows = np.flatnonzero(labelled.any(axis=1))
+    cost = np.where(labelled[rows, None], np.minimum(relative[rows], 1e6), 0.0).sum(axis=-1)
+    for row, column in ((int(rows[first]), second) for first, second in _pair(cost)):
         errors[row] = np.where(np.isfinite(relative[row, column]), relative[row, column], _MISSED)
         of_head[row] = distance[row, column] / heads[row]
     has_head = (ground_truth[..., 2] > 0) & ~np.isnan(heads)[:, None]

@@ -22,7 +22,15 @@ from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.sample import Target
 
-__all__ = ["COCO_SIGMAS", "OKS_FIGURES", "UNIFORM_SIGMA", "OksEvaluator", "object_similarity", "sigmas_of"]
+__all__ = [
+    "COCO_SIGMAS",
+    "OKS_FIGURES",
+    "UNIFORM_SIGMA",
+    "OksEvaluator",
+    "object_similarity",
+    "sigmas_of",
+    "suppress_poses",
+]
 
 Array = NDArray[Any]
 
@@ -211,3 +219,40 @@ def object_similarity(
         exponent = (offset**2).sum(axis=2) / spread[labelled] / (size + np.spacing(1)) / 2
         similarity[:, column] = np.exp(-exponent).mean(axis=1)
     return np.nan_to_num(similarity)
+
+
+def suppress_poses(
+    keypoints: Array, scores: Array, boxes_xyxy: Array, sigmas: NDArray[np.float64], threshold: float = 0.9
+) -> NDArray[np.int64]:
+    """Suppress poses that are found twice, by their similarity (OKS) instead of the IoU of their boxes.
+
+    Of two poses that are more alike than the threshold, the one with the higher score stays; the area is the mean of
+    those of both boxes. As in the authors' code of HRNet.
+
+    Args:
+        keypoints: (N, K, 2), pixels.
+        scores: (N,).
+        boxes_xyxy: (N, 4), pixels.
+        sigmas: (K,), spreads of the points.
+        threshold: Similarity above which two poses are one.
+
+    Returns:
+        Kept indices, by falling score, int64.
+
+    Example:
+        >>> poses = np.array([[[10.0, 10], [50, 90]], [[11, 10], [50, 90]], [[60, 10], [90, 90]]])
+        >>> boxes = np.array([[0.0, 0, 100, 100]] * 3)
+        >>> suppress_poses(poses, np.array([0.5, 0.9, 0.4]), boxes, np.array([0.05, 0.05]))
+        array([1, 2])
+    """
+    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).astype(np.float64).prod(axis=1)
+    left = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    kept = []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        distance = ((keypoints[left].astype(np.float64) - keypoints[best]) ** 2).sum(axis=2)
+        size = (area[left] + area[best])[:, None] / 2 + np.spacing(1)
+        similarity = np.exp(-distance / (2 * sigmas) ** 2 / size / 2).mean(axis=1)
+        left = left[similarity <= threshold]
+    return np.array(kept, np.int64)

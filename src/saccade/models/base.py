@@ -38,6 +38,7 @@ class Model(nn.Module):
         num_classes: Classes 0..N-1; ``len(class_names)`` once trained. Detectors never count background; label maps
             may, as class 0 by its name.
         class_names: Their names once trained, else empty.
+        single_object: It finds one object an image, so that images with several are cropped object by object.
         points: Names, left and right pairs, and skeleton of the keypoints that it learnt; empty where it has none.
         input_spec: How images become this network's input.
         input_names: Further inputs of ``forward``, such as ``("proposals",)``.
@@ -79,6 +80,7 @@ class Model(nn.Module):
     input_spec: InputSpec
     class_names: tuple[str, ...] = ()
     points: PointLayout = PointLayout()
+    single_object: bool = False
     input_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     decoded_keys: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ __all__ = [
     "Reported",
     "create_for_classes",
     "create_model",
+    "example_of",
     "from_header",
     "get_builder",
     "input_names_of",
@@ -216,12 +217,20 @@ def _import_outside(name: str) -> None:
         raise ConfigError(f"model '{name}': '{builder}' {what} in module '{module_name}'.{hint}")
 
 
+def example_of(name: str, options: Mapping[str, Any]) -> Model:
+    """A network without memory, by which to learn what it takes before it is built for the data's classes.
+
+    Example:
+        >>> example_of("dsnt", {}).single_object
+        True
+    """
+    return _example(name, json.dumps(dict(options), default=str))
+
+
 @functools.cache
-def _names(name: str, options: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Kinds of ground truth and of further inputs."""
+def _example(name: str, options: str) -> Model:
     with torch.device("meta"):
-        model = create_model(name, **json.loads(options))
-    return model.target_names, model.input_names
+        return create_model(name, **json.loads(options))
 
 
 def target_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -231,7 +240,7 @@ def target_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
         >>> target_names_of("resnet18", {})
         ('labels',)
     """
-    return _names(name, json.dumps(dict(options), default=str))[0]
+    return example_of(name, options).target_names
 
 
 def input_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -241,7 +250,7 @@ def input_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
         >>> input_names_of("resnet18", {})
         ()
     """
-    return _names(name, json.dumps(dict(options), default=str))[1]
+    return example_of(name, options).input_names
 
 
 def get_builder(name: str) -> BuilderEntry:

@@ -27,6 +27,7 @@ class DatasetInfo:
         object_names: Names of the labels of objects with keypoints, as ``class_names`` names the points there.
         point_names: Names of the keypoints of objects where ``class_names`` names the objects (detection).
         skeleton: Pairs of keypoints that a limb joins.
+        object_crops: How many times as large as an object's box the crops are that the images show; 0: whole images.
 
     Example:
         >>> info = DatasetInfo("pets", "classification", ("cat", "dog"), split="val")
@@ -43,12 +44,14 @@ class DatasetInfo:
     object_names: tuple[str, ...] = field(default=())
     point_names: tuple[str, ...] = field(default=())
     skeleton: tuple[tuple[int, int], ...] = field(default=())
+    object_crops: float = 0.0
 
     @property
     def points(self) -> PointLayout:
         """Names, left and right pairs, and skeleton of the keypoints; empty where the data have none."""
         names = self.class_names if self.task == "keypoints" else self.point_names
-        return PointLayout(names, self.flip_pairs, self.skeleton) if names else PointLayout()
+        object_name = self.object_names[0] if len(self.object_names) == 1 else ""
+        return PointLayout(names, self.flip_pairs, self.skeleton, object_name) if names else PointLayout()
 
 
 @runtime_checkable

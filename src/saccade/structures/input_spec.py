@@ -38,6 +38,8 @@ class InputSpec:
         std: Divided by per channel, in units of 0..255.
         channel_order: ``rgb`` or ``bgr`` (what the *network* sees; images are RGB everywhere else).
         crop_fraction: Share of the shorter side that ``center_crop`` keeps (0.875 on ImageNet).
+        object_crops: Of networks that find one object: objects are cut out by their boxes, so many times as large, at
+            the aspect of ``size``, before anything else happens (top-down); 0: the network sees whole images.
         fixed: The network takes ``size`` only, because fully connected layers are made for it.
 
     Raises:
@@ -60,6 +62,7 @@ class InputSpec:
     channel_order: Literal["rgb", "bgr"] = "rgb"
     crop_fraction: float = 0.875
     fixed: bool = False
+    object_crops: float = 0.0
 
     def __post_init__(self) -> None:
         if self.resize not in get_args(ResizeRule):

@@ -21,6 +21,7 @@ class PointLayout:
         names: Names of the points.
         flip_pairs: Pairs of points that a mirror exchanges.
         skeleton: Pairs of points that a limb joins.
+        object_name: What has these points, such as ``person``; empty where that is not known.
 
     Raises:
         DataError: If a pair names a point that there is not.
@@ -34,6 +35,7 @@ class PointLayout:
     names: tuple[str, ...] = ()
     flip_pairs: Pairs = ()
     skeleton: Pairs = ()
+    object_name: str = ""
 
     def __post_init__(self) -> None:
         for field in ("flip_pairs", "skeleton"):
@@ -55,4 +57,4 @@ class PointLayout:
     def from_dict(cls, values: Mapping[str, Any]) -> PointLayout:
         """Build from the values of :meth:`to_dict`, whose lists may have been through JSON."""
         pairs = {name: tuple((int(a), int(b)) for a, b in values.get(name, ())) for name in ("flip_pairs", "skeleton")}
-        return cls(tuple(values.get("names", ())), **pairs)
+        return cls(tuple(values.get("names", ())), **pairs, object_name=str(values.get("object_name", "")))

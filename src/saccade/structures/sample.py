@@ -10,11 +10,24 @@ from numpy.typing import NDArray
 from saccade.structures.geometry import Geometry
 from saccade.structures.kinds import IGNORE_LABEL
 
-__all__ = ["IGNORE_LABEL", "ImageInfo", "Sample", "Target"]
+__all__ = ["IGNORE_LABEL", "ImageInfo", "ObjectBox", "Sample", "Target"]
 
 # Arrays by kind (structures.kinds), all in pixels of the image they belong to (torchvision's convention). Boxes and
 # areas are float64 as read, so that evaluation equals the reference tools, and float32 on a canvas.
 Target = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectBox:
+    """Box of the object that a canvas was cut out for.
+
+    Args:
+        box_xyxy: (4,), pixels of the original image.
+        score: 0..1; 1 of ground truth. 0 stands for an image without objects, of which nothing is found.
+    """
+
+    box_xyxy: NDArray[Any]
+    score: float = 1.0
 
 
 @dataclass(slots=True)
@@ -28,6 +41,7 @@ class ImageInfo:
         image: Original pixels (H, W, C), where the caller wants results that can draw themselves.
         part: Number of this canvas among those that show the image (tiles, object crops), from 0.
         parts: How many canvases show the image; their results are joined before they are scored.
+        crop: Box of the object that the canvas was cut out for (top-down).
     """
 
     image_id: int
@@ -36,6 +50,7 @@ class ImageInfo:
     image: NDArray[Any] | None = None
     part: int = 0
     parts: int = 1
+    crop: ObjectBox | None = None
 
 
 @dataclass(slots=True)

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from saccade.ops.heatmap_peaks import Refinement, heatmap_peaks
 from saccade.ops.merge import boxes_of_points, suppress, weighted_boxes
 from saccade.ops.views import View, flip_order
 from saccade.tasks.base import MergeOptions
 
-__all__ = ["merge_boxes", "merge_points"]
+__all__ = ["merge_boxes", "merge_heatmaps", "merge_points"]
+
+_REFINED_BY: dict[str, Refinement] = {"heatmaps": "quarter", "smoothed_heatmaps": "newton"}
 
 
 def merge_boxes(
@@ -64,6 +68,31 @@ def _brought_back(key: str, value: NDArray[Any], view: View, options: MergeOptio
         value = view.points_back(value) if key == "keypoints" else value
         return value[:, flip_order(options.flip_pairs, value.shape[1])] if view.mirrored else value
     return value
+
+
+def merge_heatmaps(
+    decoded: Sequence[Mapping[str, Tensor]], views: Sequence[View], options: MergeOptions
+) -> dict[str, Tensor]:
+    """Merge the heatmaps of all views, one object an image, and read the points from their mean: the flip test.
+
+    Views are mirrored back with left and right exchanged, and resized to the heatmaps of the first.
+    """
+    key = next(name for name in _REFINED_BY if name in decoded[0])
+    size, points = decoded[0][key].shape[-2:], decoded[0][key].shape[1]
+    order = torch.from_numpy(flip_order(options.flip_pairs, points))
+    total = torch.zeros(())
+    for one, view in zip(decoded, views, strict=True):
+        maps = one[key].float()
+        maps = maps.flip(-1)[:, order] if view.mirrored else maps
+        if maps.shape[-2:] != size:
+            maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+        total = total + maps
+    mean = total / len(views)
+    cells, values = heatmap_peaks(mean, _REFINED_BY[key])
+    point_scores = values.clamp(0.0, 1.0).unsqueeze(1)
+    pixels = cells * cells.new_tensor([views[0].canvas[1] / size[1], views[0].canvas[0] / size[0]])
+    merged = {"keypoints": pixels.unsqueeze(1), "point_scores": point_scores, "scores": point_scores.mean(dim=2)}
+    return {**decoded[0], **merged, key: mean}
 
 
 def merge_points(

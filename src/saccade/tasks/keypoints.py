@@ -11,15 +11,15 @@ import numpy as np
 from saccade.data.derived.tiles import TileGrid
 from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.keypoints import KeypointEvaluator
-from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator
+from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator, sigmas_of, suppress_poses
 from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.point_layout import PointLayout
-from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.structures.sample import ImageInfo, ObjectBox, Sample, Target
 from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
-from saccade.tasks._views import merge_points
+from saccade.tasks._views import merge_heatmaps, merge_points
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
 
 __all__ = ["TASK", "KeypointTask"]
@@ -44,6 +44,8 @@ class KeypointTask(Task):
         "scores": "BN",
         "count": "B",
         "boxes?": "BN4",
+        "heatmaps?": "BCHW",
+        "smoothed_heatmaps?": "BCHW",
     }
     target_kinds = ("keypoints",)
     fitness = (("AP", {"AP": 1.0}), ("NME", {"NME": -1.0}))
@@ -54,21 +56,21 @@ class KeypointTask(Task):
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
         """Turn points into one ``Keypoints`` an image; points may lie outside the image."""
-        arrays = {key: as_array(value) for key, value in decoded.items()}
+        arrays = {key: as_array(value) for key, value in decoded.items() if not key.endswith("heatmaps")}
         results: list[Result] = []
         for index, info in enumerate(infos):
-            rows = {key: value[index, : int(arrays["count"][index])] for key, value in arrays.items() if key != "count"}
+            number = int(arrays["count"][index])
+            rows = {key: value[index, :number] for key, value in arrays.items() if key != "count"}
             boxes = {"boxes_xyxy": info.geometry.invert_boxes(rows["boxes"])} if "boxes" in rows else {}
-            results.append(
-                _result(
-                    info,
-                    class_names,
-                    keypoints=info.geometry.invert_points(rows["keypoints"]),
-                    point_scores=rows["point_scores"],
-                    scores=rows["scores"],
-                    **boxes,
-                )
+            found = _result(
+                info,
+                class_names,
+                keypoints=info.geometry.invert_points(rows["keypoints"]),
+                point_scores=rows["point_scores"],
+                scores=rows["scores"],
+                **boxes,
             )
+            results.append(found if info.crop is None else _of_crop(found, info.crop))
         return results
 
     def with_points(self, results: Sequence[Result], points: PointLayout) -> list[Result]:
@@ -91,7 +93,7 @@ class KeypointTask(Task):
         return JointEvaluator(errors, similarity)
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
-        """Learn the constant baseline: the mean shape of one object, as shares of the image's width and height."""
+        """Learn the constant baseline: the mean shape of an object, as shares of the sides of its image or crop."""
         shapes, weights = [], []
         for sample in samples:
             keypoints = sample.target["keypoints"]
@@ -101,15 +103,22 @@ class KeypointTask(Task):
         mean = (shape * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
 
         def predict(info: ImageInfo) -> Result:
-            points = (mean * np.array(info.geometry.original_size[::-1], np.float32))[None]
-            return _result(info, data.class_names, keypoints=points, point_scores=np.ones(points.shape[:2], np.float32))
+            points = info.geometry.invert_points(mean * np.array(info.geometry.size[::-1], np.float32))[None]
+            scores = np.ones(points.shape[:2], np.float32)
+            found = _result(info, data.class_names, keypoints=points, point_scores=scores)
+            return found if info.crop is None else _of_crop(found, info.crop)
 
         return predict
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
-        """Merge views: points are averaged object by object, left and right exchanged in the mirror."""
+        """Merge views: heatmaps are averaged where the network gives them, else points, object by object.
+
+        Left and right are exchanged in the mirror.
+        """
+        if "heatmaps" in decoded[0] or "smoothed_heatmaps" in decoded[0]:
+            return merge_heatmaps(decoded, views, options)
         return merge_points(decoded, views, options)
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:
@@ -117,8 +126,18 @@ class KeypointTask(Task):
         return join_keypoints((one for one in results if isinstance(one, Keypoints)), grid, options)
 
     def join_parts(self, results: Sequence[Result]) -> Result:
-        """Join the canvases of an image: all objects of all of them (object crops, in top-down pose estimation)."""
-        return concatenate_keypoints([one for one in results if isinstance(one, Keypoints)])
+        """Join the crops of an image (top-down): all objects, without those found in two boxes (suppression by OKS)."""
+        whole = concatenate_keypoints([one for one in results if isinstance(one, Keypoints)])
+        if whole.boxes_xyxy is None:
+            return whole
+        return whole[suppress_poses(whole.keypoints, whole.scores, whole.boxes_xyxy, sigmas_of(whole.class_names))]
+
+
+def _of_crop(found: Keypoints, crop: ObjectBox) -> Keypoints:
+    """The object of a crop with its box; its score is that of the box times that of its points."""
+    boxes = np.tile(np.asarray(crop.box_xyxy, np.float32), (len(found), 1))
+    whole = replace(found, boxes_xyxy=boxes, scores=np.asarray(found.scores) * crop.score)
+    return whole if crop.score > 0 else whole[:0]
 
 
 def _result(info: ImageInfo, class_names: Sequence[str], **arrays: Any) -> Keypoints:

@@ -79,6 +79,7 @@ class _Spec(msgspec.Struct):
     channel_order: Literal["rgb", "bgr"] = "rgb"
     crop_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.875
     fixed: bool = False
+    object_crops: Annotated[float, Meta(ge=0, le=100)] = 0.0
 
 
 class _Head(msgspec.Struct):
@@ -101,6 +102,7 @@ class _Points(msgspec.Struct, forbid_unknown_fields=True):
     names: _Names = []
     flip_pairs: _Pairs = []
     skeleton: _Pairs = []
+    object_name: _Name = ""
 
 
 class _Metadata(msgspec.Struct):

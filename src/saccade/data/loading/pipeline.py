@@ -72,7 +72,8 @@ class EvalPipeline:
         """
         sample = _read(self.dataset, key.index, self.spec.channels)
         resized = Resize(self.spec)(sample)
-        resized.original = sample.target
+        # A crop of an object is scored with all objects of its image.
+        resized.original = sample.target if sample.original is None else sample.original
         return resized
 
     def collate(self, samples: Sequence[Sample]) -> list[Batch]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from saccade.engine.evaluate.evaluate import PartJoiner
 from saccade.metrics.base import MetricReport
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
@@ -38,8 +39,10 @@ def evaluate_constant_baseline(
     baseline = solved.constant_baseline((train.read(int(index)) for index in indices), train.info)
     if baseline is None:
         return None
-    evaluator = solved.evaluator(held_out.info)
+    evaluator, joined = solved.evaluator(held_out.info), PartJoiner(solved)
     for index in range(len(held_out)):
         sample = held_out.read(index)
-        evaluator.update([baseline(replace(sample.info, image=sample.image))], [sample.target])
+        result = baseline(replace(sample.info, image=sample.image))
+        original = sample.target if sample.original is None else sample.original
+        evaluator.update(*joined.add([result], [sample.info], [original]))
     return evaluator.compute()

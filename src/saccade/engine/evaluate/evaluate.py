@@ -21,10 +21,10 @@ from saccade.models.class_names import learnt_class_names
 from saccade.results.base import Result
 from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
-from saccade.structures.sample import Target
+from saccade.structures.sample import ImageInfo, Target
 from saccade.tasks import Task, get_task
 
-__all__ = ["evaluate", "on_rectangles"]
+__all__ = ["PartJoiner", "evaluate", "on_rectangles"]
 
 LossFunction = Callable[[Batch], Mapping[str, Tensor]]
 
@@ -92,7 +92,7 @@ def evaluate(
             results = task.results(runtime(batch.images, **batch.inputs), batch.infos, names)
         else:
             results = predict_batch_tiled(runtime, batch, tiling, batch_size, size)
-        results, targets = joined.add(results, batch)
+        results, targets = joined.add(results, batch.infos, batch.originals)
         evaluator.update(results, targets)
         if most is not None and tiling is None:
             crowded += sum(len(target.get("labels", ())) > most for target in targets)
@@ -163,11 +163,13 @@ class PartJoiner:
         self.task = task
         self._waiting: dict[int, dict[int, Result]] = {}
 
-    def add(self, results: Sequence[Result], batch: Batch) -> tuple[list[Result], list[Target]]:
-        """Add the results of a batch; returns results and ground truth of the images that are complete now."""
+    def add(
+        self, results: Sequence[Result], infos: Sequence[ImageInfo], originals: Sequence[Target]
+    ) -> tuple[list[Result], list[Target]]:
+        """Add results with the ground truth of their images; returns those of the images that are complete now."""
         ready: list[Result] = []
         targets: list[Target] = []
-        for result, info, target in zip(results, batch.infos, batch.originals, strict=True):
+        for result, info, target in zip(results, infos, originals, strict=True):
             if info.parts == 1:
                 ready.append(result)
                 targets.append(target)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from saccade.data.derived.object_crops import has_several_objects
 from saccade.engine.train.setup import Datasets
 from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.class_names import check_class_names, learnt_class_names
 from saccade.structures.text import printable
 
-__all__ = ["check_classes", "check_splits", "compare_names"]
+__all__ = ["check_classes", "check_objects", "check_splits", "compare_names"]
 
 
 def check_splits(data: Datasets, open_set: bool = False) -> None:
@@ -65,6 +66,22 @@ def check_classes(model: Model, data: Datasets) -> None:
             )
     elif model.num_classes == len(names) or data.val is not None or data.test is not None:
         model.class_names = learnt_class_names(model.num_classes, names)
+
+
+def check_objects(model: Model, data: Datasets) -> None:
+    """Refuse images with several objects where the network finds one, which would learn the first of them.
+
+    Raises:
+        ConfigError: If the training images are whole and one has several objects.
+    """
+    if not model.single_object or data.train.info.object_crops or not has_several_objects(data.train):
+        return
+    raise ConfigError(
+        f"{model.builder_name or type(model).__name__} finds one object an image, and images of "
+        f"'{printable(data.train.info.name, limit=80)}' have several with keypoints. Train on crops of them "
+        "(--data.crop.use auto; in Python saccade.data.derived.object_crops.ObjectCrops), or take a network that finds "
+        "several."
+    )
 
 
 def compare_names(first: Sequence[str], second: Sequence[str], of_first: str, of_second: str) -> str:

@@ -12,6 +12,7 @@ from saccade.data.transforms.config import AugmentConfig
 
 __all__ = [
     "BorderConfig",
+    "CropConfig",
     "DataConfig",
     "EmaConfig",
     "EpisodeConfig",
@@ -33,6 +34,15 @@ class TileConfig:
     size: tuple[int, int] | None = None  # tile (height, width) in pixels of the images
     overlap: float = 0.2  # share of a tile that its neighbour shows too
     keep_empty: float = 1.0  # share of the training tiles without ground truth that stays
+
+
+@dataclass
+class CropConfig:
+    """Crops of objects, for networks that find one object an image (top-down); see ``data.derived.object_crops``."""
+
+    # auto: what the network is made for, or as soon as an image has several objects; never refuses such images
+    use: Literal["auto", "always", "never"] = "auto"
+    enlarge: float = 1.25  # sides of the crop, in sides of the object's box
 
 
 @dataclass
@@ -86,6 +96,7 @@ class DataConfig:
     cache: bool = False  # decode every training image once and keep its pixels; refused where memory is short
     rectangular: bool = False  # validation on the smallest canvas that holds the letterboxed image
     tile: TileConfig = field(default_factory=TileConfig)
+    crop: CropConfig = field(default_factory=CropConfig)
     border: BorderConfig = field(default_factory=BorderConfig)
     proposals: str = ""  # of networks that take some: selective_search (if empty), selective_search_quality, or a file
     sampler: Literal["shuffle", "balanced", "episodes", "pairs"] = "shuffle"  # how a batch is drawn

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from saccade.data.tables.content import require_content
 from saccade.deploy.runtime import EagerRuntime, Runtime
 from saccade.engine.evaluate.evaluate import evaluate, on_rectangles
-from saccade.engine.train.classes import check_classes, check_splits
+from saccade.engine.train.classes import check_classes, check_objects, check_splits
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
 from saccade.engine.train.guard import InterruptGuard, LossGuard
@@ -81,6 +81,7 @@ class Session:
         info = self.data_of(first).train.info
         self.model = model or build_model(first.config, info, pretrained=self.state is None)
         check_classes(self.model, self.data_of(first))
+        check_objects(self.model, self.data_of(first))
         if self.state is not None:
             check_network(self.state, self.model, self.folder.state_path)
         partial = len(self.steps) > 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from saccade.data.derived.border_weights import BorderWeighted
 from saccade.data.derived.cached import CachedDataset
 from saccade.data.derived.further_inputs import add_inputs, find_sources, inputs_folder
+from saccade.data.derived.object_crops import ObjectCrops, has_several_objects
 from saccade.data.derived.rotated_classes import RotatedClasses
 from saccade.data.derived.tiles import TiledDataset
 from saccade.data.open import holds_out, open_dataset
@@ -19,7 +20,7 @@ from saccade.engine.train.progress import track
 from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.class_names import learnt_class_names
-from saccade.models.registry import create_for_classes, get_builder, input_names_of, target_names_of
+from saccade.models.registry import create_for_classes, example_of, get_builder, input_names_of, target_names_of
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.tasks import get_task
 
@@ -121,18 +122,46 @@ def open_datasets(config: TrainConfig) -> Datasets:
             opened = BorderWeighted(opened, data.border.weight, data.border.sigma, data.border.balance, folder)
         if data.tile.size is None:
             return opened
+        if data.crop.use == "always":
+            raise ConfigError("data.tile and data.crop both cut images. Set data.tile.size to none, or data.crop.use.")
         return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)
 
     # Only training may pass over tiles without ground truth; scores are those of all.
     train = open_split(data.train, data.tile.keep_empty, weighed=data.border.weight != 0)
     assert train is not None
     datasets = Datasets(train, open_split(data.val), open_split(data.test))
+    _crop_objects(datasets, config)
     _add_inputs(datasets, config)
     if data.cache:
         datasets.train = CachedDataset(datasets.train)
     if data.rotate_classes:  # of what is cached, which is then a quarter
         datasets.train = RotatedClasses(datasets.train)
     return datasets
+
+
+def _crop_objects(datasets: Datasets, config: TrainConfig) -> None:
+    """Crops of objects in place of images, where the configuration, the network or the data ask for it."""
+    crop, tiled = config.data.crop, config.data.tile.size is not None
+    if crop.use == "never" or (tiled and crop.use == "auto"):
+        return
+    if crop.use == "auto":
+        example = example_of(config.model, config.model_args)
+        made_for_crops = example.input_spec.object_crops > 0
+        if not example.single_object or not (made_for_crops or has_several_objects(datasets.train)):
+            return
+        if not made_for_crops:
+            logger.info("images have several objects: %s learns from crops of them (data.crop)", config.model)
+    aspect = _aspect(config)
+    for name, part in vars(datasets).items():
+        if part is not None:
+            setattr(datasets, name, ObjectCrops(part, aspect, crop.enlarge))
+
+
+def _aspect(config: TrainConfig) -> float:
+    """Width / height of the network's canvas."""
+    spec = example_of(config.model, config.model_args).input_spec
+    height, width = (spec if config.data.size is None else spec.with_size(config.data.size)).canvas
+    return width / height
 
 
 def _add_inputs(datasets: Datasets, config: TrainConfig) -> None:
@@ -179,6 +208,8 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     model = create_for_classes(config.model, classes, **options)
     model.class_names = learnt_class_names(model.num_classes, info.class_names)
     model.points = info.points
+    if model.single_object:
+        model.input_spec = replace(model.input_spec, object_crops=info.object_crops)
     if config.data.size is not None:
         model.input_spec = model.input_spec.with_size(config.data.size)
     if config.weights is not None and pretrained:

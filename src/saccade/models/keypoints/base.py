@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.errors import ConfigError
-from saccade.models.base import Model, Targets
+from saccade.errors import ConfigError, did_you_mean
+from saccade.losses.dsnt import masked_mean
+from saccade.models.base import Decoded, Model, Targets
 from saccade.models.classification.base import build_backbone
+from saccade.ops.heatmap_peaks import heatmap_peaks, smooth_heatmaps
+from saccade.ops.heatmaps import gaussian
 from saccade.ops.padding import pad_to_multiple
 from saccade.structures.batch import pad_targets
 from saccade.structures.class_rows import linear_rows
 
-__all__ = ["HeatmapModel", "to_pixels"]
+__all__ = ["REFINEMENTS", "HeatmapModel", "PeakReader", "first_points", "matching_loss", "to_pixels"]
+
+REFINEMENTS = ("none", "quarter", "dark")
 
 
 class HeatmapModel(Model):
@@ -39,6 +46,7 @@ class HeatmapModel(Model):
     """
 
     task = "keypoints"
+    single_object = True
     target_names = ("keypoints",)
     decoded_keys = ("keypoints", "point_scores", "scores", "count")
     head_names = ("head",)
@@ -80,19 +88,98 @@ class HeatmapModel(Model):
         return logits
 
     def point_targets(self, targets: Targets, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Points of the first object of each image.
+        """Points of the object of each image: :func:`first_points` at this network's stride."""
+        return first_points(targets, size, self.output_stride)
 
-        Args:
-            targets: ``keypoints`` (B, N, K, 3) in pixels of the canvas.
-            size: (h, w) of the heatmaps.
 
-        Returns:
-            Normalised x and y (B, K, 2), and whether the point has a ground truth (B, K), bool.
-        """
-        first = pad_targets(targets)["keypoints"][:, 0].float()
-        height, width = size
-        extent = first.new_tensor((width, height)) * self.output_stride
-        return first[..., :2] * 2 / extent - 1, first[..., 2] > 0
+def first_points(
+    targets: Targets, size: tuple[int, int], output_stride: int, cell_centre: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Points of the object of each image.
+
+    Args:
+        targets: ``keypoints`` (B, N, K, 3) in pixels of the canvas; of several objects the first is taken, but data
+            with several in an image are cropped or refused before a run (:mod:`saccade.data.derived.object_crops`).
+        size: (h, w) of the heatmaps.
+        output_stride: Pixels of the canvas a heatmap cell is wide.
+        cell_centre: Where in its cell a heatmap's value lies, 0..1 from its first edge.
+
+    Returns:
+        Normalised x and y (B, K, 2), and whether the point has a ground truth (B, K), bool.
+
+    Example:
+        >>> points, labelled = first_points({"keypoints": torch.tensor([[[[16.0, 8, 2]]]])}, (4, 8), output_stride=4)
+        >>> points.tolist(), labelled.tolist()
+        ([[[0.0, 0.0]]], [[True]])
+    """
+    first = pad_targets(targets)["keypoints"][:, 0].float()
+    cells = first[..., :2] / output_stride + (0.5 - cell_centre)
+    return cells * 2 / first.new_tensor(size[::-1]) - 1, first[..., 2] > 0
+
+
+def matching_loss(heatmaps: Tensor, points: Tensor, visible: Tensor, sigma: float) -> Tensor:
+    """Squared error against Gaussians of height 1, summed over cells, averaged over the labelled points.
+
+    Args:
+        heatmaps: (B, K, h, w).
+        points: (B, K, 2), normalised.
+        visible: (B, K) bool, which points have a ground truth.
+        sigma: Standard deviation of the Gaussians in cells.
+
+    Example:
+        >>> points, visible = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool)
+        >>> round(matching_loss(torch.zeros(1, 1, 9, 9), points, visible, sigma=1.0).item(), 3)  # about pi
+        3.141
+    """
+    error = heatmaps - gaussian(points, (heatmaps.shape[-2], heatmaps.shape[-1]), sigma, peak_one=True)
+    return masked_mean(error.square().sum((-2, -1)), visible)
+
+
+class PeakReader:
+    """Reads one object from heatmaps: the highest cell of each, refined, in pixels of the canvas.
+
+    Args:
+        refine: ``none`` (the centre of the cell), ``quarter`` (a quarter of a cell towards the higher neighbour) or
+            ``dark`` (Zhang et al. 2020: the maximum of the smoothed heatmap's Taylor expansion).
+        sigma: Standard deviation of the Gaussians that were learnt, in cells.
+        output_stride: Pixels of the canvas a heatmap cell is wide.
+        cell_centre: Where in its cell a heatmap's value lies, 0..1 from its first edge.
+
+    Attributes:
+        decoded_keys: Keys of what it reads. Heatmaps are among them where they are refined, so that test-time
+            augmentation averages them before they are read.
+
+    Raises:
+        ConfigError: If the refinement is unknown.
+
+    Example:
+        >>> PeakReader("dark", sigma=2.0, output_stride=4).decoded_keys[-1]
+        'smoothed_heatmaps'
+    """
+
+    def __init__(self, refine: str, sigma: float, output_stride: int, cell_centre: float = 0.5) -> None:
+        if refine not in REFINEMENTS:
+            raise ConfigError(f"refine is '{refine}'.{did_you_mean(refine, REFINEMENTS)}")
+        self.sigma, self.output_stride, self.cell_centre = sigma, output_stride, cell_centre
+        self.refine: Literal["none", "quarter", "newton"]
+        self.refine = "newton" if refine == "dark" else "quarter" if refine == "quarter" else "none"
+        kept = {"none": (), "quarter": ("heatmaps",), "newton": ("smoothed_heatmaps",)}[self.refine]
+        # Who reads merged heatmaps takes the middle of a cell for its centre.
+        self.kept: tuple[str, ...] = kept if cell_centre == 0.5 else ()
+        self.decoded_keys = (*HeatmapModel.decoded_keys, *self.kept)
+
+    def __call__(self, heatmaps: Tensor) -> Decoded:
+        """``keypoints`` (B, 1, K, 2), ``point_scores`` (B, 1, K), ``scores``, ``count``, and the heatmaps if kept."""
+        maps = smooth_heatmaps(heatmaps, self.sigma) if self.refine == "newton" else heatmaps
+        cells, values = heatmap_peaks(maps, self.refine)
+        point_scores = values.clamp(0.0, 1.0)
+        return {
+            "keypoints": ((cells + (self.cell_centre - 0.5)) * self.output_stride).unsqueeze(1),
+            "point_scores": point_scores.unsqueeze(1),
+            "scores": point_scores.mean(dim=1, keepdim=True),
+            "count": torch.ones_like(values[:, 0], dtype=torch.int64),
+            **dict.fromkeys(self.kept, maps),
+        }
 
 
 def to_pixels(coordinates: Tensor, heatmaps: Tensor, output_stride: int) -> Tensor:

@@ -22,14 +22,11 @@ Published weights: none.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from saccade.losses.dsnt import masked_mean
 from saccade.models.base import Decoded, Outputs, Targets
-from saccade.models.keypoints.base import HeatmapModel, to_pixels
+from saccade.models.keypoints.base import HeatmapModel, PeakReader, matching_loss
 from saccade.models.registry import register_model
-from saccade.ops.heatmaps import gaussian
 
 __all__ = ["HeatmapRegression", "heatmap_regression"]
 
@@ -39,13 +36,23 @@ PAPER = "Tompson et al., NeurIPS 2014, arXiv 1406.2984"
 class HeatmapRegression(HeatmapModel):
     """Heatmap regression: the network of DSNT without its transform.
 
-    The arguments are those of :class:`HeatmapModel`.
+    Args:
+        num_classes: Points, K.
+        backbone: Builder name of a classifier with feature maps.
+        output_stride: Pixels of the image a heatmap cell is wide.
+        sigma: Standard deviation of the Gaussian that stands for a point, in heatmap cells.
+        refine: How a point is read within its cell: see :class:`~saccade.models.keypoints.base.PeakReader`.
 
     Example:
         >>> model = saccade.create_model("heatmap_regression", num_classes=5)
         >>> model(torch.zeros(1, 3, 64, 64))["heatmaps"].shape
         torch.Size([1, 5, 8, 8])
     """
+
+    def __init__(self, num_classes: int, backbone: str, output_stride: int, sigma: float, refine: str = "none") -> None:
+        super().__init__(num_classes, backbone, output_stride, sigma)
+        self.read_peaks = PeakReader(refine, sigma, output_stride)
+        self.decoded_keys = self.read_peaks.decoded_keys
 
     def forward(self, images: Tensor) -> Outputs:
         """``heatmaps`` (B, K, h, w), about 0 to 1."""
@@ -54,25 +61,12 @@ class HeatmapRegression(HeatmapModel):
     def loss(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """``heatmap``: squared error against Gaussians of height 1 at ``keypoints`` (B, N, K, 3)."""
         heatmaps = self(images)["heatmaps"]
-        size = (heatmaps.shape[-2], heatmaps.shape[-1])
-        ground_truth, visible = self.point_targets(targets, size)
-        error = (heatmaps - gaussian(ground_truth, size, self.sigma, peak_one=True)).square().sum((-2, -1))
-        return {"heatmap": masked_mean(error, visible)}
+        points, visible = self.point_targets(targets, (heatmaps.shape[-2], heatmaps.shape[-1]))
+        return {"heatmap": matching_loss(heatmaps, points, visible, self.sigma)}
 
     def decode(self, outputs: Outputs) -> Decoded:
         """One object: ``keypoints`` (B, 1, K, 2) in pixels, ``point_scores`` (B, 1, K), the height of each peak."""
-        heatmaps = outputs["heatmaps"]
-        height, width = heatmaps.shape[-2:]
-        peak, cell = heatmaps.flatten(2).max(dim=-1)
-        columns, rows = cell % width, torch.div(cell, width, rounding_mode="floor")
-        x = (2 * columns.to(peak.dtype) + 1) / width - 1
-        y = (2 * rows.to(peak.dtype) + 1) / height - 1
-        return {
-            "keypoints": to_pixels(torch.stack((x, y), dim=-1), heatmaps, self.output_stride).unsqueeze(1),
-            "point_scores": peak.clamp(0.0, 1.0).unsqueeze(1),
-            "scores": peak.clamp(0.0, 1.0).mean(dim=1, keepdim=True),
-            "count": torch.ones_like(peak[:, 0], dtype=torch.int64),
-        }
+        return self.read_peaks(outputs["heatmaps"])
 
 
 @register_model("keypoints", PAPER)
@@ -81,6 +75,7 @@ def heatmap_regression(
     backbone: str = "resnet18",
     sigma: float = 1.0,
     output_stride: int = 8,
+    refine: str = "none",
     weights: str | None = None,
 ) -> HeatmapRegression:
     """Heatmap matching over any registered classifier that has feature maps.
@@ -90,10 +85,11 @@ def heatmap_regression(
         backbone: Builder name of the classifier.
         sigma: Standard deviation of the blobs, in heatmap cells.
         output_stride: Pixels of the image a heatmap cell is wide.
+        refine: How a point is read within its cell: none (its centre, as in the paper), quarter or dark.
         weights: As everywhere.
 
     Example:
         >>> heatmap_regression(num_classes=5, output_stride=4).output_stride
         4
     """
-    return HeatmapRegression(num_classes, backbone, output_stride, sigma)
+    return HeatmapRegression(num_classes, backbone, output_stride, sigma, refine)
