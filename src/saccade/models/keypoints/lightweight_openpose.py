@@ -13,7 +13,8 @@ refinement is kept of five.
     stage 1   trunk of three 3x3 128, then 1x1 512, 1x1 for heatmaps (19) and for fields (38)
     stage 2   five refinement blocks 128, then 1x1 128, 1x1 for either
 
-Differences from the paper: none in the network. Targets, loss and grouping are those of ``openpose_coco``.
+Differences from the paper: predictions start from background everywhere. Targets, loss and grouping are those of
+``openpose_coco``.
 
 Published weights: https://github.com/Daniil-Osokin/lightweight-human-pose-estimation.pytorch (Apache-2.0); files that
 were downloaded are read by ``weights.layouts.lightweight_openpose``.
@@ -31,7 +32,13 @@ from saccade.blocks.depthwise_conv import DepthwiseConv2d
 from saccade.errors import ConfigError
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.mobilenet_v1 import MobileNetV1
-from saccade.models.keypoints.part_fields import CAFFE_SPEC, PartFieldModel, PredictionBranch, backbone_at_stride_8
+from saccade.models.keypoints.part_fields import (
+    CAFFE_SPEC,
+    PartFieldModel,
+    PredictionBranch,
+    backbone_at_stride_8,
+    start_as_background,
+)
 from saccade.models.keypoints.part_layout import PartLayout, layout_for
 from saccade.models.registry import register_model
 from saccade.structures.class_rows import ClassRows
@@ -175,6 +182,7 @@ class LightweightOpenPose(PartFieldModel):
                 *(RefinementBlock(channels, channels) for _ in range(4)),
             )
             self.stages.append(Stage(trunk, channels, channels, outputs))
+        start_as_background(self.stages)
         self.head_names = tuple(f"stages.{number}" for number in range(stages))
 
     def stage_maps(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -21,7 +21,7 @@ Differences from the paper: each limb is an assignment of its own, as there, but
 connection on, whatever its limb. Fields reach beyond the ends of a limb by the limb's width, as in the authors' code. A
 target is masked by boxes instead of outlines where people have no labelled points. ``limb_span`` adds limbs over one or
 more points in between (the authors' redundant limbs of 2019, arXiv 1812.08008, go further), which join people whose
-points in between are hidden. Weights start from He's initialisation, those of predictions from N(0, 0.01).
+points in between are hidden. Weights start from He's initialisation, predictions from background everywhere.
 
 Published weights: https://github.com/CMU-Perceptual-Computing-Lab/openpose, for use that is not commercial, so there is
 no row for them. Files that were converted from Caffe keep its names and are read by ``weights.layouts.openpose``.
@@ -37,7 +37,13 @@ from torch import Tensor, nn
 from saccade.errors import ConfigError
 from saccade.models.classification.base import Classifier
 from saccade.models.classification.vgg import VGG, WIDTHS
-from saccade.models.keypoints.part_fields import CAFFE_SPEC, PartFieldModel, PredictionBranch, backbone_at_stride_8
+from saccade.models.keypoints.part_fields import (
+    CAFFE_SPEC,
+    PartFieldModel,
+    PredictionBranch,
+    backbone_at_stride_8,
+    start_as_background,
+)
 from saccade.models.keypoints.part_layout import PartLayout, layout_for
 from saccade.models.registry import register_model
 from saccade.structures.class_rows import ClassRows
@@ -124,8 +130,7 @@ class OpenPose(PartFieldModel):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-            elif isinstance(module, PredictionBranch):
-                nn.init.normal_(module.output.weight, std=0.01)
+        start_as_background(self.stages)
 
     def stage_maps(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Heatmaps (B, P + 1, h, w) and fields (B, 2 L, h, w) of every stage."""

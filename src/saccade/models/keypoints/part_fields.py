@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,14 @@ from saccade.structures.batch import pad_targets
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 
-__all__ = ["CAFFE_SPEC", "STRIDE", "PartFieldModel", "PredictionBranch", "backbone_at_stride_8"]
+__all__ = [
+    "CAFFE_SPEC",
+    "STRIDE",
+    "PartFieldModel",
+    "PredictionBranch",
+    "backbone_at_stride_8",
+    "start_as_background",
+]
 
 STRIDE = 8
 # The published networks see BGR / 256 - 0.5.
@@ -51,6 +59,29 @@ class PredictionBranch(nn.Module):
         """(B, C, h, w) -> (B, out_channels, h, w)."""
         out: Tensor = self.output(self.hidden(x))
         return out
+
+
+def start_as_background(stages: Iterable[nn.Module]) -> None:
+    """Let every stage predict background at first: weights from N(0, 0.01), and a bias of one for background alone.
+
+    Args:
+        stages: Modules with two branches, ``heatmaps`` and ``fields``.
+
+    Example:
+        >>> stage = nn.Module()
+        >>> stage.heatmaps, stage.fields = (PredictionBranch(nn.Identity(), 8, maps) for maps in (3, 4))
+        >>> start_as_background([stage])
+        >>> stage.heatmaps(torch.zeros(1, 8, 1, 1)).flatten().tolist()
+        [0.0, 0.0, 1.0]
+    """
+    for stage in stages:
+        for branch in (stage.heatmaps, stage.fields):
+            assert isinstance(branch, PredictionBranch)
+            assert branch.output.bias is not None
+            nn.init.normal_(branch.output.weight, std=0.01)
+            nn.init.zeros_(branch.output.bias)
+        with torch.no_grad():
+            stage.heatmaps.output.bias[-1] = 1.0  # type: ignore[union-attr, index]
 
 
 class PartFieldModel(Model):
