@@ -9,6 +9,7 @@ from saccade.testing import Subject
 
 _EPISODES = ((1, 1, 1, 2, 2, 2), (0, 0), (0, 1), (0,))
 _PAIRS = ((1, 1, 2, 1), (0, 0), (0, 0, 1), (0,))
+_LIMBS = {"num_classes": 5, "skeleton": ((0, 1), (1, 2), (2, 3), (3, 4))}
 
 MEMBERS = (
     Subject("lenet5", {"num_classes": 10}, (32, 32), odd_size=(41, 57)),
@@ -104,6 +105,9 @@ MEMBERS = (
     Subject("u2netp", {"base_channels": 16}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),
+    # Heads that are noise support few limbs, so that people have few points.
+    Subject("openpose_coco", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "stages": 2, "channels": 16}),
+    Subject("lightweight_openpose", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "channels": 16}),
     Subject("hrnet_pose", {"num_classes": 6}),
     Subject("hrnet_pose", {"num_classes": 6, "head": "v2", "refine": "dark"}),
     Subject("cyclegan_resnet6", {"base_channels": 4, "discriminator_channels": 4}),
@@ -137,6 +141,7 @@ IN_OTHER_RUNTIMES_OFTEN = {
     "u2netp",
     "dsnt",
     "heatmap_regression",
+    "lightweight_openpose",
     "cyclegan_resnet6",
     "protonet_conv4",
     "siamese",

@@ -58,13 +58,18 @@ def _resolve(
     finish: FinishLike, own_kind: str, own_options: Mapping[str, Any], task: str, title: str
 ) -> tuple[str, dict[str, Any]]:
     """Name and options of the function that runs now."""
-    from saccade.models.finish import check_finish
+    from saccade.models.finish import check_finish, makes_of
 
     if isinstance(finish, str):
         finish = {"kind": finish}
     values = dict(finish) if isinstance(finish, Mapping) else asdict(finish)
     given = {name: value for name, value in values.items() if value is not None}
     kind = given.pop("kind", own_kind)
+    if makes_of(own_kind) and kind != own_kind:
+        raise ConfigError(
+            f"finish.kind is '{kind}', and {title} gives {', '.join(makes_of(own_kind))} by '{own_kind}' only. Leave "
+            "finish.kind out."
+        )
     if kind in ("", "none"):
         if given:
             raise ConfigError(

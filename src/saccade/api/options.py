@@ -123,6 +123,12 @@ class FinishOptions:
     """Its standard deviation in pixels of the canvas; 49."""
     bi_rgb_std: float | None = None
     """Its standard deviation in colour, in units of 0..255; 5."""
+    peak_threshold: float | None = None
+    """Of networks that group points into people: smallest height of a peak of a heatmap; 0.1."""
+    min_points: int | None = None
+    """Of these: fewest points of a person; 3."""
+    min_score: float | None = None
+    """Of these: smallest score of a person, the mean over all parts with 0 for those not found; 0."""
 
 
 @dataclass(kw_only=True)

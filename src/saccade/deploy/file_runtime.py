@@ -120,6 +120,20 @@ class FileRuntime:
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors of ``images`` (B, C, H, W), uint8, at the canvas the file was made for."""
         images = as_uint8(images)
+        name, options = self.finish
+        decoded = run_finish(name, self.run_graph(images, **inputs), images, options)
+        if self.metadata["decoded"]:
+            self._check(decoded, len(images))
+        return decoded if self._limit is None else _first_rows(decoded, get_task(self.task).decoded, self._limit)
+
+    @property
+    def finish(self) -> tuple[str, Mapping[str, Any]]:
+        """Name and options of the function that runs after the graph."""
+        return self.metadata.get("finish", ""), self.metadata.get("finish_options", {})
+
+    def run_graph(self, images: Tensor, **inputs: Tensor) -> Decoded:
+        """Tensors of the graph, before the function that runs after it."""
+        images = as_uint8(images)
         expected = (self.input_spec.channels, *self.input_spec.size)
         if tuple(images.shape[1:]) != expected:
             raise ExportError(
@@ -133,16 +147,12 @@ class FileRuntime:
                 self._run({key: value[start : start + size].cpu() for key, value in tensors.items()})
                 for start in range(0, max(len(images), 1), max(size, 1))
             ]
-            decoded = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
+            return {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
         except Exception as error:  # engines raise what they meet, all with the same meaning here
             reason = printable(str(error).strip().partition("\n")[0], limit=300)
             raise ExportError(
                 f"{self.name} cannot be run as its metadata describes it ({reason}). Export the model again."
             ) from error
-        decoded = run_finish(self.metadata.get("finish", ""), decoded, images, self.metadata.get("finish_options"))
-        if self.metadata["decoded"]:
-            self._check(decoded, len(images))
-        return decoded if self._limit is None else _first_rows(decoded, get_task(self.task).decoded, self._limit)
 
     def limit_detections(self, count: int) -> None:
         """Give only the best of the detections of an image; the file itself stays as it is.

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -179,13 +180,23 @@ class OpenVinoRuntime:
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors of ``images`` (B, C, H, W), uint8."""
         images = as_uint8(images)
+        name, options = self.finish
+        return run_finish(name, self.run_graph(images, **inputs), images, options)
+
+    @property
+    def finish(self) -> tuple[str, Mapping[str, Any]]:
+        """Name and options of the function that runs after the graph."""
+        return self._model.finish, self._model.finish_options
+
+    def run_graph(self, images: Tensor, **inputs: Tensor) -> Decoded:
+        """Tensors of the graph on the CPU, before the function that runs after it."""
+        images = as_uint8(images)
         chosen = select_inputs(self.input_names, inputs, self.name)
         with self._lock, torch.inference_mode():
             if not self._is_ready((images.shape[2], images.shape[3])):
-                return self._in_torch()(images, **chosen)
+                return self._in_torch().run_graph(images, **chosen)
             decoded = self._shell.predict(images, **chosen)
-        on_cpu = {name: value.float() if value.is_floating_point() else value for name, value in decoded.items()}
-        return run_finish(self._shell.finish, on_cpu, images, self._shell.finish_options)
+        return {name: value.float() if value.is_floating_point() else value for name, value in decoded.items()}
 
     def _network(self) -> Model:
         """The network with BatchNorm folded; one whose graphs lie on the disk seldom needs it."""

@@ -78,10 +78,14 @@ def _content(model: Model) -> tuple[object, ...]:
         for name, tensor in model.state_dict().items()
     ]
     plain = (int, float, str, bool, tuple)
-    return *sums, *(
-        (name, str(value) if is_dataclass(value) else value)
-        for name, value in vars(model).items()
-        if (isinstance(value, plain) or is_dataclass(value)) and name != "training"
+    return (
+        *sums,
+        str(dict(model.finish_options)),
+        *(
+            (name, str(value) if is_dataclass(value) else value)
+            for name, value in vars(model).items()
+            if (isinstance(value, plain) or is_dataclass(value)) and name != "training"
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -59,14 +60,24 @@ class EagerRuntime:
 
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors on the CPU of ``images`` (B, C, H, W), uint8."""
+        with torch.inference_mode():
+            name, options = self.finish
+            return run_finish(name, self.run_graph(images, **inputs), images.cpu(), options)
+
+    @property
+    def finish(self) -> tuple[str, Mapping[str, Any]]:
+        """Name and options of the function that runs after the graph."""
+        return self.model.finish, self.model.finish_options
+
+    def run_graph(self, images: Tensor, **inputs: Tensor) -> Decoded:
+        """Tensors of the graph on the CPU, before the function that runs after it."""
         chosen = select_inputs(self.input_names, inputs, self.name)
         with torch.inference_mode():
             pixels = self.normalize(self._arranged(images.to(self.device, non_blocking=True)))
             named = {name: value.to(self.device, non_blocking=True) for name, value in chosen.items()}
             with self._autocast():
                 decoded = self.model.predict(pixels, **normalize_inputs(self.normalize, named))
-            on_cpu = {name: _float32(value).cpu() for name, value in decoded.items()}
-            return run_finish(self.model.finish, on_cpu, images.cpu(), self.model.finish_options)
+            return {name: _float32(value).cpu() for name, value in decoded.items()}
 
     def _arranged(self, images: Tensor) -> Tensor:
         return images

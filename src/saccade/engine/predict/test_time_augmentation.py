@@ -18,6 +18,7 @@ from saccade.deploy.base import as_uint8, max_detections_of, num_classes_of, poi
 from saccade.deploy.runtime import Runtime
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
+from saccade.models.finish import merge_of, run_finish
 from saccade.ops.views import View, flip_order
 from saccade.structures.kinds import kind_of
 from saccade.tasks import get_task
@@ -30,8 +31,9 @@ class AugmentedRuntime:
     """Test-time augmentation: predicts each canvas at several scales, plain and mirrored, and merges the predictions.
 
     Probabilities of an image or of its pixels are averaged; boxes go through weighted boxes fusion over the views
-    (Solovyev et al. 2021) or suppression; points are averaged, with left and right exchanged in the mirror. The time
-    is that of as many predictions as there are views.
+    (Solovyev et al. 2021) or suppression; points are averaged, with left and right exchanged in the mirror; of
+    bottom-up networks the heatmaps and fields are, before people are made of them. The time is that of as many
+    predictions as there are views.
 
     Args:
         runtime: What predicts.
@@ -104,6 +106,10 @@ class AugmentedRuntime:
         Raises:
             ConfigError: If a further input is of a kind for which no rule is known.
         """
+        finish, options = getattr(self.runtime, "finish", ("", {}))
+        merge = merge_of(finish)
+        # Maps are merged before people are made of them, where the function after the graph can do so.
+        run = self.runtime if merge is None else self.runtime.run_graph  # type: ignore[attr-defined]
         canvases = as_uint8(images).permute(0, 2, 3, 1).numpy()
         canvas = (canvases.shape[1], canvases.shape[2])
         decoded, views = [], []
@@ -114,9 +120,11 @@ class AugmentedRuntime:
                 pixels = np.ascontiguousarray(resized[:, :, ::-1]) if mirrored else resized
                 view = View(canvas, size, mirrored)
                 moved = {name: self._moved(name, value, view) for name, value in inputs.items()}
-                decoded.append(self.runtime(torch.from_numpy(pixels).permute(0, 3, 1, 2), **moved))
+                decoded.append(run(torch.from_numpy(pixels).permute(0, 3, 1, 2), **moved))
                 views.append(view)
-        return self._task.merge_views(decoded, views, self.options)
+        if merge is None:
+            return self._task.merge_views(decoded, views, self.options)
+        return run_finish(finish, merge(decoded, views, self.options.flip_pairs, options), as_uint8(images), options)
 
     def _moved(self, name: str, value: Tensor, view: View) -> Tensor:
         """A further input in pixels of a view."""

@@ -202,6 +202,8 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
 
     # Options that published weights were trained with hold for a resumed run too; the run's own go before them.
     options = {**published_arguments(config.model, config.weights or ""), **config.model_args}
+    if info.points.skeleton and "skeleton" in get_builder(config.model).parameters:  # of networks whose limbs it is
+        options.setdefault("skeleton", info.points.skeleton)
     classes = get_task(get_builder(config.model).task).network_classes(info.class_names)
     model = create_for_classes(config.model, classes, **options)
     model.class_names = learnt_class_names(model.num_classes, info.class_names)
