@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "explain", "predict"]
 
+_NEIGHBOURS = 5  # where none are asked for
+
 
 def evaluate(
     model: ModelLike | None = None,
@@ -222,6 +224,10 @@ def predict(
     finish: FinishLike = OWN_FINISH,
     proposals: str | Path | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    recursive: bool = False,
+    every: int = 1,
+    gallery: str | Path | None = None,
+    neighbours: int = 5,
     keep_images: bool = True,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
@@ -234,7 +240,7 @@ def predict(
 
     Args:
         model: Model: checkpoint, folder of a run, exported file, or name of a network with weights.
-        source: Images: file, folder or pattern.
+        source: Images: file, folder, pattern, zip, video file, number of a camera, or address (http, https, rtsp).
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         score_threshold: Leave out predictions that score less, where the task has scores; all that the model outputs if
             not given.
@@ -248,6 +254,11 @@ def predict(
         proposals: Of networks that take proposals: selective_search, selective_search_quality, or a JSON file in COCO's
             form; the method of the training run if not given, else selective_search.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
+        recursive: Search the folders below a folder too.
+        every: Of videos, cameras and streams: predict each n-th frame.
+        gallery: Of networks that compare images: folder of images, among which the nearest to each image are looked
+            for.
+        neighbours: With a gallery: how many nearest images.
         keep_images: Keep the pixels on each result.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
@@ -273,20 +284,30 @@ def predict(
     """
     from saccade.engine.predict.further_inputs import with_inputs
     from saccade.engine.predict.predict import predict as run
+    from saccade.engine.predict.sources import SourceOptions
 
+    if gallery is None and neighbours != _NEIGHBOURS:
+        raise ConfigError("neighbours are looked for in a gallery. Name its folder: gallery=DIR (--gallery DIR).")
     runtime = open_model(model, weights, device, trust, max_detections, nms, prune, finish)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     runtime = with_inputs(runtime, input_settings(model, proposals, files=False))
-    return run(
+    how: dict[str, Any] = {"batch_size": batch_size, "tiling": tiling(tile, overlap)}
+    options = SourceOptions(recursive, every)
+    results = run(
         runtime,
         source,
-        batch_size,
         keep_images=keep_images,
-        tiling=tiling(tile, overlap),
         on_error=on_error,
         score_threshold=score_threshold,
+        options=options,
+        **how,
     )
+    if gallery is None:
+        return results
+    from saccade.engine.predict.gallery import compare_with_gallery
+
+    return compare_with_gallery(runtime, results, gallery, neighbours, **how)
 
 
 @overload

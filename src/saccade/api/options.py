@@ -190,8 +190,8 @@ class _PredictOptions:
     model: str
     """Model: checkpoint, folder of a run, exported file, or name of a network with weights."""
     source: str
-    """Images: file, folder or pattern. Python also takes an array, a Pillow image, a tensor, or a list of any of
-    them."""
+    """Images: file, folder, pattern, zip, video file, number of a camera, or address (http, https, rtsp). Python also
+    takes encoded bytes, an array, a Pillow image, a tensor, several images stacked, or a list of any of them."""
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     score_threshold: float | None = None
@@ -219,6 +219,15 @@ class _PredictOptions:
     on_error: Literal["raise", "skip"] = "raise"
     """What an image that cannot be read does: end the prediction (raise), or be named and left out (skip). The shell
     skips unless told otherwise, and its exit code is then 1."""
+    recursive: bool = False
+    """Search the folders below a folder too. What is saved keeps their tree."""
+    every: int = 1
+    """Of videos, cameras and streams: predict each n-th frame."""
+    gallery: str | None = None
+    """Of networks that compare images: folder of images, among which the nearest to each image are looked for. Folders
+    in it are classes."""
+    neighbours: int = 5
+    """With a gallery: how many nearest images."""
     keep_images: PythonOnly[bool] = True
     """Keep the pixels on each result."""
 

@@ -14,7 +14,7 @@ from saccade.results.base import Result, import_supervision
 __all__ = ["Classification"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Classification(Result):
     """Result of a classifier: the probability of each class.
 
@@ -68,6 +68,13 @@ class Classification(Result):
         ]
         best = {"label": self.label, "name": self.name, "score": self.score}
         return {**self._header(), "task": "classification", **best, "probabilities": probabilities}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each of the five most probable classes: name, label, score."""
+        order = np.argsort(-self.probabilities, kind="stable")[:5].tolist()
+        return [
+            {**self._place(), "name": self.name_of(i), "label": i, "score": float(self.probabilities[i])} for i in order
+        ]
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to one entry, the best class, with the keys of COCO's other results (it has no classification)."""

@@ -19,7 +19,7 @@ from saccade.structures.kinds import IGNORE_LABEL
 __all__ = ["SegmentationMap"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class SegmentationMap(Result):
     """Result of a segmentation network: a class for every pixel of the original.
 
@@ -93,6 +93,13 @@ class SegmentationMap(Result):
                 for label in self.labels()
             ],
         }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each class that occurs: name, label, share of the image."""
+        return [
+            {**self._place(), "name": self.name_of(i), "label": i, "share": float(np.mean(self.label_map == i))}
+            for i in self.labels()
+        ]
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to COCO stuff entries: one ``segmentation`` (run lengths) for each class but background."""

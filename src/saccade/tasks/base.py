@@ -161,6 +161,19 @@ class Task(ABC):
         """
         raise ConfigError(f"{self.name} has no rule to join the results of several canvases of one image.")
 
+    def search_gallery(self, gallery: Iterable[tuple[Result, str]], count: int) -> Callable[[Result], Result]:
+        """Prepare the search of a gallery; what it gives adds the nearest images of the gallery to a result.
+
+        Args:
+            gallery: Result and class (empty if there are none) of each of its images.
+            count: How many nearest images, at most.
+
+        Raises:
+            ConfigError: If the task does not compare images; the gallery is not asked for its first one then.
+            DataError: If the gallery has no image.
+        """
+        raise ConfigError(f"{self.name} compares no images with others. Leave the gallery out.")
+
 
 def as_array(value: Any) -> NDArray[Any]:
     """Convert a decoded tensor of any runtime to a NumPy array in memory; half precisions become float32.
