@@ -146,6 +146,13 @@ class Result(ABC):
         header = {"path": self.path, "image_id": self.image_id, "width": width, "height": height}
         return header if self.frame is None else {**header, "frame": self.frame, "seconds": self.seconds}
 
+    def uncertainty(self) -> float | None:
+        """How unsure the network is of this image, 0..1, from its scores; None where it gives none.
+
+        Of all images of a source, a person gains most by labelling those where it is high.
+        """
+        return None
+
     def _place(self) -> dict[str, Any]:
         """Columns that the rows of every task start with."""
         return {"path": self.path, "frame": self.frame, "seconds": self.seconds}

@@ -69,6 +69,11 @@ class Classification(Result):
         best = {"label": self.label, "name": self.name, "score": self.score}
         return {**self._header(), "task": "classification", **best, "probabilities": probabilities}
 
+    def uncertainty(self) -> float:
+        """One less the distance of the two largest probabilities (margin sampling)."""
+        first, second = np.sort(np.append(self.probabilities, 0.0))[:-3:-1].tolist()
+        return float(1 - (first - second))
+
     def rows(self) -> list[dict[str, Any]]:
         """One row for each of the five most probable classes: name, label, score."""
         order = np.argsort(-self.probabilities, kind="stable")[:5].tolist()

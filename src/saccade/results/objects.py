@@ -80,6 +80,11 @@ class ObjectResult(Result):
             crops.append(image[top : max(bottom, top + 1), left : max(right, left + 1)])
         return crops
 
+    def uncertainty(self) -> float:
+        """That of the object whose score lies nearest to 0.5, where it is 1; 0 without objects."""
+        scores = np.asarray(self.scores, np.float64)
+        return float(1 - np.abs(2 * scores - 1).min(initial=1.0))
+
     def above(self: R, score: float) -> R:
         """Select the objects that score at least ``score``."""
         return self[np.asarray(self.scores) >= score]

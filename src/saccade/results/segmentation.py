@@ -94,6 +94,12 @@ class SegmentationMap(Result):
             ],
         }
 
+    def uncertainty(self) -> float | None:
+        """Mean over the pixels, each 1 where the probability is 0.5; None of networks with several classes."""
+        if self.probabilities is None:
+            return None
+        return float(1 - np.abs(2 * np.nan_to_num(self.probabilities) - 1).mean())
+
     def rows(self) -> list[dict[str, Any]]:
         """One row for each class that occurs: name, label, share of the image."""
         return [
