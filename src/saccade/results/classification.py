@@ -13,6 +13,8 @@ from saccade.results.base import Result, import_supervision
 
 __all__ = ["Classification"]
 
+_SHOWN = 0.0005  # share that is drawn as 0.1 %
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Classification(Result):
@@ -55,10 +57,11 @@ class Classification(Result):
         return f"{self.name} {self.score:.2f}"
 
     def plot(self) -> NDArray[Any]:
-        """Draw the image with its five most probable classes as bars below."""
+        """Draw the image with its five most probable classes as bars below; those of 0.0 % are left out."""
         from saccade.results.drawing import class_color, draw_caption
 
-        names, shares = zip(*self.top(5), strict=True)
+        top = self.top(5)
+        names, shares = zip(*[top[0], *(one for one in top[1:] if one[1] >= _SHOWN)], strict=True)
         return draw_caption(self.pixels(), names, shares, [class_color(name) for name in names])
 
     def to_json(self) -> dict[str, Any]:

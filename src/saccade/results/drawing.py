@@ -154,7 +154,8 @@ def draw_keypoints(
 ) -> Image:
     """Draw the keypoints of every object.
 
-    Up to 20 named points have the colours of their names and a legend; more are coloured by a rainbow over their index.
+    Up to 20 named points have the colours of their names and a legend of those that are drawn; more are coloured by a
+    rainbow over their index.
 
     Args:
         image: The image.
@@ -177,19 +178,22 @@ def draw_keypoints(
     inks = list(colors) if colors is not None else _point_colors(points.shape[1], names if named else ())
     line = _line_width(canvas)
     radius = (2.2 if points.shape[1] <= 20 else 1.5) * line
+    drawn: set[int] = set()
     fine = 16  # OpenCV draws at 1/16 pixel: coordinates are shifted by four bits
     for person in range(points.shape[0]):
         for index, (x, y) in enumerate(points[person]):
             score = 1.0 if scores is None else float(scores[person, index])
             if not (math.isfinite(x) and math.isfinite(y)) or score <= 0 or abs(x) > 1e6 or abs(y) > 1e6:
                 continue
+            drawn.add(index)
             # Pixel centres lie at .5 here and at whole numbers in OpenCV.
             centre = (round((x - 0.5) * fine), round((y - 0.5) * fine))
             cv2.circle(canvas, centre, round((radius + max(1, line / 2)) * fine), (16, 16, 20), -1, cv2.LINE_AA, 4)
             cv2.circle(canvas, centre, round(radius * fine), inks[index], -1, cv2.LINE_AA, 4)
             if score < 0.3:
                 cv2.circle(canvas, centre, round(radius * 0.5 * fine), (16, 16, 20), -1, cv2.LINE_AA, 4)
-    return _with_strip(canvas, _legend(list(zip(names, inks, strict=False)), canvas)) if named else canvas
+    entries = [pair for index, pair in enumerate(zip(names, inks, strict=False)) if index in drawn]
+    return _with_strip(canvas, _legend(entries, canvas)) if named and entries else canvas
 
 
 def draw_caption(

@@ -18,6 +18,8 @@ from saccade.structures.kinds import IGNORE_LABEL
 
 __all__ = ["SegmentationMap"]
 
+_SHOWN = 0.0005  # share that is written as 0.1%
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SegmentationMap(Result):
@@ -52,8 +54,10 @@ class SegmentationMap(Result):
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def describe(self) -> str:
-        """Describe the classes by their share of the image: ``road 61.2%, sky 20.0%``."""
-        return ", ".join(f"{name} {share:.1%}" for name, share in self.class_share().items()) or "nothing"
+        """Describe the classes by their share of the image: ``road 61.2%, sky 20.0%``; a few pixels are left out."""
+        shares = self.class_share()
+        shown = {name: share for name, share in shares.items() if share >= _SHOWN} or shares
+        return ", ".join(f"{name} {share:.1%}" for name, share in shown.items()) or "nothing"
 
     def plot(self) -> NDArray[Any]:
         """Draw the image tinted by class, with a legend below."""
