@@ -85,6 +85,5 @@ def label(
         score_threshold=score_threshold,
         options=SourceOptions(recursive, every),
     )
-    return write_labels(
-        predictions, source, runtime.task, runtime.class_names, out, to, sort, image_files, runtime.name
-    )
+    name = getattr(model, "builder_name", "") or str(model)
+    return write_labels(predictions, source, runtime.task, runtime.class_names, out, to, sort, image_files, name)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -117,7 +118,7 @@ class Result(ABC):
             ConfigError: If pandas is not installed.
         """
         try:
-            import pandas
+            pandas = import_module("pandas")
         except ImportError as error:
             raise ConfigError(
                 "to_dataframe() needs the package pandas: pip install pandas. rows() needs nothing."

@@ -165,9 +165,7 @@ def show_image(rgb: NDArray[Any]) -> None:
     picture = PillowImage.fromarray(to_rgb8(rgb))
     notebook = sys.modules.get("IPython")
     if notebook is not None and notebook.get_ipython() is not None:
-        from IPython.display import display
-
-        display(picture)
+        notebook.display.display(picture)
     else:
         picture.show()
 

@@ -46,7 +46,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
         >>> from saccade.data.open import open_raw
         >>> write_text("pets/train.csv", "file,width,height,x1,y1,x2,y2,label\na.jpg,60,40,1,2,30,20,cat\n")
         >>> write(open_raw("pets", "train"), Path("out"), "all", "none", LossReport("csv", "cvat"))
-        >>> print(Path("out/annotations.xml").read_text().splitlines()[-4].strip())
+        >>> print(Path("out/annotations.xml").read_text().splitlines()[-3].strip())
         <box label="cat" occluded="0" z_order="0" xtl="1.0" ytl="2.0" xbr="30.0" ybr="20.0"></box>
     """
     whole = split == "all"

@@ -104,8 +104,8 @@ def open_images(
 
 
 def _open(item: SourceImage, channels: int, position: int) -> LargeImage:
-    about = {"channels": channels, "position": position, "frame": item.frame, "seconds": item.seconds}
-    return LargeImage(item.name, _open_pixels(item, channels, position), **about)
+    pixels = _open_pixels(item, channels, position)
+    return LargeImage(item.name, pixels, channels, position, item.frame, item.seconds)
 
 
 def _open_pixels(item: SourceImage, channels: int, position: int) -> NDArray[Any]:

@@ -153,7 +153,7 @@ class ResultVideo:
         if drawn.shape[0] > height or drawn.shape[1] > width:
             factor = min(height / drawn.shape[0], width / drawn.shape[1])
             size = max(1, int(drawn.shape[1] * factor)), max(1, int(drawn.shape[0] * factor))
-            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
         canvas[: drawn.shape[0], : drawn.shape[1]] = drawn
         assert self._writer is not None, "it was opened"
         self._writer.write(canvas[..., ::-1])

@@ -265,7 +265,9 @@ class _Expansion:
     def _members(self, path: Path) -> Iterator[SourceImage]:
         """Images of a zip, read one by one where they are; nothing is unpacked to the disk."""
         tree = self.skips.attempt(str(path), partial(_open_zip, path))
-        for name in [] if tree is None else tree.images():
+        if tree is None:
+            return
+        for name in tree.images():
             content = self.skips.attempt(f"{path}/{name}", partial(tree.read, name))
             if content is not None:
                 yield SourceImage(f"{path}/{name}", content)

@@ -140,7 +140,8 @@ def _with_outlines(data: DataConfig, task: str | None) -> VisionDataset:
     dataset = read()
     for kind in get_task(dataset.info.task).on_demand:
         try:
-            more: VisionDataset = read(**{kind: True})
+            option: dict[str, Any] = {kind: True}
+            more: VisionDataset = read(**option)
             more.target(0)
         except DataError:
             continue  # there are none
