@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from saccade.api import evaluate as evaluate
     from saccade.api import explain as explain
     from saccade.api import export as export
+    from saccade.api import label as label
     from saccade.api import list_models as list_models
     from saccade.api import load as load
     from saccade.api import models as models
@@ -59,6 +60,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "label",
     "list_models",
     "load",
     "models",

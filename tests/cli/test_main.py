@@ -61,10 +61,24 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", [name for name in VERBS if name != "demo"])
 def test_unknown_option_offers_the_nearest(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    near = {"train": "recip", "evaluate": "modle", "predict": "sorce", "export": "formt", "check": "splitt"}
+    near = {
+        "train": "recip",
+        "evaluate": "modle",
+        "predict": "sorce",
+        "label": "sorte",
+        "export": "formt",
+        "check": "splitt",
+    }
     near |= {"models": "tsk", "datasets": "tsk", "summary": "num-clases", "show": "recip", "convert": "splitt"}
-    near |= {"explain": "wieghts", "tune": "recip"}
-    meant = {"recip": "recipe", "modle": "model", "sorce": "source", "formt": "format", "splitt": "split"}
+    near |= {"explain": "wieghts", "tune": "recip", "label": "wieghts"}
+    meant = {
+        "sorte": "sort",
+        "recip": "recipe",
+        "modle": "model",
+        "sorce": "source",
+        "formt": "format",
+        "splitt": "split",
+    }
     meant |= {"tsk": "task", "num-clases": "num-classes", "wieghts": "weights"}
     assert main([name, f"--{near[name]}", "x"]) == 2
     out, err = capsys.readouterr()
@@ -211,3 +225,25 @@ def test_what_is_logged_and_warned_is_one_safe_line(verb: types.ModuleType, caps
     assert err.count("\n") == 1
     assert err.startswith("warning: a\\x1b[31m")
     assert not logging.getLogger("saccade").handlers
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_tables_keep_words_whole(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [
+        {
+            "name": "deeplabv3_mobilenet_v3_large",
+            "task": "segmentation",
+            "parameters": 1.5,
+            "paper": "Chen 2017",
+        },
+        {"name": "[bold]fcn", "task": "-", "parameters": 2.25, "paper": "Long, Shelhamer and Darrell 2015, arXiv"},
+    ]
+    print_rows(rows, "networks")
+    out = capsys.readouterr().out
+    assert all(len(line) <= width for line in out.splitlines())
+    for word in ("deeplabv3_mobilenet_v3_large", "segmentation", "parameters", "Shelhamer", "[bold]fcn", "2.25"):
+        assert word in out
+    assert ("┃" in out) == (width >= 80)

@@ -26,7 +26,7 @@ from saccade.errors import ConfigError
 SHELL_ONLY: dict[str, set[str]] = {
     "train": {"dry_run"},
     "evaluate": {"json"},
-    "predict": {"save", "save_as", "json"},
+    "predict": {"save", "save_as", "video", "table", "json"},
     "check": {"limit", "json", "html", "repair"},
     "convert": {"json"},
     "datasets": {"json"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -123,3 +124,37 @@ def test_tiny_coco_by_the_recipe_of_blood_cells(data_root: Path, tmp_path: Path)
     sheet = cv2.imread(str(out))
     assert sheet is not None
     assert min(sheet.shape[:2]) > 500
+
+
+def test_outlines_are_drawn_where_there_are_some(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    (root / "train").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    cv2.imwrite(str(root / "train" / "a.png"), np.full((320, 320, 3), 60, np.uint8))
+    triangle = [40, 40, 280, 40, 40, 280]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 320, "height": 320}],
+        "categories": [{"id": 1, "name": "sail"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [40, 40, 240, 240],
+                "area": 28800,
+                "iscrowd": 0,
+                "segmentation": [triangle],
+            }
+        ],
+    }
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    outlined = _coloured(root)
+    content["annotations"][0]["segmentation"] = []
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    assert outlined > 4 * _coloured(root) > 0  # the triangle, not the lines of the box alone
+
+
+def _coloured(root: Path) -> float:
+    """Share of the first training image, which is grey, that has a colour."""
+    drawn = draw_training_images(on_data(TrainConfig(), str(root)), count=1)[:320].astype(int)
+    return float((drawn.max(axis=2) - drawn.min(axis=2) > 20).mean())

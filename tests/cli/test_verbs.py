@@ -123,7 +123,7 @@ def test_predict_saves_images_of_one_name_apart(
 ) -> None:
     calls.gives["predict"] = _seen(images)
     out = tmp_path / "out"
-    assert main(["predict", "--model", "m", "--source", str(images), "--save", str(out)]) == 0
+    assert main(["predict", "--model", "m", "--source", f"{images}/*/*", "--save", str(out)]) == 0
     assert sorted(file.name for file in out.iterdir()) == ["one-2.jpg", "one.jpg"]
     assert calls.made[0][1]["keep_images"] is True
 

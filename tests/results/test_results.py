@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import base64
 import builtins
+import io
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -256,3 +260,88 @@ def test_objects_of_keypoints_have_scores_and_boxes() -> None:
     assert named.to_json()["objects"][1]["box_xyxy"] == [1.0, 1.0, 9.0, 9.0]
     with pytest.raises(ValueError, match="they must agree"):
         Keypoints(**about(("eye", "ear")), keypoints=points, point_scores=both, scores=np.ones(3))
+
+
+RESULTS = [classification, detections, segmentation, keypoints]
+
+
+@pytest.mark.parametrize("make", RESULTS)
+def test_a_result_is_one_line_a_drawing_in_a_notebook_and_rows(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    result = replace(make(), path="<b>\x1b[31m.mp4", frame=12, seconds=0.48)
+    print(result)
+    assert capsys.readouterr().out == f"<b>\x1b[31m.mp4 frame 12 (0.48 s): {result.describe()}\n"
+    assert repr(make()) == f"<{type(result).__name__} a.jpg: {result.describe()}>"
+    page = result._repr_html_()
+    assert "&lt;b&gt;" in page
+    assert "\x1b" not in page
+    data = re.search(r'<img src="data:image/jpeg;base64,([^"]+)"', page)
+    assert data is not None
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data[1]))))
+    assert shown.shape == result.plot().shape
+    assert np.abs(shown.astype(int) - result.plot()).mean() < 12
+    rows = result.rows()
+    assert rows
+    assert {tuple(row)[:3] for row in rows} == {("path", "frame", "seconds")}
+    assert {(row["frame"], row["seconds"]) for row in rows} == {(12, 0.48)}
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_rows_have_the_numbers_of_the_result() -> None:
+    first, *_ = detections().rows()
+    assert list(first.values()) == ["a.jpg", None, None, "dog", 1, pytest.approx(0.9), 1.25, 2.0, 30.0, 40.0]
+    assert [row["name"] for row in classification().rows()] == ["dog", "newt", "cat"]
+    assert [(row["name"], row["share"]) for row in segmentation().rows()] == [
+        ("background", pytest.approx(0.7396, abs=1e-3)),
+        ("cell", 0.25),
+    ]
+    assert keypoints().rows()[1]["ear_y"] == 33.0
+
+
+def test_a_data_frame_where_pandas_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pandas:
+        DataFrame = staticmethod(lambda rows: ("frame", rows))
+
+    monkeypatch.setitem(sys.modules, "pandas", Pandas)
+    assert detections().to_dataframe() == ("frame", detections().rows())
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match=r"pip install pandas\. rows\(\) needs nothing"):
+        detections().to_dataframe()
+
+
+def test_crops_are_the_boxes_of_the_image() -> None:
+    crops = detections().crops()
+    assert [crop.shape for crop in crops] == [(38, 29, 3), (16, 15, 3), (34, 20, 3)]
+    assert (crops[1] == IMAGE[6:22, 5:20]).all()
+    assert detections().crops(margin=0.5)[1].shape == (30, 28, 3)
+    far = replace(detections()[:1], boxes_xyxy=np.array([[90.0, 90, 95, 95]]))
+    assert far.crops()[0].shape == (1, 1, 3)
+    with pytest.raises(ConfigError, match="no boxes to cut out"):
+        keypoints().crops()
+
+
+def test_show_opens_the_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("PIL.Image.Image.show", lambda image: shown.append(np.asarray(image)))
+    detections().show()
+    assert (shown[0] == detections().plot()).all()
+
+
+def test_uncertainty_is_large_where_scores_are_undecided() -> None:
+    assert classification().uncertainty() == pytest.approx(1 - (0.7 - 0.2))
+    assert detections().uncertainty() == pytest.approx(0.8)  # of the score 0.6
+    assert detections()[:0].uncertainty() == 0.0
+    assert segmentation().uncertainty() is None
+    soft = np.full((48, 64), 0.75, np.float32)
+    assert replace(segmentation(), probabilities=soft).uncertainty() == pytest.approx(0.5)
+
+
+def test_what_does_not_occur_is_in_no_list() -> None:
+    sure = replace(classification(), probabilities=np.array([1.0, 0.0, 0.0]))
+    assert sure.plot().shape[0] < classification().plot().shape[0]
+    one = replace(keypoints(), point_scores=np.array([[0.9, 0.0], [0.7, 0.0]], np.float32))
+    none = replace(keypoints(), point_scores=np.zeros((2, 2), np.float32))
+    assert keypoints().plot().shape[1] >= one.plot().shape[1]
+    assert none.plot().shape[0] < one.plot().shape[0]  # no legend
+    labels = np.zeros((48, 64), np.uint8)
+    labels[0, 0] = 1
+    assert replace(segmentation(), label_map=labels).describe() == "background 100.0%"

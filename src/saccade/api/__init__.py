@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from saccade.api.inference import evaluate as evaluate
     from saccade.api.inference import explain as explain
     from saccade.api.inference import predict as predict
+    from saccade.api.labelling import label as label
     from saccade.api.networks import create_model as create_model
     from saccade.api.networks import list_models as list_models
     from saccade.api.networks import load as load
@@ -32,6 +33,7 @@ _FILES = {
     "data": ("check", "convert", "datasets", "repair", "show"),
     "exporting": ("export",),
     "inference": ("evaluate", "explain", "predict"),
+    "labelling": ("label",),
     "networks": ("create_model", "list_models", "load", "models", "summary"),
     "training": ("demo", "recipe", "train"),
     "tuning": ("tune",),
@@ -47,6 +49,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "label",
     "list_models",
     "load",
     "models",

@@ -193,7 +193,7 @@ def convert(
     Args:
         data: Data set (name in the catalogue, folder, or zip of images); with a model, the file of weights.
         out: Folder to write, which must be empty or not exist; with a model, the checkpoint, NAME.safetensors.
-        to: Format to write: coco, voc, yolo, labelme, csv, masks, folder, keypoint_csv.
+        to: Format to write: coco, voc, yolo, labelme, cvat, label_studio, csv, masks, folder, keypoint_csv.
         format: Reader; found automatically if not given.
         split: Split; several are joined by "+".
         task: Which ground truth to read, where the data has several.

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "explain", "predict"]
 
 logger = logging.getLogger("saccade")
+_NEIGHBOURS = 5  # where none are asked for
 
 
 def evaluate(
@@ -245,6 +246,10 @@ def predict(
     proposals: str | Path | None = None,
     boxes: ModelLike | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    recursive: bool = False,
+    every: int = 1,
+    gallery: str | Path | None = None,
+    neighbours: int = 5,
     keep_images: bool = True,
     cache: bool = True,
     tile: int | tuple[int, int] | None = None,
@@ -258,7 +263,7 @@ def predict(
 
     Args:
         model: Model: checkpoint, folder of a run, exported file, or name of a network with weights.
-        source: Images: file, folder or pattern.
+        source: Images: file, folder, pattern, zip, video file, number of a camera, or address (http, https, rtsp).
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         score_threshold: Leave out predictions that score less, where the task has scores; all that the model outputs if
             not given.
@@ -274,6 +279,11 @@ def predict(
         boxes: Of networks that find the keypoints of one object: a detector, or a JSON file of boxes in COCO's result
             format, that says where the objects are; each image is taken for one object if not given.
         on_error: What an image that cannot be read does: end the prediction (raise), or be named and left out (skip).
+        recursive: Search the folders below a folder too.
+        every: Of videos, cameras and streams: predict each n-th frame.
+        gallery: Of networks that compare images: folder of images, among which the nearest to each image are looked
+            for.
+        neighbours: With a gallery: how many nearest images.
         keep_images: Keep the pixels on each result.
         cache: Keep the converted graph of a checkpoint in the cache folder, so that the next prediction with it begins
             in a fraction of the time.
@@ -301,11 +311,15 @@ def predict(
     """
     from saccade.engine.predict.further_inputs import with_inputs
     from saccade.engine.predict.predict import predict as run
+    from saccade.engine.predict.sources import SourceOptions
 
+    if gallery is None and neighbours != _NEIGHBOURS:
+        raise ConfigError("neighbours are looked for in a gallery. Name its folder: gallery=DIR (--gallery DIR).")
     runtime = open_model(model, weights, device, trust, max_detections, nms, prune, finish, cache)
     if tta:
         runtime = augmented(runtime, tta_scales, flip_pairs)
     runtime = with_inputs(runtime, input_settings(model, proposals, files=False))
+    options = SourceOptions(recursive, every)
     if boxes is not None:
         from saccade.engine.predict.predict import Predictions
         from saccade.engine.predict.sources import Skips
@@ -313,24 +327,30 @@ def predict(
 
         skips = Skips(on_error)
         found = opened_boxes(runtime, boxes, tile is not None, trust)
-        results = predict_top_down(runtime, source, found, max(batch_size, 8), keep_images, skips)
+        poses = predict_top_down(runtime, source, found, max(batch_size, 8), keep_images, skips, options)
         least = score_threshold
-        return Predictions(results if least is None else (one.above(least) for one in results), skips.images)
+        return Predictions(poses if least is None else (one.above(least) for one in poses), skips.images)
     if runtime.input_spec.object_crops:
         logger.warning(
             "%s finds the keypoints of one object and takes each image for one. Where there are several, say by boxes "
             "(--boxes DETECTOR or FILE.json) where they are.",
             runtime.name,
         )
-    return run(
+    how: dict[str, Any] = {"batch_size": batch_size, "tiling": tiling(tile, overlap)}
+    results = run(
         runtime,
         source,
-        batch_size,
         keep_images=keep_images,
-        tiling=tiling(tile, overlap),
         on_error=on_error,
         score_threshold=score_threshold,
+        options=options,
+        **how,
     )
+    if gallery is None:
+        return results
+    from saccade.engine.predict.gallery import compare_with_gallery
+
+    return compare_with_gallery(runtime, results, gallery, neighbours, **how)
 
 
 @overload

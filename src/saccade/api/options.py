@@ -29,6 +29,7 @@ __all__ = [
     "ExportOptions",
     "FinishOptions",
     "InferenceOptions",
+    "LabelOptions",
     "ModelsOptions",
     "NmsOptions",
     "PredictOptions",
@@ -199,8 +200,8 @@ class _PredictOptions:
     model: str
     """Model: checkpoint, folder of a run, exported file, or name of a network with weights."""
     source: str
-    """Images: file, folder or pattern. Python also takes an array, a Pillow image, a tensor, or a list of any of
-    them."""
+    """Images: file, folder, pattern, zip, video file, number of a camera, or address (http, https, rtsp). Python also
+    takes encoded bytes, an array, a Pillow image, a tensor, several images stacked, or a list of any of them."""
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     score_threshold: float | None = None
@@ -231,6 +232,15 @@ class _PredictOptions:
     on_error: Literal["raise", "skip"] = "raise"
     """What an image that cannot be read does: end the prediction (raise), or be named and left out (skip). The shell
     skips unless told otherwise, and its exit code is then 1."""
+    recursive: bool = False
+    """Search the folders below a folder too. What is saved keeps their tree."""
+    every: int = 1
+    """Of videos, cameras and streams: predict each n-th frame."""
+    gallery: str | None = None
+    """Of networks that compare images: folder of images, among which the nearest to each image are looked for. Folders
+    in it are classes."""
+    neighbours: int = 5
+    """With a gallery: how many nearest images."""
     keep_images: PythonOnly[bool] = True
     """Keep the pixels on each result."""
     cache: bool = True
@@ -241,6 +251,44 @@ class _PredictOptions:
 @dataclass(kw_only=True)
 class PredictOptions(TrustOptions, InferenceOptions, _PredictOptions):
     """Run a model over images, one by one, in bounded memory."""
+
+
+@dataclass(kw_only=True)
+class LabelOptions:
+    """Write a model's predictions as labels that a person corrects in an annotation tool, with their scores."""
+
+    model: tyro.conf.Positional[str]
+    """Model: checkpoint, folder of a run, exported file, or name of a network with weights."""
+    source: tyro.conf.Positional[str]
+    """Images: file, folder, pattern, zip, video file, or address of an image. Python also takes what predict takes."""
+    to: str
+    """Format to write: labelme, cvat, coco, yolo, voc, label_studio, csv, folder."""
+    out: Path
+    """Folder to write, which must be empty or not exist."""
+    sort: Literal["source", "uncertain"] = "source"
+    """Order of the images: that of the source, or those first of which the model is least sure (uncertain). File names
+    then begin with their rank."""
+    score_threshold: float = 0.25
+    """Leave out objects that score less."""
+    weights: str | None = None
+    """Published weights by name, or a file of any known layout, for a network given by name."""
+    batch_size: int = 1
+    """Images (or tiles) at a time."""
+    device: str | None = None
+    """Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given."""
+    recursive: bool = False
+    """Search the folders below a folder too."""
+    every: int = 1
+    """Of videos: label each n-th frame."""
+    image_files: Literal["copy", "link", "none"] = "copy"
+    """Copy the images, link them (hard links), or write annotations only (none)."""
+    tile: int | tuple[int, int] | None = None
+    """Predict in tiles of so many pixels of the image, a side or (height, width). For small objects."""
+    overlap: float = 0.2
+    """With tiles: share of a tile that its neighbour shows too."""
+    trust: bool = False
+    """Open a model file that can run code of its maker: a .pt2 program, or the checkpoint of a network from outside the
+    package, whose module is imported."""
 
 
 @dataclass(kw_only=True)
@@ -326,7 +374,7 @@ class ConvertOptions:
     out: Path
     """Folder to write, which must be empty or not exist; with a model, the checkpoint, NAME.safetensors."""
     to: str | None = None
-    """Format to write: coco, voc, yolo, labelme, csv, masks, folder, keypoint_csv."""
+    """Format to write: coco, voc, yolo, labelme, cvat, label_studio, csv, masks, folder, keypoint_csv."""
     format: str | None = None
     """Reader; found automatically if not given."""
     split: str | None = None
@@ -514,6 +562,7 @@ OPTIONS: dict[str, type[Any]] = {
     "tune": TuneOptions,
     "evaluate": EvaluateOptions,
     "predict": PredictOptions,
+    "label": LabelOptions,
     "export": ExportOptions,
     "check": CheckOptions,
     "convert": ConvertOptions,

@@ -3,8 +3,8 @@
 A verb is the file of that name in this folder, with ``run(argv) -> int``. It is imported only when it is chosen, so
 that ``saccade --help`` loads neither torch nor the argument parser.
 
-Exit codes: 0 done, 1 the verb found faults (``check``, ``export --verify``, an image that ``predict`` left out), 2 it
-could not be done, 130 interrupted.
+Exit codes: 0 done, 1 the verb found faults (``check``, ``export --verify``, an image that ``predict`` or ``label`` left
+out), 2 it could not be done, 130 interrupted.
 
 Whatever is printed passes :func:`saccade.structures.text.printable`: names of files and classes are others' text.
 """
@@ -31,6 +31,7 @@ VERBS = {
     "tune": "search for the values of a recipe's fields that score best",
     "evaluate": "score a checkpoint or an exported model on a data set",
     "predict": "run a model over images, draw and save its predictions",
+    "label": "write predictions as labels that a person corrects in an annotation tool",
     "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",
     "check": "list the faults of a data set before training on it",
     "convert": "write a data set in another format, with an account of what was kept and lost",

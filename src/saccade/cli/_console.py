@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -79,18 +81,61 @@ def count(number: float) -> str:
 def print_rows(
     rows: Iterable[Mapping[str, Any]], title: str | None = None, columns: Sequence[str] | None = None
 ) -> None:
-    """A table whose columns are the keys of its rows; numbers are set to the right."""
+    """A table whose columns are the keys of its rows; numbers are set to the right.
+
+    Words stay whole. Where the longest of all columns do not fit beside each other, each row becomes a paragraph.
+    """
     rows = list(rows)
     if not rows:
         return
     names = list(columns or dict.fromkeys(key for row in rows for key in row))
+    cells = [[printable(show_value(row.get(name))) for name in names] for row in rows]
+    console = printer()
+    widths = _fit(names, cells, console.width)
+    if widths is None:
+        _print_paragraphs(console, names, cells, title)
+        return
     table = Table(title=_cell(title) if title else None, title_justify="left", header_style="bold")
-    for name in names:
+    for name, width in zip(names, widths, strict=True):
         numeric = all(isinstance(row.get(name), (int, float)) or row.get(name) is None for row in rows)
-        table.add_column(_cell(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(show_value(row.get(name))) for name in names))
-    printer().print(table)
+        table.add_column(_cell(name), justify="right" if numeric else "left", width=width)
+    for row_cells in cells:
+        table.add_row(*map(escape, row_cells))
+    console.print(table)
+
+
+def _fit(names: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Widths of columns that fit into the room without cutting a word; None if there are none."""
+    columns = [[printable(name), *column] for name, column in zip(names, zip(*cells, strict=True), strict=True)]
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [max(cell_len(word) for text in column for word in text.split() or [""]) for column in columns]
+    room -= 3 * len(names) + 1  # lines and spaces between columns
+    while sum(widths) > room:
+        slack, widest = max((width - low, index) for index, (width, low) in enumerate(zip(widths, least, strict=True)))
+        if not slack:
+            return None
+        widths[widest] -= 1
+    return widths
+
+
+def _print_paragraphs(
+    console: Console, names: Sequence[str], cells: Sequence[Sequence[str]], title: str | None
+) -> None:
+    """Each row as its first cell and, indented below it, the others with their names."""
+    if title:
+        console.print(_cell(title), style="italic")
+    for first, *others in cells:
+        console.print(f"[bold]{escape(first)}[/bold]", soft_wrap=True)
+        pairs = [f"{printable(name)} {text}" for name, text in zip(names[1:], others, strict=True) if text != "-"]
+        text = textwrap.fill(
+            ", ".join(pairs),
+            console.width,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        console.print(escape(text), soft_wrap=True)
 
 
 def print_mapping(values: Mapping[str, Any], title: str | None = None) -> None:

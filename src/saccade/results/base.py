@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,11 +14,12 @@ from numpy.typing import NDArray
 
 from saccade.errors import ConfigError, did_you_mean
 from saccade.structures.files import to_json, write_text
+from saccade.structures.text import printable
 
 __all__ = ["Result", "import_supervision"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Result(ABC):
     """Base class of results: the prediction for one image (or its ground truth), in pixels of the original.
 
@@ -28,6 +31,8 @@ class Result(ABC):
         image_size: (height, width) of the original.
         class_names: Names of labels 0..N-1.
         image: Original pixels (H, W, C), where they were kept.
+        frame: Number of the frame, from 0, of a video, camera or stream, whose name is then ``path``; else None.
+        seconds: Time of that frame.
 
     Attributes:
         savers: Kinds of image files that a result is written to, each with the method that writes it.
@@ -40,6 +45,27 @@ class Result(ABC):
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
     image: NDArray[Any] | None = None
+    frame: int | None = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        """The image and the prediction for it on one line: ``photos/a.jpg: 2 cat, 1 dog``."""
+        return f"{self.title}: {self.describe()}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def _repr_html_(self) -> str:
+        """Drawing and line, as notebooks show the last value of a cell."""
+        from saccade.results.images import image_tag
+
+        return f"<div>{image_tag(self.plot())}<br>{escape(printable(str(self)))}</div>"
+
+    @property
+    def title(self) -> str:
+        """Name of the image; of a frame with its number and time: ``clip.mp4 frame 12 (0.48 s)``."""
+        time = "" if self.seconds is None else f" ({self.seconds:.2f} s)"
+        return self.path if self.frame is None else f"{self.path} frame {self.frame}{time}"
 
     def name_of(self, label: int) -> str:
         """Name of a class, or ``class 7`` where the names are not known."""
@@ -78,6 +104,27 @@ class Result(ABC):
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON, class names included."""
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Convert to rows of a table: one for each object, class or neighbour, all with the same columns.
+
+        They begin with ``path``, ``frame`` and ``seconds``.
+        """
+        return [{**self._place(), "result": self.describe()}]
+
+    def to_dataframe(self) -> Any:
+        """Convert to a ``pandas.DataFrame`` of :meth:`rows`; ``pandas.concat`` joins those of several images.
+
+        Raises:
+            ConfigError: If pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise ConfigError(
+                "to_dataframe() needs the package pandas: pip install pandas. rows() needs nothing."
+            ) from error
+        return pandas.DataFrame(self.rows())
+
     @abstractmethod
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to COCO result entries (``image_id``, ``category_id``, ...), in full precision.
@@ -97,7 +144,25 @@ class Result(ABC):
     def _header(self) -> dict[str, Any]:
         """Fields that the JSON of every task starts with."""
         height, width = self.image_size
-        return {"path": self.path, "image_id": self.image_id, "width": width, "height": height}
+        header = {"path": self.path, "image_id": self.image_id, "width": width, "height": height}
+        return header if self.frame is None else {**header, "frame": self.frame, "seconds": self.seconds}
+
+    def uncertainty(self) -> float | None:
+        """How unsure the network is of this image, 0..1, from its scores; None where it gives none.
+
+        Of all images of a source, a person gains most by labelling those where it is high.
+        """
+        return None
+
+    def _place(self) -> dict[str, Any]:
+        """Columns that the rows of every task start with."""
+        return {"path": self.path, "frame": self.frame, "seconds": self.seconds}
+
+    def show(self) -> None:
+        """Show the drawing: below the cell of a notebook, elsewhere in the system's viewer of images."""
+        from saccade.results.images import show_image
+
+        show_image(self.plot())
 
     def save(self, path: str | Path) -> Path:
         """Write the drawing (``.png``, ``.jpg``) or the values (``.json``), by suffix; returns the file."""

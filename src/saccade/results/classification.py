@@ -13,8 +13,10 @@ from saccade.results.base import Result, import_supervision
 
 __all__ = ["Classification"]
 
+_SHOWN = 0.0005  # share that is drawn as 0.1 %
 
-@dataclass(kw_only=True, eq=False)
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class Classification(Result):
     """Result of a classifier: the probability of each class.
 
@@ -55,10 +57,11 @@ class Classification(Result):
         return f"{self.name} {self.score:.2f}"
 
     def plot(self) -> NDArray[Any]:
-        """Draw the image with its five most probable classes as bars below."""
+        """Draw the image with its five most probable classes as bars below; those of 0.0 % are left out."""
         from saccade.results.drawing import class_color, draw_caption
 
-        names, shares = zip(*self.top(5), strict=True)
+        top = self.top(5)
+        names, shares = zip(*[top[0], *(one for one in top[1:] if one[1] >= _SHOWN)], strict=True)
         return draw_caption(self.pixels(), names, shares, [class_color(name) for name in names])
 
     def to_json(self) -> dict[str, Any]:
@@ -68,6 +71,18 @@ class Classification(Result):
         ]
         best = {"label": self.label, "name": self.name, "score": self.score}
         return {**self._header(), "task": "classification", **best, "probabilities": probabilities}
+
+    def uncertainty(self) -> float:
+        """One less the distance of the two largest probabilities (margin sampling)."""
+        first, second = np.sort(np.append(self.probabilities, 0.0))[:-3:-1].tolist()
+        return float(1 - (first - second))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each of the five most probable classes: name, label, score."""
+        order = np.argsort(-self.probabilities, kind="stable")[:5].tolist()
+        return [
+            {**self._place(), "name": self.name_of(i), "label": i, "score": float(self.probabilities[i])} for i in order
+        ]
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to one entry, the best class, with the keys of COCO's other results (it has no classification)."""

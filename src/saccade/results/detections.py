@@ -18,7 +18,7 @@ from saccade.results.objects import ObjectResult
 __all__ = ["Detections"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Detections(ObjectResult):
     """Result of a detector: boxes with class and score, and masks and keypoints where it gives them.
 
@@ -120,6 +120,17 @@ class Detections(ObjectResult):
                 entry["keypoints"] = points_to_json(points, scores, self.point_names)
         return {**self._header(), "task": "detection", "objects": objects}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each object: name, label, score, box in pixels, and x, y, score of each keypoint."""
+        rows: list[dict[str, Any]] = []
+        for index, (x1, y1, x2, y2) in enumerate(self.boxes_xyxy.tolist()):
+            row = {"name": self.names[index], "label": int(self.labels[index]), "score": float(self.scores[index])}
+            row = {**self._place(), **row, "x1": x1, "y1": y1, "x2": x2, "y2": y2}
+            if self.keypoints is not None and self.point_scores is not None:
+                row |= point_columns(self.keypoints[index], self.point_scores[index], self.point_names)
+            rows.append(row)
+        return rows
+
     def to_coco(self, category_ids: Sequence[int] = (), polygons: bool = False) -> list[dict[str, Any]]:
         """Convert to entries with ``bbox`` (xywh, pixels), ``segmentation`` and ``keypoints``.
 
@@ -189,6 +200,14 @@ def points_to_json(points: NDArray[Any], scores: NDArray[Any], names: Sequence[s
         }
         for index, ((x, y), score) in enumerate(zip(points, scores, strict=True))
     ]
+
+
+def point_columns(points: NDArray[Any], scores: NDArray[Any], names: Sequence[str]) -> dict[str, float]:
+    """Convert points of one object to columns of a table: ``nose_x``, ``nose_y``, ``nose_score``, ..."""
+    columns: dict[str, float] = {}
+    for point in points_to_json(points, scores, names):
+        columns |= {f"{point['name']}_{key}": point[key] for key in ("x", "y", "score")}
+    return columns
 
 
 def points_to_coco(points: NDArray[Any], scores: NDArray[Any]) -> list[float]:

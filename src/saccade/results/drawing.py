@@ -155,8 +155,8 @@ def draw_keypoints(
 ) -> Image:
     """Draw the keypoints of every object, and the limbs between them.
 
-    Up to 20 named points have the colours of their names and a legend; more are coloured by a rainbow over their index.
-    Limbs are coloured by a rainbow of their own, each the same in every object.
+    Up to 20 named points have the colours of their names and a legend of those that are drawn; more are coloured by a
+    rainbow over their index. Limbs are coloured by a rainbow of their own, each the same in every object.
 
     Args:
         image: The image.
@@ -181,6 +181,7 @@ def draw_keypoints(
     inks = list(colors) if colors is not None else _point_colors(points.shape[1], names if named else ())
     line = _line_width(canvas)
     radius = (2.2 if points.shape[1] <= 20 else 1.5) * line
+    drawn: set[int] = set()
     fine = 16  # OpenCV draws at 1/16 pixel: coordinates are shifted by four bits
     limb_inks = [oklch_to_rgb(0.7, 0.15, 5.2 * number / max(1, len(skeleton))) for number in range(len(skeleton))]
     for person in range(points.shape[0]):
@@ -190,6 +191,7 @@ def draw_keypoints(
             if math.isfinite(x) and math.isfinite(y) and score > 0 and abs(x) <= 1e6 and abs(y) <= 1e6:
                 # Pixel centres lie at .5 here and at whole numbers in OpenCV.
                 centres[index] = (round((x - 0.5) * fine), round((y - 0.5) * fine))
+        drawn |= centres.keys()
         for (first, second), ink in zip(skeleton, limb_inks, strict=True):
             if first in centres and second in centres:
                 cv2.line(canvas, centres[first], centres[second], ink, line, cv2.LINE_AA, 4)
@@ -199,7 +201,8 @@ def draw_keypoints(
             cv2.circle(canvas, centre, round(radius * fine), inks[index], -1, cv2.LINE_AA, 4)
             if score < 0.3:
                 cv2.circle(canvas, centre, round(radius * 0.5 * fine), (16, 16, 20), -1, cv2.LINE_AA, 4)
-    return _with_strip(canvas, _legend(list(zip(names, inks, strict=False)), canvas)) if named else canvas
+    entries = [pair for index, pair in enumerate(zip(names, inks, strict=False)) if index in drawn]
+    return _with_strip(canvas, _legend(entries, canvas)) if named and entries else canvas
 
 
 def draw_caption(

@@ -14,7 +14,7 @@ from saccade.results.base import Result
 
 __all__ = ["Embedding", "Neighbour", "distances"]
 
-_SHOWN, _CELL = 5, 224  # neighbours in a drawing, and pixels of each
+_SHOWN, _CELL = 10, 360  # neighbours in a drawing, and pixels of each
 
 
 class Neighbour(NamedTuple):
@@ -31,7 +31,7 @@ class Neighbour(NamedTuple):
     distance: float
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Embedding(Result):
     """Result of a metric-learning network: a vector, near those of images of the same class.
 
@@ -86,9 +86,11 @@ class Embedding(Result):
         if not self.neighbours:
             return draw_caption(image, [self.describe()])
         shown = self.neighbours[:_SHOWN]
-        tiles = [draw_caption(image, ["this image"])]
-        tiles += [draw_caption(read_rgb(one.path), [f"{one.name} {one.distance:.3g}".strip()]) for one in shown]
-        return montage(tiles, columns=len(tiles), cell=_CELL)
+        images = [(image, "this image")]
+        images += [(read_rgb(one.path), f"{one.name} {one.distance:.3g}".strip()) for one in shown]
+        # Of one size before anything is written below, so that all letters are.
+        tiles = [draw_caption(_fit(pixels), [line]) for pixels, line in images]
+        return montage(tiles, columns=len(tiles), cell=max(max(tile.shape[:2]) for tile in tiles))
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values: the vector, and the neighbours by rising distance."""
@@ -98,6 +100,15 @@ class Embedding(Result):
             "vector": [float(value) for value in self.vector],
             "neighbours": [one._asdict() for one in self.neighbours],
         }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each neighbour: rank, its file, class and distance; without neighbours one, the vector."""
+        if not self.neighbours:
+            return [{**self._place(), **{f"v{index}": float(value) for index, value in enumerate(self.vector)}}]
+        return [
+            {**self._place(), "rank": rank, "neighbour": one.path, "name": one.name, "distance": one.distance}
+            for rank, one in enumerate(self.neighbours, start=1)
+        ]
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to one entry, the vector, under ``embedding`` (COCO has no such results)."""
@@ -110,6 +121,18 @@ class Embedding(Result):
             ConfigError: Always.
         """
         raise ConfigError("supervision has no class for embeddings. Use vector, or to_json().")
+
+
+def _fit(image: NDArray[Any]) -> NDArray[Any]:
+    """Resize an image so that its longer side has ``_CELL`` pixels."""
+    import cv2
+
+    from saccade.results.images import to_rgb8
+
+    height, width = image.shape[:2]
+    factor = _CELL / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return cv2.resize(to_rgb8(image), size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def distances(first: NDArray[Any], second: NDArray[Any], l1_weights: NDArray[Any] | None = None) -> NDArray[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from saccade.errors import ConfigError, DataError
 from saccade.structures.files import atomic_write
 from saccade.structures.reading import read_bytes
 
-__all__ = ["PAPER", "Image", "montage", "read_rgb", "to_rgb8", "write_image", "write_png"]
+__all__ = ["PAPER", "Image", "image_tag", "montage", "read_rgb", "show_image", "to_rgb8", "write_image", "write_png"]
 
 Image = NDArray[np.uint8]
 
@@ -137,6 +139,35 @@ def write_png(path: str | Path, pixels: NDArray[Any], palette: NDArray[np.uint8]
         picture.putpalette(palette.tobytes())
     atomic_write(target, partial(picture.save, format="PNG"), durable=False)
     return target
+
+
+def image_tag(rgb: NDArray[Any]) -> str:
+    """HTML of an image that holds its pixels itself, as JPEG.
+
+    Example:
+        >>> image_tag(np.zeros((48, 64, 3), np.uint8))[:32]
+        '<img src="data:image/jpeg;base64'
+    """
+    import cv2
+
+    _, data = cv2.imencode(".jpg", to_rgb8(rgb)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode("ascii")}">'
+
+
+def show_image(rgb: NDArray[Any]) -> None:
+    """Show an image: below the cell of a notebook, elsewhere in the system's viewer of images.
+
+    Args:
+        rgb: Any image that :func:`to_rgb8` converts.
+    """
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(to_rgb8(rgb))
+    notebook = sys.modules.get("IPython")
+    if notebook is not None and notebook.get_ipython() is not None:
+        notebook.display.display(picture)
+    else:
+        picture.show()
 
 
 def montage(images: Sequence[NDArray[Any]], columns: int, cell: int = 512) -> Image:

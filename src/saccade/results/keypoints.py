@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.results.base import import_supervision
-from saccade.results.detections import points_to_coco, points_to_json
+from saccade.results.detections import point_columns, points_to_coco, points_to_json
 from saccade.results.objects import ObjectResult
 
 __all__ = ["Keypoints"]
@@ -18,7 +18,7 @@ __all__ = ["Keypoints"]
 _BOX = (150, 152, 158)  # grey, beside the colours of the limbs
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Keypoints(ObjectResult):
     """Result of a keypoint network: K points of each of N objects; ``class_names`` are the names of the points.
 
@@ -90,6 +90,13 @@ class Keypoints(ObjectResult):
             for entry, box in zip(objects, self.boxes_xyxy, strict=True):
                 entry["box_xyxy"] = [float(value) for value in box]
         return {**self._header(), "task": "keypoints", "objects": objects}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each object: score, and x, y, score of each point."""
+        return [
+            {**self._place(), "score": float(score), **point_columns(points, point_scores, self.names)}
+            for points, point_scores, score in zip(self.keypoints, self.point_scores, self.scores, strict=True)
+        ]
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to entries with ``keypoints`` (x, y, score, x, ...) and ``score``, of the first category.

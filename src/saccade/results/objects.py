@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.errors import ConfigError
 from saccade.results.base import Result
 
 __all__ = ["ObjectResult"]
@@ -16,7 +17,7 @@ __all__ = ["ObjectResult"]
 R = TypeVar("R", bound="ObjectResult")
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ObjectResult(Result):
     """Base class of results that hold objects; iteration gives them one by one, each as a result of its own.
 
@@ -29,6 +30,8 @@ class ObjectResult(Result):
         >>> result = Detections(**about, boxes_xyxy=np.zeros((3, 4)), scores=[0.9, 0.6, 0.3], labels=[0, 1, 1])
         >>> len(result), len(result[:2]), len(result.above(0.5)), [one.names[0] for one in result]
         (3, 2, 2, ['cat', 'dog', 'dog'])
+        >>> print(result)
+        a.jpg: 2 dog, 1 cat
     """
 
     row_fields: ClassVar[tuple[str, ...]] = ()
@@ -51,6 +54,36 @@ class ObjectResult(Result):
 
     def __iter__(self: R) -> Iterator[R]:
         return (self[index] for index in range(len(self)))
+
+    def crops(self, margin: float = 0.0) -> list[NDArray[Any]]:
+        """Cut the box of each object out of the image.
+
+        Args:
+            margin: How much of the box's sides is added around it, such as 0.1.
+
+        Returns:
+            One (h, w, C) array an object, at least a pixel large, in the order of the objects.
+
+        Raises:
+            ConfigError: If the objects have no boxes.
+            DataError: If the image was not kept and cannot be read again.
+        """
+        boxes = getattr(self, "boxes_xyxy", None)
+        if boxes is None:
+            raise ConfigError("these objects have no boxes to cut out. Use a network that gives some.")
+        image, (height, width) = self.pixels(), self.image_size
+        crops = []
+        for x1, y1, x2, y2 in np.asarray(boxes, np.float64):
+            left, top = np.floor([x1 - margin * (x2 - x1), y1 - margin * (y2 - y1)]).astype(int)
+            right, bottom = np.ceil([x2 + margin * (x2 - x1), y2 + margin * (y2 - y1)]).astype(int)
+            left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+            crops.append(image[top : max(bottom, top + 1), left : max(right, left + 1)])
+        return crops
+
+    def uncertainty(self) -> float:
+        """That of the object whose score lies nearest to 0.5, where it is 1; 0 without objects."""
+        scores = np.asarray(self.scores, np.float64)
+        return float(1 - np.abs(2 * scores - 1).min(initial=1.0))
 
     def above(self: R, score: float) -> R:
         """Select the objects that score at least ``score``."""

@@ -20,7 +20,7 @@ __all__ = ["SaliencyMap"]
 _FOREGROUND = 1
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class SaliencyMap(SegmentationMap):
     """Result of a network for salient object detection: how much each pixel of the original is foreground.
 

@@ -18,8 +18,10 @@ from saccade.structures.kinds import IGNORE_LABEL
 
 __all__ = ["SegmentationMap"]
 
+_SHOWN = 0.0005  # share that is written as 0.1%
 
-@dataclass(kw_only=True, eq=False)
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class SegmentationMap(Result):
     """Result of a segmentation network: a class for every pixel of the original.
 
@@ -52,8 +54,10 @@ class SegmentationMap(Result):
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def describe(self) -> str:
-        """Describe the classes by their share of the image: ``road 61.2%, sky 20.0%``."""
-        return ", ".join(f"{name} {share:.1%}" for name, share in self.class_share().items()) or "nothing"
+        """Describe the classes by their share of the image: ``road 61.2%, sky 20.0%``; a few pixels are left out."""
+        shares = self.class_share()
+        shown = {name: share for name, share in shares.items() if share >= _SHOWN} or shares
+        return ", ".join(f"{name} {share:.1%}" for name, share in shown.items()) or "nothing"
 
     def plot(self) -> NDArray[Any]:
         """Draw the image tinted by class, with a legend below."""
@@ -93,6 +97,19 @@ class SegmentationMap(Result):
                 for label in self.labels()
             ],
         }
+
+    def uncertainty(self) -> float | None:
+        """Mean over the pixels, each 1 where the probability is 0.5; None of networks with several classes."""
+        if self.probabilities is None:
+            return None
+        return float(1 - np.abs(2 * np.nan_to_num(self.probabilities) - 1).mean())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each class that occurs: name, label, share of the image."""
+        return [
+            {**self._place(), "name": self.name_of(i), "label": i, "share": float(np.mean(self.label_map == i))}
+            for i in self.labels()
+        ]
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to COCO stuff entries: one ``segmentation`` (run lengths) for each class but background."""

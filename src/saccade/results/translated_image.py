@@ -17,7 +17,7 @@ from saccade.results.base import Result
 __all__ = ["TranslatedImage"]
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class TranslatedImage(Result):
     """Result of an image translation network: the image in the other domain, as large as the original.
 
@@ -74,6 +74,10 @@ class TranslatedImage(Result):
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values: the output as a PNG in base64, and by how much it differs from the input."""
         return {**self._header(), "task": "translation", "mean_change": self.mean_change(), "png": self._png()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row: how much the image changed."""
+        return [{**self._place(), "mean_change": self.mean_change()}]
 
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to one entry, the output as a PNG in base64 under ``png`` (COCO has no such results)."""

@@ -19,6 +19,7 @@ from saccade.results.base import Result
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.tasks.drafts import Draft
 
 __all__ = ["ConstantBaseline", "MergeOptions", "Task", "as_array"]
 
@@ -165,6 +166,31 @@ class Task(ABC):
             ConfigError: If the task has no rule.
         """
         raise ConfigError(f"{self.name} has no rule to join the results of several canvases of one image.")
+
+    def drafts(self, result: Result) -> list[Draft]:
+        """Objects of a result as labels to be corrected.
+
+        Raises:
+            ConfigError: If the task has no labels that a person draws.
+        """
+        raise ConfigError(f"{self.name} predicts no labels that could be corrected. Use predict.")
+
+    def draft_info(self, class_names: Sequence[str]) -> tuple[DatasetInfo, tuple[str, ...]]:
+        """Describe a data set of such labels, and name the classes of its objects, for a network with these names."""
+        return DatasetInfo("labels", self.ground_truth_task, tuple(class_names), "all"), tuple(class_names)
+
+    def search_gallery(self, gallery: Iterable[tuple[Result, str]], count: int) -> Callable[[Result], Result]:
+        """Prepare the search of a gallery; what it gives adds the nearest images of the gallery to a result.
+
+        Args:
+            gallery: Result and class (empty if there are none) of each of its images.
+            count: How many nearest images, at most.
+
+        Raises:
+            ConfigError: If the task does not compare images; the gallery is not asked for its first one then.
+            DataError: If the gallery has no image.
+        """
+        raise ConfigError(f"{self.name} compares no images with others. Leave the gallery out.")
 
 
 def as_array(value: Any) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from saccade.results.classification import Classification
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
+from saccade.tasks.drafts import Draft
 
 __all__ = ["TASK", "ClassificationTask"]
 
@@ -62,6 +63,11 @@ class ClassificationTask(Task):
         labels = [int(sample.target["labels"]) for sample in samples]
         shares = np.bincount(labels, minlength=len(data.class_names)).astype(np.float32) / len(labels)
         return lambda info: _result(shares, info, data.class_names)
+
+    def drafts(self, result: Result) -> list[Draft]:
+        """The most probable class."""
+        assert isinstance(result, Classification), "the task made it"
+        return [Draft(result.name, result.score)]
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions

@@ -20,6 +20,7 @@ from saccade.structures.sample import ImageInfo, Target
 from saccade.tasks._tiles import concatenate_detections, join_detections
 from saccade.tasks._views import merge_boxes
 from saccade.tasks.base import MergeOptions, Task, as_array
+from saccade.tasks.drafts import Draft, outline_of
 
 __all__ = ["TASK", "DetectionTask"]
 
@@ -121,6 +122,17 @@ class DetectionTask(Task):
         """Build the evaluator of COCO's average precision; that of masks, or keypoints, decides where there are any."""
         primary = "mask_AP" if "masks" in decoded_keys else "keypoint_AP" if "keypoints" in decoded_keys else "AP"
         return DetectionEvaluator(data.class_names, primary, point_names=data.point_names)
+
+    def drafts(self, result: Result) -> list[Draft]:
+        """Boxes, and polygons where the network gives masks."""
+        assert isinstance(result, Detections), "the task made it"
+        masks = result.masks
+        return [
+            Draft(name, float(score), tuple(box), None if masks is None else outline_of(masks[index]))
+            for index, (name, score, box) in enumerate(
+                zip(result.names, result.scores, result.boxes_xyxy.tolist(), strict=True)
+            )
+        ]
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
+from saccade.errors import DataError
 from saccade.metrics.embedding import EmbeddingEvaluator
 from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
-from saccade.results.embedding import Embedding
+from saccade.results.embedding import Embedding, Neighbour, distances
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Target
 from saccade.tasks.base import MergeOptions, Task, as_array
@@ -78,6 +80,24 @@ class EmbeddingTask(Task):
         """Join the canvases of an image: the mean of their vectors."""
         parts = [result for result in results if isinstance(result, Embedding)]
         return replace(parts[0], vector=np.mean([part.vector for part in parts], axis=0))
+
+    def search_gallery(self, gallery: Iterable[tuple[Result, str]], count: int) -> Callable[[Result], Result]:
+        """Search by the network's own distance; an image that is itself in the gallery is not its own neighbour."""
+        known = [(one, name) for one, name in gallery if isinstance(one, Embedding)]
+        if not known:
+            raise DataError("no image of the gallery can be read. Look into its folder.")
+        vectors = np.stack([one.vector for one, _ in known])
+        files = np.array([os.path.realpath(one.path) for one, _ in known])
+
+        def search(result: Result) -> Result:
+            assert isinstance(result, Embedding), "the network of the gallery made it"
+            far = distances(vectors, result.vector[None], result.l1_weights)[:, 0]
+            far[files == os.path.realpath(result.path)] = np.inf
+            order = np.argsort(far, kind="stable")[:count]
+            nearest = [Neighbour(known[i][0].path, known[i][1], float(far[i])) for i in order if np.isfinite(far[i])]
+            return replace(result, neighbours=tuple(nearest))
+
+        return search
 
 
 def _result(vector: Any, info: ImageInfo, class_names: Sequence[str], l1_weights: Any = None) -> Embedding:

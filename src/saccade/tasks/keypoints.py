@@ -21,6 +21,7 @@ from saccade.structures.sample import ImageInfo, ObjectBox, Sample, Target
 from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
 from saccade.tasks._views import merge_heatmaps, merge_points
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
+from saccade.tasks.drafts import Draft, points_of
 
 __all__ = ["TASK", "KeypointTask"]
 
@@ -109,6 +110,23 @@ class KeypointTask(Task):
             return found if info.crop is None else _of_crop(found, info.crop)
 
         return predict
+
+    def drafts(self, result: Result) -> list[Draft]:
+        """Points of each object, hidden where they score below 0.3, and its box, or the one around them."""
+        assert isinstance(result, Keypoints), "the task made it"
+        boxes = result.boxes_xyxy
+        if boxes is None:
+            boxes = np.concatenate([result.keypoints.min(axis=1), result.keypoints.max(axis=1)], axis=1)
+        rows = zip(result.scores, boxes.tolist(), result.keypoints, result.point_scores, strict=True)
+        return [
+            Draft("object", float(score), tuple(box), keypoints=points_of(points, point_scores))
+            for score, box, points, point_scores in rows
+        ]
+
+    def draft_info(self, class_names: Sequence[str]) -> tuple[DatasetInfo, tuple[str, ...]]:
+        """Describe a data set of points; all objects are of one class."""
+        names = ("object",)
+        return DatasetInfo("labels", self.name, tuple(class_names), "all", object_names=names), names
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
+from saccade.tasks.drafts import Draft, outline_of
 
 __all__ = ["TASK", "SegmentationTask"]
 
@@ -68,6 +70,28 @@ class SegmentationTask(Task):
     def from_target(self, target: Target, info: ImageInfo, class_names: Sequence[str]) -> Result:
         """Show a target as a result: its label map, 255 where it is not scored."""
         return self._result(info.geometry.invert_map(np.asarray(target["label_map"])), info, class_names)
+
+    def drafts(self, result: Result) -> list[Draft]:
+        """One object for each region of each class but background, its outline as polygons."""
+        assert isinstance(result, SegmentationMap), "the task made it"
+        found = []
+        for label in result.labels():
+            name = result.name_of(label)
+            if name.lower() == "background":
+                continue
+            count, regions, extents, _ = cv2.connectedComponentsWithStats((result.label_map == label).astype(np.uint8))
+            for region in range(1, count):
+                left, top, width, height, _ = extents[region].tolist()
+                inside = regions == region
+                score = None if result.probabilities is None else float(result.probabilities[inside].mean())
+                box = (float(left), float(top), float(left + width), float(top + height))
+                found.append(Draft(name, score, box, outline_of(inside)))
+        return found
+
+    def draft_info(self, class_names: Sequence[str]) -> tuple[DatasetInfo, tuple[str, ...]]:
+        """Describe a data set of polygons, which are painted over background."""
+        names = tuple(name for name in class_names if name.lower() != "background")
+        return DatasetInfo("labels", self.ground_truth_task, ("background", *names), "all"), names
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
         """Build the evaluator; mean IoU decides. One class against ``background`` gets the figures of saliency too."""

@@ -15,6 +15,7 @@ __all__ = ["quiet_decoders"]
 _OF_DECODERS = re.compile(
     rb"Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS parameters|Unknown Adobe color"
     rb"|Warning: unknown JFIF|Application transferred|libpng (warning|error)|TIFF\w*:|\[ ?(WARN|ERROR|INFO):"
+    rb"|OpenCV: FFMPEG:"
 )
 
 

@@ -12,7 +12,7 @@ from saccade.errors import DataError, did_you_mean
 
 __all__ = ["WRITERS", "Writer", "get_writer"]
 
-WRITERS = ("coco", "voc", "yolo", "labelme", "csv", "masks", "folder", "keypoint_csv")
+WRITERS = ("coco", "voc", "yolo", "labelme", "cvat", "label_studio", "csv", "masks", "folder", "keypoint_csv")
 
 
 class Writer(Protocol):

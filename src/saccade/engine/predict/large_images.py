@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from saccade.data.images.decode import MAX_PIXELS, read_image, upright_size
 from saccade.data.images.tiff import PILLOW_ERRORS
 from saccade.data.transforms.resize import shift_pixels
-from saccade.engine.predict.sources import Skips, expand_source, to_pixels
+from saccade.engine.predict.sources import AS_GIVEN, Skips, SourceImage, SourceOptions, expand_source, to_pixels
 from saccade.errors import DataError
 from saccade.structures.reading import require_regular
 
@@ -35,6 +35,8 @@ class LargeImage:
         pixels: (H, W) or (H, W, C), uint8 or uint16; perhaps mapped from a file.
         channels: What a window has, 1 or 3.
         position: Number of the image in the source, for messages.
+        frame: Number of the frame in its video, camera or stream; None of an image of its own.
+        seconds: Time of that frame.
 
     Example:
         >>> image = LargeImage("strip.png", np.arange(6, dtype=np.uint8).reshape(1, 6), channels=1)
@@ -46,6 +48,8 @@ class LargeImage:
     pixels: NDArray[Any]
     channels: int
     position: int = 0
+    frame: int | None = None
+    seconds: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,13 +77,16 @@ class LargeImage:
         return shift_pixels(to_pixels(block, self.channels, self.position), size, y - top, x - left, fill)
 
 
-def open_images(source: Any, channels: int, skips: Skips | None = None) -> Iterator[LargeImage]:
+def open_images(
+    source: Any, channels: int, skips: Skips | None = None, options: SourceOptions = AS_GIVEN
+) -> Iterator[LargeImage]:
     """Open the images of a source one by one, mapped from their files where the format allows it.
 
     Args:
         source: Anything ``engine.predict.sources.iter_source`` takes, and ``.npy`` files of shape (H, W[, C]).
         channels: What the network takes, 1 or 3.
         skips: What happens to things that are no images; an error if not given.
+        options: How the source is searched.
 
     Raises:
         DataError: If nothing is there, or a thing is no image, or too large to be decoded whole.
@@ -90,21 +97,34 @@ def open_images(source: Any, channels: int, skips: Skips | None = None) -> Itera
         [('scene.npy', (300, 400))]
     """
     skips = skips or Skips()
-    for position, item in enumerate(expand_source(source, skips)):
-        name = str(item) if isinstance(item, Path) else f"array-{position}"
-        image = skips.attempt(name, partial(_open, item, name, channels, position))
+    for position, item in enumerate(expand_source(source, skips, options)):
+        image = skips.attempt(item.name, partial(_open, item, channels, position))
         if image is not None:
             yield image
 
 
-def _open(item: Any, name: str, channels: int, position: int) -> LargeImage:
-    if isinstance(item, Path):
-        return LargeImage(name, _open_file(item, channels), channels, position)
-    if isinstance(item, np.ndarray) and item.dtype in (np.uint8, np.uint16) and item.ndim in (2, 3) and item.size:
-        to_pixels(item[:1, :1], channels, position)  # what is no image is refused now, not in the middle
-        return LargeImage(name, item, channels, position)
+def _open(item: SourceImage, channels: int, position: int) -> LargeImage:
+    pixels = _open_pixels(item, channels, position)
+    return LargeImage(item.name, pixels, channels, position, item.frame, item.seconds)
+
+
+def _open_pixels(item: SourceImage, channels: int, position: int) -> NDArray[Any]:
+    content = item.content
+    if isinstance(content, Path):
+        return _open_file(content, channels)
+    if isinstance(content, bytes):
+        return read_image(content, channels, name=item.name)
+    if (
+        isinstance(content, np.ndarray)
+        and content.dtype in (np.uint8, np.uint16)
+        and content.ndim in (2, 3)
+        and content.size
+    ):
+        to_pixels(content[:1, :1], channels, position)  # what is no image is refused now, not in the middle
+        pixels: NDArray[Any] = content
+        return pixels
     # What a value of other types means follows from all of them.
-    return LargeImage(name, to_pixels(item, channels, position), channels, position)
+    return to_pixels(content, channels, position)
 
 
 def _open_file(path: Path, channels: int) -> NDArray[Any]:

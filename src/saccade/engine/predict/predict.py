@@ -11,7 +11,7 @@ from saccade.deploy.base import max_detections_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.further_inputs import sources_of
 from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
-from saccade.engine.predict.sources import OnError, Skipped, Skips, iter_source
+from saccade.engine.predict.sources import AS_GIVEN, OnError, Skipped, Skips, SourceImage, SourceOptions, iter_images
 from saccade.engine.predict.tiled import Tiling, predict_tiled
 from saccade.results.base import Result
 
@@ -55,6 +55,7 @@ def predict(
     tiling: Tiling | None = None,
     on_error: OnError = "raise",
     score_threshold: float | None = None,
+    options: SourceOptions = AS_GIVEN,
 ) -> Predictions:
     """Predict the images of a source: results in its order, in pixels of the originals.
 
@@ -68,6 +69,7 @@ def predict(
         tiling: Predict each image tile by tile; a batch is then one of tiles.
         on_error: Raise the error of an image that cannot be read, or name the image and leave it out.
         score_threshold: Leave out what scores less; nothing if not given.
+        options: How the source is searched.
 
     Example:
         >>> from saccade.deploy.runtime import EagerRuntime
@@ -78,35 +80,48 @@ def predict(
     """
     skips = Skips(on_error)
     if tiling is not None:
-        results = predict_tiled(runtime, source, tiling, batch_size, size, keep_images, skips=skips)
+        results = predict_tiled(runtime, source, tiling, batch_size, size, keep_images, skips=skips, options=options)
     else:
-        results = _whole(runtime, source, batch_size, size, keep_images, skips)
+        results = _whole(runtime, source, batch_size, size, keep_images, skips, options)
     return Predictions(_limited(results, runtime, score_threshold), skips.images)
 
 
 def _whole(
-    runtime: Runtime, source: Any, batch_size: int, size: tuple[int, int] | None, keep_images: bool, skips: Skips
+    runtime: Runtime,
+    source: Any,
+    batch_size: int,
+    size: tuple[int, int] | None,
+    keep_images: bool,
+    skips: Skips,
+    options: SourceOptions,
 ) -> Iterator[Result]:
-    waiting: list[Prepared] = []
+    waiting: list[tuple[SourceImage, Prepared]] = []
     sources = sources_of(runtime)
-    for number, (name, image) in enumerate(iter_source(source, runtime.input_spec.channels, skips)):
+    for number, (image, pixels) in enumerate(iter_images(source, runtime.input_spec.channels, skips, options)):
         place = number + len(skips.images)  # in the source, whatever was left out before
-        inputs = inputs_of_image(image, sources, name, place)
+        inputs = inputs_of_image(pixels, sources, image.name, place)
         ready = prepare(
-            image,
+            pixels,
             runtime.input_spec,
-            name=name,
+            name=image.name,
             image_id=place,
             size=size,
             keep_image=keep_images,
             inputs=inputs,
         )
-        if waiting and (len(waiting) == batch_size or waiting[0].canvas.shape != ready.canvas.shape):
-            yield from predict_batch(runtime, waiting)
+        if waiting and (len(waiting) == batch_size or waiting[0][1].canvas.shape != ready.canvas.shape):
+            yield from _predict_waiting(runtime, waiting)
             waiting = []
-        waiting.append(ready)
+        waiting.append((image, ready))
     if waiting:
-        yield from predict_batch(runtime, waiting)
+        yield from _predict_waiting(runtime, waiting)
+
+
+def _predict_waiting(runtime: Runtime, waiting: list[tuple[SourceImage, Prepared]]) -> Iterator[Result]:
+    results = predict_batch(runtime, [ready for _, ready in waiting])
+    for (image, _), result in zip(waiting, results, strict=True):
+        result.frame, result.seconds = image.frame, image.seconds
+        yield result
 
 
 def _limited(results: Iterator[Result], runtime: Runtime, score_threshold: float | None) -> Iterator[Result]:

@@ -23,7 +23,7 @@ from saccade.deploy.base import points_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.further_inputs import move_to_canvas, sources_of
 from saccade.engine.predict.large_images import LargeImage, open_images
-from saccade.engine.predict.sources import Skips
+from saccade.engine.predict.sources import AS_GIVEN, Skips, SourceOptions
 from saccade.engine.predict.tiled_maps import MapBands
 from saccade.engine.predict.tiling import Tiling
 from saccade.errors import ConfigError
@@ -52,6 +52,7 @@ def predict_tiled(
     keep_images: bool = True,
     map_folder: str | Path | None = None,
     skips: Skips | None = None,
+    options: SourceOptions = AS_GIVEN,
 ) -> Iterator[Result]:
     """Predict large images tile by tile: results in the order of the source, in pixels of the originals.
 
@@ -68,6 +69,7 @@ def predict_tiled(
         keep_images: Keep the pixels on the result; mapped files stay mapped.
         map_folder: Folder for class maps, ``<name>.npy``, which the results then map from there.
         skips: What happens to images that cannot be read; an error if not given.
+        options: How the source is searched.
 
     Raises:
         DataError: If a thing is no image, or too large to be decoded whole.
@@ -83,9 +85,10 @@ def predict_tiled(
     _check(runtime, tiling)
     used: set[str] = set()
     skips = skips or Skips()
-    for number, image in enumerate(open_images(source, runtime.input_spec.channels, skips)):
+    for number, image in enumerate(open_images(source, runtime.input_spec.channels, skips, options)):
         place = number + len(skips.images)  # in the source, whatever was left out before
         about = {"path": image.name, "image_id": place, "image": image.pixels if keep_images else None}
+        about |= {"frame": image.frame, "seconds": image.seconds}
         map_file = None if map_folder is None else _map_file(Path(map_folder), image.name, used)
         yield _predict_image(runtime, image, tiling, about, batch_size, size, map_file)
 

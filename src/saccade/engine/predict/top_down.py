@@ -19,7 +19,7 @@ from saccade.data.transforms.resize import resize_image
 from saccade.deploy.base import points_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
-from saccade.engine.predict.sources import Skips, iter_source
+from saccade.engine.predict.sources import AS_GIVEN, Skips, SourceOptions, iter_images
 from saccade.errors import ConfigError, DataError
 from saccade.results.base import Result
 from saccade.structures.dataset import VisionDataset
@@ -210,6 +210,7 @@ def predict_top_down(
     batch_size: int = 16,
     keep_images: bool = True,
     skips: Skips | None = None,
+    options: SourceOptions = AS_GIVEN,
 ) -> Iterator[Result]:
     """Predict the objects of every image of a source: boxes, then the keypoints in each.
 
@@ -220,6 +221,7 @@ def predict_top_down(
         batch_size: Crops at a time.
         keep_images: Keep the pixels on the result.
         skips: What happens to images that cannot be read; an error if not given.
+        options: How the source is searched.
 
     Yields:
         One result an image, with as many objects as were found; none where there is no box.
@@ -227,15 +229,17 @@ def predict_top_down(
     found = open_boxes(boxes, points_of(runtime).object_name)
     skips = skips or Skips()
     task = get_task(runtime.task)
-    for number, (name, pixels) in enumerate(iter_source(source, runtime.input_spec.channels, skips)):
-        about = {"path": name, "image_id": number + len(skips.images)}
-        rows = found.find(name, None, pixels)
+    for number, (image, pixels) in enumerate(iter_images(source, runtime.input_spec.channels, skips, options)):
+        about = {"path": image.name, "image_id": number + len(skips.images)}
+        rows = found.find(image.name, None, pixels)
         crops = [_prepare(pixels, ObjectBox(row[:4], float(row[4])), runtime.input_spec, about) for row in rows]
         if not crops:  # a prediction that is thrown away tells what an empty result is
             crops = [_prepare(pixels, ObjectBox(np.array([0.0, 0, 1, 1]), 0.0), runtime.input_spec, about)]
         starts = range(0, len(crops), batch_size)
         results = [one for start in starts for one in predict_batch(runtime, crops[start : start + batch_size])]
-        yield replace(task.join_parts(results), image=pixels if keep_images else None)
+        joined = replace(task.join_parts(results), image=pixels if keep_images else None)
+        joined.frame, joined.seconds = image.frame, image.seconds
+        yield joined
 
 
 def _prepare(pixels: NDArray[Any], box: ObjectBox, spec: InputSpec, about: Mapping[str, Any]) -> Prepared:

@@ -14,8 +14,9 @@ from saccade.data.loading.pipeline import TrainPipeline
 from saccade.data.loading.sampler import KeySampler
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.prepare import predict_batch, prepare
+from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
-from saccade.results.drawing import montage, write_image
+from saccade.results.drawing import draw_caption, montage, write_image
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
 from saccade.structures.point_layout import PointLayout
@@ -46,7 +47,9 @@ def hits_and_misses(
 ) -> dict[str, list[NDArray[Any]]]:
     """Draw the images on which a runtime does best and worst, ground truth left and prediction right.
 
-    Each image is scored alone by the task's own metric; images whose score is undefined (no object) are left out.
+    Each image is scored alone by the task's own metric; images whose score is undefined (no object) are left out. Below
+    each stand its file and its score. Where the score is a share, a hit has at least 0.5 (of objects: of those found
+    with an IoU of at least 0.5), a miss less.
 
     Args:
         runtime: What predicts.
@@ -59,24 +62,31 @@ def hits_and_misses(
         >>> from saccade.deploy.runtime import EagerRuntime
         >>> runtime = EagerRuntime(saccade.create_model("lenet5", num_classes=10))
         >>> drawn = hits_and_misses(runtime, DigitScenes("classification", "val", count=8, size=(32, 32)), show=2)
-        >>> {kind: len(images) for kind, images in drawn.items()}
-        {'hits': 2, 'misses': 2}
+        >>> list(drawn), len(drawn["misses"])
+        (['hits', 'misses'], 2)
     """
     task = get_task(runtime.task)
-    scored: list[tuple[float, NDArray[Any]]] = []
+    scored: list[tuple[float, bool | None, NDArray[Any]]] = []
     for index in np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).astype(int):
         sample = dataset.read(int(index))
         (result,) = predict_batch(runtime, [prepare(sample.image, runtime.input_spec, inputs=sample.inputs)])
         evaluator = task.evaluator(dataset.info, runtime.decoded_keys)
         result.image_id = sample.info.image_id
         evaluator.update([result], [sample.target])
-        score = evaluator.compute().score
-        if np.isfinite(score):
+        report = evaluator.compute()
+        if np.isfinite(report.score):
             ground_truth = draw_sample(sample, runtime.task, dataset.info.class_names, dataset.info.points)
-            scored.append((score, montage([ground_truth, result.plot()], columns=2)))
-    scored.sort(key=lambda pair: pair[0])
-    half = min(show, len(scored) // 2)
-    return {
-        "hits": [image for _, image in reversed(scored[len(scored) - half :])],
-        "misses": [image for _, image in scored[:half]],
-    }
+            line = f"{Path(dataset.path(int(index))).name}: {report.primary} {report.values[report.primary]:.3g}"
+            drawn = draw_caption(montage([ground_truth, result.plot()], columns=2), [line])
+            scored.append((report.score, _is_hit(report), drawn))
+    scored.sort(key=lambda one: one[0])
+    half = min(show, -(-len(scored) // 2))
+    hits = [drawn for _, is_hit, drawn in reversed(scored[len(scored) // 2 :]) if is_hit is not False]
+    misses = [drawn for _, is_hit, drawn in scored[: -(-len(scored) // 2)] if not is_hit]
+    return {"hits": hits[:half], "misses": misses[:half]}
+
+
+def _is_hit(report: MetricReport) -> bool | None:
+    """Whether a score is that of a hit; None where it is no share, but an error in pixels, say."""
+    share = report.values.get(f"{report.primary}50", report.values[report.primary])  # AP50 of AP
+    return share >= 0.5 if report.higher_is_better and 0 <= share <= 1 else None

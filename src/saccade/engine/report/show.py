@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from saccade.data.catalogue.catalogue import CATALOGUE
 from saccade.data.loading.pipeline import TrainPipeline
 from saccade.data.loading.sampler import EpochSampler
 from saccade.data.open import open_dataset, resolve_source, split_names
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.engine.report.drawings import draw_sample
-from saccade.engine.train.config import TrainConfig
+from saccade.engine.train.config import DataConfig, TrainConfig
 from saccade.engine.train.phases import resolve_phases, settings_at
 from saccade.engine.train.setup import build_model, open_datasets
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, DataError
 from saccade.models.base import Model
 from saccade.results.drawing import draw_caption, montage
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
+from saccade.tasks import get_task
 
 __all__ = ["draw_training_images", "on_data", "task_of", "training_split"]
 
@@ -127,10 +130,26 @@ def _open(config: TrainConfig, task: str | None) -> tuple[VisionDataset, Model]:
         dataset = open_datasets(config).train
         return dataset, build_model(config, dataset.info, pretrained=False)
     data = config.data
-    dataset = open_dataset(data.source, data.train, format=data.format, task=task, bad_labels=data.bad_labels)
+    dataset = _with_outlines(data, task)
     model = Model()
     model.task, model.input_spec = dataset.info.task, _PLAIN
     return dataset, model
+
+
+def _with_outlines(data: DataConfig, task: str | None) -> VisionDataset:
+    """The training images with everything that can be drawn, such as the outlines of objects, where there is some."""
+    read = partial(open_dataset, data.source, data.train, format=data.format, task=task, bad_labels=data.bad_labels)
+    dataset = read()
+    for kind in get_task(dataset.info.task).on_demand:
+        try:
+            option: dict[str, Any] = {kind: True}
+            more: VisionDataset = read(**option)
+            more.target(0)
+        except DataError:
+            continue  # there are none
+        if not isinstance(more, TableDataset) or more.rectangles < len(more.table.labels):
+            return more  # not boxes alone
+    return dataset
 
 
 def training_split(data: str, format: str | None) -> str:
