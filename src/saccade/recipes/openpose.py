@@ -10,7 +10,7 @@ __all__ = ["openpose_tiny_coco"]
 
 @recipe
 def openpose_tiny_coco() -> TrainConfig:
-    """Lightweight OpenPose overfits the 57 persons of ``tiny_coco`` at 512 x 512. Not run yet.
+    """Lightweight OpenPose overfits the 57 persons of ``tiny_coco`` at 384 x 384. Not run yet.
 
     There are too few photographs to learn more than these; what is scored are the training images themselves, without
     augmentation. Every two parts of a person are joined by a field (``limb_span``), since many points in between are
@@ -19,13 +19,13 @@ def openpose_tiny_coco() -> TrainConfig:
     Example:
         >>> config = openpose_tiny_coco()
         >>> config.model, config.data.size, config.model_args["limb_span"]
-        ('lightweight_openpose', (512, 512), 17)
+        ('lightweight_openpose', (384, 384), 17)
     """
     return TrainConfig(
         name="openpose_tiny_coco",
         model="lightweight_openpose",
         model_args={"channels": 64, "limb_span": 17},
-        data=DataConfig(source="tiny_coco", train="train", val=None, test="train", size=(512, 512), batch_size=5),
+        data=DataConfig(source="tiny_coco", train="train", val=None, test="train", size=(384, 384), batch_size=5),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.0),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=4.0, final_factor=0.02),
         ema=EmaConfig(decay=0.98, warmup_steps=50.0),
