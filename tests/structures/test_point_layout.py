@@ -43,7 +43,7 @@ def test_coco_counts_limbs_from_one_and_data_without_a_skeleton_are_read(
 ) -> None:
     info = open_raw(_coco(tmp_path, given), "train", task="keypoints").info
     assert info.skeleton == expected
-    assert info.points == PointLayout(("left_eye", "right_eye", "nose"), ((0, 1),), expected)
+    assert info.points == PointLayout(("left_eye", "right_eye", "nose"), ((0, 1),), expected, "face")
 
 
 @pytest.mark.parametrize("wrong", [[[0, 1]], [[1, 4]], [[1]], "limbs", [["a", "b"]]])

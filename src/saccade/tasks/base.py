@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from saccade.data.derived.tiles import TileGrid
+from saccade.data.writers.drafts import Draft
 from saccade.errors import ConfigError
 from saccade.metrics.base import Evaluator
 from saccade.ops.views import View
@@ -19,7 +20,6 @@ from saccade.results.base import Result
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks.drafts import Draft
 
 __all__ = ["ConstantBaseline", "MergeOptions", "Task", "as_array"]
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
+from saccade.data.writers.drafts import Draft
 from saccade.metrics.classification import ClassificationEvaluator
 from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
@@ -16,7 +17,6 @@ from saccade.results.classification import Classification
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
-from saccade.tasks.drafts import Draft
 
 __all__ = ["TASK", "ClassificationTask"]
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
+from saccade.data.writers.drafts import Draft, outline_of
 from saccade.metrics.detection import DetectionEvaluator
 from saccade.ops.paste_masks import paste_masks, paste_packed
 from saccade.ops.views import View
@@ -20,7 +21,6 @@ from saccade.structures.sample import ImageInfo, Target
 from saccade.tasks._tiles import concatenate_detections, join_detections
 from saccade.tasks._views import merge_boxes
 from saccade.tasks.base import MergeOptions, Task, as_array
-from saccade.tasks.drafts import Draft, outline_of
 
 __all__ = ["TASK", "DetectionTask"]
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
+from saccade.data.writers.drafts import Draft, points_of
 from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.keypoints import KeypointEvaluator
 from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator, sigmas_of, suppress_poses
@@ -21,7 +22,6 @@ from saccade.structures.sample import ImageInfo, ObjectBox, Sample, Target
 from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
 from saccade.tasks._views import merge_heatmaps, merge_points
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
-from saccade.tasks.drafts import Draft, points_of
 
 __all__ = ["TASK", "KeypointTask"]
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.writers.drafts import Draft, outline_of
 from saccade.metrics.base import Evaluator
 from saccade.metrics.joint import JointEvaluator
 from saccade.metrics.saliency import SaliencyEvaluator
@@ -21,7 +22,6 @@ from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
-from saccade.tasks.drafts import Draft, outline_of
 
 __all__ = ["TASK", "SegmentationTask"]
 

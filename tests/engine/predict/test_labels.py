@@ -39,7 +39,7 @@ SCORES = [0.91, 0.62, 0.4]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch predicts: nothing is converted for each of many calls."""
-    monkeypatch.setattr("saccade.deploy.runtime.best_cpu_runtime", FusedRuntime)
+    monkeypatch.setattr("saccade.deploy.runtime.best_cpu_runtime", lambda model, cached: FusedRuntime(model))
 
 
 @pytest.fixture

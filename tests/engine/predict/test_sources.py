@@ -30,7 +30,7 @@ EVIL = "cat\x1b[31m\nerror: forged"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch predicts: nothing is converted for each of many calls."""
-    monkeypatch.setattr("saccade.deploy.runtime.best_cpu_runtime", FusedRuntime)
+    monkeypatch.setattr("saccade.deploy.runtime.best_cpu_runtime", lambda model, cached: FusedRuntime(model))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ GREYS = [20 * number for number in range(10)]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch predicts: nothing is converted for each of many calls."""
-    monkeypatch.setattr("saccade.deploy.runtime.best_cpu_runtime", FusedRuntime)
+    monkeypatch.setattr("saccade.deploy.runtime.best_cpu_runtime", lambda model, cached: FusedRuntime(model))
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from saccade.data.tables.annotations import AnnotationTable, TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
 from saccade.data.writers._common import ImagePolicy, LossReport, prepare_folder
+from saccade.data.writers.drafts import Draft
 from saccade.engine.predict.outputs import OutputNames
 from saccade.engine.predict.predict import Predictions
 from saccade.errors import ConfigError, DataError, did_you_mean
@@ -25,7 +26,6 @@ from saccade.structures.dataset import DatasetInfo
 from saccade.structures.files import write_text
 from saccade.tasks import get_task
 from saccade.tasks.base import Task
-from saccade.tasks.drafts import Draft
 
 __all__ = ["ORDERS", "LabelOrder", "write_labels"]
 

@@ -67,7 +67,7 @@ class DetectorBoxes:
 
     def __post_init__(self) -> None:
         names = tuple(self.runtime.class_names)
-        if self.runtime.task != "detection":
+        if not {"boxes", "labels"} <= set(self.runtime.decoded_keys):
             raise ConfigError(f"boxes: {self.runtime.name} solves {self.runtime.task}. Name a detector.")
         if self.object_name not in names and len(names) != 1:
             wanted = f"'{self.object_name}'" if self.object_name else "which of them has the keypoints is not known"
