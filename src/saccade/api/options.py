@@ -178,6 +178,14 @@ class _EvaluateOptions:
     features: str | None = None
     """Of image translation: score by KID over the features of this classifier: a checkpoint, a folder of a run, or
     published weights, such as resnet18/imagenet."""
+    per_image: Path | None = None
+    """CSV file to write: the figures of each image, worst first."""
+    errors: Path | None = None
+    """Folder in which to write errors.html: what was missed, false, mislocated or misclassified, worst first, with
+    drawings."""
+    choose_thresholds: bool = False
+    """Of detectors: choose the score of each class at which its F1 is greatest, and write these thresholds into the
+    file of the model, whose predictions leave out what scores less. For validation data, not for the test data."""
 
 
 @dataclass(kw_only=True)
@@ -195,9 +203,10 @@ class _PredictOptions:
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     score_threshold: float | None = None
-    """Leave out predictions that score less, where the task has scores; all that the model outputs if not given. Models
-    output low scores too, which metrics need: without a threshold the shell prints and draws what scores 0.25 or more,
-    and --json prints all."""
+    """Leave out predictions that score less, where the task has scores. If not given, the model's own thresholds of its
+    classes hold, which evaluate --choose-thresholds chose; without these all that the model outputs is given, of which
+    the shell prints and draws what scores 0.25 or more (--json all), as models output low scores too, for metrics. 0
+    switches the model's own off."""
     batch_size: int = 1
     """Images (or tiles) at a time."""
     device: str | None = None

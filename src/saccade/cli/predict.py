@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     used: Counter[str] = Counter()
     results = api.predict(**options)
     for result in _watched(results, count_source(arguments.source)):
-        shown = result.above(SHOWN_SCORE) if arguments.score_threshold is None else result
+        shown = result.above(SHOWN_SCORE) if results.thresholds is None else result
         if arguments.save is not None:
             name = _file_name(result.path, used, arguments.save_as != "drawing")
             shown.save_as(arguments.save_as, arguments.save / name)

@@ -110,6 +110,7 @@ class FileRuntime:
         self.decoded_keys = tuple(metadata.get("decoded_keys") or metadata["outputs"])
         self.num_classes: int = metadata["num_classes"]
         self.max_detections: int | None = metadata.get("max_detections")
+        self.score_thresholds: tuple[float, ...] = tuple(metadata.get("score_thresholds", ()))
         self._outputs = tuple(metadata["outputs"])
         self._limit: int | None = None
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.coco_core import BOX_RULES, box_rules, figures_of, precision_recall
-from saccade.metrics.confidence import confidence_curves
+from saccade.metrics.confidence import class_thresholds, confidence_curves
 from saccade.metrics.detection_errors import error_breakdown
 from saccade.metrics.overlaps import RunLengths, box_overlaps, encode_masks, mask_areas, mask_overlaps, to_xywh
 from saccade.metrics.records import LEAST_OVERLAP, DetectedObjects, ImageRecord, RecordTable, make_record
@@ -150,6 +150,10 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
         """AP, AP50 and AP75 of each draw of images (:mod:`saccade.metrics.resample`)."""
         drawn = of_records(weights, images, self._records)
         return resampled_precision(self.table(), box_rules(self.max_detections), drawn)
+
+    def best_thresholds(self) -> NDArray[np.float64]:
+        """Score of each class at which its F1 at IoU 0.5 is greatest, (C,); NaN without objects."""
+        return class_thresholds(confidence_curves(self.table(), most=self.max_detections))
 
     def compute(self) -> MetricReport:
         """Report of the twelve metrics and the best F1, with classes, curves at IoU 0.5, confusion and error kinds."""

@@ -87,6 +87,10 @@ class DetectionEvaluator(CompositeEvaluator):
                 values |= {prefix + name: value for name, value in evaluator.resampled(images, weights).items()}
         return values
 
+    def best_thresholds(self) -> NDArray[np.float64]:
+        """Score of each class at which the F1 of its boxes at IoU 0.5 is greatest, (C,); NaN without objects."""
+        return self._boxes.best_thresholds()
+
     def compute(self) -> MetricReport:
         """Report of all metrics.
 

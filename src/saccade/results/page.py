@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from saccade.structures.text import printable
 
-__all__ = ["images", "page", "plots", "section", "show", "table"]
+__all__ = ["images", "page", "plots", "section", "show", "table", "tiles"]
 
 _INK = "#010203"  # stands for the page's text colour inside a plot; no plot uses it otherwise
 _LONGEST_SIDE = 900  # pixels of an embedded image
@@ -148,6 +148,22 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ("".join(f"<td {kind[name]}>{show(row.get(name))}</td>" for name in columns) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def tiles(figures: Mapping[str, Any]) -> str:
+    """Build a row of large figures; the first is marked.
+
+    Args:
+        figures: Values by name.
+
+    Example:
+        >>> tiles({"AP": 0.5})
+        '<div class=tiles><div class=tile><b>0.5000</b><span>AP</span></div></div>'
+    """
+    cells = (
+        f"<div class=tile><b>{show(value)}</b><span>{_escaped(name)}</span></div>" for name, value in figures.items()
+    )
+    return f"<div class=tiles>{''.join(cells)}</div>"
 
 
 def images(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:

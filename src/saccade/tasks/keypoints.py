@@ -13,9 +13,11 @@ from saccade.metrics.keypoints import KeypointEvaluator
 from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator
 from saccade.ops.views import View
 from saccade.results.base import Result
+from saccade.results.findings import ImageFindings
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.tasks._findings import point_findings
 from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
 from saccade.tasks._views import merge_points
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
@@ -45,6 +47,9 @@ class KeypointTask(Task):
     }
     target_kinds = ("keypoints",)
     fitness = (("AP", {"AP": 1.0}), ("NME", {"NME": -1.0}))
+    fault_kinds: ClassVar[Mapping[str, str]] = {
+        "largest error": "Images by falling error of their points. Blue: ground truth; orange: predicted.",
+    }
     searched = ("augment.translate=0:0.2", "augment.degrees=0:40")
     mirrored_points = True
 
@@ -82,6 +87,11 @@ class KeypointTask(Task):
         if set(data.class_names) == set(COCO_SIGMAS):
             return JointEvaluator(similarity, errors)
         return JointEvaluator(errors, similarity)
+
+    def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
+        """Find the error of the points in sizes of their object; an image with any is a fault."""
+        assert isinstance(result, Keypoints)
+        return point_findings(result, target, data.class_names, KeypointEvaluator(data.class_names))
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
         """Learn the constant baseline: the mean shape of one object, as shares of the image's width and height."""

@@ -108,6 +108,7 @@ class _Metadata(msgspec.Struct):
     decoded_keys: _Keys = []
     finish: _Name = ""
     finish_options: dict[str, Any] = {}
+    score_thresholds: Annotated[list[_Share], Meta(max_length=MAX_CLASSES)] = []
     nms: _Nms | msgspec.UnsetType = msgspec.UNSET
     metrics: dict[str, float | None] = {}
     extra: dict[str, Any] = {}
@@ -158,6 +159,7 @@ def read_text_metadata(
             _check_size(InputSpec.from_dict(spec).size)
         _check_arguments("builder_args", found["builder_args"])
         _check_arguments("finish_options", found["finish_options"])
+        _check_thresholds(found["score_thresholds"], found["num_classes"])
     except (msgspec.ValidationError, _FieldError, ConfigError, RecursionError) as problem:
         raise error(f"{title}: {_located(problem)}. {_REMEDY}") from problem
     found["metrics"] = {key: math.nan if value is None else value for key, value in found["metrics"].items()}
@@ -209,6 +211,11 @@ def _check_arguments(field: str, arguments: Mapping[str, Any]) -> None:
         if name == "weights":
             raise _FieldError(where, "a file names no other weights than its own")
         _check_value(where, value, [_MAX_VALUES], depth=0)
+
+
+def _check_thresholds(thresholds: Sequence[float], classes: int) -> None:
+    if thresholds and len(thresholds) != classes:
+        raise _FieldError("score_thresholds", f"{len(thresholds)} thresholds for {classes} classes")
 
 
 def _check_value(where: str, value: Any, left: list[int], depth: int) -> None:
