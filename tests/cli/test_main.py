@@ -63,7 +63,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_option_offers_the_nearest(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     near = {"train": "recip", "evaluate": "modle", "predict": "sorce", "export": "formt", "check": "splitt"}
     near |= {"models": "tsk", "datasets": "tsk", "summary": "num-clases", "show": "recip", "convert": "splitt"}
-    near |= {"explain": "wieghts", "tune": "recip"}
+    near |= {"explain": "wieghts", "tune": "recip", "compare": "splitt"}
     meant = {"recip": "recipe", "modle": "model", "sorce": "source", "formt": "format", "splitt": "split"}
     meant |= {"tsk": "task", "num-clases": "num-classes", "wieghts": "weights"}
     assert main([name, f"--{near[name]}", "x"]) == 2

@@ -26,6 +26,7 @@ from saccade.errors import ConfigError
 SHELL_ONLY: dict[str, set[str]] = {
     "train": {"dry_run"},
     "evaluate": {"json"},
+    "compare": {"json"},
     "predict": {"save", "save_as", "json"},
     "check": {"limit", "json", "html", "repair"},
     "convert": {"json"},

@@ -182,7 +182,7 @@ def evaluate(
         worker_count(workers),
         progress=lambda batches, total: track(batches, total, "evaluate"),
         tiling=tiling(tile, overlap),
-        inspection=insight.begin(runtime),
+        observer=insight.begin(runtime),
     )
     insight.finish(model, report, dataset, trust)
     return report

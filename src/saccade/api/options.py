@@ -21,6 +21,7 @@ import tyro
 __all__ = [
     "OPTIONS",
     "CheckOptions",
+    "CompareOptions",
     "ConvertOptions",
     "DatasetsOptions",
     "DemoOptions",
@@ -191,6 +192,44 @@ class _EvaluateOptions:
 @dataclass(kw_only=True)
 class EvaluateOptions(TrustOptions, InferenceOptions, _EvaluateOptions):  # the fields of the last base stand first
     """Score a checkpoint, an exported file, or a file of predictions on a data set."""
+
+
+@dataclass(kw_only=True)
+class _CompareOptions:
+    model: tyro.conf.Positional[str]
+    """First model: checkpoint, folder of a run, or exported file."""
+    other: tyro.conf.Positional[str]
+    """Second model. Differences are second minus first."""
+    data: str | None = None
+    """Data set: name in the catalogue, or path; that of the first model's training run if not given."""
+    split: str | None = None
+    """Split; several are joined by "+". If not given, test, else val, or the images that training holds out; that of
+    the run where the data are the run's."""
+    format: str | None = None
+    """Reader; found automatically if not given."""
+    task: str | None = None
+    """Which ground truth to read, where the data has several; the model's own if not given."""
+    batch_size: int = 16
+    """Images at a time."""
+    workers: int | None = None
+    """Processes that load images; one less than the cores (at most 8) if not given."""
+    draws: int = 1000
+    """Resampled data sets behind the intervals."""
+    seed: int = 0
+    """Seed of these draws."""
+    html: Path | None = None
+    """Page to write: the differences, and drawings of images on which the models differ most."""
+    drawn: int = 12
+    """Images that are drawn on the page."""
+
+
+@dataclass(kw_only=True)
+class CompareOptions(TrustOptions, _CompareOptions):
+    """Tell whether one model is better than another: both are scored on the same images, with an interval.
+
+    The difference of each figure has a 95 % interval by a paired bootstrap: images are drawn with replacement, the same
+    for both, and the figures of the data set are computed anew from what was found in each image.
+    """
 
 
 @dataclass(kw_only=True)
@@ -507,6 +546,7 @@ OPTIONS: dict[str, type[Any]] = {
     "train": TrainOptions,
     "tune": TuneOptions,
     "evaluate": EvaluateOptions,
+    "compare": CompareOptions,
     "predict": PredictOptions,
     "export": ExportOptions,
     "check": CheckOptions,

@@ -30,6 +30,7 @@ VERBS = {
     "train": "train a model by a recipe, a configuration file, or on a folder of your own",
     "tune": "search for the values of a recipe's fields that score best",
     "evaluate": "score a checkpoint or an exported model on a data set",
+    "compare": "tell whether one model is better than another, with an interval of the difference",
     "predict": "run a model over images, draw and save its predictions",
     "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",
     "check": "list the faults of a data set before training on it",

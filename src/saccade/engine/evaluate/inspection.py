@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from saccade.engine.predict.predict import SHOWN_SCORE
 from saccade.metrics.base import Evaluator
@@ -21,7 +21,23 @@ from saccade.structures.files import write_text
 from saccade.structures.sample import Target
 from saccade.tasks import Task
 
-__all__ = ["ImageRow", "Inspection", "LocatedFault"]
+__all__ = ["ImageRow", "Inspection", "LocatedFault", "Observer"]
+
+
+class Observer(Protocol):
+    """Protocol of what looks at every image of an evaluation.
+
+    Example:
+        >>> observer: Observer = Inspection()
+    """
+
+    def begin(self, evaluator: Evaluator, task: Task, data: DatasetInfo) -> None:
+        """Take what scores and describes the images, before the first of them."""
+        ...
+
+    def add(self, results: Sequence[Result], targets: Sequence[Target]) -> None:
+        """Take images: predictions and ground truths, both in original pixels."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -99,7 +115,7 @@ class Inspection:
         >>> from saccade.deploy.runtime import EagerRuntime
         >>> from saccade.engine.evaluate.evaluate import evaluate
         >>> inspection, data = Inspection(), DigitScenes("classification", "val", count=8)
-        >>> report = evaluate(EagerRuntime(saccade.create_model("lenet5")), data, inspection=inspection)
+        >>> report = evaluate(EagerRuntime(saccade.create_model("lenet5")), data, observer=inspection)
         >>> wrong = sum(not row.findings.figures["correct"] for row in inspection.rows)
         >>> len(inspection.rows), wrong == inspection.counts["misclassified"] == round(8 * (1 - report.score))
         (8, True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from saccade.data.derived.combine import image_ids_of
 from saccade.engine.evaluate.inspection import Inspection, LocatedFault
 from saccade.metrics.base import MetricReport
 from saccade.results import page
@@ -19,6 +20,7 @@ from saccade.structures.files import write_text
 __all__ = ["ImageSource", "write_errors_page"]
 
 _ROWS = 40  # images in the table
+_SIDE = 480  # pixels of a drawing: a page of hundreds stays small enough to send
 
 
 class ImageSource:
@@ -35,10 +37,8 @@ class ImageSource:
     """
 
     def __init__(self, dataset: VisionDataset) -> None:
-        known = getattr(dataset, "image_ids", None)
-        ids = range(len(dataset)) if known is None else [int(one) for one in known]
         self._dataset = dataset
-        self._index = {image_id: index for index, image_id in enumerate(ids)}
+        self._index = {image_id: index for index, image_id in enumerate(image_ids_of(dataset).tolist())}
 
     def read(self, image_id: int, path: str, size: tuple[int, int]) -> NDArray[Any]:
         """Pixels of an image.
@@ -79,7 +79,7 @@ def write_errors_page(
         >>> from saccade.deploy.runtime import EagerRuntime
         >>> from saccade.engine.evaluate.evaluate import evaluate
         >>> inspection, data = Inspection(), DigitScenes("classification", "val", count=4)
-        >>> report = evaluate(EagerRuntime(saccade.create_model("lenet5")), data, inspection=inspection)
+        >>> report = evaluate(EagerRuntime(saccade.create_model("lenet5")), data, observer=inspection)
         >>> path = write_errors_page("errors", inspection, report, data, "LeNet on digits")
         >>> path.name, "Misclassified" in path.read_text()
         ('errors.html', True)
@@ -100,5 +100,5 @@ def write_errors_page(
 def _section(kind: str, about: str, faults: Sequence[LocatedFault], count: int, images: ImageSource) -> str:
     drawn = [one.fault.draw(images.read(one.image_id, one.path, one.image_size)) for one in faults]
     shown = f" {len(faults)} of {count:,} are shown." if count > len(faults) else ""
-    body = page.images(drawn, [one.caption for one in faults])
+    body = page.images(drawn, [one.caption for one in faults], _SIDE)
     return page.section(f"{kind[0].upper()}{kind[1:]} ({count:,})", f"<p>{html.escape(about + shown)}</p>{body}")
