@@ -124,7 +124,8 @@ def test_they_are_chosen_kept_and_applied(model: TinyDetector, data: Path, check
     assert [len(one) for one in every] == [len(one) for one in before]  # type: ignore[arg-type]
     few = saccade.predict(checkpoint, data / "val", score_threshold=0.2)
     assert [len(one) for one in few] == [len(one.above(0.2)) for one in before]  # type: ignore[arg-type]
-    assert saccade.evaluate(checkpoint, data, "val", workers=0).values == report.values
+    again = saccade.evaluate(checkpoint, data, "val", workers=0)
+    assert again.values == pytest.approx(report.values, nan_ok=True)
 
 
 @pytest.mark.parametrize("format", ["onnx", "torch"])
