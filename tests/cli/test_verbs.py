@@ -45,6 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> _Calls:
     recorded = _Calls()
     for name in options_by_verb:
         monkeypatch.setattr(saccade.api, name, recorded.verb(name))
+    monkeypatch.setattr("saccade.cli._arguments.refuse_unknown_names", lambda arguments: None)
     monkeypatch.setenv("COLUMNS", "200")
     return recorded
 

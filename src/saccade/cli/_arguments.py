@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_type_hints
 import tyro
 
 from saccade.api.options import OPTIONS
+from saccade.cli._early import refuse_unknown_names
 from saccade.errors import ConfigError, did_you_mean
 from saccade.structures.text import printable
 
@@ -37,13 +38,15 @@ def parse(kind: type[T], argv: Sequence[str], verb: str) -> T:
         verb: Its name, for usage lines.
 
     Raises:
-        ConfigError: If an option is unknown; the message offers the nearest.
+        SaccadeError: If an option, the name of a network or a path is unknown; the message offers the nearest.
         SystemExit: After ``--help`` (0), or for a value of the wrong type (2).
     """
     refuse_unknown(argv, option_names(kind))
     words, about = _in_position(kind, argv), cleandoc(OPTIONS[verb].__doc__ or "")
     with _made_printable(words):
-        return tyro.cli(kind, args=words, prog=f"saccade {verb}", description=about, config=FLAGS)
+        arguments = tyro.cli(kind, args=words, prog=f"saccade {verb}", description=about, config=FLAGS)
+    refuse_unknown_names(arguments)
+    return arguments
 
 
 @contextlib.contextmanager

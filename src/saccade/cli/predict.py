@@ -49,8 +49,9 @@ def run(argv: Sequence[str]) -> int:
     images = 0
     used: Counter[str] = Counter()
     results = api.predict(**options)
+    thresholds = getattr(results, "thresholds", arguments.score_threshold)
     for result in _watched(results, count_source(arguments.source)):
-        shown = result.above(SHOWN_SCORE) if results.thresholds is None else result
+        shown = result.above(SHOWN_SCORE) if thresholds is None else result
         if arguments.save is not None:
             name = _file_name(result.path, used, arguments.save_as != "drawing")
             shown.save_as(arguments.save_as, arguments.save / name)

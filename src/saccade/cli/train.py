@@ -17,6 +17,7 @@ from saccade.api._start import start_config
 from saccade.api.options import TrainOptions
 from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
 from saccade.cli._console import print_line, print_mapping, print_text
+from saccade.cli._early import refuse_unknown_names
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 from saccade.structures.yaml_files import parse_yaml
@@ -72,6 +73,7 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     arguments, rest = tyro.cli(
         TrainArguments, args=words, prog="saccade train", config=FLAGS, return_unknown_args=True, add_help=False
     )
+    refuse_unknown_names(arguments)
     options = options_of(arguments, TrainOptions)
     del options["resume"]
     config = start_config(**options)

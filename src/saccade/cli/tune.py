@@ -15,6 +15,7 @@ from saccade.api._start import start_config
 from saccade.api.options import TuneOptions
 from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
 from saccade.cli._console import print_line, print_mapping, print_text
+from saccade.cli._early import refuse_unknown_names
 from saccade.cli.train import take_model_arguments
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
@@ -51,6 +52,7 @@ def _resolve(argv: Sequence[str]) -> dict[str, Any]:
     arguments, rest = tyro.cli(
         TuneOptions, args=words, prog="saccade tune", config=FLAGS, return_unknown_args=True, add_help=False
     )
+    refuse_unknown_names(arguments)
     options = options_of(arguments, TuneOptions)
     start = {name: options.pop(name) for name in ("config", "recipe", "model", "data")}
     if options["resume"] and not any(start.values()):
