@@ -82,7 +82,7 @@ def test_what_cannot_be_shown_is_said_in_a_line(
 
 
 def test_nothing_there_and_no_image_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", str(tmp_path / "nowhere")]) == 2
+    assert main(["show", str(tmp_path / "nowhere")]) == 3
     assert "nowhere" in capsys.readouterr().err
     assert main(["show", "digit_scenes", "--count", "1", "--save", str(tmp_path / "out.doc")]) == 2
     assert "image format" in capsys.readouterr().err

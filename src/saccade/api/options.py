@@ -128,9 +128,9 @@ class FinishOptions:
 
 @dataclass(kw_only=True)
 class _EvaluateOptions:
-    model: str | None = None
+    model: tyro.conf.Positional[str | None] = None
     """Model to score: checkpoint, folder of a run, exported file, or name of a network with weights."""
-    data: str | None = None
+    data: tyro.conf.Positional[str | None] = None
     """Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its run
     folder."""
     split: str | None = None
@@ -234,9 +234,9 @@ class CompareOptions(TrustOptions, _CompareOptions):
 
 @dataclass(kw_only=True)
 class _PredictOptions:
-    model: str
+    model: tyro.conf.Positional[str]
     """Model: checkpoint, folder of a run, exported file, or name of a network with weights."""
-    source: str
+    source: tyro.conf.Positional[str]
     """Images: file, folder or pattern. Python also takes an array, a Pillow image, a tensor, or a list of any of
     them."""
     weights: str | None = None
@@ -280,7 +280,7 @@ class PredictOptions(TrustOptions, InferenceOptions, _PredictOptions):
 class ExportOptions:
     """Write a model for another runtime, and prove that the file gives the same numbers."""
 
-    model: str
+    model: tyro.conf.Positional[str]
     """Model: checkpoint, folder of a run, or name of a network with weights."""
     format: Literal["onnx", "openvino", "torch"] = "onnx"
     """What to write: an .onnx file, OpenVINO's .xml with its .bin, or a .pt2 program of torch.export."""

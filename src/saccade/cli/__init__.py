@@ -3,8 +3,9 @@
 A verb is the file of that name in this folder, with ``run(argv) -> int``. It is imported only when it is chosen, so
 that ``saccade --help`` loads neither torch nor the argument parser.
 
-Exit codes: 0 done, 1 the verb found faults (``check``, ``export --verify``, an image that ``predict`` left out), 2 it
-could not be done, 130 interrupted.
+Exit codes: 0 done; 1 the verb found faults (``check``, ``export --verify``, an image that ``predict`` left out); it
+could not be done because of 2 what was asked for (or the disk), 3 the data, 4 the model, 5 an exported file; 130
+interrupted, 143 terminated.
 
 Whatever is printed passes :func:`saccade.structures.text.printable`: names of files and classes are others' text.
 """
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if os.environ.get("SACCADE_DEBUG"):
                 raise
             _say("error", _one_line(error))
-            return 2
+            return error.exit_code if isinstance(error, SaccadeError) else 2
         except SystemExit as stop:  # of the argument parser: --help or a wrong value
             return stop.code if isinstance(stop.code, int) else 2
     return code

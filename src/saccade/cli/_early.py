@@ -11,7 +11,7 @@ from pathlib import Path
 
 from saccade.api.options import ConvertOptions
 from saccade.data.catalogue.catalogue import CATALOGUE
-from saccade.errors import DataError, SaccadeError, did_you_mean
+from saccade.errors import DataError, WeightsError, did_you_mean
 from saccade.models.names import builder_names, unknown_model
 
 __all__ = ["refuse_unknown_names"]
@@ -63,8 +63,9 @@ def _exists(word: str) -> bool:
 def _refuse_model(word: str) -> None:
     suffix = Path(word).suffix
     if suffix in _FILES:
-        raise SaccadeError(
-            f"no model '{word}'. Give a checkpoint (.safetensors) or an exported model (.onnx, .xml, .pt2)."
+        raise WeightsError(
+            f"no model '{word}'. Check the path: it should be a checkpoint (.safetensors) or an exported model (.onnx, "
+            ".xml, .pt2)."
         )
     if not suffix and ":" not in word and builder_names() and word not in builder_names():
         raise unknown_model(word, builder_names())
