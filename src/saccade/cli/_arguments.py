@@ -6,9 +6,9 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import Field, field, fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from inspect import cleandoc
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -43,8 +43,7 @@ def parse(kind: type[T], argv: Sequence[str], verb: str) -> T:
     """
     refuse_unknown(argv, option_names(kind))
     about = cleandoc(OPTIONS[verb].__doc__ or "")
-    asks_help = "-h" in argv or "--help" in argv
-    given = kind if asks_help else _as_given(kind, argv)
+    given = _as_given(kind, argv)
     with _made_printable(argv):
         arguments = tyro.cli(given, args=list(argv), prog=f"saccade {verb}", description=about, config=FLAGS)
     refuse_unknown_names(arguments)
@@ -125,11 +124,19 @@ def _as_given(kind: type[T], argv: Sequence[str]) -> type[T]:
         if not value or value.startswith("--"):
             raise ConfigError(f"option '--{name}' needs a value.")
         given.append(name)
-    if not given:
-        return kind
-    named = [(name, hints[name].__origin__, _same_default(own[name])) for name in given]
+    types: dict[str, Any] = {name: hints[name].__origin__ for name in own}
+    # Help names a positional argument by its field, not by its type.
+    shown: dict[str, Any] = {
+        name: Annotated[hint, _POSITIONAL, _conf.arg(metavar=_metavar(own[name]))] for name, hint in types.items()
+    }
+    named = [(name, types[name] if name in given else shown[name], _same_default(one)) for name, one in own.items()]
     variant: type[T] = make_dataclass(kind.__name__, named, bases=(kind,), kw_only=True)
     return variant
+
+
+def _metavar(one: Field[Any]) -> str:
+    required = one.default is MISSING and one.default_factory is MISSING
+    return one.name.upper() if required else f"[{one.name.upper()}]"
 
 
 def _same_default(one: Field[Any]) -> Any:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import pkgutil
 from pathlib import Path
 from typing import Any
 
 from saccade.errors import WeightsError, did_you_mean
 from saccade.structures.files import write_text
+from saccade.structures.folders import cache_root
 from saccade.weights import tables
 from saccade.weights.download import download, sha256_of
 from saccade.weights.entry import PublishedWeights
@@ -69,9 +69,8 @@ def published_arguments(builder: str, name: str) -> dict[str, Any]:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$SACCADE_CACHE/weights``, or ``~/.cache/saccade/weights``."""
-    root = os.environ.get("SACCADE_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "saccade") / "weights"
+    """Where downloads are kept: ``weights`` in :func:`saccade.structures.folders.cache_root`."""
+    return cache_root() / "weights"
 
 
 def fetch_published(entry: PublishedWeights, folder: Path | None = None) -> Path:

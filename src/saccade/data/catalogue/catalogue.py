@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.errors import DataError, did_you_mean
+from saccade.structures.folders import cache_root
 
 __all__ = ["CATALOGUE", "CatalogueEntry", "RemoteFile", "cache_folder", "is_present", "locate"]
 
@@ -355,9 +356,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def cache_folder() -> Path:
-    """Folder of downloaded data sets: ``$SACCADE_CACHE/data``, or ``~/.cache/saccade/data``."""
-    root = os.environ.get("SACCADE_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "saccade") / "data"
+    """Folder of downloaded data sets: ``data`` in :func:`saccade.structures.folders.cache_root`."""
+    return cache_root() / "data"
 
 
 def locate(name: str) -> Path:
