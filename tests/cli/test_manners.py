@@ -58,9 +58,10 @@ def test_help_names_what_stands_in_which_position(
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
 def test_bash_completes(words: list[str], expected: set[str], tmp_path: Path) -> None:
-    (tmp_path / "saccade.bash").write_text(completion("bash"))
+    (tmp_path / "saccade.bash").write_text(completion("bash", VERBS))
     line = " ".join(f"'{word}'" for word in words)
-    script = f"source saccade.bash; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _saccade; printf '%s\\n' ${{COMPREPLY[@]}}"
+    state = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}"
+    script = f"source saccade.bash; {state}; _saccade; printf '%s\\n' ${{COMPREPLY[@]}}"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert expected <= set(done.stdout.split())
     assert all(word.startswith(words[-1]) for word in done.stdout.split())
@@ -74,7 +75,7 @@ def test_other_shells_know_every_verb_and_option(shell: str, capsys: pytest.Capt
     assert "per-image" in script
     assert "resnet50" in script
     with pytest.raises(ConfigError, match=r"takes a shell\. Choose from: bash, fish, zsh"):
-        completion("")
+        completion("", VERBS)
 
 
 def test_quiet_leaves_results_warnings_and_errors(

@@ -125,7 +125,7 @@ def _dispatch(words: list[str]) -> int:
     if words[0] == "--completion":
         from saccade.cli._completion import completion
 
-        sys.stdout.write(completion(words[1] if len(words) > 1 else ""))
+        sys.stdout.write(completion(words[1] if len(words) > 1 else "", VERBS))
         return 0
     if words[0] == "--version":
         from saccade import __version__

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from saccade.api.options import OPTIONS
-from saccade.cli import VERBS
 from saccade.cli._arguments import option_names
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.names import builder_names
@@ -15,24 +14,29 @@ from saccade.models.names import builder_names
 __all__ = ["completion"]
 
 
-def completion(shell: str) -> str:
+def completion(shell: str, verbs: Mapping[str, str]) -> str:
     """Script that completes the command line of ``saccade``.
 
     Args:
         shell: ``bash``, ``zsh`` or ``fish``.
+        verbs: A line about each verb.
 
     Raises:
         ConfigError: If it is none of these.
 
     Example:
-        >>> "evaluate" in completion("fish")
+        >>> "--per-image" in completion("bash", {"evaluate": "score a model"})
         True
     """
-    scripts: dict[str, Callable[[Mapping[str, Sequence[str]], str], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+    scripts: dict[str, Callable[[Mapping[str, Sequence[str]], str, Mapping[str, str]], str]] = {
+        "bash": _bash,
+        "zsh": _zsh,
+        "fish": _fish,
+    }
     if shell not in scripts:
         raise ConfigError(f"--completion takes a shell.{did_you_mean(shell, scripts)}")
-    options = {verb: _options(verb) for verb in VERBS}
-    return scripts[shell](options, " ".join(sorted(builder_names())))
+    options = {verb: _options(verb) for verb in verbs}
+    return scripts[shell](options, " ".join(sorted(builder_names())), verbs)
 
 
 def _options(verb: str) -> list[str]:
@@ -47,7 +51,7 @@ def _options(verb: str) -> list[str]:
     return [f"--{name}" for name in (*names, "quiet", "help")]
 
 
-def _bash(options: Mapping[str, Sequence[str]], models: str) -> str:
+def _bash(options: Mapping[str, Sequence[str]], models: str, about: Mapping[str, str]) -> str:
     cases = "\n".join(f'    {verb}) words="{" ".join(names)}" ;;' for verb, names in options.items())
     return f"""# saccade --completion bash > ~/.local/share/bash-completion/completions/saccade
 _saccade() {{
@@ -70,8 +74,8 @@ complete -o filenames -F _saccade saccade
 """
 
 
-def _zsh(options: Mapping[str, Sequence[str]], models: str) -> str:
-    verbs = " ".join(json.dumps(f"{verb}:{VERBS[verb]}") for verb in options)
+def _zsh(options: Mapping[str, Sequence[str]], models: str, about: Mapping[str, str]) -> str:
+    verbs = " ".join(json.dumps(f"{verb}:{about[verb]}") for verb in options)
     cases = "\n".join(f"    {verb}) words=({' '.join(names)}) ;;" for verb, names in options.items())
     return f"""#compdef saccade
 # saccade --completion zsh > a folder of $fpath/_saccade
@@ -100,11 +104,11 @@ compdef _saccade saccade
 """
 
 
-def _fish(options: Mapping[str, Sequence[str]], models: str) -> str:
+def _fish(options: Mapping[str, Sequence[str]], models: str, about: Mapping[str, str]) -> str:
     lines = ["# saccade --completion fish > ~/.config/fish/completions/saccade.fish"]
     for verb, names in options.items():
-        about = VERBS[verb].replace("'", "\\'")
-        lines.append(f"complete -c saccade -n __fish_use_subcommand -f -a {verb} -d '{about}'")
+        line = about[verb].replace("'", "\\'")
+        lines.append(f"complete -c saccade -n __fish_use_subcommand -f -a {verb} -d '{line}'")
         for name in names:
             more = f" -r -a '{models}'" if name == "--model" else ""
             lines.append(f"complete -c saccade -n '__fish_seen_subcommand_from {verb}' -l {name[2:]}{more}")

@@ -77,13 +77,11 @@ class DataConfig:
     folds: int = 0  # cross-validation: train and val of the data are divided into so many folds; 0: not divided
     fold: int = 0  # the fold that is val, from 0; the others are train
     size: tuple[int, int] | None = None  # canvas (height, width); the model's own if not given
-    batch_size: int = 16  # images (or tiles) a step, on each process
+    batch_size: int = 16  # images (or tiles) a step
     repeats: int = 1  # repeated augmentation: times that an image of an epoch is in it, each time augmented anew
     val_batch_size: int | None = None  # twice batch_size if not given
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
-    bad_labels: Literal["error", "drop", "repair"] = (
-        "error"  # what labels that cannot be used do: stop the run, are left out, or are repaired
-    )
+    bad_labels: Literal["error", "drop", "repair"] = "error"  # stop at labels that cannot be used, or leave them out
     bad_images: Literal["error", "drop"] = "error"  # drop: all are decoded once before the run to find them
     cache: bool = False  # decode every training image once and keep its pixels; refused where memory is short
     rectangular: bool = False  # validation on the smallest canvas that holds the letterboxed image
@@ -101,7 +99,7 @@ class OptimizerConfig:
     """Optimiser of a run; biases, norms and other one-dimensional parameters are not decayed by default."""
 
     name: Literal["sgd", "adamw", "adam", "rmsprop"] = "sgd"  # rule of the update
-    lr: float = 0.01  # learning rate, of a batch of the size given
+    lr: float = 0.01  # learning rate at its highest
     momentum: float = 0.9  # of sgd and rmsprop
     nesterov: bool = False  # Nesterov's momentum, of sgd
     betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw
@@ -149,9 +147,8 @@ class FreezeConfig:
     """
 
     trainable: str = "all"  # "all", "head" (the heads), or "last:k": k stages, necks, heads
-    batch_norm: Literal["train", "frozen_stats", "frozen_all"] = (
-        "train"  # statistics learn, stand still, or stand still with scale and shift
-    )
+    # Statistics learn, stand still, or stand still with scale and shift.
+    batch_norm: Literal["train", "frozen_stats", "frozen_all"] = "train"
 
 
 @dataclass
@@ -220,6 +217,6 @@ class TrainConfig:
     evaluate_every: int = 1  # epochs between evaluations
     patience: int | None = None  # evaluations without a better score before stopping
     checkpoint_every: int | None = None  # steps between checkpoints inside an epoch; one an epoch if not given
-    deterministic: bool = False  # the same bits again on a GPU, more slowly
+    deterministic: bool = False  # only algorithms that give the same bits again; slower
     seed: int = 0  # of weights, order and augmentation
     out: str = "runs"  # folder of the run folders
