@@ -42,6 +42,31 @@ def test_an_unknown_verb_loads_nothing_heavy() -> None:
     assert _loaded(_silently("main(['trian'])")) == set()
 
 
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        ("train --model resnet81 --data bccd", "unknown model 'resnet81'. Did you mean 'resnet18'", 2),
+        ("tune --model resnet81 --data bccd", "unknown model 'resnet81'", 2),
+        ("train --model resnet18 --data no/such", "'no/such' is neither a folder nor a data set", 3),
+        ("train --recipe lenet6_mnist", "unknown recipe 'lenet6_mnist'. Did you mean 'lenet5_mnist'", 2),
+        ("train --modle resnet18", "unknown option '--modle'. Did you mean 'model'", 2),
+        ("summary resnet81", "unknown model 'resnet81'", 2),
+        ("predict --model no.onnx --source .", "no model 'no.onnx'", 4),
+        ("predict --model yolox_s --source no.jpg", "no.jpg: no such file, folder or pattern", 3),
+        ("evaluate --model yolox_s --data bcdd", "Did you mean 'bccd'", 3),
+        ("compare resnet18 resnet81", "unknown model 'resnet81'", 2),
+        ("check no/such", "'no/such' is neither a folder nor a data set of the catalogue", 3),
+    ],
+)
+def test_unknown_names_are_answered_without_torch(words: str, message: str, code: int) -> None:
+    run = (
+        f"import sys\nfrom saccade.cli import main\ncode = main({words.split()!r})\nprint(code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=300)
+    assert message in done.stderr
+    assert done.stdout.split() == [str(code), "False"]
+
+
 def test_import_and_models_need_no_network() -> None:
     # Every way out goes through the constructor of a socket.
     code = (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saccade.api import check as check
+    from saccade.api import compare as compare
     from saccade.api import convert as convert
     from saccade.api import create_model as create_model
     from saccade.api import datasets as datasets
@@ -53,6 +54,7 @@ else:
 __all__ = [
     "__version__",
     "check",
+    "compare",
     "convert",
     "create_model",
     "datasets",

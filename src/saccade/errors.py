@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 __all__ = [
     "ConfigError",
@@ -17,7 +18,13 @@ __all__ = [
 
 
 class SaccadeError(Exception):
-    """Base of every error whose message is meant for the user; the command line prints it without a traceback."""
+    """Base of every error whose message is meant for the user; the command line prints it without a traceback.
+
+    Attributes:
+        exit_code: What the command line exits with.
+    """
+
+    exit_code: ClassVar[int] = 2
 
 
 class ConfigError(SaccadeError):
@@ -27,17 +34,25 @@ class ConfigError(SaccadeError):
 class DataError(SaccadeError):
     """An image or annotation is missing, broken or inconsistent; the message names file, field and remedy."""
 
+    exit_code = 3
+
 
 class WeightsError(SaccadeError):
     """A checkpoint cannot be read or verified, or does not match the model."""
+
+    exit_code = 4
 
 
 class ExportError(SaccadeError):
     """A model cannot be exported, or the exported model's outputs differ from the original's."""
 
+    exit_code = 5
+
 
 class NonFiniteLossError(SaccadeError):
     """A loss became NaN or infinite; the batch that caused it was saved."""
+
+    exit_code = 4
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

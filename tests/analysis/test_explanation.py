@@ -208,11 +208,11 @@ def test_the_verb_draws_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "dog" in printed
     assert main(["explain", "resnet20_cifar", str(tmp_path / "image.png")]) == 2
     assert "random weights" in capsys.readouterr().err
-    assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "image.png")]) == 2
+    assert main(["explain", str(tmp_path / "gone.safetensors"), str(tmp_path / "image.png")]) == 4
     assert "Check the path" in capsys.readouterr().err
     assert main(["explain", str(tmp_path), str(tmp_path / "image.png"), "--save", str(tmp_path / "y.png")]) == 0
     (tmp_path / "empty").mkdir()
-    assert main(["explain", str(tmp_path / "empty"), str(tmp_path / "image.png")]) == 2
+    assert main(["explain", str(tmp_path / "empty"), str(tmp_path / "image.png")]) == 4
     assert "is a folder without a checkpoint" in capsys.readouterr().err
     assert main(["explain", "resnet20_cifra", str(tmp_path / "image.png")]) == 2
     assert "Did you mean 'resnet20_cifar'" in capsys.readouterr().err

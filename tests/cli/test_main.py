@@ -70,7 +70,7 @@ def test_unknown_option_offers_the_nearest(name: str, capsys: pytest.CaptureFixt
         "check": "splitt",
     }
     near |= {"models": "tsk", "datasets": "tsk", "summary": "num-clases", "show": "recip", "convert": "splitt"}
-    near |= {"explain": "wieghts", "tune": "recip", "label": "wieghts"}
+    near |= {"explain": "wieghts", "tune": "recip", "label": "wieghts", "compare": "splitt"}
     meant = {
         "sorte": "sort",
         "recip": "recipe",
@@ -94,7 +94,7 @@ def test_wrong_value_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_our_error_is_one_line(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     verb.run = _raise(DataError("a.jpg: truncated.\nCopy it again."))
-    assert main(["fails"]) == 2
+    assert main(["fails"]) == 3
     assert capsys.readouterr().err == "error: a.jpg: truncated. Copy it again.\n"
 
 
@@ -180,7 +180,7 @@ def test_an_output_of_few_letters_shows_codes(verb: types.ModuleType, monkeypatc
     out, err = _Strict(), _Strict()
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setattr("sys.stderr", err)
-    assert main(["fails"]) == 2
+    assert main(["fails"]) == 3
     assert "K\\xf6ter.jpg: 1 K\\xf6ter" in out.text()
     assert "AP" in out.text()
     assert err.text() == "error: K\\xf6ter.jpg: gone\n"

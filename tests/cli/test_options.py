@@ -26,6 +26,7 @@ from saccade.errors import ConfigError
 SHELL_ONLY: dict[str, set[str]] = {
     "train": {"dry_run"},
     "evaluate": {"json"},
+    "compare": {"json"},
     "predict": {"save", "save_as", "video", "table", "json"},
     "check": {"limit", "json", "html", "repair"},
     "convert": {"json"},
@@ -37,6 +38,12 @@ PYTHON_ONLY: dict[str, set[str]] = {
     "convert": {"model_args"},
     "explain": {"target"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of models and files that do not exist are as good as others here."""
+    monkeypatch.setattr("saccade.cli._arguments.refuse_unknown_names", lambda arguments: None)
 
 
 def _default(field: Any) -> Any:
@@ -153,7 +160,18 @@ def test_what_is_no_option_of_the_shell_is_refused(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["m i", "--model m --image i", "--image i --model m", "--model=m i", "i --model m", "--top 3 --model m i"]
+    "words",
+    [
+        "m i",
+        "m --image i",
+        "--model m --image i",
+        "--image i --model m",
+        "--model=m i",
+        "i --model m",
+        "--top 3 --model m i",
+        "m --top 3 i",
+        "--image=i --classes a b --top 3 m",
+    ],
 )
 def test_positional_arguments_have_names_too(words: str) -> None:
     arguments = parse(ExplainOptions, words.split(), "explain")
@@ -163,15 +181,46 @@ def test_positional_arguments_have_names_too(words: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("m --image i", "give --model and --image by their names, or MODEL and IMAGE in this order"),
         ("--model", "'--model' needs a value"),
         ("--model --image i", "'--model' needs a value"),
         ("--model a --model b i", "given twice"),
     ],
 )
-def test_positional_arguments_half_named(words: str, message: str) -> None:
+def test_positional_arguments_wrongly_named(words: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(ExplainOptions, words.split(), "explain")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["{m} {d}", "{m} --data {d}", "--model {m} --data {d}", "{m} {d} --epochs 3", "--epochs 3 --data {d} --model {m}"],
+)
+def test_model_and_data_of_a_training_may_stand_first(words: str, tmp_path: Path) -> None:
+    from saccade.cli.train import resolve
+
+    _, config = resolve(words.format(m="lenet5", d=tmp_path).split())
+    assert (config.model, config.data.source) == ("lenet5", str(tmp_path))
+    assert config.epochs == 3 or "epochs" not in words
+    with pytest.raises(ConfigError, match="'three' is one word too many: MODEL and DATA stand first"):
+        resolve(["lenet5", str(tmp_path), "three", "--epochs", "3"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("predict", "m s --batch-size 4"),
+        ("predict", "m --batch-size 4 s"),
+        ("predict", "--batch-size 4 m s"),
+        ("predict", "--source s --batch-size 4 m"),
+        ("evaluate", "m s --batch-size 4"),
+        ("evaluate", "--batch-size 4 m --data s"),
+        ("evaluate", "--data s m --batch-size 4"),
+    ],
+)
+def test_model_and_source_may_stand_anywhere(verb: str, words: str) -> None:
+    arguments: Any = parse(_arguments(verb), words.split(), verb)
+    assert (arguments.model, arguments.batch_size) == ("m", 4)
+    assert (arguments.source if verb == "predict" else arguments.data) == "s"
 
 
 def test_the_path_of_a_default_is_the_same_for_both() -> None:

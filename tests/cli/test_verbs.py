@@ -45,6 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> _Calls:
     recorded = _Calls()
     for name in options_by_verb:
         monkeypatch.setattr(saccade.api, name, recorded.verb(name))
+    monkeypatch.setattr("saccade.cli._arguments.refuse_unknown_names", lambda arguments: None)
     monkeypatch.setenv("COLUMNS", "200")
     return recorded
 
@@ -214,16 +215,17 @@ def test_check_writes_files_and_mends(calls: _Calls, tmp_path: Path, capsys: pyt
 
     calls.gives["check"] = CheckReport("folder (all)", [], [SplitStatistics("all", images=2)])
     calls.gives["repair"] = types.SimpleNamespace(out=tmp_path / "out", format="voc", counts={"zero area": 2})
-    words = ["--json", str(tmp_path / "a" / "x.json"), "--html", str(tmp_path / "b" / "x.html")]
-    assert main(["check", "folder", "--no-images", *words, "--repair", str(tmp_path / "out")]) == 0
+    words = ["--html", str(tmp_path / "b" / "x.html"), "--repair", str(tmp_path / "out")]
+    assert main(["check", "folder", "--no-images", *words, "--json"]) == 0
     assert calls.made[0][1]["images"] is False
     assert calls.made[1] == (
         "repair",
         {"data": "folder", "out": tmp_path / "out", "split": None, "format": None, "task": None},
     )
-    assert json.loads((tmp_path / "a" / "x.json").read_text())["counts"]["images"] == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["counts"]["images"] == 2
     assert "no faults found" in (tmp_path / "b" / "x.html").read_text()
-    assert "(voc); changed: zero area: 2" in capsys.readouterr().out
+    assert "(voc); changed: zero area: 2" in err
 
 
 def test_check_of_sound_data_exits_0(calls: _Calls, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_a_program_is_not_read_unless_trusted(
     for name in ("load", "_load"):
         monkeypatch.setattr(torch, name, None, raising=False)
     monkeypatch.setattr(torch.export, "load", None)
-    assert main([words[0], "--model", "names.pt2", *words[1:]]) == 2
+    assert main([words[0], "--model", "names.pt2", *words[1:]]) == 5
     out, err = capsys.readouterr()
     assert out == ""
     assert "names.pt2' is a program of torch.export: opening it can run any code" in err

@@ -61,10 +61,11 @@ def test_the_verbs_take_what_convert_wrote(
     data = _pictures(tmp_path / "pictures")
     Path("names.txt").write_text("blue\ngreen\nred\n")
     words = ["convert", str(file), "--model", "resnet20_cifar", "--out", "mine.safetensors", "--class-names"]
-    assert main([*words, "names.txt", "--json", "account.json"]) == 0
+    assert main([*words, "names.txt"]) == 0
     said = capsys.readouterr().out
     assert "resnet20_cifar, shortcut='padding', 3 classes named blue, green, red" in said
-    assert json.loads(Path("account.json").read_text())["layout"] == "ResNet for CIFAR"
+    assert main([*words, "names.txt", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["layout"] == "ResNet for CIFAR"
 
     model = saccade.load("mine.safetensors")
     assert model.class_names == ("blue", "green", "red")

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saccade.api.comparing import compare as compare
     from saccade.api.data import check as check
     from saccade.api.data import convert as convert
     from saccade.api.data import datasets as datasets
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from saccade.api.tuning import tune as tune
 
 _FILES = {
+    "comparing": ("compare",),
     "data": ("check", "convert", "datasets", "repair", "show"),
     "exporting": ("export",),
     "inference": ("evaluate", "explain", "predict"),
@@ -42,6 +44,7 @@ _HOMES = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "check",
+    "compare",
     "convert",
     "create_model",
     "datasets",

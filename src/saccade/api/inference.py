@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from saccade.api._finish import OWN_FINISH, FinishLike
+from saccade.api._insight import Insight
 from saccade.api._open import (
     OWN_NMS,
     ModelLike,
@@ -65,6 +66,9 @@ def evaluate(
     queries: int = 15,
     episodes: int = 1000,
     features: ModelLike | None = None,
+    per_image: str | Path | None = None,
+    errors: str | Path | None = None,
+    choose_thresholds: bool = False,
     tile: int | tuple[int, int] | None = None,
     overlap: float = 0.2,
     tta: bool = False,
@@ -107,6 +111,11 @@ def evaluate(
         episodes: With ways: how many.
         features: Of image translation: score by KID over the features of this classifier: a checkpoint, a folder of a
             run, or published weights, such as resnet18/imagenet.
+        per_image: CSV file to write: the figures of each image, worst first.
+        errors: Folder in which to write errors.html: what was missed, false, mislocated or misclassified, worst first,
+            with drawings.
+        choose_thresholds: Of detectors: choose the score of each class at which its F1 is greatest, and write these
+            thresholds into the file of the model, whose predictions leave out what scores less.
         tile: Predict in tiles of so many pixels of the image, a side or (height, width).
         overlap: With tiles: share of a tile that its neighbour shows too.
         tta: Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions.
@@ -127,6 +136,9 @@ def evaluate(
         >>> report.primary, 0 <= report.values["top1"] <= 1
         ('top1', True)
     """
+    insight = Insight(per_image, errors, choose_thresholds)
+    if predictions is not None or ways is not None or features is not None:
+        insight.refuse("predictions" if predictions is not None else "ways" if ways is not None else "features")
     if predictions is not None:
         if proposals is not None:
             raise ConfigError("predictions in a file need no proposals. Leave proposals out.")
@@ -164,6 +176,7 @@ def evaluate(
         bar = partial(track, label="KID")
         return evaluate_kid(runtime, images, _classifier(features, trust), batch_size, worker_count(workers), bar)
     asked = task or get_task(runtime.task).ground_truth_task
+    split = insight.split(model, data, split)
     dataset = open_data(model, data, split, format, asked, runtime.decoded_keys)
     if boxes is not None or runtime.input_spec.object_crops:
         dataset = _crops(runtime, dataset, boxes, tile, trust)
@@ -174,14 +187,17 @@ def evaluate(
         dataset = with_input_data(model, runtime, dataset, proposals, workers)
     else:  # each tile has its own
         runtime = with_inputs(runtime, input_settings(model, proposals))
-    return score(
+    report = score(
         runtime,
         dataset,
         batch_size,
         worker_count(workers),
         progress=lambda batches, total: track(batches, total, "evaluate"),
         tiling=tiling(tile, overlap),
+        observer=insight.begin(runtime),
     )
+    insight.finish(model, report, dataset, trust)
+    return report
 
 
 def _crops(
@@ -265,8 +281,7 @@ def predict(
         model: Model: checkpoint, folder of a run, exported file, or name of a network with weights.
         source: Images: file, folder, pattern, zip, video file, number of a camera, or address (http, https, rtsp).
         weights: Published weights by name, or a file of any known layout, for a network given by name.
-        score_threshold: Leave out predictions that score less, where the task has scores; all that the model outputs if
-            not given.
+        score_threshold: Leave out predictions that score less, where the task has scores.
         batch_size: Images (or tiles) at a time.
         device: Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given.
         max_detections: Detections that a detector outputs for an image; its own number, usually 100, if not given.

@@ -14,13 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import tyro
+
+from saccade.api.shared_options import FinishOptions, InferenceOptions, NmsOptions, PythonOnly, TrustOptions
 
 __all__ = [
     "OPTIONS",
     "CheckOptions",
+    "CompareOptions",
     "ConvertOptions",
     "DatasetsOptions",
     "DemoOptions",
@@ -38,11 +41,6 @@ __all__ = [
     "TrainOptions",
     "TuneOptions",
 ]
-
-T = TypeVar("T")
-
-# A field that the shell neither shows nor sets.
-PythonOnly = tyro.conf.Suppress[tyro.conf.Fixed[T]]
 
 
 @dataclass(kw_only=True)
@@ -65,78 +63,10 @@ class TrainOptions:
 
 
 @dataclass(kw_only=True)
-class TrustOptions:
-    """The word that lets a file run code, of the verbs that open a model."""
-
-    trust: bool = False
-    """Open a model file that can run code of its maker: a .pt2 program, or the checkpoint of a network from outside the
-    package, whose module is imported. Other files need no trust."""
-
-
-@dataclass(kw_only=True)
-class InferenceOptions:
-    """Tiles and test-time augmentation, of the verbs that predict; off unless asked for."""
-
-    tile: int | tuple[int, int] | None = None
-    """Predict in tiles of so many pixels of the image, a side or (height, width). For objects that are small in large
-    images."""
-    overlap: float = 0.2
-    """With tiles: share of a tile that its neighbour shows too."""
-    tta: bool = False
-    """Test-time augmentation: predict the mirror image of each canvas as well, and merge the predictions."""
-    tta_scales: tuple[float, ...] = (1.0,)
-    """With test-time augmentation: factors on the canvas at which to predict, such as 0.83 1 1.2."""
-    flip_pairs: tuple[tuple[int, int], ...] = ()
-    """With test-time augmentation of keypoints: numbers of the points that a mirror exchanges, left and right.
-    Evaluation takes those of the data set if not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NmsOptions:
-    """Suppression of duplicate boxes, of the verbs that predict; what is not given is the model's own."""
-
-    kind: str | None = None
-    """How: nms (greedy), soft, soft_gaussian (Soft-NMS), diou (greedy, by DIoU), wbf (weighted boxes fusion), none."""
-    iou: float | None = None
-    """Overlap above which the lower score of the same class suffers, 0..1."""
-    class_agnostic: bool | None = None
-    """Suppress across classes too: one object is of one class."""
-    sigma: float | None = None
-    """Width of soft_gaussian."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinishOptions:
-    """What runs after the network, of the verbs that predict; what is not given is the model's own, or the default."""
-
-    kind: str | None = None
-    """Of segmenters: dense_crf, by which label maps follow the colour edges of the image; none switches off what the
-    model has. Python also takes any registered function by its name."""
-    iterations: int | None = None
-    """Rounds of mean field; 10."""
-    pos_weight: float | None = None
-    """Weight of the smoothness kernel; 3."""
-    pos_xy_std: float | None = None
-    """Its standard deviation in pixels of the canvas; 3."""
-    bi_weight: float | None = None
-    """Weight of the appearance kernel; 4."""
-    bi_xy_std: float | None = None
-    """Its standard deviation in pixels of the canvas; 49."""
-    bi_rgb_std: float | None = None
-    """Its standard deviation in colour, in units of 0..255; 5."""
-    peak_threshold: float | None = None
-    """Of networks that group points into people: smallest height of a peak of a heatmap; 0.1."""
-    min_points: int | None = None
-    """Of these: fewest points of a person; 3."""
-    min_score: float | None = None
-    """Of these: smallest score of a person, the mean over all parts with 0 for those not found; 0."""
-
-
-@dataclass(kw_only=True)
 class _EvaluateOptions:
-    model: str | None = None
+    model: tyro.conf.Positional[str | None] = None
     """Model to score: checkpoint, folder of a run, exported file, or name of a network with weights."""
-    data: str | None = None
+    data: tyro.conf.Positional[str | None] = None
     """Data set: name in the catalogue, or path; that of the training run if not given, for a checkpoint in its run
     folder."""
     split: str | None = None
@@ -188,6 +118,14 @@ class _EvaluateOptions:
     features: str | None = None
     """Of image translation: score by KID over the features of this classifier: a checkpoint, a folder of a run, or
     published weights, such as resnet18/imagenet."""
+    per_image: Path | None = None
+    """CSV file to write: the figures of each image, worst first."""
+    errors: Path | None = None
+    """Folder in which to write errors.html: what was missed, false, mislocated or misclassified, worst first, with
+    drawings."""
+    choose_thresholds: bool = False
+    """Of detectors: choose the score of each class at which its F1 is greatest, and write these thresholds into the
+    file of the model, whose predictions leave out what scores less. For validation data, not for the test data."""
 
 
 @dataclass(kw_only=True)
@@ -196,18 +134,57 @@ class EvaluateOptions(TrustOptions, InferenceOptions, _EvaluateOptions):  # the 
 
 
 @dataclass(kw_only=True)
+class _CompareOptions:
+    model: tyro.conf.Positional[str]
+    """First model: checkpoint, folder of a run, or exported file."""
+    other: tyro.conf.Positional[str]
+    """Second model. Differences are second minus first."""
+    data: str | None = None
+    """Data set: name in the catalogue, or path; that of the first model's training run if not given."""
+    split: str | None = None
+    """Split; several are joined by "+". If not given, test, else val, or the images that training holds out; that of
+    the run where the data are the run's."""
+    format: str | None = None
+    """Reader; found automatically if not given."""
+    task: str | None = None
+    """Which ground truth to read, where the data has several; the model's own if not given."""
+    batch_size: int = 16
+    """Images at a time."""
+    workers: int | None = None
+    """Processes that load images; one less than the cores (at most 8) if not given."""
+    draws: int = 1000
+    """Resampled data sets behind the intervals."""
+    seed: int = 0
+    """Seed of these draws."""
+    html: Path | None = None
+    """Page to write: the differences, and drawings of images on which the models differ most."""
+    drawn: int = 12
+    """Images that are drawn on the page."""
+
+
+@dataclass(kw_only=True)
+class CompareOptions(TrustOptions, _CompareOptions):
+    """Tell whether one model is better than another: both are scored on the same images, with an interval.
+
+    The difference of each figure has a 95 % interval by a paired bootstrap: images are drawn with replacement, the same
+    for both, and the figures of the data set are computed anew from what was found in each image.
+    """
+
+
+@dataclass(kw_only=True)
 class _PredictOptions:
-    model: str
+    model: tyro.conf.Positional[str]
     """Model: checkpoint, folder of a run, exported file, or name of a network with weights."""
-    source: str
+    source: tyro.conf.Positional[str]
     """Images: file, folder, pattern, zip, video file, number of a camera, or address (http, https, rtsp). Python also
     takes encoded bytes, an array, a Pillow image, a tensor, several images stacked, or a list of any of them."""
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     score_threshold: float | None = None
-    """Leave out predictions that score less, where the task has scores; all that the model outputs if not given. Models
-    output low scores too, which metrics need: without a threshold the shell prints and draws what scores 0.25 or more,
-    and --json prints all."""
+    """Leave out predictions that score less, where the task has scores. If not given, the model's own thresholds of its
+    classes hold, which evaluate --choose-thresholds chose; without these all that the model outputs is given, of which
+    the shell prints and draws what scores 0.25 or more (--json all), as models output low scores too, for metrics. 0
+    switches the model's own off."""
     batch_size: int = 1
     """Images (or tiles) at a time."""
     device: str | None = None
@@ -295,7 +272,7 @@ class LabelOptions:
 class ExportOptions:
     """Write a model for another runtime, and prove that the file gives the same numbers."""
 
-    model: str
+    model: tyro.conf.Positional[str]
     """Model: checkpoint, folder of a run, or name of a network with weights."""
     format: Literal["onnx", "openvino", "torch"] = "onnx"
     """What to write: an .onnx file, OpenVINO's .xml with its .bin, or a .pt2 program of torch.export."""
@@ -561,6 +538,7 @@ OPTIONS: dict[str, type[Any]] = {
     "train": TrainOptions,
     "tune": TuneOptions,
     "evaluate": EvaluateOptions,
+    "compare": CompareOptions,
     "predict": PredictOptions,
     "label": LabelOptions,
     "export": ExportOptions,

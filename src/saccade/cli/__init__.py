@@ -3,8 +3,9 @@
 A verb is the file of that name in this folder, with ``run(argv) -> int``. It is imported only when it is chosen, so
 that ``saccade --help`` loads neither torch nor the argument parser.
 
-Exit codes: 0 done, 1 the verb found faults (``check``, ``export --verify``, an image that ``predict`` or ``label`` left
-out), 2 it could not be done, 130 interrupted.
+Exit codes: 0 done; 1 the verb found faults (``check``, ``export --verify``, an image that ``predict`` or ``label`` left
+out); it could not be done because of 2 what was asked for (or the disk), 3 the data, 4 the model, 5 an exported file;
+130 interrupted, 143 terminated.
 
 Whatever is printed passes :func:`saccade.structures.text.printable`: names of files and classes are others' text.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -30,6 +32,7 @@ VERBS = {
     "train": "train a model by a recipe, a configuration file, or on a folder of your own",
     "tune": "search for the values of a recipe's fields that score best",
     "evaluate": "score a checkpoint or an exported model on a data set",
+    "compare": "tell whether one model is better than another, with an interval of the difference",
     "predict": "run a model over images, draw and save its predictions",
     "label": "write predictions as labels that a person corrects in an annotation tool",
     "export": "write a model as ONNX, OpenVINO or a PyTorch program, and prove that it gives the same numbers",
@@ -71,10 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    with warnings.catch_warnings(), _plain_streams(), _shown_log():
-        _tame_warnings()
+    quiet = _take_quiet(words)
+    spoken = sys.stderr if quiet else None
+    with warnings.catch_warnings(), _plain_streams(), _shown_log(spoken):
+        _tame_warnings(spoken)
         try:
-            code = _dispatch(words)
+            with _silent_stderr() if quiet else contextlib.nullcontext():
+                code = _dispatch(words)
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader (head, less) has gone; Python would complain once more when it flushes at exit.
@@ -87,15 +93,40 @@ def main(argv: Sequence[str] | None = None) -> int:
             if os.environ.get("SACCADE_DEBUG"):
                 raise
             _say("error", _one_line(error))
-            return 2
+            return error.exit_code if isinstance(error, SaccadeError) else 2
         except SystemExit as stop:  # of the argument parser: --help or a wrong value
             return stop.code if isinstance(stop.code, int) else 2
     return code
 
 
+def _take_quiet(words: list[str]) -> bool:
+    """Take ``--quiet`` out of the words after the verb, wherever it stands."""
+    found = [number for number, word in enumerate(words) if number and word in ("--quiet", "-q")]
+    for number in reversed(found):
+        del words[number]
+    return bool(found)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Progress and notes go nowhere; what the argument parser says before it stops is shown."""
+    said, stderr = io.StringIO(), sys.stderr
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit:
+        stderr.write(said.getvalue())
+        raise
+
+
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(_usage())
+        return 0
+    if words[0] == "--completion":
+        from saccade.cli._completion import completion
+
+        sys.stdout.write(completion(words[1] if len(words) > 1 else "", VERBS))
         return 0
     if words[0] == "--version":
         from saccade import __version__
@@ -116,7 +147,10 @@ def _dispatch(words: list[str]) -> int:
 def _usage() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:<{width}}  {line}" for verb, line in VERBS.items())
-    more = "saccade VERB --help shows a verb's options; saccade --version the version."
+    more = (
+        "saccade VERB --help shows a verb's options, saccade --version the version. Every verb takes --quiet: nothing\n"
+        "but results, warnings and errors. saccade --completion bash (zsh, fish) prints a script that completes words."
+    )
     return f"usage: saccade VERB [options]\n\n{verbs}\n\n{more}\n"
 
 
@@ -137,16 +171,20 @@ def _say(kind: str, message: str, stream: TextIO | None = None) -> None:
 
 
 class _Shown(logging.Handler):
-    """Prints what the package logs as one line each."""
+    """Prints what the package logs as one line each, on stderr if no other stream is given."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__(logging.WARNING)
+        self._stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
-        _say(record.levelname.lower(), " ".join(record.getMessage().split()))
+        _say(record.levelname.lower(), " ".join(record.getMessage().split()), self._stream)
 
 
 @contextlib.contextmanager
-def _shown_log() -> Iterator[None]:
+def _shown_log(stream: TextIO | None) -> Iterator[None]:
     """Warnings of the log reach stderr, each on one line."""
-    logger, handler = logging.getLogger("saccade"), _Shown(logging.WARNING)
+    logger, handler = logging.getLogger("saccade"), _Shown(stream)
     logger.addHandler(handler)
     try:
         yield
@@ -170,7 +208,7 @@ def _plain_streams() -> Iterator[None]:
                     stream.reconfigure(errors="strict")
 
 
-def _tame_warnings() -> None:
+def _tame_warnings(stream: TextIO | None) -> None:
     """Other packages' warnings are not the user's business; ours are one line."""
     warnings.filterwarnings("ignore", module=r"(?!saccade\b)")
 
@@ -182,7 +220,7 @@ def _tame_warnings() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        _say("warning", " ".join(str(message).split()), file)
+        _say("warning", " ".join(str(message).split()), file or stream)
 
     if not os.environ.get("SACCADE_DEBUG"):
         warnings.showwarning = show

@@ -6,13 +6,14 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from inspect import cleandoc
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
 from saccade.api.options import OPTIONS
+from saccade.cli._early import refuse_unknown_names
 from saccade.errors import ConfigError, did_you_mean
 from saccade.structures.text import printable
 
@@ -37,13 +38,16 @@ def parse(kind: type[T], argv: Sequence[str], verb: str) -> T:
         verb: Its name, for usage lines.
 
     Raises:
-        ConfigError: If an option is unknown; the message offers the nearest.
+        SaccadeError: If an option, the name of a network or a path is unknown; the message offers the nearest.
         SystemExit: After ``--help`` (0), or for a value of the wrong type (2).
     """
     refuse_unknown(argv, option_names(kind))
-    words, about = _in_position(kind, argv), cleandoc(OPTIONS[verb].__doc__ or "")
-    with _made_printable(words):
-        return tyro.cli(kind, args=words, prog=f"saccade {verb}", description=about, config=FLAGS)
+    about = cleandoc(OPTIONS[verb].__doc__ or "")
+    given = _as_given(kind, argv)
+    with _made_printable(argv):
+        arguments = tyro.cli(given, args=list(argv), prog=f"saccade {verb}", description=about, config=FLAGS)
+    refuse_unknown_names(arguments)
+    return arguments
 
 
 @contextlib.contextmanager
@@ -70,18 +74,18 @@ def options_of(arguments: object, kind: type[Any]) -> dict[str, Any]:
         arguments: Parsed arguments of the shell.
         kind: Options of the verb, of which ``arguments`` is a subclass.
     """
-    return {field.name: getattr(arguments, field.name) for field in fields(kind)}
+    return {one.name: getattr(arguments, one.name) for one in fields(kind)}
 
 
 def option_names(kind: type[Any], prefix: str = "") -> Iterator[str]:
     """Dotted names of all fields that the shell can set, nested dataclasses included: ``optimizer.lr``."""
     hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        hint = hints[field.name]
+    for one in fields(kind):
+        hint = hints[one.name]
         if isinstance(hint, type) and is_dataclass(hint):
-            yield from option_names(hint, f"{prefix}{field.name}.")
+            yield from option_names(hint, f"{prefix}{one.name}.")
         elif _FIXED not in getattr(hint, "__metadata__", ()):
-            yield prefix + field.name
+            yield prefix + one.name
 
 
 def refuse_unknown(argv: Sequence[str], names: Iterator[str] | Sequence[str]) -> None:
@@ -101,25 +105,40 @@ def refuse_unknown(argv: Sequence[str], names: Iterator[str] | Sequence[str]) ->
             raise ConfigError(f"unknown option '--{name}'.{did_you_mean(name, known)}")
 
 
-def _in_position(kind: type[Any], argv: Sequence[str]) -> list[str]:
-    """The words, with positional arguments that were given by name (``--data DIR``) in their positions."""
+def _as_given(kind: type[T], argv: Sequence[str]) -> type[T]:
+    """The kind of options in which positional arguments that are given by their names (``--data DIR``) are options.
+
+    Raises:
+        ConfigError: If one has no value, or is given twice.
+    """
     hints = get_type_hints(kind, include_extras=True)
-    names = [field.name for field in fields(kind) if _POSITIONAL in getattr(hints[field.name], "__metadata__", ())]
-    given: dict[str, str] = {}
-    words: list[str] = []
-    remaining = iter(argv)
-    for word in remaining:
+    own = {one.name: one for one in fields(kind) if _POSITIONAL in getattr(hints[one.name], "__metadata__", ())}  # type: ignore[arg-type]
+    given: list[str] = []
+    for number, word in enumerate(argv):
         name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or name not in names:
-            words.append(word)
+        if not word.startswith("--") or name not in own:
             continue
         if name in given:
             raise ConfigError(f"option '--{name}' is given twice.")
-        given[name] = value if equals else next(remaining, "")
-        if not given[name] or given[name].startswith("--"):
+        value = value if equals else "".join(argv[number + 1 : number + 2])
+        if not value or value.startswith("--"):
             raise ConfigError(f"option '--{name}' needs a value.")
-    first = names[: len(given)]
-    if set(first) != set(given):
-        every = " and ".join(f"--{name}" for name in names)
-        raise ConfigError(f"give {every} by their names, or {' and '.join(map(str.upper, names))} in this order.")
-    return [*(given[name] for name in first), *words]
+        given.append(name)
+    types: dict[str, Any] = {name: hints[name].__origin__ for name in own}
+    # Help names a positional argument by its field, not by its type.
+    shown: dict[str, Any] = {
+        name: Annotated[hint, _POSITIONAL, _conf.arg(metavar=_metavar(own[name]))] for name, hint in types.items()
+    }
+    named = [(name, types[name] if name in given else shown[name], _same_default(one)) for name, one in own.items()]
+    variant: type[T] = make_dataclass(kind.__name__, named, bases=(kind,), kw_only=True)
+    return variant
+
+
+def _metavar(one: Field[Any]) -> str:
+    required = one.default is MISSING and one.default_factory is MISSING
+    return one.name.upper() if required else f"[{one.name.upper()}]"
+
+
+def _same_default(one: Field[Any]) -> Any:
+    """A new field with the default of another one."""
+    return field(default=one.default, default_factory=one.default_factory)  # type: ignore[call-overload]

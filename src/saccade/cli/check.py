@@ -8,9 +8,8 @@ from pathlib import Path
 
 from saccade.api.options import CheckOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import print_line, print_text
+from saccade.cli._console import print_json, print_line, print_text
 from saccade.errors import ConfigError
-from saccade.structures.files import to_json, write_text
 
 __all__ = ["CheckArguments", "run"]
 
@@ -21,8 +20,8 @@ class CheckArguments(CheckOptions):
 
     limit: int = 5
     """Faults to print of each kind; all are counted."""
-    json: Path | None = None
-    """Write everything that was found to this file."""
+    json: bool = False
+    """Print everything that was found as one JSON object instead of text."""
     html: Path | None = None
     """Write a page with images of the faults to this file."""
     repair: Path | None = None
@@ -39,20 +38,20 @@ def run(argv: Sequence[str]) -> int:
     from saccade import api
 
     report = api.check(**options_of(arguments, CheckOptions))
-    if arguments.json is not None:
-        write_text(arguments.json, to_json(report.to_json(), indent=1) + "\n")
+    if arguments.json:
+        print_json(report.to_json(), indent=1)
+    else:
+        print_text(report.to_text() if arguments.model is not None else report.to_text(arguments.limit))
     if arguments.model is not None:
-        print_text(report.to_text())
         return 0 if report.ok else 1
-    print_text(report.to_text(arguments.limit))
     if arguments.html is not None:
         from saccade.data.check.page import write_page
 
-        print_line(f"page: {write_page(report, arguments.html)}")
+        print_line(f"page: {write_page(report, arguments.html)}", stderr=arguments.json)
     if arguments.repair is not None:
         repaired = api.repair(
             arguments.data, arguments.repair, arguments.split, format=arguments.format, task=arguments.task
         )
         done = ", ".join(f"{reason}: {count}" for reason, count in repaired.counts.items()) or "nothing"
-        print_line(f"repaired copy in {repaired.out} ({repaired.format}); changed: {done}")
+        print_line(f"repaired copy in {repaired.out} ({repaired.format}); changed: {done}", stderr=arguments.json)
     return 0 if report.ok else 1

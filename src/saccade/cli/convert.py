@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from saccade.api.options import ConvertOptions
 from saccade.cli._arguments import options_of, parse
-from saccade.cli._console import print_line, print_rows, print_text
+from saccade.cli._console import print_json, print_line, print_rows, print_text
 from saccade.cli.train import take_model_arguments
-from saccade.structures.files import to_json, write_text
 
 __all__ = ["ConvertArguments", "run"]
 
 
 @dataclass(kw_only=True)
 class ConvertArguments(ConvertOptions):
-    """Options of ``convert``, and where the account is written."""
+    """Options of ``convert``, and how the account is printed."""
 
-    json: Path | None = None
-    """Write the account to this file as well."""
+    json: bool = False
+    """Print the account as one JSON object instead of text."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -32,11 +30,11 @@ def run(argv: Sequence[str]) -> int:
 
     options = {**options_of(arguments, ConvertOptions), "model_args": model_arguments or None}
     report = api.convert(**options)
-    if isinstance(report, ConvertedWeights):
+    if arguments.json:
+        print_json(report.to_json(), indent=1)
+    elif isinstance(report, ConvertedWeights):
         print_text(str(report))
     else:
         print_rows(report.rows(), f"{report.source} to {report.target}")
         print_line(f"{'nothing was lost; ' if report.lossless else ''}written to {arguments.out}")
-    if arguments.json is not None:
-        write_text(arguments.json, to_json(report.to_json(), indent=1) + "\n")
     return 0

@@ -59,9 +59,10 @@ def run(argv: Sequence[str]) -> int:
         video = stack.enter_context(ResultVideo(arguments.video)) if arguments.video is not None else None
         table = stack.enter_context(ResultTable(arguments.table)) if arguments.table is not None else None
         results = api.predict(**options)
+        thresholds = getattr(results, "thresholds", arguments.score_threshold)
         expected = count_source(arguments.source, SourceOptions(arguments.recursive, arguments.every))
         for result in _watched(results, expected):
-            shown = result.above(SHOWN_SCORE) if arguments.score_threshold is None else result
+            shown = result.above(SHOWN_SCORE) if thresholds is None else result
             if arguments.save is not None:
                 shown.save_as(arguments.save_as, names.file(result, exact))
             if video is not None:

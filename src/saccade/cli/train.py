@@ -17,13 +17,15 @@ from saccade.api._start import start_config
 from saccade.api.options import TrainOptions
 from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
 from saccade.cli._console import print_line, print_mapping, print_text
+from saccade.cli._early import refuse_unknown_names
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 from saccade.structures.yaml_files import parse_yaml
 
-__all__ = ["TrainArguments", "resolve", "run", "take_model_arguments"]
+__all__ = ["TrainArguments", "name_leading", "resolve", "run", "take_model_arguments"]
 
 _MODEL_ARGUMENT = "--model-args."
+_LEADING = ("--model", "--data")
 
 
 @dataclass(kw_only=True)
@@ -66,17 +68,40 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     Raises:
         ConfigError: If an option, recipe or model is unknown, or there is nothing to train.
     """
-    words, model_arguments = take_model_arguments(argv)
+    words, model_arguments = take_model_arguments(name_leading(argv))
     names = [*option_names(TrainArguments), *option_names(TrainConfig)]
     refuse_unknown(words, [name for name in names if name not in ("model_args", "phases", "steps")])
     arguments, rest = tyro.cli(
         TrainArguments, args=words, prog="saccade train", config=FLAGS, return_unknown_args=True, add_help=False
     )
+    refuse_unknown_names(arguments)
     options = options_of(arguments, TrainOptions)
     del options["resume"]
     config = start_config(**options)
     config = replace(config, model_args=config.model_args | model_arguments)
     return arguments, tyro.cli(TrainConfig, default=config, args=rest, prog="saccade train", add_help=False)
+
+
+def name_leading(argv: Sequence[str]) -> list[str]:
+    """The words, with a model and data that stand first given by their names.
+
+    The fields of a configuration are parsed apart, so that words between options cannot be told from values.
+
+    Args:
+        argv: Words after ``train``.
+
+    Raises:
+        ConfigError: If more than two words stand first.
+
+    Example:
+        >>> name_leading(["yolox_nano", "photos", "--epochs", "3"])
+        ['--model', 'yolox_nano', '--data', 'photos', '--epochs', '3']
+    """
+    first = next((number for number, word in enumerate(argv) if word.startswith("-")), len(argv))
+    if first > len(_LEADING):
+        raise ConfigError(f"'{argv[len(_LEADING)]}' is one word too many: MODEL and DATA stand first, then options.")
+    named = [part for pair in zip(_LEADING, argv[:first], strict=False) for part in pair]
+    return [*named, *argv[first:]]
 
 
 def take_model_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

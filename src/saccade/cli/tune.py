@@ -15,7 +15,8 @@ from saccade.api._start import start_config
 from saccade.api.options import TuneOptions
 from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
 from saccade.cli._console import print_line, print_mapping, print_text
-from saccade.cli.train import take_model_arguments
+from saccade.cli._early import refuse_unknown_names
+from saccade.cli.train import name_leading, take_model_arguments
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
 
@@ -45,12 +46,13 @@ def run(argv: Sequence[str]) -> int:
 
 def _resolve(argv: Sequence[str]) -> dict[str, Any]:
     """Options of the function; fields of the configuration that are given too are set on it, as in ``train``."""
-    words, model_arguments = take_model_arguments(argv)
+    words, model_arguments = take_model_arguments(name_leading(argv))
     names = [*option_names(TuneOptions), *option_names(TrainConfig)]
     refuse_unknown(words, [name for name in names if name not in ("model_args", "phases", "steps")])
     arguments, rest = tyro.cli(
         TuneOptions, args=words, prog="saccade tune", config=FLAGS, return_unknown_args=True, add_help=False
     )
+    refuse_unknown_names(arguments)
     options = options_of(arguments, TuneOptions)
     start = {name: options.pop(name) for name in ("config", "recipe", "model", "data")}
     if options["resume"] and not any(start.values()):

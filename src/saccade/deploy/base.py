@@ -30,6 +30,7 @@ __all__ = [
     "max_detections_of",
     "num_classes_of",
     "points_of",
+    "score_thresholds_of",
 ]
 
 
@@ -194,6 +195,19 @@ def max_detections_of(predictor: Any) -> int | None:
     """
     number = getattr(predictor, "max_detections", getattr(getattr(predictor, "nms", None), "max_detections", None))
     return number if isinstance(number, int) else None
+
+
+def score_thresholds_of(runtime: Runtime) -> tuple[float, ...]:
+    """Score of each class below which a model leaves objects out when it predicts; empty where none were chosen.
+
+    Example:
+        >>> from saccade.deploy.runtime import EagerRuntime
+        >>> model = saccade.create_model("yolox_nano", num_classes=2)
+        >>> model.score_thresholds = (0.3, 0.55)
+        >>> score_thresholds_of(EagerRuntime(model))
+        (0.3, 0.55)
+    """
+    return tuple(getattr(runtime, "score_thresholds", ()))
 
 
 def as_uint8(images: Tensor) -> Tensor:

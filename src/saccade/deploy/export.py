@@ -30,7 +30,7 @@ from saccade.models.base import Model
 from saccade.models.inputs import example_inputs
 from saccade.structures.files import atomic_write, to_json
 
-__all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_metrics"]
+__all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_fields", "keep_metrics"]
 
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 # Largest difference from the network, as a share of an output's scale, at which a file passes. Rounded weights differ
@@ -154,29 +154,50 @@ def keep_metrics(path: str | Path, metrics: Mapping[str, float], trust: bool = F
         >>> OnnxRuntime(path).metadata["metrics"]
         {'top1': 0.99}
     """
+    kept = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
+    keep_fields(path, {"metrics": kept}, trust)
+
+
+def keep_fields(path: str | Path, fields: Mapping[str, Any], trust: bool = False) -> None:
+    """Write fields into the metadata of an exported file, replacing those it holds; never half-written.
+
+    Args:
+        path: File written by :func:`export_model`.
+        fields: Plain JSON by name.
+        trust: Open a ``.pt2`` program, which can run any code: of a file that you wrote yourself.
+
+    Raises:
+        SaccadeError: If the file cannot be written, or is a program that is not trusted.
+
+    Example:
+        >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
+        >>> keep_fields(path, {"metrics": {"top1": 0.99}}, trust=True)
+        >>> from saccade.deploy.file_runtime import ProgramRuntime
+        >>> ProgramRuntime(path, trust=True).metadata["metrics"]
+        {'top1': 0.99}
+    """
     path = Path(path)
     if path.suffix == SUFFIXES["onnx"]:
         import onnx
 
         graph = onnx.load(path)
         entry = next(entry for entry in graph.metadata_props if entry.key == "saccade")
-        entry.value = _with_metrics(entry.value, metrics)
+        entry.value = _with_fields(entry.value, fields)
         atomic_write(path, lambda target: onnx.save(graph, target))
     elif path.suffix == SUFFIXES["openvino"]:
         openvino = import_openvino()
         graph = openvino.Core().read_model(path)
-        graph.set_rt_info(_with_metrics(graph.get_rt_info(_RT_INFO).astype(str), metrics), _RT_INFO)
+        graph.set_rt_info(_with_fields(graph.get_rt_info(_RT_INFO).astype(str), fields), _RT_INFO)
         _save_openvino(graph, path)
     else:
         refuse_untrusted(path, trust)
         extra = {"saccade": ""}
         program = torch.export.load(str(path), extra_files=extra)
-        _write_program(program, _with_metrics(extra["saccade"], metrics), path)
+        _write_program(program, _with_fields(extra["saccade"], fields), path)
 
 
-def _with_metrics(metadata: str, metrics: Mapping[str, float]) -> str:
-    kept = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
-    return to_json({**json.loads(metadata), "metrics": kept})
+def _with_fields(metadata: str, fields: Mapping[str, Any]) -> str:
+    return to_json({**json.loads(metadata), **fields})
 
 
 def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:

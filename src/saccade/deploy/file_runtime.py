@@ -112,6 +112,7 @@ class FileRuntime:
         self.points = PointLayout.from_dict(metadata.get("points", {}))
         self.num_classes: int = metadata["num_classes"]
         self.max_detections: int | None = metadata.get("max_detections")
+        self.score_thresholds: tuple[float, ...] = tuple(metadata.get("score_thresholds", ()))
         self._outputs = tuple(metadata["outputs"])
         self._limit: int | None = None
         self._lock = threading.Lock()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from saccade.models.base import Model
-from saccade.structures.cache import cache_root
+from saccade.structures.folders import cache_root
 
 __all__ = ["GraphCache"]
 

@@ -174,6 +174,7 @@ class OpenVinoRuntime:
         self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
         self.points = model.points
         self.num_classes, self.max_detections = model.num_classes, max_detections_of(model)
+        self.score_thresholds = model.score_thresholds
         words = {"f32": "float32", "bf16": "bfloat16"}[self._options["INFERENCE_PRECISION_HINT"]]
         self.name = f"{model.builder_name or type(model).__name__} (OpenVINO, cpu, {words})"
 

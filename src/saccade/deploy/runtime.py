@@ -18,7 +18,7 @@ from saccade.deploy.file_runtime import OnnxRuntime, ProgramRuntime
 from saccade.deploy.openvino_runtime import OpenVinoFileRuntime, OpenVinoRuntime
 from saccade.deploy.precision import Precision
 from saccade.deploy.torch_runtime import EagerRuntime, FusedRuntime
-from saccade.errors import ExportError, SaccadeError
+from saccade.errors import ExportError, SaccadeError, WeightsError
 from saccade.models.base import Model
 from saccade.models.checkpoint import find_checkpoint, load_model
 
@@ -122,8 +122,9 @@ def open_runtime(
         return _open_model(path_or_model, device, cache)
     path = find_checkpoint(path_or_model)
     if not path.exists():
-        raise SaccadeError(
-            f"no model '{path}'. Give a checkpoint (.safetensors) or an exported model (.onnx, .xml, .pt2)."
+        raise WeightsError(
+            f"no model '{path}'. Check the path: it should be a checkpoint (.safetensors) or an exported model (.onnx, "
+            ".xml, .pt2)."
         )
     if path.suffix == ".safetensors":
         return _open_checkpoint(path, device, trust, cache)
@@ -133,7 +134,7 @@ def open_runtime(
         ".pt2": partial(ProgramRuntime, trust=trust),
     }
     if path.suffix not in openers:
-        raise SaccadeError(
+        raise WeightsError(
             f"'{path}' is no model that can be opened: its name ends in '{path.suffix}', not in .safetensors, .onnx, "
             ".xml or .pt2. A file of weights of others becomes a checkpoint by saccade convert FILE --model NAME --out "
             "NEW.safetensors."

@@ -56,6 +56,7 @@ class EagerRuntime:
         self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
         self.points = model.points
         self.num_classes, self.max_detections = model.num_classes, max_detections_of(model)
+        self.score_thresholds = model.score_thresholds
         self.name = f"{model.builder_name or type(model).__name__} (torch, {self.device}, {_words(self.precision)})"
 
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.calibration import adaptive_calibration_error, calibration_error
+from saccade.metrics.resample import of_records, rows_mean
 from saccade.results.base import Result
 from saccade.results.classification import Classification
 from saccade.structures.sample import Target
@@ -91,6 +92,25 @@ class ClassificationEvaluator(RecordEvaluator[Verdict]):
                     f"{len(result.probabilities)} classes. Check that model and data set have the same classes."
                 )
             self._records[int(result.image_id)] = _judge(result.probabilities, ground_truth)
+
+    def resampled(self, images: Sequence[int], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Accuracies, F1, likelihood and Brier score of each draw of images (:mod:`saccade.metrics.resample`)."""
+        drawn = of_records(weights, images, self._records).astype(np.float64)
+        verdicts = [self._records[image_id] for image_id in sorted(self._records)]
+        truth = np.array([verdict.ground_truth for verdict in verdicts])
+        predicted = np.array([verdict.predicted for verdict in verdicts])
+        rank = np.array([verdict.rank for verdict in verdicts])
+        total, count = drawn.sum(axis=1), max(len(self.class_names), int(truth.max()) + 1, int(predicted.max()) + 1)
+        values = {f"top{k}": drawn @ (rank < k) / total for k in self.top_k if k == 1 or k <= count}
+        classes = np.arange(count)
+        of_class, guessed = truth[:, None] == classes, predicted[:, None] == classes  # (N, C)
+        hits, there, guesses = (drawn @ one.astype(np.float64) for one in (of_class & guessed, of_class, guessed))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            recall, f1 = hits / there, 2 * hits / (there + guesses)
+        values["mean_class_accuracy"], values["macro_F1"] = (rows_mean(one) for one in (recall, f1))
+        values["nll"] = drawn @ np.array([verdict.loss for verdict in verdicts]) / total
+        values["brier"] = drawn @ np.array([verdict.brier for verdict in verdicts]) / total
+        return values
 
     def compute(self) -> MetricReport:
         """Report of all metrics, with classes, calibration curve and confusion matrix.

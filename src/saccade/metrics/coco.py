@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.coco_core import BOX_RULES, box_rules, figures_of, precision_recall
-from saccade.metrics.confidence import confidence_curves
+from saccade.metrics.confidence import class_thresholds, confidence_curves
 from saccade.metrics.detection_errors import error_breakdown
 from saccade.metrics.overlaps import RunLengths, box_overlaps, encode_masks, mask_areas, mask_overlaps, to_xywh
 from saccade.metrics.records import LEAST_OVERLAP, DetectedObjects, ImageRecord, RecordTable, make_record
+from saccade.metrics.resample import of_records, resampled_precision
 from saccade.results.base import Result
 from saccade.results.detections import Detections
 from saccade.structures.sample import Target
@@ -144,6 +145,15 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
     def table(self) -> RecordTable:
         """Table of the records of all images."""
         return RecordTable.of(self._records, len(self.class_names))
+
+    def resampled(self, images: Sequence[int], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """AP, AP50 and AP75 of each draw of images (:mod:`saccade.metrics.resample`)."""
+        drawn = of_records(weights, images, self._records)
+        return resampled_precision(self.table(), box_rules(self.max_detections), drawn)
+
+    def best_thresholds(self) -> NDArray[np.float64]:
+        """Score of each class at which its F1 at IoU 0.5 is greatest, (C,); NaN without objects."""
+        return class_thresholds(confidence_curves(self.table(), most=self.max_detections))
 
     def compute(self) -> MetricReport:
         """Report of the twelve metrics and the best F1, with classes, curves at IoU 0.5, confusion and error kinds."""

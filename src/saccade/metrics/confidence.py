@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from saccade.metrics.coco_core import match_detections
 from saccade.metrics.records import RecordTable
 
-__all__ = ["ConfidenceCurves", "confidence_curves"]
+__all__ = ["ConfidenceCurves", "class_thresholds", "confidence_curves"]
 
 
 class ConfidenceCurves(NamedTuple):
@@ -72,6 +72,35 @@ def confidence_curves(
     if not len(defined):
         return ConfidenceCurves(confidence, f1, float("nan"), float("nan"))
     mean = defined.mean(axis=0)
-    first = int(np.argmax(mean))
-    end = first + int(np.argmin(np.append(mean[first:] == mean[first], False)))
-    return ConfidenceCurves(confidence, f1, float(mean[first]), float(confidence[first:end].mean()))
+    return ConfidenceCurves(confidence, f1, float(mean.max()), _best(mean, confidence))
+
+
+def class_thresholds(curves: ConfidenceCurves) -> NDArray[np.float64]:
+    """Confidence of each class at which its F1 is greatest; the middle, if over a range.
+
+    A class without objects, or of which none is found, has that of all classes together.
+
+    Args:
+        curves: F1 over the confidence, on data that the model has not learnt.
+
+    Returns:
+        (C,); NaN if there are no objects at all.
+
+    Example:
+        >>> f1 = np.array([[0.5, 0.9, 0.9, 0.2], [0.1, 0.2, 0.3, 0.8], [np.nan] * 4])
+        >>> class_thresholds(ConfidenceCurves(np.array([0, 0.2, 0.4, 0.6]), f1, 0.6, best_confidence=0.4))
+        array([0.3, 0.6, 0.4])
+    """
+    useful = np.nan_to_num(curves.f1).max(axis=1) > 0
+    own = [
+        _best(row, curves.confidence) if use else curves.best_confidence
+        for row, use in zip(curves.f1, useful, strict=True)
+    ]
+    return np.array(own)
+
+
+def _best(f1: NDArray[np.float64], confidence: NDArray[np.float64]) -> float:
+    """The middle of the first range of confidences at which F1 is greatest."""
+    first = int(np.argmax(f1))
+    end = first + int(np.argmin(np.append(f1[first:] == f1[first], False)))
+    return float(confidence[first:end].mean())

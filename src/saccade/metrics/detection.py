@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from saccade.errors import DataError
 from saccade.metrics.base import CompositeEvaluator, MetricReport
@@ -77,6 +78,18 @@ class DetectionEvaluator(CompositeEvaluator):
             if isinstance(result, Detections) and result.keypoints is not None and points_known:
                 scores, points = np.asarray(result.scores, np.float64), np.asarray(result.keypoints, np.float64)
                 self._points.add_points(result.path, int(result.image_id), scores, target, points)
+
+    def resampled(self, images: Sequence[int], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """AP, AP50 and AP75 of boxes, masks and keypoints of each draw of images (:mod:`saccade.metrics.resample`)."""
+        values = self._boxes.resampled(images, weights)
+        for prefix, evaluator in (("mask_", self._masks), ("keypoint_", self._points)):
+            if evaluator.state():
+                values |= {prefix + name: value for name, value in evaluator.resampled(images, weights).items()}
+        return values
+
+    def best_thresholds(self) -> NDArray[np.float64]:
+        """Score of each class at which the F1 of its boxes at IoU 0.5 is greatest, (C,); NaN without objects."""
+        return self._boxes.best_thresholds()
 
     def compute(self) -> MetricReport:
         """Report of all metrics.

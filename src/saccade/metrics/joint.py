@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from saccade.metrics.base import CompositeEvaluator, MetricReport
+from saccade.metrics.resample import resampled_values
 from saccade.results.base import Result
 from saccade.structures.sample import Target
 
@@ -40,6 +44,14 @@ class JointEvaluator(CompositeEvaluator):
         """Give a batch to each evaluator."""
         for evaluator in self._evaluators:
             evaluator.update(results, targets)
+
+    def resampled(self, images: Sequence[int], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Figures of each draw of images (:mod:`saccade.metrics.resample`), of all evaluators that have any."""
+        values: dict[str, NDArray[np.float64]] = {}
+        for evaluator in self._evaluators:
+            if evaluator.state():
+                values = resampled_values(evaluator, images, weights) | values
+        return values
 
     def compute(self) -> MetricReport:
         """Report that joins those of all evaluators."""

@@ -18,6 +18,7 @@ from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.coco_core import KEYPOINT_RULES, figures_of, precision_recall
 from saccade.metrics.records import DetectedObjects, ImageRecord, RecordTable, make_record
+from saccade.metrics.resample import of_records, resampled_precision
 from saccade.results.base import Result
 from saccade.results.keypoints import Keypoints
 from saccade.structures.sample import Target
@@ -159,6 +160,11 @@ class OksEvaluator(RecordEvaluator[ImageRecord]):
             object_similarity(found, ground_truth, boxes, area, sigmas),
             ignore=np.asarray((ground_truth[..., 2] <= 0).all(axis=1)),
         )
+
+    def resampled(self, images: Sequence[int], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """AP, AP50 and AP75 of each draw of images (:mod:`saccade.metrics.resample`)."""
+        drawn = of_records(weights, images, self._records)
+        return resampled_precision(RecordTable.of(self._records, 1), KEYPOINT_RULES, drawn)
 
     def compute(self) -> MetricReport:
         """Report of the ten metrics, with the precision-recall curve at OKS 0.5."""

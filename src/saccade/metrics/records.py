@@ -157,6 +157,7 @@ class RecordTable:
         score: (N,).
         area: (N,), pixels.
         rank: Rank of each detection among those of its image and class by falling score, from 0, (N,).
+        ground_truth_image: Position of each object's image, (M,).
         ground_truth_label: (M,).
         ground_truth_area: (M,), pixels.
         crowd: (M,) bool.
@@ -180,6 +181,7 @@ class RecordTable:
     score: NDArray[np.float64]
     area: NDArray[np.float64]
     rank: NDArray[np.int64]
+    ground_truth_image: NDArray[np.int64]
     ground_truth_label: NDArray[np.int32]
     ground_truth_area: NDArray[np.float64]
     crowd: NDArray[np.bool_]
@@ -209,6 +211,7 @@ class RecordTable:
             score=score,
             area=_joined(records, "area", np.float64),
             rank=rank,
+            ground_truth_image=np.repeat(np.arange(len(records)), ground_truth_counts),
             ground_truth_label=_joined(records, "ground_truth_labels", np.int32),
             ground_truth_area=_joined(records, "ground_truth_area", np.float64),
             crowd=_joined(records, "crowd", np.bool_),

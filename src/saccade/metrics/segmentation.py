@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from saccade.errors import DataError
 from saccade.metrics.base import MetricReport, RecordEvaluator
 from saccade.metrics.boundary import class_boundary_f
+from saccade.metrics.resample import of_records, rows_mean
 from saccade.results.base import Result
 from saccade.results.segmentation import SegmentationMap
 from saccade.structures.sample import IGNORE_LABEL, Target
@@ -84,6 +85,28 @@ class SegmentationEvaluator(RecordEvaluator[PixelRecord]):
             codes = np.flatnonzero(matrix)
             boundaries = class_boundary_f(found.label_map, labelled, ignore=IGNORE_LABEL)
             self._records[int(result.image_id)] = PixelRecord(codes.astype(np.int32), matrix[codes], *boundaries)
+
+    def resampled(self, images: Sequence[int], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Accuracy, IoU and Dice of each draw of images (:mod:`saccade.metrics.resample`)."""
+        drawn = of_records(weights, images, self._records).astype(np.float64)
+        classes = len(self.class_names)
+        hits, there, found = (np.zeros((len(self._records), classes)) for _ in range(3))
+        for row, image_id in enumerate(sorted(self._records)):
+            record = self._records[image_id]
+            truth, predicted = np.divmod(record.codes, classes)
+            np.add.at(there[row], truth, record.counts)
+            np.add.at(found[row], predicted, record.counts)
+            same = truth == predicted
+            hits[row, truth[same]] = record.counts[same]
+        hits, there, found = drawn @ hits, drawn @ there, drawn @ found  # (D, C)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            iou, dice, accuracy = hits / (there + found - hits), 2 * hits / (there + found), hits / there
+            pixel_accuracy = hits.sum(axis=1) / there.sum(axis=1)
+        values = {"mIoU": iou, "mean_accuracy": accuracy, "mean_Dice": dice}
+        figures = {name: rows_mean(table) for name, table in values.items()} | {"pixel_accuracy": pixel_accuracy}
+        if has_one_foreground(self.class_names):
+            figures |= {"foreground_IoU": iou[:, 1], "foreground_Dice": dice[:, 1]}
+        return figures
 
     def compute(self) -> MetricReport:
         """Report of all metrics: over the pixels of all images together, those of boundaries over images."""

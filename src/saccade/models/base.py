@@ -47,6 +47,8 @@ class Model(nn.Module):
             network gives.
         finish: Name of the function that runs after the graph (:mod:`saccade.models.finish`); empty: nothing.
         finish_options: Keyword arguments of that function, plain JSON.
+        score_thresholds: Score of each class below which ``predict`` leaves objects out, chosen on validation data;
+            empty: none were chosen.
         feature_channels: Channels of each feature map that ``features`` returns, fine to coarse.
         feature_strides: Stride of each of those maps.
         builder_name, builder_args: What ``create_model`` needs to build it again (set by the registry).
@@ -86,6 +88,7 @@ class Model(nn.Module):
     decoded_keys: tuple[str, ...] = ()
     finish: str = ""
     finish_options: Mapping[str, Any] = {}
+    score_thresholds: tuple[float, ...] = ()
     feature_channels: tuple[int, ...] = ()
     feature_strides: tuple[int, ...] = ()
     builder_name: str = ""

@@ -29,6 +29,7 @@ from saccade.weights.metadata import CHECKPOINT_FIELDS, require_fields
 __all__ = [
     "FORMAT_VERSION",
     "find_checkpoint",
+    "keep_fields",
     "library_version",
     "load_model",
     "model_metadata",
@@ -80,6 +81,7 @@ def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> 
         "decoded_keys": list(model.decoded_keys),
         "finish": model.finish,
         "finish_options": dict(model.finish_options),
+        **({"score_thresholds": list(model.score_thresholds)} if model.score_thresholds else {}),
         "metrics": dict(metrics or {}),
         **({"nms": asdict(settings)} if isinstance(settings, NmsSettings) else {}),
         **({"points": model.points.to_dict()} if model.points else {}),
@@ -123,6 +125,27 @@ def save_model(
         metadata["earlier_heads"] = heads_metadata(model.earlier_heads)
     save_file(path, {**model.state_dict(), **heads_state(model.earlier_heads)}, metadata)
     return path
+
+
+def keep_fields(path: str | Path, fields: Mapping[str, Any]) -> None:
+    """Write fields into the metadata of a checkpoint, replacing those it holds; never half-written.
+
+    Args:
+        path: File written by :func:`save_model`.
+        fields: Plain JSON by name.
+
+    Raises:
+        WeightsError: If the file is no checkpoint of Saccade.
+        SaccadeError: If it cannot be written; the older one then stays.
+
+    Example:
+        >>> path = save_model(create_model("lenet5"), "lenet.safetensors")
+        >>> keep_fields(path, {"metrics": {"top1": 0.99}})
+        >>> read_metadata(path)["metrics"]
+        {'top1': 0.99}
+    """
+    tensors, metadata = read_file(path)
+    save_file(path, tensors, {**_checked(metadata, Path(path)), **fields})
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -228,6 +251,8 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
     model.earlier_heads = heads
     if "nms" in metadata and isinstance(getattr(model, "nms", None), NmsSettings):
         vars(model)["nms"] = NmsSettings(**metadata["nms"])
+    if earlier_head is None:  # an earlier head has other classes
+        model.score_thresholds = tuple(metadata.get("score_thresholds", ()))
     model.finish = metadata.get("finish", model.finish)
     model.finish_options = metadata.get("finish_options", model.finish_options)
     return model.eval()

@@ -21,6 +21,7 @@ from saccade.errors import ConfigError, did_you_mean
 from saccade.models.arguments import check_arguments
 from saccade.models.base import Model
 from saccade.models.fitting import arguments_of, describe_fitting, find_fitting
+from saccade.models.names import unknown_model
 from saccade.weights.advice import Fits, set_adviser
 from saccade.weights.loadable import Loadable
 from saccade.weights.source import open_source
@@ -268,13 +269,7 @@ def get_builder(name: str) -> BuilderEntry:
     if ":" in name and name not in _BUILDERS:
         _import_outside(name)
     if name not in _BUILDERS:
-        if Path(name).is_dir():
-            inside = min(Path(name).glob("*.safetensors"), default=None)
-            remedy = f"Give the checkpoint in it: {inside}" if inside else "Give a checkpoint or the name of a model."
-            raise ConfigError(f"'{name}' is a folder. {remedy}")
-        if Path(name).suffix == ".safetensors":
-            raise ConfigError(f"no checkpoint '{name}'. Check the path.")
-        raise ConfigError(f"unknown model '{name}'.{did_you_mean(name, _BUILDERS)}")
+        raise unknown_model(name, _BUILDERS)
     return _BUILDERS[name]
 
 

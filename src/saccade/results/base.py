@@ -81,11 +81,11 @@ class Result(ABC):
 
         return self.image if self.image is not None else read_rgb(self.path)
 
-    def above(self, score: float) -> Result:
+    def above(self, score: float | Sequence[float]) -> Result:
         """Select the objects that score at least ``score``; the result itself where it holds none (classes, maps).
 
         Args:
-            score: Threshold, 0..1.
+            score: Threshold, 0..1, or one for each class.
         """
         return self
 

@@ -87,9 +87,10 @@ class Detections(ObjectResult):
             keep &= np.isin(self.labels, [self.class_names.index(name) for name in classes])
         return replace(self[keep], plot_score=min_score)
 
-    def above(self, score: float) -> Detections:
-        """Select the detections that score at least ``score``."""
-        return self.filter(min_score=score)
+    def above(self, score: float | Sequence[float]) -> Detections:
+        """Select the detections that score at least ``score``, one threshold or one for each class."""
+        limits = self.score_limits(score)
+        return replace(self[self.scores >= limits], plot_score=float(np.min(score)))
 
     def describe(self) -> str:
         """Count the objects by class: ``2 cat, 1 dog``."""

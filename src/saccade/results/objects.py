@@ -85,6 +85,26 @@ class ObjectResult(Result):
         scores = np.asarray(self.scores, np.float64)
         return float(1 - np.abs(2 * scores - 1).min(initial=1.0))
 
-    def above(self: R, score: float) -> R:
-        """Select the objects that score at least ``score``."""
-        return self[np.asarray(self.scores) >= score]
+    def above(self: R, score: float | Sequence[float]) -> R:
+        """Select the objects that score at least ``score``, one threshold or one for each class.
+
+        Raises:
+            ConfigError: If there are several thresholds, but not one for each class.
+        """
+        return self[np.asarray(self.scores) >= self.score_limits(score)]
+
+    def score_limits(self, score: float | Sequence[float]) -> NDArray[np.float64]:
+        """Threshold of each object, (N,) or (): objects without classes have one for all.
+
+        Raises:
+            ConfigError: If there are several thresholds, but not one for each class.
+        """
+        limits = np.asarray(score, np.float64)
+        labels = getattr(self, "labels", None)
+        if limits.ndim == 0:
+            return limits
+        if labels is None or len(limits) != len(self.class_names):
+            classes = 0 if labels is None else len(self.class_names)
+            raise ConfigError(f"{len(limits)} score thresholds for {classes} classes. Give one, or one for each class.")
+        chosen: NDArray[np.float64] = limits[labels]
+        return chosen

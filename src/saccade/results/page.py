@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from saccade.structures.text import printable
 
-__all__ = ["images", "page", "plots", "section", "show", "table"]
+__all__ = ["images", "page", "plots", "section", "show", "table", "tiles"]
 
 _INK = "#010203"  # stands for the page's text colour inside a plot; no plot uses it otherwise
 _LONGEST_SIDE = 900  # pixels of an embedded image
@@ -48,6 +48,7 @@ th { color: var(--faint); font-weight: 600; }
 figure { margin: 0; }
 figure svg { width: 100%; height: auto; max-height: 620px; display: block; }
 .images { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: .75rem; }
+.images.wide { grid-template-columns: 1fr; }
 .images img { width: 100%; display: block; border-radius: 6px; }
 figcaption { color: var(--faint); font-size: .85rem; overflow-wrap: anywhere; margin: .25rem 0 .5rem; }
 pre { overflow-x: auto; font-size: .85rem; margin: .75rem 0 0; }
@@ -150,12 +151,32 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def images(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:
+def tiles(figures: Mapping[str, Any]) -> str:
+    """Build a row of large figures; the first is marked.
+
+    Args:
+        figures: Values by name.
+
+    Example:
+        >>> tiles({"AP": 0.5})
+        '<div class=tiles><div class=tile><b>0.5000</b><span>AP</span></div></div>'
+    """
+    cells = (
+        f"<div class=tile><b>{show(value)}</b><span>{_escaped(name)}</span></div>" for name, value in figures.items()
+    )
+    return f"<div class=tiles>{''.join(cells)}</div>"
+
+
+def images(
+    images: Sequence[NDArray[Any]], captions: Sequence[str] = (), longest: int = _LONGEST_SIDE, wide: bool = False
+) -> str:
     """Build a grid of embedded images.
 
     Args:
-        images: (H, W, 3) uint8 RGB; long sides above 900 pixels are reduced.
+        images: (H, W, 3) uint8 RGB.
         captions: A line of plain text below each; none if empty.
+        longest: Long sides above so many pixels are reduced.
+        wide: One image a row.
 
     Example:
         >>> markup = images([np.zeros((48, 64, 3), np.uint8)], captions=["dog.jpg"])
@@ -164,17 +185,18 @@ def images(images: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> str:
     """
     texts = [f"<figcaption>{_escaped(caption)}</figcaption>" for caption in captions] or [""] * len(images)
     cells = (
-        f'<figure><img alt="" loading="lazy" src="{_image_uri(image)}">{text}</figure>'
+        f'<figure><img alt="" loading="lazy" src="{_image_uri(image, longest)}">{text}</figure>'
         for image, text in zip(images, texts, strict=True)
     )
-    return f'<div class="images">{"".join(cells)}</div>' if len(images) else ""
+    kind = "images wide" if wide else "images"
+    return f'<div class="{kind}">{"".join(cells)}</div>' if len(images) else ""
 
 
-def _image_uri(image: NDArray[Any]) -> str:
+def _image_uri(image: NDArray[Any], longest: int) -> str:
     import cv2
 
     height, width = image.shape[:2]
-    gain = min(1.0, _LONGEST_SIDE / max(height, width))
+    gain = min(1.0, longest / max(height, width))
     if gain < 1.0:
         image = cv2.resize(
             image, (max(1, round(width * gain)), max(1, round(height * gain))), interpolation=cv2.INTER_AREA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +17,10 @@ from saccade.errors import ConfigError
 from saccade.metrics.base import Evaluator
 from saccade.ops.views import View
 from saccade.results.base import Result
+from saccade.results.findings import Fault, ImageFindings
+from saccade.results.images import Image, montage
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.geometry import Geometry
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Sample, Target
 
@@ -62,6 +65,8 @@ class Task(ABC):
             mirrors are left alone, since whether a mirrored image is right is not a matter of score.
         on_demand: Kinds of ground truth that readers give only to who asks for them by name.
         open_set: Networks have no classes of their own (``num_classes`` 0): those of another split may be others.
+        fault_kinds: Kinds of errors that ``inspect`` finds in images, in the order of a page, each with what a reader
+            has to know of their drawings.
         pixel_key: Decoded map (B, C, H, W) whose tiles are merged pixel by pixel; empty: results are joined instead.
     """
 
@@ -75,6 +80,9 @@ class Task(ABC):
     on_demand: ClassVar[Sequence[str]] = ()
     open_set: ClassVar[bool] = False
     pixel_key: ClassVar[str] = ""
+    fault_kinds: ClassVar[Mapping[str, str]] = {
+        "worst": "Images by rising score, each beside its ground truth (right).",
+    }
 
     @property
     def decoded_keys(self) -> tuple[str, ...]:
@@ -116,6 +124,30 @@ class Task(ABC):
     @abstractmethod
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
         """Build an evaluator of the field's metric; the model's ``decoded_keys`` may choose the figure that decides."""
+
+    def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
+        """Find the figures and errors of one image; both arguments are in its pixels.
+
+        Where a task has no rule of its own: the metric of that image alone, and the result beside its ground truth.
+
+        Args:
+            result: What the user sees, that is, without objects below the threshold.
+            target: Ground truth.
+            data: Class names, as for the evaluator.
+        """
+        evaluator = self.evaluator(data)
+        evaluator.update([result], [target])
+        report = evaluator.compute()
+        figures: dict[str, float | int | str] = {name: float(value) for name, value in report.values.items()}
+        about = ImageInfo(result.image_id, result.path, Geometry.identity(result.image_size))
+        truth = self.from_target(target, about, data.class_names)
+
+        def draw(image: NDArray[Any]) -> Image:
+            return montage([replace(one, image=image).plot() for one in (result, truth)], columns=2, cell=450)
+
+        caption = f"{report.primary} {figures[report.primary]:.3f}; right: ground truth"
+        fault = Fault("worst", -report.score, caption, draw)
+        return ImageFindings(figures, report.primary, report.higher_is_better, [fault])
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline | None:
         """Learn the best prediction that ignores the image from ``samples``; None where there is none.

@@ -14,8 +14,10 @@ from saccade.metrics.classification import ClassificationEvaluator
 from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.classification import Classification
+from saccade.results.findings import ImageFindings
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.tasks._findings import class_findings
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
 
 __all__ = ["TASK", "ClassificationTask"]
@@ -36,6 +38,9 @@ class ClassificationTask(Task):
     decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BC"}
     target_kinds = ("labels",)
     fitness = (("top1", {"top1": 1.0}),)
+    fault_kinds: ClassVar[Mapping[str, str]] = {
+        "misclassified": "Images whose most probable class is wrong, the surest first.",
+    }
     searched = ("augment.translate=0:0.2", "augment.mixup=0:0.5", "augment.erase=0:0.5")
 
     def results(
@@ -57,6 +62,11 @@ class ClassificationTask(Task):
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> ClassificationEvaluator:
         """Build the evaluator of classifiers; top-1 accuracy decides."""
         return ClassificationEvaluator(data.class_names)
+
+    def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
+        """Find whether the class is right, and how probable it was; an image with a wrong class is a fault."""
+        assert isinstance(result, Classification)
+        return class_findings(result, target, data.class_names)
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
         """Learn the constant baseline: the share of each class."""

@@ -15,9 +15,11 @@ from saccade.ops.paste_masks import paste_masks, paste_packed
 from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.detections import Detections
+from saccade.results.findings import ImageFindings
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Target
+from saccade.tasks._findings import object_findings
 from saccade.tasks._tiles import concatenate_detections, join_detections
 from saccade.tasks._views import merge_boxes
 from saccade.tasks.base import MergeOptions, Task, as_array
@@ -58,6 +60,14 @@ class DetectionTask(Task):
         ("0.1 keypoint_AP50 + 0.9 keypoint_AP", {"keypoint_AP50": 0.1, "keypoint_AP": 0.9}),
         ("0.1 AP50 + 0.9 AP", {"AP50": 0.1, "AP": 0.9}),
     )
+    fault_kinds: ClassVar[Mapping[str, str]] = {
+        "false": "Detections where no object is, by falling score. Orange: the detection; blue: ground truth. Some may "
+        "be objects that nobody labelled.",
+        "missed": "Objects that nothing was found for, largest first. Blue: the object; orange: detections nearby.",
+        "mislocated": "Detections that overlap an object of their class by an IoU of 0.1 to 0.5, by falling score.",
+        "wrong class": "Detections that overlap an object of another class by an IoU of 0.5 or more, by falling score.",
+        "duplicate": "Further detections of an object that was found with a higher score, by falling score.",
+    }
     searched = ("augment.translate=0:0.2", "augment.mosaic=0:1", "augment.mixup=0:0.5")
 
     def results(
@@ -133,6 +143,11 @@ class DetectionTask(Task):
                 zip(result.names, result.scores, result.boxes_xyxy.tolist(), strict=True)
             )
         ]
+
+    def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
+        """Find what was found and missed; each false, mislocated and missed object is a fault."""
+        assert isinstance(result, Detections)
+        return object_findings(result, target, data.class_names)
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions

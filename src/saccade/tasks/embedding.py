@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
-from saccade.errors import DataError
+from saccade.errors import ConfigError, DataError
 from saccade.metrics.embedding import EmbeddingEvaluator
 from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.embedding import Embedding, Neighbour, distances
+from saccade.results.findings import ImageFindings
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Target
 from saccade.tasks.base import MergeOptions, Task, as_array
@@ -65,6 +66,17 @@ class EmbeddingTask(Task):
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> EmbeddingEvaluator:
         """Build the evaluator; the accuracy of 5-way 1-shot episodes decides, where there are as many classes."""
         return EmbeddingEvaluator()
+
+    def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
+        """Refuse: whether a vector is right shows only among those of other images.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            "embeddings have no figure of one image alone: a vector is near or far only from others. Leave out "
+            "per_image and errors, and read the figures of the whole data set."
+        )
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions

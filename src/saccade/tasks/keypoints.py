@@ -15,10 +15,12 @@ from saccade.metrics.keypoints import KeypointEvaluator
 from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator, sigmas_of, suppress_poses
 from saccade.ops.views import View
 from saccade.results.base import Result
+from saccade.results.findings import ImageFindings
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, ObjectBox, Sample, Target
+from saccade.tasks._findings import point_findings
 from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
 from saccade.tasks._views import merge_heatmaps, merge_points
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
@@ -50,6 +52,9 @@ class KeypointTask(Task):
     }
     target_kinds = ("keypoints",)
     fitness = (("AP", {"AP": 1.0}), ("NME", {"NME": -1.0}))
+    fault_kinds: ClassVar[Mapping[str, str]] = {
+        "largest error": "Images by falling error of their points. Blue: ground truth; orange: predicted.",
+    }
     searched = ("augment.translate=0:0.2", "augment.degrees=0:40")
     mirrored_points = True
 
@@ -92,6 +97,11 @@ class KeypointTask(Task):
         if set(data.class_names) == set(COCO_SIGMAS):
             return JointEvaluator(similarity, errors)
         return JointEvaluator(errors, similarity)
+
+    def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
+        """Find the error of the points in sizes of their object; an image with any is a fault."""
+        assert isinstance(result, Keypoints)
+        return point_findings(result, target, data.class_names, KeypointEvaluator(data.class_names))
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
         """Learn the constant baseline: the mean shape of an object, as shares of the sides of its image or crop."""

@@ -17,10 +17,12 @@ from saccade.metrics.saliency import SaliencyEvaluator
 from saccade.metrics.segmentation import SegmentationEvaluator, has_one_foreground
 from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
+from saccade.results.findings import ImageFindings
 from saccade.results.segmentation import SegmentationMap
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.tasks._findings import pixel_findings
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
 
 __all__ = ["TASK", "SegmentationTask"]
@@ -47,6 +49,9 @@ class SegmentationTask(Task):
     decoded: ClassVar[Mapping[str, str]] = {"probabilities": "BCHW"}
     target_kinds = ("label_map",)
     fitness = (("mIoU", {"mIoU": 1.0}),)
+    fault_kinds: ClassVar[Mapping[str, str]] = {
+        "lowest IoU": "Images by rising IoU. Wrong pixels are tinted by what was taken for what.",
+    }
     searched = ("augment.translate=0:0.2", "augment.degrees=0:20")
     pixel_key = "probabilities"
     result_type: ClassVar[type[SegmentationMap]] = SegmentationMap
@@ -97,6 +102,11 @@ class SegmentationTask(Task):
         """Build the evaluator; mean IoU decides. One class against ``background`` gets the figures of saliency too."""
         overlap = SegmentationEvaluator(data.class_names)
         return JointEvaluator(overlap, SaliencyEvaluator()) if has_one_foreground(data.class_names) else overlap
+
+    def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
+        """Find the IoU of each class of an image; its wrong pixels are a fault."""
+        assert isinstance(result, SegmentationMap)
+        return pixel_findings(result, target, data.class_names)
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
         """Learn the constant baseline: the most frequent class everywhere."""

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock
+
 from saccade.errors import SaccadeError, WeightsError
 
 __all__ = ["Progress", "download", "sha256_of"]
@@ -106,17 +108,12 @@ def download(url: str, path: str | Path, sha256: str | None = None, progress: Pr
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """Lock file: one process at a time (the ranks of a distributed run ask together); freed when a process dies."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: ranks may download twice, the rename still makes each file whole
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # Windows removes no open file; an empty one stays
+                path.unlink(missing_ok=True)
 
 
 def _tag_path(part: Path) -> Path:

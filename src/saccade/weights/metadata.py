@@ -119,6 +119,7 @@ class _Metadata(msgspec.Struct):
     decoded_keys: _Keys = []
     finish: _Name = ""
     finish_options: dict[str, Any] = {}
+    score_thresholds: Annotated[list[_Share], Meta(max_length=MAX_CLASSES)] = []
     nms: _Nms | msgspec.UnsetType = msgspec.UNSET
     points: _Points | msgspec.UnsetType = msgspec.UNSET
     metrics: dict[str, float | None] = {}
@@ -171,6 +172,7 @@ def read_text_metadata(
         PointLayout.from_dict(found.get("points", {}))  # refuses pairs of other points
         _check_arguments("builder_args", found["builder_args"])
         _check_arguments("finish_options", found["finish_options"])
+        _check_thresholds(found["score_thresholds"], found["num_classes"])
     except (msgspec.ValidationError, _FieldError, ConfigError, DataError, RecursionError) as problem:
         raise error(f"{title}: {_located(problem)}. {_REMEDY}") from problem
     found["metrics"] = {key: math.nan if value is None else value for key, value in found["metrics"].items()}
@@ -222,6 +224,11 @@ def _check_arguments(field: str, arguments: Mapping[str, Any]) -> None:
         if name == "weights":
             raise _FieldError(where, "a file names no other weights than its own")
         _check_value(where, value, [_MAX_VALUES], depth=0)
+
+
+def _check_thresholds(thresholds: Sequence[float], classes: int) -> None:
+    if thresholds and len(thresholds) != classes:
+        raise _FieldError("score_thresholds", f"{len(thresholds)} thresholds for {classes} classes")
 
 
 def _check_value(where: str, value: Any, left: list[int], depth: int) -> None:

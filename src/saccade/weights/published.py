@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from saccade.errors import WeightsError, did_you_mean
-from saccade.structures.cache import cache_root
 from saccade.structures.files import write_text
+from saccade.structures.folders import cache_root
 from saccade.weights import tables
 from saccade.weights.download import download, sha256_of
 from saccade.weights.entry import PublishedWeights

@@ -145,16 +145,16 @@ def test_a_name_that_is_neither(folder: Path) -> None:
         check_source("lenet55", str(folder))
 
 
-def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[Any]) -> None:
+def test_command_line(folder: Path, capsys: pytest.CaptureFixture[Any]) -> None:
     from saccade.cli import main
 
-    target = tmp_path / "found" / "model.json"
-    words = ["check", "--model", "lenet5", "--data", str(folder), "--steps", "30", "--json", str(target)]
+    words = ["check", "--model", "lenet5", "--data", str(folder), "--steps", "30"]
     code = main(words)
     out = capsys.readouterr().out
     assert "the ground truth itself scores" in out
     assert "30 steps: loss" in out
-    values = json.loads(target.read_text())
+    assert main([*words, "--json"]) == code
+    values = json.loads(capsys.readouterr().out)
     assert code == (0 if values["ok"] else 1)
     assert main([*words, "--html", "x.html"]) == 2
     assert "--html belongs to the check of the data" in capsys.readouterr().err

@@ -65,7 +65,7 @@ def test_one_broken_image_does_not_end_a_prediction(
         assert [Path(line.split(": ")[0]).name for line in out.splitlines()] == ["0.jpg", "1.jpg", "3.jpg", "4.jpg"]
         assert err.count("2.jpg") == 1
         assert err.splitlines()[-1] == "4 images, 1 left out because it cannot be read"
-    assert main(["predict", "--model", str(run), "--source", str(photos), "--on-error", "raise"]) == 2
+    assert main(["predict", "--model", str(run), "--source", str(photos), "--on-error", "raise"]) == 3
     assert "error: " in capsys.readouterr().err
 
 
@@ -109,7 +109,7 @@ def test_a_folder_of_any_images_and_what_is_left_out(
     for file in list(folder.iterdir()):
         if file.is_file() and not file.name.startswith("b."):
             file.unlink()
-    assert main(["predict", "--model", str(run), "--source", str(folder)]) == 2
+    assert main(["predict", "--model", str(run), "--source", str(folder)]) == 3
     assert "holds no images" in (said := capsys.readouterr().err)
     assert "1 .txt" in said
 

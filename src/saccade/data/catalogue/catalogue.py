@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.errors import DataError, did_you_mean
-from saccade.structures.cache import cache_root
+from saccade.structures.folders import cache_root
 
 __all__ = ["CATALOGUE", "CatalogueEntry", "RemoteFile", "cache_folder", "is_present", "locate"]
 

@@ -14,7 +14,7 @@ from saccade.errors import DataError
 from saccade.structures.dataset import VisionDataset, draw
 from saccade.structures.sample import Sample, Target
 
-__all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
+__all__ = ["ConcatDataset", "SubsetDataset", "image_ids_of", "subset", "without_unions"]
 
 _UNION_NAME = re.compile(r"train[ _+-]*val\d*|all|every(?:thing)?|default", re.IGNORECASE)
 _SPLIT_NAME = re.compile(r"train|val|test|dev", re.IGNORECASE)
@@ -48,7 +48,7 @@ class SubsetDataset:
     @property
     def image_ids(self) -> NDArray[np.int64]:
         """Number of each image, shape (M,), int64."""
-        return _image_ids(self._dataset)[self._indices]
+        return image_ids_of(self._dataset)[self._indices]
 
     def path(self, index: int) -> str:
         """File of image ``index``."""
@@ -127,7 +127,7 @@ class ConcatDataset:
                 self.repairs[fault] = self.repairs.get(fault, 0) + count
         self.parts = tuple(parts)
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        ids = np.concatenate([_image_ids(part) for part in parts])
+        ids = np.concatenate([image_ids_of(part) for part in parts])
         self.image_ids: NDArray[np.int64] = ids if len(np.unique(ids)) == len(ids) else np.arange(len(ids))
 
     def __len__(self) -> int:
@@ -204,6 +204,13 @@ def without_unions(parts: Sequence[VisionDataset]) -> list[VisionDataset]:
     return kept
 
 
-def _image_ids(dataset: VisionDataset) -> NDArray[np.int64]:
+def image_ids_of(dataset: VisionDataset) -> NDArray[np.int64]:
+    """Number of each image, (M,): the data set's own, else its position.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> image_ids_of(subset(DigitScenes("detection"), [7, 3]))
+        array([7, 3])
+    """
     ids = getattr(dataset, "image_ids", None)
     return np.arange(len(dataset)) if ids is None else np.asarray(ids, np.int64)

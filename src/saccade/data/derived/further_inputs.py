@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from saccade.data.derived.proposals import Progress, ProposalSource, add_proposals, find_proposals, propose
 from saccade.data.derived.selective_search import SelectiveSearch
 from saccade.errors import ConfigError
-from saccade.structures.cache import cache_root
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.folders import cache_root
 
 __all__ = ["INPUT_SOURCES", "InputSource", "add_inputs", "find_sources", "inputs_folder", "inputs_of_image"]
 

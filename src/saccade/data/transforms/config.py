@@ -33,7 +33,7 @@ class AugmentConfig:
     cutmix_alpha: float = 1.0  # Beta(alpha, alpha) of the area that is left
     copy_paste: float = 0.0  # probability of objects of another image, cut out along their masks
     flip: float = 0.0  # probability of a left-right mirror
-    flip_vertical: float = 0.0
+    flip_vertical: float = 0.0  # probability, top to bottom
     rotate90: float = 0.0  # probability of a random quarter turn
     degrees: float = 0.0  # rotation, +-
     translate: float = 0.0  # shift, +- share of the canvas

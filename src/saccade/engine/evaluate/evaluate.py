@@ -14,6 +14,7 @@ from saccade.data.loading.loader import make_eval_loader
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.deploy.base import max_detections_of, num_classes_of
 from saccade.deploy.runtime import EagerRuntime, FusedRuntime, OpenVinoRuntime, Runtime
+from saccade.engine.evaluate.inspection import Observer
 from saccade.engine.predict.tiled import Tiling, predict_batch_tiled
 from saccade.errors import ConfigError, DataError
 from saccade.metrics.base import Evaluator, MetricReport
@@ -38,6 +39,7 @@ def evaluate(
     size: tuple[int, int] | None = None,
     progress: Callable[[Iterable[Batch], int], Iterable[Batch]] | None = None,
     tiling: Tiling | None = None,
+    observer: Observer | None = None,
 ) -> MetricReport:
     """Predict every image of a data set and score the predictions in original pixels.
 
@@ -52,6 +54,7 @@ def evaluate(
         size: Canvas (height, width); the model's own if not given.
         progress: Wraps the batches, given their number, to show a bar.
         tiling: Predict each image tile by tile, ``batch_size`` tiles at a time; not together with ``loss``.
+        observer: Sees every image; of several processes, those of its own.
 
     Raises:
         ConfigError: If the model's task or classes are not the data set's, or a loss is asked for with tiles.
@@ -83,6 +86,8 @@ def evaluate(
     most = max_detections_of(runtime)
     if most is not None and getattr(evaluator, "max_detections", most) < most:
         evaluator.max_detections = most  # type: ignore[attr-defined]  # of detectors; a raised limit counts here too
+    if observer is not None:
+        observer.begin(evaluator, task, replace(dataset.info, class_names=names))
     joined = PartJoiner(task)
     totals: dict[str, float] = {}
     seen = crowded = 0
@@ -94,6 +99,8 @@ def evaluate(
             results = predict_batch_tiled(runtime, batch, tiling, batch_size, size)
         results, targets = joined.add(results, batch.infos, batch.originals)
         evaluator.update(results, targets)
+        if observer is not None:
+            observer.add(results, targets)
         if most is not None and tiling is None:
             crowded += sum(len(target.get("labels", ())) > most for target in targets)
         if loss is not None:

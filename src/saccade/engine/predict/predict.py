@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from saccade.data.derived.further_inputs import inputs_of_image
-from saccade.deploy.base import max_detections_of
+from saccade.deploy.base import max_detections_of, score_thresholds_of
 from saccade.deploy.runtime import Runtime
 from saccade.engine.predict.further_inputs import sources_of
 from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
@@ -29,6 +31,7 @@ class Predictions(Iterator[Result]):
     Args:
         results: Gives the results.
         skipped: Images that were left out so far; filled as results are asked for.
+        thresholds: What scores less than this, one number or one for each class, is left out; None: nothing is.
 
     Example:
         >>> images = [np.zeros((28, 28)), np.zeros(3)]
@@ -37,9 +40,12 @@ class Predictions(Iterator[Result]):
         (1, 'array-1')
     """
 
-    def __init__(self, results: Iterator[Result], skipped: list[Skipped]) -> None:
+    def __init__(
+        self, results: Iterator[Result], skipped: list[Skipped], thresholds: float | tuple[float, ...] | None = None
+    ) -> None:
         self._results = results
         self.skipped = skipped
+        self.thresholds = thresholds
 
     def __next__(self) -> Result:
         """The next result."""
@@ -68,7 +74,8 @@ def predict(
         keep_images: Keep the pixels on the result, so that it can draw itself without reading the file again.
         tiling: Predict each image tile by tile; a batch is then one of tiles.
         on_error: Raise the error of an image that cannot be read, or name the image and leave it out.
-        score_threshold: Leave out what scores less; nothing if not given.
+        score_threshold: Leave out what scores less, 0 for nothing; by the model's own thresholds of its classes, where
+            some were chosen, if not given.
         options: How the source is searched.
 
     Example:
@@ -83,7 +90,8 @@ def predict(
         results = predict_tiled(runtime, source, tiling, batch_size, size, keep_images, skips=skips, options=options)
     else:
         results = _whole(runtime, source, batch_size, size, keep_images, skips, options)
-    return Predictions(_limited(results, runtime, score_threshold), skips.images)
+    thresholds = score_threshold if score_threshold is not None else score_thresholds_of(runtime) or None
+    return Predictions(_limited(results, runtime, thresholds), skips.images, thresholds)
 
 
 def _whole(
@@ -124,10 +132,12 @@ def _predict_waiting(runtime: Runtime, waiting: list[tuple[SourceImage, Prepared
         yield result
 
 
-def _limited(results: Iterator[Result], runtime: Runtime, score_threshold: float | None) -> Iterator[Result]:
+def _limited(
+    results: Iterator[Result], runtime: Runtime, thresholds: float | tuple[float, ...] | None
+) -> Iterator[Result]:
     """The results above the threshold; where the limit of detections cut off some above it, that is said."""
     most = max_detections_of(runtime)
-    lowest = SHOWN_SCORE if score_threshold is None else score_threshold
+    lowest = SHOWN_SCORE if thresholds is None else float(np.min(thresholds))
     for result in results:
         scores = getattr(result, "scores", ())  # of objects; others have no limit
         if most is not None and len(scores) >= most and min(scores) >= lowest:
@@ -137,4 +147,4 @@ def _limited(results: Iterator[Result], runtime: Runtime, score_threshold: float
                 result.path,
                 most,
             )
-        yield result if score_threshold is None else result.above(score_threshold)
+        yield result if thresholds is None else result.above(thresholds)

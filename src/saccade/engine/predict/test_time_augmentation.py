@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saccade.data.transforms.move import resize_pixels
-from saccade.deploy.base import as_uint8, max_detections_of, num_classes_of, points_of
+from saccade.deploy.base import as_uint8, max_detections_of, num_classes_of, points_of, score_thresholds_of
 from saccade.deploy.runtime import Runtime
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
@@ -92,6 +92,7 @@ class AugmentedRuntime:
         self.input_names, self.decoded_keys = runtime.input_names, runtime.decoded_keys
         self.points = points_of(runtime)
         self.num_classes, self.max_detections = num_classes_of(runtime), max_detections_of(runtime)
+        self.score_thresholds = score_thresholds_of(runtime)
         if self.input_spec.fixed:
             for scale in self.scales:
                 self.input_spec.with_size(self._size(self.input_spec.canvas, scale))  # refuses other sizes now

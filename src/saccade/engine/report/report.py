@@ -68,12 +68,7 @@ def write_report(
 
 def _tiles(report: MetricReport) -> str:
     """The figure that counts, then the others in the evaluator's order."""
-    names = [report.primary, *(name for name in report.values if name != report.primary)]
-    tiles = (
-        f"<div class=tile><b>{page.show(report.values[name])}</b><span>{html.escape(name)}</span></div>"
-        for name in names
-    )
-    return f"<div class=tiles>{''.join(tiles)}</div>"
+    return page.tiles({report.primary: report.values[report.primary]} | report.values)
 
 
 def _class_figures(report: MetricReport) -> list[Any]:

@@ -87,37 +87,37 @@ class DataConfig:
     folds: int = 0  # cross-validation: train and val of the data are divided into so many folds; 0: not divided
     fold: int = 0  # the fold that is val, from 0; the others are train
     size: tuple[int, int] | None = None  # canvas (height, width); the model's own if not given
-    batch_size: int = 16
+    batch_size: int = 16  # images (or tiles) a step
     repeats: int = 1  # repeated augmentation: times that an image of an epoch is in it, each time augmented anew
     val_batch_size: int | None = None  # twice batch_size if not given
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
-    bad_labels: Literal["error", "drop", "repair"] = "error"
+    bad_labels: Literal["error", "drop", "repair"] = "error"  # stop at labels that cannot be used, or leave them out
     bad_images: Literal["error", "drop"] = "error"  # drop: all are decoded once before the run to find them
     cache: bool = False  # decode every training image once and keep its pixels; refused where memory is short
     rectangular: bool = False  # validation on the smallest canvas that holds the letterboxed image
-    tile: TileConfig = field(default_factory=TileConfig)
-    crop: CropConfig = field(default_factory=CropConfig)
-    border: BorderConfig = field(default_factory=BorderConfig)
+    tile: TileConfig = field(default_factory=TileConfig)  # tiles of large images
+    crop: CropConfig = field(default_factory=CropConfig)  # objects cut out of their images
+    border: BorderConfig = field(default_factory=BorderConfig)  # U-Net's weights of pixels
     proposals: str = ""  # of networks that take some: selective_search (if empty), selective_search_quality, or a file
     sampler: Literal["shuffle", "balanced", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
     rotate_classes: bool = False  # training images also turned by 90, 180 and 270 degrees, as classes of their own
-    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
-    pair: PairConfig = field(default_factory=PairConfig)
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)  # few-shot episodes
+    pair: PairConfig = field(default_factory=PairConfig)  # pairs of images
 
 
 @dataclass
 class OptimizerConfig:
     """Optimiser of a run; biases, norms and other one-dimensional parameters are not decayed by default."""
 
-    name: Literal["sgd", "adamw", "adam", "rmsprop"] = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
+    name: Literal["sgd", "adamw", "adam", "rmsprop"] = "sgd"  # rule of the update
+    lr: float = 0.01  # learning rate at its highest
+    momentum: float = 0.9  # of sgd and rmsprop
+    nesterov: bool = False  # Nesterov's momentum, of sgd
+    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw
     alpha: float = 0.9  # rmsprop: how much of the mean square stays each step
     eps: float | None = None  # beside the root in adam, adamw and rmsprop; torch's 1e-8 if not given
-    weight_decay: float = 0.0
-    decay_norm_and_bias: bool = False
+    weight_decay: float = 0.0  # of weights
+    decay_norm_and_bias: bool = False  # decay normalisation and biases too
     lr_scale: dict[str, float] = field(default_factory=dict)  # parameter name prefix -> factor on lr
     layer_decay: float = 1.0  # factor on lr from each layer to the one before; necks and heads have lr
     warmup_bias_lr: float | None = None  # rate of biases at the start of the warm-up; as all others', from 0, if None
@@ -128,14 +128,14 @@ class OptimizerConfig:
 class ScheduleConfig:
     """Learning rate over the run, counted in steps, as a factor on the optimiser's lr."""
 
-    name: Literal["constant", "cosine", "poly", "step", "linear", "exponential"] = "cosine"
-    warmup_epochs: float = 0.0
+    name: Literal["constant", "cosine", "poly", "step", "linear", "exponential"] = "cosine"  # how the rate falls
+    warmup_epochs: float = 0.0  # epochs in which the rate rises from almost 0
     constant_epochs: float = 0.0  # at the full rate after the warm-up, before the shape begins
     warmup_power: float = 1.0  # 2 for YOLOX's quadratic warm-up
     final_factor: float = 0.0  # where cosine, poly and linear end
     power: float = 0.9  # of poly
     milestones: tuple[float, ...] = ()  # epochs at which step multiplies by gamma
-    gamma: float = 0.1
+    gamma: float = 0.1  # factor of step and exponential
     gamma_epochs: float = 1.0  # exponential multiplies by gamma every so many epochs, in one step
     flat_epochs: float = 0.0  # last epochs held at final_factor
 
@@ -158,6 +158,7 @@ class FreezeConfig:
     """
 
     trainable: str = "all"  # "all", "head" (the heads), or "last:k": k stages, necks, heads
+    # Statistics learn, stand still, or stand still with scale and shift.
     batch_norm: Literal["train", "frozen_stats", "frozen_all"] = "train"
 
 
@@ -171,10 +172,10 @@ class Phase:
     """
 
     from_epoch: int  # negative counts from the end: -15 is the last fifteen epochs
-    model: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
-    size: tuple[int, int] | None = None
-    freeze: FreezeConfig | None = None
+    model: dict[str, Any] = field(default_factory=dict)  # attributes of the network, by name
+    augment: dict[str, Any] = field(default_factory=dict)  # fields of the augmentation, by name
+    size: tuple[int, int] | None = None  # canvas (height, width)
+    freeze: FreezeConfig | None = None  # what is trained
 
 
 @dataclass
@@ -187,7 +188,7 @@ class Step:
         {'freeze.trainable': 'head', 'epochs': 2}
     """
 
-    name: str
+    name: str  # of its folder
     changes: dict[str, Any] = field(default_factory=dict)  # by dotted name: {"freeze.trainable": "head", "epochs": 4}
     solver: Literal["gradient", "model"] = "gradient"  # model: Model.solve in one pass, without gradients
 
@@ -202,31 +203,31 @@ class TrainConfig:
         ('sgd', 'cosine', 16)
     """
 
-    name: str = "run"
-    model: str = ""
-    model_args: dict[str, Any] = field(default_factory=dict)
+    name: str = "run"  # of the run folder
+    model: str = ""  # name of the network, or package.module:builder
+    model_args: dict[str, Any] = field(default_factory=dict)  # options of the network
     weights: str | None = None  # published weights or a checkpoint to start from
     partial_weights: bool = False  # start from them although they lack parts of the body, or hold layers too many
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    ema: EmaConfig = field(default_factory=EmaConfig)
-    freeze: FreezeConfig = field(default_factory=FreezeConfig)
-    phases: tuple[Phase, ...] = ()
+    data: DataConfig = field(default_factory=DataConfig)  # which images, and how they are loaded
+    augment: AugmentConfig = field(default_factory=AugmentConfig)  # augmentation of training images
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)  # how weights move
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)  # how the learning rate changes
+    ema: EmaConfig = field(default_factory=EmaConfig)  # average of the weights
+    freeze: FreezeConfig = field(default_factory=FreezeConfig)  # what is trained
+    phases: tuple[Phase, ...] = ()  # changes from an epoch on
     steps: tuple[Step, ...] = ()  # one after another on the same weights; none: the run is one step
-    epochs: int = 10
+    epochs: int = 10  # how often all training images are seen
     max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
     accumulate: int = 1  # batches an update
     nominal_batch: int | None = None  # images an update: accumulate follows from it and the size of a batch
     auto_anchor: bool = False  # fit a YOLO's anchors to the training images, if that raises the best possible recall
-    clip_norm: float | None = None
+    clip_norm: float | None = None  # largest norm of the gradient; not clipped if not given
     precision: Literal["auto", "32", "bf16", "16"] = "auto"  # auto: bf16 where the device computes in it
-    channels_last: bool = True
-    compile: bool = False
-    evaluate_every: int = 1
+    channels_last: bool = True  # memory layout of images and weights; faster for most convolutions
+    compile: bool = False  # torch.compile the loss: minutes at the start, faster steps
+    evaluate_every: int = 1  # epochs between evaluations
     patience: int | None = None  # evaluations without a better score before stopping
     checkpoint_every: int | None = None  # steps between checkpoints inside an epoch; one an epoch if not given
-    deterministic: bool = False
-    seed: int = 0
-    out: str = "runs"
+    deterministic: bool = False  # only algorithms that give the same bits again; slower
+    seed: int = 0  # of weights, order and augmentation
+    out: str = "runs"  # folder of the run folders
