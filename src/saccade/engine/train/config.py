@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from saccade.data.transforms.config import AugmentConfig
+from saccade.structures.configuration import known_fields
 
 __all__ = [
     "BorderConfig",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+@known_fields
 @dataclass
 class TileConfig:
     """Images cut into tiles, before anything else happens to them; off unless a size is given."""
@@ -35,6 +37,7 @@ class TileConfig:
     keep_empty: float = 1.0  # share of the training tiles without ground truth that stays
 
 
+@known_fields
 @dataclass
 class BorderConfig:
     """U-Net's weight map, of networks that learn label maps: gaps between touching cells count more, and rare classes.
@@ -47,6 +50,7 @@ class BorderConfig:
     balance: bool = True  # weigh classes too, so that all of them count alike
 
 
+@known_fields
 @dataclass
 class EpisodeConfig:
     """Few-shot episodes, for ``data.sampler episodes``: every batch is one."""
@@ -57,6 +61,7 @@ class EpisodeConfig:
     episodes: int = 100  # an epoch
 
 
+@known_fields
 @dataclass
 class PairConfig:
     """Pairs of images, for ``data.sampler pairs``: a batch holds ``batch_size`` of them."""
@@ -65,6 +70,7 @@ class PairConfig:
     same: float = 0.5  # share of the pairs that are of one class
 
 
+@known_fields
 @dataclass
 class DataConfig:
     """Data of a run: source, splits, batches, loader processes and sampler."""
@@ -94,6 +100,7 @@ class DataConfig:
     pair: PairConfig = field(default_factory=PairConfig)
 
 
+@known_fields
 @dataclass
 class OptimizerConfig:
     """Optimiser of a run; biases, norms and other one-dimensional parameters are not decayed by default."""
@@ -113,6 +120,7 @@ class OptimizerConfig:
     warmup_momentum: float | None = None  # momentum (first beta) at the start of the warm-up; the usual one if None
 
 
+@known_fields
 @dataclass
 class ScheduleConfig:
     """Learning rate over the run, counted in steps, as a factor on the optimiser's lr."""
@@ -129,6 +137,7 @@ class ScheduleConfig:
     flat_epochs: float = 0.0  # last epochs held at final_factor
 
 
+@known_fields
 @dataclass
 class EmaConfig:
     """Exponential moving average of the weights, which is then evaluated and kept."""
@@ -137,6 +146,7 @@ class EmaConfig:
     warmup_steps: float = 2000.0  # decay * (1 - exp(-step / warmup_steps))
 
 
+@known_fields
 @dataclass
 class FreezeConfig:
     """Frozen parts of the network, and how its BatchNorm trains.
@@ -150,6 +160,7 @@ class FreezeConfig:
     batch_norm: Literal["train", "frozen_stats", "frozen_all"] = "train"
 
 
+@known_fields
 @dataclass
 class Phase:
     """Settings that change from an epoch on: attributes of the model, fields of the augmentation, the canvas.
@@ -166,6 +177,7 @@ class Phase:
     freeze: FreezeConfig | None = None
 
 
+@known_fields
 @dataclass
 class Step:
     """Step of a run, one of several on the same weights: the configuration with some fields changed.
@@ -181,6 +193,7 @@ class Step:
     solver: Literal["gradient", "model"] = "gradient"  # model: Model.solve in one pass, without gradients
 
 
+@known_fields
 @dataclass
 class TrainConfig:
     """Configuration of a whole training run; ``config.yaml`` in the run folder holds it, resolved.
