@@ -40,7 +40,7 @@ def test_what_is_right_still_works() -> None:
     again = replace(config, epochs=4)
     assert (again.epochs, again.optimizer.lr, again.data.batch_size) == (4, 0.5, 4)
     assert copy.deepcopy(config) == config == pickle.loads(pickle.dumps(config))
-    with pytest.raises(ConfigError, match="'epocs'. Did you mean 'epochs'"):
+    with pytest.raises(ConfigError, match=r"'epocs'. Did you mean 'epochs'"):
         replace(config, epocs=3)  # type: ignore[call-arg]
 
 

@@ -1,4 +1,4 @@
-"""Configuration objects whose fields are known: an unknown one is an error that names the nearest, however it is set."""
+"""Configuration objects with known fields: an unknown one is an error that names the nearest, however it is set."""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ class DataConfig:
     tile: TileConfig = field(default_factory=TileConfig)
     border: BorderConfig = field(default_factory=BorderConfig)
     proposals: str = ""  # of networks that take some: selective_search (if empty), selective_search_quality, or a file
-    sampler: Literal["shuffle", "balanced", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
+    sampler: Literal["shuffle", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
+    balance: Literal["none", "sqrt", "full"] = "none"  # images of rare classes are drawn more often, with replacement
     rotate_classes: bool = False  # training images also turned by 90, 180 and 270 degrees, as classes of their own
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     pair: PairConfig = field(default_factory=PairConfig)
