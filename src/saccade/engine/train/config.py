@@ -219,7 +219,7 @@ class TrainConfig:
     phases: tuple[Phase, ...] = ()
     steps: tuple[Step, ...] = ()  # one after another on the same weights; none: the run is one step
     epochs: int = 10
-    max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
+    max_minutes: float | None = None  # of training: the epochs that fit, or a part of the first, scored and kept
     accumulate: int = 1  # batches an update
     nominal_batch: int | None = None  # images an update: accumulate follows from it and the size of a batch
     auto_anchor: bool = False  # fit a YOLO's anchors to the training images, if that raises the best possible recall
@@ -230,6 +230,8 @@ class TrainConfig:
     evaluate_every: int = 1
     patience: int | None = None  # evaluations without a better score before stopping
     checkpoint_every: int | None = None  # steps between checkpoints inside an epoch; one an epoch if not given
+    log_every: int = 50  # steps between lines of metrics.jsonl and calls of callbacks; 30 seconds at most
+    loggers: tuple[Literal["tensorboard", "csv", "mlflow", "wandb"], ...] = ("tensorboard",)
     deterministic: bool = False
     seed: int = 0
     out: str = "runs"
