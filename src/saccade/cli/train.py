@@ -73,7 +73,7 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
         TrainArguments, args=words, prog="saccade train", config=FLAGS, return_unknown_args=True, add_help=False
     )
     options = options_of(arguments, TrainOptions)
-    del options["resume"]
+    del options["resume"], options["callbacks"]
     config = start_config(**options)
     config = replace(config, model_args=config.model_args | model_arguments)
     return arguments, tyro.cli(TrainConfig, default=config, args=rest, prog="saccade train", add_help=False)

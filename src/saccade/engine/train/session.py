@@ -19,6 +19,7 @@ from saccade.engine.train.classes import check_classes, check_splits
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
 from saccade.engine.train.guard import InterruptGuard, LossGuard
+from saccade.engine.train.interim_report import InterimReport
 from saccade.engine.train.launch import launch_fabric
 from saccade.engine.train.loggers import make_loggers
 from saccade.engine.train.memory import keep_freed_memory
@@ -38,6 +39,7 @@ from saccade.models.registry import get_builder
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
+from saccade.weights.published import published_names
 
 __all__ = ["Session"]
 
@@ -80,6 +82,8 @@ class Session:
         first = self.steps[min(self.at.run_step, len(self.steps) - 1)]
         info = self.data_of(first).train.info
         self.model = model or build_model(first.config, info, pretrained=self.state is None)
+        if model is None and self.state is None and config.weights is None:
+            notes += _say_random(config.model)
         check_classes(self.model, self.data_of(first))
         if self.state is not None:
             check_network(self.state, self.model, self.folder.state_path)
@@ -93,7 +97,8 @@ class Session:
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.display = TrainingDisplay(self.is_main)
-        told = [RunFiles(self.folder.path), *make_loggers(config), *callbacks] if self.is_main else []
+        files = [RunFiles(self.folder.path), InterimReport(self.folder.path, lambda: self.at.history)]
+        told = [*files, *make_loggers(config), *callbacks] if self.is_main else []
         self.monitor = Monitor(self.display, told, config.log_every)
         self.loss_guard = LossGuard(self.folder.path / "nonfinite")
         self.stopped = self.best_is_missing = False
@@ -276,3 +281,10 @@ class Session:
         if self.is_main:
             best = self.folder.best_model
             save_model(load_model(best), best, metrics=values, extra=read_metadata(best)["extra"])
+
+
+def _say_random(builder: str) -> list[str]:
+    """A line on published weights that could be begun with, if there are any."""
+    names = published_names(builder)
+    also = f" (or {', '.join(names[1:])})" if names[1:] else ""
+    return [f"{builder} begins with random weights; published ones: --weights {names[0]}{also}"] if names else []
