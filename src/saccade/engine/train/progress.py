@@ -127,12 +127,11 @@ def estimate(event: StepEvent) -> str:
 
     Example:
         >>> estimate(StepEvent(1, 30, 40, 1200, {"loss": 2.0}, 0.01, 12.3, 7500.0))
-        'estimate: 2 h 05 min for the other 1160 of 1200 steps; scoring is counted from the first time on'
+        'estimate: 2 h 05 min for the rest of the run, at most 1200 steps; scoring is counted from the first time on'
     """
     assert event.seconds_left is not None
-    rest = f"the other {event.steps - event.step} of {event.steps} steps"
     scoring = "" if event.epoch > 1 else "; scoring is counted from the first time on"
-    return f"estimate: {duration(event.seconds_left)} for {rest}{scoring}"
+    return f"estimate: {duration(event.seconds_left)} for the rest of the run, at most {event.steps} steps{scoring}"
 
 
 def _beside_bar(event: StepEvent, room: int) -> str:

@@ -81,8 +81,8 @@ class RunFiles(Callback):
         if self._file is not None:
             self._file.close()
         over = event.state in ("finished", "stopped")
-        left = {"seconds_left": 0.0, "metrics": dict(event.metrics)} if over else {"seconds_left": None}
-        self._tell(state=event.state, error=event.error, step=event.step, **left)
+        last = {"seconds_left": 0.0, "steps": event.step, "metrics": dict(event.metrics)} if over else {}
+        self._tell(state=event.state, error=event.error, step=event.step, **last)
 
     def _add(self, event: str, figures: dict[str, Any]) -> None:
         assert self._file is not None
