@@ -71,7 +71,7 @@ def with_mixup(config: TrainConfig) -> None:
 
 
 def with_balanced_sampling(config: TrainConfig) -> None:
-    config.data.sampler = "balanced"
+    config.data.balance = "full"
 
 
 def with_auto_anchor(config: TrainConfig) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from saccade.engine.train.config import TrainConfig
 
-__all__ = ["start_config"]
+__all__ = ["set_fields", "start_config"]
 
 
 def start_config(
@@ -49,6 +50,34 @@ def start_config(
     if trainable is not None:
         start = replace(start, freeze=replace(start.freeze, trainable=trainable))
     return start
+
+
+def set_fields(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
+    """A configuration with some fields changed; the one that is handed in stays as it is.
+
+    Args:
+        config: The configuration.
+        settings: By name, dotted or as mappings: ``{"epochs": 3, "optimizer": {"lr": 0.01}, "data.workers": 0}``.
+
+    Raises:
+        ConfigError: If a field is unknown, or a value of the wrong type.
+    """
+    if not settings:
+        return config
+    from saccade.engine.train.config import TrainConfig
+    from saccade.engine.train.configfile import config_from_dict
+
+    values = asdict(config)
+    for name, value in settings.items():
+        group, last = values, name
+        while "." in last:
+            first, _, last = last.partition(".")
+            if not isinstance(group.get(first), dict):
+                raise ConfigError(f"train: unknown option '{name}'.{did_you_mean(first, group)}")
+            group = group[first]
+        merged = isinstance(value, Mapping) and isinstance(group.get(last), dict)
+        group[last] = {**group[last], **value} if merged else value
+    return config_from_dict(TrainConfig, values, "train")
 
 
 def _start(

@@ -11,7 +11,7 @@ checkpoint, a :class:`~saccade.engine.train.config.TrainConfig` for its file, pi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +60,8 @@ class TrainOptions:
     --weights CHECKPOINT, this is transfer learning."""
     resume: bool = False
     """Go on where the run of this name was stopped."""
+    callbacks: PythonOnly[Sequence[Any]] = ()
+    """Told of the start, of steps, of every epoch and of the end; each may stop the run."""
 
 
 @dataclass(kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from saccade.api._start import start_config
+from saccade.api._start import set_fields, start_config
 
 if TYPE_CHECKING:
+    from saccade.engine.train.callbacks import Callback
     from saccade.engine.train.config import TrainConfig
     from saccade.engine.train.fit import RunResult
 
@@ -42,11 +44,14 @@ def train(
     data: str | Path | None = None,
     trainable: str | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **settings: Any,
 ) -> RunResult:
     """Train a model: from a recipe, a configuration (object or file), or a model and data.
 
-    Other fields are set on the configuration that :func:`saccade.recipe` returns; in the shell by their names
-    (``--optimizer.lr 0.01``).
+    Any field of the configuration is a keyword: ``epochs=3``, a group as a mapping, ``optimizer={"lr": 0.01}``, of
+    which the other fields stay as they are; in the shell by its name (``--optimizer.lr 0.01``). An unknown one is an
+    error that names the nearest.
 
     Args:
         config: Configuration to start from, such as the config.yaml of an earlier run.
@@ -55,6 +60,8 @@ def train(
         data: Data set: name in the catalogue, or path.
         trainable: What is trained: all, head, or last:k for the last k stages and the head.
         resume: Go on where the run of this name was stopped.
+        callbacks: Told of the start, of steps, of every epoch and of the end; each may stop the run.
+        **settings: Fields of the configuration by name.
 
     Returns:
         Metrics, history, run folder and ``model_path`` of the weights that were kept.
@@ -69,16 +76,15 @@ def train(
         ...     for number in range(10):
         ...         pixels = np.full((32, 32), grey + number, np.uint8)
         ...         Image.fromarray(pixels).save(f"shades/{name}/{number}.png")
-        >>> config = saccade.recipe(model="lenet5", data="shades")
-        >>> config.epochs, config.data.workers = 1, 0
-        >>> run = saccade.train(config)
+        >>> run = saccade.train(model="lenet5", data=Path("shades"), epochs=1, **{"data.workers": 0})
         >>> run.model_path.name, saccade.load(run.model_path).class_names
         ('best.safetensors', ('dark', 'light'))
     """
     from saccade.engine.report.run_report import write_run_report
     from saccade.engine.train.fit import fit
 
-    result = fit(start_config(config, recipe=recipe, model=model, data=data, trainable=trainable), resume=resume)
+    start = start_config(config, recipe=recipe, model=model, data=data, trainable=trainable)
+    result = fit(set_fields(start, settings), resume=resume, callbacks=callbacks)
     if result.is_main:
         write_run_report(result)
     return result

@@ -76,7 +76,7 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     )
     refuse_unknown_names(arguments)
     options = options_of(arguments, TrainOptions)
-    del options["resume"]
+    del options["resume"], options["callbacks"]
     config = start_config(**options)
     config = replace(config, model_args=config.model_args | model_arguments)
     return arguments, tyro.cli(TrainConfig, default=config, args=rest, prog="saccade train", add_help=False)

@@ -22,7 +22,7 @@ from saccade.weights import tables
 from saccade.weights.download import download, sha256_of
 from saccade.weights.entry import PublishedWeights
 
-__all__ = ["PUBLISHED", "cache_folder", "fetch_published", "find_published", "published_arguments"]
+__all__ = ["PUBLISHED", "cache_folder", "fetch_published", "find_published", "published_arguments", "published_names"]
 
 logger = logging.getLogger("saccade")
 
@@ -51,7 +51,7 @@ def find_published(builder: str, name: str) -> PublishedWeights:
     key = name if "/" in name else f"{builder}/{name}"
     if key in PUBLISHED:
         return PUBLISHED[key]
-    mine = [entry.name for entry in PUBLISHED.values() if entry.builder == builder]
+    mine = published_names(builder)
     known = (
         f"Published for '{builder}': {', '.join(mine)}."
         if mine
@@ -60,6 +60,16 @@ def find_published(builder: str, name: str) -> PublishedWeights:
     raise WeightsError(
         f"no weights '{name}': neither a file nor published weights. {known}{did_you_mean(name, mine) if mine else ''}"
     )
+
+
+def published_names(builder: str) -> list[str]:
+    """Names of the published weights of a builder.
+
+    Example:
+        >>> published_names("yolox_nano"), published_names("lenet5")
+        (['coco'], [])
+    """
+    return [entry.name for entry in PUBLISHED.values() if entry.builder == builder]
 
 
 def published_arguments(builder: str, name: str) -> dict[str, Any]:

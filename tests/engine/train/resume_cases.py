@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.transforms.config import AugmentConfig
+from saccade.engine.train.callbacks import OnEpoch
 from saccade.engine.train.config import (
     DataConfig,
     EmaConfig,
@@ -546,7 +547,7 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=rf"small is being written by another run: process {os.getpid()} on "):
             fit(tiny(tmp_path), resume=True, model=build(), data=tiny_data())
 
-    fit(tiny(tmp_path), model=build(), data=tiny_data(), on_epoch=second)
+    fit(tiny(tmp_path), model=build(), data=tiny_data(), callbacks=[OnEpoch(second)])
     assert not (tmp_path / "small" / RunLock.FILE).exists()
 
 

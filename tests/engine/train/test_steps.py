@@ -13,6 +13,7 @@ from sklearn.linear_model import RidgeClassifier
 from tests.engine.small import Digits, SmallNet, small_config, small_data
 from torch import Tensor
 
+from saccade.engine.train.callbacks import OnEpoch
 from saccade.engine.train.config import EmaConfig, ScheduleConfig, Step, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.schedule import lr_factor
@@ -69,7 +70,7 @@ def test_steps_train_their_own_parts_on_their_own_data(tmp_path: Path) -> None:
             after_first.update({name: value.clone() for name, value in model.state_dict().items()})
 
     config = small_config(str(tmp_path), steps=TWO, ema=EmaConfig())
-    result = fit(config, model=model, data=data_of, on_epoch=on_epoch)  # type: ignore[arg-type]
+    result = fit(config, model=model, data=data_of, callbacks=[OnEpoch(on_epoch)])  # type: ignore[arg-type]
     assert seen == [("body", "train"), ("head", "val")]
     assert [row["epoch"] for row in result.history] == [1, 2, 3, 4]
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, after_first[name])}
@@ -82,7 +83,7 @@ def test_a_run_of_steps_resumes_bit_for_bit(tmp_path: Path, stop: int) -> None:
     unbroken = fit(small_config(str(tmp_path / "a"), steps=TWO), model=build(), data=data_of)
     broken = small_config(str(tmp_path / "b"), steps=TWO)
     with pytest.raises(Stopped):
-        fit(broken, model=build(), data=data_of, on_epoch=stop_after(stop))  # type: ignore[arg-type]
+        fit(broken, model=build(), data=data_of, callbacks=[OnEpoch(stop_after(stop))])  # type: ignore[arg-type]
     resumed = fit(broken, resume=True, model=build(), data=data_of)
     for name in ("best.safetensors", "last/model.safetensors"):
         assert (unbroken.folder / name).read_bytes() == (resumed.folder / name).read_bytes()
@@ -149,14 +150,19 @@ def test_training_state_comes_back_and_is_in_no_checkpoint(tmp_path: Path) -> No
 
     config = small_config(str(tmp_path), epochs=2)
     with pytest.raises(Stopped):
-        fit(config, model=Remembers(), data=small_data(), on_epoch=stop_after(1))  # type: ignore[arg-type]
+        fit(config, model=Remembers(), data=small_data(), callbacks=[OnEpoch(stop_after(1))])  # type: ignore[arg-type]
     model = Remembers()
     fit(config, resume=True, model=model, data=small_data())
     assert model.seen == 20  # 320 images in batches of 32, twice
 
 
-def test_on_epoch_may_stop_the_run(tmp_path: Path) -> None:
-    result = fit(small_config(str(tmp_path)), model=build(), data=small_data(), on_epoch=lambda row: row["epoch"] == 2)
+def test_a_callback_may_stop_the_run(tmp_path: Path) -> None:
+    result = fit(
+        small_config(str(tmp_path)),
+        model=build(),
+        data=small_data(),
+        callbacks=[OnEpoch(lambda row: row["epoch"] == 2)],
+    )
     assert len(result.history) == 2
 
 

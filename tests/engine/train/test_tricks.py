@@ -30,7 +30,7 @@ from saccade.engine.train.auto_anchor import auto_anchor, object_sizes
 from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.optim import build_optimizer, set_rates
-from saccade.engine.train.samplers import batches_an_update
+from saccade.engine.train.samplers import batches_an_update, build_sampler
 from saccade.engine.train.schedule import lr_factor, warmup_share
 from saccade.engine.train.setup import Datasets, open_datasets
 from saccade.errors import ConfigError
@@ -38,6 +38,7 @@ from saccade.models.checkpoint import load_model
 from saccade.models.registry import create_model
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.sample import Target
 
 # --- Warm-up.
 
@@ -117,23 +118,57 @@ def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
     assert list(sampler) == list(again)[5:]
 
 
-def test_images_without_objects_are_drawn_too_and_every_class_of_a_crowd_counts() -> None:
-    class Objects(Digits):
-        def target(self, index: int) -> dict:  # type: ignore[type-arg]
-            return {"labels": np.array(([0, 0, 1], [0], [], [1])[index])}
+class Objects(Digits):
+    """Images with several objects, whose classes are given."""
 
-        def __len__(self) -> int:
-            return 4
+    def __init__(self, *labels: list[int]) -> None:
+        super().__init__("train", len(labels))
+        self.objects = labels
 
-    weights = balanced_weights(Objects("train", 4))
-    assert weights == pytest.approx([2 / 3 + 1 / 2, 1 / 3, 1 / 3, 1 / 2])
+    def target(self, index: int) -> Target:
+        return {"labels": np.array(self.objects[index], np.int64)}
 
+
+def test_an_image_counts_as_its_rarest_class_and_one_without_objects_as_the_most_common() -> None:
+    scenes = Objects([0, 0, 0, 1], [0], [0], [0, 2], [], [2])  # images that show 0: 4, 1: 1, 2: 2
+    assert balanced_weights(scenes).tolist() == [4, 1, 1, 2, 1, 2]
+    assert balanced_weights(scenes, "sqrt") == pytest.approx([2, 1, 1, 2**0.5, 1, 2**0.5])
+    assert balanced_weights(Objects([], [])).tolist() == [1, 1]
+
+
+def test_label_maps_are_balanced_by_the_classes_that_they_show() -> None:
+    class Maps(Digits):
+        def target(self, index: int) -> Target:
+            return {"label_map": np.array([[0, 255], [0, 1 if index == 2 else 0]], np.uint8)}
+
+    assert balanced_weights(Maps("train", 3)).tolist() == [1, 1, 3]
+
+
+def test_a_balance_that_makes_no_sense_is_refused() -> None:
     class Unlabelled(Digits):
-        def target(self, index: int) -> dict:  # type: ignore[type-arg]
+        def target(self, index: int) -> Target:
             return {}
 
     with pytest.raises(ConfigError, match="needs labels of images or objects"):
         balanced_weights(Unlabelled("train", 4))
+    config = TrainConfig(data=DataConfig(sampler="pairs", balance="full"))
+    with pytest.raises(ConfigError, match=r"data.balance is 'full', but data.sampler 'pairs'"):
+        build_sampler(config, Digits("train", 8), (), None, InputSpec((8, 8)), divided=False)
+
+
+def test_processes_share_what_a_balanced_epoch_draws() -> None:
+    weights = balanced_weights(Objects(*([0] for _ in range(15)), [1]), "sqrt")
+    drawn = [
+        [
+            key.index
+            for rank in range(size)
+            for batch in EpochSampler(16, 4, 3, rank, size, weights=weights)
+            for key in batch
+        ]
+        for size in (1, 2)
+    ]
+    assert sorted(drawn[0]) == sorted(drawn[1])
+    assert len(set(drawn[0])) < 16  # with replacement
 
 
 # --- Canvases.

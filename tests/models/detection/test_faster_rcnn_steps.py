@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from saccade.data.catalogue.digit_scenes import DigitScenes
+from saccade.engine.train.callbacks import OnEpoch
 from saccade.engine.train.config import DataConfig, EmaConfig, OptimizerConfig, Step, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.seeding import seed_step
@@ -139,7 +140,7 @@ def test_four_steps_resume_bit_for_bit(
     """Stopped after 1: between the steps; after 2: inside of the second; after 3: between it and the third."""
     broken = _uneven(tmp_path)
     with pytest.raises(Stopped):
-        fit(broken, model=build(), data=data, on_epoch=stop_after(stop))
+        fit(broken, model=build(), data=data, callbacks=[OnEpoch(stop_after(stop))])
     resumed = fit(broken, resume=True, model=build(), data=data)
     folder, losses = unbroken
     assert (folder / "best.safetensors").read_bytes() == (resumed.folder / "best.safetensors").read_bytes()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from saccade.data.catalogue.digit_scenes import DigitScenes
+from saccade.engine.train.callbacks import OnEpoch
 from saccade.engine.train.config import DataConfig, OptimizerConfig, Step, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.setup import Datasets
@@ -170,7 +171,7 @@ def test_a_run_goes_through_the_steps_on_the_same_weights(tmp_path) -> None:
     def watch(row) -> None:
         seen.append((model.skips, bool(model.scores[0].weight.any()), bool(model.scores[1].weight.any())))
 
-    fit(config, model=model, data=Datasets(data, None), on_epoch=watch)
+    fit(config, model=model, data=Datasets(data, None), callbacks=[OnEpoch(watch)])
     assert seen == [(0, True, False), (1, True, True)]
     assert torch.equal(model.last_upsampling.weight, kernel)
     assert not torch.equal(model.upsamplings[0].weight, Upsampling(len(data.info.class_names), 2, 1).weight)

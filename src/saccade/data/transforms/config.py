@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from saccade.structures.configuration import known_fields
+
 __all__ = ["AugmentConfig", "PolicyName"]
 
 PolicyName = Literal["none", "randaugment", "autoaugment", "trivialaugment"]
 
 
+@known_fields
 @dataclass
 class AugmentConfig:
     """Settings of the random transforms of training images.

@@ -32,6 +32,7 @@ from saccade.data.transforms.move import has_objects
 from saccade.deploy.runtime import EagerRuntime
 from saccade.engine.evaluate.evaluate import evaluate
 from saccade.engine.evaluate.learnability import LearnabilityReport, check_learnability
+from saccade.engine.train.callbacks import OnEpoch
 from saccade.engine.train.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.seeding import seed_step
@@ -342,7 +343,7 @@ def overfit_few(
         try:
             # The messages of a run, its folder above all, would only confuse here.
             with contextlib.redirect_stderr(io.StringIO()):
-                result = fit(config, model=student, data=Datasets(repeated, few), on_epoch=stop_late)
+                result = fit(config, model=student, data=Datasets(repeated, few), callbacks=[OnEpoch(stop_late)])
         except NonFiniteLossError:
             return Overfit(paths, parts * each, *start, math.nan, before.higher_is_better, math.nan, math.nan)
     losses = [row["train/loss"] for row in result.history]

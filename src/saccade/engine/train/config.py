@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from saccade.data.transforms.config import AugmentConfig
+from saccade.structures.configuration import known_fields
 
 __all__ = [
     "BorderConfig",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 
+@known_fields
 @dataclass
 class TileConfig:
     """Images cut into tiles, before anything else happens to them; off unless a size is given."""
@@ -36,6 +38,7 @@ class TileConfig:
     keep_empty: float = 1.0  # share of the training tiles without ground truth that stays
 
 
+@known_fields
 @dataclass
 class CropConfig:
     """Crops of objects, for networks that find one object an image (top-down); see ``data.derived.object_crops``."""
@@ -57,6 +60,7 @@ class BorderConfig:
     balance: bool = True  # weigh classes too, so that all of them count alike
 
 
+@known_fields
 @dataclass
 class EpisodeConfig:
     """Few-shot episodes, for ``data.sampler episodes``: every batch is one."""
@@ -67,6 +71,7 @@ class EpisodeConfig:
     episodes: int = 100  # an epoch
 
 
+@known_fields
 @dataclass
 class PairConfig:
     """Pairs of images, for ``data.sampler pairs``: a batch holds ``batch_size`` of them."""
@@ -75,6 +80,7 @@ class PairConfig:
     same: float = 0.5  # share of the pairs that are of one class
 
 
+@known_fields
 @dataclass
 class DataConfig:
     """Data of a run: source, splits, batches, loader processes and sampler."""
@@ -99,12 +105,14 @@ class DataConfig:
     crop: CropConfig = field(default_factory=CropConfig)  # objects cut out of their images
     border: BorderConfig = field(default_factory=BorderConfig)  # U-Net's weights of pixels
     proposals: str = ""  # of networks that take some: selective_search (if empty), selective_search_quality, or a file
-    sampler: Literal["shuffle", "balanced", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
+    sampler: Literal["shuffle", "episodes", "pairs"] = "shuffle"  # how a batch is drawn
+    balance: Literal["none", "sqrt", "full"] = "none"  # images of rare classes are drawn more often, with replacement
     rotate_classes: bool = False  # training images also turned by 90, 180 and 270 degrees, as classes of their own
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)  # few-shot episodes
     pair: PairConfig = field(default_factory=PairConfig)  # pairs of images
 
 
+@known_fields
 @dataclass
 class OptimizerConfig:
     """Optimiser of a run; biases, norms and other one-dimensional parameters are not decayed by default."""
@@ -124,6 +132,7 @@ class OptimizerConfig:
     warmup_momentum: float | None = None  # momentum (first beta) at the start of the warm-up; the usual one if None
 
 
+@known_fields
 @dataclass
 class ScheduleConfig:
     """Learning rate over the run, counted in steps, as a factor on the optimiser's lr."""
@@ -140,6 +149,7 @@ class ScheduleConfig:
     flat_epochs: float = 0.0  # last epochs held at final_factor
 
 
+@known_fields
 @dataclass
 class EmaConfig:
     """Exponential moving average of the weights, which is then evaluated and kept."""
@@ -148,6 +158,7 @@ class EmaConfig:
     warmup_steps: float = 2000.0  # decay * (1 - exp(-step / warmup_steps))
 
 
+@known_fields
 @dataclass
 class FreezeConfig:
     """Frozen parts of the network, and how its BatchNorm trains.
@@ -162,6 +173,7 @@ class FreezeConfig:
     batch_norm: Literal["train", "frozen_stats", "frozen_all"] = "train"
 
 
+@known_fields
 @dataclass
 class Phase:
     """Settings that change from an epoch on: attributes of the model, fields of the augmentation, the canvas.
@@ -178,6 +190,7 @@ class Phase:
     freeze: FreezeConfig | None = None  # what is trained
 
 
+@known_fields
 @dataclass
 class Step:
     """Step of a run, one of several on the same weights: the configuration with some fields changed.
@@ -193,6 +206,7 @@ class Step:
     solver: Literal["gradient", "model"] = "gradient"  # model: Model.solve in one pass, without gradients
 
 
+@known_fields
 @dataclass
 class TrainConfig:
     """Configuration of a whole training run; ``config.yaml`` in the run folder holds it, resolved.
@@ -217,7 +231,7 @@ class TrainConfig:
     phases: tuple[Phase, ...] = ()  # changes from an epoch on
     steps: tuple[Step, ...] = ()  # one after another on the same weights; none: the run is one step
     epochs: int = 10  # how often all training images are seen
-    max_minutes: float | None = None  # stop after the epoch that passes this; the schedule is not stretched
+    max_minutes: float | None = None  # of training: the epochs that fit, or a part of the first, scored and kept
     accumulate: int = 1  # batches an update
     nominal_batch: int | None = None  # images an update: accumulate follows from it and the size of a batch
     auto_anchor: bool = False  # fit a YOLO's anchors to the training images, if that raises the best possible recall
@@ -228,6 +242,8 @@ class TrainConfig:
     evaluate_every: int = 1  # epochs between evaluations
     patience: int | None = None  # evaluations without a better score before stopping
     checkpoint_every: int | None = None  # steps between checkpoints inside an epoch; one an epoch if not given
+    log_every: int = 50  # steps between lines of metrics.jsonl and calls of callbacks; 30 seconds at most
+    loggers: tuple[Literal["tensorboard", "csv", "mlflow", "wandb"], ...] = ("tensorboard",)  # that follow the run
     deterministic: bool = False  # only algorithms that give the same bits again; slower
     seed: int = 0  # of weights, order and augmentation
     out: str = "runs"  # folder of the run folders

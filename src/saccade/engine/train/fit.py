@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from saccade.engine.evaluate.baseline import evaluate_constant_baseline
+from saccade.engine.train.callbacks import Callback
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.guard import InterruptGuard
 from saccade.engine.train.lock import RunLock
 from saccade.engine.train.loop import GradientStep, ModelStep
-from saccade.engine.train.session import OnEpoch, Session
+from saccade.engine.train.session import Session
 from saccade.engine.train.setup import Datasets
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
@@ -52,7 +53,7 @@ def fit(
     resume: bool = False,
     model: Model | None = None,
     data: Datasets | Callable[[TrainConfig], Datasets] | None = None,
-    on_epoch: OnEpoch | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> RunResult:
     """Train a network by a configuration; weights, figures and logs go to a run folder.
 
@@ -62,8 +63,8 @@ def fit(
             CPU with the same number of threads.
         model: Train this instead of building ``config.model``.
         data: Train on these instead of opening ``config.data``; or a function that opens those of a step.
-        on_epoch: Called on the main process after every epoch with its row of ``metrics.csv``; a true value
-            stops the run, so that a search can prune.
+        callbacks: Told on the main process of the start, of steps, of every epoch and of the end; each may stop the
+            run (:class:`~saccade.engine.train.callbacks.Callback`).
 
     Raises:
         SaccadeError: For anything the user can mend: data, options, a non-finite loss, a full disk. What was
@@ -80,16 +81,19 @@ def fit(
         ('runs/digits/best.safetensors', 1, 'top1')
     """
     with RunLock(Path(config.out) / config.name, active=int(os.environ.get("RANK", "0")) == 0):
-        session = Session(config, resume, model, data, on_epoch)
+        session = Session(config, resume, model, data, callbacks)
         last = None
         try:
             with InterruptGuard() as session.interrupt:
                 while session.at.run_step < len(session.steps) and not session.stopped:
                     step = session.steps[session.at.run_step]
                     last = (ModelStep if step.solver == "model" else GradientStep)(session, step).run()
-        finally:
-            session.folder.close()
-        return _finish(session, last)
+            result = _finish(session, last)
+        except BaseException as error:
+            session.monitor.fail(session.at.step, error)
+            raise
+        session.monitor.end(session.at.step, result.metrics, session.stopped)
+        return result
 
 
 def _finish(session: Session, last: MetricReport | None) -> RunResult:

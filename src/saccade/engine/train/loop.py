@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from saccade.engine.evaluate.evaluate import evaluate, on_rectangles
 from saccade.engine.report.drawings import save_batch_image
 from saccade.engine.report.samples import save_samples
 from saccade.engine.train.auto_anchor import auto_anchor
+from saccade.engine.train.budget import affordable_epochs, out_of_time
+from saccade.engine.train.callbacks import EpochEvent, StartEvent, StepEvent
 from saccade.engine.train.config import FreezeConfig, TrainConfig
 from saccade.engine.train.ema import WeightAverage
 from saccade.engine.train.messages import explain_small_batches, only_prediction
@@ -93,7 +96,7 @@ class GradientStep:
             self.at.total_epochs = self.config.epochs
             if self.config.max_minutes is not None and self.at.epoch > 0:
                 done = self.at.epoch + (self.at.batch > 0)
-                self.at.total_epochs = _affordable_epochs(self.config, done, self.at.seconds)
+                self.at.total_epochs = affordable_epochs(self.config, done, self.at.seconds)
         if self.config.compile and step is session.steps[0]:
             self.model.forward = torch.compile(self.model.forward)  # type: ignore[method-assign]
 
@@ -104,7 +107,8 @@ class GradientStep:
         if not self._ended():
             report = self._train()
         kept_here = at.kept_epoch > at.first_epoch
-        if not kept_here and session.folder.epoch_of(session.folder.best_model) != at.epochs_done:
+        done = at.epochs_done + (at.batch > 0)
+        if not kept_here and session.folder.epoch_of(session.folder.best_model) != done:
             session.save_model(self._kept_module, session.folder.best_model, {})  # nothing was scored
         session.end_step(self._kept_module, save=self.step is not session.steps[-1])
         return report if at.stale == 0 else None
@@ -122,22 +126,31 @@ class GradientStep:
             save_batch_image(session.folder.path / name, pipeline, sampler, self.model)
             session.folder.write_left_out(self.data.left_out)
             session.display.say(f"{self.step.name}: {self.data.describe()}" if self.step.name else self.data.describe())
+        steps = at.step + self._left()[0]
+        session.monitor.start(StartEvent(session.config, session.folder.path, self.model, at.step, steps))
         report = None
         try:
             while not self._ended() and not session.stopped:
                 settings = settings_at(self.config, self.phases, at.epoch, at.total_epochs)
-                self._train_epoch(loader, sampler, settings)
-                report = self._end_epoch(settings)
+                whole = self._train_epoch(loader, sampler, settings)
+                report = self._end_epoch(whole)
                 if session.asked_to_stop():
                     session.stop()
+                if not whole:  # all processes agreed on it, though the clock of each may say otherwise
+                    break
         finally:
             self.statistics.end()
+        if at.batch > 0 and not session.stopped:
+            session.display.say(
+                f"max_minutes are over within an epoch: {at.batch} of its {at.batches} batches are done"
+            )
         if self._out_of_patience():
             session.display.say(f"stopped early: no better score in {at.stale} evaluations")
         return report
 
     def _ended(self) -> bool:
-        return self.at.batch == 0 and (self.at.epoch >= self.at.total_epochs or self._out_of_patience())
+        through = self.at.batch == 0 and (self.at.epoch >= self.at.total_epochs or self._out_of_patience())
+        return through or out_of_time(self.config, self.at)
 
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.at.stale >= self.config.patience
@@ -155,7 +168,8 @@ class GradientStep:
             self.session.display.say(f"data.train: {at.images} images -> {images}")
         at.images, at.batches = images, batches
 
-    def _train_epoch(self, loader: Iterable[Batch], sampler: KeySampler, settings: EpochSettings) -> None:
+    def _train_epoch(self, loader: Iterable[Batch], sampler: KeySampler, settings: EpochSettings) -> bool:
+        """Train the rest of an epoch; returns whether it is whole, and not cut short by the time or a callback."""
         config, at, session = self.config, self.at, self.session
         self._apply(settings)
         sampler.set_epoch(at.epochs_done, start_batch=at.batch, phase=settings.index, size=settings.size)
@@ -163,7 +177,8 @@ class GradientStep:
         sums = {name: torch.tensor(value, device=self.fabric.device) for name, value in at.sums.items()}
         started = time.monotonic() - at.seconds
         due = False  # a checkpoint, at the next update: half-summed gradients are not saved
-        for batch in session.display.epoch(loader, at.epoch, at.total_epochs, steps, at.batch):
+        last = at.first_epoch + at.total_epochs
+        for batch in session.display.epoch(loader, at.epochs_done, last, steps, at.batch):
             seed_step(config.seed, at.step, self.fabric.global_rank)
             self.statistics.set_step(at.step)
             batch = batch.to(self.fabric.device, config.channels_last)
@@ -184,12 +199,11 @@ class GradientStep:
                 sums[name] = sums.get(name, torch.zeros((), device=self.fabric.device)) + value.detach().float()
             session.loss_guard.check(terms, batch, at.step)
             at.batch, at.step, at.seconds = at.batch + 1, at.step + 1, time.monotonic() - started
-            if session.display.due():
-                session.display.note(
-                    {name: value.item() for name, value in terms.items()}, config.optimizer.lr * factor
-                )
+            if session.monitor.due(at.step, len(batch.images) * self.fabric.world_size):
+                session.monitor.step(self._step_event(terms, config.optimizer.lr * factor))
             due = due or bool(config.checkpoint_every and at.step % config.checkpoint_every == 0)
-            stop = update and session.asked_to_stop()
+            enough = session.monitor.stop or out_of_time(config, at)
+            stop, enough = session.agree(enough) if update else (False, False)
             if update and (due or stop):
                 due = False
                 session.loss_guard.flush()
@@ -197,8 +211,38 @@ class GradientStep:
                 self._save_state()
             if stop:
                 session.stop()
+            if enough:
+                break
         session.loss_guard.flush()
         at.sums = {name: value.item() for name, value in sums.items()}
+        return at.batch == steps
+
+    def _step_event(self, terms: Mapping[str, Tensor], lr: float) -> StepEvent:
+        at, pace = self.at, self.session.monitor.pace
+        values = torch.stack([value.detach().float() for value in terms.values()]).tolist()  # one wait for a GPU
+        return StepEvent(
+            epoch=at.epochs_done + 1,
+            epochs=at.first_epoch + at.total_epochs,
+            step=at.step,
+            steps=at.step + self._left()[0],
+            losses=dict(zip(terms, values, strict=True)),
+            lr=lr,
+            images_per_second=pace.images_per_second,
+            seconds_left=self._seconds_left(),
+        )
+
+    def _left(self) -> tuple[int, int]:
+        """Batches and ends of epochs that are left; of later steps of the run as if they had as many images."""
+        at, steps = self.at, self.session.steps
+        later = sum(step.config.epochs for step in steps[at.run_step + 1 :] if step.solver == "gradient")
+        epochs = at.total_epochs - at.epoch + later
+        return epochs * at.batches - at.batch, epochs
+
+    def _seconds_left(self) -> float | None:
+        left = self.session.monitor.pace.left(*self._left())
+        if left is None or self.config.max_minutes is None or len(self.session.steps) > 1:
+            return left
+        return min(left, max(60 * self.config.max_minutes - self.at.seconds, 0.0))
 
     def _update(
         self,
@@ -225,36 +269,42 @@ class GradientStep:
             optimizer.zero_grad()
         return terms
 
-    def _end_epoch(self, settings: EpochSettings) -> MetricReport | None:
-        """Score, keep, write down; returns the scores if there were any."""
+    def _end_epoch(self, whole: bool) -> MetricReport | None:
+        """Score, keep, write down; returns the scores if there were any.
+
+        Args:
+            whole: The epoch is; one that was cut short has a row too, until it is finished by a run that goes on.
+        """
         at, config, session = self.at, self.config, self.session
-        if config.max_minutes is not None:
-            at.total_epochs = _affordable_epochs(config, at.epoch + 1, at.seconds)
+        if config.max_minutes is not None and whole:
+            at.total_epochs = self.fabric.broadcast(affordable_epochs(config, at.epoch + 1, at.seconds))
         row = {"epoch": float(at.epochs_done + 1), "step": float(at.step), "minutes": at.seconds / 60}
         means = {name: total / at.batch for name, total in at.sums.items()}
         row["train/loss"] = sum(means.values())
         row.update({f"train/{name}": value for name, value in means.items()})
-        row["lr"] = config.optimizer.lr * lr_factor(config.schedule, at.epoch + 1, at.total_epochs)
-        last = at.epoch + 1 == at.total_epochs
-        report = None
+        row["lr"] = config.optimizer.lr * lr_factor(config.schedule, at.epoch + at.batch / at.batches, at.total_epochs)
+        last = at.epoch + 1 == at.total_epochs or not whole
+        report, is_best = None, False
         if self.data.val is not None and ((at.epoch + 1) % config.evaluate_every == 0 or last):
             report = self._evaluate(self.data.val)
             row.update({f"val/{name}": value for name, value in report.values.items()})
             self._say_constant(report, row)
             at.stale += 1
-            if report.score > at.best_score or not math.isfinite(at.best_score):
+            is_best = report.score > at.best_score or not math.isfinite(at.best_score)
+            if is_best:
                 at.keep(report.score, int(row["epoch"]))
                 session.save_best(self._kept_module, report.values)
-        at.history.append(row)
-        at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
+        at.history = [*(earlier for earlier in at.history if earlier["epoch"] != row["epoch"]), row]
+        if whole:
+            at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         if session.is_main:
-            session.folder.log_events(row, at.step)
             shown = self.data.val or self.data.test or self.data.train  # a person looks at them, nothing is chosen
             with self.fabric.autocast():
-                save_samples(session.folder.path, at.epochs_done, self._kept_module, shown)
+                save_samples(session.folder.path, int(row["epoch"]), self._kept_module, shown)
         self._save_state()
-        session.display.end_epoch(row, at.total_epochs, None if report is None else report.primary)
-        session.tell(row)
+        epochs = at.first_epoch + at.total_epochs
+        session.display.end_epoch(row, epochs, None if report is None else report.primary)
+        session.tell(EpochEvent(int(row["epoch"]), epochs, at.step, row, report, is_best, self._seconds_left()))
         return report
 
     def _say_constant(self, report: MetricReport, row: Mapping[str, float]) -> None:
@@ -334,7 +384,8 @@ class GradientStep:
         runtime: Runtime = EagerRuntime(kept, self.fabric.device)
         runtime = on_rectangles(runtime) if data.rectangular else runtime
         batch_size = data.val_batch_size or 2 * data.batch_size
-        report = evaluate(runtime, dataset, batch_size, worker_count(data.workers), wanted)
+        show = partial(self.session.display.track, label="validation")
+        report = evaluate(runtime, dataset, batch_size, worker_count(data.workers), wanted, progress=show)
         kept.train(was_training)
         return report
 
@@ -399,6 +450,8 @@ class ModelStep:
         loader = make_train_loader(pipeline, sampler, worker_count(self.config.data.workers))
         normalize = Normalize(self.model.input_spec).to(device)
         session.display.say(f"{self.step.name}: {self.data.describe()}")
+        steps = at.step + sampler.batches_per_epoch
+        session.monitor.start(StartEvent(session.config, session.folder.path, self.model, at.step, steps))
         if session.is_main:
             session.folder.write_left_out(self.data.left_out)
         seed_step(self.config.seed, at.step, session.fabric.global_rank)
@@ -429,11 +482,10 @@ class ModelStep:
         at.keep(-math.inf if report is None else report.score, int(row["epoch"]))
         at.history.append(row)
         session.save_best(self.model, metrics)
-        if session.is_main:
-            session.folder.log_events(row, at.step)
         session.end_step(self.model, save=True)
-        session.display.end_epoch(row, 1, None if report is None else report.primary)
-        session.tell(row)
+        session.display.end_epoch(row, int(row["epoch"]), None if report is None else report.primary)
+        number = int(row["epoch"])
+        session.tell(EpochEvent(number, number, at.step, row, report, True, None))
         return report
 
 
@@ -454,12 +506,6 @@ def _build_optimizers(model: Model, config: TrainConfig) -> dict[str, Optimizer]
         group: build_optimizer([(names[id(one)], one) for one in model.group_parameters(group)], config.optimizer)
         for group in model.loss_groups
     }
-
-
-def _affordable_epochs(config: TrainConfig, done: int, seconds: float) -> int:
-    """How many epochs fit into ``max_minutes`` at the speed of those that are done; at least those."""
-    assert config.max_minutes is not None
-    return min(config.epochs, max(done, int(config.max_minutes * 60 / (seconds / done))))
 
 
 def _as_list(value: nn.Module | tuple[Any, ...]) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from torch import Tensor
 
+from saccade.engine.train.budget import out_of_time
 from saccade.engine.train.classes import compare_names
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_from_dict
@@ -49,14 +50,14 @@ _FIXED = {
 }
 # What decides which images an epoch has, in which order, and how many make a step.
 _BETWEEN_EPOCHS = (
-    *("data.train", "data.batch_size", "data.repeats", "data.sampler", "data.episode", "data.pair", "data.bad_labels"),
-    *("seed", "accumulate", "nominal_batch"),
+    *("data.train", "data.batch_size", "data.repeats", "data.sampler", "data.episode", "data.pair", "data.balance"),
+    *("data.bad_labels", "seed", "accumulate", "nominal_batch"),
 )
 # What has an effect, or does no harm, where nothing is left to train.
 _AFTER_THE_END = (
     *("data.test", "data.source", "data.workers", "data.val_batch_size", "data.bad_labels", "data.bad_images"),
     *("data.cache", "epochs", "max_minutes", "patience", "evaluate_every", "checkpoint_every", "precision"),
-    *("channels_last", "compile", "deterministic"),
+    *("log_every", "loggers", "channels_last", "compile", "deterministic"),
 )
 
 
@@ -182,8 +183,8 @@ def is_finished(steps: Sequence[RunStep], at: Position) -> bool:
         return True
     config = steps[at.run_step].config
     stopped = config.patience is not None and at.stale >= config.patience
-    ended = at.epoch >= (at.total_epochs or config.epochs) or stopped
-    return at.run_step == len(steps) - 1 and at.batch == 0 and at.epoch > 0 and ended
+    ended = at.batch == 0 and at.epoch > 0 and (at.epoch >= (at.total_epochs or config.epochs) or stopped)
+    return at.run_step == len(steps) - 1 and (ended or out_of_time(config, at))
 
 
 def _check(

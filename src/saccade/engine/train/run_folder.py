@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
 from saccade.errors import ConfigError, SaccadeError, WeightsError
 from saccade.models.checkpoint import read_metadata
-from saccade.structures.files import atomic_write, explain_write_errors, previous_path, write_text
+from saccade.structures.files import atomic_write, previous_path, write_text
 from saccade.structures.reading import require_regular
 from saccade.structures.text import printable
 
@@ -40,7 +39,7 @@ _PARTS = {
 }
 # Temporary files of a run that was killed while it wrote: ours (structures.files) and those of safetensors.
 _LEFT_OVER = re.compile(
-    r"\.(config|metrics|report|batch[^/]*|best|state|model)\.([a-z0-9_]{8}\.\w+|.*\.link)|\.tmp\w{6}|.*\.tmp"
+    r"\.(config|metrics|status|report|batch[^/]*|best|state|model)\.([a-z0-9_]{8}\.\w+|.*\.link)|\.tmp\w{6}|.*\.tmp"
 )
 
 
@@ -67,7 +66,6 @@ class RunFolder:
         self.best_model = self.path / "best.safetensors"
         self.notes: list[str] = []  # what a person should know of the folder that was found
         self._loaded = self.state_path  # the state that the run goes on from
-        self._events: Any = None
         trained = (self.state_path, previous_path(self.state_path), self.best_model)
         if not resume and any(os.path.lexists(path) for path in trained):
             raise ConfigError(
@@ -117,18 +115,6 @@ class RunFolder:
         path = self.path / "metrics.csv"
         if not path.is_file() or path.read_bytes() != text.getvalue().encode():
             write_text(path, text.getvalue())
-
-    def log_events(self, row: Mapping[str, float], step: int) -> None:
-        """Write the TensorBoard scalars of one epoch."""
-        if self._events is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            with explain_write_errors(self.path / "events"):
-                self._events = SummaryWriter(str(self.path / "events"), purge_step=step)
-        with explain_write_errors(self.path / "events"):
-            for key, value in row.items():
-                self._events.add_scalar(key, value, step)
-            self._events.flush()
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write the training state, readable with ``weights_only=True``; the one before is kept beside it.
@@ -215,12 +201,6 @@ class RunFolder:
         except (SaccadeError, KeyError, TypeError):
             return None
         return epoch if isinstance(epoch, int) else None
-
-    def close(self) -> None:
-        """Finish the event file."""
-        if self._events is not None:
-            with explain_write_errors(self.path / "events"):
-                self._events.close()
 
 
 def _read_state(path: Path) -> dict[str, Any]:

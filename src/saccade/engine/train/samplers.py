@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from saccade.data.loading.pairs import PairSampler
 from saccade.data.loading.sampler import EpochSampler, KeySampler
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.phases import EpochSettings
+from saccade.engine.train.progress import track
 from saccade.errors import ConfigError
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
@@ -41,13 +43,17 @@ def build_sampler(
             that is solved, each has to see all.
 
     Raises:
-        ConfigError: If the split is empty, or episodes and pairs do not go with the data.
+        ConfigError: If the split is empty, or the sampler or the balance does not go with the data.
     """
     data = config.data
     if len(dataset) == 0:
         raise ConfigError(f"data.train: split '{data.train}' of {data.source} holds no images.")
     rank = fabric.global_rank if divided else 0
-    if data.sampler in ("shuffle", "balanced"):
+    if data.sampler == "shuffle":
+        weights = None
+        if data.balance != "none":
+            show = partial(track, total=len(dataset), label="classes of the images")
+            weights = balanced_weights(dataset, data.balance, show)
         return EpochSampler(
             len(dataset),
             data.batch_size,
@@ -56,7 +62,12 @@ def build_sampler(
             world_size=fabric.world_size if divided else 1,
             multiscale={phase.index: phase.multiscale(spec) for phase in phases},
             repeats=data.repeats,
-            weights=balanced_weights(dataset) if data.sampler == "balanced" else None,
+            weights=weights,
+        )
+    if data.balance != "none":
+        raise ConfigError(
+            f"data.balance is '{data.balance}', but data.sampler '{data.sampler}' draws classes equally often by "
+            "itself. Leave one of them out."
         )
     labels = _labels(dataset, data.sampler)
     if data.sampler == "episodes":

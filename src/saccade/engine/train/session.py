@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,15 +14,20 @@ import torch.distributed as dist
 from saccade.data.tables.content import require_content
 from saccade.deploy.runtime import EagerRuntime, Runtime
 from saccade.engine.evaluate.evaluate import evaluate, on_rectangles
+from saccade.engine.train.callbacks import Callback, EpochEvent
 from saccade.engine.train.classes import check_classes, check_objects, check_splits
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
 from saccade.engine.train.guard import InterruptGuard, LossGuard
+from saccade.engine.train.interim_report import InterimReport
 from saccade.engine.train.launch import launch_fabric
+from saccade.engine.train.loggers import make_loggers
 from saccade.engine.train.memory import keep_freed_memory
+from saccade.engine.train.monitor import Monitor
 from saccade.engine.train.position import Position
 from saccade.engine.train.progress import TrainingDisplay
 from saccade.engine.train.resume import check_network, describe_network, read_position, take_settings
+from saccade.engine.train.run_files import RunFiles
 from saccade.engine.train.run_folder import RunFolder
 from saccade.engine.train.seeding import seed_step
 from saccade.engine.train.setup import Datasets, build_model, open_datasets, worker_count
@@ -34,11 +39,9 @@ from saccade.models.registry import get_builder
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
+from saccade.weights.published import published_names
 
-__all__ = ["OnEpoch", "Session"]
-
-# Called on the main process after every epoch with its row of metrics.csv; a true value stops the run.
-OnEpoch = Callable[[Mapping[str, float]], bool | None]
+__all__ = ["Session"]
 
 
 class Session:
@@ -49,7 +52,7 @@ class Session:
         resume: Go on where the run of that name stopped.
         model: Train this instead of building ``config.model``.
         data: Train on these instead of opening ``config.data``; or a function that opens those of a step.
-        on_epoch: Called with the figures of every epoch.
+        callbacks: Told of what happens, on the main process.
     """
 
     interrupt: InterruptGuard
@@ -60,7 +63,7 @@ class Session:
         resume: bool,
         model: Model | None,
         data: Datasets | Callable[[TrainConfig], Datasets] | None,
-        on_epoch: OnEpoch | None,
+        callbacks: Sequence[Callback],
     ) -> None:
         self.config = config
         self.steps = resolve_steps(config)
@@ -74,12 +77,13 @@ class Session:
             notes.append(f"{self.folder.path} holds no training state to go on from; the run starts anew.")
         self._given, self._data = data, {}  # type: ignore[var-annotated]
         self._open_set = get_task(get_builder(config.model).task if model is None else model.task).open_set
-        self.on_epoch = on_epoch
         seed_step(config.seed, -1)
         torch.use_deterministic_algorithms(config.deterministic)
         first = self.steps[min(self.at.run_step, len(self.steps) - 1)]
         info = self.data_of(first).train.info
         self.model = model or build_model(first.config, info, pretrained=self.state is None)
+        if model is None and self.state is None and config.weights is None:
+            notes += _say_random(config.model)
         check_classes(self.model, self.data_of(first))
         check_objects(self.model, self.data_of(first))
         if self.state is not None:
@@ -93,7 +97,10 @@ class Session:
             keep_freed_memory()
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        self.display = TrainingDisplay(self.fabric.global_rank == 0)
+        self.display = TrainingDisplay(self.is_main)
+        files = [RunFiles(self.folder.path), InterimReport(self.folder.path, lambda: self.at.history)]
+        told = [*files, *make_loggers(config), *callbacks] if self.is_main else []
+        self.monitor = Monitor(self.display, told, config.log_every)
         self.loss_guard = LossGuard(self.folder.path / "nonfinite")
         self.stopped = self.best_is_missing = False
         if self.is_main:
@@ -236,23 +243,27 @@ class Session:
 
     def asked_to_stop(self) -> bool:
         """Whether any process of the run was asked to stop; all give the same answer."""
+        return self.agree(False)[0]
+
+    def agree(self, enough: bool) -> tuple[bool, bool]:
+        """Whether any process was asked to stop, and whether any of them has enough; all give the same answers."""
         if self._agreement is None:
-            return self.interrupt.requested
-        asked = torch.tensor(int(self.interrupt.requested))
+            return self.interrupt.requested, enough
+        asked = torch.tensor([self.interrupt.requested, enough], dtype=torch.int64)
         dist.all_reduce(asked, dist.ReduceOp.MAX, group=self._agreement)
-        return bool(asked)
+        return bool(asked[0]), bool(asked[1])
 
     def stop(self) -> NoReturn:
         """End the run of all processes, once everything is written."""
         self.fabric.barrier()
         self.interrupt.stop()
 
-    def tell(self, row: Mapping[str, float]) -> None:
-        """Call ``on_epoch``; the main process decides for all whether the run stops."""
-        stop = bool(self.on_epoch(row)) if self.on_epoch is not None and self.is_main else False
-        self.stopped = bool(self.fabric.broadcast(stop))
+    def tell(self, event: EpochEvent) -> None:
+        """Tell of an epoch; the main process decides for all whether the run stops."""
+        self.monitor.epoch(event)
+        self.stopped = bool(self.fabric.broadcast(self.monitor.stop))
         if self.stopped:
-            self.display.say("stopped by on_epoch")
+            self.display.say("stopped by a callback")
 
     def score(self, dataset: VisionDataset) -> MetricReport:
         """Score the kept weights, read from their file."""
@@ -271,3 +282,10 @@ class Session:
         if self.is_main:
             best = self.folder.best_model
             save_model(load_model(best), best, metrics=values, extra=read_metadata(best)["extra"])
+
+
+def _say_random(builder: str) -> list[str]:
+    """A line on published weights that could be begun with, if there are any."""
+    names = published_names(builder)
+    also = f" (or {', '.join(names[1:])})" if names[1:] else ""
+    return [f"{builder} begins with random weights; published ones: --weights {names[0]}{also}"] if names else []

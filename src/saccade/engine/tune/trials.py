@@ -17,6 +17,7 @@ import torch
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
+from saccade.engine.train.callbacks import Callback, EpochEvent
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.fit import fit
 from saccade.engine.train.lock import process_record
@@ -36,13 +37,14 @@ class Opened:
     """Opens the data of trials; those of the recipe stay open, as most trials share them.
 
     Args:
-        base: Configuration that the search starts from.
+            base: Configuration that the search starts from.
 
     Example:
-        >>> from saccade.engine.train.config import DataConfig
-        >>> opened = Opened(TrainConfig(model="lenet5", data=DataConfig(source="digit_scenes")))
-        >>> opened(opened.base) is opened(opened.base)
-        True
+            >>> from saccade.engine.train.callbacks import Callback, EpochEvent
+    from saccade.engine.train.config import DataConfig
+            >>> opened = Opened(TrainConfig(model="lenet5", data=DataConfig(source="digit_scenes")))
+            >>> opened(opened.base) is opened(opened.base)
+            True
     """
 
     def __init__(self, base: TrainConfig) -> None:
@@ -111,7 +113,7 @@ def take_trial(study: Study, total: int) -> Trial | None:
     return trial
 
 
-class _Watch:
+class _Watch(Callback):
     """Follows a trial by its epochs: reports them, and tells when it is to be pruned."""
 
     def __init__(self, trial: Trial, fitness: Fitness, total_epochs: int, outcome: Outcome) -> None:
@@ -131,8 +133,9 @@ class _Watch:
             outcome.figures = {key.removeprefix("val/"): one for key, one in row.items() if key.startswith("val/")}
         return value
 
-    def on_epoch(self, row: Mapping[str, float]) -> bool:
-        """Hook of the training; true to stop it."""
+    def on_epoch(self, event: EpochEvent) -> bool:
+        """True to stop the training."""
+        row = event.figures
         try:
             value = self.see(row)
         except MetricError as error:
@@ -198,7 +201,7 @@ def _train(search: Search, trial: Trial, folder: Path, opened: Opened, fitness: 
     for row in _earlier_rows(place) if begun else []:
         watch.see(row)
     with (place / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
-        fit(config, resume=begun, data=opened, on_epoch=watch.on_epoch)
+        fit(config, resume=begun, data=opened, callbacks=[watch])
     if watch.error is not None:
         raise watch.error
     if outcome.value is None:
