@@ -60,7 +60,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("columns", "losses"), [(80, 1), (160, 4)])
+@pytest.mark.parametrize(("columns", "losses"), [(80, 2), (160, 4)])
 def test_on_a_narrow_terminal_the_losses_give_way(columns: int, losses: int, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, clock = Terminal(), Clock()
     monkeypatch.setattr(sys, "stderr", terminal)
