@@ -383,3 +383,4 @@ def test_run_files_are_whole_at_any_moment(tmp_path: Path, monkeypatch: pytest.M
     files.on_step(StepEvent(1, 2, 4, 20, {"loss": float("nan")}, 0.1, 0.0, None))
     assert (tmp_path / "status.json").stat().st_ino != before
     assert json.loads((tmp_path / "status.json").read_text())["losses"] == {"loss": None}
+    files.on_end(EndEvent("finished", 20, {}))
