@@ -95,7 +95,7 @@ def test_into_a_folder_of_ones_own(pets: str, tmp_path: Path, capsys: pytest.Cap
 def test_what_is_not_there_is_one_line(own_places: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets", "minst"]) == 3
     assert "Did you mean 'mnist'" in capsys.readouterr().err
-    assert main(["datasets", "bccd", "--download"]) == 2
+    assert main(["datasets", "bccd", "--download"]) == 3
     assert "no address with a known hash" in capsys.readouterr().err
     assert main(["datasets", "--download"]) == 2
     assert "a download needs the name" in capsys.readouterr().err

@@ -8,12 +8,14 @@ import inspect
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import saccade
 import saccade.api.options
+import saccade.api.shared_options
 from saccade.api.options import OPTIONS, EvaluateOptions, ExplainOptions, PredictOptions
 from saccade.cli import VERBS, main
 from saccade.cli._arguments import option_names, options_of, parse
@@ -60,10 +62,14 @@ def _arguments(verb: str) -> type[Any]:
     return getattr(importlib.import_module(f"saccade.cli.{verb}"), f"{verb.title()}Arguments", OPTIONS[verb])
 
 
+def _body(module: ModuleType) -> list[ast.stmt]:
+    return ast.parse(inspect.getsource(module)).body
+
+
 def _field_texts() -> dict[str, dict[str, str]]:
     """Docstring of every field, by class."""
     found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(saccade.api.options)).body:
+    for node in (node for module in (saccade.api.shared_options, saccade.api.options) for node in _body(module)):
         if isinstance(node, ast.ClassDef):
             pairs = zip(node.body, node.body[1:], strict=False)
             found[node.name] = {

@@ -19,7 +19,7 @@ from saccade.data.open import open_dataset, open_raw
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import LossReport
 from saccade.data.writers.convert import convert
-from saccade.errors import DataError, SaccadeError
+from saccade.errors import ConfigError, DataError, SaccadeError
 
 FORMATS = ("coco", "yolo", "labelme", "voc")
 
@@ -168,7 +168,7 @@ def test_nothing_is_overwritten_and_unknown_formats_are_named(root: Path, tmp_pa
     convert(root, tmp_path / "out", "coco")
     with pytest.raises(DataError, match="this is not an empty folder"):
         convert(root, tmp_path / "out", "coco")
-    with pytest.raises(DataError, match=r"format 'cocoo' cannot be written\. Did you mean 'coco'"):
+    with pytest.raises(ConfigError, match=r"format 'cocoo' cannot be written\. Did you mean 'coco'"):
         convert(root, tmp_path / "other", "cocoo")
     with pytest.raises(DataError, match="format 'folder' cannot hold the ground truth of task 'detection'"):
         convert(root, tmp_path / "other", "folder")

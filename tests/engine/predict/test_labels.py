@@ -228,7 +228,7 @@ def test_the_verb_labels_images_and_frames(photos: Path, tmp_path: Path, capsys:
     assert (out / "a.png").read_bytes() == (photos / "a.png").read_bytes()
     assert abs(float(np.asarray(Image.open(out / "clip-000002.jpg")).mean()) - 200) < 3
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
-    assert main(["label", run, str(photos), "--to", "labelme", "--out", str(out)]) == 2
+    assert main(["label", run, str(photos), "--to", "labelme", "--out", str(out)]) == 3
     assert "this is not an empty folder" in capsys.readouterr().err
     assert main(["label", run, str(photos), "--to", "labelmee", "--out", "new"]) == 2
     assert "Did you mean 'labelme'" in capsys.readouterr().err

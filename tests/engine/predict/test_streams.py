@@ -309,7 +309,7 @@ def test_folders_below_a_folder(run: str, clip: Path, tmp_path: Path, capsys: py
         Image.new("RGB", (20, 10), "red").save(folder / name)
     (folder / "b" / "loop").symlink_to(folder)
     (folder / "b" / "clip.avi").write_bytes(clip.read_bytes())
-    assert main(["predict", "--model", run, "--source", str(folder)]) == 2
+    assert main(["predict", "--model", run, "--source", str(folder)]) == 3
     assert "recursive (--recursive) finds them" in capsys.readouterr().err
     out = tmp_path / "out"
     words = ["predict", "--model", run, "--source", str(folder), "--recursive", "--every", "9", "--save", str(out)]

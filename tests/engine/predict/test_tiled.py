@@ -375,7 +375,7 @@ def test_what_is_too_large_or_no_image_is_named(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(DataError, match=rf"{name}\.npy: .*{message}"):
             list(predict(Smooth(), tmp_path / f"{name}.npy", tiling=tiling))
     with pytest.raises(DataError, match="source 1: expected pixels"):
-        list(predict(Smooth(), [_noise((40, 40)), np.zeros((4, 4, 4, 4), np.uint8)], tiling=tiling))
+        list(predict(Smooth(), [_noise((40, 40)), np.zeros((1, 4, 4, 4, 4), np.uint8)], tiling=tiling))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
-from saccade.errors import DataError, did_you_mean
+from saccade.errors import ConfigError, did_you_mean
 
 __all__ = ["WRITERS", "Writer", "get_writer"]
 
@@ -33,15 +33,15 @@ def get_writer(name: str) -> Writer:
         name: One of ``WRITERS``.
 
     Raises:
-        DataError: If there is none of that name; the message names the nearest.
+        ConfigError: If there is none of that name; the message names the nearest.
 
     Example:
         >>> get_writer("voc").TASKS
         ('detection', 'segmentation')
         >>> get_writer("yolov5")
         Traceback (most recent call last):
-        saccade.errors.DataError: format 'yolov5' cannot be written. Did you mean 'yolo'?
+        saccade.errors.ConfigError: format 'yolov5' cannot be written. Did you mean 'yolo'?
     """
     if name not in WRITERS:
-        raise DataError(f"format '{name}' cannot be written.{did_you_mean(name, WRITERS)}")
+        raise ConfigError(f"format '{name}' cannot be written.{did_you_mean(name, WRITERS)}")
     return cast(Writer, importlib.import_module(f"saccade.data.writers.{name}"))

@@ -100,7 +100,7 @@ def write_labels(
     writer, kind = get_writer(to), get_task(task)
     info, label_names = kind.draft_info(class_names)
     if info.task not in writer.TASKS:
-        raise DataError(f"format '{to}' cannot hold labels of {info.task}; it holds: {', '.join(writer.TASKS)}.")
+        raise ConfigError(f"format '{to}' cannot hold labels of {info.task}; it holds: {', '.join(writer.TASKS)}.")
     out, report = Path(out), LossReport(model, to)
     with prepare_folder(out), ExitStack() as stack:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,7 @@ class CropConfig:
     enlarge: float = 1.25  # sides of the crop, in sides of the object's box
 
 
+@known_fields
 @dataclass
 class BorderConfig:
     """U-Net's weight map, of networks that learn label maps: gaps between touching cells count more, and rare classes.
