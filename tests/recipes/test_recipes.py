@@ -75,13 +75,13 @@ def test_yolox_tiny_finds_blood_cells(tmp_path: Path) -> None:
     assert metrics["AP"] >= 0.57
 
 
-# Measured 0.898 and 0.600, 0.888 and 0.578, 0.902 and 0.579; seeds differ by about 0.01.
+# Measured 0.900 and 0.609, 0.888 and 0.578, 0.902 and 0.579; seeds differ by about 0.01.
 @pytest.mark.slow
 @pytest.mark.data("bccd")
 @pytest.mark.parametrize(
     ("name", "ap50", "ap"),
     [
-        ("fcos_r18_bccd", 0.885, 0.58),
+        ("fcos_r18_bccd", 0.885, 0.585),
         ("ssdlite_bccd", 0.875, 0.56),
         ("retinanet_r18_bccd", 0.885, 0.56),
         ("centernet_r18_bccd", 0.8, 0.45),
