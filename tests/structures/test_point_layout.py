@@ -60,13 +60,13 @@ def test_the_skeleton_survives_a_conversion(tmp_path: Path) -> None:
 
 def _model() -> Model:
     model = saccade.create_model("dsnt", num_classes=2)
-    model.class_names, model.points = EYES.names, EYES
+    model.class_names, model.point_layout = EYES.names, EYES
     return model
 
 
 def test_checkpoints_results_and_test_time_augmentation_know_the_layout(tmp_path: Path) -> None:
     model = load_model(save_model(_model(), tmp_path / "eyes.safetensors"))
-    assert model.points == EYES
+    assert model.point_layout == EYES
     image = np.zeros((64, 64, 3), np.uint8)
     (result,) = predict(AugmentedRuntime(EagerRuntime(model)), image, size=(64, 64))  # needs no flip_pairs
     assert isinstance(result, Keypoints)
@@ -78,7 +78,7 @@ def test_exported_files_know_the_layout(tmp_path: Path) -> None:
     from saccade.deploy.runtime import open_runtime
 
     runtime = open_runtime(export_model(_model(), tmp_path / "eyes", format="torch", size=(64, 64)), trust=True)
-    assert runtime.points == EYES  # type: ignore[attr-defined]
+    assert runtime.point_layout == EYES  # type: ignore[attr-defined]
 
 
 def test_a_checkpoint_whose_skeleton_has_other_points_is_refused(tmp_path: Path) -> None:

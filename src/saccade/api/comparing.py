@@ -100,13 +100,12 @@ def compare(
 
 def _names(models: tuple[ModelLike, ModelLike]) -> tuple[str, str]:
     """Names that tell the models apart: as short as may be."""
-    paths = [None if isinstance(one, Model) else Path(one) for one in models]
     first, second = (
-        (one.builder_name or type(one).__name__) if isinstance(one, Model) else path.name or str(path)
-        for one, path in zip(models, paths, strict=True)
+        (one.builder_name or type(one).__name__) if isinstance(one, Model) else Path(one).name or str(one)
+        for one in models
     )
-    if first == second and None not in paths:
-        first, second = map(str, paths)
+    if first == second and not any(isinstance(one, Model) for one in models):
+        first, second = map(str, models)
     if first == second:
         first, second = f"{first} (first)", f"{second} (second)"
     return first, second

@@ -342,6 +342,7 @@ def predict(
 
         skips = Skips(on_error)
         found = opened_boxes(runtime, boxes, tile is not None, trust)
+        assert found is not None
         poses = predict_top_down(runtime, source, found, max(batch_size, 8), keep_images, skips, options)
         least = score_threshold
         return Predictions(poses if least is None else (one.above(least) for one in poses), skips.images)

@@ -141,4 +141,4 @@ def _metavar(one: Field[Any]) -> str:
 
 def _same_default(one: Field[Any]) -> Any:
     """A new field with the default of another one."""
-    return field(default=one.default, default_factory=one.default_factory)  # type: ignore[call-overload]
+    return field(default=one.default, default_factory=one.default_factory)

@@ -176,11 +176,11 @@ def points_of(runtime: Runtime) -> PointLayout:
         >>> from saccade.deploy.runtime import EagerRuntime
         >>> from saccade.structures.point_layout import PointLayout
         >>> model = saccade.create_model("dsnt", num_classes=2)
-        >>> model.points = PointLayout(("left_eye", "right_eye"), flip_pairs=((0, 1),))
+        >>> model.point_layout = PointLayout(("left_eye", "right_eye"), flip_pairs=((0, 1),))
         >>> points_of(EagerRuntime(model)).flip_pairs
         ((0, 1),)
     """
-    layout: PointLayout = getattr(runtime, "points", PointLayout())
+    layout: PointLayout = getattr(runtime, "point_layout", PointLayout())
     return layout
 
 

@@ -109,7 +109,7 @@ class FileRuntime:
         self.name = f"{path.name} ({engine})"
         self.input_names = tuple(metadata.get("inputs", ()))
         self.decoded_keys = tuple(metadata.get("decoded_keys") or metadata["outputs"])
-        self.points = PointLayout.from_dict(metadata.get("points", {}))
+        self.point_layout = PointLayout.from_dict(metadata.get("points", {}))
         self.num_classes: int = metadata["num_classes"]
         self.max_detections: int | None = metadata.get("max_detections")
         self.score_thresholds: tuple[float, ...] = tuple(metadata.get("score_thresholds", ()))

@@ -172,7 +172,7 @@ class OpenVinoRuntime:
         self._lock = threading.Lock()
         self.task, self.class_names, self.input_spec = model.task, model.class_names, spec
         self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
-        self.points = model.points
+        self.point_layout = model.point_layout
         self.num_classes, self.max_detections = model.num_classes, max_detections_of(model)
         self.score_thresholds = model.score_thresholds
         words = {"f32": "float32", "bf16": "bfloat16"}[self._options["INFERENCE_PRECISION_HINT"]]

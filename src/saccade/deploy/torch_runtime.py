@@ -54,7 +54,7 @@ class EagerRuntime:
         self.normalize = Normalize(model.input_spec).to(self.device)
         self.task, self.class_names, self.input_spec = model.task, model.class_names, model.input_spec
         self.input_names, self.decoded_keys = model.input_names, model.decoded_keys
-        self.points = model.points
+        self.point_layout = model.point_layout
         self.num_classes, self.max_detections = model.num_classes, max_detections_of(model)
         self.score_thresholds = model.score_thresholds
         self.name = f"{model.builder_name or type(model).__name__} (torch, {self.device}, {_words(self.precision)})"

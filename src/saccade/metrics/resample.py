@@ -177,7 +177,7 @@ def resampled_precision(table: RecordTable, rules: CocoRules, weights: Weights) 
     taken = match_detections(table, rules.thresholds, table.ignore, most)[:, rows]
     hits = (taken >= 0) & np.append(~table.ignore, False)[taken]
     counts = hits | (taken < 0)
-    weights = weights.astype(np.float64)
+    drawn = weights.astype(np.float64)
     by_class = []
     for label in range(table.num_classes):
         mine = (table.ground_truth_label == label) & ~table.ignore
@@ -185,7 +185,7 @@ def resampled_precision(table: RecordTable, rules: CocoRules, weights: Weights) 
             part = slice(int(bounds[label]), int(bounds[label + 1]))
             of_objects, of_found = table.ground_truth_image[mine], table.image[rows[part]]
             size = max(1, _CHUNK // max(1, len(of_found), len(of_objects)))
-            chunks = [weights[start : start + size] for start in range(0, len(weights), size)]
+            chunks = [drawn[start : start + size] for start in range(0, len(drawn), size)]
             by_class.append(
                 np.concatenate(
                     [

@@ -39,7 +39,7 @@ class Model(nn.Module):
             may, as class 0 by its name.
         class_names: Their names once trained, else empty.
         single_object: It finds one object an image, so that images with several are cropped object by object.
-        points: Names, left and right pairs, and skeleton of the keypoints that it learnt; empty where it has none.
+        point_layout: Names, left and right pairs, and skeleton of the keypoints that it learnt; empty where it has none.
         input_spec: How images become this network's input.
         input_names: Further inputs of ``forward``, such as ``("proposals",)``.
         target_names: Kinds of ground truth that ``loss`` reads, such as ``("boxes", "labels")``.
@@ -81,7 +81,7 @@ class Model(nn.Module):
     num_classes: int
     input_spec: InputSpec
     class_names: tuple[str, ...] = ()
-    points: PointLayout = PointLayout()
+    point_layout: PointLayout = PointLayout()
     single_object: bool = False
     input_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()

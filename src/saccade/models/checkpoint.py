@@ -84,7 +84,7 @@ def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> 
         **({"score_thresholds": list(model.score_thresholds)} if model.score_thresholds else {}),
         "metrics": dict(metrics or {}),
         **({"nms": asdict(settings)} if isinstance(settings, NmsSettings) else {}),
-        **({"points": model.points.to_dict()} if model.points else {}),
+        **({"points": model.point_layout.to_dict()} if model.point_layout else {}),
     }
 
 
@@ -247,7 +247,7 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
     model.class_names = tuple(metadata["class_names"])
     model.input_spec = spec
     if earlier_head is None:  # another head may be for other points
-        model.points = PointLayout.from_dict(metadata.get("points", {}))
+        model.point_layout = PointLayout.from_dict(metadata.get("points", {}))
     model.earlier_heads = heads
     if "nms" in metadata and isinstance(getattr(model, "nms", None), NmsSettings):
         vars(model)["nms"] = NmsSettings(**metadata["nms"])

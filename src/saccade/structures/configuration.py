@@ -42,6 +42,7 @@ def known_fields(kind: type[T]) -> type[T]:
     """
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     initialize, assign = kind.__init__, kind.__setattr__
+    changed: Any = kind
 
     def check(name: str) -> None:
         if name not in known:
@@ -55,15 +56,14 @@ def known_fields(kind: type[T]) -> type[T]:
 
     def set_field(self: Any, name: str, value: Any) -> None:
         check(name)
-        assign(self, name, _records(_hints(kind)[name], value, f"{kind.__name__}.{name}"))
+        assign(self, name, _records(_hints(changed)[name], value, f"{kind.__name__}.{name}"))
 
-    kind.__init__ = init  # type: ignore[misc]
-    kind.__setattr__ = set_field  # type: ignore[assignment,method-assign]
+    changed.__init__, changed.__setattr__ = init, set_field
     return kind
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
@@ -98,7 +98,7 @@ def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str = "con
         Traceback (most recent call last):
         saccade.errors.ConfigError: config: unknown option 'epoch'. Did you mean 'epochs'?
     """
-    hints = _hints(kind)
+    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for key, value in values.items():

@@ -104,9 +104,10 @@ class DetectionTask(Task):
 
     def with_points(self, results: Sequence[Result], points: PointLayout) -> list[Result]:
         """The same results with names and skeleton of the keypoints, where they have some."""
-        about = {"point_names": points.names, "skeleton": points.skeleton}
         return [
-            replace(one, **about) if isinstance(one, Detections) and one.keypoints is not None else one
+            replace(one, point_names=points.names, skeleton=points.skeleton)
+            if isinstance(one, Detections) and one.keypoints is not None
+            else one
             for one in results
         ]
 

@@ -125,8 +125,8 @@ def test_the_flip_test_averages_heatmaps_before_points_are_read(scramble, refine
     torch.manual_seed(0)
     model = create_model("hrnet_pose", num_classes=3, refine=refine).eval()
     scramble(model)
-    model.points = PointLayout(("nose", "left_eye", "right_eye"), flip_pairs=((1, 2),))
-    model.class_names = model.points.names
+    model.point_layout = PointLayout(("nose", "left_eye", "right_eye"), flip_pairs=((1, 2),))
+    model.class_names = model.point_layout.names
     plain = EagerRuntime(model)
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     decoded = AugmentedRuntime(plain)(images)
@@ -150,8 +150,8 @@ def test_the_flip_test_averages_heatmaps_before_points_are_read(scramble, refine
 def test_a_mirrored_network_would_answer_the_same_from_the_flip_test():
     """Heatmaps of an image and those of its mirror image change places, and the points stay in pixels of the image."""
     model = create_model("hrnet_pose", num_classes=2).eval()
-    model.points = PointLayout(("left", "right"), flip_pairs=((0, 1),))
-    model.class_names = model.points.names
+    model.point_layout = PointLayout(("left", "right"), flip_pairs=((0, 1),))
+    model.class_names = model.point_layout.names
     runtime = AugmentedRuntime(EagerRuntime(model))
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     first, second = runtime(images)["keypoints"], runtime(images.flip(3))["keypoints"]

@@ -105,7 +105,7 @@ def test_the_skeleton_comes_from_the_data_and_travels(tmp_path: Path) -> None:
     assert model.layout.limbs == ((0, 1), (0, 2))
     again = load_model(save_model(model, tmp_path / "hands.safetensors"))
     assert (again.layout, again.finish_options) == (model.layout, model.finish_options)
-    assert again.points.skeleton == ((0, 1), (0, 2))
+    assert again.point_layout.skeleton == ((0, 1), (0, 2))
     with pytest.raises(ConfigError, match="no skeleton for 3 classes"):
         build_model(config, replace(info, skeleton=()))
 

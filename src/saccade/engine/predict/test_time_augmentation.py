@@ -90,7 +90,7 @@ class AugmentedRuntime:
         self.options = MergeOptions(merge, iou_threshold, tuple(flip_pairs))
         self.task, self.class_names, self.input_spec = runtime.task, runtime.class_names, runtime.input_spec
         self.input_names, self.decoded_keys = runtime.input_names, runtime.decoded_keys
-        self.points = points_of(runtime)
+        self.point_layout = points_of(runtime)
         self.num_classes, self.max_detections = num_classes_of(runtime), max_detections_of(runtime)
         self.score_thresholds = score_thresholds_of(runtime)
         if self.input_spec.fixed:

@@ -31,7 +31,7 @@ NO_POINTS = PointLayout()
 def save_batch_image(path: Path, pipeline: TrainPipeline, sampler: KeySampler, model: Model, count: int = 8) -> None:
     """Draw the first training images after augmentation, with their ground truth."""
     keys = sampler.first_keys(count)
-    drawn = [draw_sample(pipeline[key], model.task, model.class_names, model.points) for key in keys]
+    drawn = [draw_sample(pipeline[key], model.task, model.class_names, model.point_layout) for key in keys]
     write_image(path, montage(drawn, columns=4))
 
 

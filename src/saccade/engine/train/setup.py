@@ -207,7 +207,7 @@ def build_model(config: TrainConfig, info: DatasetInfo, pretrained: bool = True)
     classes = get_task(get_builder(config.model).task).network_classes(info.class_names)
     model = create_for_classes(config.model, classes, **options)
     model.class_names = learnt_class_names(model.num_classes, info.class_names)
-    model.points = info.points
+    model.point_layout = info.points
     if model.single_object:
         model.input_spec = replace(model.input_spec, object_crops=info.object_crops)
     if config.data.size is not None:

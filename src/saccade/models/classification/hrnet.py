@@ -159,7 +159,7 @@ class HRNet(Classifier):
     class_rows = linear_rows("classifier")
     unused_by_features = ("incre_modules", "downsamp_modules", "final_layer", "classifier")
     input_spec = IMAGENET_SPEC
-    feature_strides = (4, 8, 16, 32)
+    feature_strides: tuple[int, ...] = (4, 8, 16, 32)
 
     def __init__(self, shape: HRShape, num_classes: int = 1000) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ class MobileNetV1(Classifier):
     stage_names = tuple(f"trunk.{number}" for number in range(1 + len(LAYERS)))
     head_names = ("head",)
     class_rows = linear_rows("head")
-    feature_strides = (2, 4, 8, 16, 32)
+    feature_strides: tuple[int, ...] = (2, 4, 8, 16, 32)
 
     def __init__(
         self,

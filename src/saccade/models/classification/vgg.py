@@ -81,7 +81,7 @@ class VGG(Classifier):
     class_rows = linear_rows("classifier.6")
     unused_by_features = ("classifier",)
     input_spec = IMAGENET_SPEC
-    feature_strides = (2, 4, 8, 16, 32)
+    feature_strides: tuple[int, ...] = (2, 4, 8, 16, 32)
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ class HeatmapModel(Model):
     task = "keypoints"
     single_object = True
     target_names = ("keypoints",)
-    decoded_keys = ("keypoints", "point_scores", "scores", "count")
+    decoded_keys: tuple[str, ...] = ("keypoints", "point_scores", "scores", "count")
     head_names = ("head",)
     class_rows = linear_rows("head")  # points are the classes
 

@@ -80,8 +80,9 @@ def start_as_background(stages: Iterable[nn.Module]) -> None:
             assert branch.output.bias is not None
             nn.init.normal_(branch.output.weight, std=0.01)
             nn.init.zeros_(branch.output.bias)
-        with torch.no_grad():
-            stage.heatmaps.output.bias[-1] = 1.0  # type: ignore[union-attr, index]
+            if branch is stage.heatmaps:
+                with torch.no_grad():
+                    branch.output.bias[-1] = 1.0
 
 
 class PartFieldModel(Model):
@@ -113,7 +114,7 @@ class PartFieldModel(Model):
                 raise ConfigError(f"{name} is {value}; it is a number of pixels above 0.")
         self.layout = layout
         self.num_classes = len(layout.points)
-        self.points = layout.point_layout
+        self.point_layout = layout.point_layout
         self.sigma, self.limb_width = sigma, limb_width
         self.backbone = backbone
         self.feature_channels, self.feature_strides = backbone.feature_channels, backbone.feature_strides
