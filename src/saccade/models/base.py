@@ -39,7 +39,7 @@ class Model(nn.Module):
             may, as class 0 by its name.
         class_names: Their names once trained, else empty.
         single_object: It finds one object an image, so that images with several are cropped object by object.
-        point_layout: Names, left and right pairs, and skeleton of the keypoints that it learnt; empty where it has none.
+        point_layout: Names, mirrored pairs and skeleton of the keypoints that it learnt; empty where it has none.
         input_spec: How images become this network's input.
         input_names: Further inputs of ``forward``, such as ``("proposals",)``.
         target_names: Kinds of ground truth that ``loss`` reads, such as ``("boxes", "labels")``.
