@@ -10,7 +10,10 @@ __all__ = ["hrnet_pose_tiny_coco"]
 
 @recipe
 def hrnet_pose_tiny_coco() -> TrainConfig:
-    """HRNet-W18-Small for pose overfits the 57 persons of ``tiny_coco`` in crops of 128 x 96; not run yet.
+    """HRNet-W18-Small for pose overfits the 57 persons of ``tiny_coco`` in crops of 128 x 96.
+
+    Measured: ``saccade train --recipe hrnet_pose_tiny_coco``, OKS AP 0.969 in 5.5 minutes on one thread of an AMD EPYC
+    without bf16 that other programs loaded as well.
 
     There are too few photographs to learn more than these; what is scored are the training images themselves, on the
     boxes of the ground truth, without augmentation.

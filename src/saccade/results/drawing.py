@@ -164,7 +164,7 @@ def draw_keypoints(
         scores: (N, K) 0..1; points at 0 are left out, points below 0.3 are drawn hollow.
         names: K names of the points.
         colors: K colours instead.
-        skeleton: Pairs of points that a limb joins; a limb is drawn where both its points are.
+        skeleton: Pairs of points that a limb joins; a limb is drawn where both its points score 0.3 or more.
 
     Example:
         >>> image = np.zeros((480, 640, 3), np.uint8)
@@ -193,7 +193,8 @@ def draw_keypoints(
                 centres[index] = (round((x - 0.5) * fine), round((y - 0.5) * fine))
         drawn |= centres.keys()
         for (first, second), ink in zip(skeleton, limb_inks, strict=True):
-            if first in centres and second in centres:
+            sure = scores is None or min(scores[person, first], scores[person, second]) >= 0.3
+            if sure and first in centres and second in centres:
                 cv2.line(canvas, centres[first], centres[second], ink, line, cv2.LINE_AA, 4)
         for index, centre in centres.items():
             score = 1.0 if scores is None else float(scores[person, index])
