@@ -74,6 +74,10 @@ class Peaks(NamedTuple):
         points: (M, 2) x and y in cells; the centre of the first cell is 0.
         scores: (M,) heights.
         starts: (P + 1,) where the candidates of each part begin.
+
+    Example:
+        >>> Peaks(np.zeros((3, 2)), np.ones(3), np.array([0, 2, 3])).starts.tolist()  # two of one part, one of the next
+        [0, 2, 3]
     """
 
     points: Array
@@ -88,6 +92,10 @@ class People(NamedTuple):
         points: (N, P, 2) x and y in cells, zero where a part was not found.
         point_scores: (N, P) heights of the peaks, 0..1; zero where a part was not found.
         scores: (N,) mean of the point scores.
+
+    Example:
+        >>> People(np.zeros((2, 18, 2)), np.zeros((2, 18)), np.array([0.8, 0.4])).points.shape
+        (2, 18, 2)
     """
 
     points: Array
