@@ -48,8 +48,8 @@ def measure(name: str, seed: int, out: Path, quick: bool) -> Row:
 
 
 def times(recipes: Sequence[str], rounds: int = 200) -> str:
-    """Time of an image by networks with fresh weights. Decoding and suppression work on as many candidates as after
-    training, so that they take as long."""
+    """Time of an image by networks with fresh weights; as few of their boxes score anything, suppression has less to do
+    than after training."""
 
     def row(name: str) -> Row:
         config = saccade.recipe(name)
