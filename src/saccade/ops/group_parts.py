@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from saccade.errors import ConfigError
 from saccade.ops.heatmaps import local_peaks
@@ -250,6 +249,8 @@ def group_parts(
 
 def _assign(pairs: _Pairs, num_limbs: int) -> list[tuple[int, int]]:
     """Connections of all limbs, the surest first: for each limb the assignment of the largest total (equation 13)."""
+    from scipy.optimize import linear_sum_assignment  # half a second, for which no other prediction should wait
+
     chosen = []
     starts = np.searchsorted(pairs.limb, np.arange(num_limbs + 1))
     for begin, end in pairwise(starts.tolist()):
