@@ -37,14 +37,13 @@ class Opened:
     """Opens the data of trials; those of the recipe stay open, as most trials share them.
 
     Args:
-            base: Configuration that the search starts from.
+        base: Configuration that the search starts from.
 
     Example:
-            >>> from saccade.engine.train.callbacks import Callback, EpochEvent
-    from saccade.engine.train.config import DataConfig
-            >>> opened = Opened(TrainConfig(model="lenet5", data=DataConfig(source="digit_scenes")))
-            >>> opened(opened.base) is opened(opened.base)
-            True
+        >>> from saccade.engine.train.config import DataConfig
+        >>> opened = Opened(TrainConfig(model="lenet5", data=DataConfig(source="digit_scenes")))
+        >>> opened(opened.base) is opened(opened.base)
+        True
     """
 
     def __init__(self, base: TrainConfig) -> None:
