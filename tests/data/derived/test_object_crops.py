@@ -211,7 +211,7 @@ def test_ground_truth_through_crops_and_heatmaps_is_a_perfect_score(
     crops = ObjectCrops(persons, size[1] / size[0])
     report = evaluate(Oracle(crops, spec, stride, refine), crops, batch_size=8)
     assert report.values["AP"] >= least
-    assert report.values["NME"] < 0.02
+    assert report.values["NME"] < 0.03
 
 
 @pytest.mark.data("tiny_coco")

@@ -40,7 +40,7 @@ def object_window(box_xyxy: Sequence[float] | NDArray[Any], aspect: float, enlar
 
     Example:
         >>> object_window([10, 20, 30, 100], aspect=0.75, enlarge=1.25)
-        (10, -18, 100, 75)
+        (10, -17, 100, 75)
     """
     x1, y1, x2, y2 = (float(value) for value in box_xyxy)
     height = max(y2 - y1, (x2 - x1) / aspect) * enlarge

@@ -129,7 +129,7 @@ def matching_loss(heatmaps: Tensor, points: Tensor, visible: Tensor, sigma: floa
     Example:
         >>> points, visible = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool)
         >>> round(matching_loss(torch.zeros(1, 1, 9, 9), points, visible, sigma=1.0).item(), 3)  # about pi
-        3.141
+        3.142
     """
     error = heatmaps - gaussian(points, (heatmaps.shape[-2], heatmaps.shape[-1]), sigma, peak_one=True)
     return masked_mean(error.square().sum((-2, -1)), visible)
