@@ -99,7 +99,7 @@ def draw_training_images(config: TrainConfig, count: int = 16, epoch: int = 0, t
     Example:
         >>> config = on_data(TrainConfig(model="lenet5"), "digit_scenes")
         >>> draw_training_images(config, count=4).shape
-        (1042, 772, 3)
+        (1042, 900, 3)
     """
     if count < 1:
         raise ConfigError(f"count must be at least 1; got {count}.")

@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> duration(42.4), duration(600), duration(7500), duration(200000)
-        ('42 s', '10 min', '2 h 05 min', '2 d 07 h')
+        ('42 s', '10 min', '2 h 05 min', '2 d 08 h')
     """
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -24,13 +24,15 @@ class RunFiles(Callback):
         folder: The run folder.
 
     Example:
-        >>> files = RunFiles(Path("runs/digits"))
+        >>> Path("digits").mkdir()
+        >>> files = RunFiles(Path("digits"))
         >>> model = saccade.create_model("lenet5")
         >>> files.on_start(StartEvent(saccade.recipe("lenet5_mnist"), files.folder, model, step=0, steps=400))
         >>> files.on_step(StepEvent(1, 4, 50, 400, {"cross_entropy": 2.3}, 0.01, 80.0, 70.0))
-        >>> status = json.loads(Path("runs/digits/status.json").read_text())
+        >>> status = json.loads(Path("digits/status.json").read_text())
         >>> status["state"], status["step"], status["seconds_left"]
         ('running', 50, 70.0)
+        >>> files.on_end(EndEvent("finished", 400, {"top1": 0.99}))
     """
 
     def __init__(self, folder: Path) -> None:
