@@ -64,6 +64,7 @@ def test_the_verbs_take_what_convert_wrote(
     assert main([*words, "names.txt"]) == 0
     said = capsys.readouterr().out
     assert "resnet20_cifar, shortcut='padding', 3 classes named blue, green, red" in said
+    Path("mine.safetensors").unlink()
     assert main([*words, "names.txt", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["layout"] == "ResNet for CIFAR"
 

@@ -18,7 +18,7 @@ SMALL: dict[str, Any] = {"num_classes": 2, "backbone": "mobilenet_v3_small"}
     [
         ("fcn8s", SMALL, 96, 40),
         ("fcn8s_vgg16", {"num_classes": 2, "fc_channels": 128, "base_channels": 8}, 64, 90),
-        ("deeplabv1_largefov", {"num_classes": 2, "fc_channels": 64, "base_channels": 8}, 161, 60),
+        ("deeplabv1_largefov", {"num_classes": 2, "fc_channels": 64, "base_channels": 8}, 161, 90),
         ("deeplabv2", {**SMALL, "rates": (1, 2, 4, 6)}, 129, 40),
     ],
 )
