@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from saccade.models.keypoints.part_layout import COCO_POINTS, COCO_SKELETON, OPE
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
 
-COCO = Path(os.environ.get("SACCADE_DATA", "")) / "tiny_coco"
 SMALL = {"backbone": "mobilenet_v1_0_25", "channels": 8}
 TRIANGLE = {"num_classes": 3, "skeleton": [(0, 1), (0, 2), (1, 2)], "stages": 1, **SMALL}
 
@@ -127,7 +125,7 @@ def restored(model: Model, keypoints: Tensor, size: tuple[int, int], **options: 
     return run_finish(model.finish, decoded, torch.zeros(1, 3, *size), {**model.finish_options, **options})
 
 
-@pytest.mark.skipif(not COCO.is_dir(), reason="tiny_coco is not here")
+@pytest.mark.data("tiny_coco")
 @pytest.mark.parametrize(
     ("scale", "limb_span", "lowest"),
     [
@@ -135,12 +133,12 @@ def restored(model: Model, keypoints: Tensor, size: tuple[int, int], **options: 
         (1.0, 1, 0.84),  # limbs of the skeleton alone: people without an elbow come back in two
     ],
 )
-def test_people_come_back_from_their_maps(scale: float, limb_span: int, lowest: float) -> None:
+def test_people_come_back_from_their_maps(scale: float, limb_span: int, lowest: float, data_root: Path) -> None:
     model = saccade.create_model("openpose_coco", num_classes=17, limb_span=limb_span, stages=1, **SMALL)
     evaluator = OksEvaluator(COCO_POINTS)
     people = 0
     for split in ("train2017", "val2017"):
-        data = open_dataset(str(COCO), split, task="keypoints")
+        data = open_dataset(str(data_root / "tiny_coco"), split, task="keypoints")
         for index in range(len(data)):
             target = data.target(index)
             keypoints = torch.from_numpy(np.asarray(target["keypoints"], np.float32)).clone()
