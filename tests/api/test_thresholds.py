@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,18 @@ def test_a_model_in_memory_keeps_them(model: TinyDetector, data: Path) -> None:
         assert list(model.score_thresholds) == [row["threshold"] for row in report.per_class]
     finally:
         model.score_thresholds = ()
+
+
+def test_labels_to_be_corrected_pass_them(model: TinyDetector, data: Path, tmp_path: Path) -> None:
+    own = copy.deepcopy(model)
+    own.score_thresholds = (0.9, 0.05, 0.5)
+    counts = {}
+    for name, threshold in (("own", None), ("given", 0.02)):
+        report = saccade.label(own, data / "val", to="csv", out=tmp_path / name, score_threshold=threshold)
+        found = saccade.predict(own, data / "val", score_threshold=threshold)
+        counts[name] = report.kept["objects"]
+        assert counts[name] == sum(len(result) for result in found if isinstance(result, Detections))
+    assert 0 < counts["own"] < counts["given"]
 
 
 def test_files_with_others_and_tasks_without_are_refused(checkpoint: Path, tmp_path: Path) -> None:

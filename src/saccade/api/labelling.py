@@ -20,7 +20,7 @@ def label(
     to: str,
     out: str | Path,
     sort: Literal["source", "uncertain"] = "source",
-    score_threshold: float = 0.25,
+    score_threshold: float | None = None,
     weights: str | None = None,
     batch_size: int = 1,
     device: str | None = None,
@@ -39,7 +39,8 @@ def label(
         to: Format to write: labelme, cvat, coco, yolo, voc, label_studio, csv, folder.
         out: Folder to write, which must be empty or not exist.
         sort: Order of the images: that of the source, or those first of which the model is least sure (uncertain).
-        score_threshold: Leave out objects that score less.
+        score_threshold: Leave out objects that score less; the model's own thresholds of its classes if not given, else
+            0.25.
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         batch_size: Images (or tiles) at a time.
         device: Such as cuda; a GPU if there is one, else the CPU through the fastest runtime installed, if not given.
@@ -70,12 +71,16 @@ def label(
         (1, ['a.json', 'a.png', 'flags.txt', 'uncertainty.csv'])
     """
     from saccade.data.writers import get_writer
+    from saccade.deploy.base import score_thresholds_of
     from saccade.engine.predict.labels import write_labels
+    from saccade.engine.predict.predict import SHOWN_SCORE
     from saccade.engine.predict.predict import predict as run
     from saccade.engine.predict.sources import SourceOptions
 
     get_writer(to)  # an unknown format is refused before anything is predicted
     runtime = open_model(model, weights, device, trust)
+    if score_threshold is None and not score_thresholds_of(runtime):
+        score_threshold = SHOWN_SCORE
     predictions = run(
         runtime,
         source,

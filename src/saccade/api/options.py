@@ -247,8 +247,8 @@ class LabelOptions:
     sort: Literal["source", "uncertain"] = "source"
     """Order of the images: that of the source, or those first of which the model is least sure (uncertain). File names
     then begin with their rank."""
-    score_threshold: float = 0.25
-    """Leave out objects that score less."""
+    score_threshold: float | None = None
+    """Leave out objects that score less; the model's own thresholds of its classes if not given, else 0.25."""
     weights: str | None = None
     """Published weights by name, or a file of any known layout, for a network given by name."""
     batch_size: int = 1
