@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -60,6 +62,16 @@ REAL = {
 }
 
 
+def _load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(EXAMPLES)  # what several examples share lies beside them
+    spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), EXAMPLES / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.data(REAL[name])) if name in REAL else name for name in sorted(PRINTS)],
@@ -67,13 +79,13 @@ REAL = {
 def test_example(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(EXAMPLES)  # what several examples share lies beside them
-    spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), EXAMPLES / name)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(tmp_path)
+    _load(name, monkeypatch).main(tmp_path)
     printed = capsys.readouterr().out
     assert PRINTS[name] in printed
     assert "DIFFERENT" not in printed
+
+
+@pytest.mark.data("bccd")
+def test_times_alone_need_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = _load("compare_detectors.py", monkeypatch).times(("yolox_nano_bccd",), rounds=1)
+    assert re.search(r"^\| `yolox_nano_bccd` \| 256 x 320 \| [\d.]+ \|$", printed, flags=re.M)
