@@ -54,7 +54,7 @@ def test_help_names_what_stands_in_which_position(
         (["saccade", "train", "--model", "lenet"], {"lenet5"}),
         (["saccade", "predict", "--qui"], {"--quiet"}),
     ],
-    ids=lambda value: " ".join(value),
+    ids=lambda value: " ".join(value if isinstance(value, list) else sorted(value)),
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
 def test_bash_completes(words: list[str], expected: set[str], tmp_path: Path) -> None:
