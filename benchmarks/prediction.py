@@ -30,7 +30,8 @@ from benchmarks.common import Figure, alternate, use_threads
 from saccade.data.images.decode import read_image
 from saccade.data.loading.pipeline import resize_image
 from saccade.deploy.fuse import fuse_batch_norm
-from saccade.deploy.openvino_runtime import _options, convert_program, import_openvino
+from saccade.deploy.openvino_file import import_openvino, openvino_options
+from saccade.deploy.openvino_runtime import convert_program
 from saccade.deploy.runtime import EagerRuntime, Runtime, best_cpu_runtime
 from saccade.engine.predict.predict import predict
 from saccade.models.base import Decoded, Model
@@ -102,7 +103,7 @@ def bare_network(model: Model, images: Tensor) -> Callable[[], Any]:
     form = RawOutputs(fuse_batch_norm(model, images).requires_grad_(False))
     program = torch.export.export(form, (images,))
     graph = convert_program(program, tuple(model(images)))
-    compiled = import_openvino().Core().compile_model(graph, "CPU", _options("auto"))
+    compiled = import_openvino().Core().compile_model(graph, "CPU", openvino_options("auto"))
     pixels = images.contiguous().numpy()
     return lambda: compiled([pixels])
 

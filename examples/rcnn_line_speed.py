@@ -35,10 +35,10 @@ from saccade.data.loading.sampler import EpochSampler
 from saccade.data.open import open_dataset
 from saccade.data.transforms.config import AugmentConfig
 from saccade.models.base import Model
-from saccade.models.inputs import select_inputs
 from saccade.models.normalize import Normalize
 from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.kinds import select_inputs
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 

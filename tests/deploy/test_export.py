@@ -12,7 +12,7 @@ from tests.deploy.small import SmallClassifier, SmallDetector, pixels
 from torch import Tensor
 
 from saccade.deploy.export import SUFFIXES, export_model
-from saccade.deploy.openvino_runtime import OpenVinoFileRuntime
+from saccade.deploy.openvino_file import OpenVinoFileRuntime
 from saccade.deploy.runtime import EagerRuntime, Runtime, open_runtime
 from saccade.deploy.verify import verify_export
 from saccade.errors import ExportError, SaccadeError

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from saccade.api.options import FinishOptions
 from saccade.errors import ConfigError
-from saccade.models.base import Model
 
 if TYPE_CHECKING:
     from saccade.deploy.file_runtime import FileRuntime
+    from saccade.models.base import Model
 
 __all__ = ["OWN_FINISH", "FinishLike", "set_finish", "with_finish"]
 

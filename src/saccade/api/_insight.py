@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from saccade.api._open import ModelLike, run_config
 from saccade.errors import ConfigError
-from saccade.models.base import Model
 
 if TYPE_CHECKING:
     from saccade.deploy.runtime import Runtime
@@ -95,7 +94,7 @@ class Insight:
         if self.errors is not None:
             from saccade.engine.report.errors_page import write_errors_page
 
-            name = model.builder_name if isinstance(model, Model) else str(model)
+            name = str(model) if isinstance(model, str | Path) else model.builder_name
             title = f"{name} on {dataset.info.name}, {dataset.info.split}"
             path = write_errors_page(self.errors, inspection, report, dataset, title)
             report.notes.append(f"the errors are in {path}.")
@@ -122,7 +121,7 @@ class Insight:
         values = tuple(round(float(one), 6) for one in thresholds)
         for row, value in zip(report.per_class, values, strict=True):
             row["threshold"] = value
-        if isinstance(model, Model):
+        if not isinstance(model, str | Path):
             model.score_thresholds = values
             return
         path = checkpoint.find_checkpoint(model)

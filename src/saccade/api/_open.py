@@ -8,17 +8,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from saccade.api._finish import OWN_FINISH, FinishLike, set_finish, with_finish
 from saccade.api.options import NmsOptions
 from saccade.errors import ConfigError, DataError, did_you_mean
-from saccade.models.base import Model
 
 if TYPE_CHECKING:
     from saccade.deploy.runtime import Runtime
     from saccade.engine.predict.tiled import Tiling
     from saccade.engine.train.config import TrainConfig
+    from saccade.models.base import Model
     from saccade.structures.dataset import VisionDataset
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 
 logger = logging.getLogger("saccade")
 
-ModelLike = str | Path | Model
+ModelLike: TypeAlias = "str | Path | Model"
 """A network, the file of one, or the name of one together with weights."""
 
 
@@ -68,7 +68,7 @@ def open_network(
         SaccadeError: If there is no such network, checkpoint or weights, or it has no such settings.
     """
     found = _find(model, weights)
-    if not isinstance(found, Model):
+    if isinstance(found, Path):
         from saccade.models.checkpoint import load_model
 
         found = load_model(found, trust=trust)
@@ -116,12 +116,11 @@ def open_model(
         SaccadeError: If there is no such network, file, weights or device, the file has to be trusted, or it has no
             such settings, or its own for good.
     """
-    from saccade.deploy.file_runtime import FileRuntime
-    from saccade.deploy.runtime import open_runtime
+    from saccade.deploy.open_file import open_file
 
     found = _find(model, weights)
     changed = _given(nms)
-    if isinstance(found, Model) or found.suffix == ".safetensors":
+    if not isinstance(found, Path) or found.suffix == ".safetensors":
         if changed or max_detections is not None or prune is not None:
             found = open_network(found, None, trust, max_detections, nms, prune)
         if finish != OWN_FINISH:
@@ -136,13 +135,16 @@ def open_model(
             f"'{found}' was exported at its depth, which cannot be changed. Leave prune out, or give the checkpoint "
             "that it was made from."
         )
+    if isinstance(found, Path) and found.suffix != ".safetensors":
+        file = open_file(found, device, trust)
+        if max_detections is not None:
+            file.limit_detections(max_detections)
+        set_finish(file, finish)
+        return file
+    from saccade.deploy.runtime import open_runtime
+
     # A network that the caller holds may change.
-    runtime = open_runtime(found, device, trust, cache=cache and not isinstance(model, Model))
-    if max_detections is not None and isinstance(runtime, FileRuntime):
-        runtime.limit_detections(max_detections)
-    if isinstance(runtime, FileRuntime):
-        set_finish(runtime, finish)
-    return runtime
+    return open_runtime(found, device, trust, cache=cache and isinstance(model, str | Path))
 
 
 def with_depth(model: Model, prune: int | None = None) -> Model:
@@ -173,7 +175,7 @@ def with_suppression(model: Model, nms: NmsLike = OWN_NMS, max_detections: int |
         ConfigError: If it is no detector with such settings, or a setting is unknown, out of its range, or without
             effect.
     """
-    from saccade.ops.nms import NmsSettings
+    from saccade.ops.nms_settings import NmsSettings
 
     changed = _given(nms)
     if not changed and max_detections is None:
@@ -218,7 +220,7 @@ def _given(nms: NmsLike) -> dict[str, Any]:
 
 def _find(model: ModelLike, weights: str | None) -> Model | Path:
     """The network itself, or the file it is in."""
-    if isinstance(model, Model):
+    if not isinstance(model, str | Path):
         if weights is not None:
             raise ConfigError("weights belong to a network given by name; this one is built. Leave weights out.")
         return model
@@ -291,12 +293,14 @@ def tiling(tile: int | tuple[int, int] | None, overlap: float) -> Tiling | None:
 
 def run_config(model: ModelLike | None) -> TrainConfig | None:
     """Configuration of the run that a checkpoint lies in; None if it lies in none."""
-    from saccade.engine.train.configfile import load_config
-
-    if model is None or isinstance(model, Model):
+    if model is None or not isinstance(model, str | Path):
         return None
     path = Path(model) / "config.yaml" if Path(model).is_dir() else Path(model).parent / "config.yaml"
-    return load_config(path) if Path(model).exists() and path.exists() else None
+    if not Path(model).exists() or not path.exists():
+        return None
+    from saccade.engine.train.configfile import load_config
+
+    return load_config(path)
 
 
 def input_settings(
@@ -309,10 +313,12 @@ def input_settings(
         proposals: As given.
         files: Take a file that the run had as well, which holds the images of its data set.
     """
+    config = None if proposals else run_config(model)
+    if config is None or not config.data.proposals:
+        return {"proposals": proposals}
     from saccade.data.derived.proposals import METHODS
 
-    config = None if proposals else run_config(model)
-    if config is not None and (files or config.data.proposals in METHODS):
+    if files or config.data.proposals in METHODS:
         proposals = config.data.proposals
     return {"proposals": proposals}
 
@@ -332,11 +338,12 @@ def with_input_data(
     from saccade.data.derived.further_inputs import add_inputs, find_sources, inputs_folder
     from saccade.engine.train.progress import track
     from saccade.engine.train.setup import worker_count
+    from saccade.models.base import Model
 
     name = runtime.builder_name if isinstance(runtime, Model) else runtime.name
     found = find_sources(runtime.input_names, input_settings(model, proposals), name)
     runs = None
-    if not isinstance(model, Model) and run_config(model) is not None:
+    if isinstance(model, str | Path) and run_config(model) is not None:
         run = Path(model).resolve()
         runs = run.parent if run.is_dir() else run.parent.parent
     folder = inputs_folder(runs)

@@ -47,6 +47,7 @@ VERBS = {
 }
 
 
+_TORCH = ("torch", "torchvision")
 _ELSEWHERE = "Choose another folder, or change its rights."
 # By number of the system's error.
 _REMEDIES = {
@@ -94,6 +95,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             _say("error", _one_line(error))
             return error.exit_code if isinstance(error, SaccadeError) else 2
+        except ModuleNotFoundError as error:
+            if error.name not in _TORCH or os.environ.get("SACCADE_DEBUG"):
+                raise
+            _say(
+                "error",
+                f"{error.name} is not installed. Run: pip install torch torchvision. Only exported files (.onnx, .xml) "
+                "predict without it.",
+            )
+            return 2
         except SystemExit as stop:  # of the argument parser: --help or a wrong value
             return stop.code if isinstance(stop.code, int) else 2
     return code

@@ -19,13 +19,13 @@ from saccade.data.derived.splits import hold_out as choose_held_out
 from saccade.data.notices import say_once
 from saccade.data.readers import LAYOUTS, describe_folder, detect_format, get_reader, option_types
 from saccade.data.readers._common import UNSPLIT, resolve_split, say_what_is_unread, standard_split
-from saccade.data.readers.archive import is_archive
 from saccade.data.tables.bad_images import BadImages, apply_image_policy
 from saccade.data.tables.content import require_content
 from saccade.data.tables.faults import BadLabels, apply_policy
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.reading import is_archive
 from saccade.structures.yaml_files import read_yaml
 
 __all__ = [

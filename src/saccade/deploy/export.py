@@ -20,10 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from saccade.deploy.base import ExportForm, export_program, file_metadata
-from saccade.deploy.file_runtime import OnnxRuntime, refuse_untrusted
-from saccade.deploy.openvino_runtime import convert_program, import_openvino
+from saccade.deploy.export_form import ExportForm, export_program, file_metadata
+from saccade.deploy.file_runtime import OnnxRuntime
+from saccade.deploy.openvino_file import import_openvino
+from saccade.deploy.openvino_runtime import convert_program
 from saccade.deploy.precision import Precision
+from saccade.deploy.program_runtime import refuse_untrusted
 from saccade.deploy.roi_pool import onnx_translations
 from saccade.errors import ExportError, did_you_mean
 from saccade.models.base import Model
@@ -172,7 +174,7 @@ def keep_fields(path: str | Path, fields: Mapping[str, Any], trust: bool = False
     Example:
         >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
         >>> keep_fields(path, {"metrics": {"top1": 0.99}}, trust=True)
-        >>> from saccade.deploy.file_runtime import ProgramRuntime
+        >>> from saccade.deploy.program_runtime import ProgramRuntime
         >>> ProgramRuntime(path, trust=True).metadata["metrics"]
         {'top1': 0.99}
     """

@@ -1,30 +1,40 @@
-"""Exported files: everything a prediction needs is inside them."""
+"""Exported files: everything a prediction needs is inside them.
+
+They are run in NumPy arrays: neither torch nor torchvision is imported, unless a function runs after the graph, or the
+caller itself gives tensors.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from saccade.deploy.base import as_uint8
+from saccade.deploy.arrays import planes
+from saccade.deploy.precision import thread_count
 from saccade.errors import DataError, ExportError
-from saccade.models.base import Decoded
-from saccade.models.checkpoint import FORMAT_VERSION, library_version
-from saccade.models.finish import run_finish
-from saccade.models.inputs import select_inputs
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.kinds import select_inputs
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.reading import require_regular
 from saccade.structures.text import printable
 from saccade.tasks import get_task, list_tasks
-from saccade.weights.metadata import EXPORTED_FIELDS, read_text_metadata
+from saccade.weights.metadata import EXPORTED_FIELDS, FORMAT_VERSION, library_version, read_text_metadata
 
-__all__ = ["FileRuntime", "OnnxRuntime", "ProgramRuntime", "import_onnxruntime", "refuse_untrusted", "require_file"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from saccade.models.base import Decoded
+
+__all__ = ["Arrays", "FileRuntime", "OnnxRuntime", "import_onnxruntime", "require_file"]
+
+Arrays = dict[str, NDArray[Any]]
+"""Arrays by name."""
 
 
 def import_onnxruntime() -> Any:
@@ -54,21 +64,6 @@ def require_file(path: str | Path) -> None:
         require_regular(path)
     except DataError as error:
         raise ExportError(str(error)) from error
-
-
-def refuse_untrusted(path: str | Path, trust: bool) -> None:
-    """Refuse a program of torch.export, unless its maker is trusted, before anything of it is read.
-
-    Weights and sample inputs inside are pickles, and its expressions are evaluated: each can run any code.
-
-    Raises:
-        ExportError: Without ``trust``.
-    """
-    if not trust:
-        raise ExportError(
-            f"'{path}' is a program of torch.export: opening it can run any code that its maker put inside. If you "
-            "trust the file, say so by trust=True (--trust). Checkpoints (.safetensors), ONNX and OpenVINO need none."
-        )
 
 
 class FileRuntime:
@@ -120,9 +115,15 @@ class FileRuntime:
 
     def __call__(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Decoded tensors of ``images`` (B, C, H, W), uint8, at the canvas the file was made for."""
-        images = as_uint8(images)
+        return self._in_tensors(self.predict_arrays, images, inputs)
+
+    def predict_arrays(self, images: NDArray[Any], **inputs: NDArray[Any]) -> Arrays:
+        """Decoded arrays of ``images`` (B, C, H, W), uint8, at the canvas the file was made for."""
+        images = planes(images)
         name, options = self.finish
-        decoded = run_finish(name, self.run_graph(images, **inputs), images, options)
+        decoded = self._graph(images, inputs)
+        if name:
+            decoded = _finished(name, decoded, images, options)
         if self.metadata["decoded"]:
             self._check(decoded, len(images))
         return decoded if self._limit is None else _first_rows(decoded, get_task(self.task).decoded, self._limit)
@@ -134,26 +135,41 @@ class FileRuntime:
 
     def run_graph(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Tensors of the graph, before the function that runs after it."""
-        images = as_uint8(images)
+        return self._in_tensors(lambda pixels, **more: self._graph(planes(pixels), more), images, inputs)
+
+    def _graph(self, images: NDArray[Any], inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Arrays of the graph."""
         expected = (self.input_spec.channels, *self.input_spec.size)
         if tuple(images.shape[1:]) != expected:
             raise ExportError(
                 f"{self.name} takes images of {_by(expected)}, got {_by(tuple(images.shape[1:]))}. Export the model "
                 "with size=(height, width) for others."
             )
-        tensors = {"images": images, **select_inputs(self.input_names, inputs, self.name)}
+        arrays = {"images": images, **select_inputs(self.input_names, inputs, self.name)}
         size = len(images) if self._fixed_batch is None else self._fixed_batch
         try:
             parts = [
-                self._run({key: value[start : start + size].cpu() for key, value in tensors.items()})
+                self._run({name: np.ascontiguousarray(value[start : start + size]) for name, value in arrays.items()})
                 for start in range(0, max(len(images), 1), max(size, 1))
             ]
-            return {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
+            if len(parts) == 1:
+                return dict(zip(self._outputs, parts[0], strict=True))
+            return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(self._outputs)}
         except Exception as error:  # engines raise what they meet, all with the same meaning here
             reason = printable(str(error).strip().partition("\n")[0], limit=300)
             raise ExportError(
                 f"{self.name} cannot be run as its metadata describes it ({reason}). Export the model again."
             ) from error
+
+    @staticmethod
+    def _in_tensors(run: Callable[..., Arrays], images: Tensor, inputs: Mapping[str, Tensor]) -> Decoded:
+        """What ``run`` gives, for a caller who has tensors."""
+        import torch
+
+        from saccade.deploy.torch_runtime import as_uint8
+
+        arrays = {name: value.detach().cpu().numpy() for name, value in inputs.items()}
+        return {name: torch.from_numpy(value) for name, value in run(as_uint8(images).numpy(), **arrays).items()}
 
     def limit_detections(self, count: int) -> None:
         """Give only the best of the detections of an image; the file itself stays as it is.
@@ -172,30 +188,30 @@ class FileRuntime:
             )
         self._limit = self.max_detections = count
 
-    def _check(self, decoded: Decoded, batch: int) -> None:
+    def _check(self, decoded: Arrays, batch: int) -> None:
         """Refuse outputs that are not those of the task: a file may hold any graph."""
         if self.task not in list_tasks():
             return
         lengths: dict[str, int] = {"B": batch}
         for key, letters in get_task(self.task).decoded.items():
-            tensor = decoded.get(key.removesuffix("?"))
-            if tensor is None:
+            found = decoded.get(key.removesuffix("?"))
+            if found is None:
                 if key.endswith("?"):
                     continue
                 raise ExportError(f"{self.name} gives no '{key}', which {self.task} needs. Export the model again.")
             expected = [int(letter) if letter.isdigit() else lengths.get(letter) for letter in letters]
-            fits = len(expected) == tensor.ndim and all(
-                wanted in (None, found) for wanted, found in zip(expected, tensor.shape, strict=True)
+            fits = len(expected) == found.ndim and all(
+                wanted in (None, length) for wanted, length in zip(expected, found.shape, strict=True)
             )
             if not fits:
                 raise ExportError(
-                    f"{self.name} gives '{key.removesuffix('?')}' of shape {tuple(tensor.shape)}, which is not that of "
+                    f"{self.name} gives '{key.removesuffix('?')}' of shape {tuple(found.shape)}, which is not that of "
                     f"{self.task} ({letters}). Export the model again."
                 )
-            lengths |= dict(zip(letters, tensor.shape, strict=True))
+            lengths |= dict(zip(letters, found.shape, strict=True))
         if "labels" in decoded and "count" in decoded and self.class_names:
             labels, count = decoded["labels"], decoded["count"]
-            rows = torch.arange(labels.shape[1])[None] < count[:, None]
+            rows = np.arange(labels.shape[1])[None] < count[:, None]
             wrong = labels[rows & ((labels < 0) | (labels >= len(self.class_names)))]
             if len(wrong):
                 raise ExportError(
@@ -203,21 +219,27 @@ class FileRuntime:
                     "Export the model again."
                 )
 
-    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
-        """Outputs for the images and the further inputs, by name, all with the same leading dimension."""
+    def _run(self, arrays: Arrays) -> list[NDArray[Any]]:
+        """Outputs for the images and the further inputs, by name, all contiguous with the same leading dimension."""
         raise NotImplementedError
 
 
-def _first_rows(decoded: Decoded, letters: Mapping[str, str], limit: int) -> Decoded:
+def _finished(name: str, decoded: Arrays, images: NDArray[Any], options: Mapping[str, Any]) -> Arrays:
+    """What the function that runs after the graph makes of it; those are written in torch."""
+    import torch
+
+    from saccade.models.finish import run_finish
+
+    tensors = {key: torch.from_numpy(value) for key, value in decoded.items()}
+    return {key: value.numpy() for key, value in run_finish(name, tensors, torch.from_numpy(images), options).items()}
+
+
+def _first_rows(decoded: Arrays, letters: Mapping[str, str], limit: int) -> Arrays:
     """The first detections of each image, which come by falling score."""
     rows = letters["scores"][1]
     whole = {key.removesuffix("?"): tuple(shape) for key, shape in letters.items()}
     first = {key: value[:, :limit] if whole.get(key, ())[1:2] == (rows,) else value for key, value in decoded.items()}
-    return {**first, "count": decoded["count"].clamp(max=limit)}
-
-
-def _text(extra: str | bytes) -> str:
-    return extra if isinstance(extra, str) else extra.decode("utf-8", "backslashreplace")
+    return {**first, "count": np.minimum(decoded["count"], limit)}
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -238,7 +260,7 @@ class OnnxRuntime(FileRuntime):
         require_file(path)
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = thread_count() or 0
         options.log_severity_level = 3  # errors only
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -249,47 +271,5 @@ class OnnxRuntime(FileRuntime):
             ) from error
         super().__init__(Path(path), text, "ONNX Runtime")
 
-    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
-        arrays = {name: value.contiguous().numpy() for name, value in tensors.items()}
-        return [torch.from_numpy(array) for array in self._session.run(list(self._outputs), arrays)]
-
-
-class ProgramRuntime(FileRuntime):
-    """Runtime of an exported ``.pt2`` file of ``torch.export``, in torch on the CPU.
-
-    Args:
-        path: The file.
-        trust: Open it although it can run any code; see :func:`refuse_untrusted`.
-
-    Raises:
-        ExportError: If it is not trusted, or not one that :func:`export_model` wrote.
-
-    Example:
-        >>> from saccade.deploy.export import export_model
-        >>> path = export_model(saccade.create_model("lenet5"), "lenet", format="torch")
-        >>> ProgramRuntime(path)
-        Traceback (most recent call last):
-        saccade.errors.ExportError: 'lenet.pt2' is a program of torch.export: opening it can run any code ...
-        >>> runtime = ProgramRuntime(path, trust=True)
-        >>> runtime(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))["probabilities"].shape
-        torch.Size([2, 10])
-    """
-
-    def __init__(self, path: str | Path, trust: bool = False) -> None:
-        refuse_untrusted(path, trust)
-        require_file(path)
-        import torchvision  # noqa: F401 - registers the operators that the graph may use
-
-        extra = {"saccade": ""}
-        try:
-            program = torch.export.load(str(path), extra_files=extra)
-        except Exception as error:  # torch raises whatever its archive reader meets
-            raise ExportError(
-                f"'{path}' cannot be opened by torch.export: {str(error).partition(chr(10))[0]}"
-            ) from error
-        self._module = program.module()
-        super().__init__(Path(path), _text(extra["saccade"]), "torch.export")
-
-    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
-        with torch.no_grad():
-            return list(self._module(*(value.contiguous() for value in tensors.values())))
+    def _run(self, arrays: Arrays) -> list[NDArray[Any]]:
+        return list(self._session.run(list(self._outputs), arrays))

@@ -1,36 +1,36 @@
-"""OpenVINO: a network in memory converted for this CPU, or an exported ``.xml`` file."""
+"""OpenVINO: a network in memory converted for this CPU."""
 
 from __future__ import annotations
 
 import copy
 import logging
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from saccade.deploy.base import ExportForm, as_uint8, export_program, max_detections_of
-from saccade.deploy.file_runtime import FileRuntime, require_file
+from saccade.deploy.base import max_detections_of
+from saccade.deploy.export_form import ExportForm, export_program
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.graph_cache import GraphCache
-from saccade.deploy.precision import Precision, resolve_precision
+from saccade.deploy.openvino_file import import_openvino, openvino_options
+from saccade.deploy.precision import Precision
 from saccade.deploy.roi_pool import convert_roi_pool
-from saccade.deploy.torch_runtime import FusedRuntime
+from saccade.deploy.torch_runtime import FusedRuntime, as_uint8
 from saccade.errors import ExportError
 from saccade.models.base import Decoded, Model
 from saccade.models.finish import run_finish
-from saccade.models.inputs import example_inputs, normalize_inputs, select_inputs
+from saccade.models.inputs import example_inputs, normalize_inputs
 from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.kinds import select_inputs
 
-__all__ = ["OpenVinoFileRuntime", "OpenVinoRuntime", "convert_program", "import_openvino"]
+__all__ = ["OpenVinoRuntime", "convert_program"]
 
 logger = logging.getLogger("saccade")
 # Graphs of so many canvases, and compiled ones of so many shapes, are kept: those used last.
@@ -39,34 +39,6 @@ _MAX_COMPILED = 8
 # Converting takes seconds. The first canvases are converted at once; once the table is full, a canvas has to come back
 # within so many others, and images of canvases that never do go through torch.
 _REMEMBERED = 32
-_CPU = torch.device("cpu")
-
-
-def import_openvino() -> Any:
-    """Import the ``openvino`` package so that its usage statistics stay off.
-
-    OpenVINO reports every import and conversion to its makers where the package ``openvino_telemetry`` can be imported,
-    and does without where it cannot. It is hidden during the import only: what the user does with it elsewhere is the
-    user's business.
-
-    Raises:
-        ExportError: If OpenVINO is not installed.
-    """
-    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's mark of a module that does not exist
-        try:
-            return _import()
-        finally:
-            del sys.modules["openvino_telemetry"]
-    return _import()
-
-
-def _import() -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        raise ExportError('OpenVINO is not installed. Run: pip install "saccade[export]".') from error
-    return openvino
 
 
 def convert_program(
@@ -118,14 +90,6 @@ def _convert_nms(context: Any) -> list[Any]:
     return [rows.output(0)]
 
 
-def _options(precision: Precision) -> dict[str, Any]:
-    return {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "bf16" if resolve_precision(precision, _CPU) == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-
-
 def _folded(model: Model) -> Model:
     """A copy with BatchNorm folded, which takes a pass through the network."""
     spec = model.input_spec
@@ -155,7 +119,7 @@ class OpenVinoRuntime:
     def __init__(self, model: Model, precision: Precision = "auto", cached: bool = False) -> None:
         openvino = import_openvino()
         self._core = openvino.Core()
-        self._options = _options(precision)
+        self._options = openvino_options(precision)
         self._precision = precision
         self._model, self._is_folded = (model, False) if cached else (_folded(model), True)
         self._cache = GraphCache(model, f"openvino {openvino.__version__}") if cached else None
@@ -279,39 +243,3 @@ class OpenVinoRuntime:
         if self._torch is None:
             self._torch = FusedRuntime(self._network(), self._precision)
         return self._torch
-
-
-class OpenVinoFileRuntime(FileRuntime):
-    """Runtime of an exported ``.xml`` file (with its ``.bin`` beside it), in OpenVINO.
-
-    Args:
-        path: The file.
-        precision: ``auto`` takes bfloat16 where the CPU computes in it.
-
-    Raises:
-        ExportError: If OpenVINO is not installed, or the file is not one that :func:`export_model` wrote.
-    """
-
-    def __init__(self, path: str | Path, precision: Precision = "auto") -> None:
-        require_file(path)
-        weights = Path(path).with_suffix(".bin")
-        if weights.exists():
-            require_file(weights)
-        core = import_openvino().Core()
-        try:
-            graph = core.read_model(path)
-            text = (
-                graph.get_rt_info(["saccade", "metadata"]).astype(str)
-                if graph.has_rt_info(["saccade", "metadata"])
-                else None
-            )
-            self._compiled = core.compile_model(graph, "CPU", _options(precision))
-        except Exception as error:  # the reader raises what it meets in the file
-            reason = [*str(error).strip().splitlines(), type(error).__name__]
-            raise ExportError(f"'{path}' cannot be opened by OpenVINO: {reason[-2:][0]}") from error
-        super().__init__(Path(path), text, "OpenVINO")
-
-    def _run(self, tensors: dict[str, Tensor]) -> list[Tensor]:
-        with self._lock:  # the compiled graph has one request, whose outputs the next call overwrites
-            arrays = self._compiled([value.contiguous().numpy() for value in tensors.values()])
-            return [torch.from_numpy(arrays[index].copy()) for index in range(len(self._compiled.outputs))]

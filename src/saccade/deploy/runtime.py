@@ -6,30 +6,25 @@ import functools
 import importlib.util
 import logging
 import weakref
-from collections.abc import Callable
 from dataclasses import is_dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from saccade.deploy.base import Runtime
-from saccade.deploy.file_runtime import OnnxRuntime, ProgramRuntime
-from saccade.deploy.openvino_runtime import OpenVinoFileRuntime, OpenVinoRuntime
+from saccade.deploy.open_file import open_file
+from saccade.deploy.openvino_runtime import OpenVinoRuntime
 from saccade.deploy.precision import Precision
 from saccade.deploy.torch_runtime import EagerRuntime, FusedRuntime
-from saccade.errors import ExportError, SaccadeError, WeightsError
+from saccade.errors import SaccadeError
 from saccade.models.base import Model
 from saccade.models.checkpoint import find_checkpoint, load_model
 
 __all__ = [
     "EagerRuntime",
     "FusedRuntime",
-    "OnnxRuntime",
-    "OpenVinoFileRuntime",
     "OpenVinoRuntime",
     "Precision",
-    "ProgramRuntime",
     "Runtime",
     "best_cpu_runtime",
     "open_runtime",
@@ -121,33 +116,9 @@ def open_runtime(
     if isinstance(path_or_model, Model):
         return _open_model(path_or_model, device, cache)
     path = find_checkpoint(path_or_model)
-    if not path.exists():
-        raise WeightsError(
-            f"no model '{path}'. Check the path: it should be a checkpoint (.safetensors) or an exported model (.onnx, "
-            ".xml, .pt2)."
-        )
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and path.exists():
         return _open_checkpoint(path, device, trust, cache)
-    openers: dict[str, Callable[[Path], OnnxRuntime | OpenVinoFileRuntime | ProgramRuntime]] = {
-        ".onnx": OnnxRuntime,
-        ".xml": OpenVinoFileRuntime,
-        ".pt2": partial(ProgramRuntime, trust=trust),
-    }
-    if path.suffix not in openers:
-        raise WeightsError(
-            f"'{path}' is no model that can be opened: its name ends in '{path.suffix}', not in .safetensors, .onnx, "
-            ".xml or .pt2. A file of weights of others becomes a checkpoint by saccade convert FILE --model NAME --out "
-            "NEW.safetensors."
-        )
-    if device not in (None, "cpu"):
-        raise ExportError(f"'{path}' is an exported file and runs on the CPU; device '{device}' is for checkpoints.")
-    runtime = openers[path.suffix](path)
-    if not runtime.metadata["decoded"]:
-        raise ExportError(
-            f"'{path}' gives raw outputs: it was exported with nms=False, for programs that decode themselves. "
-            "Export it with decoding to predict with it here."
-        )
-    return runtime
+    return open_file(path, device, trust)
 
 
 def _open_checkpoint(path: Path, device: str | None, trust: bool, cache: bool) -> Runtime:

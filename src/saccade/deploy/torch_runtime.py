@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saccade.deploy.arrays import planes
 from saccade.deploy.base import max_detections_of
 from saccade.deploy.fuse import fuse_batch_norm
 from saccade.deploy.precision import Precision, resolve_precision
 from saccade.models.base import Decoded, Model
 from saccade.models.finish import run_finish
-from saccade.models.inputs import example_inputs, normalize_inputs, select_inputs
+from saccade.models.inputs import example_inputs, normalize_inputs
 from saccade.models.normalize import Normalize
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.kinds import select_inputs
 
-__all__ = ["EagerRuntime", "FusedRuntime"]
+__all__ = ["EagerRuntime", "FusedRuntime", "as_uint8"]
 
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 
@@ -49,7 +51,7 @@ class EagerRuntime:
 
     def __init__(self, model: Model, device: str | torch.device = "cpu", precision: Precision = "32") -> None:
         self.device = torch.device(device)
-        self.precision = resolve_precision(precision, self.device)
+        self.precision = resolve_precision(precision, self.device.type)
         self.model = model.to(self.device).eval()
         self.normalize = Normalize(model.input_spec).to(self.device)
         self.task, self.class_names, self.input_spec = model.task, model.class_names, model.input_spec
@@ -119,3 +121,15 @@ def _float32(value: Tensor) -> Tensor:
 
 def _words(precision: str) -> str:
     return {"32": "float32", "bf16": "bfloat16", "16": "float16"}[precision]
+
+
+def as_uint8(images: Tensor) -> Tensor:
+    """Convert images to what exported graphs take: uint8 on the CPU, contiguous; other values 0..255 are rounded.
+
+    Example:
+        >>> as_uint8(torch.tensor([[[[254.6, -3.0]]]]))
+        tensor([[[[255,   0]]]], dtype=torch.uint8)
+    """
+    if images.dtype != torch.uint8:
+        images = images.float().round().clamp(0, 255).to(torch.uint8)
+    return torch.from_numpy(planes(images.cpu().numpy()))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.data.loading.sampler import SampleKey
-from saccade.deploy.openvino_runtime import OpenVinoFileRuntime
+from saccade.deploy.openvino_file import OpenVinoFileRuntime
 from saccade.deploy.runtime import EagerRuntime, open_runtime
 from saccade.models.base import Decoded, Model
 from saccade.models.inputs import example_inputs

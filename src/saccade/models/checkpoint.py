@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import math
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,32 +23,18 @@ from saccade.structures.input_spec import InputSpec
 from saccade.structures.point_layout import PointLayout
 from saccade.weights.files import read_file, read_header, save_file
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
-from saccade.weights.metadata import CHECKPOINT_FIELDS, require_fields
+from saccade.weights.metadata import CHECKPOINT_FIELDS, FORMAT_VERSION, library_version, require_fields
 
 __all__ = [
-    "FORMAT_VERSION",
     "find_checkpoint",
     "keep_fields",
-    "library_version",
     "load_model",
     "model_metadata",
     "read_metadata",
     "save_model",
 ]
 
-# Goes up when older code could misread a new file.
-FORMAT_VERSION = 1
 _EARLIER = "earlier_heads."  # what names of tensors of earlier heads begin with
-
-
-def library_version() -> str:
-    """Installed version of Saccade.
-
-    Example:
-        >>> library_version() == saccade.__version__
-        True
-    """
-    return importlib.metadata.version("saccade")
 
 
 def model_metadata(model: Model, metrics: Mapping[str, float] | None = None) -> dict[str, Any]:

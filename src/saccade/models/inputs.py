@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from saccade.models.base import Model
 from saccade.models.normalize import Normalize
 from saccade.structures.kinds import kind_of
 
-__all__ = ["example_inputs", "normalize_inputs", "select_inputs"]
+__all__ = ["example_inputs", "normalize_inputs"]
 
 _ROWS = 24  # proposals of an example
 
@@ -27,30 +27,6 @@ def normalize_inputs(normalize: Normalize, inputs: Mapping[str, Tensor]) -> dict
         {'proposals': 8.0, 'target_image': 1.0}
     """
     return {name: normalize(value) if kind_of(name).motion == "image" else value for name, value in inputs.items()}
-
-
-def select_inputs(names: Collection[str], inputs: Mapping[str, Tensor], whose: str) -> dict[str, Tensor]:
-    """Select the inputs that a network declares, in its order.
-
-    Args:
-        names: Its ``input_names``.
-        inputs: What there is; more is left out.
-        whose: Name of the network, for messages.
-
-    Raises:
-        ConfigError: If one is missing.
-
-    Example:
-        >>> inputs = {"proposals": torch.zeros(1, 2, 4), "proposal_scores": torch.zeros(1, 2)}
-        >>> list(select_inputs(("proposals",), inputs, "fast_rcnn"))
-        ['proposals']
-    """
-    for name in names:
-        if name not in inputs:
-            raise ConfigError(
-                f"{whose} needs the input '{name}' beside the images. Pass {name}=..., or use a data set that gives it."
-            )
-    return {name: inputs[name] for name in names}
 
 
 def example_inputs(model: Model, size: tuple[int, int], batch: int, rows: int = _ROWS) -> dict[str, Tensor]:

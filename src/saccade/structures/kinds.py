@@ -6,16 +6,18 @@ array that stays behind in silence.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-from saccade.errors import DataError, did_you_mean
+from saccade.errors import ConfigError, DataError, did_you_mean
 
-__all__ = ["IGNORE_LABEL", "KINDS", "Kind", "check_kinds", "kind_of", "register_kind", "row_keys"]
+__all__ = ["IGNORE_LABEL", "KINDS", "Kind", "check_kinds", "kind_of", "register_kind", "row_keys", "select_inputs"]
 
 # Label of pixels that are neither learnt nor scored.
 IGNORE_LABEL = 255
+
+_Array = TypeVar("_Array")
 
 Motion = Literal["none", "boxes", "points", "area", "masks", "map", "image"]
 
@@ -123,3 +125,27 @@ def row_keys(rows: str = "objects") -> tuple[str, ...]:
         ('proposals', 'proposal_scores')
     """
     return tuple(name for name, kind in KINDS.items() if kind.rows == rows)
+
+
+def select_inputs(names: Collection[str], inputs: Mapping[str, _Array], whose: str) -> dict[str, _Array]:
+    """Select the further inputs that a network declares, in its order.
+
+    Args:
+        names: Its ``input_names``.
+        inputs: What there is; more is left out.
+        whose: Name of the network, for messages.
+
+    Raises:
+        ConfigError: If one is missing.
+
+    Example:
+        >>> inputs = {"proposals": np.zeros((1, 2, 4)), "proposal_scores": np.zeros((1, 2))}
+        >>> list(select_inputs(("proposals",), inputs, "fast_rcnn"))
+        ['proposals']
+    """
+    for name in names:
+        if name not in inputs:
+            raise ConfigError(
+                f"{whose} needs the input '{name}' beside the images. Pass {name}=..., or use a data set that gives it."
+            )
+    return {name: inputs[name] for name in names}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 from saccade.errors import DataError
 
-__all__ = ["MAX_TEXT_BYTES", "is_hidden", "read_bytes", "read_text", "require_regular"]
+__all__ = ["MAX_TEXT_BYTES", "is_archive", "is_hidden", "natural_key", "read_bytes", "read_text", "require_regular"]
 
 MAX_TEXT_BYTES = 2 << 30  # COCO's own training annotations take 0.5 GB
 
@@ -128,3 +129,23 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which ``2.png`` comes before ``10.png``.
+
+    Example:
+        >>> sorted(["10.png", "2.png"], key=natural_key)
+        ['2.png', '10.png']
+    """
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is a zip that can be read in place.
+
+    Example:
+        >>> is_archive(Path("missing.zip"))
+        False
+    """
+    return path.suffix.lower() == ".zip" and path.is_file()

@@ -5,17 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from saccade.data.derived.tiles import TileGrid
 from saccade.data.writers.drafts import Draft
 from saccade.errors import ConfigError
-from saccade.metrics.base import Evaluator
-from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.findings import Fault, ImageFindings
 from saccade.results.images import Image, montage
@@ -23,6 +20,12 @@ from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Sample, Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from saccade.metrics.base import Evaluator
+    from saccade.ops.views import View
 
 __all__ = ["ConstantBaseline", "MergeOptions", "Task", "as_array"]
 
@@ -232,7 +235,7 @@ def as_array(value: Any) -> NDArray[Any]:
         >>> as_array(torch.ones(2, dtype=torch.bfloat16))
         array([1., 1.], dtype=float32)
     """
-    if isinstance(value, Tensor):
+    if hasattr(value, "detach"):  # a tensor, told without importing torch
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
     array = np.asarray(value)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
 from saccade.data.writers.drafts import Draft
-from saccade.metrics.classification import ClassificationEvaluator
-from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.classification import Classification
 from saccade.results.findings import ImageFindings
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks._findings import class_findings
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
+
+if TYPE_CHECKING:
+    from saccade.metrics.classification import ClassificationEvaluator
+    from saccade.ops.views import View
 
 __all__ = ["TASK", "ClassificationTask"]
 
@@ -61,10 +62,14 @@ class ClassificationTask(Task):
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> ClassificationEvaluator:
         """Build the evaluator of classifiers; top-1 accuracy decides."""
+        from saccade.metrics.classification import ClassificationEvaluator
+
         return ClassificationEvaluator(data.class_names)
 
     def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
         """Find whether the class is right, and how probable it was; an image with a wrong class is a fault."""
+        from saccade.tasks._findings import class_findings
+
         assert isinstance(result, Classification)
         return class_findings(result, target, data.class_names)
 
@@ -83,6 +88,8 @@ class ClassificationTask(Task):
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
         """Merge views: the mean of their probabilities."""
+        from saccade.ops.views import mean_of_views  # with torch
+
         return {"probabilities": mean_of_views([one["probabilities"] for one in decoded], views)}
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:

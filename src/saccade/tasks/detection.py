@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
 from saccade.data.writers.drafts import Draft, outline_of
-from saccade.metrics.detection import DetectionEvaluator
 from saccade.ops.paste_masks import paste_masks, paste_packed
-from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.detections import Detections
 from saccade.results.findings import ImageFindings
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Target
-from saccade.tasks._findings import object_findings
 from saccade.tasks._tiles import concatenate_detections, join_detections
-from saccade.tasks._views import merge_boxes
 from saccade.tasks.base import MergeOptions, Task, as_array
+
+if TYPE_CHECKING:
+    from saccade.metrics.detection import DetectionEvaluator
+    from saccade.ops.views import View
 
 __all__ = ["TASK", "DetectionTask"]
 
@@ -131,6 +131,8 @@ class DetectionTask(Task):
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> DetectionEvaluator:
         """Build the evaluator of COCO's average precision; that of masks, or keypoints, decides where there are any."""
+        from saccade.metrics.detection import DetectionEvaluator
+
         primary = "mask_AP" if "masks" in decoded_keys else "keypoint_AP" if "keypoints" in decoded_keys else "AP"
         return DetectionEvaluator(data.class_names, primary, point_names=data.point_names)
 
@@ -147,6 +149,8 @@ class DetectionTask(Task):
 
     def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
         """Find what was found and missed; each false, mislocated and missed object is a fault."""
+        from saccade.tasks._findings import object_findings
+
         assert isinstance(result, Detections)
         return object_findings(result, target, data.class_names)
 
@@ -154,6 +158,8 @@ class DetectionTask(Task):
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
         """Merge views: boxes are fused or suppressed, masks and keypoints are those of the best box of each object."""
+        from saccade.tasks._views import merge_boxes  # with torch
+
         return merge_boxes(decoded, views, options)
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:

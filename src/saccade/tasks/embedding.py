@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
 from saccade.errors import ConfigError, DataError
-from saccade.metrics.embedding import EmbeddingEvaluator
-from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.embedding import Embedding, Neighbour, distances
 from saccade.results.findings import ImageFindings
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Target
 from saccade.tasks.base import MergeOptions, Task, as_array
+
+if TYPE_CHECKING:
+    from saccade.metrics.embedding import EmbeddingEvaluator
+    from saccade.ops.views import View
 
 __all__ = ["TASK", "EmbeddingTask"]
 
@@ -65,6 +67,8 @@ class EmbeddingTask(Task):
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> EmbeddingEvaluator:
         """Build the evaluator; the accuracy of 5-way 1-shot episodes decides, where there are as many classes."""
+        from saccade.metrics.embedding import EmbeddingEvaluator
+
         return EmbeddingEvaluator()
 
     def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
@@ -82,6 +86,8 @@ class EmbeddingTask(Task):
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
         """Merge views: the mean of their vectors."""
+        from saccade.ops.views import mean_of_views  # with torch
+
         return {key: mean_of_views([one[key] for one in decoded], views) for key in decoded[0]}
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:

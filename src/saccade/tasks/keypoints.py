@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
 from saccade.data.writers.drafts import Draft, points_of
-from saccade.metrics.joint import JointEvaluator
-from saccade.metrics.keypoints import KeypointEvaluator
-from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator, sigmas_of, suppress_poses
-from saccade.ops.views import View
 from saccade.results.base import Result
 from saccade.results.findings import ImageFindings
 from saccade.results.keypoints import Keypoints
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, ObjectBox, Sample, Target
-from saccade.tasks._findings import point_findings
 from saccade.tasks._tiles import concatenate_keypoints, join_keypoints
-from saccade.tasks._views import merge_heatmaps, merge_points
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
+
+if TYPE_CHECKING:
+    from saccade.metrics.joint import JointEvaluator
+    from saccade.ops.views import View
 
 __all__ = ["TASK", "KeypointTask"]
 
@@ -93,6 +91,10 @@ class KeypointTask(Task):
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> JointEvaluator:
         """Build the evaluator; the normalised mean error decides, for COCO's persons the AP by keypoint similarity."""
+        from saccade.metrics.joint import JointEvaluator
+        from saccade.metrics.keypoints import KeypointEvaluator
+        from saccade.metrics.oks import COCO_SIGMAS, OksEvaluator
+
         errors, similarity = KeypointEvaluator(data.class_names), OksEvaluator(data.class_names)
         if set(data.class_names) == set(COCO_SIGMAS):
             return JointEvaluator(similarity, errors)
@@ -100,6 +102,9 @@ class KeypointTask(Task):
 
     def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
         """Find the error of the points in sizes of their object; an image with any is a fault."""
+        from saccade.metrics.keypoints import KeypointEvaluator
+        from saccade.tasks._findings import point_findings
+
         assert isinstance(result, Keypoints)
         return point_findings(result, target, data.class_names, KeypointEvaluator(data.class_names))
 
@@ -145,6 +150,8 @@ class KeypointTask(Task):
 
         Left and right are exchanged in the mirror.
         """
+        from saccade.tasks._views import merge_heatmaps, merge_points  # with torch
+
         if "heatmaps" in decoded[0] or "smoothed_heatmaps" in decoded[0]:
             return merge_heatmaps(decoded, views, options)
         return merge_points(decoded, views, options)
@@ -155,6 +162,8 @@ class KeypointTask(Task):
 
     def join_parts(self, results: Sequence[Result]) -> Result:
         """Join the crops of an image (top-down): all objects, without those found in two boxes (suppression by OKS)."""
+        from saccade.metrics.oks import sigmas_of, suppress_poses
+
         whole = concatenate_keypoints([one for one in results if isinstance(one, Keypoints)])
         if whole.boxes_xyxy is None:
             return whole

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from saccade.errors import ConfigError
-from saccade.metrics.base import Evaluator
-from saccade.metrics.saliency import SaliencyEvaluator
-from saccade.metrics.segmentation import has_one_foreground
 from saccade.results.base import Result
 from saccade.results.saliency import SaliencyMap
 from saccade.structures.dataset import DatasetInfo
@@ -18,6 +15,9 @@ from saccade.structures.sample import IGNORE_LABEL, ImageInfo, Sample
 from saccade.structures.text import printable
 from saccade.tasks.base import ConstantBaseline
 from saccade.tasks.segmentation import SegmentationTask
+
+if TYPE_CHECKING:
+    from saccade.metrics.base import Evaluator
 
 __all__ = ["TASK", "SaliencyTask"]
 
@@ -50,6 +50,8 @@ class SaliencyTask(SegmentationTask):
         Raises:
             ConfigError: If the data has other classes than ``background`` and one more, or one alone.
         """
+        from saccade.metrics.segmentation import has_one_foreground
+
         if not has_one_foreground(class_names):
             shown = ", ".join(printable(name, limit=40) for name in class_names[:8])
             more = ", ..." if len(class_names) > 8 else ""
@@ -62,6 +64,8 @@ class SaliencyTask(SegmentationTask):
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
         """Build the evaluator; the maximum F-measure decides."""
+        from saccade.metrics.saliency import SaliencyEvaluator
+
         self.network_classes(data.class_names)
         return SaliencyEvaluator()
 

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.writers.drafts import Draft, outline_of
-from saccade.metrics.base import Evaluator
-from saccade.metrics.joint import JointEvaluator
-from saccade.metrics.saliency import SaliencyEvaluator
-from saccade.metrics.segmentation import SegmentationEvaluator, has_one_foreground
-from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.findings import ImageFindings
 from saccade.results.segmentation import SegmentationMap
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
-from saccade.tasks._findings import pixel_findings
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
+
+if TYPE_CHECKING:
+    from saccade.metrics.base import Evaluator
+    from saccade.ops.views import View
 
 __all__ = ["TASK", "SegmentationTask"]
 
@@ -60,6 +58,8 @@ class SegmentationTask(Task):
         self, decoded: Mapping[str, Any], infos: Sequence[ImageInfo], class_names: Sequence[str]
     ) -> list[Result]:
         """Turn probabilities into one ``SegmentationMap`` an image, of the original's size."""
+        from saccade.metrics.segmentation import has_one_foreground
+
         probabilities = as_array(decoded["probabilities"])
         results: list[Result] = []
         for image, info in zip(probabilities, infos, strict=True):
@@ -100,11 +100,17 @@ class SegmentationTask(Task):
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> Evaluator:
         """Build the evaluator; mean IoU decides. One class against ``background`` gets the figures of saliency too."""
+        from saccade.metrics.joint import JointEvaluator
+        from saccade.metrics.saliency import SaliencyEvaluator
+        from saccade.metrics.segmentation import SegmentationEvaluator, has_one_foreground
+
         overlap = SegmentationEvaluator(data.class_names)
         return JointEvaluator(overlap, SaliencyEvaluator()) if has_one_foreground(data.class_names) else overlap
 
     def inspect(self, result: Result, target: Target, data: DatasetInfo) -> ImageFindings:
         """Find the IoU of each class of an image; its wrong pixels are a fault."""
+        from saccade.tasks._findings import pixel_findings
+
         assert isinstance(result, SegmentationMap)
         return pixel_findings(result, target, data.class_names)
 
@@ -122,6 +128,8 @@ class SegmentationTask(Task):
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
         """Merge views: the mean of their probabilities, resized back to the canvas."""
+        from saccade.ops.views import mean_of_views  # with torch
+
         return {"probabilities": mean_of_views([one["probabilities"] for one in decoded], views)}
 
     def has_pixel_scores(self, example: Result) -> bool:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.derived.tiles import TileGrid
-from saccade.metrics.translation import TranslationEvaluator
-from saccade.ops.views import View, mean_of_views
 from saccade.results.base import Result
 from saccade.results.images import read_rgb, to_rgb8
 from saccade.results.translated_image import TranslatedImage
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
+
+if TYPE_CHECKING:
+    from saccade.metrics.translation import TranslationEvaluator
+    from saccade.ops.views import View
 
 __all__ = ["TASK", "TranslationTask"]
 
@@ -63,6 +65,8 @@ class TranslationTask(Task):
 
     def evaluator(self, data: DatasetInfo, decoded_keys: Collection[str] = ()) -> TranslationEvaluator:
         """Build the evaluator; SSIM decides on pairs, the kernel distance of thumbnails otherwise."""
+        from saccade.metrics.translation import TranslationEvaluator
+
         return TranslationEvaluator()
 
     def constant_baseline(self, samples: Iterable[Sample], data: DatasetInfo) -> ConstantBaseline:
@@ -77,6 +81,8 @@ class TranslationTask(Task):
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions
     ) -> dict[str, Any]:
         """Merge views: the mean of their images, mirrored and resized back to the canvas."""
+        from saccade.ops.views import mean_of_views  # with torch
+
         return {"image": mean_of_views([one["image"] for one in decoded], views)}
 
     def join_tiles(self, results: Iterable[Result], grid: TileGrid, options: MergeOptions) -> Result:

@@ -6,6 +6,7 @@ nothing, imports nothing and asks for no more memory than a network of that file
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from saccade.errors import ConfigError, DataError, SaccadeError
-from saccade.ops.nms import NmsKind
+from saccade.ops.nms_settings import NmsKind
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.text import printable
@@ -24,13 +25,17 @@ from saccade.structures.text import printable
 __all__ = [
     "CHECKPOINT_FIELDS",
     "EXPORTED_FIELDS",
+    "FORMAT_VERSION",
     "MAX_CLASSES",
     "MAX_PIXELS",
     "MAX_SIDE",
+    "library_version",
     "read_text_metadata",
     "require_fields",
 ]
 
+# Goes up when older code could misread a new file.
+FORMAT_VERSION = 1
 MAX_CLASSES = 100_000
 MAX_SIDE = 16_384
 # Of a canvas: more than any network is made for, and still a few gigabytes in its first layers.
@@ -131,6 +136,16 @@ class _Metadata(msgspec.Struct):
     decoded: bool = True
     batch: Annotated[int, Meta(ge=1, le=4096)] | None = None
     max_detections: _Rows | None = None
+
+
+def library_version() -> str:
+    """Installed version of Saccade.
+
+    Example:
+        >>> library_version() == saccade.__version__
+        True
+    """
+    return importlib.metadata.version("saccade")
 
 
 def read_text_metadata(

@@ -18,8 +18,9 @@ from PIL import Image
 
 from saccade.data.derived.combine import subset
 from saccade.data.readers import archive, folder
-from saccade.data.readers.archive import FolderTree, ZipDataset, ZipTree, is_archive, open_tree
+from saccade.data.readers.archive import FolderTree, ZipDataset, ZipTree, open_tree
 from saccade.errors import DataError
+from saccade.structures.reading import is_archive
 
 FILES = ("train/cat/1.png", "train/cat/10.png", "train/cat/2.png", "train/dog/a/1.png", "val/dog/ü 1.png")
 

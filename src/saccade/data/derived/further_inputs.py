@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from saccade.data.derived.proposals import Progress, ProposalSource, add_proposals, find_proposals, propose
-from saccade.data.derived.selective_search import SelectiveSearch
 from saccade.errors import ConfigError
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.folders import cache_root
+
+if TYPE_CHECKING:
+    from saccade.data.derived.proposals import Progress, ProposalSource
 
 __all__ = ["INPUT_SOURCES", "InputSource", "add_inputs", "find_sources", "inputs_folder", "inputs_of_image"]
 
@@ -41,18 +42,37 @@ class InputSource:
     computed: Callable[[Any], bool]
 
 
+# What computes or reads inputs is imported when a network names one.
+
+
+def _find_proposals(text: str | Path) -> ProposalSource:
+    from saccade.data.derived.proposals import find_proposals
+
+    return find_proposals(text)
+
+
+def _add_proposals(*args: Any, **options: Any) -> VisionDataset:
+    from saccade.data.derived.proposals import add_proposals
+
+    return add_proposals(*args, **options)
+
+
 def _proposals_of_image(
     image: NDArray[Any], source: ProposalSource, path: str, image_id: int
 ) -> dict[str, NDArray[Any]]:
+    from saccade.data.derived.proposals import propose
+
     boxes, scores = propose(image, source, path, image_id)
     return {"proposals": boxes, "proposal_scores": scores}
 
 
 def _is_method(source: ProposalSource) -> bool:
+    from saccade.data.derived.selective_search import SelectiveSearch
+
     return isinstance(source, SelectiveSearch)
 
 
-_PROPOSALS = InputSource("proposals", find_proposals, add_proposals, _proposals_of_image, _is_method)
+_PROPOSALS = InputSource("proposals", _find_proposals, _add_proposals, _proposals_of_image, _is_method)
 
 INPUT_SOURCES: dict[str, InputSource] = {"proposals": _PROPOSALS, "proposal_scores": _PROPOSALS}
 """Source of each further input by its name."""

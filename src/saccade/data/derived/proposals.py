@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from saccade.data.derived._proposal_cache import BoxFile, ProposalCache, digest_of
@@ -25,14 +24,15 @@ from saccade.data.derived._proposal_file import ProposalFile, read_proposals, re
 from saccade.data.derived.combine import ConcatDataset
 from saccade.data.derived.image_sizes import image_sizes
 from saccade.data.derived.selective_search import Proposals, SelectiveSearch, falling_scores, selective_search
-from saccade.data.loading.loader import make_eval_loader
 from saccade.data.loading.sampler import SampleKey
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, SaccadeError, did_you_mean
-from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
 from saccade.structures.sample import ImageInfo, Sample, Target
+
+if TYPE_CHECKING:
+    from saccade.structures.batch import Batch
 
 __all__ = ["METHODS", "ProposalDataset", "ProposalSource", "add_proposals", "find_proposals", "propose"]
 
@@ -236,6 +236,8 @@ def _searched(
         if folder is not None:
             _tell(dataset, cache, folder, len(missing), known)
         count = (os.cpu_count() or 1) if workers is None else workers
+        from saccade.data.loading.loader import make_eval_loader  # with torch
+
         loader = make_eval_loader(_Search(dataset, settings, missing), 1, min(count, len(missing)))
         batches: Iterable[Batch] = loader if progress is None else progress(loader, len(missing))
         try:
@@ -292,6 +294,10 @@ class _Search:
         return Sample(image[:0], {}, info, inputs={"proposals": found.boxes_xyxy})
 
     def collate(self, samples: Sequence[Sample]) -> list[Batch]:
+        import torch
+
+        from saccade.structures.batch import Batch
+
         return [
             Batch(torch.zeros(0), {}, [one.info], inputs={"proposals": torch.from_numpy(one.inputs["proposals"])})
             for one in samples

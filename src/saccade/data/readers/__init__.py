@@ -8,10 +8,9 @@ from typing import Any, Protocol, cast, get_type_hints
 
 from saccade.data.readers import folder, masks
 from saccade.data.readers._formats import LAYOUTS, TASKS, describe_folder
-from saccade.data.readers.archive import is_archive
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
-from saccade.structures.reading import is_hidden
+from saccade.structures.reading import is_archive, is_hidden
 
 __all__ = [
     "LAYOUTS",

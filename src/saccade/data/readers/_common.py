@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from saccade.data.images.decode import IMAGE_SUFFIXES
 from saccade.data.notices import say_once
 from saccade.errors import DataError, did_you_mean
-from saccade.structures.reading import is_hidden
+from saccade.structures.reading import is_hidden, natural_key
 
 __all__ = [
     "LONGEST_NAME",
@@ -34,7 +34,6 @@ __all__ = [
     "layout_splits",
     "list_files",
     "list_images",
-    "natural_key",
     "options_from",
     "resolve_split",
     "say_what_is_unread",
@@ -312,16 +311,6 @@ def choose(count: int, split: str, ranges: Mapping[str, str] | None, root: Path)
             )
         chosen.extend(range(first, last + 1))
     return chosen
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which ``2.png`` comes before ``10.png``.
-
-    Example:
-        >>> sorted(["10.png", "2.png"], key=natural_key)
-        ['2.png', '10.png']
-    """
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def list_images(folder: Path, recursive: bool = False) -> list[str]:

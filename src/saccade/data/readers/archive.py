@@ -24,14 +24,13 @@ from saccade.data.readers._common import (
     has_images,
     is_split_name,
     list_images,
-    natural_key,
     subfolders,
 )
 from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
 from saccade.structures.dataset import DatasetInfo
-from saccade.structures.reading import is_hidden, read_bytes
+from saccade.structures.reading import is_archive, is_hidden, natural_key, read_bytes
 
 __all__ = [
     "MAX_MEMBER_BYTES",
@@ -39,7 +38,6 @@ __all__ = [
     "Tree",
     "ZipDataset",
     "ZipTree",
-    "is_archive",
     "make_dataset",
     "open_tree",
 ]
@@ -85,16 +83,6 @@ class Tree(Protocol):
             DataError: If it is missing or damaged.
         """
         ...
-
-
-def is_archive(path: Path) -> bool:
-    """Whether a path is a zip that can be read in place.
-
-    Example:
-        >>> is_archive(Path("missing.zip"))
-        False
-    """
-    return path.suffix.lower() == ".zip" and path.is_file()
 
 
 def open_tree(root: Path) -> Tree:

@@ -39,6 +39,7 @@ from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.dataset import DatasetInfo
+from saccade.structures.reading import is_archive
 from saccade.structures.text import printable
 
 __all__ = ["READS_ARCHIVES", "matches", "read", "splits", "why_not"]
@@ -233,7 +234,7 @@ def read(
             "They keep their labels; remove the folders if they are not meant.",
             stacklevel=2,
         )
-    info = DatasetInfo(root.stem if archive.is_archive(root) else root.name, "classification", tuple(names), split)
+    info = DatasetInfo(root.stem if is_archive(root) else root.name, "classification", tuple(names), split)
     return archive.make_dataset(info, tree, table, channels, allow_16bit)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from saccade.data.derived.further_inputs import Found, find_sources
 from saccade.data.transforms.move import move_inputs, resize_pixels
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.base import Runtime
 from saccade.structures.geometry import Geometry
 
 __all__ = ["move_to_canvas", "sources_of", "with_inputs"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.base import Runtime
 from saccade.engine.predict.predict import Predictions, predict
 from saccade.engine.predict.sources import SourceOptions
 from saccade.errors import ConfigError, DataError

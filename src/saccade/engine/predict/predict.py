@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from saccade.data.derived.further_inputs import inputs_of_image
-from saccade.deploy.base import max_detections_of, score_thresholds_of
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.base import Runtime, max_detections_of, score_thresholds_of
 from saccade.engine.predict.further_inputs import sources_of
 from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
 from saccade.engine.predict.sources import AS_GIVEN, OnError, Skipped, Skips, SourceImage, SourceOptions, iter_images

@@ -8,24 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from saccade.data.images.decode import read_image
 from saccade.data.transforms.resize import resize_image
-from saccade.deploy.base import points_of
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.base import Runtime, points_of
 from saccade.engine.predict.further_inputs import move_to_canvas
 from saccade.engine.predict.sources import to_pixels
 from saccade.errors import ConfigError
 from saccade.results.base import Result
-from saccade.structures.batch import pad_targets
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import ImageInfo
 from saccade.tasks import get_task
 
-__all__ = ["Prepared", "predict_batch", "prepare"]
+__all__ = ["Prepared", "predict_batch", "prepare", "run_canvases"]
 
 
 @dataclass(frozen=True)
@@ -109,8 +105,26 @@ def predict_batch(runtime: Runtime, prepared: Sequence[Prepared]) -> list[Result
     shapes = {one.canvas.shape for one in prepared}
     if len(shapes) != 1:
         raise ConfigError(f"a batch has one canvas, got {sorted(shapes)}. Group images by prepared.canvas.shape.")
-    images = torch.from_numpy(np.stack([one.canvas for one in prepared])).permute(0, 3, 1, 2)
-    inputs: dict[str, Tensor] = pad_targets([one.inputs for one in prepared])
+    decoded = run_canvases(runtime, [one.canvas for one in prepared], [one.inputs for one in prepared])
     task = get_task(runtime.task)
-    results = task.results(runtime(images, **inputs), [one.info for one in prepared], runtime.class_names)
+    results = task.results(decoded, [one.info for one in prepared], runtime.class_names)
     return task.with_points(results, points_of(runtime))
+
+
+def run_canvases(
+    runtime: Runtime, canvases: Sequence[NDArray[Any]], inputs: Sequence[Mapping[str, NDArray[Any]]]
+) -> Mapping[str, Any]:
+    """Decoded arrays or tensors of canvases (H, W, C) of one size and their further inputs.
+
+    torch is imported only where the runtime computes in it, or where further inputs of several lengths are padded.
+    """
+    images = np.stack(canvases).transpose(0, 3, 1, 2)
+    in_arrays = getattr(runtime, "predict_arrays", None)
+    if in_arrays is not None and not any(inputs):
+        found: Mapping[str, Any] = in_arrays(images)
+        return found
+    import torch
+
+    from saccade.structures.batch import pad_targets
+
+    return runtime(torch.from_numpy(images), **pad_targets(inputs))

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.images.decode import IMAGE_SUFFIXES, match_channels, read_image
 from saccade.data.images.depth import pillow_pixels, to_uint8
-from saccade.data.readers._common import natural_key
-from saccade.data.readers.archive import ZipTree, is_archive
 from saccade.engine.predict.streams import (
     VIDEO_SUFFIXES,
     camera_number,
@@ -32,8 +30,11 @@ from saccade.engine.predict.streams import (
     without_password,
 )
 from saccade.errors import ConfigError, DataError, did_you_mean
-from saccade.structures.reading import is_hidden
+from saccade.structures.reading import is_archive, is_hidden, natural_key
 from saccade.structures.text import printable
+
+if TYPE_CHECKING:
+    from saccade.data.readers.archive import ZipTree
 
 __all__ = [
     "AS_GIVEN",
@@ -289,8 +290,14 @@ class _Expansion:
             yield SourceImage(name, frame.pixels, frame.number, frame.seconds)
 
 
+def _zip(path: Path) -> ZipTree:
+    from saccade.data.readers.archive import ZipTree
+
+    return ZipTree(path, keep_top=True)
+
+
 def _open_zip(path: Path) -> ZipTree:
-    tree = ZipTree(path, keep_top=True)
+    tree = _zip(path)
     if not tree.has_images():
         raise DataError(f"{path}: the zip holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}). Look into it.")
     return tree
@@ -314,7 +321,7 @@ def count_source(source: str, options: SourceOptions = AS_GIVEN) -> int:
 
 def _count(path: Path, options: SourceOptions) -> int:
     if is_archive(path):
-        return len(ZipTree(path, keep_top=True).images())
+        return len(_zip(path).images())
     return count_frames(path, options.every) if path.suffix.lower() in VIDEO_SUFFIXES else 1
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from saccade.data.transforms.move import resize_pixels
-from saccade.deploy.base import as_uint8, max_detections_of, num_classes_of, points_of, score_thresholds_of
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.base import Runtime, max_detections_of, num_classes_of, points_of, score_thresholds_of
+from saccade.deploy.torch_runtime import as_uint8
 from saccade.errors import ConfigError
 from saccade.models.base import Decoded
 from saccade.models.finish import merge_of, run_finish

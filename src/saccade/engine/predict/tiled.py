@@ -10,29 +10,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from saccade.data.derived.further_inputs import inputs_of_image
 from saccade.data.derived.tiles import TileGrid, tile_grid
 from saccade.data.transforms.resize import resize_image
-from saccade.deploy.base import points_of
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.base import Runtime, points_of
 from saccade.engine.predict.further_inputs import move_to_canvas, sources_of
 from saccade.engine.predict.large_images import LargeImage, open_images
+from saccade.engine.predict.prepare import run_canvases
 from saccade.engine.predict.sources import AS_GIVEN, Skips, SourceOptions
 from saccade.engine.predict.tiled_maps import MapBands
 from saccade.engine.predict.tiling import Tiling
 from saccade.errors import ConfigError
-from saccade.models.base import Decoded
 from saccade.results.base import Result
-from saccade.structures.batch import Batch, pad_targets
 from saccade.structures.sample import ImageInfo
 from saccade.tasks import get_task
 from saccade.tasks.base import as_array
+
+if TYPE_CHECKING:
+    from saccade.structures.batch import Batch
 
 __all__ = ["Tiling", "predict_batch_tiled", "predict_tiled"]
 
@@ -40,7 +40,7 @@ __all__ = ["Tiling", "predict_batch_tiled", "predict_tiled"]
 _MAX_SCORED = 50_000_000
 
 # Predictions for some tiles, one after another in the grid, and their geometries.
-_Tiles = tuple[Decoded, list[ImageInfo]]
+_Tiles = tuple[Mapping[str, Any], list[ImageInfo]]
 
 
 def predict_tiled(
@@ -185,7 +185,7 @@ def _predict_tiles(
             canvases.append(canvas)
             infos.append(ImageInfo(index, image.name, geometry))
             inputs.append(move_to_canvas(inputs_of_image(window, sources, image.name), geometry, spec.pad_value))
-        yield runtime(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2), **pad_targets(inputs)), infos
+        yield run_canvases(runtime, canvases, inputs), infos
 
 
 def _merged_pixels(

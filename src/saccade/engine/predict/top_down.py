@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from saccade.data.derived.object_crops import ObjectCrops, cut_out, object_window
 from saccade.data.transforms.resize import resize_image
-from saccade.deploy.base import points_of
-from saccade.deploy.runtime import Runtime
+from saccade.deploy.base import Runtime, points_of
 from saccade.engine.predict.prepare import Prepared, predict_batch, prepare
 from saccade.engine.predict.sources import AS_GIVEN, Skips, SourceOptions, iter_images
 from saccade.errors import ConfigError, DataError

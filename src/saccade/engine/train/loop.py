@@ -47,10 +47,11 @@ from saccade.engine.train.steps import RunStep
 from saccade.errors import ConfigError
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
-from saccade.models.inputs import normalize_inputs, select_inputs
+from saccade.models.inputs import normalize_inputs
 from saccade.models.normalize import Normalize
 from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.kinds import select_inputs
 
 __all__ = ["GradientStep", "ModelStep"]
 

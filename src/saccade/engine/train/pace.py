@@ -35,6 +35,7 @@ class Pace:
         self._images: deque[int] = deque(maxlen=_STEPS)
         self._between: list[float] = []
         self._seconds: float | None = None  # a step
+        self._rate = 0.0  # images a second, before the steps that are counted now
 
     def step(self, images: int) -> None:
         """Count a step of so many images."""
@@ -49,14 +50,15 @@ class Pace:
 
     def end_epoch(self) -> None:
         """An epoch is over; what comes before the next step is no part of a step."""
+        self._rate = self.images_per_second
         self._times.clear()
         self._images.clear()
 
     @property
     def images_per_second(self) -> float:
-        """Over the last steps; 0 if it is not known yet."""
+        """Over the last steps, at the first one of an epoch as before it; 0 if it is not known yet."""
         if len(self._times) < 2:
-            return 0.0
+            return self._rate
         counted = sum(self._images) - self._images[0]
         return counted / max(self._times[-1] - self._times[0], 1e-9)
 

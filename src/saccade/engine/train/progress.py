@@ -117,9 +117,8 @@ def describe_step(event: StepEvent) -> str:
         >>> describe_step(StepEvent(1, 30, 40, 1200, {"box": 1.5, "class": 0.5}, 0.01, 12.34, 840.0))
         'epoch 1/30  step 40/1200 (3 %)  12.3 images/s  loss 2  box 1.5  class 0.5  lr 0.01  14 min left'
     """
-    speed = f"{event.images_per_second:.1f} images/s"
     where = f"epoch {event.epoch}/{event.epochs}  step {event.step}/{event.steps} ({_percent(event)})"
-    return "  ".join([where, speed, *_losses(event), *_left(event)])
+    return "  ".join([where, *_speed(event), *_losses(event), *_left(event)])
 
 
 def estimate(event: StepEvent) -> str:
@@ -137,7 +136,7 @@ def estimate(event: StepEvent) -> str:
 def _beside_bar(event: StepEvent, room: int) -> str:
     """Percentage and time left, then as many figures as have room, each whole."""
     text = "  ".join([_percent(event), *_left(event)])
-    for part in [*_losses(event), f"{event.images_per_second:.1f} images/s"]:
+    for part in [*_losses(event), *_speed(event)]:
         if len(text) + 2 + len(part) > room:
             break
         text += f"  {part}"
@@ -146,6 +145,10 @@ def _beside_bar(event: StepEvent, room: int) -> str:
 
 def _percent(event: StepEvent) -> str:
     return f"{100 * event.step // max(event.steps, 1)} %"
+
+
+def _speed(event: StepEvent) -> list[str]:
+    return [f"{event.images_per_second:.1f} images/s"] if event.images_per_second else []
 
 
 def _left(event: StepEvent) -> list[str]:

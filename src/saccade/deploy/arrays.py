@@ -1,0 +1,29 @@
+"""Pixels as engines take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["planes"]
+
+
+def planes(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images (B, C, H, W) of any layout in memory as contiguous uint8; other values 0..255 are rounded.
+
+    Example:
+        >>> planes(np.array([[[[254.6, -3.0]]]])).tolist()
+        [[[[255, 0]]]]
+    """
+    if images.dtype != np.uint8:
+        images = np.clip(np.round(images), 0, 255).astype(np.uint8)
+    if images.flags.c_contiguous:
+        return images
+    rows = images.transpose(0, 2, 3, 1)
+    if images.shape[1] == 3 and rows.flags.c_contiguous:
+        # Images as they were decoded; OpenCV takes their channels apart in half of the time of a copy.
+        return np.stack([np.stack(cv2.split(one)) for one in rows])
+    return np.ascontiguousarray(images)
