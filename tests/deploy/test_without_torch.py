@@ -64,7 +64,7 @@ class SmallPoints(SmallMap):
 
     def decode(self, outputs: Outputs) -> Decoded:
         means = outputs["logits"].mean((2, 3)).sigmoid()
-        count = torch.ones(len(means), dtype=torch.int64)
+        count = torch.ones_like(means[:, 0], dtype=torch.int64)
         points = means[:, None, :, None].expand(-1, -1, -1, 2) * 30
         return {"keypoints": points, "point_scores": means[:, None], "scores": means[:, :1], "count": count}
 
