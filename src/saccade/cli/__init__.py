@@ -48,6 +48,8 @@ VERBS = {
 
 
 _TORCH = ("torch", "torchvision")
+# Where the package that is installed has another name than the one that is imported.
+_PACKAGES = {"PIL": "pillow", "cv2": "opencv-contrib-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 _ELSEWHERE = "Choose another folder, or change its rights."
 # By number of the system's error.
 _REMEDIES = {
@@ -96,13 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say("error", _one_line(error))
             return error.exit_code if isinstance(error, SaccadeError) else 2
         except ModuleNotFoundError as error:
-            if error.name not in _TORCH or os.environ.get("SACCADE_DEBUG"):
+            package = (error.name or "").partition(".")[0]
+            if package in ("", "saccade") or os.environ.get("SACCADE_DEBUG"):
                 raise
-            _say(
-                "error",
-                f"{error.name} is not installed. Run: pip install torch torchvision. Only exported files (.onnx, .xml) "
-                "predict without it.",
-            )
+            scope = " Only exported files (.onnx, .xml) predict without it." if package in _TORCH else ""
+            _say("error", f"{package} is not installed. Run: pip install {_PACKAGES.get(package, package)}.{scope}")
             return 2
         except SystemExit as stop:  # of the argument parser: --help or a wrong value
             return stop.code if isinstance(stop.code, int) else 2
