@@ -9,13 +9,29 @@ from pathlib import Path
 
 from saccade.errors import ConfigError, did_you_mean
 
-__all__ = ["builder_names", "unknown_model"]
+__all__ = ["builder_modules", "builder_names", "unknown_model"]
 
 # A builder is a function under the decorator; tests hold what is found here against the registry.
 _BUILDER = re.compile(r"^@register_model\(.*?^def (\w+)", re.DOTALL | re.MULTILINE)
 
 
 @functools.cache
+def builder_modules() -> dict[str, str]:
+    """Module of each builder of the package by its name, read from the files; empty where there are no sources.
+
+    Example:
+        >>> builder_modules()["lenet5"]
+        'saccade.models.classification.lenet'
+    """
+    models = Path(__file__).parent
+    homes: dict[str, str] = {}
+    for file in models.rglob("*.py"):
+        parts = file.relative_to(models).with_suffix("").parts
+        for name in _BUILDER.findall(file.read_text(encoding="utf-8")):
+            homes[name] = ".".join((__package__, *parts))
+    return homes
+
+
 def builder_names() -> frozenset[str]:
     """Names of all builders of the package, read from its files in milliseconds; empty where there are no sources.
 
@@ -23,8 +39,7 @@ def builder_names() -> frozenset[str]:
         >>> {"lenet5", "yolox_s"} <= builder_names(), "resnet81" in builder_names()
         (True, False)
     """
-    files = Path(__file__).parent.rglob("*.py")
-    return frozenset(name for file in files for name in _BUILDER.findall(file.read_text(encoding="utf-8")))
+    return frozenset(builder_modules())
 
 
 def unknown_model(name: str, known: Iterable[str]) -> ConfigError:

@@ -21,7 +21,7 @@ from saccade.errors import ConfigError, did_you_mean
 from saccade.models.arguments import check_arguments
 from saccade.models.base import Model
 from saccade.models.fitting import arguments_of, describe_fitting, find_fitting
-from saccade.models.names import unknown_model
+from saccade.models.names import builder_modules, unknown_model
 from saccade.weights.advice import Fits, set_adviser
 from saccade.weights.loadable import Loadable
 from saccade.weights.source import open_source
@@ -265,7 +265,10 @@ def get_builder(name: str) -> BuilderEntry:
         >>> entry.task, entry.family, entry.paper
         ('classification', 'resnet', 'He et al., CVPR 2016, arXiv 1512.03385')
     """
-    _import_all()
+    if name not in _BUILDERS and name in builder_modules():
+        importlib.import_module(builder_modules()[name])  # alone, as that of all takes a second
+    if name not in _BUILDERS:
+        _import_all()
     if ":" in name and name not in _BUILDERS:
         _import_outside(name)
     if name not in _BUILDERS:
