@@ -1,6 +1,6 @@
-"""Seven segmenters on street scenes (CamVid), from scratch, with one budget of training images.
+"""Eight segmenters on street scenes (CamVid), from scratch, with one budget of training images.
 
-python examples/compare_segmenters.py                            # all seven, and UNet++ pruned to each of its depths
+python examples/compare_segmenters.py                            # all eight, and UNet++ pruned to each of its depths
 python examples/compare_segmenters.py --recipes unet_camvid      # one of them
 python examples/compare_segmenters.py --out runs/compare_camvid  # folder of the runs; a stopped one goes on from there
 """
@@ -30,6 +30,7 @@ RECIPES = (
     "deeplabv3_camvid",
     "lraspp_camvid",
     "unet_camvid",
+    "unet_add_camvid",
     "unetpp_camvid",
     "hrnet_w18_small_camvid",
 )

@@ -21,6 +21,7 @@ __all__ = [
     "fcn8s_camvid",
     "hrnet_w18_small_camvid",
     "lraspp_camvid",
+    "unet_add_camvid",
     "unet_camvid",
     "unetpp_camvid",
 ]
@@ -112,6 +113,19 @@ def unet_camvid() -> TrainConfig:
         'unet_backbone'
     """
     return camvid("unet_backbone", model_args={"backbone": BACKBONE, "decoder_channels": (128, 64, 48, 32, 16)})
+
+
+@recipe
+def unet_add_camvid() -> TrainConfig:
+    """The same U-Net on CamVid, whose skips are added instead of concatenated. Not run yet.
+
+    Example:
+        >>> unet_add_camvid().model_args["merge"]
+        'add'
+    """
+    config = unet_camvid()
+    config.model_args["merge"] = "add"
+    return config
 
 
 @recipe

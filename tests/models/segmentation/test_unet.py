@@ -61,6 +61,7 @@ def test_a_block_up_joins_skip_and_enlarged_map():
         ("unet_backbone", {"backbone": "resnet18"}),
         ("unet_backbone", {"backbone": "resnet50", "decoder_channels": (32, 16, 16, 8, 8)}),
         ("unet_backbone", {"backbone": "lenet5"}),
+        ("unet_backbone", {"backbone": "mobilenet_v3_small", "merge": "add"}),
     ],
 )
 def test_any_size_gives_an_answer_of_that_size(name, options):
@@ -98,6 +99,20 @@ def test_parts_hold_every_parameter_over_any_backbone(backbone):
     assert model.stage_names == tuple(f"backbone.{name}" for name in model.backbone.stage_names)
     assert model.backbone.head_names == model.backbone.auxiliary_heads == ()
     assert not model.backbone.class_rows
+
+
+def test_a_skip_is_added_after_a_projection_to_as_many_channels():
+    torch.manual_seed(0)
+    block = create_model("unet_backbone", backbone="resnet18", merge="add").decoder[0].eval()
+    x, skip = torch.randn(1, 512, 2, 3), torch.randn(1, 256, 4, 6)
+    large = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    joined = large + torch.einsum("bihw,oi->bohw", skip, block.projection.weight[:, :, 0, 0])
+    torch.testing.assert_close(block(x, skip), block.convolutions(joined), rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_way_to_merge():
+    with pytest.raises(ConfigError, match="merge is 'sum'"):
+        create_model("unet_backbone", merge="sum")
 
 
 def test_too_few_decoder_channels():

@@ -34,12 +34,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Outputs
 from saccade.models.classification.base import Classifier, build_backbone
 from saccade.models.registry import register_model
@@ -51,6 +52,8 @@ from saccade.structures.input_spec import InputSpec
 __all__ = ["BackboneUNet", "DoubleConvolution", "UNet", "initialise", "unet", "unet_backbone", "unet_resnet34"]
 
 PAPER = "Ronneberger et al., MICCAI 2015, arXiv 1505.04597"
+
+Merge = Literal["concat", "add"]
 
 
 class DoubleConvolution(nn.Sequential):
@@ -165,18 +168,25 @@ class SkipBlock(nn.Module):
         skip_channels: Channels of the backbone's feature map; 0 where it has none of that size.
         out_channels: Channels of the result.
         scale: Factor of the upsampling.
+        merge: How the skip joins the upsampled map: ``concat``, or ``add`` after a 1x1 convolution to its channels.
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, scale: int) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, scale: int, merge: Merge = "concat"
+    ) -> None:
         super().__init__()
         self.scale = scale
-        self.convolutions = DoubleConvolution(in_channels + skip_channels, out_channels)
+        added = merge == "add" and skip_channels > 0
+        self.projection = nn.Conv2d(skip_channels, in_channels, 1, bias=False) if added else None
+        self.convolutions = DoubleConvolution(in_channels + (0 if added else skip_channels), out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, scale H, scale W)."""
         if self.scale > 1:
             x = F.interpolate(x, scale_factor=self.scale, mode="nearest")
-        return self.convolutions(x if skip is None else torch.cat((x, skip), dim=1))
+        if skip is None:
+            return self.convolutions(x)
+        return self.convolutions(torch.cat((x, skip), dim=1) if self.projection is None else x + self.projection(skip))
 
 
 class BackboneUNet(Segmenter):
@@ -187,9 +197,10 @@ class BackboneUNet(Segmenter):
         num_classes: Output channels.
         decoder_channels: Channels of the decoder's blocks, coarse to fine; a backbone with fewer feature maps takes
             the last of them.
+        merge: How skips join the decoder: concatenated, as in the paper, or added, as in FCN and FPN.
 
     Raises:
-        ConfigError: If there are fewer ``decoder_channels`` than blocks.
+        ConfigError: If there are fewer ``decoder_channels`` than blocks, or there is no such ``merge``.
 
     Example:
         >>> backbone = build_backbone("mobilenet_v3_small")
@@ -202,9 +213,15 @@ class BackboneUNet(Segmenter):
     class_rows = linear_rows("head")
 
     def __init__(
-        self, backbone: Classifier, num_classes: int, decoder_channels: Sequence[int] = (256, 128, 64, 32, 16)
+        self,
+        backbone: Classifier,
+        num_classes: int,
+        decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
+        merge: Merge = "concat",
     ) -> None:
         super().__init__(num_classes)
+        if merge not in get_args(Merge):
+            raise ConfigError(f"merge is '{merge}'.{did_you_mean(merge, get_args(Merge))}")
         maps = list(zip(backbone.feature_channels, backbone.feature_strides, strict=True))
         self.multiple = max(backbone.feature_strides)
         skips = maps[-2::-1] + ([(0, 1)] if maps[0][1] > 1 else [])
@@ -217,7 +234,7 @@ class BackboneUNet(Segmenter):
         self.decoder = nn.ModuleList()
         channels, stride = maps[-1]
         for (skip_channels, skip_stride), out_channels in zip(skips, decoder_channels[-len(skips) :], strict=True):
-            self.decoder.append(SkipBlock(channels, skip_channels, out_channels, stride // skip_stride))
+            self.decoder.append(SkipBlock(channels, skip_channels, out_channels, stride // skip_stride, merge))
             channels, stride = out_channels, skip_stride
         self.head = nn.Conv2d(channels, num_classes, 3, padding=1)
         self.decoder.apply(initialise)
@@ -267,6 +284,7 @@ def unet_backbone(
     num_classes: int = 2,
     backbone: str = "resnet18",
     decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
+    merge: Merge = "concat",
     weights: str | None = None,
 ) -> BackboneUNet:
     """U-Net over any registered classifier that has feature maps.
@@ -275,10 +293,11 @@ def unet_backbone(
         num_classes: Output channels; 1 means foreground against background.
         backbone: Builder name of the classifier.
         decoder_channels: Channels of the decoder, coarse to fine.
+        merge: How skips join the decoder: concat, as in the paper, or add.
         weights: Name or path of weights to load, if any.
 
     Example:
         >>> unet_backbone(num_classes=11, backbone="resnet50").input_spec.pad_multiple
         32
     """
-    return BackboneUNet(build_backbone(backbone), num_classes, decoder_channels)
+    return BackboneUNet(build_backbone(backbone), num_classes, decoder_channels, merge)
