@@ -29,7 +29,7 @@ LAYOUT = PointLayout(("left", "middle", "right"), ((0, 2),), ((0, 1), (1, 2)), "
 class Brightest:
     """Finds three points at the brightest pixel of each colour."""
 
-    task, class_names, name, points = "keypoints", LAYOUT.names, "brightest", LAYOUT
+    task, class_names, name, point_layout = "keypoints", LAYOUT.names, "brightest", LAYOUT
     input_spec, input_names = InputSpec((128, 96), resize="letterbox", object_crops=1.25), ()
     decoded_keys = ("keypoints", "point_scores", "scores", "count")
 
