@@ -22,7 +22,7 @@ from saccade.deploy import runtime as runtimes
 from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.precision import has_bf16
 from saccade.deploy.runtime import EagerRuntime, FusedRuntime, OpenVinoRuntime, best_cpu_runtime, open_runtime
-from saccade.errors import SaccadeError
+from saccade.errors import ExportError, SaccadeError
 from saccade.models.base import Decoded, Model, Outputs
 from saccade.models.checkpoint import save_model
 from saccade.models.normalize import Normalize
@@ -234,3 +234,24 @@ def test_no_package_calls_home_or_leaves_files(tmp_path: Path) -> None:
         calls = trace.read_text(errors="replace").splitlines()
         assert len(calls) > 100
         assert [call for call in calls if "AF_INET" in call or "resolv.conf" in call] == []
+
+
+def test_onnx_files_run_on_a_gpu_where_onnx_runtime_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    path = export_model(create_model("lenet5"), tmp_path / "lenet5.onnx")
+    with pytest.raises(ExportError, match=r"no CUDA .*pip install onnxruntime-gpu"):
+        open_runtime(path, "cuda")
+    with pytest.raises(ExportError, match="device 'mps' is none that exported files run on"):
+        open_runtime(path, "mps")
+    asked: list[object] = []
+    session = onnxruntime.InferenceSession
+
+    def on_cpu(file: str, options: object, providers: list[object]) -> object:
+        asked.extend(providers)
+        return session(file, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_cpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    assert open_runtime(path, "cuda:1").name == "lenet5.onnx (ONNX Runtime, cuda:1)"
+    assert asked == [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]

@@ -247,29 +247,51 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 class OnnxRuntime(FileRuntime):
-    """Runtime of an exported ``.onnx`` file, in ONNX Runtime on the CPU.
+    """Runtime of an exported ``.onnx`` file, in ONNX Runtime.
 
     Args:
         path: The file.
+        device: ``cpu``, or ``cuda`` (``cuda:1``) where ONNX Runtime has been built for it; what it cannot compute there
+            it computes on the CPU.
 
     Raises:
-        ExportError: If ONNX Runtime is not installed, or the file is not one that :func:`export_model` wrote.
+        ExportError: If ONNX Runtime is not installed or not built for the device, or the file is not one that
+            :func:`export_model` wrote.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
         require_file(path)
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = thread_count() or 0
         options.log_severity_level = 3  # errors only
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=_providers(onnxruntime, device))
             text = self._session.get_modelmeta().custom_metadata_map.get("saccade")
+        except ExportError:
+            raise
         except Exception as error:  # its exceptions have no common base but this
             raise ExportError(
                 f"'{path}' cannot be opened by ONNX Runtime: {str(error).partition(chr(10))[0]}"
             ) from error
-        super().__init__(Path(path), text, "ONNX Runtime")
+        super().__init__(Path(path), text, "ONNX Runtime" if device == "cpu" else f"ONNX Runtime, {device}")
 
     def _run(self, arrays: Arrays) -> list[NDArray[Any]]:
         return list(self._session.run(list(self._outputs), arrays))
+
+
+def _providers(onnxruntime: Any, device: str) -> list[Any]:
+    """Where ONNX Runtime computes, the first choice first."""
+    on_cpu = "CPUExecutionProvider"
+    kind, _, number = device.partition(":")
+    if kind == "cpu":
+        return [on_cpu]
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise ExportError(f"device '{device}' is none that exported files run on. Choose cpu, or cuda for ONNX files.")
+    available = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" not in available:
+        raise ExportError(
+            f"this ONNX Runtime has no CUDA (it has {', '.join(available)}). Run: pip uninstall onnxruntime && pip "
+            "install onnxruntime-gpu."
+        )
+    return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), on_cpu]

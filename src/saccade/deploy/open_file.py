@@ -18,7 +18,7 @@ def open_file(path: str | Path, device: str | None = None, trust: bool = False) 
 
     Args:
         path: An ``.onnx``, OpenVINO ``.xml`` or torch ``.pt2`` file.
-        device: ``cpu`` at most.
+        device: ``cpu``; of ONNX files also ``cuda``, where ONNX Runtime has it. The CPU if not given.
         trust: Open a ``.pt2`` program, which can run code of its maker.
 
     Raises:
@@ -43,9 +43,11 @@ def open_file(path: str | Path, device: str | None = None, trust: bool = False) 
             ".xml or .pt2. A file of weights of others becomes a checkpoint by saccade convert FILE --model NAME --out "
             "NEW.safetensors."
         )
-    if device not in (None, "cpu"):
-        raise ExportError(f"'{path}' is an exported file and runs on the CPU; device '{device}' is for checkpoints.")
-    runtime = _open(path, trust)
+    if device not in (None, "cpu") and path.suffix != ".onnx":
+        raise ExportError(
+            f"'{path}' runs on the CPU; device '{device}' is for checkpoints and ONNX files. Leave device out."
+        )
+    runtime = _open(path, device or "cpu", trust)
     if not runtime.metadata["decoded"]:
         raise ExportError(
             f"'{path}' gives raw outputs: it was exported with nms=False, for programs that decode themselves. "
@@ -54,9 +56,9 @@ def open_file(path: str | Path, device: str | None = None, trust: bool = False) 
     return runtime
 
 
-def _open(path: Path, trust: bool) -> FileRuntime:
+def _open(path: Path, device: str, trust: bool) -> FileRuntime:
     if path.suffix == ".onnx":
-        return OnnxRuntime(path)
+        return OnnxRuntime(path, device)
     if path.suffix == ".xml":
         return OpenVinoFileRuntime(path)
     from saccade.deploy.program_runtime import ProgramRuntime  # with torch

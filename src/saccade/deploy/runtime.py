@@ -100,7 +100,7 @@ def open_runtime(
         path_or_model: Network, ``.safetensors`` checkpoint, folder of a run (its best checkpoint), ``.onnx``, OpenVINO
             ``.xml`` or torch ``.pt2`` file.
         device: ``cpu``, ``cuda``, ``mps``; a GPU for networks if there is one, else the CPU. Exported files run on the
-            CPU.
+            CPU, ONNX files on ``cuda`` if asked to.
         trust: Open what can run code of its maker: a ``.pt2`` program, a network from outside the package.
         cache: Keep converted graphs on disk, and take them from there; a network that is given must not change.
 
