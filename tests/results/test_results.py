@@ -16,6 +16,7 @@ import supervision
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from saccade.engine.predict.outputs import ResultTable
 from saccade.errors import ConfigError
 from saccade.results.classification import Classification
 from saccade.results.detections import Detections
@@ -295,6 +296,27 @@ def test_rows_have_the_numbers_of_the_result() -> None:
         ("cell", 0.25),
     ]
     assert keypoints().rows()[1]["ear_y"] == 33.0
+
+
+@pytest.mark.parametrize("make", [classification, detections, segmentation, keypoints])
+def test_a_table_has_its_columns_also_where_nothing_was_found(make: Any, tmp_path: Path) -> None:
+    result = make()
+    assert result.columns() == list(result.rows()[0])
+    with_points = replace(detections(), keypoints=np.zeros((3, 2, 2)), point_scores=np.ones((3, 2)))
+    for full in (detections(), with_points, keypoints()):
+        empty = full[:0]
+        assert empty.rows() == []
+        assert empty.columns() == full.columns()
+        with ResultTable(tmp_path / "table.csv") as table:
+            table.add(empty)
+            table.add(full)
+        lines = (tmp_path / "table.csv").read_text().splitlines()
+        assert lines[0].split(",") == full.columns()
+        assert len(lines) == 1 + len(full.rows())
+    (tmp_path / "table.csv").write_text("of an earlier prediction")
+    with ResultTable(tmp_path / "table.csv") as table:
+        table.add(detections()[:0])
+    assert (tmp_path / "table.csv").read_text().startswith("path,frame,seconds,name,label,score,x1")
 
 
 def test_a_data_frame_where_pandas_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

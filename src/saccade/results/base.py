@@ -111,6 +111,11 @@ class Result(ABC):
         """
         return [{**self._place(), "result": self.describe()}]
 
+    def columns(self) -> list[str]:
+        """Names of the columns of :meth:`rows`, also where there is no row."""
+        rows = self.rows()
+        return list(rows[0] if rows else self._place())
+
     def to_dataframe(self) -> Any:
         """Convert to a ``pandas.DataFrame`` of :meth:`rows`; ``pandas.concat`` joins those of several images.
 

@@ -132,6 +132,14 @@ class Detections(ObjectResult):
             rows.append(row)
         return rows
 
+    def columns(self) -> list[str]:
+        """Names of the columns of :meth:`rows`, also where nothing was found."""
+        names = [*self._place(), "name", "label", "score", "x1", "y1", "x2", "y2"]
+        if self.keypoints is None:
+            return names
+        number = self.keypoints.shape[1]
+        return [*names, *point_columns(np.zeros((number, 2)), np.zeros(number), self.point_names)]
+
     def to_coco(self, category_ids: Sequence[int] = (), polygons: bool = False) -> list[dict[str, Any]]:
         """Convert to entries with ``bbox`` (xywh, pixels), ``segmentation`` and ``keypoints``.
 

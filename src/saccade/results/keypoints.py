@@ -98,6 +98,11 @@ class Keypoints(ObjectResult):
             for points, point_scores, score in zip(self.keypoints, self.point_scores, self.scores, strict=True)
         ]
 
+    def columns(self) -> list[str]:
+        """Names of the columns of :meth:`rows`, also where no object was found."""
+        number = self.keypoints.shape[1]
+        return [*self._place(), "score", *point_columns(np.zeros((number, 2)), np.zeros(number), self.names)]
+
     def to_coco(self, category_ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Convert to entries with ``keypoints`` (x, y, score, x, ...) and ``score``, of the first category.
 

@@ -191,14 +191,13 @@ class ResultTable:
         self._writer: csv.DictWriter[str] | None = None
 
     def add(self, result: Result) -> None:
-        """Add the rows of a result."""
-        for row in result.rows():
-            if self._writer is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("w", newline="", encoding="utf-8")
-                self._writer = csv.DictWriter(self._file, list(row), extrasaction="ignore", lineterminator="\n")
-                self._writer.writeheader()
-            self._writer.writerow(row)
+        """Add the rows of a result; one in which nothing was found has none."""
+        if self._writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("w", newline="", encoding="utf-8")
+            self._writer = csv.DictWriter(self._file, result.columns(), extrasaction="ignore", lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerows(result.rows())
 
     def __enter__(self) -> ResultTable:
         return self
