@@ -48,7 +48,8 @@ def test_dry_run_reads_back(config_file: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_any_field_is_overridden_by_its_name(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
-        "--optimizer.lr 0.25 --optimizer.weight_decay 0.1 --data.size 64 96 --ema.decay=0.9 --no-channels-last --seed 7"
+        "--optimizer.lr 0.25 --optimizer.weight_decay 0.1 --data.size 64 96 --ema.decay=0.9 --channels-last False "
+        "--seed 7"
     )
     values = _resolved(capsys, "--config", config_file, *words.split(), "--name", "other", "--data.val", "None")
     assert values["optimizer"]["lr"] == 0.25

@@ -238,7 +238,7 @@ class TrainConfig:
     auto_anchor: bool = False  # fit a YOLO's anchors to the training images, if that raises the best possible recall
     clip_norm: float | None = None  # largest norm of the gradient; not clipped if not given
     precision: Literal["auto", "32", "bf16", "16"] = "auto"  # auto: bf16 where the device computes in it
-    channels_last: bool = True  # memory layout of images and weights; faster for most convolutions
+    channels_last: bool | None = None  # layout in memory; not given: True, or by trial on a CPU without bf16
     compile: bool = False  # torch.compile the loss: minutes at the start, faster steps
     evaluate_every: int = 1  # epochs between evaluations
     patience: int | None = None  # evaluations without a better score before stopping

@@ -114,7 +114,7 @@ def take_settings(stored: str, config: TrainConfig, at: Position, where: Path) -
 
     Args:
         stored: YAML of the configuration in the training state.
-        config: The configuration now.
+        config: The configuration now; a layout that is not given becomes that of before.
         at: Position of the run; more epochs, minutes or patience let one that had ended go on.
         where: File of the training state, for messages.
 
@@ -126,12 +126,15 @@ def take_settings(stored: str, config: TrainConfig, at: Position, where: Path) -
         WeightsError: If the stored configuration does not read.
     """
     try:
-        before = resolve_steps(config_from_dict(TrainConfig, parse_yaml(stored, str(where))))
+        earlier = config_from_dict(TrainConfig, parse_yaml(stored, str(where)))
+        before = resolve_steps(earlier)
     except (SaccadeError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{where}: its configuration does not read ({str(error)[:200]}). It is of another version; start the run "
             "anew under another --name."
         ) from error
+    if config.channels_last is None:
+        config.channels_last = earlier.channels_last
     after = resolve_steps(config)
     if [(step.name, step.solver) for step in before] != [(step.name, step.solver) for step in after]:
         names = [", ".join(step.name for step in steps) or "none" for steps in (before, after)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +20,8 @@ from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.configfile import config_to_yaml
 from saccade.engine.train.guard import InterruptGuard, LossGuard
 from saccade.engine.train.interim_report import InterimReport
-from saccade.engine.train.launch import launch_fabric
+from saccade.engine.train.launch import launch_fabric, resolve_precision
+from saccade.engine.train.layout import LONG_RUN, faster_layout
 from saccade.engine.train.loggers import make_loggers
 from saccade.engine.train.memory import keep_freed_memory
 from saccade.engine.train.monitor import Monitor
@@ -65,7 +66,7 @@ class Session:
         data: Datasets | Callable[[TrainConfig], Datasets] | None,
         callbacks: Sequence[Callback],
     ) -> None:
-        self.config = config
+        self.config = config = replace(config)  # a layout that is not given is chosen here
         self.steps = resolve_steps(config)
         self.folder = RunFolder(config, resume)
         self.state = self.folder.load_state() if resume else None
@@ -95,6 +96,7 @@ class Session:
         self._agreement: Any = dist.new_group(backend="gloo") if self.fabric.world_size > 1 else None
         if self.fabric.device.type == "cpu":
             keep_freed_memory()
+        notes += self._choose_layout(first)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.display = TrainingDisplay(self.is_main)
@@ -112,6 +114,22 @@ class Session:
         self.at = self.fabric.broadcast(self.at)
         for note in notes:
             self.display.say(note)
+
+    def _choose_layout(self, first: RunStep) -> list[str]:
+        """Settle where channels lie in memory, the same for all processes; returns a line where that was tried."""
+        config, line = self.config, ""
+        if config.channels_last is None:
+            config.channels_last = True
+            data, size = self.data_of(first).train, first.config.data.size or self.model.input_spec.size
+            batch = first.config.data.batch_size
+            steps = first.config.epochs * len(data) // max(batch, 1)
+            on_cpu = self.fabric.device.type == "cpu" and resolve_precision(config.precision) == "32-true"
+            if on_cpu and steps >= LONG_RUN:
+                config.channels_last, line = faster_layout(self.model, size, batch)
+            config.channels_last = self.fabric.broadcast(config.channels_last)
+        for step in self.steps:
+            step.config.channels_last = config.channels_last
+        return [line] if line else []
 
     def _miss_best(self) -> list[str]:
         """Go on without the best weights of before, which somebody removed; returns a line that says so."""
