@@ -182,7 +182,7 @@ class GradientStep:
         for batch in session.display.epoch(loader, at.epochs_done, last, steps, at.batch):
             seed_step(config.seed, at.step, self.fabric.global_rank)
             self.statistics.set_step(at.step)
-            batch = batch.to(self.fabric.device, config.channels_last)
+            batch = batch.to(self.fabric.device, bool(config.channels_last))
             images, inputs = self._network_inputs(batch)
             now = at.epoch + at.batch / steps
             factor = lr_factor(config.schedule, now, at.total_epochs)
@@ -375,7 +375,7 @@ class GradientStep:
         kept.eval()
 
         def loss(batch: Batch) -> dict[str, Tensor]:
-            batch = batch.to(self.fabric.device, self.config.channels_last)
+            batch = batch.to(self.fabric.device, bool(self.config.channels_last))
             images, inputs = self._network_inputs(batch)
             with self.fabric.autocast():
                 return kept.loss(images, batch.targets, **inputs)
@@ -459,7 +459,7 @@ class ModelStep:
 
         def batches() -> Iterator[Batch]:
             for batch in session.display.epoch(loader, 0, 1, sampler.batches_per_epoch, 0):
-                batch = batch.to(device, self.config.channels_last)
+                batch = batch.to(device, bool(self.config.channels_last))
                 inputs = normalize_inputs(normalize, batch.inputs)
                 yield Batch(normalize(batch.images), batch.targets, batch.infos, batch.originals, inputs)
                 if session.asked_to_stop():
