@@ -21,6 +21,7 @@ PRINTS = {
     "compare_segmenters.py": "| `unetpp_camvid`, pruned to L1 |",
     "convert_round_trip.py": "images came back",
     "crf_refine.py": "| dense CRF, learnt compatibility | ",
+    "crowd.py": "ground truth, then each detector: ",
     "cycle_or_not.py": "| half a cycle | ",
     "darknet_round_trip.py": "bit for bit the same",
     "dilation_choices.py": "| stride 16 without multi-grid |",

@@ -37,12 +37,15 @@ def yolov1_voc() -> TrainConfig:
 
 @recipe
 def yolov1_fast_bccd() -> TrainConfig:
-    """Fast YOLOv1 with one small hidden layer and BatchNorm on blood cells (BCCD), from scratch. Not run yet.
+    """Fast YOLOv1 with one small hidden layer and BatchNorm on blood cells (BCCD), from scratch: AP50 0.223.
 
     The grid has 5 x 7 cells. Of the 3,941 objects in train + val 235 share a cell with another, so that no training
     could teach it more than 94 %: crowds are the weakness that the paper names (section 2.4).
 
     Trains on train + val (292 images); the last EMA weights are scored once on test (72).
+
+    Measured: ``saccade train --recipe yolov1_fast_bccd`` on one thread of an AMD EPYC with AVX-512 BF16, loaded by
+    other programs, 24 minutes in bf16: AP50 0.223, AP 0.069; it guesses red cells where they often are.
 
     Example:
         >>> config = yolov1_fast_bccd()

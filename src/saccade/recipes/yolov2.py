@@ -69,12 +69,15 @@ def yolov2_voc() -> TrainConfig:
 
 @recipe
 def yolov2_tiny_bccd() -> TrainConfig:
-    """Tiny YOLOv2 on blood cells (BCCD), from scratch, with anchors by k-means on its boxes. Not run yet.
+    """Tiny YOLOv2 on blood cells (BCCD), from scratch, with anchors by k-means on its boxes: AP50 0.845.
 
     Trains on train + val (292 images); the last EMA weights are scored once on test (72). Its only map has a stride of
     32 pixels, larger than a platelet of the 256 x 320 pixels that the other networks of the line are given. There it
     reached an AP50 of 0.684 (platelets 0.31, red cells 0.76, white ones 0.98), AP 0.386, in float32 on one thread of
     an Intel Xeon at 2.5 GHz; so it has a larger canvas, of the paper's 416 pixels.
+
+    Measured: ``saccade train --recipe yolov2_tiny_bccd`` on one thread of an AMD EPYC with AVX-512 BF16, loaded by other
+    programs, 21 minutes in bf16: AP50 0.845, AP 0.473.
 
     Example:
         >>> config = yolov2_tiny_bccd()
