@@ -31,8 +31,15 @@ SHOWN = ("mask_AP", "mask_AP50", "mask_AP75", "AP")
 
 def settings(choice: str, seed: int) -> TrainConfig:
     """The same run for every choice."""
-    own = {"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 300, **CHOICES[choice]}
-    config = crowded_settings("maskrcnn", own, 192)
+    own = {
+        "backbone": "resnet18",
+        "channels": 64,
+        "anchor_size": 16,
+        "proposals": 300,
+        "regions": 64,
+        **CHOICES[choice],
+    }
+    config = crowded_settings("maskrcnn", own | CHOICES[choice], 192)
     config.seed, config.epochs = seed, 8
     return config
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from saccade.ops.iou import pairwise_iou
 from saccade.ops.nms_settings import NmsKind, NmsSettings
-from saccade.ops.operators import suppress, torchvision_operators
+from saccade.ops.operators import suppress_apart, torchvision_operators
 
 __all__ = ["Kept", "NmsKind", "NmsSettings", "batched_nms", "batched_nms_indices"]
 
@@ -141,7 +141,8 @@ def _greedy(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, i
     else:
         # Outside of a graph the number of rows may follow the data, and padding need not be compared with anything.
         real = valid.flatten().nonzero().squeeze(1)
-        keep = real[suppress(laid_out[real], ranks[real], iou)]
+        cells = labels + torch.arange(len(labels), device=labels.device)[:, None] * (labels.amax() + 1)
+        keep = real[suppress_apart(laid_out[real], ranks[real], cells.flatten()[real], iou)]
     flat = scores.new_zeros(scores.shape[0] * scores.shape[1] + 2).scatter(0, keep, 1.0)
     return (flat[:-2].view_as(scores) > 0.5) & valid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from saccade.engine.train.config import TrainConfig
 from saccade.recipes import recipe
 from saccade.recipes.defaults import bccd
-from saccade.recipes.faster_rcnn import SMALL
+from saccade.recipes.faster_rcnn import EPOCHS, SMALL
 
 __all__ = ["cascade_r18_bccd"]
 
@@ -20,6 +20,6 @@ def cascade_r18_bccd() -> TrainConfig:
     Example:
         >>> config = cascade_r18_bccd()
         >>> config.model, config.epochs, config.model_args["hidden"]
-        ('cascade_rcnn', 36, 256)
+        ('cascade_rcnn', 24, 256)
     """
-    return bccd("cascade_rcnn", model_args=dict(SMALL))
+    return bccd("cascade_rcnn", epochs=EPOCHS, model_args=dict(SMALL))

@@ -23,7 +23,7 @@ def keypointrcnn_r18_tiny_coco() -> TrainConfig:
     return TrainConfig(
         name="keypointrcnn_r18_tiny_coco",
         model="keypointrcnn",
-        model_args={"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 200},
+        model_args={"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 200, "regions": 64},
         data=DataConfig(source="tiny_coco", train="train", val=None, test="train", size=(256, 320), batch_size=8),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.0),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=2.0, final_factor=0.02),

@@ -24,7 +24,7 @@ def maskrcnn_r18_digits() -> TrainConfig:
     return TrainConfig(
         name="maskrcnn_r18_digits",
         model="maskrcnn",
-        model_args={"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 300},
+        model_args={"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 300, "regions": 64},
         data=DataConfig(source="digit_scenes", train="crowded", val=None, test="test", size=(192, 192), batch_size=16),
         augment=AugmentConfig(translate=0.05, scale=(0.8, 1.25), hsv=(0.015, 0.5, 0.3)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05),
@@ -50,7 +50,7 @@ def maskrcnn_r18_pennfudan() -> TrainConfig:
     return TrainConfig(
         name="maskrcnn_r18_pennfudan",
         model="maskrcnn",
-        model_args={"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 300},
+        model_args={"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 300, "regions": 64},
         weights="runs/maskrcnn_r18_digits/best.safetensors",
         data=DataConfig(source="pennfudan", size=(256, 320), batch_size=8),
         augment=AugmentConfig(flip=0.5, translate=0.1, scale=(0.75, 1.4), hsv=(0.015, 0.5, 0.3)),

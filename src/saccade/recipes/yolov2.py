@@ -76,8 +76,8 @@ def yolov2_tiny_bccd() -> TrainConfig:
     reached an AP50 of 0.684 (platelets 0.31, red cells 0.76, white ones 0.98), AP 0.386, in float32 on one thread of
     an Intel Xeon at 2.5 GHz; so it has a larger canvas, of the paper's 416 pixels.
 
-    Measured: ``saccade train --recipe yolov2_tiny_bccd`` on one thread of an AMD EPYC with AVX-512 BF16, loaded by other
-    programs, 21 minutes in bf16: AP50 0.845, AP 0.473.
+    Measured: ``saccade train --recipe yolov2_tiny_bccd`` on one thread of an AMD EPYC with AVX-512 BF16, loaded by
+    other programs, 21 minutes in bf16: AP50 0.845, AP 0.473.
 
     Example:
         >>> config = yolov2_tiny_bccd()

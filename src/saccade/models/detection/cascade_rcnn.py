@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from saccade.models.detection.cascade_branch import CascadeBranch
 from saccade.models.detection.faster_rcnn import PUBLISHED_INPUT, AlignPooling, FasterRCNN, pyramid_rcnn_parts
+from saccade.models.detection.roi_branches import FPN_SAMPLING, RegionSampling
 from saccade.models.registry import register_model
 
 __all__ = ["cascade_rcnn", "cascade_rcnn_resnet50_fpn", "pyramid_cascade_branch"]
@@ -28,20 +29,24 @@ _PAPER = "Cai and Vasconcelos, CVPR 2018, arXiv 1712.00726"
 _STRIDES = (4, 8, 16, 32)
 
 
-def pyramid_cascade_branch(num_classes: int, channels: int = 256, hidden: int = 1024) -> CascadeBranch:
+def pyramid_cascade_branch(
+    num_classes: int, channels: int = 256, hidden: int = 1024, regions: int = FPN_SAMPLING.count
+) -> CascadeBranch:
     """Three heads over a feature pyramid: RoIAlign 7 x 7 of P2 to P5 and two layers each.
 
     Args:
         num_classes: Classes without background.
         channels: Of the pyramid.
         hidden: Units of the two layers.
+        regions: Regions of an image that training samples.
 
     Example:
         >>> branch = pyramid_cascade_branch(num_classes=2, channels=8, hidden=16)
         >>> branch([torch.zeros(1, 8, side, side) for side in (16, 8, 4, 2)], torch.zeros(1, 3, 4))["roi_codes"].shape
         torch.Size([1, 3, 4])
     """
-    return CascadeBranch(AlignPooling(_STRIDES, 7), channels, 7, hidden, num_classes, _STRIDES[0])
+    pooling, sampling = AlignPooling(_STRIDES, 7), RegionSampling(regions)
+    return CascadeBranch(pooling, channels, 7, hidden, num_classes, _STRIDES[0], sampling=sampling)
 
 
 @register_model(task="detection", paper=_PAPER)
@@ -67,6 +72,7 @@ def cascade_rcnn(
     hidden: int = 1024,
     anchor_size: float = 32,
     proposals: int = 1000,
+    regions: int = 512,
     weights: str | None = None,
 ) -> FasterRCNN:
     """Cascade R-CNN over any classifier with feature maps of stride 4 to 32, on a square of 512 pixels.
@@ -78,6 +84,7 @@ def cascade_rcnn(
         hidden: Units of the two layers of each head.
         anchor_size: Side of the smallest anchors, pixels; smaller for small objects or a small canvas.
         proposals: Regions that the first head looks at, at test; training samples its own from twice as many.
+        regions: Regions of an image that training samples.
         weights: As everywhere.
 
     Example:
@@ -86,4 +93,4 @@ def cascade_rcnn(
         torch.Size([1, 100, 4])
     """
     body, neck, rpn = pyramid_rcnn_parts(backbone, channels, anchor_size, proposals)
-    return FasterRCNN(body, neck, rpn, pyramid_cascade_branch(num_classes, channels, hidden), num_classes)
+    return FasterRCNN(body, neck, rpn, pyramid_cascade_branch(num_classes, channels, hidden, regions), num_classes)

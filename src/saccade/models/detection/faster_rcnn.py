@@ -38,7 +38,7 @@ from saccade.models.detection.alternating import Alternation
 from saccade.models.detection.base import Assignment, Detector, unpack_targets
 from saccade.models.detection.box_branch import SingleBoxBranch
 from saccade.models.detection.dense import empty_maps
-from saccade.models.detection.roi_branches import BoxBranch, ObjectBranch, RegionSampling
+from saccade.models.detection.roi_branches import FPN_SAMPLING, BoxBranch, ObjectBranch, RegionSampling
 from saccade.models.detection.rpn import ProposalSettings, RegionProposalNetwork
 from saccade.models.registry import register_model
 from saccade.ops.anchors import canvas_size
@@ -358,13 +358,16 @@ def pyramid_rcnn_parts(
     return body, neck, RegionProposalNetwork(channels, sizes, settings)
 
 
-def pyramid_box_branch(num_classes: int, channels: int = 256, hidden: int = 1024) -> SingleBoxBranch:
+def pyramid_box_branch(
+    num_classes: int, channels: int = 256, hidden: int = 1024, regions: int = FPN_SAMPLING.count
+) -> SingleBoxBranch:
     """Second stage over a feature pyramid: RoIAlign 7 x 7 of P2 to P5 and two layers.
 
     Args:
         num_classes: Classes without background.
         channels: Of the pyramid.
         hidden: Units of the two layers.
+        regions: Regions of an image that training samples.
 
     Example:
         >>> branch = pyramid_box_branch(num_classes=2, channels=8, hidden=16)
@@ -372,7 +375,8 @@ def pyramid_box_branch(num_classes: int, channels: int = 256, hidden: int = 1024
         torch.Size([1, 3, 3])
     """
     head = TwoLayerHead(channels, 7, hidden)
-    return SingleBoxBranch(AlignPooling(_STRIDES, 7), head, BoxPredictor(hidden, num_classes))
+    predictor = BoxPredictor(hidden, num_classes)
+    return SingleBoxBranch(AlignPooling(_STRIDES, 7), head, predictor, RegionSampling(regions))
 
 
 @register_model(task="detection", paper=_PAPER)
@@ -426,6 +430,7 @@ def fasterrcnn(
     hidden: int = 1024,
     anchor_size: float = 32,
     proposals: int = 1000,
+    regions: int = 512,
     weights: str | None = None,
 ) -> FasterRCNN:
     """Faster R-CNN over any classifier with feature maps of stride 4 to 32, on a square of 512 pixels.
@@ -437,6 +442,7 @@ def fasterrcnn(
         hidden: Units of the two layers over a region (FPN: 1,024).
         anchor_size: Side of the smallest anchors, pixels; smaller for small objects or a small canvas.
         proposals: Regions that the second stage looks at, at test; training samples its own from twice as many.
+        regions: Regions of an image that training samples.
         weights: As everywhere.
 
     Example:
@@ -445,4 +451,4 @@ def fasterrcnn(
         [(64, 32, 32), (64, 16, 16), (64, 8, 8), (64, 4, 4), (64, 2, 2)]
     """
     body, neck, rpn = pyramid_rcnn_parts(backbone, channels, anchor_size, proposals)
-    return FasterRCNN(body, neck, rpn, pyramid_box_branch(num_classes, channels, hidden), num_classes)
+    return FasterRCNN(body, neck, rpn, pyramid_box_branch(num_classes, channels, hidden, regions), num_classes)

@@ -81,6 +81,7 @@ def keypointrcnn(
     channels: int = 256,
     anchor_size: float = 32,
     proposals: int = 1000,
+    regions: int = 512,
     weights: str | None = None,
 ) -> FasterRCNN:
     """Keypoint R-CNN over any classifier with feature maps of stride 4 to 32, on a square of 512 pixels.
@@ -93,6 +94,7 @@ def keypointrcnn(
             many units.
         anchor_size: Side of the smallest anchors, pixels; smaller for small objects or a small canvas.
         proposals: Regions that the second stage looks at, at test; training samples its own from twice as many.
+        regions: Regions of an image that training samples.
         weights: As everywhere.
 
     Example:
@@ -102,5 +104,5 @@ def keypointrcnn(
     """
     body, neck, rpn = pyramid_rcnn_parts(backbone, channels, anchor_size, proposals)
     branches = {"keypoints": pyramid_keypoint_branch(num_keypoints, channels)}
-    boxes = pyramid_box_branch(num_classes, channels, 4 * channels)
+    boxes = pyramid_box_branch(num_classes, channels, 4 * channels, regions)
     return FasterRCNN(body, neck, rpn, boxes, num_classes, branches)

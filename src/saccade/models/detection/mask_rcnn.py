@@ -40,7 +40,7 @@ from saccade.models.detection.faster_rcnn import (
     pyramid_rcnn_parts,
 )
 from saccade.models.detection.mask_branch import MaskBranch, SoftmaxMaskBranch
-from saccade.models.detection.roi_branches import Pooling
+from saccade.models.detection.roi_branches import Pooling, RegionSampling
 from saccade.models.registry import register_model
 from saccade.ops.roi import pyramid_levels, roi_pool
 
@@ -125,6 +125,7 @@ def maskrcnn(
     channels: int = 256,
     anchor_size: float = 32,
     proposals: int = 1000,
+    regions: int = 512,
     pooling: str = "align",
     coupled: bool = False,
     weights: str | None = None,
@@ -137,6 +138,7 @@ def maskrcnn(
         channels: Of the pyramid and the mask branch (256 in the paper); the box branch has four times as many units.
         anchor_size: Side of the smallest anchors, pixels; smaller for small objects or a small canvas.
         proposals: Regions that the second stage looks at, at test; training samples its own from twice as many.
+        regions: Regions of an image that training samples.
         pooling: How regions become maps, a key of ``POOLINGS``.
         coupled: Whether masks come from one softmax over the classes, in place of a sigmoid each.
         weights: As everywhere.
@@ -160,6 +162,7 @@ def maskrcnn(
     )
     body, neck, rpn = pyramid_rcnn_parts(backbone, channels, anchor_size, proposals)
     hidden = 4 * channels
-    boxes = SingleBoxBranch(box_pooling, TwoLayerHead(channels, 7, hidden), BoxPredictor(hidden, num_classes))
+    head, predictor = TwoLayerHead(channels, 7, hidden), BoxPredictor(hidden, num_classes)
+    boxes = SingleBoxBranch(box_pooling, head, predictor, RegionSampling(regions))
     branches = {"mask": pyramid_mask_branch(num_classes, channels, mask_pooling, coupled)}
     return FasterRCNN(body, neck, rpn, boxes, num_classes, branches)
