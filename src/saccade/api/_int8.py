@@ -121,7 +121,7 @@ def export_int8(
         SaccadeError: As :func:`saccade.api.exporting.export` does.
     """
     from saccade.deploy.base import ExportForm
-    from saccade.deploy.export import export_model, keep_metrics
+    from saccade.deploy.export import export_model
     from saccade.deploy.int8 import CalibrationImages, Display, quantize_file
     from saccade.engine.train.progress import note, track
 
@@ -135,8 +135,6 @@ def export_int8(
         images = CalibrationImages(calibration, spec, network.input_names)
         layers_of = ExportForm(network, spec.size, decode=nms).model
         report = quantize_file(source, target, layers_of, images, accuracy, display)
-    if report.after:
-        keep_metrics(target, report.after)
     return target, report
 
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from saccade.data.derived.combine import subset
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.data.loading.sampler import SampleKey
 from saccade.deploy.base import as_uint8
-from saccade.deploy.export import keep_fields
+from saccade.deploy.export import keep_fields, keep_metrics
 from saccade.deploy.int8_graph import Arrays, Int8Graph, Weights, mean_squared_error, open_graph
 from saccade.deploy.openvino_runtime import import_openvino
 from saccade.deploy.verify import file_spec
@@ -226,7 +226,8 @@ def quantize_file(
     """Write an exported float32 file in int8.
 
     Layers with weights compute in int8, decoding in float32. Where a figure drops by more than it may, the layers that
-    move the raw outputs most are left in float: one, two, four and so on, up to half of all.
+    move the raw outputs most are left in float: one in 32, then twice as many, and so on up to half of all. The file
+    keeps its figures.
 
     Args:
         source: Float32 file of :func:`saccade.deploy.export.export_model`, ``.onnx`` or ``.xml``.
@@ -261,16 +262,22 @@ def quantize_file(
             first = first or quantized
             graph.save(quantized, candidate)
             keep_fields(candidate, {"precision": "int8", "int8": {"images": len(images), "float_layers": in_float}})
-            report = Int8Report(len(images), len(layers), tuple(in_float), (_bytes(source), _bytes(candidate)), tries)
-            if accuracy is None:
-                return _keep(candidate, path, report)
-            after = accuracy.measure(candidate)
-            figure, excess = accuracy.excess(after)
-            if excess <= 0:
-                return _keep(candidate, path, replace(report, before=accuracy.before, after=after))
-            display.say(f"int8{beside}: {accuracy.describe(figure, after)}")
-            if tries == 1 or excess < accuracy.excess(nearest[1])[1]:
-                nearest = figure, after
+            after: Mapping[str, float] = {}
+            if accuracy is not None:
+                after = accuracy.measure(candidate)
+                figure, excess = accuracy.excess(after)
+                if excess > 0:
+                    display.say(f"int8{beside}: {accuracy.describe(figure, after)}")
+                    if tries == 1 or excess < accuracy.excess(nearest[1])[1]:
+                        nearest = figure, after
+                    continue
+                keep_metrics(candidate, after)
+            size = _bytes(source), _bytes(candidate)
+            for file in (candidate.with_suffix(".bin"), candidate):  # the weights first, which the graph needs
+                if file.exists():
+                    atomic_write(path.with_suffix(file.suffix), partial(shutil.copyfile, file))
+            before = accuracy.before if accuracy is not None else {}
+            return Int8Report(len(images), len(layers), tuple(in_float), size, tries, before, after)
     assert accuracy is not None
     figure, after = nearest
     raise ExportError(
@@ -280,19 +287,9 @@ def quantize_file(
     )
 
 
-def _keep(candidate: Path, path: Path, report: Int8Report) -> Int8Report:
-    """Put a file where it was asked for."""
-    for file in (candidate.with_suffix(".bin"), candidate):  # the weights first, which the graph needs
-        if file.exists():
-            atomic_write(path.with_suffix(file.suffix), partial(shutil.copyfile, file))
-    return report
-
-
 def _numbers(layers: int) -> list[int]:
-    """How many layers are left in float, one try after the other."""
-    half = layers // 2
-    doubled = [2**power for power in range(half.bit_length()) if 2**power < half]
-    return [0, *doubled, *([half] if half else [])]
+    """How many layers are left in float, one try after the other: none, a 32nd, and twice as many up to half."""
+    return sorted({0, *(min(-(-layers // part), layers // 2) for part in (32, 16, 8, 4, 2))})
 
 
 def _rounded_up(value: float) -> str:

@@ -6,6 +6,7 @@ The two formats differ in how an operation is found and changed; what is asked o
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,16 +54,17 @@ class Weights:
     """
 
     def __init__(self, model: Model) -> None:
-        self._names: dict[bytes, str] = {}
+        self._names: dict[bytes, list[str]] = {}
         for name, weight in model.named_parameters():
             layer = name.rpartition(".")[0] or name
             for form in (weight, weight.mT) if weight.ndim == 2 else (weight,):
-                self._names.setdefault(_digest(form.detach().cpu().contiguous().numpy()), layer)
+                names = self._names.setdefault(_digest(form.detach().cpu().contiguous().numpy()), [])
+                names += [layer] if layer not in names else []
         self._constants = {_digest(buffer.cpu().contiguous().numpy()) for buffer in model.buffers() if buffer.ndim > 1}
 
-    def layer(self, array: NDArray[Any]) -> str:
-        """Name of the layer whose weight this is; empty if it is none as it stands."""
-        return self._names.get(_digest(array), "")
+    def layers(self, array: NDArray[Any]) -> Sequence[str]:
+        """Names of the layers with this weight: several where weights are equal, none where it is computed."""
+        return self._names.get(_digest(array), ())
 
     def is_constant(self, array: NDArray[Any]) -> bool:
         """Whether this is a buffer, such as the kernel of a fixed filter."""
@@ -110,21 +112,43 @@ class Int8Graph:
         """Names of operations with weights, by layer; a layer that runs several times has several."""
         found: dict[str, tuple[str, ...]] = {}
         for node in self.nodes.values():
-            layer = self._layer(node)
-            if layer:
+            names = self._layers_of(node)
+            if names:
+                # Of layers with equal weights, each comes once before one comes again.
+                layer = min(names, key=lambda name: len(found.get(name, ())))
                 found[layer] = (*found.get(layer, ()), node.name)
         return found
 
-    def _layer(self, node: Node) -> str:
-        """Name of the layer that an operation is of; empty for one without weights that are learnt."""
+    def _layers_of(self, node: Node) -> Sequence[str]:
+        """Names of the layers that an operation may be of; empty for one without weights that are learnt."""
         if node.kind not in _CONVOLUTIONS | _TRANSPOSED | _PRODUCTS:
-            return ""
+            return ()
         if node.weight is not None:
-            layer = self._weights.layer(node.weight)
-            if layer or self._weights.is_constant(node.weight):
-                return layer
+            names = self._weights.layers(node.weight)
+            if names or self._weights.is_constant(node.weight):
+                return names
         # Weights may be computed from what is learnt. A fixed product or transposed convolution interpolates.
-        return node.name if node.kind in _CONVOLUTIONS else ""
+        return (node.name,) if node.kind in _CONVOLUTIONS else ()
+
+    def operations(self, layer: str) -> tuple[str, ...]:
+        """A layer's operations, and those that only it reads: what is multiplied, added or pooled for it alone."""
+        found = list(self.layers[layer])
+        for name in found:  # grows
+            for source in self.nodes[name].sources:
+                if source and self._readers[source] == 1 and source not in found and source not in self._with_weights:
+                    found.append(source)
+        # The bias that is added to what another layer gives is that layer's.
+        return tuple(
+            name for name in found if not (self.nodes[name].kind == "Add" and not all(self.nodes[name].sources))
+        )
+
+    @cached_property
+    def _readers(self) -> Counter[str]:
+        return Counter(source for node in self.nodes.values() for source in node.sources)
+
+    @cached_property
+    def _with_weights(self) -> set[str]:
+        return {name for names in self.layers.values() for name in names}
 
     @cached_property
     def after_layers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -137,11 +161,10 @@ class Int8Graph:
         for node in self.nodes.values():
             ports = _LOCATING.get(node.kind, ())
             starts += [node.sources[port] for port in ports if port < len(node.sources)]
-        operations = {name for names in self.layers.values() for name in names}
         seen, last, waiting = set[str](), set[str](), [name for name in starts if name]
         while waiting:
             name = waiting.pop()
-            if name in operations:
+            if name in self._with_weights:
                 last.add(name)
             elif name not in seen:
                 seen.add(name)
@@ -173,7 +196,7 @@ class Int8Graph:
             images: Inputs by name, image by image, with a length.
             in_float: Layers that stay as they are, besides all decoding.
         """
-        ignored = [*self.after_layers[0], *(name for layer in in_float for name in self.layers[layer])]
+        ignored = [*self.after_layers[0], *(name for layer in in_float for name in self.operations(layer))]
         return nncf.quantize(
             self.original(),
             nncf.Dataset(images),
@@ -243,7 +266,7 @@ class OpenVinoGraph(Int8Graph):
         """Prepare a graph to give what the last layers give, before any decoding."""
         graph = graph.clone()
         operations = {one.get_friendly_name(): one for one in graph.get_ops()}
-        for name in self.layers.get(layer, ()):
+        for name in self.operations(layer) if layer else ():
             self._restore(operations[name], self.nodes[name])
         outputs = [operations[name].output(0) for name in self.after_layers[1]]
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
@@ -263,7 +286,7 @@ class OpenVinoGraph(Int8Graph):
             if source:
                 for quantizer in _fake_quantizers(port):
                     quantizer.output(0).replace(quantizer.input_value(0))
-            elif node.weight is not None and tuple(port.get_shape()) == node.weight.shape:
+            elif node.weight is not None and node.name in self._with_weights:
                 port.replace_source_output(self._openvino.op.Constant(node.weight).output(0))
 
 
@@ -322,7 +345,7 @@ class OnnxGraph(Int8Graph):
         changed.CopyFrom(graph)
         operations = {one.name: one for one in changed.graph.node}
         originals = {one.name: one for one in self._graph.graph.node}
-        for name in self.layers.get(layer, ()):
+        for name in self.operations(layer) if layer else ():
             self._restore(changed.graph, operations[name], originals[name])
         names = [operations[name].output[0] for name in self.after_layers[1]]
         kind = self._onnx.TensorProto.FLOAT
@@ -339,6 +362,8 @@ class OnnxGraph(Int8Graph):
         producers = {output: one for one in graph.node for output in one.output}
         for number, name in enumerate(original.input):
             if name in self._initializers:
+                if operation.name not in self._with_weights:
+                    continue
                 if name not in {one.name for one in graph.initializer}:
                     graph.initializer.append(self._initializers[name])
                 operation.input[number] = name
