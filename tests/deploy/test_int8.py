@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from tests.contract.members import MEMBERS
 from tests.deploy.glare import Glare, write_shades
 from tests.deploy.small import SmallDetector, pixels
+from torch import Tensor, nn
 
 import saccade
+from saccade.api._open import as_exported
 from saccade.api.exporting import ExportResult
 from saccade.cli import main
+from saccade.data.catalogue.digit_scenes import DigitScenes
+from saccade.data.open import open_dataset
 from saccade.deploy.base import ExportForm
 from saccade.deploy.export import SUFFIXES, export_model
 from saccade.deploy.int8 import CalibrationImages, quantize_file
@@ -28,8 +32,9 @@ from saccade.deploy.int8_graph import OnnxGraph, OpenVinoGraph, Weights, open_gr
 from saccade.deploy.openvino_runtime import import_openvino
 from saccade.deploy.runtime import open_runtime
 from saccade.errors import ConfigError, DataError, ExportError
-from saccade.models.base import Model
+from saccade.models.base import Decoded, Model, Outputs
 from saccade.models.checkpoint import save_model
+from saccade.structures.input_spec import InputSpec
 from saccade.testing import Subject
 from saccade.testing.examples import inputs_for, pixels_for
 
@@ -182,6 +187,54 @@ def test_data_of_another_kind_are_refused(tmp_path: Path) -> None:
         saccade.export(Glare(), path=tmp_path / "m", precision="int8", calibrate="digit_scenes", max_drop={"top1": 0.1})
 
 
+class Corners(Model):
+    """Four points of one object, as the expectation of heatmaps, from crops of objects."""
+
+    task = "keypoints"
+    num_classes = 4
+    class_names = ("top_left", "top_right", "bottom_right", "bottom_left")
+    single_object = True
+    decoded_keys = ("keypoints", "point_scores", "scores", "count")
+    input_spec = InputSpec((32, 32), resize="letterbox", object_crops=1.25)
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 5, padding=2)
+        self.head = nn.Conv2d(8, 4, 1)
+        nn.init.normal_(self.head.weight, std=3.0)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Outputs:
+        return {"heatmaps": self.head(self.stem(images).relu()).flatten(2).softmax(2)}
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        heatmaps = outputs["heatmaps"]
+        x = torch.arange(1024, dtype=torch.float32, device=heatmaps.device) % 32
+        places = torch.stack((x, (torch.arange(1024, device=heatmaps.device) // 32).float()), 1) + 0.5
+        points, scores = (heatmaps @ places)[:, None], heatmaps.amax(2)[:, None]
+        ones = torch.ones_like(scores[:, 0, 0])
+        return {"keypoints": points, "point_scores": scores, "scores": scores.mean(2), "count": ones.long()}
+
+
+def test_networks_of_crops_are_calibrated_and_measured_on_crops(shades: Path) -> None:
+    network, scenes = Corners(), DigitScenes("keypoints", "test", count=5)
+    crops = as_exported(network, network, scenes, network.input_spec)
+    assert crops.info.object_crops == 1.25
+    images = CalibrationImages(crops, network.input_spec)
+    assert len(images) == sum(len(scenes.target(index)["labels"]) for index in range(5))
+    assert images[0]["images"].shape == (1, 3, 32, 32)
+    whole = open_dataset(shades, "train", task="classification")
+    assert as_exported(Glare(), Glare(), whole, Glare.input_spec) is whole
+
+
+def test_an_expectation_over_a_heatmap_is_no_layer(tmp_path: Path) -> None:
+    network = Corners()
+    graph = open_graph(export_model(network, tmp_path / "m"), Weights(network))
+    assert list(graph.layers) == ["stem", "head"]
+    assert "MatMul" in {graph.nodes[name].kind for name in graph.after_layers[0]}
+
+
 class Pixels:
     """Images of a network with what else it takes, as a calibration gives them."""
 
@@ -240,8 +293,6 @@ def test_decoding_of_boxes_stays_in_float(kind: str, tmp_path: Path) -> None:
 
 def test_calibration_is_spread_over_the_data(shades: Path) -> None:
     """Of a folder, the first images are all of one class."""
-    from saccade.data.open import open_dataset
-
     data = open_dataset(shades, "train", task="classification")
     images = CalibrationImages(data, Glare.input_spec, count=4)
     means = [float(images[index]["images"].mean()) for index in range(len(images))]

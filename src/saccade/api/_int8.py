@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saccade.api._open import ModelLike, open_data, with_input_data
+from saccade.api._open import ModelLike, as_exported, open_data
 from saccade.errors import ConfigError, ExportError, did_you_mean
 from saccade.models.base import Model
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from saccade.deploy.int8 import Accuracy, Int8Report
     from saccade.metrics.base import MetricReport
     from saccade.structures.dataset import VisionDataset
+    from saccade.structures.input_spec import InputSpec
 
 __all__ = ["DropLike", "Int8Options", "export_int8"]
 
@@ -125,8 +126,8 @@ def export_int8(
     from saccade.deploy.int8 import CalibrationImages, Display, quantize_file
     from saccade.engine.train.progress import note, track
 
-    calibration, validation = _data(network, model, options)
     spec = network.input_spec if size is None else network.input_spec.with_size(size)
+    calibration, validation = _data(network, model, spec, options)
     display = Display(track, note)
     with tempfile.TemporaryDirectory() as folder:
         source = export_model(network, Path(folder) / path.name, format, size, nms=nms)
@@ -138,9 +139,11 @@ def export_int8(
     return target, report
 
 
-def _data(network: Model, model: ModelLike, options: Int8Options) -> tuple[VisionDataset, VisionDataset]:
+def _data(
+    network: Model, model: ModelLike, spec: InputSpec, options: Int8Options
+) -> tuple[VisionDataset, VisionDataset]:
     """The images that calibrate, those of training where the data have some, and those that measure."""
-    from saccade.data.open import GENERATED, GENERATED_SPLITS, holds_out, open_dataset, resolve_source, split_names
+    from saccade.data.open import evaluation_split, holds_out, open_dataset, training_split
     from saccade.tasks import get_task
 
     assert options.calibrate is not None
@@ -148,11 +151,10 @@ def _data(network: Model, model: ModelLike, options: Int8Options) -> tuple[Visio
     measured = options.calibrate if options.data is None else options.data
     validation = open_data(model, measured, options.split, None, task, network.decoded_keys)
     source = options.calibrate
-    names = GENERATED_SPLITS if source == GENERATED else split_names(resolve_source(source, task=task))
-    split = "train" if "train" in names or len(names) == 1 else validation.info.split
+    split = training_split(source, task=task) or evaluation_split(source, task=task)
     held_out = holds_out(source, (validation.info.split,), task=task)
     calibration = open_dataset(source, split, task=task, bad_labels="drop", hold_out=held_out or None)
-    return with_input_data(model, network, calibration), with_input_data(model, network, validation)
+    return as_exported(model, network, calibration, spec), as_exported(model, network, validation, spec)
 
 
 def _accuracy(source: Path, validation: VisionDataset, max_drop: Mapping[str, float]) -> Accuracy:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from saccade.api._finish import OWN_FINISH, FinishLike, with_finish
 from saccade.api._int8 import DropLike, Int8Options, export_int8
-from saccade.api._open import OWN_NMS, ModelLike, NmsLike, open_data, open_network, run_config, with_input_data
+from saccade.api._open import OWN_NMS, ModelLike, NmsLike, as_exported, open_data, open_network, run_config
 from saccade.errors import ConfigError, ExportError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.checkpoint import find_checkpoint
@@ -156,8 +156,8 @@ def _verified(
     if data is None and run_config(model) is None:
         return ExportResult(path, verify_export(network, path, tolerance=tolerance, trust=True), {})
     dataset = open_data(model, data, split, None, get_task(network.task).ground_truth_task)
-    dataset = with_input_data(model, network, dataset)
     file = open_runtime(path, trust=True)  # written a moment ago
+    dataset = as_exported(model, network, dataset, file.input_spec)
     parity = verify_export(network, path, canvases(dataset, file.input_spec), tolerance=tolerance, trust=True)
     try:
         after, before = (

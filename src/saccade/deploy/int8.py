@@ -240,6 +240,15 @@ def quantize_file(
     Raises:
         ExportError: If NNCF is not installed or cannot quantise the network, or a figure drops by more than it may
             whatever is left in float; nothing is written then.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.deploy.export import export_model
+        >>> model = saccade.create_model("lenet5")
+        >>> images = CalibrationImages(DigitScenes("classification"), model.input_spec, count=4)
+        >>> source = export_model(model, "whole.onnx")
+        >>> print(quantize_file(source, Path("small.onnx"), model, images).layers)
+        5
     """
     nncf = import_nncf()
     display = display or Display()

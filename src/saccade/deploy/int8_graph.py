@@ -51,6 +51,11 @@ class Weights:
 
     Args:
         model: The network as it is exported, BatchNorm folded.
+
+    Example:
+        >>> model = saccade.create_model("lenet5")
+        >>> Weights(model).layers(model.output.weight.detach().numpy())
+        ['output']
     """
 
     def __init__(self, model: Model) -> None:
@@ -95,6 +100,9 @@ class Node:
 
 class Int8Graph:
     """Float32 graph of a file; a subclass knows the format.
+
+    NNCF finds decoding by TopK and suppression alone; here it is also what leads to any output, so that coordinates of
+    points, soft maxima and distances stay in float too.
 
     Args:
         nodes: Operations in the order in which they run.
@@ -394,7 +402,12 @@ def open_graph(path: Path, weights: Weights) -> Int8Graph:
 
 
 def mean_squared_error(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> float:
-    """Mean squared error of some tensors, each as a share of its mean square."""
+    """Mean squared error of some tensors, each as a share of its mean square.
+
+    Example:
+        >>> round(mean_squared_error([np.full(3, 2.0)], [np.full(3, 2.2)]), 6)
+        0.01
+    """
     shares = [
         float(np.square(b - a, dtype=np.float64).mean() / max(np.square(a, dtype=np.float64).mean(), 1e-12))
         for a, b in zip(expected, found, strict=True)
