@@ -268,7 +268,7 @@ def quantize_file(
             beside = f" with {number} of {len(layers)} layers in float" if number else ""
             display.say(f"int8: calibrating {name} on {len(images)} images of {images.name}{beside}")
             quantized = _quantize(nncf, graph, images, in_float, display)
-            first = first or quantized
+            first = quantized if first is None else first
             graph.save(quantized, candidate)
             keep_fields(candidate, {"precision": "int8", "int8": {"images": len(images), "float_layers": in_float}})
             after: Mapping[str, float] = {}
@@ -289,10 +289,12 @@ def quantize_file(
             return Int8Report(len(images), len(layers), tuple(in_float), size, tries, before, after)
     assert accuracy is not None
     figure, after = nearest
+    enough = _rounded_up(accuracy.drop(figure, after))
+    remedy = f"Allow more (--max-drop {figure}={enough}), c" if enough else "C"
     raise ExportError(
         f"int8 was not written: {accuracy.describe(figure, after)}, whichever layers of '{name}' stay in float, up to "
-        f"half of {len(layers)}. Allow more (--max-drop {figure}={_rounded_up(accuracy.drop(figure, after))}), "
-        "calibrate on more images like those it will see, or export with precision bf16 or 32."
+        f"half of {len(layers)}. {remedy}alibrate on images that are more like those it will see, or export with "
+        "precision bf16 or 32."
     )
 
 
@@ -302,9 +304,9 @@ def _numbers(layers: int) -> list[int]:
 
 
 def _rounded_up(value: float) -> str:
-    """Three digits that are enough."""
-    if not math.isfinite(value) or value <= 0:
-        return f"{value:g}"
+    """Three digits that are enough; none where nothing is."""
+    if not math.isfinite(value):
+        return ""
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)
     return f"{math.ceil(round(value / unit, 6)) * unit:.3g}"
 

@@ -135,6 +135,8 @@ class Int8Graph:
             names = self._weights.layers(node.weight)
             if names or self._weights.is_constant(node.weight):
                 return names
+            if (node.weight == node.weight[:1]).all():
+                return ()  # the same filter for every channel smooths or interpolates
         # Weights may be computed from what is learnt. A fixed product or transposed convolution interpolates.
         return (node.name,) if node.kind in _CONVOLUTIONS else ()
 
