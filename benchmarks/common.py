@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["Figure", "alternate", "machine", "print_machine", "use_threads"]
 
-_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
+_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _PACKAGES = ("torch", "torchvision", "openvino", "onnxruntime", "opencv-contrib-python-headless", "numpy")
 
 

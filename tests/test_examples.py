@@ -32,6 +32,7 @@ PRINTS = {
     "focal_loss.py": "| RetinaNet, focal, gamma 2, alpha 0.25 | 30 % |",
     "hdc.py": "| 1, 2, 9 | 3, 5, 9 | no | 1 | 25 x 25 | 71 % | grids |",
     "identity_mappings.py": "original",
+    "int8_families.py": "| `resnet20_cifar` | top1 | ",
     "joint_or_steps.py": "| steps | ",
     "mask_choices.py": "| pool |",
     "omniglot_runs.py": "| mean of 2 | ",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,8 +13,8 @@ import torch
 from tests.deploy.small import SmallClassifier, SmallDetector, pixels
 from torch import Tensor
 
-from saccade.deploy.export import SUFFIXES, export_model
-from saccade.deploy.openvino_file import OpenVinoFileRuntime
+from saccade.deploy.export import SUFFIXES, export_model, keep_metrics
+from saccade.deploy.openvino_file import OpenVinoFileRuntime, import_openvino
 from saccade.deploy.runtime import EagerRuntime, Runtime, open_runtime
 from saccade.deploy.verify import verify_export
 from saccade.errors import ExportError, SaccadeError
@@ -73,6 +75,31 @@ def test_onnx_speaks_for_itself(tmp_path: Path) -> None:
     }
     assert metadata["metrics"] == {"AP": 0.25}
     assert metadata["saccade_version"]
+
+
+def _plain_fields(path: Path) -> dict[str, str]:
+    """What a file says of itself, read with ONNX Runtime or OpenVINO alone."""
+    if path.suffix == ".onnx":
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return dict(session.get_modelmeta().custom_metadata_map)
+    graph = import_openvino().Core().read_model(path)
+    names = ("names", "task", "imgsz", "stride")
+    return {name: graph.get_rt_info(["model_info", name]).astype(str) for name in names}
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_other_programs_find_names_task_canvas_and_stride(kind: str, tmp_path: Path) -> None:
+    model = create_model("resnet20_cifar", num_classes=2)
+    model.class_names = ("it's", '<"zebra" & co>')
+    path = export_model(model, tmp_path / "m", format=kind, size=(48, 64))
+    keep_metrics(path, {"top1": 0.5})  # which writes the file again
+    found = _plain_fields(path)
+    assert ast.literal_eval(found["names"]) == {0: "it's", 1: '<"zebra" & co>'}
+    assert (found["task"], found["imgsz"], found["stride"]) == ("classification", "[48, 64]", "4")
+    model.class_names, model.input_spec = (), replace(model.input_spec, pad_multiple=16)
+    found = _plain_fields(export_model(model, tmp_path / "unnamed", format=kind))
+    assert ast.literal_eval(found["names"]) == {0: "0", 1: "1"}
+    assert (found["imgsz"], found["stride"]) == ("[32, 32]", "16")
 
 
 def test_builder_and_version_travel(tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from saccade.engine.train.config import TrainConfig
     from saccade.models.base import Model
     from saccade.structures.dataset import VisionDataset
+    from saccade.structures.input_spec import InputSpec
 
 __all__ = [
     "OWN_NMS",
     "ModelLike",
     "NmsLike",
+    "as_exported",
     "augmented",
     "build_alone",
     "input_settings",
@@ -349,6 +351,23 @@ def with_input_data(
     folder = inputs_folder(runs)
     label = f"inputs of {dataset.info.name}, {dataset.info.split}"
     return add_inputs(dataset, found, folder, worker_count(workers), lambda parts, n: track(parts, n, label), None)
+
+
+def as_exported(model: ModelLike, network: Model, dataset: VisionDataset, spec: InputSpec) -> VisionDataset:
+    """The data set as an exported file of a network takes it: crops of objects where it learnt from such, with inputs.
+
+    Args:
+        model: As it was given.
+        network: The network itself.
+        dataset: Images.
+        spec: Of the file.
+
+    Raises:
+        SaccadeError: If the further inputs cannot be read.
+    """
+    from saccade.engine.predict.top_down import crops_of_boxes
+
+    return with_input_data(model, network, crops_of_boxes(dataset, spec) if spec.object_crops else dataset)
 
 
 def open_data(

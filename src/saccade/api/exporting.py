@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from saccade.api._finish import OWN_FINISH, FinishLike, with_finish
-from saccade.api._open import OWN_NMS, ModelLike, NmsLike, open_data, open_network, run_config, with_input_data
+from saccade.api._int8 import DropLike, Int8Options, export_int8
+from saccade.api._open import OWN_NMS, ModelLike, NmsLike, as_exported, open_data, open_network, run_config
 from saccade.errors import ConfigError, ExportError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.checkpoint import find_checkpoint
 
 if TYPE_CHECKING:
-    from saccade.deploy.precision import Precision
+    from saccade.deploy.int8 import Int8Report
     from saccade.deploy.verify import ParityReport
 
 __all__ = ["ExportResult", "export"]
@@ -30,11 +31,13 @@ class ExportResult:
         path: The file.
         parity: How close its outputs are to the model's; None unless it was verified.
         metrics: Figures of the model and of the file, ``{"AP": (0.571, 0.571)}``; empty unless data was at hand.
+        int8: Which layers were quantised, on how many images, and what it saved; None for other precisions.
     """
 
     path: Path
     parity: ParityReport | None
     metrics: dict[str, tuple[float, float]]
+    int8: Int8Report | None = None
 
     @property
     def metric_change(self) -> dict[str, float]:
@@ -49,7 +52,9 @@ def export(
     *,
     weights: str | None = None,
     size: tuple[int, int] | None = None,
-    precision: Precision = "auto",
+    precision: Literal["auto", "32", "bf16", "16", "int8"] = "auto",
+    calibrate: str | Path | None = None,
+    max_drop: DropLike = (),
     nms: bool = True,
     verify: bool = False,
     data: str | Path | None = None,
@@ -68,7 +73,11 @@ def export(
         path: File to write; beside the checkpoint if not given.
         weights: Published weights by name, or a file of any known layout, for a network given by name.
         size: Canvas (height, width); the model's own if not given.
-        precision: How the weights are stored: auto and 32 in float32, bf16 and 16 in half the space, rounded.
+        precision: How the weights are stored: auto and 32 in float32, bf16 and 16 in half the space, rounded; int8 in a
+            quarter, and computed with.
+        calibrate: Data set for int8, name in the catalogue or path: it is calibrated on 300 of its training images, and
+            measured on its test or validation images.
+        max_drop: By how much a figure may drop in int8, such as AP=0.01; may be given several times.
         nms: Decode inside the file, non-maximum suppression included.
         verify: Compare the file with the model: raw numbers, and the metrics where data is known, which the file then
             keeps.
@@ -84,11 +93,11 @@ def export(
         trust: Open the checkpoint of a network from outside the package, whose module is imported, that is, run.
 
     Returns:
-        The file, its parity with the model, and the figures of both.
+        The file, its parity with the model, the figures of both, and what int8 did.
 
     Raises:
-        SaccadeError: If a name or file is unknown, a package is missing, the network cannot be exported, or options
-            exclude each other.
+        SaccadeError: If a name or file is unknown, a package is missing, the network cannot be exported, options
+            exclude each other, or int8 costs more than it may.
 
     Example:
         >>> result = saccade.export(saccade.create_model("lenet5"), "torch", verify=True)
@@ -108,6 +117,8 @@ def export(
             "a file without decoding has no suppression and no limit: leave suppression and max_detections out, or "
             "nms=False (--no-nms)."
         )
+    options = Int8Options(calibrate, max_drop, data, split)
+    options.check(precision, format, verify, nms)
     network = with_finish(open_network(model, weights, trust, max_detections, suppression, prune), finish)
     if path is None:
         suffix = SUFFIXES[format]
@@ -115,6 +126,10 @@ def export(
             path = Path(f"{network.builder_name.replace(':', '.')}{suffix}")
         else:
             path = find_checkpoint(model).with_suffix(suffix)
+    if precision == "int8":
+        written, report = export_int8(network, model, Path(path), format, size, nms, options)
+        pairs = {name: (value, report.after[name]) for name, value in report.before.items() if name in report.after}
+        return ExportResult(written, None, pairs, report)
     written = export_model(network, path, format, size, nms=nms, precision=precision)
     if not verify:
         return ExportResult(written, None, {})
@@ -141,8 +156,8 @@ def _verified(
     if data is None and run_config(model) is None:
         return ExportResult(path, verify_export(network, path, tolerance=tolerance, trust=True), {})
     dataset = open_data(model, data, split, None, get_task(network.task).ground_truth_task)
-    dataset = with_input_data(model, network, dataset)
     file = open_runtime(path, trust=True)  # written a moment ago
+    dataset = as_exported(model, network, dataset, file.input_spec)
     parity = verify_export(network, path, canvases(dataset, file.input_spec), tolerance=tolerance, trust=True)
     try:
         after, before = (

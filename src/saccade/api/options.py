@@ -284,17 +284,26 @@ class ExportOptions:
     """Published weights by name, or a file of any known layout, for a network given by name."""
     size: tuple[int, int] | None = None
     """Canvas (height, width); the model's own if not given."""
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"
-    """How the weights are stored: auto and 32 in float32, bf16 and 16 in half the space, rounded. All formats hold all
-    of them. The arithmetic is that of the runtime: float32 in ONNX Runtime and torch; OpenVINO computes in bfloat16
-    where the CPU has it, whatever the file holds."""
+    precision: Literal["auto", "32", "bf16", "16", "int8"] = "auto"
+    """How the weights are stored: auto and 32 in float32, bf16 and 16 in half the space, rounded; int8 in a quarter,
+    and computed with. All formats hold all of them, but torch no int8. The arithmetic of the others is that of the
+    runtime: float32 in ONNX Runtime and torch; OpenVINO computes in bfloat16 where the CPU has it, whatever the file
+    holds."""
+    calibrate: str | None = None
+    """Data set for int8, name in the catalogue or path: it is calibrated on 300 of its training images, and measured on
+    its test or validation images. Data without training images calibrate by those that they are measured on."""
+    max_drop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """By how much a figure may drop in int8, such as AP=0.01; may be given several times. Layers are left in float
+    until it holds; nothing is written where it cannot. min:NAME=0.01 is of a figure where lower is better and the name
+    does not tell. Python also takes {"AP": 0.01}."""
     nms: bool = True
     """Decode inside the file, non-maximum suppression included. Without it the file gives the raw outputs of the
     network, for programs that decode themselves."""
     verify: bool = False
     """Compare the file with the model: raw numbers, and the metrics where data is known, which the file then keeps."""
     data: str | None = None
-    """Data set to verify with: name in the catalogue, or path; that of the training run if not given."""
+    """Data set to verify with: name in the catalogue, or path; that of the training run if not given. With int8, to
+    measure on instead of that of calibrate."""
     split: str | None = None
     """Split of that data; the run's held-out split if not given."""
     max_detections: int | None = None

@@ -20,6 +20,8 @@ def run(argv: Sequence[str]) -> int:
     result = api.export(**options_of(arguments, ExportOptions))
     if result.parity is not None:
         print_mapping(asdict(result.parity), "parity with the model")
+    if result.int8 is not None:
+        print_line(str(result.int8))
     changes = result.metric_change
     rows = [{"figure": name, "model": a, "file": b, "change": changes[name]} for name, (a, b) in result.metrics.items()]
     print_rows(rows, "figures (the file keeps its own)")

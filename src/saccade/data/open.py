@@ -39,6 +39,7 @@ __all__ = [
     "open_raw",
     "resolve_source",
     "split_names",
+    "training_split",
 ]
 
 OPTIONS_FILE = "saccade.yaml"
@@ -266,6 +267,29 @@ def evaluation_split(source: str | Path, format: str | None = None, task: str | 
     if known.find("test") is not None:
         return "test"
     return "val" if known.find("val") is not None or known.training() else known.names[0]
+
+
+def training_split(
+    source: str | Path, format: str | None = None, task: str | None = None, **options: Any
+) -> str | None:
+    r"""Split that a model is trained on, ``train``, whatever the source calls it; None where it has no such images.
+
+    Args:
+        source: As for :func:`open_dataset`.
+        format: Name of the reader.
+        task: Which ground truth to read.
+        **options: Options of the reader.
+
+    Example:
+        >>> _ = Path("boxes.csv").write_text("file,label,split\na.jpg,cat,trainval\nb.jpg,dog,test")
+        >>> training_split(".")
+        'train'
+        >>> _ = Path("boxes.csv").write_text("file,label,split\na.jpg,cat,test")
+        >>> training_split(".") is None
+        True
+    """
+    known = _Splits(_source_of(source, format, task, options))
+    return "train" if known.find("train") is not None or known.training() else None
 
 
 class _Splits:

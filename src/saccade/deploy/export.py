@@ -31,8 +31,9 @@ from saccade.errors import ExportError, did_you_mean
 from saccade.models.base import Model
 from saccade.models.inputs import example_inputs
 from saccade.structures.files import atomic_write, to_json
+from saccade.structures.input_spec import InputSpec
 
-__all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_fields", "keep_metrics"]
+__all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_fields", "keep_metrics", "save_openvino"]
 
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 # Largest difference from the network, as a share of an output's scale, at which a file passes. Rounded weights differ
@@ -40,6 +41,7 @@ SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"
 TOLERANCES: dict[Precision, float] = {"auto": 1e-3, "32": 1e-3, "16": 1e-2, "bf16": 8e-2}
 _STORED = {"bf16": torch.bfloat16, "16": torch.float16}
 _RT_INFO = ["saccade", "metadata"]
+_MODEL_INFO = "model_info"  # where OpenVINO's own tools keep what describes a model
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}
 
 
@@ -57,7 +59,8 @@ def export_model(
 
     The file takes ``images``, uint8 RGB (or grey) of shape (B, C, H, W), normalises them itself, and gives the decoded
     tensors of its task under their names (``boxes scores labels count`` for detection). Classes, input rules, builder,
-    version and metrics travel inside, so that :func:`saccade.deploy.runtime.open_runtime` needs the file alone.
+    version and metrics travel inside, so that :func:`saccade.deploy.runtime.open_runtime` needs the file alone. ONNX
+    and OpenVINO files also hold ``names``, ``task``, ``imgsz`` and ``stride`` as plain text, for other programs.
 
     Args:
         model: The network.
@@ -106,9 +109,9 @@ def export_model(
     }
     text = to_json(metadata)
     if format == "onnx":
-        _write_onnx(program, form, text, path)
+        _write_onnx(program, form, text, path, _plain_fields(model, spec))
     elif format == "openvino":
-        _write_openvino(program, form, text, path)
+        _write_openvino(program, form, text, path, _plain_fields(model, spec))
     else:
         _write_program(program, text, path)
     return path
@@ -190,7 +193,7 @@ def keep_fields(path: str | Path, fields: Mapping[str, Any], trust: bool = False
         openvino = import_openvino()
         graph = openvino.Core().read_model(path)
         graph.set_rt_info(_with_fields(graph.get_rt_info(_RT_INFO).astype(str), fields), _RT_INFO)
-        _save_openvino(graph, path)
+        save_openvino(graph, path)
     else:
         refuse_untrusted(path, trust)
         extra = {"saccade": ""}
@@ -202,7 +205,20 @@ def _with_fields(metadata: str, fields: Mapping[str, Any]) -> str:
     return to_json({**json.loads(metadata), **fields})
 
 
-def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:
+def _plain_fields(model: Model, spec: InputSpec) -> dict[str, str]:
+    """What programs look for that know nothing of Saccade, as they write it: Python's text of plain values."""
+    names = model.class_names or tuple(map(str, range(model.num_classes)))
+    return {
+        "names": str(dict(enumerate(names))),
+        "task": model.task,
+        "imgsz": str(list(spec.size)),
+        "stride": str(max(spec.pad_multiple, *model.feature_strides, 1)),
+    }
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path, plain: Mapping[str, str]
+) -> None:
     try:
         with _quiet():
             result = torch.onnx.export(
@@ -216,7 +232,7 @@ def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadat
     except Exception as error:  # the exporter raises many kinds, all with the same meaning here
         raise ExportError(f"ONNX cannot take this network: {str(error).strip().partition(chr(10))[0]}") from error
     assert result is not None
-    result.model.metadata_props["saccade"] = metadata
+    result.model.metadata_props.update(plain, saccade=metadata)
 
     def write(target: Path) -> None:
         result.save(target, external_data=False)
@@ -228,14 +244,19 @@ def _write_onnx(program: torch.export.ExportedProgram, form: ExportForm, metadat
     atomic_write(path, write)
 
 
-def _write_openvino(program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path) -> None:
+def _write_openvino(
+    program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path, plain: Mapping[str, str]
+) -> None:
     with _quiet():
         graph = convert_program(program, form.names, form.input_names)
+    for name, value in plain.items():
+        graph.set_rt_info(value, [_MODEL_INFO, name])
     graph.set_rt_info(metadata, _RT_INFO)
-    _save_openvino(graph, path)
+    save_openvino(graph, path)
 
 
-def _save_openvino(graph: Any, path: Path) -> None:
+def save_openvino(graph: Any, path: Path) -> None:
+    """Write an ``openvino.Model`` as an ``.xml`` file with its ``.bin``; neither is ever half-written."""
     # Two files belong together: the weights are written first, and the graph that needs them last.
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name

@@ -76,6 +76,8 @@ class OpenVinoFileRuntime(FileRuntime):
                 if graph.has_rt_info(["saccade", "metadata"])
                 else None
             )
+            if precision == "auto" and any(one.get_type_name() == "FakeQuantize" for one in graph.get_ops()):
+                precision = "32"  # not every int8 layer has a kernel with bfloat16 around it
             self._compiled = core.compile_model(graph, "CPU", openvino_options(precision))
         except Exception as error:  # the reader raises what it meets in the file
             reason = [*str(error).strip().splitlines(), type(error).__name__]

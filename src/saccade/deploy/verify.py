@@ -18,7 +18,7 @@ from saccade.models.inputs import example_inputs
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 
-__all__ = ["ParityReport", "canvases", "compare", "verify_export"]
+__all__ = ["ParityReport", "canvases", "compare", "file_spec", "verify_export"]
 
 # Rows of two predictions may be paired up to this distance, as a share of the output's scale; farther apart they are
 # different rows.
@@ -113,6 +113,16 @@ def verify_export(
     return report
 
 
+def file_spec(spec: InputSpec) -> InputSpec:
+    """The rule by which any image gets the one canvas of a file, also where the network's canvas follows the image.
+
+    Example:
+        >>> file_spec(InputSpec((64, 96), resize="shorter_side")).resize
+        'letterbox'
+    """
+    return replace(spec, resize="letterbox") if spec.resize in _CANVAS_BY_IMAGE else spec
+
+
 def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
     """Read the first images of a data set on the network's canvas, (N, C, H, W) uint8, for :func:`verify_export`.
 
@@ -121,9 +131,7 @@ def canvases(dataset: VisionDataset, spec: InputSpec, count: int = 3) -> Tensor:
         >>> canvases(DigitScenes("detection", "val"), InputSpec((64, 64))).shape
         torch.Size([3, 3, 64, 64])
     """
-    if spec.resize in _CANVAS_BY_IMAGE:
-        spec = replace(spec, resize="letterbox")
-    pipeline = EvalPipeline(dataset, spec)
+    pipeline = EvalPipeline(dataset, file_spec(spec))
     samples = [pipeline[SampleKey(0, index)] for index in range(min(count, len(dataset)))]
     return torch.stack([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples])
 

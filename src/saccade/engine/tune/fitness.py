@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from saccade.errors import ConfigError, did_you_mean
 from saccade.tasks.base import Task
 
-__all__ = ["Fitness", "MetricError", "choose_fitness"]
+__all__ = ["Fitness", "MetricError", "choose_fitness", "direction_of"]
 
-_LOWER_IS_BETTER = ("loss", "nme", "mae", "mse", "rmse", "error", "fid")
+_LOWER_IS_BETTER = (
+    "loss", "nme", "mae", "mse", "rmse", "error", "fid", "kid", "l1", "nll", "brier", "ece", "failure",
+)  # fmt: skip
 
 
 class MetricError(ConfigError):
@@ -80,11 +82,22 @@ def choose_fitness(task: Task, metric: str | None = None) -> Fitness:
     """
     if metric is None:
         return Fitness(tuple(task.fitness))
-    direction, colon, name = metric.partition(":")
-    if not colon or direction not in ("min", "max"):
-        direction, name = "", metric
-    if direction:
-        lower = direction == "min"
-    else:
-        lower = any(word in name.lower().replace("-", "_").split("_") for word in _LOWER_IS_BETTER)
+    name, lower = direction_of(metric)
     return Fitness(((name, {name: -1.0 if lower else 1.0}),))
+
+
+def direction_of(metric: str) -> tuple[str, bool]:
+    """Name of a figure, and whether lower is better.
+
+    Args:
+        metric: Its name; ``min:NAME`` and ``max:NAME`` state the direction where the name does not tell.
+
+    Example:
+        >>> direction_of("nll"), direction_of("AP"), direction_of("min:seconds")
+        (('nll', True), ('AP', False), ('seconds', True))
+    """
+    direction, colon, name = metric.partition(":")
+    if colon and direction in ("min", "max"):
+        return name, direction == "min"
+    words = metric.lower().replace("-", "_").split("_")
+    return metric, any(word in words for word in _LOWER_IS_BETTER)
