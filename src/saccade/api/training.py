@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saccade.api._start import set_fields, start_config
+from saccade.errors import ConfigError
+from saccade.structures.plugins import load_plugins
 
 if TYPE_CHECKING:
     from saccade.engine.train.callbacks import Callback
     from saccade.engine.train.config import TrainConfig
     from saccade.engine.train.fit import RunResult
+    from saccade.structures.dataset import VisionDataset
 
 __all__ = ["demo", "recipe", "train"]
 
@@ -41,10 +44,13 @@ def train(
     *,
     recipe: str | None = None,
     model: str | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     trainable: str | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    train: VisionDataset | None = None,
+    val: VisionDataset | None = None,
+    test: VisionDataset | None = None,
     **settings: Any,
 ) -> RunResult:
     """Train a model: from a recipe, a configuration (object or file), or a model and data.
@@ -61,6 +67,9 @@ def train(
         trainable: What is trained: all, head, or last:k for the last k stages and the head.
         resume: Go on where the run of this name was stopped.
         callbacks: Told of the start, of steps, of every epoch and of the end; each may stop the run.
+        train: Data set in memory to train on, in place of data: any object with info, read, target, path and a length.
+        val: Data set in memory that is scored after every epoch; images of train are held out if not given.
+        test: Data set in memory that is scored once, with the weights that are kept.
         **settings: Fields of the configuration by name.
 
     Returns:
@@ -82,9 +91,19 @@ def train(
     """
     from saccade.engine.report.run_report import write_run_report
     from saccade.engine.train.fit import fit
+    from saccade.engine.train.given import GivenDatasets, give_datasets
 
-    start = start_config(config, recipe=recipe, model=model, data=data, trainable=trainable)
-    result = fit(set_fields(start, settings), resume=resume, callbacks=callbacks)
+    load_plugins([plugins] if isinstance(plugins := settings.get("plugins", ()), str) else plugins)
+    if train is None and val is None and test is None:
+        start = start_config(config, recipe=recipe, model=model, data=data, trainable=trainable)
+        result = fit(set_fields(start, settings), resume=resume, callbacks=callbacks)
+    else:
+        if data is not None:
+            raise ConfigError("data names a data set, train is one in memory; give one of them.")
+        given = GivenDatasets(train, val, test)
+        start = start_config(config, recipe=recipe, model=model, data=given.name, trainable=trainable)
+        filled = give_datasets(set_fields(start, settings), given)
+        result = fit(filled, resume=resume, data=given, callbacks=callbacks)
     if result.is_main:
         write_run_report(result)
     return result
