@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tests.registries import forgetting
 
 import saccade
 from saccade.cli import main
@@ -18,10 +19,9 @@ from saccade.cli._plugins import take_plugins
 from saccade.errors import ConfigError, DataError, WeightsError
 from saccade.models.checkpoint import read_metadata
 from saccade.structures import plugins
-from tests.registries import forgetting
 
 # A network, and a reader of images that are named by their class: dark_3.png.
-PLUGIN = '''
+PLUGIN = """
 from saccade.data.readers import register_reader
 from saccade.data.readers._common import UNSPLIT, choose, list_images
 from saccade.data.tables.annotations import TableBuilder
@@ -61,7 +61,7 @@ class Tell(Callback):
 
 register_reader("named", Named())
 register_logger("tell", Tell)
-'''
+"""
 
 
 @pytest.fixture
@@ -77,6 +77,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     with forgetting(tmp_path):
         yield tmp_path
+
+
+def run(words: str) -> int:
+    return main(words.split())
 
 
 def forget() -> None:
@@ -104,17 +108,17 @@ def test_a_run_with_a_plugin_from_training_to_prediction(folder: Path, capsys: p
     assert read_metadata("runs/one/best.safetensors")["extra"]["plugins"] == ["plug"]
 
     forget()  # the configuration names the plugin
-    assert main("train --config runs/one/config.yaml --epochs 2 --resume".split()) == 0
+    assert run("train --config runs/one/config.yaml --epochs 2 --resume") == 0
     assert "epoch 2 is over" in capsys.readouterr().out
 
     forget()
-    assert main("evaluate runs/one --workers 0".split()) == 4
+    assert run("evaluate runs/one --workers 0") == 4
     assert "outside of Saccade" in capsys.readouterr().err
-    assert main("evaluate runs/one --workers 0 --trust".split()) == 0  # the reader of the run too
+    assert run("evaluate runs/one --workers 0 --trust") == 0  # the reader of the run too
     assert "top1" in capsys.readouterr().out
 
     forget()
-    assert main("predict runs/one shades --plugin plug".split()) == 0  # who names the plugin trusts it
+    assert run("predict runs/one shades --plugin plug") == 0  # who names the plugin trusts it
     assert "dark" in capsys.readouterr().out
 
 
@@ -122,7 +126,9 @@ def test_a_reader_that_is_not_loaded_is_named(folder: Path) -> None:
     assert main([*TRAIN.replace("plug_net", "lenet5").split(), "--data.format", "named"]) == 0
     forget()
     assert saccade.load("runs/one").builder_name == "lenet5"  # a network of the package needs no plugin
-    with pytest.raises(DataError, match="no format 'named'.*The run had the plugin 'plug', which is not loaded: --plug"):
+    with pytest.raises(
+        DataError, match=r"no format 'named'.*The run had the plugin 'plug', which is not loaded: --plug"
+    ):
         saccade.evaluate("runs/one", workers=0)
     assert saccade.evaluate("runs/one", workers=0, trust=True).primary == "top1"
 
@@ -141,9 +147,9 @@ def test_plugins_in_python(folder: Path) -> None:
 
 
 def test_members_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("models --plugin plug --task classification".split()) == 0
+    assert run("models --plugin plug --task classification") == 0
     assert "plug:plug_net" in capsys.readouterr().out
-    assert main("summary plug_net --plugin plug".split()) == 0
+    assert run("summary plug_net --plugin plug") == 0
     assert "61,706" in capsys.readouterr().out
 
 
@@ -208,16 +214,16 @@ def test_the_right_name_of_an_installed_plugin_is_not_refused(folder: Path, monk
     (about / "entry_points.txt").write_text("[saccade.plugins]\nplug = plug\n")
     monkeypatch.syspath_prepend(folder)
     plugins.installed_plugins.cache_clear()
-    assert main("train --model plug_net --data shades --epochs 1 --data.workers 0 --name installed".split()) == 0
+    assert run("train --model plug_net --data shades --epochs 1 --data.workers 0 --name installed") == 0
     assert yaml.safe_load((folder / "runs/installed/config.yaml").read_text())["plugins"] == []
-    assert main("train --model plug_nut --data shades".split()) == 2
+    assert run("train --model plug_nut --data shades") == 2
 
 
 def test_the_network_of_a_configurations_plugin_is_not_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "mine.yaml").write_text("model: lenet5\nplugins: plug\ndata: {source: shades}\n")
-    assert main("train --config mine.yaml --model plug_net --dry-run".split()) == 0
+    assert run("train --config mine.yaml --model plug_net --dry-run") == 0
     assert yaml.safe_load(capsys.readouterr().out)["model"] == "plug_net"
-    assert main("train --config mine.yaml --model plug_nut --dry-run".split()) == 2
+    assert run("train --config mine.yaml --model plug_nut --dry-run") == 2
     assert "unknown model 'plug_nut'. Did you mean 'plug_net'" in capsys.readouterr().err

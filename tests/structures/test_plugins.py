@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.registries import forgetting
 
 import saccade
 from saccade.data.readers import get_reader
@@ -22,7 +23,6 @@ from saccade.structures.imports import import_object
 from saccade.structures.kinds import kind_of
 from saccade.structures.plugins import load_installed, load_plugins, missing_plugins, named_plugins
 from saccade.tasks import get_task
-from tests.registries import forgetting
 
 EVERYTHING = '''
 """A plugin that registers one of everything."""

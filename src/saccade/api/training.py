@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["demo", "recipe", "train"]
 
 
-def recipe(name: str | None = None, *, model: str | None = None, data: str | Path | None = None) -> TrainConfig:
+def recipe(
+    name: str | None = None, *, model: str | None = None, data: str | Path | Sequence[str | Path] | None = None
+) -> TrainConfig:
     """Configuration of a training run: a recipe by name, or settings that suit a model on data of your own.
 
     Args:
         name: Recipe; an unknown name offers the nearest.
         model: Name of the network to train; replaces that of a recipe.
-        data: Data set: name in the catalogue, or path; replaces that of a recipe.
+        data: Data set: name in the catalogue, or path, or several that are joined by class name; replaces that of a
+            recipe.
 
     Raises:
         ConfigError: If there is neither a name nor a model and data, or one of them is unknown.
@@ -94,18 +97,17 @@ def train(
     from saccade.engine.train.given import GivenDatasets, give_datasets
 
     load_plugins([plugins] if isinstance(plugins := settings.get("plugins", ()), str) else plugins)
-    if train is None and val is None and test is None:
-        start = start_config(config, recipe=recipe, model=model, data=data, trainable=trainable)
-        result = fit(set_fields(start, settings), resume=resume, callbacks=callbacks)
-    else:
-        if data is not None:
-            raise ConfigError("data names a data set, train is one in memory; give one of them.")
-        given = GivenDatasets(train, val, test)
-        start = start_config(config, recipe=recipe, model=model, data=given.name, trainable=trainable)
-        filled = give_datasets(set_fields(start, settings), given)
-        result = fit(filled, resume=resume, data=given, callbacks=callbacks)
+    in_memory = any(one is not None for one in (train, val, test))
+    given = GivenDatasets(train, val, test) if in_memory else None
+    if given is not None and data is not None:
+        raise ConfigError("data names a data set, train is one in memory; give one of them.")
+    named = data if given is None else given.name
+    filled = set_fields(start_config(config, recipe=recipe, model=model, data=named, trainable=trainable), settings)
+    if given is not None:
+        filled = give_datasets(filled, given)
+    result = fit(filled, resume=resume, data=given, callbacks=callbacks)
     if result.is_main:
-        write_run_report(result)
+        write_run_report(result, None if given is None else given(filled))
     return result
 
 
