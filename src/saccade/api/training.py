@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,9 +99,9 @@ def train(
     load_plugins([plugins] if isinstance(plugins := settings.get("plugins", ()), str) else plugins)
     in_memory = any(one is not None for one in (train, val, test))
     given = GivenDatasets(train, val, test) if in_memory else None
-    if given is not None and data is not None:
+    if given is not None and data is not None and not isinstance(data, Mapping):
         raise ConfigError("data names a data set, train is one in memory; give one of them.")
-    named = data if given is None else given.name
+    named = given.name if given is not None and data is None else data
     filled = set_fields(start_config(config, recipe=recipe, model=model, data=named, trainable=trainable), settings)
     if given is not None:
         filled = give_datasets(filled, given)

@@ -28,6 +28,7 @@ from saccade.engine.train.config import Phase, TrainConfig
 from saccade.engine.train.configfile import config_from_dict, config_to_yaml
 from saccade.engine.train.phases import resolve_phases
 from saccade.errors import ConfigError
+from saccade.results.images import write_image
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Sample
@@ -270,7 +271,10 @@ def test_it_travels_as_text() -> None:
 
 
 def test_a_run_from_the_shell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "train --model lenet5 --data digit_scenes --epochs 1 --data.workers 1 --data.batch-size 500 --name own"
+    for name, grey in (("dark", 40), ("light", 200)):
+        for number in range(5):
+            write_image(folder / "shades" / name / f"{number}.png", np.full((32, 32, 3), grey + number, np.uint8))
+    words = "train --model lenet5 --data shades --epochs 1 --data.workers 1 --name own"
     assert main([*words.split(), "--augment.extra", "own:half", "own:sometimes", "--loggers"]) == 0
     stored = yaml.safe_load((folder / "runs/own/config.yaml").read_text())
     assert stored["augment"]["extra"] == ["own:half", "own:sometimes"]
