@@ -146,6 +146,34 @@ def test_plugins_in_python(folder: Path) -> None:
     assert yaml.safe_load((run.folder / "config.yaml").read_text())["plugins"] == ["plug"]
 
 
+SPAWNED = """
+import multiprocessing, sys
+from saccade.cli import main
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    sys.exit(main(sys.argv[1:]))
+"""
+MARKS = """
+import numpy as np
+
+def marked(sample, rng):
+    sample.target["plug_mark"] = np.int64(rng.integers(9))
+    return sample
+"""
+
+
+def test_workers_that_are_not_forked_know_the_plugin(folder: Path) -> None:
+    kind = "from saccade.structures.kinds import Kind, register_kind\nregister_kind('plug_mark', Kind())\n"
+    (folder / "plug.py").write_text(PLUGIN + kind)
+    (folder / "marks.py").write_text(MARKS)  # nothing that it imports registers the kind
+    (folder / "spawned.py").write_text(SPAWNED)
+    words = [*TRAIN.split(), "--augment.extra", "marks:marked"]
+    done = subprocess.run([sys.executable, "spawned.py", *words], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1 is over" in done.stdout
+
+
 def test_members_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models --plugin plug --task classification") == 0
     assert "plug:plug_net" in capsys.readouterr().out

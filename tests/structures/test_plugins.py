@@ -179,6 +179,24 @@ def test_a_named_plugin_that_is_broken_is_an_error(folder: Path, name: str, mess
     assert named_plugins() == ()
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("register_reader('coco', csv)", "'coco' is a format of the package"),
+        ("register_writer('coco', csv_writer)", "'coco' is a format of the package"),
+        ("register_writer('mine', csv)", "format 'mine': its writer names no tasks"),
+        ("register_logger('csv', Quiet)", "'csv' is a logger of the package"),
+        ("register_task(get_task('detection'))", "'detection' is a task of the package"),
+        ("register_kind('boxes', Kind('map'))", "'boxes' is a kind of ground truth already"),
+        ("@recipe\ndef demo():\n    pass", "'demo' is a recipe of the package"),
+    ],
+)
+def test_names_of_the_package_cannot_be_taken(folder: Path, code: str, message: str) -> None:
+    (folder / "plug.py").write_text(f"{EVERYTHING}\n{code}\n")
+    with pytest.raises(ConfigError, match=f"plugin 'plug': .*{message}"):
+        load_plugins(["plug"])
+
+
 def test_two_networks_of_one_name_need_their_modules(folder: Path) -> None:
     for name in ("one", "two"):
         (folder / f"{name}.py").write_text(EVERYTHING.partition("@recipe")[0])

@@ -44,7 +44,7 @@ def start_config(
 
         model, arguments = cfg_builder(model)
     if isinstance(data, Mapping):
-        raise ConfigError("data is the name or path of a data set. Set its fields by their names: **{'data.workers': 0}.")
+        raise ConfigError("data is the name or path of a data set. Set fields by their names: **{'data.workers': 0}.")
     sources = () if data is None else (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
     start = _start(config, recipe, model, sources)
     load_plugins(start.plugins)

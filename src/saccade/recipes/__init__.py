@@ -17,7 +17,16 @@ _RECIPES: dict[str, Callable[[], TrainConfig]] = {}
 
 
 def recipe(function: Callable[[], TrainConfig]) -> Callable[[], TrainConfig]:
-    """Put a recipe in the list, under its function's name; the run is named after it."""
+    """Put a recipe in the list, under its function's name; the run is named after it.
+
+    Raises:
+        ConfigError: If it is not of the package, which has one of that name.
+    """
+    if function.__module__.partition(".")[0] != "saccade":
+        _import_all()
+        known = _RECIPES.get(function.__name__)
+        if known is not None and known.__module__.partition(".")[0] == "saccade":
+            raise ConfigError(f"'{function.__name__}' is a recipe of the package. Choose another name.")
 
     @functools.wraps(function)
     def named() -> TrainConfig:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from saccade.data.derived.combine import image_ids_of
 from saccade.data.tables.faults import box_faults
+from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, SaccadeError
 from saccade.structures.dataset import DatasetInfo, VisionDataset, draw
 from saccade.structures.imports import describe_failure
@@ -120,7 +121,8 @@ def accept_dataset(dataset: object, what: str) -> VisionDataset:
         )
     if not isinstance(dataset.info, DatasetInfo):
         raise ConfigError(f"{what}: info is a {type(dataset.info).__name__}. Make it a saccade.data.DatasetInfo.")
-    return dataset if type(dataset).__module__.partition(".")[0] == "saccade" else CheckedDataset(dataset)
+    ours = isinstance(dataset, TableDataset) or type(dataset).__module__.partition(".")[0] == "saccade"
+    return dataset if ours else CheckedDataset(dataset)
 
 
 def check_image(image: Any, where: str) -> None:
