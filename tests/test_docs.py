@@ -23,21 +23,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.registries import forgetting
 
 import saccade
-from saccade import tasks
 from saccade.cli import main
 from saccade.data.catalogue.digit_scenes import DigitScenes
-from saccade.data.readers import READERS
 from saccade.data.tables.annotations import TableBuilder
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers import get_writer
 from saccade.data.writers._common import LossReport
 from saccade.engine.train.configfile import config_to_yaml, load_config
-from saccade.models import registry
 from saccade.models.checkpoint import save_model
 from saccade.results.images import write_image
-from saccade.structures import kinds
 from saccade.structures.dataset import DatasetInfo
 
 ROOT = Path(__file__).parents[1]
@@ -199,15 +196,8 @@ def _folder(_material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("SACCADE_DATA", raising=False)
     monkeypatch.setenv("SACCADE_CACHE", str(tmp_path / ".cache"))
-    tables: list[dict[Any, Any]] = [READERS, registry._BUILDERS, kinds.KINDS, tasks._REGISTERED]
-    kept, modules = [dict(table) for table in tables], set(sys.modules)
-    yield tmp_path
-    for table, before in zip(tables, kept, strict=True):
-        table.clear()
-        table.update(before)
-    for name in set(sys.modules) - modules:
-        if (tmp_path / name.split(".")[0]).exists():
-            del sys.modules[name]
+    with forgetting(tmp_path):
+        yield tmp_path
 
 
 @pytest.mark.usefixtures("_folder")

@@ -38,7 +38,7 @@ SHELL_ONLY: dict[str, set[str]] = {
 FREE = {"train": ["settings"]}
 # What the shell neither shows nor sets.
 PYTHON_ONLY: dict[str, set[str]] = {
-    "train": {"callbacks"},
+    "train": {"callbacks", "train", "val", "test"},
     "predict": {"keep_images"},
     "convert": {"model_args"},
     "explain": {"target"},

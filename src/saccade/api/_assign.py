@@ -47,6 +47,7 @@ def explain_assignment(
     from saccade.analysis.assignment import no_detector
     from saccade.data.images.decode import match_channels
     from saccade.engine.predict.sources import iter_source
+    from saccade.engine.train.sources import sources_of
     from saccade.models.registry import get_builder
 
     alone = name_alone(model, weights)
@@ -63,6 +64,7 @@ def explain_assignment(
             raise ConfigError(f"explain takes one image at a time; '{image}' holds several.")
         ((path, pixels),) = images
         return explain(network, pixels, target, path)
+    sources: Sequence[str | Path]
     if data is None:
         config = run_config(model)
         if config is None:
@@ -70,21 +72,25 @@ def explain_assignment(
                 "the assignment needs the ground truth of the image, and the model lies in no run folder that names "
                 "its data. Name the data set (--data PATH), or in Python pass target={'boxes': ..., 'labels': ...}."
             )
-        data, format = config.data.source, config.data.format  # noqa: A001
+        sources, format = sources_of(config.data), config.data.format  # noqa: A001
+    else:
+        sources = (data,)
     if not isinstance(image, str | Path):
         raise ConfigError(
             "an image that is no file has no ground truth in a data set. Pass target={'boxes': ..., 'labels': ...}, or "
             "the path of the file."
         )
-    found, left_out = _find_image(data, format, image)
+    found, left_out = _find_image(sources, format, image)
     network = network or build_alone(alone, found.info.class_names)
     sample = found.read(0)
     pixels = match_channels(sample.image, network.input_spec.channels, sample.info.path)
-    renamed = _rename_labels(sample.target, found.info.class_names, network, str(data))
+    renamed = _rename_labels(sample.target, found.info.class_names, network, " and ".join(map(str, sources)))
     return replace(explain(network, pixels, renamed, sample.info.path), left_out=left_out)
 
 
-def _find_image(data: str | Path, format: str | None, image: str | Path) -> tuple[VisionDataset, tuple[str, ...]]:
+def _find_image(
+    sources: Sequence[str | Path], format: str | None, image: str | Path
+) -> tuple[VisionDataset, tuple[str, ...]]:
     """The image as a data set of its own, in whichever split it is, and the labels that are left out as faulty."""
     from saccade.data.check.run import source_splits
     from saccade.data.derived.combine import subset
@@ -93,8 +99,9 @@ def _find_image(data: str | Path, format: str | None, image: str | Path) -> tupl
     from saccade.data.tables.table_dataset import TableDataset
 
     wanted, namesakes, seen = Path(image).expanduser().resolve(), [], 0
-    for split in source_splits(data, None, format, task=Detector.task):
-        dataset = open_raw(data, split, format=format, task=Detector.task)
+    task, named = Detector.task, " and ".join(map(str, sources))
+    for source, split in ((one, split) for one in sources for split in source_splits(one, None, format, task=task)):
+        dataset = open_raw(source, split, format=format, task=task)
         seen += len(dataset)
         for index in range(len(dataset)):
             path = dataset.path(index)
@@ -113,8 +120,8 @@ def _find_image(data: str | Path, format: str | None, image: str | Path) -> tupl
         raise DataError(f"{image}: there is no such image. Check the path.")
     nearest = f" Did you mean {namesakes[0]}?" if namesakes else ""
     raise DataError(
-        f"{image}: it is none of the {seen} images of {data}, so its ground truth is not known.{nearest} Name the data "
-        "set that has it (--data PATH), or in Python pass target={'boxes': ..., 'labels': ...}."
+        f"{image}: it is none of the {seen} images of {named}, so its ground truth is not known.{nearest} Name the "
+        "data set that has it (--data PATH), or in Python pass target={'boxes': ..., 'labels': ...}."
     )
 
 

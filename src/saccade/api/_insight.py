@@ -46,13 +46,14 @@ class Insight:
             if getattr(self, name):
                 raise ConfigError(f"{name} is for models that predict image by image, not with {what}. Leave it out.")
 
-    def split(self, model: ModelLike, data: str | Path | None, split: str | None) -> str | None:
+    def split(self, model: ModelLike, data: str | Path | VisionDataset | None, split: str | None) -> str | None:
         """Split to evaluate on: thresholds are chosen on validation data.
 
         Raises:
             ConfigError: If the run of the model has no validation data and no split is named.
         """
-        if not self.choose_thresholds or split is not None:
+        named = data is None or isinstance(data, str | Path)
+        if not self.choose_thresholds or split is not None or not named:
             return split
         config = run_config(model) if data is None else None
         if config is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from saccade.api._finish import OWN_FINISH, FinishLike, set_finish, with_finish
 from saccade.api.options import NmsOptions
 from saccade.errors import ConfigError, DataError, did_you_mean
+from saccade.structures.plugins import missing_plugins
 
 if TYPE_CHECKING:
     from saccade.deploy.runtime import Runtime
@@ -79,11 +81,11 @@ def open_network(
 
 def name_alone(model: ModelLike, weights: str | None) -> str:
     """Name of a network that is given without weights; empty for all else."""
-    from saccade.models.registry import list_models
+    from saccade.models.registry import has_model
 
     if weights is not None or not isinstance(model, str) or Path(model).exists():
         return ""
-    return model if ":" in model or model in list_models() else ""
+    return model if ":" in model or has_model(model) else ""
 
 
 def build_alone(name: str, class_names: Sequence[str] = ()) -> Model:
@@ -370,9 +372,23 @@ def as_exported(model: ModelLike, network: Model, dataset: VisionDataset, spec: 
     return with_input_data(model, network, crops_of_boxes(dataset, spec) if spec.object_crops else dataset)
 
 
+@contextlib.contextmanager
+def _naming_plugins(names: Sequence[str]) -> Iterator[None]:
+    """Name the plugins of a run that are not loaded where its data cannot be opened: a file does not load them."""
+    try:
+        yield
+    except DataError as error:
+        missing = missing_plugins(names)
+        if not missing:
+            raise
+        raise DataError(
+            f"{error} The run had the plugin '{missing[0]}', which is not loaded: --plugin {missing[0]}, or --trust."
+        ) from error
+
+
 def open_data(
     model: ModelLike,
-    data: str | Path | None,
+    data: str | Path | VisionDataset | None,
     split: str | None,
     format: str | None,
     task: str,
@@ -386,10 +402,19 @@ def open_data(
     Raises:
         SaccadeError: If neither is known, or it cannot be read.
     """
+    from saccade.data.derived.checked import accept_dataset
     from saccade.data.open import evaluation_split, holds_out, open_dataset
+    from saccade.engine.train.sources import open_sources
     from saccade.tasks import get_task
 
-    folds, held_out = None, False
+    if data is not None and not isinstance(data, str | Path):
+        for name, value in (("split", split), ("format", format)):
+            if value is not None:
+                raise ConfigError(f"{name} is for data that are opened by name; this is a data set. Leave {name} out.")
+        given = accept_dataset(data, "data")
+        if given.info.task != task:
+            raise ConfigError(f"data is a data set of {given.info.task}; the model is scored on {task}.")
+        return given
     if data is None:
         config = run_config(model)
         if config is None:
@@ -397,16 +422,17 @@ def open_data(
                 "no data was named, and the model does not lie in a run folder that names it. "
                 "Pass data=PATH (--data PATH)."
             )
-        run = config.data
-        data, format = run.source, run.format  # noqa: A001
-        split = split or run.test or run.val or run.train
-        folds = (run.folds, run.fold) if run.folds else None
-        held_out = holds_out(data, (run.val, run.test), format, task)
-    split = split or evaluation_split(data, format, task)
-    held_out = held_out or holds_out(data, (split,), format, task)
-    read = partial(
-        open_dataset, data, split, format=format, task=task, bad_labels="drop", folds=folds, hold_out=held_out or None
-    )
+        run = replace(config.data, bad_labels="drop", bad_images="error")
+        chosen, plugins = split or run.test or run.val or run.train, config.plugins
+
+        def read(**options: Any) -> VisionDataset:
+            with _naming_plugins(plugins):
+                return open_sources(run, [chosen], task, **options)[0]
+
+    else:
+        split = split or evaluation_split(data, format, task)
+        held = holds_out(data, (split,), format, task) or None
+        read = partial(open_dataset, data, split, format=format, task=task, bad_labels="drop", hold_out=held)
     more: dict[str, Any] = {name: True for name in get_task(task).on_demand if name in decoded_keys}
     if more:
         try:

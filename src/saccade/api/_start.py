@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saccade.errors import ConfigError, did_you_mean
+from saccade.structures.plugins import load_plugins
 
 if TYPE_CHECKING:
     from saccade.engine.train.config import TrainConfig
@@ -20,7 +21,7 @@ def start_config(
     *,
     recipe: str | None = None,
     model: str | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     trainable: str | None = None,
 ) -> TrainConfig:
     """The configuration that these options of ``train`` ask for; one that is handed in stays as it is.
@@ -29,7 +30,7 @@ def start_config(
         config: Configuration, or its YAML file.
         recipe: Name of a recipe, in place of it.
         model: Network: replaces that of the recipe or configuration, or has settings of its own together with ``data``.
-        data: Data set, likewise.
+        data: Data set, likewise; or several, which are joined by class name.
         trainable: Replaces ``freeze.trainable``.
 
     Raises:
@@ -42,11 +43,16 @@ def start_config(
         from saccade.models.darknet.open import cfg_builder
 
         model, arguments = cfg_builder(model)
-    start = _start(config, recipe, model, data)
+    if isinstance(data, Mapping):
+        raise ConfigError("data is the name or path of a data set. Set fields by their names: **{'data.workers': 0}.")
+    sources = () if data is None else (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
+    start = _start(config, recipe, model, sources)
+    load_plugins(start.plugins)
     if model is not None:
         start = replace(start, model=model, model_args={**start.model_args, **arguments})
-    if data is not None:
-        start = replace(start, data=replace(start.data, source=str(data)))
+    if sources:
+        source, several = (sources[0], ()) if len(sources) == 1 else ("", sources)
+        start = replace(start, data=replace(start.data, source=source, sources=several))
     if trainable is not None:
         start = replace(start, freeze=replace(start.freeze, trainable=trainable))
     return start
@@ -81,7 +87,7 @@ def set_fields(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
 
 
 def _start(
-    config: TrainConfig | str | Path | None, recipe: str | None, model: str | None, data: str | Path | None
+    config: TrainConfig | str | Path | None, recipe: str | None, model: str | None, sources: Sequence[str]
 ) -> TrainConfig:
     from saccade import recipes
 
@@ -95,8 +101,8 @@ def _start(
         return load_config(config)
     if config is not None:
         return config
-    if model is not None and data is not None:
-        return recipes.default_recipe(model, str(data))
+    if model is not None and sources:
+        return recipes.default_recipe(model, *sources)
     raise ConfigError(
         f"there is nothing to train. Give a recipe (--recipe NAME, of {', '.join(recipes.list_recipes())}), "
         "a configuration (--config FILE), or a model and data (--model NAME --data PATH)."

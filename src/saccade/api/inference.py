@@ -44,7 +44,7 @@ _NEIGHBOURS = 5  # where none are asked for
 
 def evaluate(
     model: ModelLike | None = None,
-    data: str | Path | None = None,
+    data: str | Path | VisionDataset | None = None,
     split: str | None = None,
     *,
     weights: str | None = None,
@@ -149,6 +149,8 @@ def evaluate(
         given = {"nms": nms != OWN_NMS, "prune": prune is not None, "finish": finish != OWN_FINISH}
         for name in (name for name, is_given in given.items() if is_given):
             raise ConfigError(f"predictions in a file are scored as they are. Leave {name} out.")
+        if not isinstance(data, str | Path):
+            raise ConfigError("predictions in a file are scored on data that are opened by name. Name them: data=PATH.")
         return _score_file(predictions, data, split, format, iou_type, max_detections)
     if model is None:
         raise ConfigError("there is nothing to score. Name a model (--model PATH), or a file of --predictions.")

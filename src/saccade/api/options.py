@@ -62,6 +62,12 @@ class TrainOptions:
     """Go on where the run of this name was stopped."""
     callbacks: PythonOnly[Sequence[Any]] = ()
     """Told of the start, of steps, of every epoch and of the end; each may stop the run."""
+    train: PythonOnly[Any] = None
+    """Data set in memory to train on, in place of data: any object with info, read, target, path and a length."""
+    val: PythonOnly[Any] = None
+    """Data set in memory that is scored after every epoch; images of train are held out if not given."""
+    test: PythonOnly[Any] = None
+    """Data set in memory that is scored once, with the weights that are kept."""
 
 
 @dataclass(kw_only=True)

@@ -22,7 +22,7 @@ def tune(
     *,
     recipe: str | None = None,
     model: str | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     space: Sequence[str] | Mapping[str, str] = (),
     trials: int | None = None,
     sampler: Literal["tpe", "cmaes", "evolve", "random"] | None = None,

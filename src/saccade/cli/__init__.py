@@ -146,6 +146,8 @@ def _dispatch(words: list[str]) -> int:
     verb, *rest = words
     if verb not in VERBS:
         raise ConfigError(f"unknown verb '{verb}'.{did_you_mean(verb, VERBS)}")
+    if any(word.startswith("--plugin") for word in rest):
+        rest = _load_plugins(verb, rest)
     # Threads that wait for each other by spinning starve the loader's processes; threads that sleep at once make a step
     # of a small network twice as long. So they spin for some microseconds, then sleep. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -154,12 +156,23 @@ def _dispatch(words: list[str]) -> int:
     return code
 
 
+def _load_plugins(verb: str, words: list[str]) -> list[str]:
+    """Load the plugins that are named; returns the words that are the verb's."""
+    from saccade.cli._plugins import take_plugins
+    from saccade.structures.plugins import load_plugins
+
+    rest, names = take_plugins(words)
+    load_plugins(names)
+    return words if verb in ("train", "tune") else rest  # these write the names into the configuration
+
+
 def _usage() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:<{width}}  {line}" for verb, line in VERBS.items())
     more = (
         "saccade VERB --help shows a verb's options, saccade --version the version. Every verb takes --quiet: nothing\n"
-        "but results, warnings and errors. saccade --completion bash (zsh, fish) prints a script that completes words."
+        "but results, warnings and errors; and --plugin MODULE, which registers networks, readers, tasks of your own.\n"
+        "saccade --completion bash (zsh, fish) prints a script that completes words."
     )
     return f"usage: saccade VERB [options]\n\n{verbs}\n\n{more}\n"
 

@@ -48,7 +48,7 @@ def _options(verb: str) -> list[str]:
 
         kinds.append(TrainConfig)
     names = dict.fromkeys(name.replace("_", "-") for kind in kinds for name in option_names(kind))
-    return [f"--{name}" for name in (*names, "quiet", "help")]
+    return [f"--{name}" for name in (*names, "plugin", "quiet", "help")]
 
 
 def _bash(options: Mapping[str, Sequence[str]], models: str, about: Mapping[str, str]) -> str:

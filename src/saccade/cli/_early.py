@@ -1,7 +1,7 @@
 """Unknown names are answered before torch is imported, which takes seconds.
 
 Only what is surely wrong is refused here, in the words of the function that would refuse it later; all else is left to
-that function.
+that function. Plugins may have networks of their own: where there are some, they are loaded before a name is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 from saccade.api.options import ConvertOptions
 from saccade.data.catalogue.catalogue import CATALOGUE
 from saccade.errors import DataError, WeightsError, did_you_mean
-from saccade.models.names import builder_names, unknown_model
+from saccade.models.names import OUTSIDE, builder_names, unknown_model
+from saccade.structures.plugins import load_installed, load_plugins
 
 __all__ = ["refuse_unknown_names"]
 
@@ -37,13 +38,14 @@ def refuse_unknown_names(arguments: object) -> None:
         Traceback (most recent call last):
         saccade.errors.ConfigError: unknown model 'lenet6'. Did you mean 'lenet5'...
     """
+    config = getattr(arguments, "config", None)
     given = {name: getattr(arguments, name, None) for name in ("model", "other", "data", "source", "image")}
     words = {name: value for name, value in given.items() if isinstance(value, str) and "\0" not in value}
     for name, word in words.items():
         if _exists(word):
             continue
         if name in ("model", "other"):
-            _refuse_model(word)
+            _refuse_model(word, config)
         elif name == "data":
             # A configuration may be written for another machine, and the data of a conversion be a file of weights.
             is_weights = isinstance(arguments, ConvertOptions) and arguments.model is not None
@@ -60,15 +62,22 @@ def _exists(word: str) -> bool:
         return True
 
 
-def _refuse_model(word: str) -> None:
+def _refuse_model(word: str, config: Path | None) -> None:
     suffix = Path(word).suffix
     if suffix in _FILES:
         raise WeightsError(
             f"no model '{word}'. Check the path: it should be a checkpoint (.safetensors) or an exported model (.onnx, "
             ".xml, .pt2)."
         )
-    if not suffix and ":" not in word and builder_names() and word not in builder_names():
-        raise unknown_model(word, builder_names())
+    if suffix or ":" in word or not builder_names() or word in builder_names():
+        return
+    if isinstance(config, Path) and config.is_file():
+        from saccade.engine.train.configfile import load_config
+
+        load_plugins(load_config(config).plugins)
+    load_installed()
+    if word not in OUTSIDE:
+        raise unknown_model(word, builder_names() | OUTSIDE)
 
 
 def _refuse_data(word: str) -> None:

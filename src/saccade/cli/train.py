@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ from saccade.api.options import TrainOptions
 from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
 from saccade.cli._console import print_line, print_mapping, print_text
 from saccade.cli._early import refuse_unknown_names
+from saccade.cli._plugins import take_plugins
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
+from saccade.structures.plugins import load_plugins
 from saccade.structures.yaml_files import parse_yaml
 
-__all__ = ["TrainArguments", "name_leading", "resolve", "run", "take_model_arguments"]
+__all__ = ["TrainArguments", "name_leading", "resolve", "run", "sources_given", "take_model_arguments"]
 
 _MODEL_ARGUMENT = "--model-args."
 _LEADING = ("--model", "--data")
@@ -68,7 +71,9 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     Raises:
         ConfigError: If an option, recipe or model is unknown, or there is nothing to train.
     """
-    words, model_arguments = take_model_arguments(name_leading(argv))
+    words, plugins = take_plugins(argv)
+    load_plugins(plugins)
+    words, model_arguments = take_model_arguments(name_leading(words))
     names = [*option_names(TrainArguments), *option_names(TrainConfig)]
     refuse_unknown(words, [name for name in names if name not in ("model_args", "phases", "steps")])
     arguments, rest = tyro.cli(
@@ -76,9 +81,12 @@ def resolve(argv: Sequence[str]) -> tuple[TrainArguments, TrainConfig]:
     )
     refuse_unknown_names(arguments)
     options = options_of(arguments, TrainOptions)
-    del options["resume"], options["callbacks"]
+    for name in ("resume", "callbacks", "train", "val", "test"):
+        del options[name]
+    options["data"] = options["data"] or sources_given(words)
     config = start_config(**options)
-    config = replace(config, model_args=config.model_args | model_arguments)
+    plugins = list(dict.fromkeys([*config.plugins, *plugins]))
+    config = replace(config, model_args=config.model_args | model_arguments, plugins=tuple(plugins))
     return arguments, tyro.cli(TrainConfig, default=config, args=rest, prog="saccade train", add_help=False)
 
 
@@ -135,6 +143,20 @@ def take_model_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]
                 raise ConfigError(f"option '{word}' needs a value.") from None
         taken[name.replace("-", "_")] = parse_yaml(value, f"option '{word}'")
     return words, taken
+
+
+def sources_given(words: Sequence[str]) -> list[str] | None:
+    """Data sets of ``--data.sources``, which a training of a network by its name can begin with; None without it.
+
+    Example:
+        >>> sources_given(["--model", "yolox_nano", "--data.sources", "pets", "farm", "--epochs", "3"])
+        ['pets', 'farm']
+    """
+    option = "--data.sources"
+    if option not in words:
+        return None
+    values = words[words.index(option) + 1 :]
+    return list(itertools.takewhile(lambda word: not word.startswith("--"), values)) or None
 
 
 def _say_how_to_resume(config: TrainConfig, argv: Sequence[str]) -> None:

@@ -16,9 +16,11 @@ from saccade.api.options import TuneOptions
 from saccade.cli._arguments import FLAGS, option_names, options_of, refuse_unknown
 from saccade.cli._console import print_line, print_mapping, print_text
 from saccade.cli._early import refuse_unknown_names
-from saccade.cli.train import name_leading, take_model_arguments
+from saccade.cli._plugins import take_plugins
+from saccade.cli.train import name_leading, sources_given, take_model_arguments
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError
+from saccade.structures.plugins import load_plugins
 
 __all__ = ["run"]
 
@@ -46,7 +48,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _resolve(argv: Sequence[str]) -> dict[str, Any]:
     """Options of the function; fields of the configuration that are given too are set on it, as in ``train``."""
-    words, model_arguments = take_model_arguments(name_leading(argv))
+    words, plugins = take_plugins(argv)
+    load_plugins(plugins)
+    words, model_arguments = take_model_arguments(name_leading(words))
     names = [*option_names(TuneOptions), *option_names(TrainConfig)]
     refuse_unknown(words, [name for name in names if name not in ("model_args", "phases", "steps")])
     arguments, rest = tyro.cli(
@@ -59,8 +63,10 @@ def _resolve(argv: Sequence[str]) -> dict[str, Any]:
         if rest or model_arguments:
             raise ConfigError("--resume without a recipe takes the settings of the search; leave the others out.")
         return options
+    start["data"] = start["data"] or sources_given(words)
     config = start_config(**start)
-    config = replace(config, model_args=config.model_args | model_arguments)
+    plugins = list(dict.fromkeys([*config.plugins, *plugins]))
+    config = replace(config, model_args=config.model_args | model_arguments, plugins=tuple(plugins))
     options["config"] = tyro.cli(TrainConfig, default=config, args=rest, prog="saccade tune", add_help=False)
     return options
 

@@ -14,15 +14,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saccade.data.derived.in_memory import MemoryDataset as MemoryDataset
     from saccade.data.images.decode import read_image as read_image
     from saccade.data.open import open_dataset as open_dataset
     from saccade.structures.dataset import DatasetInfo as DatasetInfo
     from saccade.structures.dataset import VisionDataset as VisionDataset
 
-__all__ = ["DatasetInfo", "VisionDataset", "open_dataset", "read_image"]
+__all__ = ["DatasetInfo", "MemoryDataset", "VisionDataset", "open_dataset", "read_image"]
 
 _MODULES = {
     "DatasetInfo": "saccade.structures.dataset",
+    "MemoryDataset": "saccade.data.derived.in_memory",
     "VisionDataset": "saccade.structures.dataset",
     "open_dataset": "saccade.data.open",
     "read_image": "saccade.data.images.decode",

@@ -33,6 +33,7 @@ __all__ = [
     "GENERATED_SPLITS",
     "OPTIONS_FILE",
     "Source",
+    "apply_policies",
     "evaluation_split",
     "holds_out",
     "open_dataset",
@@ -106,16 +107,36 @@ def open_dataset(
         if value not in policies:
             raise ConfigError(f"{name} is '{value}'.{did_you_mean(value, policies)}")
     parts = [
-        _apply_policies(part, bad_labels, bad_images)
+        apply_policies(part, bad_labels, bad_images)
         for part in _open_parts(_source_of(source, format, task, options), split, folds, hold_out)
     ]
     require_content(parts)
     return _join(parts)
 
 
-def _apply_policies(part: VisionDataset, bad_labels: BadLabels, bad_images: BadImages) -> VisionDataset:
+def apply_policies(part: VisionDataset, bad_labels: BadLabels, bad_images: BadImages) -> VisionDataset:
+    """Refuse, drop or repair faulty labels and images of an annotation table; other data sets stay as they are.
+
+    Args:
+        part: Any data set.
+        bad_labels: ``error``, ``drop`` or ``repair``.
+        bad_images: ``error`` or ``drop``.
+
+    Raises:
+        DataError: If there are faults and the policy is ``error``.
+
+    Example:
+        >>> from saccade.data.tables.annotations import TableBuilder
+        >>> from saccade.structures.dataset import DatasetInfo
+        >>> builder = TableBuilder(["cat"])
+        >>> builder.add_image("a.png", size=(40, 60))
+        >>> builder.add_object("cat", (30, 5, 10, 35))
+        >>> data = TableDataset(DatasetInfo("cats", "detection", ("cat",)), Path("photos"), builder.build())
+        >>> len(apply_policies(data, "drop", "error").target(0)["boxes"])
+        0
+    """
     if isinstance(part, ConcatDataset):
-        return ConcatDataset([_apply_policies(inner, bad_labels, bad_images) for inner in part.parts])
+        return ConcatDataset([apply_policies(inner, bad_labels, bad_images) for inner in part.parts])
     if not isinstance(part, TableDataset):
         return part
     sound = apply_policy(apply_image_policy(part, bad_images), bad_labels)

@@ -127,7 +127,8 @@ def _open_checkpoint(path: Path, device: str | None, trust: bool, cache: bool) -
     torch and OpenVINO keep about half a megabyte of each conversion for good.
     """
     status = path.stat()
-    key = (path.resolve(), status.st_mtime_ns, status.st_size, status.st_ino, device, torch.get_num_threads())
+    # One that is trusted loads the plugins of its run.
+    key = (path.resolve(), status.st_mtime_ns, status.st_size, status.st_ino, device, torch.get_num_threads(), trust)
     if key in _LAST:
         return _LAST[key]
     runtime = _open_model(load_model(path, trust=trust), device, cache)

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saccade.errors import WeightsError
+from saccade.errors import ConfigError, WeightsError
 from saccade.models.base import Model
 from saccade.models.class_names import check_class_names
 from saccade.models.registry import create_model, from_header
 from saccade.models.unfilled import Unfilled
 from saccade.ops.nms import NmsSettings
 from saccade.structures.input_spec import InputSpec
+from saccade.structures.plugins import load_plugins
 from saccade.structures.point_layout import PointLayout
 from saccade.weights.files import read_file, read_header, save_file
 from saccade.weights.heads import heads_metadata, heads_state, split_heads
@@ -184,8 +185,8 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
         path: File written by :func:`save_model`, or the folder of a run, which means its best checkpoint.
         earlier_head: Number of the head to build it with, of those that the network had before it learnt its present
             classes on a frozen body; 0 is the oldest.
-        trust: Import the module of a network from outside the package, which runs it. Not needed where the module was
-            imported before.
+        trust: Import the module of a network from outside the package, and the plugins of its run, which runs them. Not
+            needed where they were imported before.
 
     Raises:
         WeightsError: If the file is damaged or no checkpoint of Saccade, its network has changed since, it names
@@ -199,6 +200,8 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
     path = find_checkpoint(path)
     shapes, metadata = read_header(path)
     _checked(metadata, path)
+    if trust:
+        _load_plugins(metadata, path)
     earlier = metadata.get("earlier_heads", ())
     if earlier_head is not None:
         if not 0 <= earlier_head < len(earlier):
@@ -241,6 +244,17 @@ def load_model(path: str | Path, earlier_head: int | None = None, trust: bool = 
     model.finish = metadata.get("finish", model.finish)
     model.finish_options = metadata.get("finish_options", model.finish_options)
     return model.eval()
+
+
+def _load_plugins(metadata: Mapping[str, Any], path: Path) -> None:
+    """Load the plugins that the run of a checkpoint had, which its network may need beside its own module."""
+    names = metadata.get("extra", {}).get("plugins", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WeightsError(f"'{path}': metadata, field extra.plugins: expected a list of names. Save it again.")
+    try:
+        load_plugins(names)
+    except ConfigError as error:
+        raise WeightsError(f"'{path}' was trained with a plugin that cannot be loaded: {error}") from error
 
 
 def _build(metadata: Mapping[str, Any], path: Path, trust: bool) -> Model:

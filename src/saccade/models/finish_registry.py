@@ -12,6 +12,7 @@ from torch import Tensor
 from saccade.errors import ConfigError, did_you_mean
 from saccade.models.base import Decoded
 from saccade.ops.views import View
+from saccade.structures.plugins import load_installed
 
 __all__ = ["check_finish", "makes_of", "merge_of", "register_finish", "run_finish"]
 
@@ -130,9 +131,11 @@ def check_finish(name: str, options: Mapping[str, Any], task: str | None = None)
         saccade.errors.ConfigError: finish 'dense_crf' has no option 'iteration'. Did you mean 'iterations'?
     """
     if name not in _FINISHES:
+        load_installed()
+    if name not in _FINISHES:
         raise ConfigError(
             f"the model ends with '{name}', which is not registered here.{did_you_mean(name, _FINISHES)} "
-            "Import the module that registers it (saccade.models.finish.register_finish)."
+            "Import the module that registers it (saccade.models.finish.register_finish; in the shell --plugin MODULE)."
         )
     entry = _FINISHES[name]
     parameters = list(inspect.signature(entry.function).parameters.values())[2:]

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from saccade.errors import ConfigError, did_you_mean
 
-__all__ = ["builder_modules", "builder_names", "unknown_model"]
+__all__ = ["OUTSIDE", "builder_modules", "builder_names", "unknown_model"]
+
+OUTSIDE: set[str] = set()
+"""Names of builders from outside the package that were registered in this process, without their modules."""
 
 # A builder is a function under the decorator; tests hold what is found here against the registry.
 _BUILDER = re.compile(r"^@register_model\(.*?^def (\w+)", re.DOTALL | re.MULTILINE)

@@ -8,11 +8,9 @@ import importlib
 import inspect
 import json
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -21,7 +19,9 @@ from saccade.errors import ConfigError, did_you_mean
 from saccade.models.arguments import check_arguments
 from saccade.models.base import Model
 from saccade.models.fitting import arguments_of, describe_fitting, find_fitting
-from saccade.models.names import builder_modules, unknown_model
+from saccade.models.names import OUTSIDE, builder_modules, unknown_model
+from saccade.structures.imports import import_module
+from saccade.structures.plugins import from_plugin, load_installed
 from saccade.weights.advice import Fits, set_adviser
 from saccade.weights.loadable import Loadable
 from saccade.weights.source import open_source
@@ -34,6 +34,7 @@ __all__ = [
     "example_of",
     "from_header",
     "get_builder",
+    "has_model",
     "input_names_of",
     "list_models",
     "register_model",
@@ -172,6 +173,8 @@ def register_model(
         if known is not None and not outside:
             raise ConfigError(f"two builders are named '{name}'.")
         _BUILDERS[full_name] = BuilderEntry(full_name, task, paper, build, reported)
+        if outside:
+            OUTSIDE.add(name)
         return build
 
     return decorate
@@ -195,22 +198,10 @@ def _import_outside(name: str) -> None:
     if _FROM_HEADER.get():
         raise ConfigError(
             f"'{name}' is a network from outside of Saccade, whose module '{module_name}' would be imported, that is, "
-            "run. If you trust the file, say so by trust=True (--trust), or import the module yourself first."
+            "run. If you trust the file, say so by trust=True (--trust), or import the module yourself first "
+            "(--plugin)."
         )
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"model '{name}': the module '{module_name}' cannot be imported ({error}). Run from the folder that holds "
-            "it, or install it."
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
+    module = import_module(module_name, f"model '{name}'")
     if name not in _BUILDERS:
         found = [known.partition(":")[2] for known in _BUILDERS if known.startswith(f"{module_name}:")]
         hint = did_you_mean(builder, found) if found else " Put @register_model before the function that builds it."
@@ -257,6 +248,8 @@ def input_names_of(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
 def get_builder(name: str) -> BuilderEntry:
     """Get the registry entry of ``name``, or of ``package.module:builder`` for a network from outside the package.
 
+    One of a plugin, or of a module that was imported before, is found by its name alone where there is no other.
+
     Raises:
         ConfigError: If there is none; the message offers the nearest name, or the checkpoint in a folder.
 
@@ -271,13 +264,46 @@ def get_builder(name: str) -> BuilderEntry:
         _import_all()
     if ":" in name and name not in _BUILDERS:
         _import_outside(name)
-    if name not in _BUILDERS:
-        raise unknown_model(name, _BUILDERS)
-    return _BUILDERS[name]
+    known = _find(name)
+    if known is None and not _FROM_HEADER.get():
+        load_installed()
+        known = _find(name)
+    if known is None:
+        raise unknown_model(name, {one.rpartition(":")[2] for one in _BUILDERS})
+    return known
+
+
+def _find(name: str) -> BuilderEntry | None:
+    """The entry of a name, also without the module of one from outside the package.
+
+    Raises:
+        ConfigError: If several modules have such a one.
+    """
+    if name in _BUILDERS:
+        return _BUILDERS[name]
+    found = [entry for known, entry in _BUILDERS.items() if known.endswith(f":{name}")]
+    if len(found) > 1:
+        names = " and ".join(f"'{entry.name}'" for entry in found)
+        raise ConfigError(f"there are several models '{name}': {names}. Give the whole name.")
+    return found[0] if found else None
+
+
+def has_model(name: str) -> bool:
+    """Whether a name alone builds a network.
+
+    Example:
+        >>> has_model("resnet18"), has_model("resnet81")
+        (True, False)
+    """
+    _import_all()
+    if _find(name) is None:
+        load_installed()
+    known = _find(name)
+    return known is not None and not known.required
 
 
 def list_models(task: str | None = None) -> list[str]:
-    """List the names of all builders of the package, sorted; not those that need more than a name.
+    """List the names of all builders of the package and of plugins, sorted; not those that need more than a name.
 
     Args:
         task: Only those that solve this task.
@@ -287,11 +313,16 @@ def list_models(task: str | None = None) -> list[str]:
         (True, False)
     """
     _import_all()
-    own = {name: entry for name, entry in _BUILDERS.items() if ":" not in name and not entry.required}
-    tasks = {entry.task for entry in own.values()}
+    load_installed()
+    listed = {
+        name: entry
+        for name, entry in _BUILDERS.items()
+        if not entry.required and (":" not in name or from_plugin(entry.build.__module__))
+    }
+    tasks = {entry.task for entry in listed.values()}
     if task is not None and task not in tasks:
         raise ConfigError(f"unknown task '{task}'.{did_you_mean(task, tasks)}")
-    return sorted(name for name, entry in own.items() if task in (None, entry.task))
+    return sorted(name for name, entry in listed.items() if task in (None, entry.task))
 
 
 def create_model(name: str, num_classes: int | None = None, weights: str | None = None, **options: Any) -> Model:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from saccade.engine.train.config import TrainConfig
 from saccade.errors import ConfigError, did_you_mean
+from saccade.structures.plugins import load_installed
 
 __all__ = ["default_recipe", "get_recipe", "list_recipes", "recipe"]
 
@@ -16,7 +17,16 @@ _RECIPES: dict[str, Callable[[], TrainConfig]] = {}
 
 
 def recipe(function: Callable[[], TrainConfig]) -> Callable[[], TrainConfig]:
-    """Put a recipe in the list, under its function's name; the run is named after it."""
+    """Put a recipe in the list, under its function's name; the run is named after it.
+
+    Raises:
+        ConfigError: If it is not of the package, which has one of that name.
+    """
+    if function.__module__.partition(".")[0] != "saccade":
+        _import_all()
+        known = _RECIPES.get(function.__name__)
+        if known is not None and known.__module__.partition(".")[0] == "saccade":
+            raise ConfigError(f"'{function.__name__}' is a recipe of the package. Choose another name.")
 
     @functools.wraps(function)
     def named() -> TrainConfig:
@@ -35,8 +45,9 @@ def _import_all() -> None:
 
 
 def list_recipes() -> list[str]:
-    """Names of all recipes, sorted."""
+    """Names of all recipes, those of plugins too, sorted."""
     _import_all()
+    load_installed()
     return sorted(_RECIPES)
 
 
@@ -48,23 +59,29 @@ def get_recipe(name: str) -> TrainConfig:
     """
     _import_all()
     if name not in _RECIPES:
+        load_installed()
+    if name not in _RECIPES:
         raise ConfigError(f"unknown recipe '{name}'.{did_you_mean(name, _RECIPES)}")
     return _RECIPES[name]()
 
 
-def default_recipe(model: str, data: str) -> TrainConfig:
+def default_recipe(model: str, *data: str) -> TrainConfig:
     """Settings that train ``model`` sensibly on data of one's own.
 
     Args:
         model: A name of ``list_models()``.
-        data: Catalogue name or path.
+        *data: Catalogue name or path; of several, the run joins them.
     """
     from saccade.models.registry import get_builder
     from saccade.recipes.defaults import default_settings
 
     entry = get_builder(model)
     config = default_settings(entry.task, entry.family, entry.name)
-    config.name, config.model, config.data.source = f"{_slug(entry.name)}_{_slug(data)}", model, data
+    config.name, config.model = "_".join(map(_slug, (entry.name, *data))), model
+    if len(data) == 1:
+        config.data.source = data[0]
+    else:
+        config.data.sources = data
     return config
 
 

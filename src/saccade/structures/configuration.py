@@ -14,6 +14,8 @@ __all__ = ["config_from_dict", "known_fields"]
 
 T = TypeVar("T")
 
+_TEXTS = tuple[str, ...]  # one text stands for a row of one
+
 
 def known_fields(kind: type[T]) -> type[T]:
     """Decorator of configuration dataclasses: unknown fields are refused, and a mapping fills a nested record.
@@ -68,9 +70,11 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _records(hint: Any, value: Any, where: str) -> Any:
-    """A value of a field, with records in the place of mappings that stand for some; all else stays as it is."""
+    """A value of a field: records in the place of mappings that stand for some, a row for a text; else as it is."""
     kinds = (hint, *get_args(hint))
     record = next((kind for kind in kinds if is_dataclass(kind)), None)
+    if hint == _TEXTS and isinstance(value, (str, list)):
+        return (value,) if isinstance(value, str) else tuple(value)
     if record is not None and isinstance(value, Mapping):
         return config_from_dict(record, value, where)  # type: ignore[arg-type]
     if record is not None and isinstance(value, (list, tuple)):
@@ -124,6 +128,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} needs options by name, got {value!r}.")
         return config_from_dict(hint, value, where)  # type: ignore[arg-type]
+    if hint == _TEXTS and isinstance(value, str):
+        return (value,)
     if origin is tuple:
         return _coerce_tuple(arguments, value, where)
     if origin is dict:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from saccade.errors import ConfigError, DataError, did_you_mean
+from saccade.structures.plugins import load_installed
 
 __all__ = ["IGNORE_LABEL", "KINDS", "Kind", "check_kinds", "kind_of", "register_kind", "row_keys", "select_inputs"]
 
@@ -93,6 +94,8 @@ def kind_of(name: str) -> Kind:
         >>> kind_of("boxes").motion
         'boxes'
     """
+    if name not in KINDS:
+        load_installed()
     kind = KINDS.get(name)
     if kind is None:
         raise DataError(

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 
 from saccade.errors import ConfigError, did_you_mean
+from saccade.structures.plugins import load_installed
 from saccade.tasks.base import Task
 
 __all__ = ["Task", "get_task", "list_tasks", "register_task"]
@@ -22,12 +23,13 @@ def _own_names() -> frozenset[str]:
 
 
 def list_tasks() -> tuple[str, ...]:
-    """List the names of all tasks: the files of this folder, and those that were registered.
+    """List the names of all tasks: the files of this folder, and those that were registered, by plugins too.
 
     Example:
         >>> "detection" in list_tasks()
         True
     """
+    load_installed()
     return tuple(sorted({*_own_names(), *_REGISTERED}))
 
 
@@ -52,8 +54,11 @@ def get_task(name: str) -> Task:
         >>> get_task("detection").decoded_keys
         ('boxes', 'scores', 'labels', 'count')
     """
-    if name not in list_tasks():
-        raise ConfigError(f"unknown task '{name}'.{did_you_mean(name, list_tasks())}")
+    if name not in _own_names() and name not in _REGISTERED and name not in list_tasks():
+        raise ConfigError(
+            f"unknown task '{name}'.{did_you_mean(name, list_tasks())} One of your own is registered by its module "
+            "(--plugin MODULE; in Python import it)."
+        )
     if name in _REGISTERED:
         return _REGISTERED[name]
     task: Task = importlib.import_module(f"{__name__}.{name}").TASK

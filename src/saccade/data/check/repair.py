@@ -19,7 +19,7 @@ from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.faults import box_faults
 from saccade.data.tables.outline_faults import mask_faults, ring_faults, without_outlines
 from saccade.data.tables.table_dataset import TableDataset
-from saccade.data.writers import WRITERS, Writer, get_writer
+from saccade.data.writers import Writer, get_writer, list_writers
 from saccade.data.writers._common import LossReport, prepare_folder
 from saccade.errors import DataError
 from saccade.structures.files import to_json, write_text
@@ -152,7 +152,7 @@ def repair_source(
 
 def _choose_writer(format_name: str, task: str) -> tuple[str, Writer]:
     """Format to write and its writer: the source's own if it can be written and holds the task, else COCO."""
-    if format_name in WRITERS:
+    if format_name in list_writers():
         writer = get_writer(format_name)
         if task in writer.TASKS:
             return format_name, writer

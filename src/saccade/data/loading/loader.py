@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from saccade.data.loading.sampler import EvalSampler, KeySampler, SampleKey
 from saccade.errors import DataError, SaccadeError
 from saccade.structures.batch import Batch
+from saccade.structures.plugins import load_plugins, named_plugins
 from saccade.structures.sample import Sample
 
 __all__ = ["BatchLoader", "Pipeline", "make_eval_loader", "make_train_loader"]
@@ -99,7 +100,7 @@ class BatchLoader:
     def _start(self) -> Iterator[list[Batch] | _Failure]:
         # The kernel takes the end of the thread that started a worker for the end of its parent.
         tied = threading.current_thread() is threading.main_thread()
-        self._loader.worker_init_fn = functools.partial(_start_worker, tied=tied)
+        self._loader.worker_init_fn = functools.partial(_start_worker, tied=tied, plugins=named_plugins())
         if not hasattr(signal, "SIGCHLD"):
             return iter(self._loader)
         before = signal.getsignal(signal.SIGCHLD)
@@ -190,12 +191,13 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def _start_worker(worker: int, tied: bool) -> None:
+def _start_worker(worker: int, tied: bool, plugins: Sequence[str] = ()) -> None:
     """Prepare a worker process.
 
     Args:
         worker: Its number.
         tied: Whether it was started by the main thread of its parent, and so can be made to end with it.
+        plugins: Those of its parent; one that was not forked has none of what they registered.
     """
     # Ctrl-C reaches every process of the terminal, and SIGTERM every process of a cluster's job; the main one saves and
     # ends the workers.
@@ -203,6 +205,7 @@ def _start_worker(worker: int, tied: bool) -> None:
     _heed_parent_alone()
     if tied:
         _die_with_parent()
+    load_plugins(plugins)
     import cv2
 
     # Workers share the cores among them; 0 also keeps OpenCV from a thread pool that was forked without its threads.

@@ -89,9 +89,9 @@ class TrainPipeline:
         spec: Of the network.
         phases: Augmentation by phase; a key names the one in force.
         seed: Of the run.
-        extra: Transforms of one's own, run between the mirror and the colours, in every phase; those of torchvision
-            come through :func:`saccade.data.transforms.torchvision_v2.from_torchvision`. They must keep the size of the
-            canvas.
+        extra: Transforms of one's own, run between the mirror and the colours, in every phase, before those that
+            ``augment.extra`` names; those of torchvision come through
+            :func:`saccade.data.transforms.torchvision_v2.from_torchvision`. They must keep the size of the canvas.
 
     Raises:
         ConfigError: If a setting is out of range, or does not go with the ground truth of the data set.
@@ -152,7 +152,7 @@ class TrainPipeline:
             sample = self._paste(sample, spec, steps, rng)
         if config.mixup > 0 or config.cutmix > 0:
             sample = self._mix(sample, spec, steps, rng)
-        for transform in (*steps.mirror, *self.extra, *steps.finish):
+        for transform in (*steps.mirror, *self.extra, *steps.extra, *steps.finish):
             sample = transform(sample, rng)
         return sample
 
@@ -173,7 +173,7 @@ class TrainPipeline:
         for transform in steps.source:
             sample = transform(sample, rng)
         sample = self._on_canvas(sample, spec, steps, rng)
-        for transform in (*steps.deform, *steps.mirror, *self.extra, *steps.finish):
+        for transform in (*steps.deform, *steps.mirror, *self.extra, *steps.extra, *steps.finish):
             sample = transform(sample, rng)
         return sample
 

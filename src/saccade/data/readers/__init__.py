@@ -10,6 +10,7 @@ from saccade.data.readers import folder, masks
 from saccade.data.readers._formats import LAYOUTS, TASKS, describe_folder
 from saccade.errors import DataError, did_you_mean
 from saccade.structures.dataset import VisionDataset
+from saccade.structures.plugins import load_installed
 from saccade.structures.reading import is_archive, is_hidden
 
 __all__ = [
@@ -81,10 +82,15 @@ def get_reader(name: str) -> Reader:
         'saccade.data.readers.coco'
         >>> get_reader("vok")
         Traceback (most recent call last):
-        saccade.errors.DataError: there is no format 'vok'. Did you mean 'voc'?
+        saccade.errors.DataError: there is no format 'vok'. Did you mean 'voc'? ...
     """
     if name not in READERS:
-        raise DataError(f"there is no format '{name}'.{did_you_mean(name, READERS)}")
+        load_installed()
+    if name not in READERS:
+        raise DataError(
+            f"there is no format '{name}'.{did_you_mean(name, READERS)} One of your own is registered by its module "
+            "(--plugin MODULE; in Python import it)."
+        )
     return READERS[name]
 
 
@@ -151,6 +157,7 @@ def detect_format(root: Path, task: str | None = None) -> str:
         >>> detect_format(Path())
         'coco'
     """
+    load_installed()  # their formats go before those of the package
     others = []
     for name in _by_task(root, task):
         reader = READERS[name]

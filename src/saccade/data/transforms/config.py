@@ -67,3 +67,4 @@ class AugmentConfig:
     multiscale_range: tuple[float, float] | None = None  # or factors on the usual canvas: (0.5, 1.5)
     multiscale_every: int = 10  # steps between two draws
     fill: int = 114  # grey value of uncovered pixels
+    extra: tuple[str, ...] = ()  # transforms of your own, module:name, after all that move pixels, before the colours

@@ -43,6 +43,7 @@ class AugmentationSteps:
         copy_paste: Pastes objects of a second image.
         mixup: Blends with a second image.
         mirror: Mirrors, left-right and upside down.
+        extra: Transforms of the user's own, imported by name.
         finish: Transforms of the pixels alone: policy, colour, blur, JPEG, erasing.
         crops: Whether an image is cropped before it is resized.
 
@@ -71,6 +72,11 @@ class AugmentationSteps:
             self.mirror.append(Flip(config.flip, flip_pairs))
         if config.flip_vertical > 0:
             self.mirror.append(FlipVertical(config.flip_vertical, flip_pairs))
+        self.extra: list[Transform] = []
+        if config.extra:
+            from saccade.data.transforms.extra import extra_transforms
+
+            self.extra = extra_transforms(config.extra, flip_pairs)
         self.finish = _finish(config)
 
     def resized_crop(self, spec: InputSpec) -> RandomResizedCrop | None:

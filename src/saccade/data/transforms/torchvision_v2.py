@@ -9,7 +9,7 @@ This module loads torchvision's transforms; import it where they are needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,24 +27,27 @@ from saccade.data.transforms.color import check_uint8
 from saccade.data.transforms.config import AugmentConfig
 from saccade.data.transforms.move import OBJECT_KEYS, clip_objects, has_objects
 from saccade.errors import ConfigError
+from saccade.ops.views import flip_order
 from saccade.structures.geometry import Geometry
-from saccade.structures.kinds import IGNORE_LABEL
+from saccade.structures.kinds import kind_of
 from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["Policy", "as_torchvision", "from_torchvision"]
 
+# Motions (structures.kinds) that torchvision has a tensor for, and those that need none.
+_MOVED = ("none", "area", "boxes", "masks", "map")
 # Of an object, what does not move.
 _PLAIN = tuple(key for key in OBJECT_KEYS if key not in ("boxes", "masks", "keypoints"))
 
 
-def from_torchvision(transform: Callable[..., Any]) -> Transform:
+def from_torchvision(transform: Callable[..., Any], flip_pairs: Sequence[tuple[int, int]] | None = None) -> Transform:
     """Adapt a torchvision transform to samples.
 
-    The image becomes a ``tv_tensors.Image``, boxes ``BoundingBoxes``, masks and label map ``Mask``, keypoints
-    ``KeyPoints``. Pixels of a label map that the transform leaves uncovered become 255. torchvision returns boxes
-    already clipped, so the visible share of an object is unknown: only those with a side of less than two pixels are
-    dropped, unless the transform drops more (``SanitizeBoundingBoxes``). A mirror leaves the order of keypoints as it
-    is: use :class:`saccade.data.transforms.affine.Flip` where left and right are to be exchanged.
+    The image becomes a ``tv_tensors.Image``, boxes ``BoundingBoxes``, masks and maps ``Mask``, keypoints
+    ``KeyPoints``; further inputs of a network and images of another domain are refused. Pixels of a label map that the
+    transform leaves uncovered become 255. torchvision returns boxes already clipped, so the visible share of an object
+    is unknown: only those with a side of less than two pixels are dropped, unless the transform drops more
+    (``SanitizeBoundingBoxes``).
 
     The geometry record is updated by the affine matrix that best explains where the transform moved some points of the
     image: exact for affine transforms.
@@ -53,9 +56,11 @@ def from_torchvision(transform: Callable[..., Any]) -> Transform:
         transform: Takes and returns a dictionary of tv_tensors: any of ``torchvision.transforms.v2`` that does not
             change the depth or the channels of the image, or a ``Compose`` of them. Randomness comes from the
             sample's generator; torch's own is left alone.
+        flip_pairs: Keypoints that a mirror exchanges, left and right; their order stays as it is if not given.
 
     Returns:
-        A transform of samples. It raises ConfigError where torchvision cannot transform a sample.
+        A transform of samples. It raises ConfigError where torchvision cannot transform a sample, or mirrors keypoints
+        of which no pairs are known.
 
     Example:
         >>> from torchvision.transforms import v2
@@ -65,7 +70,7 @@ def from_torchvision(transform: Callable[..., Any]) -> Transform:
         >>> resized.image.shape, resized.target["boxes"].tolist()
         ((30, 50, 3), [[0.0, 0.0, 10.0, 5.0]])
     """
-    return _FromTorchvision(transform)
+    return _FromTorchvision(transform, flip_pairs)
 
 
 def as_torchvision(transform: Transform) -> nn.Module:
@@ -161,10 +166,14 @@ tvf.register_kernel("vertical_flip", _Points)(_mirror_points_vertically)
 
 
 class _FromTorchvision:
-    def __init__(self, transform: Callable[..., Any]) -> None:
+    def __init__(self, transform: Callable[..., Any], flip_pairs: Sequence[tuple[int, int]] | None) -> None:
         self.transform = transform
+        self.flip_pairs = flip_pairs
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        left = [key for key in sample.target if key != "keypoints" and kind_of(key).motion not in _MOVED]
+        for key in (*left, *sample.inputs):
+            raise ConfigError(f"{self._name} cannot move '{key}' of {sample.info.path}. Leave the transform out.")
         probes = _probes(sample.size)
         inputs = _to_inputs(sample, probes)
         try:
@@ -184,8 +193,22 @@ class _FromTorchvision:
             raise ConfigError(f"{self._name} removes keypoints; ours become unlabelled instead. Leave it out.")
         target = _moved_target(sample.target, outputs, points[: len(points) - len(probes)], size)
         matrix = _nearest_affine(probes, points[len(points) - len(probes) :])
+        if "keypoints" in target and np.linalg.det(matrix[:2, :2]) < 0:
+            target["keypoints"] = self._exchanged(target["keypoints"])
         info = replace(sample.info, geometry=sample.info.geometry.then(matrix, size))
         return Sample(image, clip_objects(target, (0, 0, size[1], size[0]), tight=True), info, sample.original)
+
+    def _exchanged(self, keypoints: NDArray[Any]) -> NDArray[Any]:
+        """Keypoints (N, K, 3) of a mirrored image, with left and right in each other's place."""
+        count = keypoints.shape[1]
+        if self.flip_pairs is None or count < 2:
+            return keypoints
+        if not self.flip_pairs:
+            raise ConfigError(
+                f"{self._name} mirrors images, which exchanges left and right points, and the data set does not name "
+                "them. Leave the transform out, or add flip_pairs (a point with itself if it has no partner)."
+            )
+        return keypoints[:, flip_order(self.flip_pairs, count)]
 
     @property
     def _name(self) -> str:
@@ -251,21 +274,18 @@ def _to_inputs(sample: Sample, probes: NDArray[np.float64]) -> dict[str, Any]:
     inputs: dict[str, Any] = {"image": _to_image(sample.image)}
     points = [probes]
     if has_objects(target):
-        key = next(key for key in ("boxes", "masks", "keypoints") if key in target)
+        first = next(key for key in ("boxes", "masks", "keypoints") if key in target)
         # Indices of the objects instead of their labels: a transform that removes boxes removes these too, so they
         # show which objects are left.
-        inputs["labels"] = torch.arange(len(target[key]))
-    if "boxes" in target:
-        boxes = _to_tensor(target["boxes"].astype(np.float32))
-        inputs["boxes"] = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)
-    if "masks" in target:
-        inputs["masks"] = tv_tensors.Mask(_to_tensor(target["masks"]))
-    if "label_map" in target:
-        inputs["label_map"] = tv_tensors.Mask(_to_tensor(target["label_map"]))
-    if "weight_map" in target:
-        inputs["weight_map"] = tv_tensors.Mask(_to_tensor(target["weight_map"]))
-    if "masks" in target or "label_map" in target:
-        inputs["covered"] = tv_tensors.Mask(torch.ones(size, dtype=torch.uint8))
+        inputs["labels"] = torch.arange(len(target[first]))
+    for key, value in target.items():
+        motion = kind_of(key).motion
+        if motion == "boxes":
+            boxes = _to_tensor(value.astype(np.float32))
+            inputs[key] = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)
+        elif motion in ("masks", "map"):
+            inputs[key] = tv_tensors.Mask(_to_tensor(value))
+            inputs["covered"] = tv_tensors.Mask(torch.ones(size, dtype=torch.uint8))
     if "keypoints" in target:
         points.insert(0, target["keypoints"][..., :2].reshape(-1, 2).astype(np.float64))
     inputs["points"] = _Points(_to_tensor(np.concatenate(points).astype(np.float32)), canvas_size=size)
@@ -276,28 +296,29 @@ def _moved_target(
     target: Target, outputs: Mapping[str, Any], points: NDArray[np.float64], size: tuple[int, int]
 ) -> Target:
     moved = dict(target)
+    kept = np.arange(0)
     if has_objects(target):
         kept = _to_array(outputs["labels"])
         moved = {key: value[kept] if key in OBJECT_KEYS else value for key, value in target.items()}
-    if "boxes" in target:
-        before, after = moved["boxes"], _to_array(outputs["boxes"]).astype(np.float32)
-        moved["boxes"] = after.reshape(-1, 4)
-        if "area" in target:
-            factor = _areas(moved["boxes"]) / np.maximum(_areas(before), 1e-9)
-            moved["area"] = (moved["area"] * factor).astype(np.float32)
+    if "boxes" in target and "area" in target:
+        factor = _areas(_to_array(outputs["boxes"]).reshape(-1, 4)) / np.maximum(_areas(moved["boxes"]), 1e-9)
+        moved["area"] = (moved["area"] * factor).astype(np.float32)
+    covered = _to_array(outputs["covered"]) == 1 if "covered" in outputs else np.ones(size, np.bool_)
+    for key, value in target.items():
+        kind = kind_of(key)
+        if kind.motion in ("boxes", "masks"):
+            after = _to_array(outputs[key])
+            moved[key] = after if len(after) == len(kept) else after[kept]
+        if kind.motion == "boxes":
+            moved[key] = moved[key].astype(np.float32).reshape(-1, 4)
+        elif kind.motion == "masks":
+            moved[key] = ((moved[key] > 0) & covered).astype(np.uint8).reshape(-1, *size)
+        elif kind.motion == "map":
+            moved[key] = np.where(covered, _to_array(outputs[key]), kind.outside).astype(value.dtype)
     if "keypoints" in target:
         shape = target["keypoints"].shape
         whole = np.concatenate([points.reshape(*shape[:2], 2), target["keypoints"][..., 2:]], axis=-1)
         moved["keypoints"] = whole.astype(np.float32)[kept]
-    if "masks" in target:
-        masks = _to_array(outputs["masks"])
-        masks = masks if len(masks) == len(kept) else masks[kept]
-        moved["masks"] = ((masks > 0) & (_to_array(outputs["covered"]) == 1)).astype(np.uint8).reshape(-1, *size)
-    if "label_map" in target:
-        labels = _to_array(outputs["label_map"])
-        moved["label_map"] = np.where(_to_array(outputs["covered"]) == 1, labels, IGNORE_LABEL).astype(np.uint8)
-    if "weight_map" in target:  # beside a label map
-        moved["weight_map"] = _to_array(outputs["weight_map"]) * (_to_array(outputs["covered"]) == 1)
     return moved
 
 

@@ -41,7 +41,7 @@ from saccade.errors import ConfigError, DataError, NonFiniteLossError, did_you_m
 from saccade.models.base import Model
 from saccade.models.checkpoint import load_model
 from saccade.models.class_names import learnt_class_names
-from saccade.models.registry import create_for_classes, get_builder, list_models
+from saccade.models.registry import create_for_classes, get_builder, has_model, list_models
 from saccade.structures.dataset import VisionDataset
 from saccade.tasks import get_task
 
@@ -233,7 +233,7 @@ def check_source(
     if split is None:
         names = source_splits(source, None, format)
         split = next((name for name in names if name.lower().startswith("train")), names[0])
-    if isinstance(model, str) and (":" in model or model in list_models()):
+    if isinstance(model, str) and (":" in model or has_model(model)):
         solved = get_task(get_builder(model).task)
         dataset = open_raw(source, split, format=format, task=task or solved.ground_truth_task)
         with _seeded():

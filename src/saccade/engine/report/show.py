@@ -69,6 +69,7 @@ def on_data(
     settings = replace(
         config.data,
         source=data,
+        sources=(),
         format=config.data.format if own else format,
         train=split or (config.data.train if own else training_split(data, format)),
         val=None,

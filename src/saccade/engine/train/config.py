@@ -87,6 +87,7 @@ class DataConfig:
     """Data of a run: source, splits, batches, loader processes and sampler."""
 
     source: str = ""  # name in the catalogue, or a path
+    sources: tuple[str, ...] = ()  # several of them in place of source, joined by the names of their classes
     format: str | None = None  # reader; found automatically from the folder if not given
     train: str = "train"  # split, or several joined by "+"
     val: str | None = "val"  # split scored after every epoch; None: nothing is chosen by a score
@@ -244,7 +245,8 @@ class TrainConfig:
     patience: int | None = None  # evaluations without a better score before stopping
     checkpoint_every: int | None = None  # steps between checkpoints inside an epoch; one an epoch if not given
     log_every: int = 50  # steps between lines of metrics.jsonl and calls of callbacks; 30 seconds at most
-    loggers: tuple[Literal["tensorboard", "csv", "mlflow", "wandb"], ...] = ("tensorboard",)  # that follow the run
+    loggers: tuple[str, ...] = ("tensorboard",)  # that follow the run: tensorboard, csv, mlflow, wandb, your own
     deterministic: bool = False  # only algorithms that give the same bits again; slower
     seed: int = 0  # of weights, order and augmentation
     out: str = "runs"  # folder of the run folders
+    plugins: tuple[str, ...] = ()  # modules that register networks, readers, tasks, ... of your own (--plugin MODULE)

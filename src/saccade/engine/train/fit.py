@@ -12,11 +12,13 @@ from saccade.engine.train.callbacks import Callback
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.guard import InterruptGuard
 from saccade.engine.train.lock import RunLock
+from saccade.engine.train.loggers import check_loggers
 from saccade.engine.train.loop import GradientStep, ModelStep
 from saccade.engine.train.session import Session
 from saccade.engine.train.setup import Datasets
 from saccade.metrics.base import MetricReport
 from saccade.models.base import Model
+from saccade.structures.plugins import load_plugins
 
 __all__ = ["RunResult", "fit"]
 
@@ -80,6 +82,12 @@ def fit(
         >>> result.model_path.as_posix(), len(result.history), result.report.primary
         ('runs/digits/best.safetensors', 1, 'top1')
     """
+    load_plugins(config.plugins)
+    check_loggers(config)
+    if config.augment.extra:  # before the data are opened, which may take minutes
+        from saccade.data.transforms.extra import extra_transforms
+
+        extra_transforms(config.augment.extra)
     with RunLock(Path(config.out) / config.name, active=int(os.environ.get("RANK", "0")) == 0):
         session = Session(config, resume, model, data, callbacks)
         last = None

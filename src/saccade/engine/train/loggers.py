@@ -5,17 +5,26 @@ from __future__ import annotations
 import csv
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from saccade.engine.train.callbacks import Callback, EndEvent, EpochEvent, StartEvent, StepEvent
 from saccade.engine.train.config import TrainConfig
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, did_you_mean
 from saccade.structures.files import explain_write_errors, write_text
+from saccade.structures.plugins import load_installed
 
-__all__ = ["CsvLogger", "MlflowLogger", "TensorBoardLogger", "WandbLogger", "make_loggers"]
+__all__ = [
+    "CsvLogger",
+    "MlflowLogger",
+    "TensorBoardLogger",
+    "WandbLogger",
+    "check_loggers",
+    "make_loggers",
+    "register_logger",
+]
 
 
 class TensorBoardLogger(Callback):
@@ -183,25 +192,73 @@ class WandbLogger(Callback):
         self._run.finish(exit_code=0 if event.state in ("finished", "stopped") else 1)
 
 
-_LOGGERS: dict[str, type[Callback]] = {
+_OWN: dict[str, Callable[[], Callback]] = {
     "tensorboard": TensorBoardLogger,
     "csv": CsvLogger,
     "mlflow": MlflowLogger,
     "wandb": WandbLogger,
 }
+_REGISTERED: dict[str, Callable[[], Callback]] = {}
+
+
+def register_logger(name: str, make: Callable[[], Callback]) -> None:
+    """Add a callback of one's own that ``loggers`` names, in configurations and in the shell.
+
+    Args:
+        name: Of the logger; one that was registered before is replaced.
+        make: The class, or a function, that makes the callback of a run.
+
+    Raises:
+        ConfigError: If the package has a logger of that name.
+
+    Example:
+        >>> class Print(Callback):
+        ...     def on_epoch(self, event: EpochEvent) -> None:
+        ...         print(event.epoch, event.figures)
+        >>> register_logger("print", Print)
+        >>> [type(logger).__name__ for logger in make_loggers(TrainConfig(loggers=("print",)))]
+        ['Print']
+        >>> del _REGISTERED["print"]  # as if it had never been
+    """
+    if name in _OWN:
+        raise ConfigError(f"'{name}' is a logger of the package. Choose another name.")
+    _REGISTERED[name] = make
+
+
+def check_loggers(config: TrainConfig) -> None:
+    """Refuse the name of a logger that there is not, before the run begins.
+
+    Raises:
+        ConfigError: With the nearest name.
+
+    Example:
+        >>> check_loggers(TrainConfig(loggers=("tensorbord",)))
+        Traceback (most recent call last):
+        saccade.errors.ConfigError: loggers: there is no 'tensorbord'. Did you mean 'tensorboard'? ...
+    """
+    if any(name not in _OWN and name not in _REGISTERED for name in config.loggers):
+        load_installed()
+    known = {**_OWN, **_REGISTERED}
+    for name in config.loggers:
+        if name not in known:
+            raise ConfigError(
+                f"loggers: there is no '{name}'.{did_you_mean(name, known)} One of your own is registered by its "
+                "module (--plugin MODULE; in Python import it)."
+            )
 
 
 def make_loggers(config: TrainConfig) -> list[Callback]:
     """Build the loggers that a configuration names.
 
     Raises:
-        ConfigError: If the package of one is not installed.
+        ConfigError: If there is none of a name, or the package of one is not installed.
 
     Example:
         >>> [type(logger).__name__ for logger in make_loggers(TrainConfig(loggers=("csv", "tensorboard")))]
         ['CsvLogger', 'TensorBoardLogger']
     """
-    return [_LOGGERS[name]() for name in dict.fromkeys(config.loggers)]
+    check_loggers(config)
+    return [{**_OWN, **_REGISTERED}[name]() for name in dict.fromkeys(config.loggers)]
 
 
 def _of_step(event: StepEvent) -> dict[str, float]:

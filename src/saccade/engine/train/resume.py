@@ -55,9 +55,9 @@ _BETWEEN_EPOCHS = (
 )
 # What has an effect, or does no harm, where nothing is left to train.
 _AFTER_THE_END = (
-    *("data.test", "data.source", "data.workers", "data.val_batch_size", "data.bad_labels", "data.bad_images"),
-    *("data.cache", "epochs", "max_minutes", "patience", "evaluate_every", "checkpoint_every", "precision"),
-    *("log_every", "loggers", "channels_last", "compile", "deterministic"),
+    *("data.test", "data.source", "data.sources", "data.workers", "data.val_batch_size", "data.bad_labels"),
+    *("data.bad_images", "data.cache", "epochs", "max_minutes", "patience", "evaluate_every", "checkpoint_every"),
+    *("precision", "log_every", "loggers", "plugins", "channels_last", "compile", "deterministic"),
 )
 
 

@@ -47,7 +47,7 @@ def build_sampler(
     """
     data = config.data
     if len(dataset) == 0:
-        raise ConfigError(f"data.train: split '{data.train}' of {data.source} holds no images.")
+        raise ConfigError(f"data.train: split '{data.train}' of {dataset.info.name} holds no images.")
     rank = fabric.global_rank if divided else 0
     if data.sampler == "shuffle":
         weights = None

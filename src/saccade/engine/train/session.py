@@ -209,9 +209,10 @@ class Session:
         """Write a checkpoint of the network."""
         if self.is_main:
             done = self.at.epochs_done + (self.at.batch > 0)
-            save_model(
-                model, path, metrics=metrics, extra={"epoch": done, "step": self.at.step, "run": self.config.name}
-            )
+            extra: dict[str, Any] = {"epoch": done, "step": self.at.step, "run": self.config.name}
+            if self.config.plugins:
+                extra["plugins"] = list(self.config.plugins)
+            save_model(model, path, metrics=metrics, extra=extra)
 
     def save_best(self, model: Model, metrics: dict[str, float]) -> None:
         """Write the weights to be kept; those before stay under a second name until the next state is written."""

@@ -14,9 +14,9 @@ from saccade.data.derived.further_inputs import add_inputs, find_sources, inputs
 from saccade.data.derived.object_crops import ObjectCrops, has_several_objects
 from saccade.data.derived.rotated_classes import RotatedClasses
 from saccade.data.derived.tiles import TiledDataset
-from saccade.data.open import holds_out, open_dataset
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.progress import track
+from saccade.engine.train.sources import open_sources, sources_of
 from saccade.errors import ConfigError
 from saccade.models.base import Model
 from saccade.models.class_names import learnt_class_names
@@ -24,7 +24,7 @@ from saccade.models.registry import create_for_classes, example_of, get_builder,
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.tasks import get_task
 
-__all__ = ["Datasets", "build_model", "open_datasets", "worker_count"]
+__all__ = ["Datasets", "build_model", "open_datasets", "prepare_datasets", "worker_count"]
 
 logger = logging.getLogger("saccade")
 
@@ -87,49 +87,52 @@ def open_datasets(config: TrainConfig) -> Datasets:
         ('classification', 2000, 200, None)
     """
     data = config.data
-    if not data.source:
-        raise ConfigError(
-            "data.source is empty. Name a data set (see 'saccade datasets') or a folder: --data.source PATH."
-        )
+    sources_of(data)  # nothing is built for a run without data
     task = get_task(get_builder(config.model).task).ground_truth_task
-    folds = (data.folds, data.fold) if data.folds else None
-    held_out = holds_out(data.source, (data.val, data.test), data.format, task=task)
     wanted = target_names_of(config.model, config.model_args)
     options = {name: True for name in get_task(task).on_demand if name in wanted}
+    _check_cuts(config, task)
 
-    if data.border.weight and "label_map" not in get_task(task).target_kinds:
-        raise ConfigError(
-            f"data.border weighs the pixels of label maps, and {config.model} learns {task}. Set data.border.weight to "
-            "0."
-        )
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    wished = {name: split for name, split in splits.items() if split is not None}
+    opened = open_sources(data, list(wished.values()), task, **options)
+    return prepare_datasets(config, Datasets(**dict(zip(wished, opened, strict=True))))
 
-    def open_split(split: str | None, keep_empty: float = 1.0, weighed: bool = False) -> VisionDataset | None:
-        if split is None:
+
+def prepare_datasets(config: TrainConfig, datasets: Datasets) -> Datasets:
+    """What a run makes of its data sets: tiles, weights of pixels, crops, further inputs, images kept in memory.
+
+    Args:
+        config: Says which of them.
+        datasets: As they were opened; they stay as they are.
+
+    Raises:
+        SaccadeError: As :func:`open_datasets`.
+
+    Example:
+        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
+        >>> from saccade.engine.train.config import DataConfig, TileConfig
+        >>> config = TrainConfig(model="yolox_nano", data=DataConfig(tile=TileConfig(size=(128, 128), overlap=0.0)))
+        >>> len(prepare_datasets(config, Datasets(DigitScenes("detection", count=3))).train)
+        12
+    """
+    data = config.data
+    _check_cuts(config, datasets.train.info.task)
+
+    def cut(part: VisionDataset | None, keep_empty: float = 1.0, weighed: bool = False) -> VisionDataset | None:
+        if part is None:
             return None
-        opened = open_dataset(
-            data.source,
-            split,
-            format=data.format,
-            task=task,
-            bad_labels=data.bad_labels,
-            bad_images=data.bad_images,
-            folds=folds,
-            hold_out=held_out,
-            **options,
-        )
         if weighed:
             folder = Path(config.out) / "border_weights"
-            opened = BorderWeighted(opened, data.border.weight, data.border.sigma, data.border.balance, folder)
+            part = BorderWeighted(part, data.border.weight, data.border.sigma, data.border.balance, folder)
         if data.tile.size is None:
-            return opened
-        if data.crop.use == "always":
-            raise ConfigError("data.tile and data.crop both cut images. Set data.tile.size to none, or data.crop.use.")
-        return TiledDataset(opened, data.tile.size, data.tile.overlap, keep_empty, config.seed)
+            return part
+        return TiledDataset(part, data.tile.size, data.tile.overlap, keep_empty, config.seed)
 
     # Only training may pass over tiles without ground truth; scores are those of all.
-    train = open_split(data.train, data.tile.keep_empty, weighed=data.border.weight != 0)
+    train = cut(datasets.train, data.tile.keep_empty, weighed=data.border.weight != 0)
     assert train is not None
-    datasets = Datasets(train, open_split(data.val), open_split(data.test))
+    datasets = Datasets(train, cut(datasets.val), cut(datasets.test))
     _crop_objects(datasets, config)
     _add_inputs(datasets, config)
     if data.cache:
@@ -137,6 +140,18 @@ def open_datasets(config: TrainConfig) -> Datasets:
     if data.rotate_classes:  # of what is cached, which is then a quarter
         datasets.train = RotatedClasses(datasets.train)
     return datasets
+
+
+def _check_cuts(config: TrainConfig, task: str) -> None:
+    """Refuse settings of ``data`` that contradict each other or the ground truth, before anything is opened."""
+    data = config.data
+    if data.border.weight and "label_map" not in get_task(task).target_kinds:
+        raise ConfigError(
+            f"data.border weighs the pixels of label maps, and {config.model} learns {task}. Set data.border.weight to "
+            "0."
+        )
+    if data.tile.size is not None and data.crop.use == "always":
+        raise ConfigError("data.tile and data.crop both cut images. Set data.tile.size to none, or data.crop.use.")
 
 
 def _crop_objects(datasets: Datasets, config: TrainConfig) -> None:

@@ -25,6 +25,7 @@ _FIXED = (
     "compile",
     "precision",
     "channels_last",
+    "plugins",
 )
 
 

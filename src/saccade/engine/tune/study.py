@@ -26,6 +26,7 @@ from saccade.engine.tune.fields import plain
 from saccade.engine.tune.samplers import make_sampler
 from saccade.engine.tune.space import Choice, Dimension, parse_space
 from saccade.errors import ConfigError
+from saccade.structures.plugins import load_plugins
 from saccade.structures.yaml_files import parse_yaml
 
 __all__ = ["Heartbeat", "Search", "abandon", "counted", "is_recipe", "open_study", "read_search", "recover", "suggest"]
@@ -69,6 +70,7 @@ class Search:
         """Read what :meth:`to_json` wrote."""
         values = json.loads(text)
         base = config_from_dict(TrainConfig, parse_yaml(values["base"], "storage"), "storage")
+        load_plugins(base.plugins)
         space = parse_space(base, values.pop("space"))
         return cls(**(values | {"base": base, "space": space}))
 
@@ -79,7 +81,8 @@ class Search:
             ("metric", self.metric, other.metric),
         ]
         ours, theirs = _flat(plain(self.base)), _flat(plain(other.base))
-        names = (ours.keys() | theirs.keys()) - {"out", "name", "data.source", "data.workers", "data.cache"}
+        elsewhere = {"out", "name", "data.source", "data.sources", "data.workers", "data.cache"}
+        names = (ours.keys() | theirs.keys()) - elsewhere
         pairs += [(name, ours.get(name), theirs.get(name)) for name in sorted(names)]
         for name, own, others in pairs:
             if own != others:
