@@ -29,7 +29,10 @@ def fasterrcnn_r18_bccd() -> TrainConfig:
     """Faster R-CNN over ResNet-18 and a pyramid on blood cells (BCCD), from scratch, both stages at once.
 
     Data are those of ``retinanet_r18_bccd``; 24 epochs, as the finest map, of stride 4, costs more than all of that
-    network's. Not run yet; it is meant to reach an AP50 of 0.85.
+    network's.
+
+    Measured: ``python examples/cascade.py --choices "faster 0.5"``, which trains this recipe, on one thread of an AMD
+    EPYC with AVX-512 BF16, loaded by other programs and paused for some minutes: AP50 0.906, AP 0.584, AP75 0.685.
 
     Example:
         >>> config = fasterrcnn_r18_bccd()
