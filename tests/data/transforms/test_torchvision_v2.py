@@ -269,3 +269,28 @@ def test_ours_and_back_are_ours() -> None:
     for key, value in sample.target.items():
         np.testing.assert_allclose(there.target[key], value, atol=1e-4)
     np.testing.assert_allclose(there.info.geometry.matrix, np.eye(3), atol=1e-6)
+
+
+def test_every_kind_of_boxes_and_maps_follows() -> None:
+    sample = _sample()
+    sample.target["head_boxes"] = sample.target["boxes"] + np.array([0, 0, -4, -4])
+    sample.target["ignore_map"] = (sample.image[..., 0] == 50).astype(np.uint8)
+    sample.target["weight_map"] = sample.image[..., 0].astype(np.float32)
+    ours, theirs = (
+        transform(sample, np.random.default_rng(0)) for transform in (Flip(1.0), from_torchvision(AFFINE["mirror"]))
+    )
+    for key in ("head_boxes", "ignore_map", "weight_map"):
+        np.testing.assert_allclose(theirs.target[key], ours.target[key], err_msg=key)
+        assert theirs.target[key].dtype == ours.target[key].dtype
+    padded = from_torchvision(AFFINE["pad"])(sample, np.random.default_rng(0)).target
+    corners = {key: float(padded[key][0, 0]) for key in ("label_map", "ignore_map", "weight_map")}
+    assert corners == {"label_map": 255, "ignore_map": 1, "weight_map": 0}
+
+
+@pytest.mark.parametrize("key", ["target_image", "proposals"])
+def test_what_has_no_tensor_is_refused(key: str) -> None:
+    sample = _sample()
+    where = sample.inputs if key == "proposals" else sample.target
+    where[key] = np.zeros((2, 4) if key == "proposals" else (*SIZE, 3), np.uint8)
+    with pytest.raises(ConfigError, match=f"torchvision's RandomHorizontalFlip cannot move '{key}' of x.png"):
+        from_torchvision(AFFINE["mirror"])(sample, np.random.default_rng(0))
