@@ -20,6 +20,15 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_nothing_is_left_where_a_kill_had_made_both_names_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    path.write_text("one")
+    os.link(path, previous_path(path))  # as after a kill before the new content took its name
+    atomic_write(path, lambda target: target.write_text("two") and None, keep_previous=True)
+    assert _files(tmp_path) == ["last.previous.pt", "last.pt"]
+    assert (path.read_text(), previous_path(path).read_text()) == ("two", "one")
+
+
 def test_previous_file_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     for text in ("one", "two", "three"):

@@ -188,6 +188,7 @@ def _keep(path: Path) -> None:
         # A second name for the old content: there is no moment at which ``path`` does not exist.
         os.link(path, link)
         link.replace(previous)
+        link.unlink(missing_ok=True)  # it stays where both are one file already, after a kill between two renames
     except OSError:
         link.unlink(missing_ok=True)
         path.replace(previous)  # file systems without hard links
