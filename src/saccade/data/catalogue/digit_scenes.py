@@ -121,6 +121,8 @@ class DigitScenes:
         "keypoints": _Style(_CORNERS, (0.3, 0.6), 1, 30.0, ((0, 1), (3, 2))),
     }
 
+    generated = True  # scene by scene, so that none is a copy of another
+
     def __init__(
         self,
         task: str = "detection",

@@ -311,7 +311,7 @@ def _fingerprint(dataset: VisionDataset, index: int) -> Fingerprint:
         return _fingerprint(*dataset.locate(index))
     try:
         if not isinstance(dataset, TableDataset):
-            if dataset.path(index).startswith("digit_scenes/"):
+            if getattr(dataset, "generated", False):
                 return Fingerprint()  # what is made on the fly has no copies
             return fingerprint(dataset.read(index).image)
         if type(dataset).pixels is not TableDataset.pixels:
