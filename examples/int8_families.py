@@ -20,7 +20,8 @@ from typing import Any
 from _runs import Row, machine, markdown, measure_runs, milliseconds
 
 import saccade
-from saccade.deploy.runtime import OpenVinoFileRuntime, open_runtime
+from saccade.deploy.openvino_file import OpenVinoFileRuntime
+from saccade.deploy.runtime import open_runtime
 from saccade.engine.train.configfile import load_config
 from saccade.models.checkpoint import find_checkpoint, save_model
 

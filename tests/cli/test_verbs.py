@@ -166,6 +166,7 @@ class _Exported:
     path: Path
     parity: _Parity | None
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
+    int8: None = None
 
     @property
     def metric_change(self) -> dict[str, float]:

@@ -57,7 +57,8 @@ def mask_targets(
         x = _cell_weights(x1, x2 - x1, canvas[image, 1], start[:, 0], crops.shape[3], size)
         y = _cell_weights(y1, y2 - y1, canvas[image, 0], start[:, 1], crops.shape[2], size)
         masks = crops[image, row, : y.shape[2], : x.shape[2]].float()
-        targets[rows] = y @ masks @ x.mT
+        with torch.autocast(boxes.device.type, enabled=False):  # ground truth, which a loss in half precision asks for
+            targets[rows] = y @ masks @ x.mT
     return targets
 
 

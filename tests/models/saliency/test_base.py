@@ -69,8 +69,9 @@ def test_data_of_several_classes_is_refused_with_a_remedy(tmp_path: Path) -> Non
 
 
 def test_every_verb_takes_a_network_for_saliency(
-    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("saccade.deploy.precision.has_bf16", lambda: False)  # networks in memory predict in float32
     config = saccade.recipe(model=NETWORK, data=discs)
     config.out, config.name, config.epochs, config.data.workers = str(tmp_path), "discs", 30, 0
     config.optimizer.lr, config.augment.scale = 0.01, (1.0, 1.0)

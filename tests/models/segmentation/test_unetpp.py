@@ -280,7 +280,8 @@ def test_any_size(options):
             assert model(torch.randn(1, 3, *size))["logits"].shape[2:] == size
 
 
-def test_prune_is_one_option_of_predict_evaluate_and_export(tmp_path, scramble):
+def test_prune_is_one_option_of_predict_evaluate_and_export(tmp_path, scramble, monkeypatch):
+    monkeypatch.setattr("saccade.deploy.precision.has_bf16", lambda: False)  # networks in memory predict in float32
     torch.manual_seed(0)
     model = create_model("unetpp", base_channels=4)
     scramble(model)
