@@ -33,7 +33,7 @@ from saccade.models.inputs import example_inputs
 from saccade.structures.files import atomic_write, to_json
 from saccade.structures.input_spec import InputSpec
 
-__all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_fields", "keep_metrics", "save_openvino"]
+__all__ = ["SUFFIXES", "TOLERANCES", "export_model", "keep_fields", "keep_metrics", "quiet", "save_openvino"]
 
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 # Largest difference from the network, as a share of an output's scale, at which a file passes. Rounded weights differ
@@ -220,7 +220,7 @@ def _write_onnx(
     program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path, plain: Mapping[str, str]
 ) -> None:
     try:
-        with _quiet():
+        with quiet("torch.onnx", "onnx_ir", "onnxscript"):
             result = torch.onnx.export(
                 program,
                 input_names=["images", *form.input_names],
@@ -247,7 +247,7 @@ def _write_onnx(
 def _write_openvino(
     program: torch.export.ExportedProgram, form: ExportForm, metadata: str, path: Path, plain: Mapping[str, str]
 ) -> None:
-    with _quiet():
+    with quiet("torch.onnx", "onnx_ir", "onnxscript"):
         graph = convert_program(program, form.names, form.input_names)
     for name, value in plain.items():
         graph.set_rt_info(value, [_MODEL_INFO, name])
@@ -267,16 +267,21 @@ def save_openvino(graph: Any, path: Path) -> None:
 
 def _write_program(program: torch.export.ExportedProgram, metadata: str, path: Path) -> None:
     def write(target: Path) -> None:
-        with _quiet():
+        with quiet("torch.onnx", "onnx_ir", "onnxscript"):
             torch.export.save(program, str(target), extra_files={"saccade": metadata})
 
     atomic_write(path, write)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
-    """Without the exporters' progress prints and their warnings about one another."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+def quiet(*names: str) -> Iterator[None]:
+    """Without the prints and warnings of packages, and of these loggers only errors, which are raised anyway.
+
+    Example:
+        >>> with quiet("a_package"):
+        ...     logging.getLogger("a_package").warning("about another package")
+    """
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

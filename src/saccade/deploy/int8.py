@@ -27,7 +27,7 @@ import numpy as np
 from saccade.data.derived.combine import subset
 from saccade.data.loading.pipeline import EvalPipeline
 from saccade.data.loading.sampler import SampleKey
-from saccade.deploy.export import keep_fields, keep_metrics
+from saccade.deploy.export import keep_fields, keep_metrics, quiet
 from saccade.deploy.int8_graph import Arrays, Int8Graph, Weights, mean_squared_error, open_graph
 from saccade.deploy.openvino_file import import_openvino
 from saccade.deploy.torch_runtime import as_uint8
@@ -330,7 +330,7 @@ class _Shown:
 
 def _quantize(nncf: Any, graph: Int8Graph, images: CalibrationImages, kept: Sequence[str], display: Display) -> Any:
     try:
-        with _quiet():
+        with quiet("nncf", "torch.utils.cpp_extension"):
             return graph.quantize(nncf, _Shown(images, display, "calibrating"), kept)
     except SaccadeError:
         raise  # of the images
@@ -352,19 +352,3 @@ def _rank(graph: Int8Graph, quantized: Any, images: CalibrationImages, display: 
     layers = list(graph.layers)
     errors = {layer: error(layer) for layer in display.track(layers, len(layers), "which layers matter most")}
     return sorted(layers, key=errors.__getitem__)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without NNCF's log and bars, and torch's word about a missing compiler; their errors are raised anyway."""
-    loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -120,8 +120,8 @@ def _greedy(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, i
     """Which rows greedy suppression keeps, (B, N) bool.
 
     The boxes are laid out on a grid of cells, one column a class and one row an image, so that boxes of different
-    classes or images cannot meet, and go through ``torchvision.ops.nms`` together. What it keeps (a number that depends
-    on the data) becomes a mask of fixed size.
+    classes or images cannot meet, and go through ``torchvision.ops.nms`` together; outside of a graph on a CPU cell by
+    cell. What it keeps (a number that depends on the data) becomes a mask of fixed size.
 
     Precision: shifting floats rounds them by an amount that grows with the shift, and the result for an image would
     depend on its position in the batch. So boxes are first rounded to whole steps of a lattice over the extent of their
