@@ -60,10 +60,14 @@ class _Sink:
 
     def _open(self) -> int:
         if self.file is None:
+            import fcntl  # not on Windows
+
             if hasattr(os, "memfd_create"):
                 self.file = os.memfd_create("stderr", os.MFD_CLOEXEC)
             else:
                 self.file = os.dup(tempfile.TemporaryFile().fileno())  # noqa: SIM115 - the duplicate outlives it
+            # Two threads that write at once to a memfd may get the same position; appending has no position.
+            fcntl.fcntl(self.file, fcntl.F_SETFL, fcntl.fcntl(self.file, fcntl.F_GETFL) | os.O_APPEND)
         return self.file
 
     def _pass_on(self, last: bool = False) -> None:
@@ -82,7 +86,6 @@ class _Sink:
                 os.write(2 if last else self.stderr, rest)
         if last and size:
             os.ftruncate(self.file, 0)
-            os.lseek(self.file, 0, os.SEEK_SET)
             self.passed = 0
 
 
@@ -96,7 +99,8 @@ def quiet_decoders() -> Iterator[None]:
     r"""Within it, lines that image decoders write to the process's standard error are left out.
 
     The libraries offer no other way: they write past Python. What others write meanwhile, such as another thread's
-    progress bar, comes a few milliseconds late; none is lost.
+    progress bar, comes a few milliseconds late. None is lost, but lines written while standard error is given back
+    may change places.
 
     Example:
         >>> import os
