@@ -71,7 +71,7 @@ def label(
         (1, ['a.json', 'a.png', 'flags.txt', 'uncertainty.csv'])
     """
     from saccade.data.writers import get_writer
-    from saccade.deploy.base import score_thresholds_of
+    from saccade.deploy.base import points_of, score_thresholds_of
     from saccade.engine.predict.labels import write_labels
     from saccade.engine.predict.predict import SHOWN_SCORE
     from saccade.engine.predict.predict import predict as run
@@ -91,4 +91,6 @@ def label(
         options=SourceOptions(recursive, every),
     )
     name = getattr(model, "builder_name", "") or str(model)
-    return write_labels(predictions, source, runtime.task, runtime.class_names, out, to, sort, image_files, name)
+    return write_labels(
+        predictions, source, runtime.task, runtime.class_names, out, to, sort, image_files, name, points_of(runtime)
+    )

@@ -210,9 +210,23 @@ class Task(ABC):
         """
         raise ConfigError(f"{self.name} predicts no labels that could be corrected. Use predict.")
 
-    def draft_info(self, class_names: Sequence[str]) -> tuple[DatasetInfo, tuple[str, ...]]:
-        """Describe a data set of such labels, and name the classes of its objects, for a network with these names."""
-        return DatasetInfo("labels", self.ground_truth_task, tuple(class_names), "all"), tuple(class_names)
+    def draft_info(self, class_names: Sequence[str], points: PointLayout) -> tuple[DatasetInfo, tuple[str, ...]]:
+        """Describe a data set of such labels, and name the classes of its objects.
+
+        Args:
+            class_names: Of the network.
+            points: Layout of the keypoints that it gives.
+        """
+        info = DatasetInfo(
+            "labels",
+            self.ground_truth_task,
+            tuple(class_names),
+            "all",
+            flip_pairs=points.flip_pairs,
+            point_names=points.names,
+            skeleton=points.skeleton,
+        )
+        return info, tuple(class_names)
 
     def search_gallery(self, gallery: Iterable[tuple[Result, str]], count: int) -> Callable[[Result], Result]:
         """Prepare the search of a gallery; what it gives adds the nearest images of the gallery to a result.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from saccade.data.derived.tiles import TileGrid
-from saccade.data.writers.drafts import Draft, outline_of
+from saccade.data.writers.drafts import Draft, outline_of, points_of
 from saccade.ops.paste_masks import paste_masks, paste_packed
 from saccade.results.base import Result
 from saccade.results.detections import Detections
@@ -137,11 +137,17 @@ class DetectionTask(Task):
         return DetectionEvaluator(data.class_names, primary, point_names=data.point_names)
 
     def drafts(self, result: Result) -> list[Draft]:
-        """Boxes, and polygons where the network gives masks."""
+        """Boxes, polygons where the network gives masks, and keypoints where it gives some."""
         assert isinstance(result, Detections), "the task made it"
-        masks = result.masks
+        masks, points, seen = result.masks, result.keypoints, result.point_scores
         return [
-            Draft(name, float(score), tuple(box), None if masks is None else outline_of(masks[index]))
+            Draft(
+                name,
+                float(score),
+                tuple(box),
+                None if masks is None else outline_of(masks[index]),
+                () if points is None or seen is None else points_of(points[index], seen[index]),
+            )
             for index, (name, score, box) in enumerate(
                 zip(result.names, result.scores, result.boxes_xyxy.tolist(), strict=True)
             )

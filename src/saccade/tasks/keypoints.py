@@ -138,10 +138,19 @@ class KeypointTask(Task):
             for score, box, points, point_scores in rows
         ]
 
-    def draft_info(self, class_names: Sequence[str]) -> tuple[DatasetInfo, tuple[str, ...]]:
+    def draft_info(self, class_names: Sequence[str], points: PointLayout) -> tuple[DatasetInfo, tuple[str, ...]]:
         """Describe a data set of points; all objects are of one class."""
         names = ("object",)
-        return DatasetInfo("labels", self.name, tuple(class_names), "all", object_names=names), names
+        info = DatasetInfo(
+            "labels",
+            self.name,
+            tuple(class_names),
+            "all",
+            flip_pairs=points.flip_pairs,
+            object_names=names,
+            skeleton=points.skeleton,
+        )
+        return info, names
 
     def merge_views(
         self, decoded: Sequence[Mapping[str, Any]], views: Sequence[View], options: MergeOptions

@@ -16,6 +16,7 @@ from saccade.results.findings import ImageFindings
 from saccade.results.segmentation import SegmentationMap
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.geometry import Geometry
+from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import ImageInfo, Sample, Target
 from saccade.tasks.base import ConstantBaseline, MergeOptions, Task, as_array
 
@@ -93,7 +94,7 @@ class SegmentationTask(Task):
                 found.append(Draft(name, score, box, outline_of(inside)))
         return found
 
-    def draft_info(self, class_names: Sequence[str]) -> tuple[DatasetInfo, tuple[str, ...]]:
+    def draft_info(self, class_names: Sequence[str], points: PointLayout) -> tuple[DatasetInfo, tuple[str, ...]]:
         """Describe a data set of polygons, which are painted over background."""
         names = tuple(name for name in class_names if name.lower() != "background")
         return DatasetInfo("labels", self.ground_truth_task, ("background", *names), "all"), names

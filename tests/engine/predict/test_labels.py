@@ -30,6 +30,7 @@ from saccade.results.classification import Classification
 from saccade.results.detections import Detections
 from saccade.results.keypoints import Keypoints
 from saccade.results.segmentation import SegmentationMap
+from saccade.structures.point_layout import PointLayout
 
 NAMES = ("cat", "dog")
 BOXES = [[10.0, 5.5, 30.25, 35.0], [40.0, 8.0, 58.0, 20.0], [2.0, 2.0, 9.0, 9.0]]
@@ -168,6 +169,35 @@ def test_keypoints_come_back(photos: Path, tmp_path: Path, to: str) -> None:
     assert np.allclose(found[..., :2], points, atol=1e-4)
     assert found[..., 2].tolist() == [[2, 1], [2, 2]]
     assert data.info.class_names == ("left", "right")
+
+
+@pytest.mark.parametrize("to", ["labelme", "coco", "yolo", "label_studio", "csv", "cvat", "voc"])
+def test_keypoints_of_detections_come_back_or_are_counted(photos: Path, tmp_path: Path, to: str) -> None:
+    layout = PointLayout(("left", "right"), flip_pairs=((0, 1),), skeleton=((0, 1),))
+    points = np.array([[[10.0, 5.0], [20.0, 30.0]]])
+    one = Detections(
+        **_about(photos, "a"),
+        boxes_xyxy=[[5, 2, 30, 35]],
+        scores=[0.9],
+        labels=[1],
+        keypoints=points,
+        point_scores=np.array([[0.9, 0.1]]),
+        point_names=layout.names,
+    )
+    report = _write([one], "detection", tmp_path / "out", to, points=layout)
+    with_points = to in {"labelme", "coco", "yolo", "label_studio"}
+    assert ("keypoints" in report.kept) == with_points
+    dropped = {kind: count for (kind, _), count in report.dropped.items()}
+    assert dropped.get("keypoints", 0) == (0 if with_points else 2)
+    assert dropped.get("limbs of the skeleton", 0) == (0 if to == "coco" else 1)
+    if to == "label_studio":
+        config = (tmp_path / "out" / "label_config.xml").read_text()
+        assert '<KeyPointLabels name="point" toName="image"><Label value="left"/><Label value="right"/>' in config
+    elif with_points:
+        data = _read(tmp_path / "out", task="keypoints")
+        assert np.allclose(data.target(0)["keypoints"], [[[10.0, 5.0, 2.0], [20.0, 30.0, 1.0]]], atol=1e-4)
+        assert data.info.class_names == ("left", "right")
+        assert data.info.skeleton == (layout.skeleton if to == "coco" else ())
 
 
 def test_label_studio_gets_drafts_in_percent(photos: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +17,16 @@ from saccade.errors import DataError
 from saccade.ops.mask_rings import rings_of
 from saccade.structures.sample import IGNORE_LABEL
 
-__all__ = ["class_names_of", "has_background", "image_size", "regions_of", "rings_of", "unique_stems"]
+__all__ = [
+    "class_names_of",
+    "drop_points",
+    "drop_skeleton",
+    "has_background",
+    "image_size",
+    "regions_of",
+    "rings_of",
+    "unique_stems",
+]
 
 
 def unique_stems(names: Sequence[str], report: LossReport) -> list[str]:
@@ -53,6 +63,19 @@ def class_names_of(dataset: TableDataset) -> tuple[str, ...]:
         last = int(dataset.table.labels.max(initial=0))
         return info.object_names or (tuple(f"class_{label}" for label in range(last + 1)) if last else ("object",))
     return info.class_names[1:] if info.task == "segmentation" and has_background(dataset) else info.class_names
+
+
+def drop_points(dataset: TableDataset, report: LossReport) -> None:
+    """Count labelled keypoints and their skeleton as dropped, for formats without points."""
+    points = dataset.table.keypoints
+    report.drop("keypoints", "the format has none", int((points[..., 2] > 0).sum()) if points.shape[1] else 0)
+    drop_skeleton(dataset, report)
+
+
+def drop_skeleton(dataset: TableDataset, report: LossReport) -> None:
+    """Count the limbs between keypoints as dropped, once for all splits, for formats that have points alone."""
+    limbs = len(dataset.info.points.skeleton)
+    report.dropped |= Counter({("limbs of the skeleton", "the format has none"): limbs} if limbs else {})
 
 
 def has_background(dataset: TableDataset) -> bool:

@@ -71,7 +71,7 @@ def write(
         >>> content["annotations"][0]["bbox"]
         [1.0, 2.0, 29.0, 18.0]
     """
-    keypoints = dataset.info.task == "keypoints"
+    keypoints = bool(dataset.info.points)
     written = write_images(dataset, folder / split, images, report, dict(enumerate(unique_names(dataset))))
     names = [written[index] for index in range(len(dataset))]
     sizes = _sizes(dataset)
@@ -122,16 +122,26 @@ def _sizes(dataset: TableDataset) -> NDArray[np.int64]:
 def _categories(dataset: TableDataset) -> list[dict[str, Any]]:
     """Entries of ``categories``; the background of label maps is not one of them."""
     info = dataset.info
+    limbs = [[first + 1, second + 1] for first, second in info.points.skeleton]
+    points = {"keypoints": list(info.points.names), "skeleton": limbs}
     if info.task == "keypoints":
         number = info.category_ids[0] if len(info.category_ids) == 1 else 1
         name = info.object_names[0] if len(info.object_names) == 1 else "object"
-        limbs = [[first + 1, second + 1] for first, second in info.skeleton]
-        return [{"id": number, "name": name, "keypoints": list(info.class_names), "skeleton": limbs}]
+        return [{"id": number, "name": name, **points}]
     names = class_names_of(dataset)
     ids = info.category_ids
     if len(ids) != len(names) or sorted(set(ids)) != list(ids):
         ids = tuple(range(1, len(names) + 1))
-    return [{"id": number, "name": name} for number, name in zip(ids, names, strict=True)]
+    having = set(_labels_with_points(dataset.table)) or {0} if info.points else set()
+    return [
+        {"id": number, "name": name, **(points if label in having else {})}
+        for label, (number, name) in enumerate(zip(ids, names, strict=True))
+    ]
+
+
+def _labels_with_points(table: AnnotationTable) -> list[int]:
+    labels: list[int] = np.unique(table.labels[(table.keypoints[..., 2] > 0).any(axis=1)]).tolist()
+    return labels
 
 
 def _images(
@@ -177,7 +187,8 @@ class _Annotations:
         self._dataset, self._table, self._sizes, self._report = dataset, table, sizes, report
         self._category_ids = category_ids
         self._compress = compress
-        self._with_points = dataset.info.task == "keypoints"
+        self._with_points = bool(dataset.info.points)
+        self._one_class = dataset.info.task == "keypoints"
         self._position = 0
 
     def of_objects(self) -> Iterator[dict[str, Any]]:
@@ -193,7 +204,7 @@ class _Annotations:
         report.keep("objects", count)
         report.keep("crowds", int(table.iscrowd[finite].sum()))
         report.change("classes", "objects of unknown classes keep a number, not a name", int((table.labels < 0).sum()))
-        if self._with_points:
+        if self._one_class:
             report.change("classes", "all objects with points became one class", int((table.labels[finite] > 0).sum()))
         if table.boxes is None:
             report.change("boxes", "made around the labelled points", count)
@@ -259,7 +270,7 @@ class _Annotations:
     def _category_id(self, label: int) -> int:
         if label < 0:
             return max(self._category_ids, default=0) - label
-        return self._category_ids[0 if self._with_points else label]
+        return self._category_ids[0 if self._one_class else label]
 
     def _loose_masks(self, index: int) -> NDArray[np.uint8] | None:
         """Masks of a data set that takes them from instance maps rather than from outlines."""

@@ -22,6 +22,7 @@ from saccade.data.tables.annotations import AnnotationTable
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import write_images, write_options
+from saccade.data.writers._objects import drop_points
 from saccade.structures.files import write_text
 
 __all__ = ["TASKS", "write"]
@@ -131,6 +132,7 @@ def _attributes(table: AnnotationTable, row: int, names: Sequence[str], report: 
 def _count(dataset: TableDataset, report: LossReport) -> None:
     table = dataset.table
     report.keep("objects", len(table.labels))
+    drop_points(dataset, report)
     if dataset.info.task == "detection":
         report.keep("boxes", len(table.labels))
         report.keep("crowds", int(table.iscrowd.sum()))

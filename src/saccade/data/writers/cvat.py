@@ -18,7 +18,7 @@ from saccade.data.tables.outlines import mask_of_rings
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import write_images
-from saccade.data.writers._objects import class_names_of, image_size
+from saccade.data.writers._objects import class_names_of, drop_points, image_size
 from saccade.data.writers._shapes import DrawnShape, class_of_image, drawn_shapes
 from saccade.structures.files import write_text
 
@@ -52,6 +52,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     whole = split == "all"
     place = folder / "images" if whole else folder / "images" / split
     names = write_images(dataset, place, images, report, dict(enumerate(unique_names(dataset))))
+    drop_points(dataset, report)
     lines = [*_meta(dataset, report), *_images(dataset, names, report)]
     text = "".join(f"  {line}\n" for line in lines)
     path = folder / ("annotations.xml" if whole else f"{split}.xml")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport
 from saccade.data.writers._images import drop_attributes, write_images, write_options
+from saccade.data.writers._objects import drop_skeleton
 from saccade.errors import DataError
 from saccade.structures.files import write_text
 
@@ -86,4 +87,5 @@ def _count_losses(dataset: TableDataset, labelled: NDArray[np.bool_], shown: int
     if table.outlines is not None:
         report.drop("polygons", "the table has points only", int(table.outlines.has_rings().sum()))
         report.drop("masks", "the table has points only", int(table.outlines.has_runs().sum()))
+    drop_skeleton(dataset, report)
     drop_attributes(dataset, report)

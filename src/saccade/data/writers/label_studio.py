@@ -19,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import write_images
-from saccade.data.writers._objects import class_names_of, image_size
+from saccade.data.writers._objects import class_names_of, drop_skeleton, image_size
 from saccade.data.writers._shapes import DrawnShape, class_of_image, drawn_shapes
 from saccade.structures.files import write_text
 
@@ -56,6 +56,7 @@ def write(dataset: TableDataset, folder: Path, split: str, images: ImagePolicy, 
     tasks = [_task(dataset, index, f"{place}/{names[index]}", report) for index in range(len(dataset))]
     text = json.dumps(tasks, ensure_ascii=False, indent=1)
     write_text(folder / ("tasks.json" if split == "all" else f"{split}.json"), text + "\n")
+    drop_skeleton(dataset, report)
     config = folder / "label_config.xml"
     if not config.exists():
         report.keep("classes", len(class_names_of(dataset)))
@@ -108,7 +109,7 @@ def _regions(
         yield {**_region("box", "rectanglelabels", value, size, shape.attributes, report), "id": name}
     if shape.points is None:
         return
-    points_of = dataset.info.class_names if dataset.info.task == "keypoints" else dataset.info.point_names
+    points_of = dataset.info.points.names
     for number, (x, y, visibility) in enumerate(shape.points.tolist()):
         if visibility > 0:
             report.keep("keypoints")
@@ -144,7 +145,7 @@ def _config(dataset: TableDataset) -> str:
     else:
         tools = f'  <RectangleLabels name="box" toName="image">{labels}</RectangleLabels>\n'
         tools += f'  <PolygonLabels name="polygon" toName="image">{labels}</PolygonLabels>\n'
-    points = dataset.info.class_names if task == "keypoints" else dataset.info.point_names
+    points = dataset.info.points.names
     if points:
         names = "".join(f"<Label value={quoteattr(name)}/>" for name in points)
         tools += f'  <KeyPointLabels name="point" toName="image">{names}</KeyPointLabels>\n'

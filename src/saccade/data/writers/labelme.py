@@ -33,7 +33,14 @@ from saccade.data.tables.run_lengths import mask_of_runs
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import write_images
-from saccade.data.writers._objects import class_names_of, has_background, image_size, regions_of, unique_stems
+from saccade.data.writers._objects import (
+    class_names_of,
+    drop_skeleton,
+    has_background,
+    image_size,
+    regions_of,
+    unique_stems,
+)
 from saccade.errors import DataError
 from saccade.structures.files import write_text
 
@@ -92,8 +99,9 @@ def _write_names(dataset: TableDataset, folder: Path, report: LossReport) -> Non
     lists = {"labels.txt": (*NO_CLASS, *class_names_of(dataset))}
     if info.task == "classification":
         lists = {"flags.txt": ("__ignore__", *info.class_names)}
-    elif info.task == "keypoints":
-        lists["keypoints.txt"] = info.class_names
+    elif info.points:
+        lists["keypoints.txt"] = info.points.names
+        drop_skeleton(dataset, report)
     for name, lines in lists.items():
         path, text = folder / name, "".join(f"{line}\n" for line in lines)
         if not path.is_file():
@@ -257,10 +265,10 @@ class _Writer:
 
     def _points(self, row: int) -> list[dict[str, Any]]:
         """Shapes of the labelled keypoints of an object."""
-        if self.dataset.info.task != "keypoints":
+        names = self.dataset.info.points.names
+        if not names:
             return []
-        shapes = []
-        names, values = self.dataset.info.class_names, self.table.keypoints[row].tolist()
+        shapes, values = [], self.table.keypoints[row].tolist()
         for name, (x, y, visibility) in zip(names, values, strict=True):
             if visibility > 0 and math.isfinite(x + y):
                 shape = _shape(name, "point", [[x, y]])

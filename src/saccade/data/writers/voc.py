@@ -28,7 +28,7 @@ from saccade.data.readers.voc import CLASS_FILE
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import write_images
-from saccade.data.writers._objects import image_size, unique_stems
+from saccade.data.writers._objects import drop_points, image_size, unique_stems
 from saccade.errors import DataError
 from saccade.structures.files import write_text
 
@@ -144,6 +144,7 @@ def _write_annotations(
     dataset: TableDataset, folder: Path, names: list[str], stems: list[str], report: LossReport
 ) -> None:
     table = dataset.table
+    drop_points(dataset, report)
     report.drop("crowds", "VOC has no mark for them; they are objects", int(table.iscrowd.sum()))
     if table.outlines is not None:
         report.drop("polygons", "VOC has boxes only", len(table.outlines.holes) - int(table.outlines.holes.sum()))

@@ -27,6 +27,8 @@ from saccade.data.writers._common import ImagePolicy, LossReport, unique_names
 from saccade.data.writers._images import write_images
 from saccade.data.writers._objects import (
     class_names_of,
+    drop_points,
+    drop_skeleton,
     has_background,
     image_size,
     regions_of,
@@ -84,14 +86,15 @@ def _describe(dataset: TableDataset, path: Path, split: str, report: LossReport)
 
     info = dataset.info
     own: dict[str, Any] = {"names": dict(enumerate(class_names_of(dataset)))}
-    if info.task == "keypoints":
-        own["kpt_shape"] = [len(info.class_names), 3]
+    points = info.points.names if _has_point_rows(dataset) else ()
+    if points:
+        own["kpt_shape"] = [len(points), 3]
         if info.flip_pairs:
-            mirrored = list(range(len(info.class_names)))
+            mirrored = list(range(len(points)))
             for first, second in info.flip_pairs:
                 mirrored[first], mirrored[second] = second, first
             own["flip_idx"] = mirrored
-        own["kpt_names"] = {0: list(info.class_names)}
+        own["kpt_names"] = {label: list(points) for label in own["names"]}
     before: dict[str, Any] = read_yaml(path) if path.is_file() else {}
     known = {key: value for key, value in before.items() if key in (*own, "kpt_shape", "flip_idx")}
     if before and known != own:
@@ -247,15 +250,25 @@ class _PointRows(_Rows):
 
 def _rows_of(dataset: TableDataset, report: LossReport) -> _Rows:
     outlines = dataset.table.outlines
-    if dataset.info.task == "keypoints":
+    if _has_point_rows(dataset):
+        drop_skeleton(dataset, report)
         return _PointRows(dataset, report)
+    drop_points(dataset, report)
     if dataset.info.task == "segmentation":
         return _LabelMapRows(dataset, report) if outlines is None else _PolygonRows(dataset, report)
+    return _PolygonRows(dataset, report) if _has_outlines(dataset) else _Rows(dataset, report)
+
+
+def _has_point_rows(dataset: TableDataset) -> bool:
+    """Whether rows hold keypoints: those of detection give way to outlines, as a row cannot hold both."""
+    return dataset.info.task == "keypoints" or (bool(dataset.info.points) and not _has_outlines(dataset))
+
+
+def _has_outlines(dataset: TableDataset) -> bool:
+    outlines = dataset.table.outlines
     if outlines is None:  # readers of instance maps give masks without outlines
-        drawn = type(dataset).object_masks is not TableDataset.object_masks
-    else:
-        drawn = bool(outlines.has_rings().any() or outlines.has_runs().any())
-    return _PolygonRows(dataset, report) if drawn else _Rows(dataset, report)
+        return type(dataset).object_masks is not TableDataset.object_masks
+    return bool(outlines.has_rings().any() or outlines.has_runs().any())
 
 
 def _join(rings: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from saccade.errors import ConfigError, DataError, did_you_mean
 from saccade.results.images import write_image
 from saccade.structures.dataset import DatasetInfo
 from saccade.structures.files import write_text
+from saccade.structures.point_layout import PointLayout
 from saccade.tasks import get_task
 from saccade.tasks.base import Task
 
@@ -70,6 +71,7 @@ def write_labels(
     sort: LabelOrder = "source",
     image_files: ImagePolicy = "copy",
     model: str = "model",
+    points: PointLayout | None = None,
 ) -> LossReport:
     """Write predictions as labels to be corrected, scores as attributes of the objects.
 
@@ -87,6 +89,7 @@ def write_labels(
             with their rank.
         image_files: ``copy``, ``link`` or ``none``.
         model: What the account calls the source of the labels.
+        points: Layout of the keypoints of the network, if it gives some.
 
     Returns:
         What was kept, changed and dropped.
@@ -98,7 +101,7 @@ def write_labels(
     if sort not in ORDERS:
         raise ConfigError(f"sort is '{sort}'.{did_you_mean(sort, ORDERS)}")
     writer, kind = get_writer(to), get_task(task)
-    info, label_names = kind.draft_info(class_names)
+    info, label_names = kind.draft_info(class_names, points or PointLayout())
     if info.task not in writer.TASKS:
         raise ConfigError(f"format '{to}' cannot hold labels of {info.task}; it holds: {', '.join(writer.TASKS)}.")
     out, report = Path(out), LossReport(model, to)
@@ -157,7 +160,7 @@ def _table(images: list[_DraftImage], info: DatasetInfo, label_names: tuple[str,
     drafts = [draft for image in images for draft in image.drafts]
     builder = TableBuilder(
         label_names,
-        num_keypoints=len(info.class_names) if info.object_names else 0,
+        num_keypoints=len(info.points.names),
         boxes=all(draft.box_xyxy for draft in drafts),
         outlines=any(draft.outline for draft in drafts),
     )
