@@ -120,7 +120,8 @@ def _write_page(
     drawn: int,
 ) -> Path:
     """Predict the images on which the models differ most once more, and draw them."""
-    from saccade.data.derived.combine import image_ids_of, subset
+    from saccade.data.derived.base import image_ids_of
+    from saccade.data.derived.combine import subset
     from saccade.deploy.base import score_thresholds_of
     from saccade.engine.evaluate.evaluate import evaluate as score
     from saccade.engine.predict.predict import SHOWN_SCORE

@@ -14,6 +14,7 @@ from tests.engine.small import Digits, SmallNet
 
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.derived.cached import CachedDataset, available_memory, cached_bytes
+from saccade.data.derived.combine import ConcatDataset, SubsetDataset
 from saccade.data.derived.image_sizes import image_sizes
 from saccade.data.loading.balance import balanced_weights
 from saccade.data.loading.canvases import scaled_canvases
@@ -36,7 +37,7 @@ from saccade.engine.train.setup import Datasets, open_datasets
 from saccade.errors import ConfigError
 from saccade.models.checkpoint import load_model
 from saccade.models.registry import create_model
-from saccade.structures.dataset import DatasetInfo
+from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.structures.input_spec import InputSpec
 from saccade.structures.sample import Target
 
@@ -287,6 +288,21 @@ def test_training_reads_from_the_cache(tmp_path: Path) -> None:
     assert isinstance(data.train, CachedDataset)
     assert not isinstance(data.val, CachedDataset)
     assert data.describe() == "digit_scenes: train 200, val 200, 10 classes"
+
+
+@pytest.mark.parametrize("form", ["alone", "part", "joined", "of a part"])
+def test_pixels_of_a_cache_are_decoded_once(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = photographs(tmp_path, 5)
+    made: VisionDataset = CachedDataset(SubsetDataset(data, [0, 2, 4]) if form == "of a part" else data)
+    if form == "part":
+        made = SubsetDataset(made, [4, 1])
+    elif form == "joined":
+        made = ConcatDataset([made, made])
+    monkeypatch.setattr("saccade.data.tables.table_dataset.read_image", lambda *_: pytest.fail("decoded again"))
+    pipeline = TrainPipeline(made, InputSpec((32, 32)), [AugmentConfig(mosaic=0.5)])
+    for epoch in range(3):
+        for index in range(len(made)):
+            assert pipeline[SampleKey(epoch, index)].image.any()
 
 
 # --- AutoAnchor.

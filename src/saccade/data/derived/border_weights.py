@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.derived.base import DerivedDataset
 from saccade.errors import ConfigError, SaccadeError
 from saccade.ops.border_weights import border_weights, class_balance, label_cells
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.files import atomic_write
 from saccade.structures.kinds import IGNORE_LABEL
-from saccade.structures.sample import Sample, Target
+from saccade.structures.sample import Target
 
 __all__ = ["BorderWeighted", "cached_border_weights"]
 
@@ -30,7 +31,7 @@ logger = logging.getLogger("saccade")
 _VERSION = "border weights of saccade, 1"
 
 
-class BorderWeighted:
+class BorderWeighted(DerivedDataset):
     """Data set with a ``weight_map`` beside every label map (Ronneberger et al. 2015, U-Net, equation 2).
 
     A pixel weighs what its class weighs, so that all classes of the data set count alike, and more in the gap between
@@ -72,11 +73,8 @@ class BorderWeighted:
                 f"data.border weighs the pixels of label maps, and data set '{dataset.info.name}' has none. Set "
                 "data.border.weight to 0."
             )
-        self.info = dataset.info
-        self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
-        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
+        super().__init__(dataset)
         self.weight, self.sigma, self.folder = weight, sigma, folder
-        self._dataset = dataset
         self.class_weights = np.ones(IGNORE_LABEL + 1, np.float32)
         if balance:
             with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -85,33 +83,11 @@ class BorderWeighted:
         self.class_weights[IGNORE_LABEL] = 0
 
     def _count(self, index: int) -> NDArray[np.int64]:
-        label_map = self._dataset.target(index)["label_map"]
+        label_map = self.dataset.target(index)["label_map"]
         return np.bincount(label_map.ravel(), minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL]
 
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    @property
-    def image_ids(self) -> NDArray[np.int64]:
-        """Number of each image, shape (M,), int64."""
-        ids: Any = getattr(self._dataset, "image_ids", None)
-        return np.arange(len(self)) if ids is None else np.asarray(ids, np.int64)
-
-    def path(self, index: int) -> str:
-        """File of image ``index``."""
-        return self._dataset.path(index)
-
-    def target(self, index: int) -> Target:
-        """The ground truth in original pixels, with its weights."""
-        return self._weighted(self._dataset.target(index))
-
-    def read(self, index: int) -> Sample:
-        """Image and ground truth of ``index``, with its weights."""
-        sample = self._dataset.read(index)
-        sample.target = self._weighted(sample.target)
-        return sample
-
-    def _weighted(self, target: Target) -> Target:
+    def changed_target(self, target: Target, index: int) -> Target:
+        """The same ground truth with its weights."""
         label_map = target["label_map"]
         gaps = cached_border_weights(label_map, self.weight, self.sigma, self.folder)
         known = label_map != IGNORE_LABEL

@@ -6,15 +6,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from saccade.data.derived.base import DerivedDataset
 from saccade.data.derived.image_sizes import image_sizes
 from saccade.errors import ConfigError
-from saccade.structures.dataset import VisionDataset, draw
-from saccade.structures.sample import Sample, Target
+from saccade.structures.dataset import VisionDataset
+from saccade.structures.sample import Sample
 
 __all__ = ["CachedDataset", "available_memory", "cached_bytes"]
 
@@ -24,7 +23,7 @@ _CONTAINER = Path("/sys/fs/cgroup")
 _SHARE = 0.8  # of the memory that is free, which a cache may take
 
 
-class CachedDataset:
+class CachedDataset(DerivedDataset):
     """Data set whose images are decoded once, before the first epoch, and kept in memory.
 
     Loader processes that are forked later share the pixels. Ground truth is read as ever, and images that are drawn in
@@ -56,39 +55,19 @@ class CachedDataset:
                 f"they are decoded, and {_gigabytes(free)} of memory are free. Set data.cache to false, or resize the "
                 "files to what the network sees."
             )
-        self.info = dataset.info
-        self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
-        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
-        self._dataset = dataset
+        super().__init__(dataset)
         with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             self._samples: Sequence[Sample] = list(pool.map(self._load, range(len(dataset))))
 
     def _load(self, index: int) -> Sample:
-        sample = self._dataset.read(index)
+        sample = self.dataset.read(index)
         sample.target = {}
         return sample
-
-    def __len__(self) -> int:
-        return len(self._dataset)
 
     @property
     def bytes(self) -> int:
         """What the images take."""
         return sum(sample.image.nbytes for sample in self._samples)
-
-    @property
-    def image_ids(self) -> NDArray[np.int64]:
-        """Number of each image, shape (M,), int64."""
-        ids: Any = getattr(self._dataset, "image_ids", None)
-        return np.arange(len(self)) if ids is None else np.asarray(ids, np.int64)
-
-    def path(self, index: int) -> str:
-        """File of image ``index``."""
-        return self._dataset.path(index)
-
-    def target(self, index: int) -> Target:
-        """The ground truth in original pixels."""
-        return self._dataset.target(index)
 
     def read(self, index: int) -> Sample:
         """Image and ground truth of ``index``; the pixels are the caller's own."""
@@ -97,7 +76,7 @@ class CachedDataset:
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """The same for training; what is drawn anew is decoded anew."""
-        return draw(self._dataset, index, rng)
+        return super().draw(index, rng) if self.drawn else self.read(index)
 
 
 def cached_bytes(dataset: VisionDataset) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.derived.combine import image_ids_of
+from saccade.data.derived.base import DerivedDataset
 from saccade.data.tables.faults import box_faults
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, SaccadeError
-from saccade.structures.dataset import DatasetInfo, VisionDataset, draw
+from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.structures.imports import describe_failure
 from saccade.structures.kinds import IGNORE_LABEL, check_kinds, row_keys
 from saccade.structures.sample import Sample, Target
@@ -23,7 +24,7 @@ __all__ = ["CheckedDataset", "accept_dataset", "check_image", "check_target"]
 T = TypeVar("T")
 
 
-class CheckedDataset:
+class CheckedDataset(DerivedDataset):
     """Data set whose samples are checked as they are read; a fault names the image, the field and the remedy.
 
     Readers of the package check what they read. A data set of somebody else's may hold anything, and a label out of
@@ -42,37 +43,21 @@ class CheckedDataset:
         saccade.errors.DataError: digit_scenes/train/00000: labels: 12 is none of the 10 classes, 0 to 9. ...
     """
 
-    def __init__(self, dataset: VisionDataset) -> None:
-        self.info = dataset.info
-        self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
-        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    @property
-    def image_ids(self) -> NDArray[np.int64]:
-        """Number of each image, shape (M,), int64."""
-        return image_ids_of(self._dataset)
-
     def path(self, index: int) -> str:
         """File or name of image ``index``."""
-        return str(self._dataset.path(index))
+        return str(super().path(index))
 
     def target(self, index: int) -> Target:
         """The ground truth in original pixels."""
-        target = self._asked(lambda: self._dataset.target(index), index)
-        check_target(target, self.info, self.path(index))
-        return target
+        return self._asked(partial(super().target, index), index)
 
     def read(self, index: int) -> Sample:
         """Image and ground truth of ``index``."""
-        return self._checked(self._asked(lambda: self._dataset.read(index), index), index)
+        return self._asked(partial(super().read, index), index)
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """The same for training (:func:`saccade.structures.dataset.draw`)."""
-        return self._checked(self._asked(lambda: draw(self._dataset, index, rng), index), index)
+        return self._asked(partial(super().draw, index, rng), index)
 
     def _asked(self, ask: Callable[[], T], index: int) -> T:
         """What the data set answers; whatever goes wrong in it names the image and the line."""
@@ -83,7 +68,13 @@ class CheckedDataset:
         except Exception as error:
             raise DataError(f"{self.path(index)}: {describe_failure(error)}") from error
 
-    def _checked(self, sample: Sample, index: int) -> Sample:
+    def changed_target(self, target: Target, index: int) -> Target:
+        """The same ground truth, checked."""
+        check_target(target, self.info, self.path(index))
+        return target
+
+    def changed(self, sample: Sample, index: int) -> Sample:
+        """The same sample, checked."""
         where = self.path(index)
         if not isinstance(sample, Sample):
             raise DataError(

@@ -9,18 +9,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.derived.base import DerivedDataset, image_ids_of
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
-from saccade.structures.dataset import VisionDataset, draw
+from saccade.structures.dataset import VisionDataset, draw, is_drawn
 from saccade.structures.sample import Sample, Target
 
-__all__ = ["ConcatDataset", "SubsetDataset", "image_ids_of", "subset", "without_unions"]
+__all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
 
 _UNION_NAME = re.compile(r"train[ _+-]*val\d*|all|every(?:thing)?|default", re.IGNORECASE)
 _SPLIT_NAME = re.compile(r"train|val|test|dev", re.IGNORECASE)
 
 
-class SubsetDataset:
+class SubsetDataset(DerivedDataset):
     """Data set of some images of another one.
 
     Args:
@@ -36,10 +37,7 @@ class SubsetDataset:
     """
 
     def __init__(self, dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> None:
-        self.info = replace(dataset.info, split=dataset.info.split if split is None else split)
-        self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
-        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
-        self._dataset = dataset
+        super().__init__(dataset, replace(dataset.info, split=dataset.info.split if split is None else split))
         self._indices = np.asarray(indices, np.int64)
 
     def __len__(self) -> int:
@@ -48,23 +46,11 @@ class SubsetDataset:
     @property
     def image_ids(self) -> NDArray[np.int64]:
         """Number of each image, shape (M,), int64."""
-        return image_ids_of(self._dataset)[self._indices]
+        return image_ids_of(self.dataset)[self._indices]
 
-    def path(self, index: int) -> str:
-        """File of image ``index``."""
-        return self._dataset.path(int(self._indices[index]))
-
-    def target(self, index: int) -> Target:
-        """The ground truth in original pixels."""
-        return self._dataset.target(int(self._indices[index]))
-
-    def read(self, index: int) -> Sample:
-        """Image and ground truth of ``index``."""
-        return self._dataset.read(int(self._indices[index]))
-
-    def draw(self, index: int, rng: np.random.Generator) -> Sample:
-        """The same for training (:func:`saccade.structures.dataset.draw`)."""
-        return draw(self._dataset, int(self._indices[index]), rng)
+    def source(self, index: int) -> int:
+        """Image of the other data set."""
+        return int(self._indices[index])
 
 
 def subset(dataset: VisionDataset, indices: Sequence[int], split: str | None = None) -> VisionDataset:
@@ -126,6 +112,7 @@ class ConcatDataset:
             for fault, count in getattr(part, "repairs", {}).items():
                 self.repairs[fault] = self.repairs.get(fault, 0) + count
         self.parts = tuple(parts)
+        self.drawn = any(is_drawn(part) for part in parts)
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         ids = np.concatenate([image_ids_of(part) for part in parts])
         self.image_ids: NDArray[np.int64] = ids if len(np.unique(ids)) == len(ids) else np.arange(len(ids))
@@ -202,15 +189,3 @@ def without_unions(parts: Sequence[VisionDataset]) -> list[VisionDataset]:
                 continue
         kept.append(part)
     return kept
-
-
-def image_ids_of(dataset: VisionDataset) -> NDArray[np.int64]:
-    """Number of each image, (M,): the data set's own, else its position.
-
-    Example:
-        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
-        >>> image_ids_of(subset(DigitScenes("detection"), [7, 3]))
-        array([7, 3])
-    """
-    ids = getattr(dataset, "image_ids", None)
-    return np.arange(len(dataset)) if ids is None else np.asarray(ids, np.int64)

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.data.derived.combine import ConcatDataset, image_ids_of
+from saccade.data.derived.base import DerivedDataset
+from saccade.data.derived.combine import ConcatDataset
 from saccade.data.notices import say_once
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError
-from saccade.structures.dataset import DatasetInfo, VisionDataset, draw
+from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.structures.kinds import IGNORE_LABEL
 from saccade.structures.sample import Sample, Target
 from saccade.structures.text import printable
@@ -69,7 +70,7 @@ def join_by_class(parts: Sequence[VisionDataset]) -> VisionDataset:
     return joined
 
 
-class RelabelledDataset:
+class RelabelledDataset(DerivedDataset):
     """Data set whose labels are those of a longer list of classes, and whose points those of a longer list of points.
 
     Args:
@@ -85,10 +86,7 @@ class RelabelledDataset:
     """
 
     def __init__(self, dataset: VisionDataset, info: DatasetInfo) -> None:
-        self.info = info
-        self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
-        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
-        self._dataset = dataset
+        super().__init__(dataset, info)
         own = dataset.info
         self._labels = _numbers(_label_names(own), _label_names(info))
         self._pixels = np.full(IGNORE_LABEL + 1, IGNORE_LABEL, np.uint8)
@@ -96,35 +94,13 @@ class RelabelledDataset:
             self._pixels[: len(own.class_names)] = _numbers(own.class_names, info.class_names)
         self._points = _numbers(own.points.names, info.points.names)
 
-    def __len__(self) -> int:
-        return len(self._dataset)
+    def changed(self, sample: Sample, index: int) -> Sample:
+        """The same image with the new labels, those of its original among them."""
+        original = None if sample.original is None else self.changed_target(sample.original, index)
+        return replace(super().changed(sample, index), original=original)
 
-    @property
-    def image_ids(self) -> NDArray[np.int64]:
-        """Number of each image, shape (M,), int64."""
-        return image_ids_of(self._dataset)
-
-    def path(self, index: int) -> str:
-        """File of image ``index``."""
-        return self._dataset.path(index)
-
-    def target(self, index: int) -> Target:
-        """The ground truth in original pixels."""
-        return self._moved(self._dataset.target(index))
-
-    def read(self, index: int) -> Sample:
-        """Image and ground truth of ``index``."""
-        return self._relabelled(self._dataset.read(index))
-
-    def draw(self, index: int, rng: np.random.Generator) -> Sample:
-        """The same for training (:func:`saccade.structures.dataset.draw`)."""
-        return self._relabelled(draw(self._dataset, index, rng))
-
-    def _relabelled(self, sample: Sample) -> Sample:
-        original = None if sample.original is None else self._moved(sample.original)
-        return replace(sample, target=self._moved(sample.target), original=original)
-
-    def _moved(self, target: Target) -> Target:
+    def changed_target(self, target: Target, index: int) -> Target:
+        """The same ground truth with the new labels."""
         moved = dict(target)
         if "labels" in target and len(self._labels):
             moved["labels"] = _renumber(np.asarray(target["labels"]), self._labels)

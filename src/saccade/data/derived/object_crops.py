@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.derived.base import image_ids_of
 from saccade.data.transforms.move import clip_objects, move_target, select_objects
 from saccade.data.transforms.resize import shift_pixels
 from saccade.errors import ConfigError, DataError
@@ -174,8 +175,7 @@ class ObjectCrops:
     @property
     def image_ids(self) -> NDArray[np.int64]:
         """The source's number of the image that each crop shows."""
-        ids: Any = getattr(self._dataset, "image_ids", None)
-        return self.image_of if ids is None else np.asarray(ids, np.int64)[self.image_of]
+        return image_ids_of(self._dataset)[self.image_of]
 
     def path(self, index: int) -> str:
         """File of the image that crop ``index`` shows."""

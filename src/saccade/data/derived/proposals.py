@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from saccade.data.derived._proposal_cache import BoxFile, ProposalCache, digest_of
 from saccade.data.derived._proposal_file import ProposalFile, read_proposals, repair_proposals
+from saccade.data.derived.base import DerivedDataset, image_ids_of
 from saccade.data.derived.combine import ConcatDataset
 from saccade.data.derived.image_sizes import image_sizes
 from saccade.data.derived.selective_search import Proposals, SelectiveSearch, falling_scores, selective_search
@@ -29,7 +30,7 @@ from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import ConfigError, DataError, SaccadeError, did_you_mean
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
-from saccade.structures.sample import ImageInfo, Sample, Target
+from saccade.structures.sample import ImageInfo, Sample
 
 if TYPE_CHECKING:
     from saccade.structures.batch import Batch
@@ -100,7 +101,7 @@ def propose(image: NDArray[Any], source: ProposalSource, path: str = "", image_i
     return repair_proposals(source.rows(number), (image.shape[0], image.shape[1]))[0]
 
 
-class ProposalDataset:
+class ProposalDataset(DerivedDataset):
     """Data set whose samples carry proposals beside the image; made by :func:`add_proposals`.
 
     An image always has at least one.
@@ -128,20 +129,9 @@ class ProposalDataset:
         scores: NDArray[np.float32] | None = None,
         repairs: dict[str, int] | None = None,
     ) -> None:
-        self.info = dataset.info
-        self.repairs: dict[str, int] = {**getattr(dataset, "repairs", {}), **(repairs or {})}
-        self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
-        self.channels: int = getattr(dataset, "channels", 3)
-        self.dataset = dataset
+        super().__init__(dataset)
+        self.repairs |= repairs or {}
         self._files, self._rows, self._scores = list(files), rows, scores
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    @property
-    def image_ids(self) -> NDArray[np.int64]:
-        """Number of each image, shape (M,), int64."""
-        return _image_ids(self.dataset)
 
     @property
     def identity(self) -> str:
@@ -152,19 +142,6 @@ class ProposalDataset:
             hashed.update(f"{len(boxes)} ".encode() + boxes.tobytes() + scores.tobytes())
         return hashed.hexdigest()
 
-    def path(self, index: int) -> str:
-        """File of image ``index``."""
-        return self.dataset.path(index)
-
-    def annotation_path(self, index: int) -> str:
-        """File that holds the ground truth of image ``index``, for messages."""
-        found = getattr(self.dataset, "annotation_path", self.dataset.path)(index)
-        return str(found)
-
-    def target(self, index: int) -> Target:
-        """The ground truth in original pixels."""
-        return self.dataset.target(index)
-
     def proposals(self, index: int) -> Proposals:
         """Proposals of image ``index``, best first, without decoding it; the arrays are the caller's own."""
         file, start, count = self._rows[index].tolist()
@@ -172,9 +149,8 @@ class ProposalDataset:
         scores = falling_scores(count) if self._scores is None else self._scores[start : start + count].copy()
         return Proposals(boxes, scores)
 
-    def read(self, index: int) -> Sample:
-        """Image, ground truth and proposals of ``index``."""
-        sample = self.dataset.read(index)
+    def changed(self, sample: Sample, index: int) -> Sample:
+        """Image and ground truth of ``index`` with its proposals."""
         boxes, scores = self.proposals(index)
         return replace(sample, inputs={**sample.inputs, "proposals": boxes, "proposal_scores": scores})
 
@@ -329,7 +305,7 @@ def _digest(dataset: VisionDataset, index: int) -> bytes:
 
 
 def _from_file(dataset: VisionDataset, source: ProposalFile, others: Sequence[VisionDataset] | None) -> ProposalDataset:
-    ids = _image_ids(dataset).tolist()
+    ids = image_ids_of(dataset).tolist()
     found = [source.find(dataset.path(index), ids[index]) for index in range(len(dataset))]
     _check_images(dataset, source, found, others)
     sizes = image_sizes(dataset)
@@ -376,7 +352,7 @@ def _check_images(
         )
     here = set(where)
     for other in others or ():
-        ids = _image_ids(other).tolist()
+        ids = image_ids_of(other).tolist()
         for index, image_id in enumerate(ids):
             number = source.find(other.path(index), image_id)
             if number in here and not source.named and where[number] != other.path(index):
@@ -414,8 +390,3 @@ def _tell_repairs(source: ProposalFile, repairs: dict[str, int], without: Sequen
 def _few(names: Sequence[Any]) -> str:
     shown = ", ".join(str(name) for name in names[:_NAMED])
     return f"{shown}, ..." if len(names) > _NAMED else shown
-
-
-def _image_ids(dataset: VisionDataset) -> NDArray[np.int64]:
-    ids = getattr(dataset, "image_ids", None)
-    return np.arange(len(dataset)) if ids is None else np.asarray(ids, np.int64)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from saccade.data.derived.base import DerivedDataset
 from saccade.errors import ConfigError
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.geometry import Geometry
@@ -17,7 +18,7 @@ __all__ = ["RotatedClasses"]
 _TURNS = 4
 
 
-class RotatedClasses:
+class RotatedClasses(DerivedDataset):
     """Data set with four times the classes and images: each also turned by 90, 180 and 270 degrees, as new classes.
 
     The augmentation of few-shot learning on Omniglot (Santoro et al. 2016; Snell et al. 2017, section 3.1): a turned
@@ -48,31 +49,26 @@ class RotatedClasses:
         names = tuple(
             f"{name} turned {90 * turn}" if turn else name for name in dataset.info.class_names for turn in range(4)
         )
-        self.info = replace(dataset.info, class_names=names, category_ids=())
-        self._dataset = dataset
+        super().__init__(dataset, replace(dataset.info, class_names=names, category_ids=()))
 
     def __len__(self) -> int:
-        return _TURNS * len(self._dataset)
+        return _TURNS * len(self.dataset)
 
     @property
     def image_ids(self) -> NDArray[np.int64]:
         """Number of each image, shape (M,), int64."""
         return np.arange(len(self))
 
-    def path(self, index: int) -> str:
-        """File of image ``index``, in whatever orientation."""
-        return self._dataset.path(index // _TURNS)
+    def source(self, index: int) -> int:
+        """The image, in whatever orientation."""
+        return index // _TURNS
 
-    def target(self, index: int) -> Target:
-        """``labels`` () int64: four times the class, plus the quarter turns."""
-        return self._turned(self._dataset.target(index // _TURNS), index % _TURNS)
-
-    def read(self, index: int) -> Sample:
-        """Image ``index``, turned, and its class."""
-        sample, turn = self._dataset.read(index // _TURNS), index % _TURNS
-        image = np.ascontiguousarray(np.rot90(sample.image, turn))
+    def changed(self, sample: Sample, index: int) -> Sample:
+        """The image turned, and its class."""
+        image = np.ascontiguousarray(np.rot90(sample.image, index % _TURNS))
         info = replace(sample.info, image_id=index, geometry=Geometry.identity(image.shape[:2]))
-        return Sample(image, self._turned(sample.target, turn), info, inputs=dict(sample.inputs))
+        return Sample(image, self.changed_target(sample.target, index), info, inputs=dict(sample.inputs))
 
-    def _turned(self, target: Target, turn: int) -> Target:
-        return {**target, "labels": np.int64(_TURNS * int(target["labels"]) + turn)}
+    def changed_target(self, target: Target, index: int) -> Target:
+        """``labels`` () int64: four times the class, plus the quarter turns."""
+        return {**target, "labels": np.int64(_TURNS * int(target["labels"]) + index % _TURNS)}

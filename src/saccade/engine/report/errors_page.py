@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from saccade.data.derived.combine import image_ids_of
+from saccade.data.derived.base import image_ids_of
 from saccade.engine.evaluate.inspection import Inspection, LocatedFault
 from saccade.metrics.base import MetricReport
 from saccade.results import page
