@@ -10,7 +10,7 @@ import numpy as np
 from saccade.structures.point_layout import PointLayout
 from saccade.structures.sample import Sample, Target
 
-__all__ = ["DatasetInfo", "DrawingDataset", "VisionDataset", "draw", "is_drawn"]
+__all__ = ["DatasetInfo", "DrawingDataset", "VisionDataset", "draw"]
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,6 @@ class DrawingDataset(VisionDataset, Protocol):
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """Read image ``index`` for training, with what goes with it drawn anew."""
         ...
-
-
-def is_drawn(dataset: VisionDataset) -> bool:
-    """Whether chance decides what goes with an image; a data set made of another one says so by ``drawn``.
-
-    Example:
-        >>> from saccade.data.catalogue.digit_scenes import DigitScenes
-        >>> is_drawn(DigitScenes("detection", "train"))
-        False
-    """
-    return bool(getattr(dataset, "drawn", isinstance(dataset, DrawingDataset)))
 
 
 def draw(dataset: VisionDataset, index: int, rng: np.random.Generator) -> Sample:

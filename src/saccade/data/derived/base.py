@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from saccade.structures.dataset import DatasetInfo, VisionDataset, draw, is_drawn
+from saccade.structures.dataset import DatasetInfo, VisionDataset, draw
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["DerivedDataset", "image_ids_of"]
@@ -27,7 +27,6 @@ class DerivedDataset:
         repairs: What was repaired in the other data set, by kind.
         left_out: What was left out of it, with the reason.
         channels: Of its images as they are decoded.
-        drawn: Whether chance decides there what goes with an image.
 
     Example:
         >>> from saccade.data.catalogue.digit_scenes import DigitScenes
@@ -46,7 +45,6 @@ class DerivedDataset:
         self.repairs: dict[str, int] = dict(getattr(dataset, "repairs", {}))
         self.left_out: list[tuple[str, str]] = list(getattr(dataset, "left_out", ()))
         self.channels: int = getattr(dataset, "channels", 3)
-        self.drawn = is_drawn(dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)

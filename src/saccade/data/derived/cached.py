@@ -74,10 +74,6 @@ class CachedDataset(DerivedDataset):
         kept = self._samples[index]
         return Sample(kept.image.copy(), self.target(index), kept.info, inputs=dict(kept.inputs))
 
-    def draw(self, index: int, rng: np.random.Generator) -> Sample:
-        """The same for training; what is drawn anew is decoded anew."""
-        return super().draw(index, rng) if self.drawn else self.read(index)
-
 
 def cached_bytes(dataset: VisionDataset) -> int:
     """About how many bytes the decoded images of a data set take: of thirty of them, with a tenth on top.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from saccade.data.derived.base import DerivedDataset, image_ids_of
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.errors import DataError
-from saccade.structures.dataset import VisionDataset, draw, is_drawn
+from saccade.structures.dataset import VisionDataset, draw
 from saccade.structures.sample import Sample, Target
 
 __all__ = ["ConcatDataset", "SubsetDataset", "subset", "without_unions"]
@@ -112,7 +112,6 @@ class ConcatDataset:
             for fault, count in getattr(part, "repairs", {}).items():
                 self.repairs[fault] = self.repairs.get(fault, 0) + count
         self.parts = tuple(parts)
-        self.drawn = any(is_drawn(part) for part in parts)
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         ids = np.concatenate([image_ids_of(part) for part in parts])
         self.image_ids: NDArray[np.int64] = ids if len(np.unique(ids)) == len(ids) else np.arange(len(ids))
