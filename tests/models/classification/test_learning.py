@@ -43,9 +43,12 @@ ROWS: dict[str, tuple[dict[str, Any], int, float, dict[str, Any]]] = {
     "hrnet_w18_small": ({}, 48, 2e-3, {}),
 }
 
+# Of papers with two rows, the one that takes half a minute.
+_SLOW = {"alexnet_2012", "vgg11"}
+
 
 @pytest.mark.data("intel_scenes")
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in _SLOW)) for name in ROWS])
 def test_learns_32_photographs(name: str, data_root: Path) -> None:
     options, size, rate, attributes = ROWS[name]
     learns_32_scenes(data_root, name, options, size, lr=rate, attributes=attributes)
