@@ -45,11 +45,14 @@ def fasterrcnn_r18_bccd() -> TrainConfig:
 
 @recipe
 def fasterrcnn_r18_bccd_steps() -> TrainConfig:
-    """The same detector in the four steps of the paper (Ren et al. 2015, section 3.2), 24 epochs in all. Not run yet.
+    """The same detector in the four steps of the paper (Ren et al. 2015, section 3.2), 24 epochs in all.
 
     Features learn in the first and the second step, each from its own start; in the third and the fourth they are
     fixed. Only the network that the last step leaves is whole: scores of earlier ones say nothing, so that a step is
     scored at its end alone.
+
+    Measured: ``python examples/joint_or_steps.py`` on one thread of an AMD EPYC with AVX-512 BF16 in 11 minutes: AP50
+    0.812, AP 0.478, AP75 0.501 (joint 0.906, 0.584, 0.685).
 
     Example:
         >>> config = fasterrcnn_r18_bccd_steps()

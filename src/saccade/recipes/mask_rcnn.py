@@ -11,10 +11,13 @@ __all__ = ["maskrcnn_r18_digits", "maskrcnn_r18_pennfudan"]
 
 @recipe
 def maskrcnn_r18_digits() -> TrainConfig:
-    """Mask R-CNN over ResNet-18 on crowded scenes of digits at 192 pixels, from scratch; not run yet.
+    """Mask R-CNN over ResNet-18 on crowded scenes of digits at 192 pixels, from scratch.
 
     Scored once, with the last averaged weights, on the 200 ordinary scenes of ``test``. Digits are 22 to 72 pixels high
     there, so anchors begin at 16 pixels. The pyramid has 64 channels; 300 proposals are enough for a few digits.
+
+    Measured: ``python examples/mask_choices.py --runs align``, which trains with these settings, on one thread of an
+    AMD EPYC with AVX-512 BF16 in 10 minutes: mask AP50 0.867, mask AP 0.499, box AP 0.618.
 
     Example:
         >>> config = maskrcnn_r18_digits()
@@ -31,7 +34,7 @@ def maskrcnn_r18_digits() -> TrainConfig:
         schedule=ScheduleConfig(name="cosine", warmup_epochs=0.5, final_factor=0.02),
         ema=EmaConfig(decay=0.998, warmup_steps=300.0),
         clip_norm=10.0,
-        epochs=8,
+        epochs=4,
     )
 
 
