@@ -13,7 +13,8 @@ from saccade.blocks.depthwise_conv import DepthwiseConv2d, depthwise_conv2d
 # kernel, stride, padding, dilation, side
 GEOMETRIES = [
     (3, 2, 1, 1, 9), (5, 1, 2, 1, 8), (5, 2, 2, 1, 9), (7, 1, 3, 1, 8), (7, 2, 3, 1, 11), (5, 1, 4, 2, 10),
-    (4, 1, 0, 1, 7), (5, 3, 1, 1, 12), (3, 1, 1, 1, 2), (7, 1, 3, 1, 4), (5, 2, 2, 1, 1),
+    (4, 1, 0, 1, 7), (5, 3, 1, 1, 12), (3, 1, 1, 1, 2), (7, 1, 3, 1, 4), (5, 2, 2, 1, 1), (5, 2, 4, 2, 11),
+    (3, 1, 2, 2, 9), (5, 1, 0, 3, 17), (3, 1, 12, 12, 7), (3, 1, 1, 4, 10),
 ]  # fmt: skip
 
 
@@ -40,12 +41,26 @@ def test_gradients_are_those_of_the_plain_convolution(
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 1), (5, 2), (7, 1)])
-def test_gradients_under_autocast(kernel: int, stride: int) -> None:
+@pytest.mark.parametrize(("kernel", "padding", "dilation", "side"), [(3, 2, 2, 9), (5, 0, 3, 17), (3, 12, 12, 7)])
+def test_a_dilated_filter_on_interleaved_maps(kernel: int, padding: int, dilation: int, side: int) -> None:
+    """Whether or not this processor takes that way."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 4, side, side + 3).double(), torch.randn(4, 1, kernel, kernel).double()
+    found = depthwise_conv2d(x, weight, None, (1, 1), (padding, padding), (dilation, dilation))
+    expected = nn.functional.conv2d(x, weight, None, 1, padding, dilation, 4)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 2, 1), (5, 1, 1), (5, 2, 1), (7, 1, 1), (3, 1, 2), (5, 1, 4)]
+)
+def test_gradients_under_autocast(kernel: int, stride: int, dilation: int) -> None:
     """As close to float32's as bfloat16's own."""
     torch.manual_seed(0)
-    plain = nn.Conv2d(16, 16, kernel, stride, kernel // 2, groups=16)
-    own = DepthwiseConv2d(16, 16, kernel, stride, kernel // 2, groups=16)
+    padding = kernel // 2 * dilation
+    plain = nn.Conv2d(16, 16, kernel, stride, padding, dilation, groups=16)
+    own = DepthwiseConv2d(16, 16, kernel, stride, padding, dilation, groups=16)
     own.load_state_dict(plain.state_dict())
     x = torch.randn(4, 16, 12, 12).contiguous(memory_format=torch.channels_last)
     direction = torch.randn_like(plain(x))
@@ -89,7 +104,10 @@ def test_own_backward_pass_is_taken_only_where_the_plain_one_is_slow(monkeypatch
     assert taken.pop() == 3
     with torch.autocast("cpu", torch.bfloat16):
         strided(x)
-    assert taken == [5, 3]
+        DepthwiseConv2d(4, 4, 3, padding=9, dilation=9, groups=4)(x)
+    assert taken == [5, 3, 3, 3]  # the filter itself once more, on the interleaved maps
+    del taken[2:]
+    DepthwiseConv2d(4, 4, 5, 2, 4, dilation=2, groups=4)(x)  # no fast kernel
     copy.deepcopy(wide).eval()(x)
     monkeypatch.setattr(depthwise_conv, "_X86", False)
     wide(x)
