@@ -1,7 +1,8 @@
 """What two remedies for training on the CPU gain: depthwise gradients, and memory that stays with the process.
 
 *Depthwise convolutions.* Forward and backward pass of ``DepthwiseConv2d`` against ``nn.Conv2d`` with equal weights,
-16 maps, channels last, under the engine's default autocast; shapes are layers of the line at 128 pixels.
+16 maps, channels last, under the engine's default autocast; shapes are layers of the line at 128 pixels; dilated
+ones under a segmenter.
 
 *Freed memory.* Steps of AlexNet and ResNet-50, 16 images at 128 pixels, with ``keep_freed_memory`` and without, each
 in a process of its own, as the setting cannot be taken back; the largest memory of both.
@@ -27,23 +28,26 @@ from saccade.engine.train.memory import keep_freed_memory
 from saccade.models.registry import create_model
 
 IMAGES = 16
-# Channels, side of the map, kernel, stride.
+# Channels, side of the map, kernel, stride, dilation.
 LAYERS = {
-    "MobileNetV2, 3x3 / 2": (96, 64, 3, 2),
-    "MobileNetV2, 3x3": (192, 16, 3, 1),
-    "MobileNetV3, 5x5 / 2": (72, 32, 5, 2),
-    "EfficientNet, 5x5": (1152, 4, 5, 1),
-    "ConvNeXt, 7x7": (96, 32, 7, 1),
+    "MobileNetV2, 3x3 / 2": (96, 64, 3, 2, 1),
+    "MobileNetV2, 3x3": (192, 16, 3, 1, 1),
+    "MobileNetV3, 5x5 / 2": (72, 32, 5, 2, 1),
+    "EfficientNet, 5x5": (1152, 4, 5, 1, 1),
+    "ConvNeXt, 7x7": (96, 32, 7, 1, 1),
+    "MobileNetV3 at stride 16, 5x5, every second cell": (960, 16, 5, 1, 2),
+    "MobileNetV3 at stride 8, 5x5, every fourth cell": (960, 16, 5, 1, 4),
 }
 
 
 def depthwise() -> list[Figure]:
     """Every layer of the table."""
     figures = []
-    for name, (channels, side, kernel, stride) in LAYERS.items():
+    for name, (channels, side, kernel, stride, dilation) in LAYERS.items():
         torch.manual_seed(0)
-        plain = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
-        own = DepthwiseConv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+        shape = channels, channels, kernel, stride, kernel // 2 * dilation, dilation
+        plain = nn.Conv2d(*shape, groups=channels, bias=False)
+        own = DepthwiseConv2d(*shape, groups=channels, bias=False)
         own.load_state_dict(plain.state_dict())
         dtype = torch.bfloat16 if has_bf16() else torch.float32
         x = torch.randn(IMAGES, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
