@@ -170,8 +170,12 @@ def test_coupled_masks_are_one_softmax() -> None:
     logits, labels, wanted = torch.randn(2, 4, 28, 28), torch.tensor([2, 0]), torch.rand(2, 28, 28).round()
     classes = torch.where(wanted > 0, labels[:, None, None] + 1, 0)
     torch.testing.assert_close(branch.compare(logits, labels, wanted), nn.functional.cross_entropy(logits, classes))
-    probabilities = torch.stack([logits.softmax(1)[0, 3], logits.softmax(1)[1, 1]])
-    torch.testing.assert_close(branch.probabilities(logits, labels), probabilities)
+    found = branch.probabilities(logits, labels)
+    assert torch.equal(found > 0.5, logits.argmax(1) == labels[:, None, None] + 1)
+    shares = logits.softmax(1)
+    others = torch.stack([shares[0, [0, 1, 2]].amax(0), shares[1, [0, 2, 3]].amax(0)])
+    own = torch.stack([shares[0, 3], shares[1, 1]])
+    torch.testing.assert_close(found, own / (own + others))
 
 
 def test_poolings_are_parts() -> None:

@@ -104,13 +104,15 @@ class MaskBranch(ObjectBranch):
 class SoftmaxMaskBranch(MaskBranch):
     """Masks by one softmax over background and classes, so that they compete (section 4.1, table 2b, "softmax").
 
+    As in a fully convolutional network, a cell is the object's where its class has the largest share.
+
     Example:
         >>> from saccade.blocks.roi_heads.mask import ConvHead
         >>> from saccade.ops.roi import roi_align
         >>> branch = SoftmaxMaskBranch(lambda maps, boxes: roi_align(maps, boxes, (8,), 14), ConvHead(4, 8, layers=4),
         ...                            MaskPredictor(8, num_classes=2), stride=8)
-        >>> branch.probabilities(torch.zeros(1, 3, 28, 28), torch.tensor([1]))[0, 0, 0]  # a third each
-        tensor(0.3333)
+        >>> branch.probabilities(torch.zeros(1, 3, 28, 28), torch.tensor([1]))[0, 0, 0]  # as likely as the others
+        tensor(0.5000)
     """
 
     def compare(self, logits: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:
@@ -119,8 +121,14 @@ class SoftmaxMaskBranch(MaskBranch):
         return -(wanted * _of_class(shares, classes) + (1 - wanted) * shares[:, 0]).mean()
 
     def probabilities(self, logits: Tensor, classes: Tensor) -> Tensor:
-        """Masks (P, 2m, 2m) of one class a region, from logits (P, 1 + classes, 2m, 2m)."""
-        return _of_class(logits.softmax(dim=1), classes)
+        """Masks (P, 2m, 2m) of one class a region, from logits (P, 1 + classes, 2m, 2m).
+
+        The share of the class beside the largest share of another one, so that it is above 0.5 where the class wins.
+        """
+        own = _of_class(logits, classes)
+        numbers = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+        others = logits.masked_fill(numbers == (classes + 1).view(-1, 1, 1, 1), -torch.inf)
+        return (own - others.amax(dim=1)).sigmoid()
 
 
 def _of_class(values: Tensor, classes: Tensor) -> Tensor:
