@@ -26,6 +26,7 @@ class MetricReport:
         curves: Plot name to matplotlib-ready series: ``{"x": [...], "y": {label: [...]}, "xlabel": ..., "ylabel":
             ...}``; ``mark`` may give the x to be chosen.
         confusion: Square table with its labels: ``{"labels": [...], "matrix": [[...]]}``; empty if the task has none.
+            Of detectors ``unpaired`` is the number of the row and column of what found no partner.
         breakdown: One row a kind of error, ``{"error": name, "count": 7, "AP50_gained": 0.1}``: what it costs.
         notes: What a reader of the figures has to know, such as a limit that cut something off; sentences.
 

@@ -192,7 +192,11 @@ class CocoEvaluator(RecordEvaluator[ImageRecord]):
                     "mark": confidence.best_confidence,
                 },
             },
-            confusion={"labels": [*self.class_names, "background"], "matrix": confusion.tolist()},
+            confusion={
+                "labels": [*self.class_names, "background"],
+                "matrix": confusion.tolist(),
+                "unpaired": len(self.class_names),
+            },
             breakdown=error_breakdown(table, self.max_detections),
             notes=[self._limit(table)],
         )

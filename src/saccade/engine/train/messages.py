@@ -60,11 +60,15 @@ def only_prediction(report: MetricReport) -> str | None:
         >>> confusion = {"labels": ["cat", "dog"], "matrix": [[5, 0], [3, 0]]}  # rows: ground truth
         >>> only_prediction(MetricReport({"top1": 0.6}, "top1", confusion=confusion))
         'cat'
+        >>> found = {"labels": ["cat", "background"], "matrix": [[5, 0], [3, 0]], "unpaired": 1}  # false ones, none missed
+        >>> only_prediction(MetricReport({"AP": 0.6}, "AP", confusion=found)) is None
+        True
     """
     matrix = np.asarray(report.confusion.get("matrix", []), dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         return None
-    predicted, existing = np.flatnonzero(matrix.sum(0)), np.flatnonzero(matrix.sum(1))
+    predicted = np.flatnonzero(matrix.sum(0))
+    existing = np.setdiff1d(np.flatnonzero(matrix.sum(1)), report.confusion.get("unpaired", []))
     if len(predicted) != 1 or len(existing) < 2:
         return None
     return printable(str(report.confusion["labels"][predicted[0]]), limit=80)
