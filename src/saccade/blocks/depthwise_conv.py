@@ -34,32 +34,25 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / stride, W / stride)."""
+        # Exported and compiled graphs hold the plain convolution.
+        here = self.training and _X86 and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        known = x.ndim == 4 and self.groups == self.out_channels and self.padding_mode == "zeros"
+        if not (here and known) or isinstance(self.padding, str):
+            return super().forward(x)
         autocast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
         dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
         if max(self.dilation) > 1:
-            slow = self._is_faster_interleaved(x, dtype)
+            slow = _can_interleave(self.stride, self.dilation) and _is_faster_interleaved(x, self.padding, dtype)
         else:
             slow = (
                 self.kernel_size[1] > _COLUMNS
                 or x.shape[-2] < self.kernel_size[0]
                 or (max(self.stride) > 1 and dtype == torch.bfloat16)
             )
-        known = x.ndim == 4 and self.groups == self.out_channels and self.padding_mode == "zeros"
-        # Exported and compiled graphs hold the plain convolution.
-        here = self.training and _X86 and x.device.type == "cpu" and not torch.compiler.is_compiling()
-        if not (slow and known and here) or isinstance(self.padding, str):
+        if not slow:
             return super().forward(x)
         bias = None if self.bias is None else self.bias.to(dtype)
         return depthwise_conv2d(x.to(dtype), self.weight.to(dtype), bias, self.stride, self.padding, self.dilation)
-
-    def _is_faster_interleaved(self, x: Tensor, dtype: torch.dtype) -> bool:
-        """Whether a dilated filter is; in float32 AVX-512 has a fair kernel, and much padding costs more than it."""
-        if isinstance(self.padding, str) or not _can_interleave(self.stride, self.dilation):
-            return False
-        if dtype == torch.bfloat16 or torch.backends.cpu.get_cpu_capability() == "AVX2":
-            return True
-        height, width = x.shape[-2:]
-        return (height + 2 * self.padding[0]) * (width + 2 * self.padding[1]) <= 2 * height * width
 
 
 def depthwise_conv2d(
@@ -95,6 +88,14 @@ def depthwise_conv2d(
 
 def _can_interleave(stride: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
     return dilation[0] == dilation[1] > 1 and max(stride) == 1
+
+
+def _is_faster_interleaved(x: Tensor, padding: tuple[int, ...], dtype: torch.dtype) -> bool:
+    """Whether a dilated filter is; in float32 AVX-512 has a fair kernel, and much padding costs more than it."""
+    if dtype == torch.bfloat16 or torch.backends.cpu.get_cpu_capability() == "AVX2":
+        return True
+    height, width = x.shape[-2:]
+    return (height + 2 * padding[0]) * (width + 2 * padding[1]) <= 2 * height * width
 
 
 def _on_interleaved_maps(

@@ -60,7 +60,7 @@ def only_prediction(report: MetricReport) -> str | None:
         >>> confusion = {"labels": ["cat", "dog"], "matrix": [[5, 0], [3, 0]]}  # rows: ground truth
         >>> only_prediction(MetricReport({"top1": 0.6}, "top1", confusion=confusion))
         'cat'
-        >>> found = {"labels": ["cat", "background"], "matrix": [[5, 0], [3, 0]], "unpaired": 1}  # false ones, none missed
+        >>> found = {"labels": ["cat", "background"], "matrix": [[5, 0], [3, 0]], "unpaired": 1}  # some false
         >>> only_prediction(MetricReport({"AP": 0.6}, "AP", confusion=found)) is None
         True
     """
