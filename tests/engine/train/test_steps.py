@@ -120,12 +120,20 @@ def ridge_net() -> Ridge:
     return Ridge()
 
 
-def test_a_step_may_be_solved_by_the_model_and_its_result_is_kept(tmp_path: Path) -> None:
+def test_a_step_may_be_solved_by_the_model_and_its_result_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saccade.engine.train.progress._BETWEEN_LINES", 0.0)
     config = small_config(
-        str(tmp_path), epochs=3, steps=(Step("features"), Step("ridge", {"data.batch_size": 64}, solver="model"))
+        str(tmp_path),
+        epochs=3,
+        steps=(Step("features"), Step("ridge", {"data.batch_size": 64, "data.val_batch_size": 50}, solver="model")),
     )
     seed_step(0, -1)
     result = fit(config, model=ridge_net(), data=small_data())
+    printed = capsys.readouterr().err
+    assert "ridge: 1 of 5, " in printed
+    assert printed.index("ridge: 4 of 5, ") < printed.rindex("validation: ")  # both tell how far they are
     last = result.history[-1]
     assert last["train/accuracy"] > 0.6
     assert last["val/top1"] == result.metrics["top1"] > result.history[-2]["val/top1"] - 0.1

@@ -458,7 +458,7 @@ class ModelStep:
         seed_step(self.config.seed, at.step, session.fabric.global_rank)
 
         def batches() -> Iterator[Batch]:
-            for batch in session.display.epoch(loader, 0, 1, sampler.batches_per_epoch, 0):
+            for batch in session.display.track(loader, sampler.batches_per_epoch, self.step.name):
                 batch = batch.to(device, bool(self.config.channels_last))
                 inputs = normalize_inputs(normalize, batch.inputs)
                 yield Batch(normalize(batch.images), batch.targets, batch.infos, batch.originals, inputs)
@@ -477,7 +477,8 @@ class ModelStep:
             data = self.config.data
             runtime = EagerRuntime(self.model, device)
             batch_size = data.val_batch_size or 2 * data.batch_size
-            report = evaluate(runtime, self.data.val, batch_size, worker_count(data.workers))
+            show = partial(session.display.track, label="validation")
+            report = evaluate(runtime, self.data.val, batch_size, worker_count(data.workers), progress=show)
             metrics = report.values
             row.update({f"val/{name}": value for name, value in metrics.items()})
         at.keep(-math.inf if report is None else report.score, int(row["epoch"]))
