@@ -2,7 +2,8 @@
 
 Runs train on ``train`` (53 photographs of 360 x 480) and are scored on ``val`` (12), once, with the last averaged
 weights; pixels of no class are neither learnt nor scored. Settings are the same for every network unless a recipe
-states others; none was chosen by a score on the 12.
+states others; none was chosen by a score on the 12. Figures are those of ``python examples/compare_segmenters.py``;
+docs/results/compare_segmenters.md says where they were measured.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def camvid(model: str, *, lr: float = 2e-3, epochs: int = 60, batch_size: int = 
 
 @recipe
 def fcn8s_camvid() -> TrainConfig:
-    """FCN-8s, learnt at once rather than in three steps, over MobileNetV3-Large on CamVid. Not run yet.
+    """FCN-8s, learnt at once rather than in three steps, over MobileNetV3-Large on CamVid: mIoU 0.502.
 
     Example:
         >>> fcn8s_camvid().model
@@ -73,7 +74,7 @@ def fcn8s_camvid() -> TrainConfig:
 
 @recipe
 def deeplabv1_camvid() -> TrainConfig:
-    """DeepLabV1 with a large field of view, over MobileNetV3-Large on CamVid. Not run yet.
+    """DeepLabV1 with a large field of view, over MobileNetV3-Large on CamVid: mIoU 0.393.
 
     Example:
         >>> deeplabv1_camvid().model
@@ -84,7 +85,7 @@ def deeplabv1_camvid() -> TrainConfig:
 
 @recipe
 def deeplabv3_camvid() -> TrainConfig:
-    """DeepLabV3 at an output stride of 16, over MobileNetV3-Large on CamVid. Not run yet.
+    """DeepLabV3 at an output stride of 16, over MobileNetV3-Large on CamVid: mIoU 0.450.
 
     Example:
         >>> deeplabv3_camvid().model
@@ -95,7 +96,7 @@ def deeplabv3_camvid() -> TrainConfig:
 
 @recipe
 def lraspp_camvid() -> TrainConfig:
-    """LR-ASPP, over MobileNetV3-Large on CamVid. Not run yet.
+    """LR-ASPP, over MobileNetV3-Large on CamVid: mIoU 0.464.
 
     Example:
         >>> lraspp_camvid().model
@@ -106,7 +107,7 @@ def lraspp_camvid() -> TrainConfig:
 
 @recipe
 def unet_camvid() -> TrainConfig:
-    """U-Net, over MobileNetV3-Large on CamVid. Not run yet.
+    """U-Net, over MobileNetV3-Large on CamVid: mIoU 0.407.
 
     Example:
         >>> unet_camvid().model
@@ -117,7 +118,7 @@ def unet_camvid() -> TrainConfig:
 
 @recipe
 def unet_add_camvid() -> TrainConfig:
-    """The same U-Net on CamVid, whose skips are added instead of concatenated. Not run yet.
+    """The same U-Net on CamVid, whose skips are added instead of concatenated: mIoU 0.412.
 
     Example:
         >>> unet_add_camvid().model_args["merge"]
@@ -130,7 +131,7 @@ def unet_add_camvid() -> TrainConfig:
 
 @recipe
 def unetpp_camvid() -> TrainConfig:
-    """UNet++ with deep supervision, which can be pruned (``--prune``), over MobileNetV3-Large on CamVid. Not run yet.
+    """UNet++ with deep supervision, which can be pruned (``--prune``), over MobileNetV3-Large on CamVid: mIoU 0.530.
 
     Example:
         >>> unetpp_camvid().model
@@ -141,7 +142,7 @@ def unetpp_camvid() -> TrainConfig:
 
 @recipe
 def hrnet_w18_small_camvid() -> TrainConfig:
-    """HRNet of the authors' small form on CamVid. Not run yet.
+    """HRNet of the authors' small form on CamVid: mIoU 0.423.
 
     Example:
         >>> hrnet_w18_small_camvid().model
