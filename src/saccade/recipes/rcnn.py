@@ -11,12 +11,16 @@ __all__ = ["rcnn_voc100"]
 
 @recipe
 def rcnn_voc100() -> TrainConfig:
-    """R-CNN over ResNet-18 on 80 photographs of VOC, scored on 20, with the proposals of selective search. Not run yet.
+    """R-CNN over ResNet-18 on 80 photographs of VOC, scored on 20, with the proposals of selective search.
 
     Fine-tuning of the network on warped proposals of 64 pixels, a support vector machine a class with hard negatives,
     box regression: one run, which goes on after a kill between or inside the steps (``--resume``). Eighty photographs
     from scratch teach little; the recipe is there to show what the three steps cost. ``--weights`` starts from a
     classifier.
+
+    Measured: ``saccade train --recipe rcnn_voc100`` on one thread of an AMD EPYC with AVX-512 BF16 that other programs
+    loaded as well, in 9 minutes and 2 for the proposals: AP50 0.004; regression moves boxes of training from an overlap
+    of 0.731 to 0.774.
 
     Example:
         >>> [(step.name, step.solver) for step in rcnn_voc100().steps]
