@@ -40,10 +40,15 @@ def maskrcnn_r18_digits() -> TrainConfig:
 
 @recipe
 def maskrcnn_r18_pennfudan() -> TrainConfig:
-    """Mask R-CNN over ResNet-18 on pedestrians (Penn-Fudan), from the weights of ``maskrcnn_r18_digits``; not run yet.
+    """Mask R-CNN over ResNet-18 on pedestrians (Penn-Fudan), from the weights of ``maskrcnn_r18_digits``.
 
     Body, pyramid and boxes begin with what digits taught; rows of the new class begin anew. Pedestrians of the 170
     photographs are larger than digits on the canvas, and the anchors of both runs are the same: 16 to 256 pixels.
+
+    Measured on 20 of the 170 photographs, of which 16 teach and 4 are held out: ``saccade train --recipe
+    maskrcnn_r18_pennfudan`` on one thread of an AMD EPYC with AVX-512 BF16 that other programs loaded as well, in 5
+    minutes: AP50 0.936, mask AP50 0.936, mask AP 0.314, of the best epoch by these 4. With all 170 an epoch is ten times
+    as long; lower ``epochs`` then.
 
     Example:
         >>> config = maskrcnn_r18_pennfudan()
@@ -55,11 +60,11 @@ def maskrcnn_r18_pennfudan() -> TrainConfig:
         model="maskrcnn",
         model_args={"backbone": "resnet18", "channels": 64, "anchor_size": 16, "proposals": 300, "regions": 64},
         weights="runs/maskrcnn_r18_digits/best.safetensors",
-        data=DataConfig(source="pennfudan", size=(256, 320), batch_size=8),
+        data=DataConfig(source="pennfudan", size=(256, 320), batch_size=4),
         augment=AugmentConfig(flip=0.5, translate=0.1, scale=(0.75, 1.4), hsv=(0.015, 0.5, 0.3)),
         optimizer=OptimizerConfig(name="adamw", lr=5e-4, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=1.0, final_factor=0.02),
         ema=EmaConfig(decay=0.99, warmup_steps=50.0),
         clip_norm=10.0,
-        epochs=30,
+        epochs=80,
     )
