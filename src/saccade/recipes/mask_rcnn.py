@@ -47,8 +47,8 @@ def maskrcnn_r18_pennfudan() -> TrainConfig:
 
     Measured on 20 of the 170 photographs, of which 16 teach and 4 are held out: ``saccade train --recipe
     maskrcnn_r18_pennfudan`` on one thread of an AMD EPYC with AVX-512 BF16 that other programs loaded as well, in 5
-    minutes: AP50 0.936, mask AP50 0.936, mask AP 0.314, of the best epoch by these 4. With all 170 an epoch is ten times
-    as long; lower ``epochs`` then.
+    minutes: AP50 0.936, mask AP50 0.936, mask AP 0.314, of the best epoch by these 4. With all 170 an epoch takes
+    ten times as long; lower ``epochs`` then.
 
     Example:
         >>> config = maskrcnn_r18_pennfudan()
