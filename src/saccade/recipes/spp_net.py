@@ -26,11 +26,15 @@ def alternating_sizes(first: tuple[int, int], second: tuple[int, int], epochs: i
 
 @recipe
 def spp_net_voc100() -> TrainConfig:
-    """SPP-Net over ResNet-18 on 80 photographs of VOC, scored on 20, with the proposals of selective search. Not run.
+    """SPP-Net over ResNet-18 on 80 photographs of VOC, scored on 20, with the proposals of selective search.
 
     The first step takes the place of the pre-training that nobody can download here: all layers train, on canvases of
     320 and 256 pixels in turn. Then what lies below the pooling is fixed and the fully connected layers are fine-tuned;
     support vector machines and box regression follow as in R-CNN.
+
+    Measured: ``saccade train --recipe spp_net_voc100`` on one thread of an AMD EPYC with AVX-512 BF16 that other
+    programs loaded as well, in 5 minutes, and 2 for the proposals: AP50 0.008; regression moves boxes of training from
+    an overlap of 0.655 to 0.698.
 
     Example:
         >>> config = spp_net_voc100()
