@@ -37,9 +37,12 @@ def fast_rcnn_voc() -> TrainConfig:
 
 @recipe
 def fast_rcnn_voc100() -> TrainConfig:
-    """Fast R-CNN over ResNet-18 on 80 photographs of VOC, scored on 20, with selective search's proposals. Not run yet.
+    """Fast R-CNN over ResNet-18 on 80 photographs of VOC, scored on 20, with selective search's proposals.
 
     With the canvas, the backbone and the epochs of ``rcnn_voc100``.
+
+    Measured: ``saccade train --recipe fast_rcnn_voc100`` on one thread of an AMD EPYC with AVX-512 BF16 that other
+    programs loaded as well, in 2.3 minutes, and 2 for the proposals: AP 0.001, as little as the others of the line.
 
     Example:
         >>> config = fast_rcnn_voc100()
