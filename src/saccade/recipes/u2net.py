@@ -13,7 +13,12 @@ __all__ = ["u2net_duts", "u2netp_human"]
 def u2netp_human() -> TrainConfig:
     """U2-NetP on 74 photographs of people from scratch for eight minutes, scored once on the 18 held out.
 
-    Not run yet. The canvas is small because the first and the last stage keep its full resolution.
+    The canvas is small because the first and the last stage keep its full resolution.
+
+    Measured: ``saccade train --recipe u2netp_human`` on one thread of an AMD EPYC with AVX-512 BF16 that other programs
+    loaded as well: MAE 0.282, largest F 0.745, after 29 epochs; with ``--max-minutes 17`` MAE 0.220, largest F 0.785,
+    weighted F 0.667, S-measure 0.736, boundary F 0.358, after 60. The aim, a MAE of 0.09, is missed by far: more steps
+    still helped.
 
     Example:
         >>> config = u2netp_human()
