@@ -10,10 +10,14 @@ __all__ = ["keypointrcnn_r18_tiny_coco"]
 
 @recipe
 def keypointrcnn_r18_tiny_coco() -> TrainConfig:
-    """Keypoint R-CNN over ResNet-18 overfits the persons of ``tiny_coco``; not run yet.
+    """Keypoint R-CNN over ResNet-18 overfits the persons of ``tiny_coco``.
 
     There are too few photographs to learn more than these; what is scored are the training images themselves, without
     augmentation, by the similarity of keypoints (``keypoint_AP``).
+
+    Measured: ``saccade train --recipe keypointrcnn_r18_tiny_coco`` on one thread of an AMD EPYC with AVX-512 BF16 that
+    other programs loaded as well, in 18 minutes: keypoint AP 0.898, box AP 0.830. The aim, 0.90, is missed by 0.002;
+    batches of 4 for 100 epochs gave 0.827.
 
     Example:
         >>> config = keypointrcnn_r18_tiny_coco()
