@@ -82,7 +82,9 @@ def depthwise_conv2d(
     """
     if _can_interleave(stride, dilation):
         return _on_interleaved_maps(x, weight, bias, padding, dilation[0])
-    out: Tensor = _Depthwise.apply(x, weight, bias, _Geometry(stride, padding, dilation))
+    if max(dilation) > 1:
+        return F.conv2d(x, weight, bias, stride, padding, dilation, len(weight))
+    out: Tensor = _Depthwise.apply(x, weight, bias, _Geometry(stride, padding))
     return out
 
 
@@ -116,7 +118,6 @@ def _on_interleaved_maps(
 class _Geometry(NamedTuple):
     stride: tuple[int, ...]
     padding: tuple[int, ...]
-    dilation: tuple[int, ...]
 
 
 class _Depthwise(torch.autograd.Function):
@@ -124,7 +125,7 @@ class _Depthwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
-        return F.conv2d(x, weight, bias, geometry.stride, geometry.padding, geometry.dilation, len(weight))
+        return F.conv2d(x, weight, bias, geometry.stride, geometry.padding, groups=len(weight))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -151,14 +152,13 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, geometry: _Geometr
     if width <= _COLUMNS and x.shape[2] >= height:
         return _gradients(grad, x, weight, geometry, (False, True))[1]
     # Zeros are added above and below too, as the feature map has to be as high as the filter.
-    (down, across), (_, stride), (_, dilation) = geometry.padding, geometry.stride, geometry.dilation
+    (down, across), (_, stride) = geometry.padding, geometry.stride
     x = F.pad(x, (across, across, down, down))
     parts = []
     for first in range(0, width, _COLUMNS):
         part = weight[..., first : first + _COLUMNS]
-        start = first * dilation
-        covered = (grad.shape[3] - 1) * stride + (part.shape[3] - 1) * dilation + 1  # columns that it touches
-        columns = x[..., start : start + covered].contiguous(memory_format=torch.channels_last)
+        covered = (grad.shape[3] - 1) * stride + part.shape[3]  # columns that it touches
+        columns = x[..., first : first + covered].contiguous(memory_format=torch.channels_last)
         parts.append(_gradients(grad, columns, part, geometry._replace(padding=(0, 0)), (False, True))[1])
     return torch.cat(parts, dim=3)
 
@@ -168,6 +168,6 @@ def _gradients(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the input and of the weights, each where wanted."""
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, *geometry, False, (0, 0), len(weight), (*wanted, False)
+        grad, x, weight, None, *geometry, (1, 1), False, (0, 0), len(weight), (*wanted, False)
     )
     return found[:2]
