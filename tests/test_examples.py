@@ -25,6 +25,7 @@ PRINTS = {
     "cycle_or_not.py": "| half a cycle | ",
     "darknet_round_trip.py": "bit for bit the same",
     "dilation_choices.py": "| stride 16 without multi-grid |",
+    "dsnt_choices.py": "| fully connected | 4 x 4 |",
     "export_and_compare.py": "same numbers",
     "fcos_choices.py": "| softmax |",
     "features_of_any_classifier.py": "unet over resnet18: (1, 5, 224, 224)",

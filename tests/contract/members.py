@@ -105,6 +105,7 @@ MEMBERS = (
     Subject("u2netp", {"base_channels": 16}),
     Subject("dsnt", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),
+    Subject("coordinate_regression", {"num_classes": 6, "backbone": "mobilenet_v3_small"}),
     # Heads that are noise support few limbs, so that people have few points.
     Subject("openpose_coco", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "stages": 2, "channels": 16}),
     Subject("lightweight_openpose", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "channels": 16}),

@@ -110,3 +110,23 @@ def test_an_object_without_labelled_points_takes_no_prediction_from_one_that_has
     evaluator = KeypointEvaluator(("a", "b", "c"))
     evaluator.update([result], [target])
     assert evaluator.compute().values["NME"] == pytest.approx(1 / np.sqrt(40 * 50))
+
+
+def test_objects_without_a_size_are_counted_in_a_note() -> None:
+    line = np.array([[[50.0, 10], [50, 110], [50, 30], [50, 60]]])
+    evaluator = KeypointEvaluator()
+    for image_id, truth in enumerate((SQUARE, line, line)):
+        evaluator.update([keypoints(image_id, truth)], [{"keypoints": with_visibility(truth)}])
+    evaluator.update([keypoints(3, SQUARE)], [{"keypoints": with_visibility(SQUARE, visibility=0)}])
+    report = evaluator.compute()
+    assert report.values["NME"] == 0
+    (note,) = report.notes
+    assert "2 of the objects" in note
+    assert "one horizontal or vertical line" in note
+    eyes = KeypointEvaluator(eyes=(0, 1))
+    same = np.array([[[50.0, 10], [50, 10], [50, 30], [90, 60]]])
+    eyes.update([keypoints(0, same)], [{"keypoints": with_visibility(same)}])
+    assert "the points 0 and 1" in eyes.compute().notes[0]
+    evaluator = KeypointEvaluator()
+    evaluator.update([keypoints(0, SQUARE)], [{"keypoints": with_visibility(SQUARE)}])
+    assert evaluator.compute().notes == []

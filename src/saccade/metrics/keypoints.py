@@ -27,6 +27,7 @@ class _Errors(NamedTuple):
 
     of_object: NDArray[np.float64]
     of_head: NDArray[np.float64]
+    without_size: int  # objects that have labelled points and yet no size
 
 
 class KeypointEvaluator(RecordEvaluator[_Errors]):
@@ -128,12 +129,14 @@ class KeypointEvaluator(RecordEvaluator[_Errors]):
         thresholds = np.linspace(0, 0.2, 101)
         share = [_mean(of_object <= threshold) for threshold in thresholds]
         curve = {"x": thresholds.tolist(), "y": {"objects": share}, "xlabel": "NME", "ylabel": "share of objects below"}
+        without_size = sum(record.without_size for record in self._records.values())
         return MetricReport(
             values=values,
             primary="NME",
             higher_is_better=False,
             per_class=per_class,
             curves={"cumulative_error": curve},
+            notes=[_unscored(without_size, self.eyes)] if without_size else [],
         )
 
     def _head_sizes(self, target: Target, ground_truth: NDArray[Any]) -> NDArray[np.float64]:
@@ -168,7 +171,17 @@ def _errors(
         errors[row] = np.where(np.isfinite(relative[row, column]), relative[row, column], _MISSED)
         of_head[row] = distance[row, column] / heads[row]
     has_head = (ground_truth[..., 2] > 0) & ~np.isnan(heads)[:, None]
-    return _Errors(np.where(labelled, errors, np.nan), np.where(has_head, of_head, np.nan))
+    without_size = int(((ground_truth[..., 2] > 0).any(axis=1) & ~(sizes > 0)).sum())
+    return _Errors(np.where(labelled, errors, np.nan), np.where(has_head, of_head, np.nan), without_size)
+
+
+def _unscored(count: int, eyes: tuple[int, int] | None) -> str:
+    """Note on objects that have labelled points, and yet no size by which their errors could be divided."""
+    if eyes is None:
+        why = "no extent: their points, or the sides of their box, lie on one horizontal or vertical line"
+    else:
+        why = f"no distance between the points {eyes[0]} and {eyes[1]}, which is their size"
+    return f"Left out of NME, PCK and failures: {count} of the objects with labelled points, which have {why}."
 
 
 def normaliser(

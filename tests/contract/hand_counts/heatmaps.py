@@ -15,4 +15,11 @@ _HEATMAPS = {
     "macs": _STRIDE_8 + 512 * _POINTS * 28**2,
 }
 
-COUNTS = {"dsnt": _HEATMAPS, "heatmap_regression": _HEATMAPS}
+# The classifier's last layer, with two rows a point.
+_COORDINATES = {
+    "num_classes": _POINTS,
+    "params": _RESNET18["params"] - (512 + 1) * 1000 + (512 + 1) * 2 * _POINTS,
+    "macs": _RESNET18["macs"] - 512 * 1000 + 512 * 2 * _POINTS,
+}
+
+COUNTS = {"dsnt": _HEATMAPS, "heatmap_regression": _HEATMAPS, "coordinate_regression": _COORDINATES}

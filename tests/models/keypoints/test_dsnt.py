@@ -93,7 +93,7 @@ def test_loss_equals_the_authors_library(regularizer, training):
     torch.testing.assert_close(terms["regularizer"], dsntnn.average_loss(penalties, mask), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["dsnt", "heatmap_regression"])
+@pytest.mark.parametrize("name", ["dsnt", "heatmap_regression", "coordinate_regression"])
 def test_without_a_visible_point_nothing_moves(name):
     model = create_model(name, num_classes=4)
     empty = [{"keypoints": torch.zeros(0, 4, 3)}, {"keypoints": torch.zeros(1, 4, 3)}]
@@ -115,7 +115,8 @@ def test_regularizer_names():
 
 @pytest.mark.data("facial_keypoints_68")
 @pytest.mark.parametrize(
-    ("name", "stride", "rate", "steps"), [("dsnt", 16, 2e-3, 16), ("heatmap_regression", 4, 1e-3, 26)]
+    ("name", "stride", "rate", "steps"),
+    [("dsnt", 16, 2e-3, 16), ("heatmap_regression", 4, 1e-3, 26), ("coordinate_regression", 32, 1e-3, 24)],
 )
 def test_learns_a_few_real_faces(name, stride, rate, steps, data_root):
     folder = data_root / "facial_keypoints_68"

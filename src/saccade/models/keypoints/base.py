@@ -1,4 +1,4 @@
-"""Base of networks with one heatmap a point: backbone, resolution, targets, and coordinates in pixels."""
+"""Bases of networks that find the points of one object: backbone, heatmaps, targets, coordinates in pixels."""
 
 from __future__ import annotations
 
@@ -19,16 +19,52 @@ from saccade.ops.padding import pad_to_multiple
 from saccade.structures.batch import pad_targets
 from saccade.structures.class_rows import linear_rows
 
-__all__ = ["REFINEMENTS", "HeatmapModel", "PeakReader", "first_points", "matching_loss", "to_pixels"]
+__all__ = ["REFINEMENTS", "HeatmapModel", "PeakReader", "PointModel", "first_points", "matching_loss", "to_pixels"]
 
 REFINEMENTS = ("none", "quarter", "dark")
 
 
-class HeatmapModel(Model):
+class PointModel(Model):
+    """Base of networks that find K points of one object over any classifier with feature maps.
+
+    A backbone that can trade stride for dilation does so, down to stride 8.
+
+    Args:
+        num_classes: Points, K.
+        backbone: Builder name of a classifier with feature maps.
+        output_stride: Stride that its coarsest feature map should have.
+
+    Example:
+        >>> saccade.create_model("coordinate_regression", num_classes=5).feature_strides
+        (4, 8, 16, 32)
+    """
+
+    task = "keypoints"
+    single_object = True
+    target_names = ("keypoints",)
+    decoded_keys: tuple[str, ...] = ("keypoints", "point_scores", "scores", "count")
+    head_names = ("head",)
+
+    def __init__(self, num_classes: int, backbone: str, output_stride: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.backbone = build_backbone(backbone, output_stride=max(8, output_stride))
+        self.feature_channels, self.feature_strides = self.backbone.feature_channels, self.backbone.feature_strides
+        self.multiple = max(self.feature_strides)
+        self.input_spec = replace(
+            self.backbone.input_spec, size=(224, 224), resize="letterbox", pad_multiple=self.multiple
+        )
+        self.stage_names = tuple(f"backbone.{name}" for name in self.backbone.stage_names)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The feature maps of the backbone."""
+        return self.backbone.features(images)
+
+
+class HeatmapModel(PointModel):
     """Base of heatmap networks: a backbone, then one heatmap a point by a 1x1 convolution.
 
-    A backbone that can trade stride for dilation does so (down to stride 8); where its coarsest feature map is still
-    coarser than ``output_stride``, the heatmaps are enlarged bilinearly.
+    Where the coarsest feature map is still coarser than ``output_stride``, the heatmaps are enlarged bilinearly.
 
     Args:
         num_classes: Points, K.
@@ -45,40 +81,23 @@ class HeatmapModel(Model):
         torch.Size([2, 1, 5, 2])
     """
 
-    task = "keypoints"
-    single_object = True
-    target_names = ("keypoints",)
-    decoded_keys: tuple[str, ...] = ("keypoints", "point_scores", "scores", "count")
-    head_names = ("head",)
     class_rows = linear_rows("head")  # points are the classes
 
     def __init__(self, num_classes: int, backbone: str, output_stride: int, sigma: float) -> None:
-        super().__init__()
-        self.num_classes = num_classes
+        super().__init__(num_classes, backbone, output_stride)
         self.output_stride = output_stride
         self.sigma = sigma
-        self.backbone = build_backbone(backbone, output_stride=max(8, output_stride))
-        self.feature_channels, self.feature_strides = self.backbone.feature_channels, self.backbone.feature_strides
         stride = self.feature_strides[-1]
         if stride % output_stride:
             raise ConfigError(
                 f"backbone '{backbone}' ends at stride {stride}, which is no multiple of output_stride {output_stride}."
             )
         self.enlarge = stride // output_stride
-        self.multiple = max(self.feature_strides)
         self.head = nn.Conv2d(self.feature_channels[-1], num_classes, 1)
         # Nearly flat heatmaps at first, so that every point starts in the middle of the image.
         nn.init.normal_(self.head.weight, std=0.01)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
-        self.input_spec = replace(
-            self.backbone.input_spec, size=(224, 224), resize="letterbox", pad_multiple=self.multiple
-        )
-        self.stage_names = tuple(f"backbone.{name}" for name in self.backbone.stage_names)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """The feature maps of the backbone."""
-        return self.backbone.features(images)
 
     def heatmap_logits(self, images: Tensor) -> Tensor:
         """(B, K, h, w) float32 of images (B, 3, H, W) of any size; h is H / output_stride, rounded up."""

@@ -20,7 +20,7 @@ network convolutional. The loss is the distance itself; a regulariser keeps the 
 Differences from the paper: the backbone is any classifier here and ResNet-18 by default, where the paper has ResNets of
 34 layers and more and stacked hourglasses. The variance regulariser counts in heatmap cells and not in normalised
 units, as the authors' later library does. Points without a ground truth are left out of the loss.
-``heatmap_regression`` beside this file is the baseline of the paper's comparison.
+``heatmap_regression`` and ``coordinate_regression`` beside this file are the baselines of the paper's comparison.
 
 Published weights: none.
 """
