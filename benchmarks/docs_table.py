@@ -32,8 +32,10 @@ def tables() -> str:
     machine += [f"| {key.replace('_', ' ')} | {_words(value)} |" for key, value in results["machine"].items()]
     figures = ["| benchmark | figure | measured | promised | | note |", "|---|---|---:|---:|---|---|"]
     figures += [_row(figure) for figure in results["figures"]]
+    runs = [f"`{name}` {run['minutes']} ({run['load_at_start']})" for name, run in sorted(results["runs"].items())]
+    took = [f"Minutes of each, and the load when it began: {', '.join(runs)}."] if runs else []
     broken = [f"Broken in this run: {', '.join(results['broken'])}."] if results["broken"] else []
-    return "\n\n".join(["\n".join(machine), "\n".join(figures), *broken])
+    return "\n\n".join(["\n".join(machine), "\n".join(figures), *took, *broken])
 
 
 def _row(figure: dict[str, Any]) -> str:
