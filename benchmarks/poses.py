@@ -36,6 +36,11 @@ def calm(model: LightweightOpenPose, images: torch.Tensor) -> None:
     branch.heatmaps.output.weight *= 0.1 / highest
 
 
+def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Mean difference, in shares of the mean size."""
+    return float((found - expected).abs().mean() / expected.abs().mean())
+
+
 def run(rounds: int = 15) -> list[Figure]:
     """All figures of this file."""
     use_threads()
@@ -50,9 +55,16 @@ def run(rounds: int = 15) -> list[Figure]:
         enliven(model, images)
         calm(model, images)
         default, eager, last = best_cpu_runtime(model), ChannelsFirst(model), EagerRuntime(model)
-        maps = [runtime.run_graph(pixels)["fields"] for runtime in (default, last)]  # type: ignore[attr-defined]
-        difference = float((maps[0] - maps[1]).abs().mean() / maps[1].abs().mean())
-        assert difference < 0.1, "the two ways give other fields"
+        fields, expected = (
+            runtime.run_graph(pixels)["fields"]  # type: ignore[attr-defined]
+            for runtime in (default, last)
+        )
+        # Random weights enlarge every rounding; bfloat16 of OpenVINO may differ by what that of torch does.
+        half = "bfloat16" in default.name
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            rounded = model(images)["fields"].float()
+        allowed = 1.2 * _difference(rounded, expected) if half else 0.01
+        assert _difference(fields, expected) < allowed, "the two ways give other fields"
         seconds = alternate(
             {
                 "default": lambda: one(default, path),
@@ -63,7 +75,6 @@ def run(rounds: int = 15) -> list[Figure]:
         )
         people = len(one(default, path))  # type: ignore[arg-type]
     title, ms = "lightweight_openpose", {name: f"{1e3 * value:.1f} ms" for name, value in seconds.items()}
-    half = "bfloat16" in default.name
     note = f"{default.name}, 368x368, {ms['default']} against"
     return [
         Figure(

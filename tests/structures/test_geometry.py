@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,3 +110,11 @@ def test_score_maps_are_interpolated_at_half_pixel_centres() -> None:
 def test_a_map_of_one_channel_keeps_its_channel() -> None:
     geometry = Geometry.identity((10, 10)).then(np.diag([2.0, 2.0, 1.0]), (20, 20))
     assert geometry.invert_map(np.zeros((20, 20, 1), np.float32), linear=True).shape == (10, 10, 1)
+
+
+def test_a_geometry_from_a_worker_is_the_same() -> None:
+    geometry = Geometry.identity((30, 40)).then(np.array([[0.5, 0, 3], [0.1, 0.7, 4]]), (20, 24))
+    found = pickle.loads(pickle.dumps(geometry))
+    assert (found.original_size, found.size) == ((30, 40), (20, 24))
+    np.testing.assert_array_equal(found.matrix, geometry.matrix)
+    assert found.matrix.flags.writeable

@@ -21,10 +21,11 @@ _CARRIERS = {"?": np.uint8, "l": np.int32, "q": np.int32, "e": np.float32}
 
 
 _LAST_ROW = np.array([[0.0, 0.0, 1.0]])
+_EYE = np.eye(3)
 
 
 def _identity() -> NDArray[np.float64]:
-    return np.eye(3)
+    return _EYE.copy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,10 @@ class Geometry:
     original_size: tuple[int, int]
     size: tuple[int, int]
     matrix: NDArray[np.float64] = field(default_factory=_identity)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Nine numbers as bytes: batches bring many of these from workers, and arrays take long to pickle."""
+        return _geometry, (self.original_size, self.size, np.asarray(self.matrix, np.float64).tobytes())
 
     @classmethod
     def identity(cls, size: tuple[int, int]) -> Geometry:
@@ -108,6 +113,10 @@ class Geometry:
             carrier, matrix[:2], (width, height), flags=flags, borderMode=border
         )
         return warped.reshape(height, width, *values.shape[2:]).astype(values.dtype, copy=False)
+
+
+def _geometry(original_size: tuple[int, int], size: tuple[int, int], matrix: bytes) -> Geometry:
+    return Geometry(original_size, size, np.frombuffer(matrix, np.float64).reshape(3, 3).copy())
 
 
 def _translation(offset: float) -> NDArray[np.float64]:

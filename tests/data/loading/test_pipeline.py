@@ -424,3 +424,16 @@ def test_real_cells_survive_the_whole_way(data_root: Path) -> None:
     batch = collate(samples)
     assert batch.images.shape == (12, 3, 416, 416)
     assert (batch.targets["labels"] < 3).all()
+
+
+def test_settings_that_ask_for_nothing_only_resize() -> None:
+    # A transform that changes nothing takes the way of all others, on which random numbers are drawn.
+    longer = TrainPipeline(Images(), SPEC, [AugmentConfig()], extra=[lambda sample, rng: sample])
+    pipeline = TrainPipeline(Images(), SPEC, [AugmentConfig(), AugmentConfig(flip=1.0)])
+    for index in range(6):
+        expected, found = longer[SampleKey(1, index)], pipeline[SampleKey(1, index)]
+        np.testing.assert_array_equal(found.image, expected.image)
+        np.testing.assert_array_equal(found.target["boxes"], expected.target["boxes"])
+        np.testing.assert_array_equal(found.info.geometry.matrix, expected.info.geometry.matrix)
+        mirrored = pipeline[SampleKey(1, index, phase=1)]  # of the settings of its own phase
+        np.testing.assert_array_equal(mirrored.image, expected.image[:, ::-1])

@@ -133,10 +133,12 @@ class TrainPipeline:
             DataError: If an image cannot be read; the message names the file.
         """
         spec = self.spec if key.size is None else self.spec.with_size(key.size)
-        again = [key.repeat] if key.repeat else []  # an image's first time in an epoch has the seed it always had
-        rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
         steps = self.phases[key.phase]
         config = steps.config
+        if steps.fixed and not self.extra and not self._two_domains:
+            return Resize(spec)(_read(self.dataset, key.index, spec.channels))  # no generator: one takes as long
+        again = [key.repeat] if key.repeat else []  # an image's first time in an epoch has the seed it always had
+        rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
         if self._two_domains:
             return self._unpaired(key.index, spec, steps, rng)
         if rng.random() < config.mosaic:

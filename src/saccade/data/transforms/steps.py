@@ -46,6 +46,7 @@ class AugmentationSteps:
         extra: Transforms of the user's own, imported by name.
         finish: Transforms of the pixels alone: policy, colour, blur, JPEG, erasing.
         crops: Whether an image is cropped before it is resized.
+        fixed: Whether the settings ask for nothing: images are resized, and nothing is drawn at random.
 
     Example:
         >>> config = AugmentConfig(flip=0.5, hsv=(0.015, 0.7, 0.4), erase=0.25)
@@ -56,6 +57,7 @@ class AugmentationSteps:
 
     def __init__(self, config: AugmentConfig, spec: InputSpec, flip_pairs: Sequence[tuple[int, int]]) -> None:
         self.config = config
+        self.fixed = config == AugmentConfig(fill=config.fill)
         self.affine = RandomAffine(config.degrees, config.translate, config.scale, config.shear, config.fill)
         self.mosaic = Mosaic(self.affine, config.mosaic_tiles)
         self.mixup = MixUp(config.fill, flip_pairs)
