@@ -11,10 +11,9 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from _runs import SEGMENTATION_METRICS, Row, markdown, milliseconds, quick_options, run_options, scores, train_runs
+from _runs import SEGMENTATION_METRICS, Row, markdown, quick_options, run_options, scores, train_runs
 
 import saccade
-from saccade.deploy.runtime import FusedRuntime
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.fit import RunResult
 from saccade.recipes.camvid import camvid
@@ -38,9 +37,17 @@ def settings(choice: str, seed: int) -> TrainConfig:
 
 def table(results: Mapping[str, Row]) -> str:
     def cells(name: str, row: Row) -> list[str]:
-        return [row["title"], *scores(row, SEGMENTATION_METRICS), f"{row['ms']:.1f}", f"{row['minutes']:.1f}"]
+        figures = scores(row, SEGMENTATION_METRICS)
+        return [row["title"], *figures, f"{row['macs'] / 1e9:.2f} G", f"{row['minutes']:.1f}"]
 
-    titles = ("DeepLabV3 over ResNet-18", "mIoU", "pixel accuracy", "boundary F", "ms an image", "minutes of training")
+    titles = (
+        "DeepLabV3 over ResNet-18",
+        "mIoU",
+        "pixel accuracy",
+        "boundary F",
+        "multiply-adds",
+        "minutes of training",
+    )
     return markdown(titles, results, cells)
 
 
@@ -53,9 +60,7 @@ def compare(given: argparse.Namespace) -> str:
     names = {f"{choice}_{given.seed}": choice for choice in given.runs}
 
     def describe(key: str, run: RunResult) -> Row:
-        model = saccade.load(run.model_path)
-        time = milliseconds(FusedRuntime(model), model.input_spec.size, 3 if given.quick else 30)
-        return {"title": CHOICES[names[key]][0], "ms": time}  # in torch with folded BatchNorm
+        return {"title": CHOICES[names[key]][0], "macs": saccade.summary(saccade.load(run.model_path)).macs}
 
     configs = {key: settings(choice, given.seed) for key, choice in names.items()}
     file = given.out / "dilation_choices.json"

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from _runs import Row, few_or_all, markdown, milliseconds, quick_options, run_options, train_runs
+from _runs import Row, few_or_all, markdown, quick_options, run_options, train_runs
 
 import saccade
 from saccade.data.catalogue.digit_scenes import DigitScenes
 from saccade.data.derived.in_memory import MemoryDataset
-from saccade.deploy.runtime import FusedRuntime
 from saccade.engine.train.config import TrainConfig
 from saccade.engine.train.fit import RunResult
 from saccade.engine.train.setup import Datasets
@@ -75,10 +74,10 @@ def faces(run: str, config: TrainConfig) -> Datasets:
 def table(results: Mapping[str, Row]) -> str:
     def cells(name: str, row: Row) -> list[str]:
         cells = f"{row['cells']} x {row['cells']}"
-        measured = (f"{row['NME']:.3f}", f"{row['PCK@0.1']:.3f}", f"{row['ms']:.1f}", f"{row['minutes']:.1f}")
-        return [row["title"], cells, *measured]
+        figures = f"{row['NME']:.3f}", f"{row['PCK@0.1']:.3f}"
+        return [row["title"], cells, *figures, f"{row['macs'] / 1e9:.2f} G", f"{row['minutes']:.1f}"]
 
-    return markdown(("output", "cells", "NME", "PCK@0.1", "ms an image", "minutes of training"), results, cells)
+    return markdown(("output", "cells", "NME", "PCK@0.1", "multiply-adds", "minutes of training"), results, cells)
 
 
 def chart(rows: Mapping[str, Row], file: Path) -> Path:
@@ -106,8 +105,8 @@ def compare(given: argparse.Namespace) -> str:
     def describe(key: str, run: RunResult) -> Row:
         head, _, stride = names[key].rpartition("_")
         model = saccade.load(run.model_path)
-        time = milliseconds(FusedRuntime(model), model.input_spec.size, 3 if given.quick else 30)
-        return {"title": HEADS[head][0], "cells": model.input_spec.size[0] // int(stride), "ms": time}
+        cells = model.input_spec.size[0] // int(stride)
+        return {"title": HEADS[head][0], "cells": cells, "macs": saccade.summary(model).macs}
 
     configs = {key: settings(run, given.seed) for key, run in names.items()}
     file = given.out / "dsnt_choices.json"

@@ -47,8 +47,8 @@ def protonet_omniglot() -> TrainConfig:
     return _omniglot(
         "protonet_conv4",
         EpisodeConfig(ways=60, shots=1, queries=5, episodes=100),
-        schedule=ScheduleConfig(name="step", milestones=(20.0, 40.0), gamma=0.5),
-        epochs=50,
+        schedule=ScheduleConfig(name="step", milestones=(20.0, 40.0, 60.0), gamma=0.5),
+        epochs=80,
     )
 
 
