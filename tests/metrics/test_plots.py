@@ -65,6 +65,16 @@ def test_curves_carry_their_names_and_the_mean() -> None:
     assert np.array_equal(axes.lines[0].get_ydata(), np.ones(11))
 
 
+def test_a_histogram_has_its_groups_in_colours_apart_and_no_mean() -> None:
+    shares = {"same class": [0.7, 0.3, 0.0], "different classes": [0.0, 0.4, 0.6]}
+    curve = {"x": [0, 1, 2], "y": shares, "xlabel": "distance", "ylabel": "share", "kind": "histogram"}
+    (axes,) = plot_curves(MetricReport({}, "AUC", curves={"pairs": curve}))["pairs"].axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["same class", "different classes"]
+    assert not axes.lines
+    first, second = (area.get_facecolor()[0] for area in axes.collections)
+    assert np.abs(first - second).max() > 0.5
+
+
 def test_confusion_shows_counts_and_shares() -> None:
     figure = plot_confusion(report())
     assert figure is not None

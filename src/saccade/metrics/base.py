@@ -24,7 +24,7 @@ class MetricReport:
         higher_is_better: Direction of ``primary``.
         per_class: One row a class, ``{"class": name, "AP": 0.5, ...}``.
         curves: Plot name to matplotlib-ready series: ``{"x": [...], "y": {label: [...]}, "xlabel": ..., "ylabel":
-            ...}``; ``mark`` may give the x to be chosen.
+            ...}``; ``mark`` may give the x to be chosen, and ``kind`` be ``histogram`` (shares of groups, not classes).
         confusion: Square table with its labels: ``{"labels": [...], "matrix": [[...]]}``; empty if the task has none.
             Of detectors ``unpaired`` is the number of the row and column of what found no partner.
         breakdown: One row a kind of error, ``{"error": name, "count": 7, "AP50_gained": 0.1}``: what it costs.

@@ -219,4 +219,5 @@ def _histogram(same: NDArray[Any], different: NDArray[Any]) -> dict[str, Any]:
     values = np.concatenate([[0.0], same, different])
     edges = np.linspace(values.min(), max(values.max(), values.min() + 1e-9), 41)
     shares = {name: (np.histogram(part, edges)[0] / len(part)).tolist() for name, part in parts.items() if len(part)}
-    return {"x": ((edges[1:] + edges[:-1]) / 2).tolist(), "y": shares, "xlabel": "distance", "ylabel": "share of pairs"}
+    middles = ((edges[1:] + edges[:-1]) / 2).tolist()
+    return {"x": middles, "y": shares, "xlabel": "distance", "ylabel": "share of pairs", "kind": "histogram"}

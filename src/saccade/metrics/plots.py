@@ -14,7 +14,7 @@ import numpy as np
 
 from saccade.metrics.base import MetricReport
 from saccade.results.fonts import font_file
-from saccade.results.palette import Color, class_color, ink_on
+from saccade.results.palette import CHART_COLORS, Color, class_color, ink_on
 from saccade.structures.text import printable
 
 if TYPE_CHECKING:
@@ -218,7 +218,23 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def _histogram(title: str, curve: Mapping[str, Any]) -> Figure:
+    """Shares of groups that are no classes, one over the other."""
+    figure, axes = _figure(6, 4.4)
+    for color, (name, shares) in zip(CHART_COLORS, curve["y"].items(), strict=False):
+        style: dict[str, Any] = {"step": "mid", "color": color}
+        axes.fill_between(curve["x"], shares, alpha=0.45, linewidth=1.5, label=_printable(name), **style)
+    axes.set(xlabel=curve["xlabel"], ylabel=curve["ylabel"], title=title)
+    axes.set_ylim(0)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize="small", frameon=False)
+    _finish(figure)
+    return figure
+
+
 def _curve(title: str, curve: Mapping[str, Any]) -> Figure:
+    if curve.get("kind") == "histogram":
+        return _histogram(title, curve)
     figure, axes = _figure(6, 4.4)
     lines = {str(name): np.asarray(values, np.float64) for name, values in curve["y"].items()}
     crowded = len(lines) > _MOST_LINES
