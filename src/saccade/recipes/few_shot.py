@@ -37,7 +37,11 @@ def _omniglot(model: str, episode: EpisodeConfig, **fields: Any) -> TrainConfig:
 def protonet_omniglot() -> TrainConfig:
     """Prototypical network on Omniglot: 60-way 1-shot episodes with 5 queries, as in section 3.1 of the paper.
 
-    The learning rate is halved every 2,000 episodes; an epoch has 100. Not run yet.
+    The learning rate is halved every 2,000 episodes; an epoch has 100.
+
+    Measured: ``saccade train --recipe protonet_omniglot`` on one thread of an AMD EPYC with AVX-512 BF16, beside other
+    trainings: 5-way 98.35 +- 0.19 % (1 shot) and 99.59 +- 0.06 % (5 shots), 20-way 94.73 +- 0.18 % and 98.55 +- 0.07 %;
+    0.41 minutes an epoch. After 50 epochs it was 98.18, 99.53, 94.42 and 98.43 %.
 
     Example:
         >>> config = protonet_omniglot()
