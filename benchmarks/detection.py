@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from saccade.deploy.precision import has_bf16
 from saccade.deploy.runtime import best_cpu_runtime
 from saccade.engine.train.memory import keep_freed_memory
 from saccade.models.base import Model
+from saccade.models.detection.faster_rcnn import FasterRCNN
 from saccade.models.normalize import Normalize
 from saccade.models.registry import create_model
 from saccade.ops.box_coding import decode_anchors
@@ -182,6 +184,7 @@ def predicts(name: str, side: int, path: Path, rounds: int, without_bf16: float 
     theirs.load_state_dict(state)
     with torch.inference_mode():
         network = bare_network(ours, images)
+        on_boxes = branches_on_boxes(ours, images)
     runtime = best_cpu_runtime(ours)
 
     def their_prediction() -> dict[str, Tensor]:
@@ -196,7 +199,7 @@ def predicts(name: str, side: int, path: Path, rounds: int, without_bf16: float 
         {
             "default": lambda: one(runtime, path),
             "theirs": their_prediction,
-            "bare": lambda: (read_image(path), network()),
+            "bare": lambda: (read_image(path), network(), on_boxes()),
         },
         rounds,
     )
@@ -218,6 +221,19 @@ def predicts(name: str, side: int, path: Path, rounds: int, without_bf16: float 
             note=f"{ms['default']} against {ms['bare']}",
         ),
     ]
+
+
+def branches_on_boxes(model: Model, images: Tensor) -> Callable[[], Any]:
+    """One call of what the network has on final boxes (masks), outside of the compiled part; nothing for others."""
+    if not isinstance(model, FasterRCNN) or not len(model.branches):
+        return lambda: None
+    maps, decoded = model.features(images), model.predict(images)
+
+    def call() -> Any:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+            return model.predict_on_boxes(maps, decoded)
+
+    return call
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from saccade.models.registry import create_model
 from saccade.structures.dataset import DatasetInfo
 
 CLASSES, DRAWINGS, SIDE = 80, 20, 105
-EPISODE = EpisodeConfig(ways=60, shots=1, queries=5, episodes=24)
+EPISODE = EpisodeConfig(ways=60, shots=1, queries=5, episodes=60)
 
 
 def drawings() -> MemoryDataset:
@@ -60,7 +60,7 @@ def bare_seconds(start: Model, steps: int) -> float:
     return (time.perf_counter() - began) / (steps - SETTLING)
 
 
-def run(rounds: int = 5) -> list[Figure]:
+def run(rounds: int = 4) -> list[Figure]:
     """All figures of this file."""
     use_threads()
     torch.manual_seed(0)

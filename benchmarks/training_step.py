@@ -1,6 +1,6 @@
 """A training step: what the engine adds to it, what its defaults gain, and what label assignment takes of it.
 
-*Engine overhead.* The same network, weights, optimiser, precision and 16 batches are trained in turn by ``fit`` and by
+*Engine overhead.* The same network, weights, optimiser, precision and 40 batches are trained in turn by ``fit`` and by
 a bare loop of forward, loss, backward and optimiser step. Images are decoded beforehand, have the size of the canvas
 and are not augmented, so that the cost of augmentation (see ``data_pipeline.py``) stays out; everything else that the
 engine does a step is in: its worker process and the wait for it, the copy of pixels, normalisation, schedule, progress
@@ -101,7 +101,7 @@ def seconds_a_step(model: Model, train: Callable[[], object], steps: int) -> flo
     return (starts[-1] - starts[SETTLING]) / (steps - 1 - SETTLING)
 
 
-def overhead(rounds: int = 7, steps: int = 16, side: int = 256) -> list[Figure]:
+def overhead(rounds: int = 5, steps: int = 40, side: int = 256) -> list[Figure]:
     """The engine against the bare loop, on YOLOX-nano."""
     data = MemoryScenes(steps * BATCH, (side, side))
     torch.manual_seed(0)

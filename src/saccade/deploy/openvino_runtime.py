@@ -6,7 +6,7 @@ import copy
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -97,6 +97,14 @@ def _folded(model: Model) -> Model:
     return fuse_batch_norm(model, torch.zeros(1, spec.channels, *spec.size), inputs)
 
 
+def _in_bfloat16(method: Callable[..., Decoded]) -> Callable[..., Decoded]:
+    def computed(*arguments: Any) -> Decoded:
+        with torch.autocast("cpu", torch.bfloat16):
+            return method(*arguments)
+
+    return computed
+
+
 class OpenVinoRuntime:
     """Runtime of a network in memory in OpenVINO: ``forward`` is converted at the first image of each canvas.
 
@@ -126,6 +134,9 @@ class OpenVinoRuntime:
         # The same network with the converted graph in place of its forward: Model.predict composes the two as ever.
         self._shell = copy.copy(self._model)
         self._shell.forward = self._forward  # type: ignore[method-assign]
+        if hasattr(model, "predict_on_boxes") and self._options["INFERENCE_PRECISION_HINT"] == "bf16":
+            # Convolutions on the final boxes are not in the graph, and no part of decoding either.
+            self._shell.predict_on_boxes = _in_bfloat16(self._shell.predict_on_boxes)  # type: ignore[assignment]
         spec = model.input_spec
         self._graphs: OrderedDict[tuple[int, int], tuple[Any, tuple[str, ...]]] = OrderedDict()
         self._seen: OrderedDict[tuple[int, int], None] = OrderedDict()

@@ -48,7 +48,8 @@ def siamese_orl() -> TrainConfig:
 def siamese_koch_omniglot() -> TrainConfig:
     """Koch's Siamese network on Omniglot: pairs with affine distortions (section 3.4), then the official one-shot runs.
 
-    As many of 200 short epochs as fit into 20 minutes. The runs: ``python examples/omniglot_runs.py --model runs/siamese_koch_omniglot``. Not run yet.
+    As many of 200 short epochs as fit into 20 minutes. The runs:
+    ``python examples/omniglot_runs.py --model runs/siamese_koch_omniglot``. Not run yet.
 
     Example:
         >>> config = siamese_koch_omniglot()
