@@ -136,7 +136,7 @@ class OpenVinoRuntime:
         self._shell.forward = self._forward  # type: ignore[method-assign]
         if hasattr(model, "predict_on_boxes") and self._options["INFERENCE_PRECISION_HINT"] == "bf16":
             # Convolutions on the final boxes are not in the graph, and no part of decoding either.
-            self._shell.predict_on_boxes = _in_bfloat16(self._shell.predict_on_boxes)  # type: ignore[assignment]
+            self._shell.predict_on_boxes = _in_bfloat16(self._shell.predict_on_boxes)  # type: ignore[arg-type, assignment]
         spec = model.input_spec
         self._graphs: OrderedDict[tuple[int, int], tuple[Any, tuple[str, ...]]] = OrderedDict()
         self._seen: OrderedDict[tuple[int, int], None] = OrderedDict()

@@ -239,7 +239,7 @@ def fasterrcnn_outputs_from_targets(model: FasterRCNN, targets: Targets, image_s
     images = torch.empty(len(boxes), 3, *image_size)
     with torch.device("meta"):
         levels = model.features(images.to("meta")) if len(model.branches) else ()
-    maps = {f"map{level}": torch.zeros(values.shape) for level, values in enumerate(levels)}
+    maps = {f"map{level}": torch.zeros(values.shape).permute(0, 2, 3, 1) for level, values in enumerate(levels)}
     canvas = canvas_size(images)
     return {**found, "proposals": proposals, "roi_codes": codes.flatten(2), "canvas": canvas, **maps}
 
