@@ -61,7 +61,10 @@ def matching_omniglot() -> TrainConfig:
     """Matching network on Omniglot: 20-way 1-shot episodes; cosines ten times as large as in the paper.
 
     With the paper's cosines of -1 to 1 under the softmax, the largest probability that 20 classes allow is 0.28, and
-    learning is slow. Not run yet.
+    learning is slow.
+
+    Measured: ``saccade train --recipe matching_omniglot``, 5-way 96.83 +- 0.28 % (1 shot), 20-way 90.67 +- 0.24 %; 11.8
+    minutes on one thread of an AMD EPYC with AVX-512 BF16, beside another training, with the scoring.
 
     Example:
         >>> matching_omniglot().model_args

@@ -10,7 +10,10 @@ __all__ = ["openpose_tiny_coco"]
 
 @recipe
 def openpose_tiny_coco() -> TrainConfig:
-    """Lightweight OpenPose overfits the 57 persons of ``tiny_coco`` at 384 x 384. Not run yet.
+    """Lightweight OpenPose overfits the 57 persons of ``tiny_coco`` at 384 x 384; it does not learn them yet.
+
+    Measured: ``saccade train --recipe openpose_tiny_coco`` on an AMD EPYC with AVX-512 BF16, OKS AP 0.057 on these very
+    images, with the loss still falling: these settings do not reach what is asked.
 
     There are too few photographs to learn more than these; what is scored are the training images themselves, without
     augmentation. Every two parts of a person are joined by a field (``limb_span``), since many points in between are
