@@ -98,7 +98,7 @@ def test_every_verb_is_a_function_whatever_was_imported() -> None:
         "explanation = saccade.explain(saccade.create_model('lenet5'), saccade.show('digit_scenes', count=1), top=1)\n"
         "print(saccade.models('keypoints')[0].name, saccade.summary('lenet5').params, len(explanation.labels))"
     )
-    assert _run(code) == "dsnt 61706 1"
+    assert _run(code) == "coordinate_regression 61706 1"
 
 
 @pytest.mark.parametrize("words", [["--version"], ["summary", "lenet5"]])

@@ -36,7 +36,7 @@ class PointModel(Model):
 
     Example:
         >>> saccade.create_model("coordinate_regression", num_classes=5).feature_strides
-        (4, 8, 16, 32)
+        (2, 4, 8, 16, 32)
     """
 
     task = "keypoints"
