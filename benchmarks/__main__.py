@@ -42,7 +42,7 @@ def main(names: list[str], resume: bool = False) -> int:
         return 2
     for name in names or [name for name in available if name not in results["runs"]]:
         print(f"\n{name} ...", flush=True)
-        load, start = round(os.getloadavg()[0], 2), time.perf_counter()
+        load, start = machine()["load_at_start"], time.perf_counter()
         figures = _run_apart(name)
         for figure in figures or []:
             _print_row(figure)

@@ -21,7 +21,9 @@ def run(rounds: int = 12) -> list[Figure]:
     torch.manual_seed(0)
     model: DSNT = dsnt().to(memory_format=torch.channels_last).train()
     images = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
-    points = torch.cat([torch.rand(BATCH, 1, model.num_classes, 2) * SIDE, torch.full((BATCH, 1, 68, 1), 2.0)], dim=-1)
+    points = torch.cat(
+        [torch.rand(BATCH, 1, model.num_classes, 2) * SIDE, torch.full((BATCH, 1, model.num_classes, 1), 2.0)], dim=-1
+    )
     optimizer = torch.optim.SGD(model.parameters(), 1e-6, 0.9, fused=True)
 
     def step(with_dsnt: bool) -> None:

@@ -5,7 +5,7 @@ Both sample 256 anchors and 512 regions an image by chance, so that their losses
 
 *Sampling and assignment* with 100 boxes an image: the seconds within the functions that do it, inside that very step.
 
-*Prediction* as in ``benchmarks.detection``.
+*Prediction* as in ``benchmarks.detection``; to the bare network of Mask R-CNN belongs its branch on the final boxes.
 """
 
 from __future__ import annotations

@@ -73,9 +73,9 @@ def faces(run: str, config: TrainConfig) -> Datasets:
 
 def table(results: Mapping[str, Row]) -> str:
     def cells(name: str, row: Row) -> list[str]:
-        cells = f"{row['cells']} x {row['cells']}"
+        sides = f"{row['cells']} x {row['cells']}"
         figures = f"{row['NME']:.3f}", f"{row['PCK@0.1']:.3f}"
-        return [row["title"], cells, *figures, f"{row['macs'] / 1e9:.2f} G", f"{row['minutes']:.1f}"]
+        return [row["title"], sides, *figures, f"{row['macs'] / 1e9:.2f} G", f"{row['minutes']:.1f}"]
 
     return markdown(("output", "cells", "NME", "PCK@0.1", "multiply-adds", "minutes of training"), results, cells)
 

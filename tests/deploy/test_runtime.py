@@ -255,3 +255,28 @@ def test_onnx_files_run_on_a_gpu_where_onnx_runtime_has_one(tmp_path: Path, monk
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     assert open_runtime(path, "cuda:1").name == "lenet5.onnx (ONNX Runtime, cuda:1)"
     assert asked == [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize(("precision", "half"), [("bf16", True), ("32", False)])
+def test_branches_on_final_boxes_compute_in_the_precision_of_the_graph(precision: str, half: bool) -> None:
+    torch.manual_seed(0)
+    model = create_model("maskrcnn", num_classes=2, backbone="mobilenet_v3_small", channels=16).eval()
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    runtime = OpenVinoRuntime(model, precision)  # type: ignore[arg-type]
+    branch = runtime._shell.branches["mask"]
+    seen: list[bool] = []
+
+    def predict(maps: list[torch.Tensor], decoded: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        assert maps[0].shape[1] == 16  # channels where the branch has them
+        return type(branch).predict(branch, maps, decoded)
+
+    runtime.run_graph(images)  # makes the graph, which asks the network for its outputs
+    branch.predict = predict
+    decoded = runtime.run_graph(images)
+    assert seen == [half]
+    assert decoded["masks"].dtype == torch.float32
+    assert decoded["masks"].shape == (*decoded["boxes"].shape[:2], 28, 28)
+    expected = EagerRuntime(model, "cpu", "32").run_graph(images)["masks"]
+    if not half:
+        torch.testing.assert_close(decoded["masks"], expected, atol=1e-3, rtol=1e-3)

@@ -98,6 +98,8 @@ def _folded(model: Model) -> Model:
 
 
 def _in_bfloat16(method: Callable[..., Decoded]) -> Callable[..., Decoded]:
+    """The method with its convolutions and products of matrices in bfloat16."""
+
     def computed(*arguments: Any) -> Decoded:
         with torch.autocast("cpu", torch.bfloat16):
             return method(*arguments)
@@ -135,7 +137,7 @@ class OpenVinoRuntime:
         self._shell = copy.copy(self._model)
         self._shell.forward = self._forward  # type: ignore[method-assign]
         if hasattr(model, "predict_on_boxes") and self._options["INFERENCE_PRECISION_HINT"] == "bf16":
-            # Convolutions on the final boxes are not in the graph, and no part of decoding either.
+            # What runs on the final boxes is a part of the network that the graph does not hold.
             self._shell.predict_on_boxes = _in_bfloat16(self._shell.predict_on_boxes)  # type: ignore[arg-type, assignment]
         spec = model.input_spec
         self._graphs: OrderedDict[tuple[int, int], tuple[Any, tuple[str, ...]]] = OrderedDict()

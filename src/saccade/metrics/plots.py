@@ -6,6 +6,7 @@ Figures are made without pyplot, so nothing is global and no window opens; the c
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -221,7 +222,7 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def _histogram(title: str, curve: Mapping[str, Any]) -> Figure:
     """Shares of groups that are no classes, one over the other."""
     figure, axes = _figure(6, 4.4)
-    for color, (name, shares) in zip(CHART_COLORS, curve["y"].items(), strict=False):
+    for color, (name, shares) in zip(itertools.cycle(CHART_COLORS), curve["y"].items(), strict=False):
         style: dict[str, Any] = {"step": "mid", "color": color}
         axes.fill_between(curve["x"], shares, alpha=0.45, linewidth=1.5, label=_printable(name), **style)
     axes.set(xlabel=curve["xlabel"], ylabel=curve["ylabel"], title=title)

@@ -4,6 +4,7 @@ import dsntnn
 import pytest
 import torch
 
+from saccade.errors import ConfigError
 from saccade.models.registry import create_model
 
 
@@ -38,3 +39,8 @@ def test_pools_a_map_of_the_stride_that_was_asked_for(output_stride):
     assert model.features(torch.zeros(1, 3, 64, 64))[-1].shape[-1] == 64 // output_stride
     start = model(torch.zeros(1, 3, 64, 64))["points"]
     torch.testing.assert_close(start, torch.full((1, 3, 2), 32.0), atol=8, rtol=0)  # near the middle before training
+
+
+def test_a_stride_that_the_backbone_does_not_reach_is_refused():
+    with pytest.raises(ConfigError, match="ends at stride 8 at least, and output_stride is 4"):
+        create_model("coordinate_regression", num_classes=3, output_stride=4)

@@ -136,7 +136,8 @@ class TrainPipeline:
         steps = self.phases[key.phase]
         config = steps.config
         if steps.fixed and not self.extra and not self._two_domains:
-            return Resize(spec)(_read(self.dataset, key.index, spec.channels))  # no generator: one takes as long
+            # Without a generator of random numbers: to make one takes as long as to resize a small image.
+            return Resize(spec)(_read(self.dataset, key.index, spec.channels))
         again = [key.repeat] if key.repeat else []  # an image's first time in an epoch has the seed it always had
         rng = np.random.default_rng([self.seed, key.epoch, key.index, *again])
         if self._two_domains:

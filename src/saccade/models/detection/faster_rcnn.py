@@ -229,13 +229,16 @@ class FasterRCNN(Detector):
 
         Returns:
             ``proposals`` (B, K, 4) with rows of zeros at the end, what the box branch gives for them, ``canvas`` (2,)
-            height and width, and where further branches need them the feature maps ``map0``, ``map1`` and so on, (B,
-            h, w, C): a graph that gave out (B, C, h, w) would pool from such maps, which takes OpenVINO 20 times as
-            long.
+            height and width, and where further branches need them the feature maps ``map0``, ``map1`` and so on,
+            (B, h, w, C). Channels are last because OpenVINO pools regions from maps as the graph gives them out, and
+            takes 20 times as long where channels come first.
         """
         maps = self.features(images)
-        further = {f"map{level}": values.permute(0, 2, 3, 1) for level, values in enumerate(maps)}
-        return {**self._outputs(images, maps), **(further if len(self.branches) else {})}
+        needed = enumerate(maps if len(self.branches) else ())
+        return {
+            **self._outputs(images, maps),
+            **{f"map{level}": values.permute(0, 2, 3, 1) for level, values in needed},
+        }
 
     def predict(self, images: Tensor, **inputs: Tensor) -> Decoded:
         """Detections, and what further branches predict on their boxes from the maps of ``forward``."""

@@ -4,9 +4,9 @@ Paper: Alexander Toshev, Christian Szegedy, "DeepPose: Human Pose Estimation via
 1312.4659: the first stage, a classifier whose last layer gives two numbers a joint; here as the second baseline that
 Nibali et al. 2018 (arXiv 1801.07372) compare DSNT with.
 
-There is no heatmap, so nothing is read by argmax and the loss is the distance itself. But where a point lies has to
-pass through weights that were learnt for all locations together: a network that saw faces in the middle has learnt
-little about faces at the border, which convolutions alone would have.
+There is no heatmap, so nothing is read by argmax and the loss is the distance itself. What Nibali et al. hold against
+it is that such a layer does not generalise over locations, as convolutions do: where a point lies has to be learnt as a
+function of the features.
 
     image          3 x 224 x 224
     backbone     512 x   7 x   7    ResNet with stride 32
@@ -25,6 +25,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from saccade.errors import ConfigError
 from saccade.losses.dsnt import euclidean_loss, masked_mean
 from saccade.models.base import Decoded, Outputs, Targets
 from saccade.models.keypoints.base import PointModel, first_points, to_pixels
@@ -45,6 +46,9 @@ class CoordinateRegression(PointModel):
         backbone: Builder name of a classifier with feature maps.
         output_stride: Stride of the feature map that is pooled.
 
+    Raises:
+        ConfigError: If the backbone has no map as fine as that.
+
     Example:
         >>> model = saccade.create_model("coordinate_regression", num_classes=5)
         >>> model(torch.zeros(1, 3, 64, 64))["points"].shape
@@ -53,6 +57,11 @@ class CoordinateRegression(PointModel):
 
     def __init__(self, num_classes: int, backbone: str, output_stride: int) -> None:
         super().__init__(num_classes, backbone, output_stride)
+        if self.feature_strides[-1] > output_stride:
+            raise ConfigError(
+                f"backbone '{backbone}' ends at stride {self.feature_strides[-1]} at least, and output_stride is "
+                f"{output_stride}. Give that stride or more; no heatmaps are enlarged here."
+            )
         self.class_rows = dict.fromkeys(("head.weight", "head.bias"), ClassRows(per_class=2))
         self.head = nn.Linear(self.feature_channels[-1], 2 * num_classes)
         # Every point starts in the middle of the image.
