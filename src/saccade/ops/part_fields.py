@@ -2,7 +2,7 @@
 
 Cao et al. 2017, "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", arXiv 1611.08050, section 2.
 Coordinates are pixels of the canvas; the centre of cell x lies at ``(x + 0.5) * stride``. Shapes: B images, N people, P
-parts, L limbs, H rows and W columns of cells.
+parts, L limbs, M limbs of all people, H rows and W columns of cells.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 __all__ = ["draw_fields", "draw_heatmaps", "labelled_cells", "mirror_maps"]
+
+LIMBS_AT_ONCE = 256  # drawn in one go: of more, the memory would grow with the people
 
 
 def draw_heatmaps(points: Tensor, known: Tensor, size: tuple[int, int], stride: int, sigma: float) -> Tensor:
@@ -77,25 +79,28 @@ def draw_fields(
                 [0., 0., 0., 0.],
                 [0., 0., 0., 0.]])
     """
-    B, N = points.shape[:2]
+    B = len(points)
     first, second = (torch.tensor(ends, device=points.device) for ends in zip(*limbs, strict=True))
-    total = points.new_zeros(B, len(limbs), 2, *size)
-    people = points.new_zeros(B, len(limbs), 1, *size)
+    start, end = points[:, :, first], points[:, :, second]  # (B, N, L, 2)
+    length = (end - start).norm(dim=-1)
+    image, person, limb = (known[:, :, first] & known[:, :, second] & (length > 0)).nonzero(as_tuple=True)
+    start, length = start[image, person, limb], length[image, person, limb]  # (M, 2), (M,): the limbs that there are
+    unit = (end[image, person, limb] - start) / length[:, None]
+
+    total = points.new_zeros(B * len(limbs), 2, *size)
+    people = points.new_zeros(B * len(limbs), 1, *size)
     y, x = _centres(size, stride, points)
-    for person in range(N):
-        start, end = points[:, person, first], points[:, person, second]  # (B, L, 2)
-        both = known[:, person, first] & known[:, person, second]
-        length = (end - start).norm(dim=-1)
-        unit = (end - start) / length.clamp(min=1e-6)[..., None]
-        dx, dy = x - start[..., :1], y - start[..., 1:]  # (B, L, W), (B, L, H)
-        ux, uy = unit[..., 0, None], unit[..., 1, None]
-        along = (uy * dy)[..., None] + (ux * dx)[..., None, :]  # (B, L, H, W)
-        aside = (ux * dy)[..., None] - (uy * dx)[..., None, :]
+    for some in torch.arange(len(length), device=points.device).split(LIMBS_AT_ONCE):
+        dx, dy = x - start[some, :1], y - start[some, 1:]  # (m, W), (m, H)
+        ux, uy = unit[some, 0, None], unit[some, 1, None]
+        along = (uy * dy)[..., None] + (ux * dx)[:, None]  # (m, H, W)
+        aside = (ux * dy)[..., None] - (uy * dx)[:, None]
         covered = (aside.abs() <= limb_width) & (along >= -limb_width)
-        covered &= (along <= (length + limb_width)[..., None, None]) & (both & (length > 0))[..., None, None]
-        total += unit[..., None, None] * covered[:, :, None]
-        people += covered[:, :, None]
-    return (total / people.clamp(min=1)).flatten(1, 2)
+        covered &= along <= (length[some] + limb_width)[:, None, None]
+        field = image[some] * len(limbs) + limb[some]
+        total.index_add_(0, field, unit[some, :, None, None] * covered[:, None])
+        people.index_add_(0, field, covered[:, None].to(people.dtype))
+    return (total / people.clamp(min=1)).view(B, 2 * len(limbs), *size)
 
 
 def labelled_cells(boxes_xyxy: Tensor, unlabelled: Tensor, size: tuple[int, int], stride: int) -> Tensor:

@@ -169,12 +169,28 @@ def test_people_who_overlap_come_back_within_a_pixel() -> None:
     assert (found["point_scores"] > 0.7).all()  # a point halfway between four cells has peaks of 0.72
 
 
+def test_a_backbone_of_larger_strides_gives_all_its_maps_of_stride_8_and_more() -> None:
+    """The last one alone where its stride is 8."""
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    model = saccade.create_model("openpose_coco", stages=1, **SMALL).eval()
+    assert model.backbone.feature_strides == (2, 4, 8, 16, 32)
+    maps = model.backbone.features(images)[2:]
+    joined = model.map_features(images)
+    assert joined.shape == (1, model.map_channels, 8, 12)
+    assert torch.equal(joined[:, : maps[0].shape[1]], maps[0])
+    last = torch.nn.functional.interpolate(maps[2], (8, 12), mode="bilinear")
+    torch.testing.assert_close(joined[:, -maps[2].shape[1] :], last)
+
+    model = saccade.create_model("openpose_coco", stages=1, backbone="resnet18", channels=8).eval()
+    assert torch.equal(model.map_features(images), model.backbone.features(images)[-1])
+
+
 def trained(model: Model) -> Model:
     """With weights that give maps of all kinds."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
         for stage in model.stages:
             stage.heatmaps.output.weight.mul_(20)
             stage.fields.output.weight.mul_(20)

@@ -173,7 +173,7 @@ class LightweightOpenPose(PartFieldModel):
         if stages < 1:
             raise ConfigError(f"stages is {stages}; there must be at least one.")
         outputs = (len(layout.parts) + 1, 2 * len(layout.limbs))
-        self.neck = Neck(self.feature_channels[-1], channels)
+        self.neck = Neck(self.map_channels, channels)
         first = nn.Sequential(*(_conv(channels, channels) for _ in range(3)))
         self.stages = nn.ModuleList([Stage(first, channels, 4 * channels, outputs)])
         for _ in range(stages - 1):
@@ -240,7 +240,8 @@ def lightweight_openpose(
         skeleton: Pairs of points that a limb joins, from 0, for other points; a run takes it from its data set.
         limb_span: Limbs join parts that are so many limbs of the skeleton apart or fewer; 1 as published. More join
             people whose points in between are hidden.
-        backbone: Builder name of a classifier; empty: MobileNet up to conv5_5.
+        backbone: Builder name of a classifier, whose maps of stride 8 or more are joined if the last has not stride 8;
+            empty: MobileNet up to conv5_5.
         stages: The first stage and those of refinement.
         channels: Channels of the features and of the stages.
         sigma: Standard deviation of the Gaussians that stand for points, pixels.

@@ -118,7 +118,7 @@ class OpenPose(PartFieldModel):
         super().__init__(layout, backbone, sigma, limb_width)
         if stages < 1:
             raise ConfigError(f"stages is {stages}; there must be at least one.")
-        self.neck = _row(self.feature_channels[-1], (3, 2 * channels), (3, channels))
+        self.neck = _row(self.map_channels, (3, 2 * channels), (3, channels))
         outputs = (len(layout.parts) + 1, 2 * len(layout.limbs))
         self.stages = nn.ModuleList(
             Stage(channels if first else channels + sum(outputs), channels, outputs, first)
@@ -189,7 +189,8 @@ def openpose_coco(
         skeleton: Pairs of points that a limb joins, from 0, for other points; a run takes it from its data set.
         limb_span: Limbs join parts that are so many limbs of the skeleton apart or fewer; 1 as published. More join
             people whose points in between are hidden.
-        backbone: Builder name of a classifier; empty: VGG-19 up to conv4_2.
+        backbone: Builder name of a classifier, whose maps of stride 8 or more are joined if the last has not stride 8;
+            empty: VGG-19 up to conv4_2.
         stages: Stages.
         channels: Channels of the features and of the convolutions in a stage.
         sigma: Standard deviation of the Gaussians that stand for points, pixels.

@@ -133,13 +133,32 @@ class PartFieldModel(Model):
         """The feature maps of the backbone."""
         return self.backbone.features(images)
 
+    @property
+    def map_channels(self) -> int:
+        """Channels of :meth:`map_features`."""
+        return sum(self.feature_channels[level] for level in self._levels)
+
+    @property
+    def _levels(self) -> list[int]:
+        """The last feature map if its stride is 8, else all of stride 8 or more."""
+        levels = [level for level, stride in enumerate(self.feature_strides) if stride >= STRIDE]
+        return levels[-1:] if self.feature_strides[-1] == STRIDE else levels
+
     def map_features(self, images: Tensor) -> Tensor:
-        """Last feature map of the backbone at stride 8, of images whose sides are multiples of ``multiple``."""
-        last = self.features(images)[-1]
-        enlarge = self.feature_strides[-1] // STRIDE
-        if enlarge > 1:
-            last = F.interpolate(last, scale_factor=float(enlarge), mode="bilinear", align_corners=False)
-        return last
+        """Features of the backbone at stride 8, of images whose sides are multiples of ``multiple``.
+
+        Its last map; where that has a larger stride (HRNet, transformers), all of stride 8 or more, enlarged and
+        joined, as HRNetV2 does.
+        """
+        maps = self.features(images)
+        enlarged = []
+        for level in self._levels:
+            factor = self.feature_strides[level] // STRIDE
+            one = maps[level]
+            if factor > 1:
+                one = F.interpolate(one, scale_factor=float(factor), mode="bilinear", align_corners=False)
+            enlarged.append(one)
+        return torch.cat(enlarged, 1)
 
     def stage_maps(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Heatmaps (B, P + 1, h, w) and fields (B, 2 L, h, w) of every stage."""
