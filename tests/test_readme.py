@@ -56,8 +56,17 @@ def test_verbs_of_the_readmes_python_exist() -> None:
 
 def test_links_between_the_pages_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
+        for link, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.relative_to(ROOT)} links to {link}"
+            if heading:
+                assert heading in _headings(target), f"{page.relative_to(ROOT)} links to {link}#{heading}"
+
+
+def _headings(page: Path) -> list[str]:
+    """Headings of a page, as links name them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.M)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings]
 
 
 def test_every_page_is_in_the_navigation() -> None:
