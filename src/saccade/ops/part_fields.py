@@ -103,28 +103,36 @@ def draw_fields(
     return (total / people.clamp(min=1)).view(B, 2 * len(limbs), *size)
 
 
-def labelled_cells(boxes_xyxy: Tensor, unlabelled: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """Cells in which a missing person is a mistake: all but those in boxes of people whose points nobody labelled.
+def labelled_cells(
+    boxes_xyxy: Tensor, labelled: Tensor, unlabelled: Tensor, size: tuple[int, int], stride: int
+) -> Tensor:
+    """Cells in which a missing person is a mistake.
+
+    These are all but those in boxes of people whose points nobody labelled; where such a box and that of labelled
+    people overlap, the cells count, as in the authors' code.
 
     Args:
         boxes_xyxy: (B, N, 4), pixels.
+        labelled: (B, N) bool, people with labelled points.
         unlabelled: (B, N) bool, crowds and people without labelled points.
         size: (H, W).
         stride: Pixels a cell is wide.
 
     Returns:
-        (B, 1, H, W), 1 where the loss counts, 0 where the centre of the cell is in one of these boxes.
+        (B, 1, H, W), 1 where the loss counts, else 0. A cell is in a box if its centre is.
 
     Example:
-        >>> boxes, unlabelled = torch.tensor([[[0.0, 0, 16, 8], [24, 0, 32, 8]]]), torch.tensor([[True, False]])
-        >>> labelled_cells(boxes, unlabelled, size=(1, 4), stride=8)
-        tensor([[[[0., 0., 1., 1.]]]])
+        >>> boxes = torch.tensor([[[0.0, 0, 24, 8], [0, 0, 8, 8]]])
+        >>> labelled = torch.tensor([[False, True]])
+        >>> labelled_cells(boxes, labelled, ~labelled, size=(1, 4), stride=8)
+        tensor([[[[1., 0., 0., 1.]]]])
     """
     y, x = _centres(size, stride, boxes_xyxy)
     x1, y1, x2, y2 = boxes_xyxy[..., None].unbind(2)  # (B, N, 1)
-    across, down = (x > x1) & (x < x2), (y > y1) & (y < y2) & unlabelled[..., None]
-    hidden = (down[..., None] & across[:, :, None]).any(1, keepdim=True)
-    return 1.0 - hidden.to(boxes_xyxy.dtype)
+    inside = ((y > y1) & (y < y2))[..., None] & ((x > x1) & (x < x2))[:, :, None]  # (B, N, H, W)
+    hidden = (inside & unlabelled[..., None, None]).any(1, keepdim=True)
+    seen = (inside & labelled[..., None, None]).any(1, keepdim=True)
+    return (seen | ~hidden).to(boxes_xyxy.dtype)
 
 
 def mirror_maps(

@@ -56,6 +56,25 @@ def test_every_stage_has_two_losses_and_learns_nothing_from_unlabelled_people(bu
     assert model.map_targets(without_boxes, (8, 12))[2].all()
 
 
+@pytest.mark.data("tiny_coco")
+def test_nobody_who_is_labelled_is_left_out_of_the_loss(data_root: Path) -> None:
+    """Boxes of crowds hold people whose points are labelled."""
+    model = saccade.create_model("lightweight_openpose", num_classes=17, stages=1, **SMALL)
+    hidden = points = 0
+    for split in ("train2017", "val2017"):
+        data = open_dataset(str(data_root / "tiny_coco"), split, task="keypoints")
+        for index in range(len(data)):
+            target = {name: torch.from_numpy(np.asarray(value)) for name, value in data.target(index).items()}
+            height, width = data.read(index).image.shape[:2]
+            _, _, mask = model.map_targets([target], (-(-height // STRIDE), -(-width // STRIDE)))
+            hidden += int((mask == 0).sum())
+            x, y, visible = target["keypoints"][~target["iscrowd"].bool()].float().unbind(-1)
+            column, row = (x[visible > 0] / STRIDE).long(), (y[visible > 0] / STRIDE).long()
+            assert mask[0, 0, row, column].all()
+            points += len(row)
+    assert (hidden > 1000, points > 1000) == (True, True)
+
+
 def test_maps_follow_the_image_whatever_the_backbone() -> None:
     for backbone, multiple in (("resnet18", 8), ("mobilenet_v1_0_25", 32)):
         model = saccade.create_model("openpose_coco", backbone=backbone, stages=2, channels=8).eval()
@@ -185,12 +204,12 @@ def test_a_backbone_of_larger_strides_gives_all_its_maps_of_stride_8_and_more() 
     assert torch.equal(model.map_features(images), model.backbone.features(images)[-1])
 
 
-def trained(model: Model) -> Model:
+def trained(model: Model, noise: float = 0.1) -> Model:
     """With weights that give maps of all kinds."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(noise * torch.randn(parameter.shape, generator=generator))
         for stage in model.stages:
             stage.heatmaps.output.weight.mul_(20)
             stage.fields.output.weight.mul_(20)
@@ -226,7 +245,7 @@ def test_a_skeleton_without_its_mirror_image_is_refused() -> None:
 
 
 def test_an_exported_file_groups_people(tmp_path: Path) -> None:
-    model = trained(saccade.create_model("lightweight_openpose", **TRIANGLE))
+    model = trained(saccade.create_model("lightweight_openpose", **TRIANGLE), noise=0.15)
     model.input_spec = model.input_spec.with_size((64, 96))
     model.finish_options = {**model.finish_options, "min_points": 2, "min_support": 0.5}
     path = saccade.export(model, "onnx", tmp_path / "pose").path

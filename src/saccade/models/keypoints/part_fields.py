@@ -181,7 +181,8 @@ class PartFieldModel(Model):
         Args:
             images: As ``forward`` takes them.
             targets: ``keypoints`` (B, N, K, 3) in pixels. Where there are ``boxes`` and ``iscrowd``, nothing is learnt
-                in the boxes of crowds and of people without labelled points.
+                in the boxes of crowds and of people without labelled points, but for what lies in those of labelled
+                people.
         """
         maps = self._maps(images)
         size = (maps[0][0].shape[-2], maps[0][0].shape[-1])
@@ -208,10 +209,12 @@ class PartFieldModel(Model):
         fields = draw_fields(points, known, self.layout.limbs, size, STRIDE, self.limb_width)
         if "boxes" not in padded:
             return torch.cat((heatmaps, background), 1), fields, torch.ones_like(background)
-        unlabelled = ~(keypoints[..., 2] > 0).any(-1)
+        visible = keypoints[..., 2] > 0
+        labelled = visible.any(-1)
         if "iscrowd" in padded:
-            unlabelled |= padded["iscrowd"].bool()
-        mask = labelled_cells(padded["boxes"].float(), unlabelled, size, STRIDE)
+            labelled &= ~padded["iscrowd"].bool()
+        boxes = _around(padded["boxes"].float(), keypoints[..., :2], visible, self.sigma)
+        mask = labelled_cells(boxes, labelled, ~labelled, size, STRIDE)
         return torch.cat((heatmaps, background), 1), fields, mask
 
     def decode(self, outputs: Outputs) -> Decoded:
@@ -231,6 +234,15 @@ class PartFieldModel(Model):
                 f"not the known ones of persons ({', '.join(self.layout.names[:4])}, ...), so the limbs are unknown. "
                 "Pass --model-args.skeleton, pairs of points that a limb joins, or write 'skeleton' into the data set."
             )
+
+
+def _around(boxes_xyxy: Tensor, points: Tensor, visible: Tensor, margin: float) -> Tensor:
+    """Boxes (B, N, 4), which need not hold all points of their person, enlarged to hold these and a margin."""
+    first, last = boxes_xyxy.split(2, dim=-1)
+    hidden = ~visible[..., None]
+    first = torch.minimum(first, (points - margin).masked_fill(hidden, torch.inf).amin(-2))
+    last = torch.maximum(last, (points + margin).masked_fill(hidden, -torch.inf).amax(-2))
+    return torch.cat((first, last), dim=-1)
 
 
 def backbone_at_stride_8(name: str) -> Classifier:
