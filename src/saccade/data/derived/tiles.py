@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saccade.data.derived.combine import ConcatDataset
+from saccade.data.derived.empty import background_label, is_empty
 from saccade.data.images.decode import upright_size
 from saccade.data.tables.table_dataset import TableDataset
 from saccade.data.transforms.move import clip_objects, move_sample, move_target, select_objects
@@ -19,7 +20,6 @@ from saccade.data.transforms.resize import shift_pixels
 from saccade.errors import ConfigError, DataError
 from saccade.structures.dataset import DatasetInfo, VisionDataset
 from saccade.structures.geometry import Geometry
-from saccade.structures.kinds import IGNORE_LABEL
 from saccade.structures.sample import ImageInfo, Sample, Target
 
 __all__ = ["TileGrid", "TiledDataset", "check_tiles", "tile_grid"]
@@ -266,8 +266,7 @@ class TiledDataset:
         return remap
 
     def _drop_empty(self, keep_empty: float, seed: int) -> None:
-        names = self.info.class_names
-        background = 0 if len(names) == 1 or (names and names[0].lower() == "background") else IGNORE_LABEL
+        background = background_label(self.info)
         keep = np.ones(len(self), np.bool_)
         for image in range(len(self._sizes)):
             target = self._dataset.target(image)
@@ -280,21 +279,13 @@ class TiledDataset:
                 _, top, left = self.origin(index)
                 cut = move_target(objects, _shift(top, left), self._cut(top, left))
                 cut = clip_objects(cut, (0, 0, self.size[1], self.size[0]))
-                keep[index] = draws.random() < keep_empty or not _is_empty(cut, background)
+                keep[index] = draws.random() < keep_empty or not is_empty(cut, background)
         if not keep.any():
             raise DataError(
                 f"{self.info.name}: no tile of split '{self.info.split}' holds any ground truth. Raise keep_empty."
             )
         self._image, self._origin = self._image[keep], self._origin[keep]
         self.image_ids = self.image_ids[keep]
-
-
-def _is_empty(target: Target, background: int) -> bool:
-    if "boxes" in target:
-        return not len(target["boxes"])
-    if "keypoints" in target:
-        return not (target["keypoints"][..., 2] > 0).any()
-    return bool(np.isin(target["label_map"], (background, IGNORE_LABEL)).all())
 
 
 def _shift(top: int, left: int) -> NDArray[np.float64]:

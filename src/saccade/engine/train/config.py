@@ -101,6 +101,7 @@ class DataConfig:
     workers: int | None = None  # loader processes; one less than the cores (at most 8) if not given
     bad_labels: Literal["error", "drop", "repair"] = "error"  # stop at labels that cannot be used, or leave them out
     bad_images: Literal["error", "drop"] = "error"  # drop: all are decoded once before the run to find them
+    keep_empty: float = 1.0  # share of training images without ground truth, which teach background, that is kept
     cache: bool = False  # decode every training image once and keep its pixels; refused where memory is short
     rectangular: bool = False  # validation on the smallest canvas that holds the letterboxed image
     tile: TileConfig = field(default_factory=TileConfig)  # tiles of large images

@@ -51,7 +51,7 @@ _FIXED = {
 # What decides which images an epoch has, in which order, and how many make a step.
 _BETWEEN_EPOCHS = (
     *("data.train", "data.batch_size", "data.repeats", "data.sampler", "data.episode", "data.pair", "data.balance"),
-    *("data.bad_labels", "seed", "accumulate", "nominal_batch"),
+    *("data.keep_empty", "data.bad_labels", "seed", "accumulate", "nominal_batch"),
 )
 # What has an effect, or does no harm, where nothing is left to train.
 _AFTER_THE_END = (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from saccade.data.derived.border_weights import BorderWeighted
 from saccade.data.derived.cached import CachedDataset
+from saccade.data.derived.empty import drop_empty
 from saccade.data.derived.further_inputs import add_inputs, find_sources, inputs_folder
 from saccade.data.derived.object_crops import ObjectCrops, has_several_objects
 from saccade.data.derived.rotated_classes import RotatedClasses
@@ -129,8 +130,9 @@ def prepare_datasets(config: TrainConfig, datasets: Datasets) -> Datasets:
             return part
         return TiledDataset(part, data.tile.size, data.tile.overlap, keep_empty, config.seed)
 
-    # Only training may pass over tiles without ground truth; scores are those of all.
-    train = cut(datasets.train, data.tile.keep_empty, weighed=data.border.weight != 0)
+    # Only training may pass over images and tiles without ground truth; scores are those of all.
+    some = drop_empty(datasets.train, data.keep_empty, config.seed)
+    train = cut(some, data.tile.keep_empty, weighed=data.border.weight != 0)
     assert train is not None
     datasets = Datasets(train, cut(datasets.val), cut(datasets.test))
     _crop_objects(datasets, config)
