@@ -18,10 +18,11 @@ goes first and every person is looked at alone.
     stage 6   its maps go to the grouping (``ops.group_parts``)
 
 Differences from the paper: each limb is an assignment of its own, as there, but people are put together from the surest
-connection on, whatever its limb. Fields reach beyond the ends of a limb by the limb's width, as in the authors' code. A
-target is masked by boxes instead of outlines where people have no labelled points. ``limb_span`` adds limbs over one or
-more points in between (the authors' redundant limbs of 2019, arXiv 1812.08008, go further), which join people whose
-points in between are hidden. Weights start from He's initialisation, predictions from background everywhere.
+connection on, whatever its limb. Fields reach beyond the ends of a limb by the limb's width, as in the authors' code.
+Where people have no labelled points, boxes instead of outlines leave cells out of the loss, but for cells in boxes of
+people who have. ``limb_span`` adds limbs over one or more points in between (the authors' redundant limbs of 2019,
+arXiv 1812.08008, go further), which join people whose points in between are hidden. Weights start from He's
+initialisation, predictions from background everywhere.
 
 Published weights: https://github.com/CMU-Perceptual-Computing-Lab/openpose, for use that is not commercial, so there is
 no row for them. Files that were converted from Caffe keep its names and are read by ``weights.layouts.openpose``.
