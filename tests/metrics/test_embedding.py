@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -69,6 +71,30 @@ def test_weights_below_zero_are_obeyed():
     report = _fed(vectors, labels, l1_weights=np.array([1.0, -0.5]))
     assert report.values["AUC"] == 1.0
     assert _fed(vectors, labels).values["AUC"] < 1.0
+
+
+def test_large_vectors_are_compared_in_parts_of_bounded_memory():
+    """200,000 pairs of 2,048 numbers are 3 GB at once."""
+    rng = np.random.default_rng(0)
+    vectors, labels = rng.random((900, 2048)), np.arange(900) // 2
+    tracemalloc.start()
+    same, different = pair_distances(vectors, labels, np.ones(2048))
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert largest < 250e6
+    assert len(different) == 200_000
+    expected = [np.abs(vectors[row] - vectors[row + 1]).sum() for row in range(0, 900, 2)]
+    assert sorted(same) == pytest.approx(sorted(expected))
+
+
+def test_nearest_images_by_an_l1_distance_are_those_of_a_sample():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(110), 10)
+    vectors = labels[:, None] + 0.01 * rng.random((1100, 1))
+    report = _fed(vectors, labels, episodes=1, l1_weights=np.ones(1))
+    assert report.values["recall@1"] == 1.0
+    assert report.notes == ["recall@1 is that of 1,000 of 1,100 images."]
+    assert _fed(vectors, labels, episodes=1).notes == []
 
 
 def test_few_classes_leave_settings_out_and_the_area_decides():

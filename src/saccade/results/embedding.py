@@ -154,7 +154,15 @@ def distances(first: NDArray[Any], second: NDArray[Any], l1_weights: NDArray[Any
     """
     a, b = first.astype(np.float64), second.astype(np.float64)
     if l1_weights is not None:
+        from scipy.spatial.distance import cdist  # half a second, for which no other result should wait
+
         weights = l1_weights.astype(np.float64)
-        return np.stack([(np.abs(a - row) * weights).sum(axis=1) for row in b], axis=1)
+        total = np.zeros((len(a), len(b)))
+        for sign in (1.0, -1.0):
+            own = np.flatnonzero(weights * sign > 0)
+            if len(own):  # take() keeps rows together, which cdist reads a tenth as fast otherwise
+                scaled = (np.take(one, own, axis=1) * np.abs(weights[own]) for one in (a, b))
+                total += sign * cdist(*scaled, "cityblock")
+        return total
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
     return np.maximum(squares, 0.0)
