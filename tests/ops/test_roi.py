@@ -157,12 +157,19 @@ def test_pyramid_equals_torchvision() -> None:
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_graphs_for_other_runtimes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_graphs_for_other_runtimes_give_the_same(samples: int, aligned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of boxes at the border, and of those that count as a step wide and so reach beyond it."""
     maps, strides = pyramid()
     boxes = wide_boxes()
-    expected = roi_align(maps, boxes, strides, 5)
+    boxes[:, :6, 2:] = torch.tensor([320.0, 256.0])
+    boxes[:, :6, :2] = boxes[:, :6, 2:] - torch.tensor([[0.3, 0.3], [3.5, 2.0], [1, 90], [90, 1], [0, 0], [200, 200]])
+    expected = roi_align(maps, boxes, strides, 5, samples, aligned)
+    assert len(pyramid_levels(boxes, 4).unique()) >= 3
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    torch.testing.assert_close(roi_align(maps, boxes, strides, 5), expected, atol=1e-4, rtol=1e-4)
+    found = roi_align(maps, boxes, strides, 5, samples, aligned)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_roi_align_is_one_graph_and_takes_bf16() -> None:

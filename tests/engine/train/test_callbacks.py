@@ -228,6 +228,19 @@ def test_metrics_and_status_are_written_as_it_goes(tmp_path: Path) -> None:
     assert (end["state"], end["epoch"], end["metrics"], end["error"]) == ("finished", 2, result.metrics, "")
 
 
+def test_a_run_that_was_killed_while_it_was_scored_is_finished_by_resuming(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    file = tmp_path / "small/status.json"
+    end = status(tmp_path)
+    before = file.stat()
+    run(tmp_path, resume=True)
+    assert file.stat().st_ino == before.st_ino  # nothing to say
+    del end["metrics"]
+    file.write_text(json.dumps({**end, "state": "running"}))
+    run(tmp_path, resume=True)
+    assert (status(tmp_path)["state"], status(tmp_path)["metrics"]) == ("finished", result.metrics)
+
+
 def test_each_step_has_one_line_after_a_kill(tmp_path: Path) -> None:
     class Killed(Callback):
         def on_step(self, event: StepEvent) -> None:

@@ -14,6 +14,7 @@ from saccade.engine.train.guard import InterruptGuard
 from saccade.engine.train.lock import RunLock
 from saccade.engine.train.loggers import check_loggers
 from saccade.engine.train.loop import GradientStep, ModelStep
+from saccade.engine.train.run_files import settle_status
 from saccade.engine.train.session import Session
 from saccade.engine.train.setup import Datasets
 from saccade.metrics.base import MetricReport
@@ -101,6 +102,8 @@ def fit(
             session.monitor.fail(session.at.step, error)
             raise
         session.monitor.end(session.at.step, result.metrics, session.stopped)
+        if session.is_main and not session.monitor.started:
+            settle_status(session.folder.path, session.at.step, result.metrics)
         return result
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from saccade.engine.train.callbacks import Callback, EndEvent, EpochEvent, StartEvent, StepEvent
 from saccade.structures.files import explain_write_errors, to_json, write_text
 
-__all__ = ["RunFiles"]
+__all__ = ["RunFiles", "settle_status"]
 
 
 class RunFiles(Callback):
@@ -95,6 +96,33 @@ class RunFiles(Callback):
     def _tell(self, **changes: Any) -> None:
         self._now |= {**changes, "updated": _now()}
         write_text(self.status, to_json(self._now, indent=1), durable=False)
+
+
+def settle_status(folder: Path, step: int, metrics: Mapping[str, float]) -> None:
+    """Say that a run is finished which was killed while it was scored, and of which nothing was left to train.
+
+    A status that says so already, or a folder without one, stays as it is.
+
+    Args:
+        folder: Of the run.
+        step: Steps that it took.
+        metrics: Figures of the kept weights.
+
+    Example:
+        >>> _ = Path("status.json").write_text('{"state": "running", "name": "digits"}')
+        >>> settle_status(Path(), 40, {"top1": 0.9})
+        >>> status = json.loads(Path("status.json").read_text())
+        >>> status["state"], status["step"], status["metrics"]
+        ('finished', 40, {'top1': 0.9})
+    """
+    file = folder / "status.json"
+    try:
+        now = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if now.get("state") not in ("finished", "stopped"):
+        over = {"state": "finished", "error": "", "step": step, "seconds_left": 0.0, "metrics": dict(metrics)}
+        write_text(file, to_json({**now, **over, "updated": _now()}, indent=1), durable=False)
 
 
 def _is_done(line: str, step: int) -> bool:
