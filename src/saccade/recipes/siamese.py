@@ -48,8 +48,11 @@ def siamese_orl() -> TrainConfig:
 def siamese_koch_omniglot() -> TrainConfig:
     """Koch's Siamese network on Omniglot: pairs with affine distortions (section 3.4), then the official one-shot runs.
 
-    As many of 200 short epochs as fit into 20 minutes. The runs:
-    ``python examples/omniglot_runs.py --model runs/siamese_koch_omniglot``. Not run yet.
+    As many of 200 short epochs as fit into 20 minutes.
+
+    Measured: ``saccade train --recipe siamese_koch_omniglot`` and ``python examples/omniglot_runs.py --model
+    runs/siamese_koch_omniglot``, 27.5 % of the 20 official runs (the paper: 92 %), AUC 0.862; 28 epochs in 20 minutes
+    on one thread of an Intel Xeon with AMX, beside another training.
 
     Example:
         >>> config = siamese_koch_omniglot()
