@@ -65,9 +65,10 @@ def yolov5n_bccd() -> TrainConfig:
 
 @recipe
 def yolov5n_digits() -> TrainConfig:
-    """YOLOv5n on crowded scenes of handwritten digits: short, a start for ``saccade tune``. Not run yet.
+    """YOLOv5n on crowded scenes of handwritten digits: short, a start for ``saccade tune``.
 
-    Scored on ordinary scenes.
+    Scored on ordinary scenes. Measured by ``examples/tune_digits.py``: fitness 0.072, and 0.128 by the best of 20
+    trials.
 
     Example:
         >>> config = yolov5n_digits()
