@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from saccade.errors import ConfigError
+from saccade.ops import nms
 from saccade.ops.iou import pairwise_iou
 from saccade.ops.nms import NmsKind, NmsSettings, batched_nms, batched_nms_indices
 
@@ -171,6 +172,38 @@ def test_results_do_not_depend_on_batch_mates_or_position() -> None:
     for image in (0, 17, 39):
         alone = batched_nms(boxes[image : image + 1], scores[image : image + 1], labels[image : image + 1], settings)
         assert all(torch.equal(value[0], together[key][image]) for key, value in alone.items())
+
+
+@pytest.mark.parametrize("kind", ["nms", "wbf"])
+def test_the_best_boxes_go_first_and_the_rest_only_where_too_few_are_kept(
+    kind: NmsKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of which the first 30 boxes give 10, images of which they do not, and images with few boxes."""
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(4, 400, 2, generator=generator) * torch.tensor([600.0, 4, 600, 60])[:, None, None]
+    boxes = torch.cat((low, low + 10 + 30 * torch.rand(4, 400, 2, generator=generator)), dim=2)
+    boxes[1, :, 2:] = low[1] + 30  # all but alike
+    scores = torch.rand(4, 400, generator=generator)
+    scores[2] *= torch.arange(400) < 20
+    labels = torch.randint(0, 3, (4, 400), generator=generator)
+    settings = NmsSettings(kind=kind, iou=0.5, max_detections=10, pre_nms=400, score_threshold=0.0)
+    sizes = []
+    greedy = nms._greedy
+
+    def counted(*arguments: Any) -> Tensor:
+        sizes.append(tuple(arguments[1].shape))
+        return greedy(*arguments)
+
+    monkeypatch.setattr(nms, "_greedy", counted)
+    found = batched_nms_indices(boxes, scores, labels, settings)
+    assert sizes[0] == (4, 30)
+    assert sizes[1:] == [(1, 400)]
+    monkeypatch.setattr(nms, "_first_kept", lambda *arguments: greedy(*arguments[:-1]))
+    expected = batched_nms_indices(boxes, scores, labels, settings)
+    assert torch.equal(found.count, expected.count)
+    for image, count in enumerate(found.count.tolist()):
+        assert torch.equal(found.rows[image, :count], expected.rows[image, :count])
+        assert torch.equal(found.boxes_xyxy[image, :count], expected.boxes_xyxy[image, :count])
 
 
 def test_rows_below_the_threshold_drop_nothing() -> None:

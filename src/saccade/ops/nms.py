@@ -99,7 +99,9 @@ def batched_nms_indices(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, sett
         order, values = _pick(boxes_xyxy, torch.where(valid, scores, 0.0), labels, limit, settings)
         kept = values > settings.score_threshold
     else:
-        keep = valid if settings.kind == "none" else _greedy(boxes_xyxy, scores, labels, valid, settings.iou)
+        keep = valid
+        if settings.kind != "none":
+            keep = _first_kept(boxes_xyxy, scores, labels, valid, settings.iou, limit)
         order = torch.where(keep, scores, -1.0).topk(limit, dim=1).indices
         values, kept = scores.gather(1, order), keep.gather(1, order)
     chosen = _take(boxes_xyxy, order)
@@ -114,6 +116,22 @@ def _take(boxes_xyxy: Tensor, rows: Tensor) -> Tensor:
 
 def _in_graph(values: Tensor) -> bool:
     return torch.compiler.is_compiling() or type(values) is not Tensor
+
+
+def _first_kept(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, iou: float, limit: int) -> Tensor:
+    """Which rows, by falling score, greedy suppression keeps, (B, N) bool; rows behind the first ``limit`` may lack.
+
+    Whether a box is kept depends on those with higher scores alone. So outside of a graph on a CPU three times as many
+    boxes as are asked for go first, and the rest only of images where too few of these are kept.
+    """
+    N, few = scores.shape[1], 3 * limit
+    if few >= N or _in_graph(scores) or not scores.is_cpu:
+        return _greedy(boxes_xyxy, scores, labels, valid, iou)
+    keep = F.pad(_greedy(boxes_xyxy[:, :few], scores[:, :few], labels[:, :few], valid[:, :few], iou), (0, N - few))
+    short = ((keep.sum(1) < limit) & valid[:, few]).nonzero().squeeze(1)
+    if len(short):
+        keep[short] = _greedy(boxes_xyxy[short], scores[short], labels[short], valid[short], iou)
+    return keep
 
 
 def _greedy(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, iou: float) -> Tensor:
