@@ -107,7 +107,7 @@ MEMBERS = (
     Subject("heatmap_regression", {"num_classes": 6, "backbone": "resnet18"}),
     Subject("coordinate_regression", {"num_classes": 6, "backbone": "mobilenet_v3_small"}),
     # Heads that are noise support few limbs, so that people have few points.
-    Subject("openpose_coco", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "stages": 2, "channels": 16}),
+    Subject("openpose_coco", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "stages": 2, "channels": 24}),
     Subject("lightweight_openpose", {**_LIMBS, "backbone": "mobilenet_v1_0_25", "channels": 16}),
     Subject("hrnet_pose", {"num_classes": 6}),
     Subject("hrnet_pose", {"num_classes": 6, "head": "v2", "refine": "dark"}),

@@ -107,7 +107,7 @@ def _require_shapes(model: Model, decoded: Mapping[str, Tensor], size: tuple[int
             wanted = int(letter) if letter.isdigit() else sides.setdefault(letter, side)
             require(side == wanted, message)
         if name in _SHARES:
-            require(value.min() >= 0 and value.max() <= 1, f"'{name}' leaves 0..1")
+            require(bool(((value >= 0) & (value <= 1)).all()), f"'{name}' leaves 0..1")  # of nothing found too
 
 
 def check_boxes_by_falling_score(subject: Subject) -> None:
