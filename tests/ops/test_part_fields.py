@@ -78,7 +78,7 @@ def test_points_at_one_place_and_unknown_people_leave_no_field() -> None:
 def test_the_mask_is_that_of_crowds_and_of_people_without_points() -> None:
     boxes = torch.tensor([[[8.0, 8, 24, 24], [40, 0, 72, 56], [0, 0, 0, 0]]])
     labelled = torch.tensor([[False, True, False]])
-    mask = labelled_cells(boxes, labelled, ~labelled, SIZE, STRIDE)
+    mask = labelled_cells(boxes, labelled, SIZE, STRIDE)
     expected = torch.ones(1, 1, *SIZE)
     expected[..., 1:3, 1:3] = 0
     assert torch.equal(mask, expected)
@@ -89,7 +89,7 @@ def test_people_with_points_are_learnt_within_the_box_of_a_crowd() -> None:
     labelled = torch.tensor([[False, True]])
     expected = torch.zeros(1, 1, *SIZE)
     expected[..., 1:3, 1:3] = 1
-    assert torch.equal(labelled_cells(boxes, labelled, ~labelled, SIZE, STRIDE), expected)
+    assert torch.equal(labelled_cells(boxes, labelled, SIZE, STRIDE), expected)
 
 
 def test_the_loss_is_half_the_squared_error_where_the_mask_is_one() -> None:

@@ -142,12 +142,13 @@ def wide_boxes() -> Tensor:
     return torch.minimum(boxes, torch.tensor([320.0, 256.0, 320.0, 256.0]))
 
 
-def test_pyramid_equals_torchvision() -> None:
+@pytest.mark.parametrize("samples", [0, 2])
+def test_pyramid_equals_torchvision(samples: int) -> None:
     maps, strides = pyramid()
     boxes = wide_boxes()
-    pooler = torchvision.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
+    pooler = torchvision.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, samples)
     expected = pooler({str(n): level for n, level in enumerate(maps)}, list(boxes), [(256, 320)] * 2)
-    found = roi_align(maps, boxes, strides, 7)
+    found = roi_align(maps, boxes, strides, 7, samples)
     assert len(pyramid_levels(boxes, 4).unique()) >= 3
     torch.testing.assert_close(found.flatten(0, 1), expected, atol=1e-4, rtol=1e-4)
     weight = torch.randn_like(found)

@@ -103,9 +103,7 @@ def draw_fields(
     return (total / people.clamp(min=1)).view(B, 2 * len(limbs), *size)
 
 
-def labelled_cells(
-    boxes_xyxy: Tensor, labelled: Tensor, unlabelled: Tensor, size: tuple[int, int], stride: int
-) -> Tensor:
+def labelled_cells(boxes_xyxy: Tensor, labelled: Tensor, size: tuple[int, int], stride: int) -> Tensor:
     """Cells in which a missing person is a mistake.
 
     These are all but those in boxes of people whose points nobody labelled; where such a box and that of labelled
@@ -113,8 +111,7 @@ def labelled_cells(
 
     Args:
         boxes_xyxy: (B, N, 4), pixels.
-        labelled: (B, N) bool, people with labelled points.
-        unlabelled: (B, N) bool, crowds and people without labelled points.
+        labelled: (B, N) bool, people with labelled points; the others are crowds and people without them, and padding.
         size: (H, W).
         stride: Pixels a cell is wide.
 
@@ -124,13 +121,13 @@ def labelled_cells(
     Example:
         >>> boxes = torch.tensor([[[0.0, 0, 24, 8], [0, 0, 8, 8]]])
         >>> labelled = torch.tensor([[False, True]])
-        >>> labelled_cells(boxes, labelled, ~labelled, size=(1, 4), stride=8)
+        >>> labelled_cells(boxes, labelled, size=(1, 4), stride=8)
         tensor([[[[1., 0., 0., 1.]]]])
     """
     y, x = _centres(size, stride, boxes_xyxy)
     x1, y1, x2, y2 = boxes_xyxy[..., None].unbind(2)  # (B, N, 1)
     inside = ((y > y1) & (y < y2))[..., None] & ((x > x1) & (x < x2))[:, :, None]  # (B, N, H, W)
-    hidden = (inside & unlabelled[..., None, None]).any(1, keepdim=True)
+    hidden = (inside & ~labelled[..., None, None]).any(1, keepdim=True)
     seen = (inside & labelled[..., None, None]).any(1, keepdim=True)
     return (seen | ~hidden).to(boxes_xyxy.dtype)
 

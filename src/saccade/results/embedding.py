@@ -154,7 +154,7 @@ def distances(first: NDArray[Any], second: NDArray[Any], l1_weights: NDArray[Any
     """
     a, b = first.astype(np.float64), second.astype(np.float64)
     if l1_weights is not None:
-        from scipy.spatial.distance import cdist  # half a second, for which no other result should wait
+        from scipy.spatial.distance import cdist  # no other result needs it
 
         weights = l1_weights.astype(np.float64)
         total = np.zeros((len(a), len(b)))

@@ -214,7 +214,7 @@ class PartFieldModel(Model):
         if "iscrowd" in padded:
             labelled &= ~padded["iscrowd"].bool()
         boxes = _around(padded["boxes"].float(), keypoints[..., :2], visible, self.sigma)
-        mask = labelled_cells(boxes, labelled, ~labelled, size, STRIDE)
+        mask = labelled_cells(boxes, labelled, size, STRIDE)
         return torch.cat((heatmaps, background), 1), fields, mask
 
     def decode(self, outputs: Outputs) -> Decoded:
