@@ -66,7 +66,7 @@ def roi_align(
 
     Args:
         maps: Feature maps (B, C, H, W) of one number of channels, fine to coarse. Of several, each box takes the level
-            that :func:`pyramid_levels` gives it; in exported graphs, and where S is 0, these lie within the canvas.
+            that :func:`pyramid_levels` gives it; in exported graphs, and where S is 0, within the canvas only.
         boxes_xyxy: (B, R, 4), pixels of the canvas.
         strides: Pixels of the canvas for each step of each map.
         size: P.
