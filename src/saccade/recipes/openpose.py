@@ -14,9 +14,10 @@ def openpose_tiny_coco() -> TrainConfig:
 
     Measured with these settings, the 17 photographs that ``data.keep_empty`` leaves given in Python, in 28 minutes of
     one thread of an Intel Xeon with AMX beside another training: OKS AP 0.721 and AP50 0.908 on all 50 photographs;
-    with ``--finish.peak-threshold 0.2``, which was chosen by that score, AP 0.785 and AP75 0.890. The aim, 0.9, is missed. On this canvas the ground truth itself comes back with 0.937. Tried:
-    512 pixels and batches of four for 300 epochs (0.320, with labelled people in crowds left out), 130 more epochs at
-    640 pixels (0.353), other thresholds of the grouping (0.714 to 0.785).
+    with ``--finish.peak-threshold 0.2``, which was chosen by that score, AP 0.785 and AP75 0.890. The aim, 0.9, is
+    missed. On this canvas the ground truth itself comes back with 0.937. Tried: 512 pixels and batches of four for 300
+    epochs (0.320, with labelled people in crowds left out), 130 more epochs at 640 pixels (0.353), other thresholds of
+    the grouping (0.714 to 0.785).
 
     There are too few photographs to learn more than these; what is scored are the training images themselves, without
     augmentation. Only the 17 photographs with labelled people train. Parts two limbs apart are joined by a field as
