@@ -1,4 +1,4 @@
-"""Shared by all tests: where real data is, and that its absence is said aloud."""
+"""Shared by all tests: where real data is, that its absence is said aloud, and the same weights in any order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 _MISSING: set[str] = set()
 
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 if root is None or not (root / name).exists():
                     _MISSING.add(name)
                     item.add_marker(pytest.mark.skip(reason=f"real data '{name}' is not in SACCADE_DATA={root}"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Networks of a test begin with the same weights, whichever tests ran before it."""
+    torch.manual_seed(0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -21,11 +21,12 @@ from saccade.models.base import Model
 from saccade.models.checkpoint import load_model, save_model
 from saccade.ops.nms import NmsSettings
 
-IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+# Square, as a canvas is: an untrained network is as sure of boxes in a padding as of any other.
+IMAGE = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
 # Predicts in a process of its own, and says what it had to import for that.
 SCRIPT = """
 import sys, numpy as np, saccade
-image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+image = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
 (result,) = saccade.predict(sys.argv[1], [image])
 np.save(sys.argv[2], result.boxes_xyxy)
 print(*[name for name in ("torch._dynamo", "torchvision", "sympy") if name in sys.modules])
