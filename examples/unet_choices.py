@@ -3,6 +3,7 @@
 python examples/unet_choices.py                                # four runs of three seeds (isbi2012_membrane)
 python examples/unet_choices.py --runs both neither            # some of them
 python examples/unet_choices.py --seeds 0                      # one seed
+python examples/unet_choices.py --base-channels 16             # networks of half the width
 python examples/unet_choices.py --out runs/unet                # folder of the runs; a stopped one goes on from there
 """
 
@@ -79,18 +80,18 @@ def table(results: Mapping[str, Row]) -> str:
 def main(out: Path) -> str:
     """A quick try; the command line asks for more."""
     given = quick_options(out, "both")
-    given.seeds = (0,)
+    given.seeds, given.base_channels = (0,), 8
     return compare(given)
 
 
 def compare(given: argparse.Namespace) -> str:
-    names = {f"unet_{choice}_{seed}": (choice, seed) for seed in given.seeds for choice in given.runs}
+    width = given.base_channels
+    names = {f"unet{width}_{choice}_{seed}": (choice, seed) for seed in given.seeds for choice in given.runs}
     configs = {}
     for key, (choice, seed) in names.items():
         configs[key] = isbi(**CHOICES[choice][1])
         configs[key].seed, configs[key].data.workers = seed, 0
-        if given.quick:
-            configs[key].model_args = {"base_channels": 8}
+        configs[key].model_args = {"base_channels": width}
 
     def describe(key: str, run: RunResult) -> Row:
         return {"title": CHOICES[names[key][0]][0], **cells_of(run, open_data(key, configs[key]))}
@@ -102,4 +103,5 @@ def compare(given: argparse.Namespace) -> str:
 if __name__ == "__main__":
     parser = run_options(__doc__, list(CHOICES), "runs/unet_choices")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="in place of --seed")
+    parser.add_argument("--base-channels", type=int, default=32, help="of the first level; 64 in the paper")
     compare(parser.parse_args())
