@@ -63,6 +63,27 @@ def test_other_canvases_and_strided_pixels() -> None:
         _assert_close(runtime(images), _slow(model, images))
 
 
+class _HandsOn(SmallClassifier):
+    """Decodes to what the graph gave, and to a view of it."""
+
+    decoded_keys = ("logits", "best")
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        return {"logits": outputs["logits"], "best": outputs["logits"][:, 1:]}
+
+
+@pytest.mark.parametrize("build", [EagerRuntime, FusedRuntime, OpenVinoRuntime])
+def test_results_outlive_the_next_call(build: Any) -> None:
+    model = _HandsOn()
+    runtime = build(model)
+    first = runtime.run_graph(pixels(model, 2, seed=1))
+    kept = {name: value.clone() for name, value in first.items()}
+    second = runtime.run_graph(pixels(model, 2, seed=2))
+    for name, value in kept.items():
+        assert torch.equal(first[name], value)
+        assert not torch.equal(first[name], second[name])
+
+
 def test_ever_new_canvases_go_through_torch_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     model = SmallClassifier()
     runtime = OpenVinoRuntime(model, "32")

@@ -86,5 +86,5 @@ class OpenVinoFileRuntime(FileRuntime):
 
     def _run(self, arrays: Arrays) -> list[NDArray[Any]]:
         with self._lock:  # the compiled graph has one request, whose outputs the next call overwrites
-            found = self._compiled(list(arrays.values()))
+            found = self._compiled(list(arrays.values()), share_outputs=True)
             return [found[index].copy() for index in range(len(self._compiled.outputs))]

@@ -107,6 +107,11 @@ def _in_bfloat16(method: Callable[..., Decoded]) -> Callable[..., Decoded]:
     return computed
 
 
+def _data(value: Tensor) -> int:
+    """Address of what a tensor, or the tensor that it is a view of, holds."""
+    return value.untyped_storage().data_ptr()
+
+
 class OpenVinoRuntime:
     """Runtime of a network in memory in OpenVINO: ``forward`` is converted at the first image of each canvas.
 
@@ -145,6 +150,7 @@ class OpenVinoRuntime:
         self._refused: set[tuple[int, int]] = set()
         self._said = False
         self._compiled: OrderedDict[tuple[int, ...], tuple[Any, tuple[str, ...]]] = OrderedDict()
+        self._given: set[int] = set()
         self._torch: FusedRuntime | None = None
         self._lock = threading.Lock()
         self.task, self.class_names, self.input_spec = model.task, model.class_names, spec
@@ -174,7 +180,9 @@ class OpenVinoRuntime:
             if not self._is_ready((images.shape[2], images.shape[3])):
                 return self._in_torch().run_graph(images, **chosen)
             decoded = self._shell.predict(images, **chosen)
-        return {name: value.float() if value.is_floating_point() else value for name, value in decoded.items()}
+            # The next call overwrites what the graph gave; decoding seldom hands it on.
+            own = {name: value.clone() if _data(value) in self._given else value for name, value in decoded.items()}
+        return {name: value.float() if value.is_floating_point() else value for name, value in own.items()}
 
     def _network(self) -> Model:
         """The network with BatchNorm folded; one whose graphs lie on the disk seldom needs it."""
@@ -184,8 +192,12 @@ class OpenVinoRuntime:
 
     def _forward(self, images: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         compiled, names = self._compile(tuple(images.shape), inputs)
-        arrays = compiled([images.numpy(), *(value.contiguous().numpy() for value in inputs.values())])
-        return {name: torch.from_numpy(arrays[index]) for index, name in enumerate(names)}
+        arrays = compiled(
+            [images.numpy(), *(value.contiguous().numpy() for value in inputs.values())], share_outputs=True
+        )
+        outputs = {name: torch.from_numpy(arrays[index]) for index, name in enumerate(names)}
+        self._given = {_data(value) for value in outputs.values()}
+        return outputs
 
     def _compile(self, shape: tuple[int, ...], inputs: dict[str, Tensor]) -> tuple[Any, tuple[str, ...]]:
         """The graph for batches of this shape."""
