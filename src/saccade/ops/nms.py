@@ -121,16 +121,19 @@ def _in_graph(values: Tensor) -> bool:
 def _first_kept(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, iou: float, limit: int) -> Tensor:
     """Which rows, by falling score, greedy suppression keeps, (B, N) bool; rows behind the first ``limit`` may lack.
 
-    Whether a box is kept depends on those with higher scores alone. So outside of a graph on a CPU three times as many
-    boxes as are asked for go first, and the rest only of images where too few of these are kept.
+    Whether a box is kept depends on those with higher scores alone. So outside of a graph on a CPU one and a half times
+    as many boxes as are asked for go first, then three times as many of images where too few of these are kept.
     """
-    N, few = scores.shape[1], 3 * limit
+    N, few = scores.shape[1], limit + limit // 2
     if few >= N or _in_graph(scores) or not scores.is_cpu:
         return _greedy(boxes_xyxy, scores, labels, valid, iou)
-    keep = F.pad(_greedy(boxes_xyxy[:, :few], scores[:, :few], labels[:, :few], valid[:, :few], iou), (0, N - few))
-    short = ((keep.sum(1) < limit) & valid[:, few]).nonzero().squeeze(1)
-    if len(short):
-        keep[short] = _greedy(boxes_xyxy[short], scores[short], labels[short], valid[short], iou)
+    keep, short = torch.zeros_like(valid), torch.arange(len(valid))
+    while len(short):
+        boxes, ranks, classes, real = (values[short, :few] for values in (boxes_xyxy, scores, labels, valid))
+        keep[short, :few] = _greedy(boxes, ranks, classes, real, iou)
+        more = valid[short, few] if few < N else torch.zeros_like(short, dtype=torch.bool)
+        short = short[more & (keep[short].sum(1) < limit)]
+        few = min(3 * few, N)
     return keep
 
 
