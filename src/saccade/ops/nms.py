@@ -102,7 +102,9 @@ def batched_nms_indices(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, sett
         keep = valid
         if settings.kind != "none":
             keep = _first_kept(boxes_xyxy, scores, labels, valid, settings.iou, limit)
-        order = torch.where(keep, scores, -1.0).topk(limit, dim=1).indices
+        # They lie by falling score already; ranks, unlike scores, are never equal.
+        ranks = torch.arange(keep.shape[1], 0, -1, dtype=torch.float32, device=keep.device)
+        order = torch.where(keep, ranks, ranks - keep.shape[1]).topk(limit, dim=1).indices
         values, kept = scores.gather(1, order), keep.gather(1, order)
     chosen = _take(boxes_xyxy, order)
     if settings.kind == "wbf":
@@ -124,12 +126,15 @@ def _first_kept(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tenso
     Whether a box is kept depends on those with higher scores alone. So outside of a graph on a CPU one and a half times
     as many boxes as are asked for go first, then three times as many of images where too few of these are kept.
     """
+    if scores.is_meta:  # only shapes are asked for
+        return valid
+    laid_out = _lay_out(boxes_xyxy, labels, valid)
     N, few = scores.shape[1], limit + limit // 2
     if few >= N or _in_graph(scores) or not scores.is_cpu:
-        return _greedy(boxes_xyxy, scores, labels, valid, iou)
+        return _greedy(laid_out, scores, labels, valid, iou)
     keep, short = torch.zeros_like(valid), torch.arange(len(valid))
     while len(short):
-        boxes, ranks, classes, real = (values[short, :few] for values in (boxes_xyxy, scores, labels, valid))
+        boxes, ranks, classes, real = (values[short, :few] for values in (laid_out, scores, labels, valid))
         keep[short, :few] = _greedy(boxes, ranks, classes, real, iou)
         more = valid[short, few] if few < N else torch.zeros_like(short, dtype=torch.bool)
         short = short[more & (keep[short].sum(1) < limit)]
@@ -137,21 +142,13 @@ def _first_kept(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tenso
     return keep
 
 
-def _greedy(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, iou: float) -> Tensor:
+def _greedy(laid_out: Tensor, scores: Tensor, labels: Tensor, valid: Tensor, iou: float) -> Tensor:
     """Which rows greedy suppression keeps, (B, N) bool.
 
-    The boxes are laid out on a grid of cells, one column a class and one row an image, so that boxes of different
-    classes or images cannot meet, and go through ``torchvision.ops.nms`` together; outside of a graph on a CPU cell by
-    cell. What it keeps (a number that depends on the data) becomes a mask of fixed size.
-
-    Precision: shifting floats rounds them by an amount that grows with the shift, and the result for an image would
-    depend on its position in the batch. So boxes are first rounded to whole steps of a lattice over the extent of their
-    own image. Whole numbers below 2^24 are exact in float32: with at most 127 classes and 127 images the decision
-    depends on nothing but the image itself; beyond that it loses a bit each time either number doubles.
+    The boxes, as :func:`_lay_out` gives them, go through ``torchvision.ops.nms`` together; outside of a graph on a CPU
+    cell by cell. What it keeps (a number that depends on the data) becomes a mask of fixed size.
     """
-    if scores.is_meta:  # only shapes are asked for
-        return valid
-    laid_out = _lay_out(boxes_xyxy, labels, valid).flatten(0, 1)
+    laid_out = laid_out.flatten(0, 1)
     ranks = torch.where(valid, scores, -1.0).flatten()
     if _in_graph(scores):
         # A graph of torch.export takes the number of kept rows for two at least; two more boxes, which nothing
@@ -239,7 +236,15 @@ def _fuse(
 
 
 def _lay_out(boxes_xyxy: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-    """Boxes (B, K, 4) in whole lattice steps, each in its cell of the grid; padding lies in one heap outside of it."""
+    """Boxes (B, K, 4) in whole lattice steps, each in its cell of the grid; padding lies in one heap outside of it.
+
+    The grid has a column a class and a row an image, so that boxes of different classes or images cannot meet.
+
+    Precision: shifting floats rounds them by an amount that grows with the shift, and the result for an image would
+    depend on its position in the batch. So boxes are first rounded to whole steps of a lattice over the extent of their
+    own image. Whole numbers below 2^24 are exact in float32: with at most 127 classes and 127 images the decision
+    depends on nothing but the image itself; beyond that it loses a bit each time either number doubles.
+    """
     real = torch.where(valid[..., None], boxes_xyxy, 0.0).float()
     low = real.amin(dim=(1, 2), keepdim=True)
     extent = (real.amax(dim=(1, 2), keepdim=True) - low).clamp(min=1.0)
