@@ -40,8 +40,9 @@ def config_for(data: Path, epochs: int, out: Path, name: str) -> TrainConfig:
     return scenes("resnet18", 64, minutes=None, data=folder, epochs=epochs, name=name, out=str(out))
 
 
-def main(out: Path, epochs: int = 1) -> str:
-    first, second = write_folder(out / "four", FIRST), write_folder(out / "two", SECOND, FEW)
+def main(out: Path, epochs: int = 1, few: int | None = FEW) -> str:
+    """A quick try; the command line asks for more."""
+    first, second = write_folder(out / "four", FIRST, few), write_folder(out / "two", SECOND, FEW)
     base = saccade.train(config_for(first, epochs, out, "four_classes"))
     lines = [f"Four classes: top-1 {100 * base.metrics['top1']:.1f} %.", ""]
     lines += ["| start | trained | parameters trained | top-1 on 40 | seconds |", "|---|---|---:|---:|---:|"]
@@ -79,7 +80,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=60)
     arguments = parser.parse_args()
-    table = main(Path(tempfile.mkdtemp(prefix="saccade-")), arguments.epochs)
+    table = main(Path(tempfile.mkdtemp(prefix="saccade-")), arguments.epochs, None)
     if arguments.epochs == parser.get_default("epochs"):
         head, mark, _ = RESULTS.read_text().partition("<!-- measured -->")
         RESULTS.write_text(f"{head}{mark}\n{table}\n")

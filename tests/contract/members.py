@@ -135,7 +135,6 @@ IN_OTHER_RUNTIMES_OFTEN = {
     "centernet",
     "retinanet",
     "ssdlite",
-    "fasterrcnn",
     "maskrcnn",
     "unet",
     "deeplabv3",

@@ -201,7 +201,9 @@ def test_the_best_boxes_go_first_and_the_rest_only_where_too_few_are_kept(
     assert [few for _, few in sizes[1:]] == [45, 135, 400]
     assert [count for count, _ in sizes[1:]] == sorted((count for count, _ in sizes[1:]), reverse=True)
     assert sizes[-1][0] == 1
-    monkeypatch.setattr(nms, "_first_kept", lambda *arguments: greedy(nms._lay_out(*arguments[:1], *arguments[2:4]), *arguments[1:-1]))
+    monkeypatch.setattr(
+        nms, "_first_kept", lambda *arguments: greedy(nms._lay_out(*arguments[:1], *arguments[2:4]), *arguments[1:-1])
+    )
     expected = batched_nms_indices(boxes, scores, labels, settings)
     assert torch.equal(found.count, expected.count)
     for image, count in enumerate(found.count.tolist()):

@@ -14,7 +14,7 @@ from saccade.models.detection.base import Assignment
 from saccade.ops.matching import IGNORED, NEGATIVE
 from saccade.results.drawing import draw_boxes
 from saccade.results.fonts import render_text_within, stamp_text
-from saccade.results.images import PAPER, Image
+from saccade.results.images import Image, blank_paper
 from saccade.results.palette import Color, oklch_to_rgb
 
 __all__ = ["draw_assignment", "object_colors"]
@@ -180,7 +180,7 @@ def _mixed(color: Color) -> Color:
 
 
 def _title(counts: Mapping[str, Any], width: int) -> Image:
-    strip = np.full((_ROW + 12, width, 3), PAPER, np.uint8)
+    strip = blank_paper(_ROW + 12, width)
     name = render_text_within(str(counts["level"]), _TEXT + 4, width // 3)
     stamp_text(strip, name, 4, (strip.shape[0] - name.shape[0]) // 2, _INK)
     objects = "object" if counts["objects"] == 1 else "objects"
@@ -195,7 +195,7 @@ def _grid(panels: Sequence[Image], columns: int) -> Image:
     """All panels are of one size."""
     height, width = panels[0].shape[:2]
     rows = -(-len(panels) // columns)
-    sheet = np.full((rows * (height + _GAP), columns * (width + _GAP) + _GAP, 3), PAPER, np.uint8)
+    sheet = blank_paper(rows * (height + _GAP), columns * (width + _GAP) + _GAP)
     for number, panel in enumerate(panels):
         top, left = (number // columns) * (height + _GAP), _GAP + (number % columns) * (width + _GAP)
         sheet[top : top + height, left : left + width] = panel
@@ -211,7 +211,7 @@ def _key(notes: Sequence[str], width: int) -> Image:
         "thick outline: object with a positive at this level",
     )
     lines = [("   ·   ".join(words), _FAINT), *((note, _WARNING if row else _INK) for row, note in enumerate(notes))]
-    strip = np.full((len(lines) * _ROW + _GAP, width, 3), PAPER, np.uint8)
+    strip = blank_paper(len(lines) * _ROW + _GAP, width)
     for row, (line, color) in enumerate(lines):
         stamp_text(strip, render_text_within(line, _TEXT, width - 2 * _GAP), _GAP, row * _ROW, color)
     return strip
@@ -222,7 +222,7 @@ def _table(
 ) -> Image:
     """One row an object, in as many columns of rows as fit beside each other."""
     if not objects:
-        return np.full((_GAP, width, 3), PAPER, np.uint8)
+        return blank_paper(_GAP, width)
     by_level = level_names if len(level_names) > 1 else ()  # one level is all there is
     header = ["", "class", "size", "positive", *by_level]
     rows = [
@@ -243,7 +243,7 @@ def _table(
     columns = max(1, (width - _GAP) // column)
     per_column = -(-len(rows) // columns)
     columns = -(-len(rows) // per_column)
-    strip = np.full(((per_column + 1) * _ROW + 2 * _GAP, max(width, column + _GAP), 3), PAPER, np.uint8)
+    strip = blank_paper((per_column + 1) * _ROW + 2 * _GAP, max(width, column + _GAP))
     for part in range(columns):
         left = _GAP + part * column
         _write_row(strip, masks[0], widths, left + swatch, 0, [_FAINT] * len(header))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from saccade.ops.boxes_numpy import box_intersection
 from saccade.results.fonts import render_text_within, stamp_text
-from saccade.results.images import PAPER, Image, montage, to_rgb8, write_image
+from saccade.results.images import PAPER, Image, blank_paper, montage, to_rgb8, write_image
 from saccade.results.palette import Color, class_color, ink_on, oklch_to_rgb
 from saccade.structures.sample import IGNORE_LABEL
 
@@ -226,7 +226,7 @@ def draw_caption(
     size = _font_size(canvas)
     width = max(canvas.shape[1], 14 * size)
     row, margin = round(1.9 * size), round(0.6 * size)
-    strip = np.full((row * len(lines) + 2 * margin, width, 3), PAPER, np.uint8)
+    strip = blank_paper(row * len(lines) + 2 * margin, width)
     inks = list(colors) if colors is not None else [class_color(line) for line in lines]
     for index, line in enumerate(lines):
         top = margin + index * row
@@ -427,7 +427,7 @@ def _legend(entries: Sequence[tuple[str, Color]], canvas: Image) -> Image:
     masks = [render_text_within(text, size, width - swatch - 3 * gap, round(0.75 * size)) for text, _ in entries]
     column = max((mask.shape[1] for mask in masks), default=0) + swatch + 3 * gap
     columns = max(1, (width - gap) // column)
-    strip = np.full((row * -(-len(entries) // columns) + gap, width, 3), PAPER, np.uint8)
+    strip = blank_paper(row * -(-len(entries) // columns) + gap, width)
     for index, ((_, color), mask) in enumerate(zip(entries, masks, strict=True)):
         left, top = gap + (index % columns) * column, gap // 2 + (index // columns) * row
         middle = top + row // 2
@@ -439,7 +439,7 @@ def _legend(entries: Sequence[tuple[str, Color]], canvas: Image) -> Image:
 def _with_strip(canvas: Image, strip: Image) -> Image:
     """Add a strip below the image; an image that is narrower than it is centred."""
     width = max(canvas.shape[1], strip.shape[1])
-    sheet = np.full((canvas.shape[0] + strip.shape[0], width, 3), PAPER, np.uint8)
+    sheet = blank_paper(canvas.shape[0] + strip.shape[0], width)
     left = (width - canvas.shape[1]) // 2
     sheet[: canvas.shape[0], left : left + canvas.shape[1]] = canvas
     sheet[canvas.shape[0] :, : strip.shape[1]] = strip

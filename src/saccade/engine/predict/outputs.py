@@ -16,7 +16,7 @@ from saccade.data.images.quiet import quiet_decoders
 from saccade.engine.predict.streams import is_address
 from saccade.errors import ConfigError
 from saccade.results.base import Result
-from saccade.results.images import PAPER
+from saccade.results.images import blank_paper
 
 __all__ = ["OutputNames", "ResultTable", "ResultVideo"]
 
@@ -149,7 +149,7 @@ class ResultVideo:
 
     def _write(self, drawn: NDArray[np.uint8]) -> None:
         width, height = self._size
-        canvas = np.full((height, width, 3), PAPER, np.uint8)
+        canvas = blank_paper(height, width)
         if drawn.shape[0] > height or drawn.shape[1] > width:
             factor = min(height / drawn.shape[0], width / drawn.shape[1])
             size = max(1, int(drawn.shape[1] * factor)), max(1, int(drawn.shape[0] * factor))

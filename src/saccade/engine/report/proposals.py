@@ -25,7 +25,7 @@ from saccade.metrics.proposals import ProposalRecall, plot_recall
 from saccade.ops.boxes_numpy import box_iou
 from saccade.results import page
 from saccade.results.drawing import draw_boxes, draw_caption, montage
-from saccade.results.images import PAPER, write_image
+from saccade.results.images import blank_paper, write_image
 from saccade.results.palette import Color
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.files import write_text
@@ -202,7 +202,7 @@ def _pixels(report: MetricReport) -> NDArray[Any]:
 
 def _widened(image: NDArray[Any], width: int) -> NDArray[Any]:
     """The image in the middle of a wider one."""
-    wide = np.full((image.shape[0], max(width, image.shape[1]), 3), PAPER, np.uint8)
+    wide = blank_paper(image.shape[0], max(width, image.shape[1]))
     left = (wide.shape[1] - image.shape[1]) // 2
     wide[:, left : left + image.shape[1]] = image
     return wide
