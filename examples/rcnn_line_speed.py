@@ -4,8 +4,9 @@ Seconds an image at test and an epoch in training, and the share of the proposal
 and Fast R-CNN, a network over shared maps for Faster R-CNN. Two pictures of the papers come out of it: convolutions
 shared by all proposals (SPP-Net, Fast R-CNN), then proposals from the same maps (Faster R-CNN).
 
-python examples/rcnn_line_speed.py                           # writes docs/results/rcnn_line_speed.md and .png
-python examples/rcnn_line_speed.py --count 4 --proposals 200 # a quick try
+python examples/rcnn_line_speed.py                            # writes docs/results/rcnn_line_speed.md, and a picture
+python examples/rcnn_line_speed.py --count 4 --proposals 200  # a quick try
+python examples/rcnn_line_speed.py --proposals 2000           # as many as in the papers
 
 An epoch of R-CNN and SPP-Net is one of fine-tuning; their support vector machines and box regressors, which pass over
 the features of all images, have a column of their own.
@@ -40,7 +41,7 @@ from saccade.structures.batch import Batch
 from saccade.structures.dataset import VisionDataset
 from saccade.structures.kinds import select_inputs
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 
 # Network, its options beside the backbone, and how the paper's own figure reads at test, seconds an image (VGG-16 on a
 # K40: Girshick 2015, table 4; Ren et al. 2015, table 5; R-CNN and SPP-Net without the 2 seconds of selective search).
@@ -205,7 +206,7 @@ def parse(text: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--proposals", type=int, default=2000)
+    parser.add_argument("--proposals", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("runs") / "rcnn_line_speed")
     return parser.parse_args(text)
 
@@ -235,8 +236,8 @@ def main(out: Path, arguments: argparse.Namespace | None = None) -> str:
 if __name__ == "__main__":
     options = parse()
     text = main(options.out, options)
-    page = RESULTS / "rcnn_line_speed.md"
+    page = DOCS / "results" / "rcnn_line_speed.md"
     if page.is_file() and vars(options) == vars(parse([])):
         head, mark, _ = page.read_text().partition("<!-- measured -->")
         page.write_text(f"{head}{mark}\n{text}\n")
-        (options.out / "rcnn_line_speed.png").replace(RESULTS / "rcnn_line_speed.png")
+        (options.out / "rcnn_line_speed.png").replace(DOCS / "images" / "rcnn_line_speed.png")
