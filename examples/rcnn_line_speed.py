@@ -4,7 +4,7 @@ Seconds an image at test and an epoch in training, and the share of the proposal
 and Fast R-CNN, a network over shared maps for Faster R-CNN. Two pictures of the papers come out of it: convolutions
 shared by all proposals (SPP-Net, Fast R-CNN), then proposals from the same maps (Faster R-CNN).
 
-python examples/rcnn_line_speed.py                            # writes docs/results/rcnn_line_speed.md, and a picture
+python examples/rcnn_line_speed.py                            # writes docs/results/rcnn_line_speed.md and its picture
 python examples/rcnn_line_speed.py --count 4 --proposals 200  # a quick try
 python examples/rcnn_line_speed.py --proposals 2000           # as many as in the papers
 
