@@ -50,10 +50,10 @@ def yolov5n_bccd() -> TrainConfig:
     """YOLOv5n on blood cells (BCCD), from scratch, with the settings of ``yolox_tiny_bccd`` but for what is v5's own.
 
     Trains on train + val (292 images); the last EMA weights are scored once on test (72); as many epochs as
-    ``yolov3_tiny_bccd``. AP50 0.897, AP 0.578, AP75 0.659, in float32 on one thread of an Intel Xeon at 2.5 GHz. With
-    anchors by k-means on the training boxes in place of COCO's: 0.893, 0.577, 0.651, in bf16 on one thread of an AMD
-    EPYC in 6 minutes. On a canvas of 320 x 416: 0.897, 0.557, 0.625, in bf16 on one thread of an Intel Xeon with AMX in
-    8.4 minutes.
+    ``yolov3_tiny_bccd``. AP50 0.897, AP 0.578, AP75 0.659, in float32 on one thread of an Intel Xeon at 2.5 GHz; in
+    bf16 on one thread of an AMD EPYC, in 6 minutes, AP50 0.906, AP 0.591, AP75 0.663, and with anchors by k-means on
+    the training boxes in place of COCO's 0.893, 0.577, 0.651. On a canvas of 320 x 416: 0.897, 0.557, 0.625, in bf16 on
+    one thread of an Intel Xeon with AMX in 8.4 minutes.
 
     Example:
         >>> config = yolov5n_bccd()
