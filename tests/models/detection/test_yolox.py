@@ -356,7 +356,8 @@ def test_sizes_beyond_the_range_of_floats_stay_finite() -> None:
     beside["objectness"][0, -1] = beside["logits"][0, -1, 0] = 13.0
     found = model.decode(beside)
     assert found["count"].tolist() == [3]
-    assert torch.equal(found["boxes"][0, 1:3], expected["boxes"][0, :2])
+    rows = sorted(found["boxes"][0, 1:3].tolist())  # their scores are equal, and their order free
+    assert rows == sorted(expected["boxes"][0, :2].tolist())
 
 
 # --- Decoding.
