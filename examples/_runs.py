@@ -21,6 +21,7 @@ from saccade.engine.train.fit import RunResult, fit
 from saccade.engine.train.setup import Datasets, open_datasets
 from saccade.models.registry import get_builder
 from saccade.recipes.defaults import bccd
+from saccade.structures.input_spec import InputSpec
 from saccade.tasks import get_task
 
 METRICS = ("AP", "AP50", "AP75")
@@ -38,9 +39,9 @@ def machine() -> str:
     return f"{name}, {torch.get_num_threads()} threads, {'bf16' if has_bf16() else 'float32'}"
 
 
-def milliseconds(runtime: Callable[[Tensor], Any], size: tuple[int, int], rounds: int, unmeasured: int = 2) -> float:
+def milliseconds(runtime: Callable[[Tensor], Any], spec: InputSpec, rounds: int, unmeasured: int = 2) -> float:
     """Time of one image of that size, mean of some rounds after a few that are not measured."""
-    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+    image = torch.randint(0, 256, (1, spec.channels, *spec.size), dtype=torch.uint8)
     for _ in range(unmeasured):
         runtime(image)
     start = time.perf_counter()

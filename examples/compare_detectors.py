@@ -38,7 +38,7 @@ def measure(name: str, seed: int, out: Path, quick: bool) -> Row:
         "model": config.model,
         **{metric: run.metrics[metric] for metric in METRICS},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "ms": milliseconds(runtime, model.input_spec.size, rounds, unmeasured=3),
+        "ms": milliseconds(runtime, model.input_spec, rounds, unmeasured=3),
         "minutes": run.history[-1]["minutes"],
         "images": config.epochs * (8 if quick else IMAGES),
         "seed": seed,
@@ -54,7 +54,7 @@ def times(recipes: Sequence[str], rounds: int = 200) -> str:
     def row(name: str) -> Row:
         config = saccade.recipe(name)
         model = build_model(config, open_datasets(config).train.info).eval()
-        ms = milliseconds(best_cpu_runtime(model), model.input_spec.size, rounds, unmeasured=3)
+        ms = milliseconds(best_cpu_runtime(model), model.input_spec, rounds, unmeasured=3)
         return {"size": model.input_spec.size, "ms": ms, "machine": machine()}
 
     def cells(name: str, found: Row) -> list[str]:

@@ -74,7 +74,7 @@ def cost(model: Model, quick: bool) -> Row:
     runtime, rounds = (FusedRuntime(model), 2) if quick else (best_cpu_runtime(model), 50)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "ms": milliseconds(runtime, model.input_spec.size, rounds),
+        "ms": milliseconds(runtime, model.input_spec, rounds),
     }
 
 

@@ -46,7 +46,6 @@ def measure(model: Path, given: argparse.Namespace) -> Row:
     report = small.int8
     assert report is not None
     exact = OpenVinoFileRuntime(whole.path, "32") if given.format == "openvino" else open_runtime(whole.path)
-    size = exact.input_spec.size
     figure, (before, after) = next(iter(small.metrics.items()))
     return {
         "network": saccade.load(find_checkpoint(model)).builder_name,
@@ -56,8 +55,8 @@ def measure(model: Path, given: argparse.Namespace) -> Row:
         "layers": report.layers,
         "in_float": len(report.float_layers),
         "bytes": list(report.size),
-        "ms": milliseconds(exact, size, given.rounds),
-        "ms_int8": milliseconds(open_runtime(small.path), size, given.rounds),
+        "ms": milliseconds(exact, exact.input_spec, given.rounds),
+        "ms_int8": milliseconds(open_runtime(small.path), exact.input_spec, given.rounds),
         "machine": machine(),
         **same_of(given),
     }

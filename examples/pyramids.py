@@ -58,7 +58,7 @@ def compare(given: argparse.Namespace) -> str:
             "title": DESIGNS[names[key]],
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             # In torch with folded BatchNorm, with decoding and suppression.
-            "ms": milliseconds(FusedRuntime(model), model.input_spec.size, rounds),
+            "ms": milliseconds(FusedRuntime(model), model.input_spec, rounds),
         }
 
     configs = {key: settings(design, given.seed) for key, design in names.items()}
